@@ -1,0 +1,23 @@
+"""`linear`: the sum, brought to a chosen rank with the least possible loss."""
+
+from merge.factors import Merged, Stack
+from merge.linalg import truncated_sum
+from merge.methods.method import merge_method
+from merge.methods.options import Rank
+
+
+@merge_method(
+    "linear",
+    paper="arXiv:2212.04089",
+    title="weighted sum Σ weight · update (task arithmetic), truncated to rank k",
+    differs="the paper's vectors are dense; here the sum is brought to rank k, which is its best "
+    "approximation of that rank and loses nothing where k reaches the sum's own rank",
+    auto_rank="sum",
+)
+def linear(stack: Stack, *, rank: Rank) -> Merged:
+    """Return the rank-k update nearest to Σ weight · scale · b a in the Frobenius norm.
+
+    Task arithmetic (arXiv 2212.04089, §2) on updates, then Eckart-Young. The energy is
+    |result|² / |exact sum|².
+    """
+    return truncated_sum(stack.members, stack.weights, rank)

@@ -1,0 +1,178 @@
+"""How a merge method is declared, found, and given its options.
+
+A method is one pure function of one module, `(stack, *, options…) -> Merged`, under a decorator
+that names its paper. Its keyword-only signature is its option schema. To add one: write its file
+beside this one and import it in `merge/methods/__init__.py`.
+"""
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from types import MappingProxyType
+from typing import Literal, TypeVar, get_type_hints
+
+from merge.errors import MethodDefinitionError, RecipeInvalid
+from merge.factors import Merged, Stack
+from merge.methods.options import AUTO, MULTIPLIER, Kind, Rank, Value, kind_of
+
+MethodFunction = Callable[..., Merged]
+_Function = TypeVar("_Function", bound=MethodFunction)
+AutoRank = Literal["sum", "largest"]
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """One option of a method: its name, what it accepts, and its default."""
+
+    name: str
+    kind: Kind
+    default: Value
+
+    def bind(self, method: str, raw: object) -> Value:
+        """Return the checked value.
+
+        Raises:
+            RecipeInvalid: saying what is accepted and what was given.
+        """
+        try:
+            return self.kind.parse(raw)
+        except (ValueError, OverflowError) as error:
+            raise RecipeInvalid(
+                f"{method}: option {self.name} takes {self.kind.accepts}, not {raw!r:.80}"
+            ) from error
+
+
+# Every method has it; `run` applies it to what the method returned.
+_SCALE = Parameter("scale", MULTIPLIER, 1.0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MergeMethod:
+    """A registered method. `revision` is raised when its results change, so recipes do too."""
+
+    name: str
+    function: MethodFunction
+    parameters: Mapping[str, Parameter]  # with the universal `scale`
+    paper: str  # "arXiv:…", or where the formula is written
+    title: str
+    revision: int
+    differs: str | None  # where it departs from its paper
+    exempt: Mapping[str, str]  # law of tests/laws -> why it does not hold
+    auto_rank: AutoRank | None  # what "auto" means; None: no rank option, ranks add up
+
+    def bind(self, raw: Mapping[str, object]) -> dict[str, Value]:
+        """Return every option of the method, checked, with defaults filled in; rank may be "auto".
+
+        Raises:
+            RecipeInvalid: an unknown option (with the valid ones), or a value not accepted.
+        """
+        for name in raw:
+            if name not in self.parameters:
+                raise RecipeInvalid(
+                    f"{self.name} has no option {name!r:.80}{_nearest(name, self.parameters)}; "
+                    f"it takes {', '.join(self.parameters)}"
+                )
+        return {
+            name: parameter.bind(self.name, raw[name]) if name in raw else parameter.default
+            for name, parameter in self.parameters.items()
+        }
+
+    def automatic_rank(self, ranks: Sequence[Sequence[int]]) -> int:
+        """Return what "auto" is for modules whose members have these ranks."""
+        reduce = sum if self.auto_rank == "sum" else max
+        return max(reduce(module) for module in ranks)
+
+    def result_rank(self, ranks: Sequence[int], options: Mapping[str, Value]) -> int:
+        """Return the rank k of the result for one module: all MSUs, or as many as `rank` allows."""
+        rank = options.get("rank")
+        return min(rank, sum(ranks)) if isinstance(rank, int) else sum(ranks)
+
+
+_methods: dict[str, MergeMethod] = {}
+METHODS: Mapping[str, MergeMethod] = MappingProxyType(_methods)
+
+
+def find_method(name: str) -> MergeMethod:
+    """Return the method called `name`.
+
+    Raises:
+        RecipeInvalid: there is none; the message lists all, and the nearest first.
+    """
+    if name in METHODS:
+        return METHODS[name]
+    raise RecipeInvalid(
+        f"unknown merge method {name!r:.80}{_nearest(name, METHODS)}; "
+        f"there are {', '.join(sorted(METHODS))}"
+    )
+
+
+def _nearest(name: str, known: Mapping[str, object]) -> str:
+    near = get_close_matches(name[:80], known, n=2)
+    return f" (did you mean {' or '.join(near)}?)" if near else ""
+
+
+def merge_method(
+    name: str,
+    *,
+    paper: str,
+    title: str,
+    revision: int = 1,
+    differs: str | None = None,
+    exempt: Mapping[str, str] | None = None,
+    auto_rank: AutoRank | None = None,
+) -> Callable[[_Function], _Function]:
+    """Register the decorated function as a merge method and return it unchanged.
+
+    Raises:
+        MethodDefinitionError: a name taken twice, or a signature that is not an option schema.
+    """
+
+    def register(function: _Function) -> _Function:
+        if name in _methods:
+            raise MethodDefinitionError(f"merge method {name!r} is registered twice")
+        parameters = _parameters(name, function)
+        if ("rank" in parameters) != (auto_rank is not None):
+            raise MethodDefinitionError(f"{name}: a rank option and auto_rank go together")
+        _methods[name] = MergeMethod(
+            name=name,
+            function=function,
+            parameters=MappingProxyType(parameters),
+            paper=paper,
+            title=title,
+            revision=revision,
+            differs=differs,
+            exempt=MappingProxyType(dict(exempt or {})),
+            auto_rank=auto_rank,
+        )
+        return function
+
+    return register
+
+
+def _parameters(method: str, function: MethodFunction) -> dict[str, Parameter]:
+    hints = get_type_hints(function, include_extras=True)
+    first, *options = inspect.signature(function).parameters.values()
+    if hints.get(first.name) is not Stack or hints.get("return") is not Merged:
+        raise MethodDefinitionError(f"{method}: must be a function (stack: Stack, *, …) -> Merged")
+    found = [_parameter(method, option, hints.get(option.name)) for option in options]
+    return {parameter.name: parameter for parameter in (*found, _SCALE)}
+
+
+def _parameter(method: str, option: inspect.Parameter, annotation: object) -> Parameter:
+    where = f"{method}: parameter {option.name}"
+    kind = kind_of(annotation)
+    if option.kind is not option.KEYWORD_ONLY or kind is None:
+        raise MethodDefinitionError(
+            f"{where}: must be keyword-only and annotated with a kind of merge.methods.options, "
+            f"not {annotation!r}"
+        )
+    if option.name == _SCALE.name:
+        raise MethodDefinitionError(f"{where}: every method has it already; `run` applies it")
+    if (option.name == "rank") != (annotation == Rank):
+        raise MethodDefinitionError(f"{where}: the name rank and the kind Rank go together")
+    if option.name == "rank":
+        return Parameter(option.name, kind, AUTO)
+    if option.default is option.empty:
+        raise MethodDefinitionError(f"{where}: needs a default")
+    return Parameter(option.name, kind, option.default)

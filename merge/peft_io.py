@@ -1,0 +1,185 @@
+"""Tensors in and out of PEFT folders, through `peft_format`.
+
+Reading gives float32 (exact for all three dtypes a file may have) with the scale apart; writing
+casts once. A merged folder has rank = alpha in every module, so its scale is exactly 1 everywhere
+and a reader needs no rule. Not covered: gathering and merging (`run`), atomicity (`run`).
+"""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple, Self
+
+import torch
+from torch import Tensor
+
+from merge.errors import UnsafeResult
+from merge.factors import Factors
+from merge.peft_format import (
+    CONFIG_NAME,
+    WEIGHTS_NAME,
+    AdapterConfig,
+    AdapterFolder,
+    FormatError,
+    LoraModule,
+    Problem,
+    TensorEntry,
+    TensorSpec,
+    WeightsWriter,
+    tensor_names,
+)
+from merge.peft_format.names import Kind
+
+_FILE_DTYPES = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
+# What a recipe calls a dtype -> what a safetensors file calls it.
+OUTPUT_DTYPES = {"float32": "F32", "float16": "F16", "bfloat16": "BF16"}
+
+
+class ModuleShape(NamedTuple):
+    """One module of an adapter: factors (rank, d_in) and (d_out, rank)."""
+
+    rank: int
+    d_in: int
+    d_out: int
+    kind: Kind
+
+
+def read_peft(folder: AdapterFolder, module: LoraModule) -> Factors:
+    """Return one module's factors in float32, with the scale that the config gives it.
+
+    Raises:
+        FormatError: the file was cut after it was opened.
+        OSError: it cannot be read.
+    """
+    with folder.weights_path.open("rb") as weights:
+        a = _read(weights.fileno(), module.a)
+        b = _read(weights.fileno(), module.b)
+    return Factors(a, b, module.scale)
+
+
+def _read(file: int, entry: TensorEntry) -> Tensor:
+    # Read rather than mapped: a mapped file that somebody truncates kills the process.
+    data = bytearray(entry.end - entry.begin)
+    done = 0
+    while done < len(data):
+        count = os.preadv(file, [memoryview(data)[done:]], entry.begin + done)
+        if count == 0:
+            found = f"{done} bytes: the file was cut while it was read"
+            problem = Problem("A007 file-size", WEIGHTS_NAME, f"{len(data)}", found, entry.name)
+            raise FormatError([problem])
+        done += count
+    return torch.frombuffer(data, dtype=_FILE_DTYPES[entry.dtype]).float().view(entry.shape)
+
+
+class FolderWriter:
+    """Writes one adapter into an existing empty folder, module by module, in any order.
+
+    A context manager: leaving it normally makes the weights complete and durable. The folder is in
+    weft's normal form, so its digest is its identity. Safe from several threads.
+    """
+
+    def __init__(
+        self, path: Path, modules: Mapping[str, ModuleShape], *, base: str | None, dtype: str
+    ) -> None:
+        self._modules = modules
+        self._dtype = OUTPUT_DTYPES[dtype]
+        (path / CONFIG_NAME).write_bytes(_config(modules, base).dump(modules))
+        specs: list[TensorSpec] = []
+        for name, module in modules.items():
+            name_a, name_b = tensor_names(name, module.kind)
+            specs.append(TensorSpec(name_a, self._dtype, (module.rank, module.d_in)))
+            specs.append(TensorSpec(name_b, self._dtype, (module.d_out, module.rank)))
+        self._weights = WeightsWriter(path / WEIGHTS_NAME, specs)
+
+    def __enter__(self) -> Self:
+        self._weights.__enter__()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._weights.__exit__(*error)  # type: ignore[arg-type]  # handed through as they come
+
+    def write(self, name: str, factors: Factors) -> None:
+        """Cast and write one module. Shapes must be those announced; the scale is folded in.
+
+        Raises:
+            UnsafeResult: a number overflows the output dtype; names the module.
+            OSError: the disk is full or gone.
+        """
+        folded = factors if factors.scale == 1.0 else factors.folded()
+        name_a, name_b = tensor_names(name, self._modules[name].kind)
+        self._weights.write(name_a, encode(folded.a, self._dtype, name))
+        self._weights.write(name_b, encode(folded.b, self._dtype, name))
+
+
+def _config(modules: Mapping[str, ModuleShape], base: str | None) -> AdapterConfig:
+    """Return the config that gives every module alpha = rank, so scale 1."""
+    top = max(module.rank for module in modules.values())
+    ranks = {name: module.rank for name, module in sorted(modules.items()) if module.rank != top}
+    return AdapterConfig(
+        r=top,
+        alpha=float(top),
+        use_rslora=False,
+        rank_pattern=ranks,
+        alpha_pattern={name: float(rank) for name, rank in ranks.items()},
+        base=base,
+    )
+
+
+def encode(x: Tensor, dtype: str, module: str) -> memoryview:
+    """Return the little-endian bytes of float32 `x` in a file's dtype ("F32", "F16", "BF16").
+
+    The one cast of a merge: everything before it is float32 or float64, so that rounding happens
+    once.
+
+    Raises:
+        UnsafeResult: a number is not finite, or overflows the dtype.
+    """
+    cast = x.to(_FILE_DTYPES[dtype]).contiguous()
+    if not is_finite(cast):
+        largest = float(x.abs().max())
+        raise UnsafeResult(
+            f"{module}: a number of size {largest:.3g} does not fit {dtype} "
+            f"(largest {torch.finfo(cast.dtype).max:.3g}): lower weights or scale, or write a "
+            "wider dtype"
+        )
+    return cast.view(-1).view(torch.uint8).numpy().data
+
+
+def is_finite(x: Tensor) -> bool:
+    """Return whether all numbers are finite; both ends of the range show NaN and infinity."""
+    low, high = torch.aminmax(x)
+    return bool(torch.isfinite(low)) and bool(torch.isfinite(high))
+
+
+def write_peft(
+    path: Path,
+    modules: Mapping[str, Factors],
+    *,
+    kinds: Mapping[str, Kind] | None = None,
+    base: str | None,
+    dtype: str = "float32",
+) -> None:
+    """Write a whole adapter into the folder `path`, which is made if missing and must be empty.
+
+    Args:
+        path: the folder.
+        modules: factors by module name; scales are folded into `b`.
+        kinds: "linear" where not given.
+        base: what `base_model_name_or_path` says.
+        dtype: "float32", "bfloat16" or "float16".
+
+    Raises:
+        UnsafeResult: a number overflows the dtype.
+        FileExistsError: the folder holds weights already.
+        OSError: the disk is full or gone; what was written stays for the caller to remove.
+    """
+    path.mkdir(parents=True, exist_ok=True)
+    outputs = {
+        name: ModuleShape(
+            f.rank, f.a.shape[1], f.b.shape[0], kinds.get(name, "linear") if kinds else "linear"
+        )
+        for name, f in modules.items()
+    }
+    with FolderWriter(path, outputs, base=base, dtype=dtype) as writer:
+        for name, factors in modules.items():
+            writer.write(name, factors)

@@ -1,0 +1,90 @@
+"""Every registered method keeps every law, or says why not, and then truly does not."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from merge.methods import METHODS
+from merge.peft_format import digest_folder, open_folder
+from merge.peft_io import read_peft
+from merge.recipe import Member, plan
+from merge.run import merge
+from tests.adapters import BASE, make_adapter
+from tests.laws.laws import LAWS, update
+
+
+@pytest.mark.parametrize("law", LAWS)
+@pytest.mark.parametrize("name", METHODS)
+def test_law_holds_or_the_exemption_is_real(name: str, law: str) -> None:
+    """A method keeps the law; where it is exempt, the law fails, so exemptions cannot rot."""
+    method = METHODS[name]
+    if law in method.exempt:
+        with pytest.raises(AssertionError):
+            LAWS[law](method)
+    else:
+        LAWS[law](method)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_exemptions_name_laws_and_give_reasons(name: str) -> None:
+    """An exemption is from a law that exists, with a reason."""
+    for law, reason in METHODS[name].exempt.items():
+        assert law in LAWS
+        assert len(reason) > 20
+
+
+@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("scale", [2.5, -0.5])
+def test_scale_multiplies_the_update(tmp_path: Path, name: str, scale: float) -> None:
+    """The universal option `scale` multiplies the merged update of every method, either sign."""
+    folders = {}
+    members = []
+    for seed in range(2):
+        path = make_adapter(tmp_path / f"a{seed}", seed=seed)
+        digest = digest_folder(path)
+        folders[digest] = path
+        members.append(Member.from_folder(path.name, open_folder(path), 1.0, digest))
+    results = []
+    for value in (1.0, scale):
+        recipe = plan(
+            name, members, options={"scale": value}, base=BASE, dtype="float32", rank_limit=None
+        )
+        out = tmp_path / str(value)
+        merge(recipe, folders, out)
+        results.append(open_folder(out))
+    plain, scaled = results
+    for module in plain.modules:
+        expected = scale * update(read_peft(plain, plain.modules[module]))
+        actual = update(read_peft(scaled, scaled.modules[module]))
+        torch.testing.assert_close(actual, expected, rtol=1e-5, atol=1e-6)
+
+
+_DIGESTS = """
+import hashlib
+from merge.methods import METHODS
+from tests.laws.laws import WEIGHTS, apply, members
+for name, method in METHODS.items():
+    f = apply(method, members(), WEIGHTS, rank=3).factors
+    print(name, hashlib.sha256(f.a.numpy().tobytes() + f.b.numpy().tobytes()).hexdigest())
+"""
+
+
+def test_same_seed_same_bytes_across_processes() -> None:
+    """Two processes with different string hashing give the same bytes for every method."""
+    outputs = [
+        subprocess.run(
+            [sys.executable, "-c", _DIGESTS],
+            cwd=Path(__file__).parents[2],
+            env={**os.environ, "PYTHONHASHSEED": seed},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for seed in ("1", "2")
+    ]
+    assert len(METHODS) == len(outputs[0].splitlines())
+    assert outputs[0] == outputs[1]

@@ -1,0 +1,1 @@
+"""Tests of the merge package, module by module."""

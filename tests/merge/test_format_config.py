@@ -1,0 +1,200 @@
+"""`adapter_config.json`: hostile, sloppy and unsupported files; PEFT's meaning of its keys."""
+
+import json
+import time
+from pathlib import Path
+
+import pytest
+from peft.utils.other import get_pattern_key
+
+from merge.peft_format import AdapterConfig, FormatError
+from merge.peft_format.config import MAX_CONFIG_BYTES, read_config
+
+PLAIN = {"peft_type": "LORA", "r": 8, "lora_alpha": 16, "target_modules": ["q_proj"]}
+
+
+def write(path: Path, **keys: object) -> Path:
+    """Write a plain config with these keys over it."""
+    path.write_text(json.dumps(PLAIN | keys))
+    return path
+
+
+def codes(path: Path) -> list[str]:
+    """Return the codes of everything that is wrong with a config."""
+    with pytest.raises(FormatError) as caught:
+        read_config(path)
+    return [problem.code.split()[0] for problem in caught.value.problems]
+
+
+def test_scale_is_alpha_over_rank(tmp_path: Path) -> None:
+    """Scale is alpha / r, and alpha / √r with rsLoRA."""
+    assert 2.0 == read_config(write(tmp_path / "c")).module("m").scale
+    stabilised = read_config(write(tmp_path / "c", use_rslora=True))
+    assert stabilised.module("m").scale == pytest.approx(16 / 8**0.5)
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        {"q_proj": 2}, {"model.layers.0.q_proj": 2}, {r"layers\.(0|1)\.q_proj": 2, "q_proj": 4},
+        {"^model.*q_proj": 2}, {"0.q_proj": 2, ".*proj": 4}, {"proj": 2}, {"_proj": 2},
+        {"layers.[01].q_proj": 3},
+    ],
+)  # fmt: skip
+def test_patterns_match_as_in_peft(tmp_path: Path, pattern: dict[str, int]) -> None:
+    """For every module, the rank is the one PEFT's own matching gives."""
+    config = read_config(write(tmp_path / "c", rank_pattern=pattern))
+    for name in ("model.layers.0.q_proj", "model.layers.10.q_proj", "model.layers.1.v_proj",
+                 "q_proj", "model.q_projx"):  # fmt: skip
+        expected = pattern.get(get_pattern_key(pattern.keys(), name), 8)
+        assert expected == config.module(name).rank, name
+
+
+def test_bom_and_crlf_are_read(tmp_path: Path) -> None:
+    """A config saved by a Windows editor is read."""
+    text = json.dumps(PLAIN, indent=1).replace("\n", "\r\n")
+    (tmp_path / "c").write_bytes(b"\xef\xbb\xbf" + text.encode())
+    assert 8 == read_config(tmp_path / "c").r
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [b"", b"{", b"[]", b"null", b"\xff\xfe\x00", b"[" * 100_000, b'{"r":' + b"1" * 5000 + b"}",
+     b" " * (MAX_CONFIG_BYTES + 1)],
+)  # fmt: skip
+def test_broken_files_are_refused(tmp_path: Path, raw: bytes) -> None:
+    """What is no JSON object of a sane size is refused as such."""
+    (tmp_path / "c").write_bytes(raw)
+    assert ["A010"] == codes(tmp_path / "c")
+
+
+def test_deep_value_is_refused(tmp_path: Path) -> None:
+    """A value nested nearly as deep as the parser goes is refused, not a crash in the message."""
+    for depth in range(700, 1000, 10):
+        (tmp_path / "c").write_text('{"peft_type":' + "[" * depth + "]" * depth + "}")
+        assert set(codes(tmp_path / "c")) <= {"A010", "A011", "A012", "A013"}
+
+
+def test_lfs_pointer_is_named(tmp_path: Path) -> None:
+    """A Git LFS pointer in place of the config is called by its name."""
+    (tmp_path / "c").write_text("version https://git-lfs.github.com/spec/v1\n")
+    assert ["A004"] == codes(tmp_path / "c")
+
+
+@pytest.mark.parametrize(
+    ("keys", "code"),
+    [
+        ({"peft_type": "LOHA"}, "A011"), ({"peft_type": None}, "A011"), ({"r": 0}, "A012"),
+        ({"r": 8.0}, "A012"), ({"r": True}, "A012"), ({"r": None}, "A012"), ({"r": 2**16}, "A012"),
+        ({"lora_alpha": None}, "A013"), ({"lora_alpha": 0}, "A013"), ({"lora_alpha": -1}, "A013"),
+        ({"lora_alpha": "16"}, "A013"), ({"lora_alpha": float("nan")}, "A013"),
+        ({"lora_alpha": 1e300}, "A013"), ({"use_rslora": "yes"}, "A010"),
+        ({"rank_pattern": {"q": 0}}, "A015"), ({"rank_pattern": {"q": 2.5}}, "A015"),
+        ({"rank_pattern": ["q"]}, "A015"), ({"alpha_pattern": {"q": -1}}, "A015"),
+        ({"alpha_pattern": {"q(": 1}}, "A015"), ({"rank_pattern": {"q\n": 1}}, "A015"),
+    ],
+)  # fmt: skip
+def test_wrong_values_are_refused(tmp_path: Path, keys: dict[str, object], code: str) -> None:
+    """A key whose value makes no sense is refused with its own code."""
+    assert [code] == codes(write(tmp_path / "c", **keys))
+
+
+def test_missing_alpha_is_refused(tmp_path: Path) -> None:
+    """Alpha is never guessed: a config without it is refused."""
+    (tmp_path / "c").write_text(json.dumps({k: v for k, v in PLAIN.items() if k != "lora_alpha"}))
+    assert ["A013"] == codes(tmp_path / "c")
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        {"use_dora": True}, {"bias": "all"}, {"bias": "lora_only"}, {"lora_bias": True},
+        {"modules_to_save": ["lm_head"]}, {"layer_replication": [[0, 2]]},
+        {"trainable_token_indices": [1]}, {"alora_invocation_tokens": [1]},
+        {"target_parameters": ["experts.w1"]}, {"init_lora_weights": "pissa"},
+        {"init_lora_weights": "pissa_niter_4"}, {"init_lora_weights": "olora"},
+        {"init_lora_weights": "loftq"}, {"init_lora_weights": "corda"}, {"use_qalora": True},
+        {"invented_in_2031": {"power": 3}},
+    ],
+)  # fmt: skip
+def test_unsupported_features_are_named(tmp_path: Path, keys: dict[str, object]) -> None:
+    """A feature that changes what factors compute is refused, naming its key."""
+    path = write(tmp_path / "c", **keys)
+    assert ["A014"] == codes(path)
+    with pytest.raises(FormatError, match=next(iter(keys))):
+        read_config(path)
+
+
+@pytest.mark.parametrize("value", [None, False, [], {}, 0, ""])
+def test_unset_unknown_keys_are_fine(tmp_path: Path, value: object) -> None:
+    """An unknown key that is null, false or empty says nothing, as newer PEFT writes them."""
+    assert read_config(write(tmp_path / "c", invented_in_2031=value, use_dora=value))
+
+
+@pytest.mark.parametrize("init", [True, False, "gaussian", "eva", "orthogonal"])
+def test_plain_initialisations_are_fine(tmp_path: Path, init: object) -> None:
+    """Initialisations that leave the base alone are accepted."""
+    assert read_config(write(tmp_path / "c", init_lora_weights=init))
+
+
+def test_every_problem_is_found_at_once(tmp_path: Path) -> None:
+    """One reading tells everything that is wrong."""
+    path = write(tmp_path / "c", peft_type="X", r=0, lora_alpha=None, use_dora=True)
+    assert ["A011", "A012", "A013", "A014"] == sorted(codes(path))
+
+
+@pytest.mark.parametrize(
+    "key",
+    ["(a+)+", "(a|a)*b", "(a*)*", "(.*.*)+x", ".*.*.*.*x", "(a|a)(a|a)(a|a)(a|a)b", "a{1000}",
+     "((((a))))", "a" * 201, "(?=a)", "a b", "é"],
+)  # fmt: skip
+def test_dangerous_patterns_are_refused(tmp_path: Path, key: str) -> None:
+    """A pattern that could take exponential time is refused without being run."""
+    started = time.perf_counter()
+    assert ["A015"] == codes(write(tmp_path / "c", rank_pattern={key: 4}))
+    assert time.perf_counter() - started < 1.0
+
+
+def test_many_patterns_are_refused(tmp_path: Path) -> None:
+    """A thousand plain names are a pattern; a thousand expressions are an attack."""
+    names = {f"model.layers.{i}.q_proj": 4 for i in range(1000)}
+    assert (
+        4
+        == read_config(write(tmp_path / "c", rank_pattern=names))
+        .module("model.layers.999.q_proj")
+        .rank
+    )
+    expressions = {f"a*{i}.*b": 4 for i in range(1000)}
+    assert ["A015"] == codes(write(tmp_path / "c", alpha_pattern=expressions))
+
+
+def test_worst_allowed_pattern_is_quick(tmp_path: Path) -> None:
+    """The slowest patterns that are let through take milliseconds on the longest module name."""
+    keys = {f".*(a|.|a|.|.a|a.|..|a..).*z{i}": 4 for i in range(16)}
+    config = read_config(write(tmp_path / "c", rank_pattern=keys))
+    started = time.perf_counter()
+    assert 8 == config.module("a." * 99 + "bb").rank
+    assert time.perf_counter() - started < 2.0
+
+
+def test_normalised_config_says_the_same() -> None:
+    """The normal form gives every module its rank, alpha and scale, from full names only."""
+    modules = ["model.layers.0.q_proj", "model.layers.0.v_proj", "model.layers.1.q_proj"]
+    config = AdapterConfig(8, 16.0, True, {"q_proj": 2}, {"layers.1.q_proj": 5.5}, "b")
+    normal = config.normalised(modules)
+    assert [config.module(name) for name in modules] == [normal.module(name) for name in modules]
+    assert set(normal.rank_pattern) | set(normal.alpha_pattern) <= set(modules)
+    assert normal == normal.normalised(modules)
+
+
+def test_dump_reads_back(tmp_path: Path) -> None:
+    """What is dumped gives every module the same rank and alpha, also where one module's name
+    ends another's.
+    """
+    modules = ["proj", "a.proj", "axproj"]
+    ranks = {"proj": 2, "axproj": 3}
+    config = AdapterConfig(8, 8.0, False, ranks, {"proj": 0.5, "axproj": 3.0}, "b")
+    (tmp_path / "c").write_bytes(config.dump(modules))
+    again = read_config(tmp_path / "c")
+    assert [2, 8, 3] == [again.module(name).rank for name in modules]
+    assert [0.5, 8.0, 3.0] == [again.module(name).alpha for name in modules]

@@ -1,0 +1,238 @@
+"""The adapter folder: what is refused, and the one normal form with its digest."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from merge.peft_format import (
+    FormatError,
+    digest_folder,
+    inspect_folder,
+    normalise_folder,
+    open_folder,
+)
+from merge.peft_format.names import parse_tensor_name, tensor_names
+from tests.adapters import BASE, make_adapter, write_folder
+
+P = "base_model.model."
+Q = "model.layers.0.self_attn.q_proj"
+
+
+def pair(prefix: str = f"{P}{Q}", rank: int = 4, middle: str = "") -> dict[str, Tensor]:
+    """Return a pair of factors of a (16, 16) module."""
+    generator = torch.Generator().manual_seed(0)
+    return {
+        f"{prefix}.lora_A{middle}.weight": torch.randn(rank, 16, generator=generator),
+        f"{prefix}.lora_B{middle}.weight": torch.randn(16, rank, generator=generator),
+    }
+
+
+def codes(path: Path) -> list[str]:
+    """Return the codes of everything that is wrong with a folder."""
+    folder, problems = inspect_folder(path)
+    assert folder is None
+    with pytest.raises(FormatError) as caught:
+        open_folder(path)
+    assert tuple(problems) == caught.value.problems
+    return [problem.code.split()[0] for problem in problems]
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        (f"{P}{Q}.lora_A.weight", (Q, "linear", "a")),
+        (f"{P}{Q}.lora_B.default.weight", (Q, "linear", "b")),
+        (f"{P}{P}{Q}.lora_A.weight", (Q, "linear", "a")),
+        (f"{Q}.lora_A.weight", (Q, "linear", "a")),
+        (f"{P}model.wte.lora_embedding_A", ("model.wte", "embedding", "a")),
+        (f"{P}model.wte.lora_embedding_B.default", ("model.wte", "embedding", "b")),
+        (f"{P}{Q}.lora_A", None), (f"{P}{Q}.lora_embedding_A.weight", None),
+        (f"{P}{Q}.lora_C.weight", None), (f"{P}{Q}.lora_A.bias", None), (f"{P}{Q}.weight", None),
+        (f"{P}{Q}.lora_magnitude_vector", None), (f"{P}../etc.lora_A.weight", None),
+        (f"{P}.lora_A.weight", None), (f"{P}a..b.lora_A.weight", None), ("", None),
+        (f"{P}{Q}\n.lora_A.weight", None), (f"{P}{Q}.lora_A.weight\n", None),
+        (f"{P}q\u0440roj.lora_A.weight", None), (f"{P}{'a' * 201}.lora_A.weight", None),
+    ],
+)  # fmt: skip
+def test_tensor_names(name: str, expected: tuple[str, str, str] | None) -> None:
+    """A name means a module, kind and side, or nothing; nothing strange hides in a module name."""
+    assert expected == parse_tensor_name(name)
+
+
+@pytest.mark.parametrize("kind", ["linear", "embedding"])
+def test_written_names_read_back(kind: Any) -> None:
+    """The names that weft writes are parsed to what they were made from."""
+    assert [(Q, kind, "a"), (Q, kind, "b")] == [parse_tensor_name(n) for n in tensor_names(Q, kind)]
+
+
+def test_missing_files_are_named(tmp_path: Path) -> None:
+    """An empty folder lacks config and weights, and both are told."""
+    assert ["A001", "A002"] == codes(tmp_path)
+    assert ["A001", "A002"] == codes(tmp_path / "nowhere")
+
+
+def test_pickles_are_never_opened(tmp_path: Path) -> None:
+    """Weights that are only a pickle are refused as such."""
+    make_adapter(tmp_path / "a")
+    (tmp_path / "a" / "adapter_model.safetensors").rename(tmp_path / "a" / "adapter_model.bin")
+    assert ["A003"] == codes(tmp_path / "a")
+
+
+def test_links_are_not_followed(tmp_path: Path) -> None:
+    """A symbolic link in place of a file is not read."""
+    make_adapter(tmp_path / "a")
+    weights = tmp_path / "a" / "adapter_model.safetensors"
+    weights.rename(tmp_path / "elsewhere")
+    weights.symlink_to(tmp_path / "elsewhere")
+    assert ["A002"] == codes(tmp_path / "a")
+
+
+@pytest.mark.parametrize(
+    ("tensors", "code"),
+    [
+        ({}, "A008"),
+        (pair() | {f"{P}{Q}.lora_magnitude_vector": torch.ones(16)}, "A009"),
+        (pair() | {f"{P}lm_head.weight": torch.ones(2, 2)}, "A009"),
+        ({k: v.double() for k, v in pair().items()}, "A016"),
+        ({k: v.to(torch.int8) for k, v in pair().items()}, "A016"),
+        ({k: v.to(torch.float8_e4m3fn) for k, v in pair().items()}, "A016"),
+        ({k: v[:, :, None] for k, v in pair().items()}, "A017"),
+        ({k: v[0] for k, v in pair().items()}, "A017"),
+        ({k: v[:0] for k, v in pair().items()}, "A017"),
+        (pair() | pair(middle=".default"), "A018"),
+        (pair() | pair(f"{P}{P}{Q}"), "A018"),
+        (dict(list(pair().items())[:1]), "A019"),
+        (dict(list(pair().items())[1:]), "A019"),
+        ({f"{P}m.lora_A.weight": torch.ones(4, 8), f"{P}m.lora_embedding_B": torch.ones(8, 4)},
+         "A019"),
+        ({f"{P}m.lora_A.weight": torch.ones(4, 8), f"{P}m.lora_B.weight": torch.ones(8, 3)},
+         "A020"),
+        (pair(rank=5), "A021"),
+    ],
+)  # fmt: skip
+def test_wrong_tensors_are_refused(tmp_path: Path, tensors: dict[str, Tensor], code: str) -> None:
+    """Tensors that are no complete set of LoRA pairs of the config's rank are refused."""
+    write_folder(tmp_path / "a", {k: v.contiguous() for k, v in tensors.items()}, r=4)
+    assert code in codes(tmp_path / "a")
+
+
+def test_messages_name_the_tensor(tmp_path: Path) -> None:
+    """A missing partner is named by the tensor that was expected."""
+    write_folder(tmp_path / "a", dict(list(pair().items())[:1]))
+    with pytest.raises(FormatError, match=rf"{Q}\.lora_B\.weight beside {P}{Q}\.lora_A\.weight"):
+        open_folder(tmp_path / "a")
+
+
+def test_problems_of_both_files_are_told(tmp_path: Path) -> None:
+    """A bad config and bad weights are reported together."""
+    write_folder(tmp_path / "a", {"junk": torch.ones(1)}, use_dora=True)
+    assert ["A014", "A009"] == codes(tmp_path / "a")
+
+
+def normalised(source: Path, target: Path, base: str = BASE) -> str:
+    """Write the normal form and return its digest."""
+    target.mkdir()
+    normalise_folder(open_folder(source), target, base=base)
+    return digest_folder(target)
+
+
+def rewrite(path: Path, change: Callable[[dict[str, Tensor]], dict[str, Tensor]]) -> None:
+    """Replace the weights by a function of them."""
+    weights = path / "adapter_model.safetensors"
+    save_file(change(load_file(weights)), weights)
+
+
+def test_normal_form_is_idempotent(tmp_path: Path) -> None:
+    """The normal form of a normal form is the same, byte for byte."""
+    make_adapter(tmp_path / "a", rank_pattern={Q: 2}, alpha_pattern={Q: 3.5}, use_rslora=True)
+    once = normalised(tmp_path / "a", tmp_path / "b")
+    assert once == normalised(tmp_path / "b", tmp_path / "c")
+
+
+def test_normal_form_keeps_every_module(tmp_path: Path) -> None:
+    """Ranks, scales and bytes of every module are those of the source."""
+    make_adapter(tmp_path / "a", rank_pattern={Q: 2}, alpha_pattern={Q: 3.5}, dtype="bfloat16")
+    normalised(tmp_path / "a", tmp_path / "b")
+    before, after = open_folder(tmp_path / "a"), open_folder(tmp_path / "b")
+    for name, module in before.modules.items():
+        other = after.modules[name]
+        assert (module.rank, module.scale, module.kind) == (other.rank, other.scale, other.kind)
+        old, new = before.weights_path.read_bytes(), after.weights_path.read_bytes()
+        assert old[module.a.begin : module.a.end] == new[other.a.begin : other.a.end]
+        assert old[module.b.begin : module.b.end] == new[other.b.begin : other.b.end]
+
+
+def renamed(old: str, new: str) -> Callable[[dict[str, Tensor]], dict[str, Tensor]]:
+    """Return a change that replaces a part of every tensor's name."""
+    return lambda tensors: {name.replace(old, new): x for name, x in tensors.items()}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        renamed(".weight", ".default.weight"),
+        renamed(P, P + P),
+        renamed(P, ""),
+        lambda tensors: dict(reversed(tensors.items())),
+    ],
+)
+def test_same_adapter_under_other_names_has_the_same_digest(
+    tmp_path: Path, change: Callable[[dict[str, Tensor]], dict[str, Tensor]]
+) -> None:
+    """Old or doubled names and another order of tensors are the same adapter."""
+    make_adapter(tmp_path / "a")
+    make_adapter(tmp_path / "b")
+    rewrite(tmp_path / "b", change)
+    assert normalised(tmp_path / "a", tmp_path / "x") == normalised(tmp_path / "b", tmp_path / "y")
+
+
+def test_same_adapter_under_another_config_has_the_same_digest(tmp_path: Path) -> None:
+    """Two spellings of the same ranks and alphas are the same adapter."""
+    make_adapter(tmp_path / "a", rank=4, alpha=8)
+    tensors = load_file(tmp_path / "a" / "adapter_model.safetensors")
+    write_folder(
+        tmp_path / "b", tensors, r=64, lora_alpha=1, rank_pattern={".*proj": 4},
+        alpha_pattern={"_proj": 3, "proj": 4, r"[a-z_]+": 8.0}, lora_dropout=0.1,
+        target_modules=["q_proj"], inference_mode=False, task_type=None,
+    )  # fmt: skip
+    assert normalised(tmp_path / "a", tmp_path / "x") == normalised(tmp_path / "b", tmp_path / "y")
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"alpha": 9.0}, {"use_rslora": True}, {"seed": 1}, {"dtype": "bfloat16"}, {"rank": 5},
+        {"alpha_pattern": {Q: 9.0}}, {"rank_pattern": {Q: 3}}, {"modules": {Q: (16, 16)}},
+    ],
+)  # fmt: skip
+def test_any_difference_is_another_digest(tmp_path: Path, options: dict[str, Any]) -> None:
+    """Another number, scale, dtype, rank or module set is another adapter."""
+    make_adapter(tmp_path / "a")
+    make_adapter(tmp_path / "b", **options)
+    assert normalised(tmp_path / "a", tmp_path / "x") != normalised(tmp_path / "b", tmp_path / "y")
+
+
+def test_one_bit_is_another_digest(tmp_path: Path) -> None:
+    """A single flipped bit of a tensor, or another base, changes the digest."""
+    make_adapter(tmp_path / "a")
+    first = normalised(tmp_path / "a", tmp_path / "x")
+    assert first != normalised(tmp_path / "a", tmp_path / "z", base="other")
+    weights = tmp_path / "a" / "adapter_model.safetensors"
+    data = bytearray(weights.read_bytes())
+    data[-1] ^= 1
+    weights.write_bytes(data)
+    assert first != normalised(tmp_path / "a", tmp_path / "y")
+
+
+def test_bytes_cannot_move_between_files(tmp_path: Path) -> None:
+    """The digest separates config and weights: moving a byte from one to the other changes it."""
+    for name, config, weights in (("a", b"xy", b"z"), ("b", b"x", b"yz")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "adapter_config.json").write_bytes(config)
+        (tmp_path / name / "adapter_model.safetensors").write_bytes(weights)
+    assert digest_folder(tmp_path / "a") != digest_folder(tmp_path / "b")

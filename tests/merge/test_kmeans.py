@@ -1,0 +1,106 @@
+"""k-means in Gram space at its corners; its quality is held against scikit-learn in `oracles`."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from merge.kmeans import Clustering, kmeans
+
+
+def cluster(x: Tensor, k: int, *, weight: Tensor | None = None, seed: int = 0) -> Clustering:
+    """Cluster points (n, d) with weight 1 unless given."""
+    weight = torch.ones(len(x), dtype=torch.float64) if weight is None else weight
+    return kmeans(x @ x.mT, weight, k, generator=torch.Generator().manual_seed(seed))
+
+
+def random_points(n: int, d: int, seed: int = 0) -> Tensor:
+    """Return (n, d) float64."""
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(n, d, dtype=torch.float64, generator=generator)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    n=st.integers(1, 20),
+    distinct=st.integers(1, 20),
+    data=st.data(),
+    seed=st.integers(0, 10**6),
+)
+def test_every_cluster_has_a_point(n: int, distinct: int, data: st.DataObject, seed: int) -> None:
+    """Exactly k clusters are used, also where fewer points are distinct."""
+    k = data.draw(st.integers(1, n))
+    x = random_points(n, 3, seed)[torch.arange(n) % distinct]
+    assert k == len(set(cluster(x, k, seed=seed).labels.tolist()))
+
+
+def test_inertia_is_that_of_the_labels() -> None:
+    """The inertia equals Σ weight · squared distance to the weighted mean, computed on vectors."""
+    x, weight = random_points(30, 8), torch.rand(30, dtype=torch.float64) + 0.1
+    found = cluster(x, 5, weight=weight)
+    total = 0.0
+    for c in range(5):
+        of_c, w = x[found.labels == c], weight[found.labels == c]
+        mean = (w[:, None] * of_c).sum(0) / w.sum()
+        total += float((w * (of_c - mean).square().sum(1)).sum())
+    assert found.inertia == pytest.approx(total, rel=1e-9)
+
+
+def test_separate_groups_are_found() -> None:
+    """Points around far centres are grouped by centre."""
+    centres = 100 * random_points(4, 6, seed=1)
+    x = centres.repeat_interleave(5, dim=0) + random_points(20, 6, seed=2)
+    labels = cluster(x, 4).labels.view(4, 5)
+    assert (labels == labels[:, :1]).all()
+    assert 4 == len(set(labels[:, 0].tolist()))
+
+
+def test_copies_fall_together() -> None:
+    """T copies of k distinct points make k clusters with inertia 0."""
+    x = random_points(6, 10).repeat(4, 1)
+    found = cluster(x, 6)
+    assert (found.labels.view(4, 6) == found.labels[:6]).all()
+    assert found.inertia == pytest.approx(0.0, abs=1e-9)
+
+
+def test_as_many_clusters_as_points() -> None:
+    """k = n gives a point to each cluster."""
+    found = cluster(random_points(7, 2), 7)
+    assert (list(range(7)), 0.0) == (found.labels.tolist(), found.inertia)
+
+
+def test_weights_count_like_copies() -> None:
+    """A point of weight 3 pulls its centroid like three points."""
+    x = random_points(8, 4)
+    weight = torch.tensor([3.0] + [1.0] * 7, dtype=torch.float64)
+    heavy = cluster(x, 1, weight=weight)
+    copied = cluster(torch.cat([x[:1], x[:1], x]), 1)
+    assert heavy.inertia == pytest.approx(copied.inertia, rel=1e-9)
+
+
+def test_only_ratios_of_weights_matter() -> None:
+    """Weights multiplied by a constant give the same clusters."""
+    x, weight = random_points(25, 4), torch.rand(25, dtype=torch.float64) + 0.1
+    labels = [cluster(x, 5, weight=weight * factor).labels for factor in (1.0, 1e-9, 1e9)]
+    assert torch.equal(labels[0], labels[1])
+    assert torch.equal(labels[0], labels[2])
+
+
+def test_same_seed_same_labels() -> None:
+    """The generator is the only randomness."""
+    x = random_points(40, 4)
+    assert torch.equal(cluster(x, 8, seed=3).labels, cluster(x, 8, seed=3).labels)
+
+
+def test_more_restarts_are_never_worse() -> None:
+    """The best restart is returned: inertia with 20 restarts is at most the mean with 1."""
+    x = random_points(40, 4)
+    weight = torch.ones(40, dtype=torch.float64)
+    gram = x @ x.mT
+    single = [
+        kmeans(gram, weight, 8, n_init=1, generator=torch.Generator().manual_seed(s)).inertia
+        for s in range(20)
+    ]
+    many = kmeans(gram, weight, 8, n_init=20, generator=torch.Generator().manual_seed(99))
+    assert many.inertia <= sum(single) / 20

@@ -1,0 +1,330 @@
+"""Running a recipe: what is written, what is refused, and that nothing partial ever stays."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from merge.errors import IncompatibleAdapters, MergeError, RecipeInvalid, UnsafeResult
+from merge.methods import METHODS
+from merge.peft_format import FormatError, WeightsWriter, digest_folder, open_folder
+from merge.peft_io import read_peft
+from merge.recipe import Member, Recipe, plan
+from merge.run import merge
+from tests.adapters import BASE, MODULES, make_adapter
+from tests.merge.llama import load_in_peft, logits, peft_updates, tiny_llama
+
+
+class Kitchen:
+    """Adapters on disk and a recipe over them."""
+
+    def __init__(self, root: Path, paths: list[Path], weights: list[float]) -> None:
+        self.root = root
+        self.paths = paths
+        self.digests = [digest_folder(path) for path in paths]
+        self.folders: Mapping[str, Path] = dict(zip(self.digests, paths, strict=True))
+        self.members = [
+            Member.from_folder(path.name, open_folder(path), weight, digest)
+            for path, weight, digest in zip(paths, weights, self.digests, strict=True)
+        ]
+
+    def recipe(self, method: str, *, dtype: str = "float32", **options: object) -> Recipe:
+        """Plan a merge of all adapters."""
+        return plan(method, self.members, options=options, base=BASE, dtype=dtype, rank_limit=64)
+
+    def left(self) -> list[str]:
+        """Names of everything under the root that is no ingredient."""
+        return sorted(p.name for p in self.root.iterdir() if p not in self.paths)
+
+
+@pytest.fixture
+def kitchen(tmp_path: Path) -> Kitchen:
+    """Three adapters of mixed ranks, alphas, dtypes and module sets."""
+    few = dict(list(MODULES.items())[:3])
+    paths = [
+        make_adapter(tmp_path / "a", seed=1, rank=4),
+        make_adapter(tmp_path / "b", seed=2, rank=2, alpha=3.0, modules=few, dtype="bfloat16"),
+        make_adapter(tmp_path / "c", seed=3, rank=6, use_rslora=True),
+    ]
+    return Kitchen(tmp_path, paths, [1.0, -0.5, 0.25])
+
+
+def exact_sum(kitchen: Kitchen) -> dict[str, torch.Tensor]:
+    """Σ weight · PEFT's update, (d_out, d_in) float64 by module."""
+    total: dict[str, torch.Tensor] = {}
+    for path, member in zip(kitchen.paths, kitchen.members, strict=True):
+        for name, x in peft_updates(load_in_peft(path)).items():
+            total[name] = total.get(name, torch.zeros_like(x)) + member.weight * x
+    return total
+
+
+@pytest.mark.parametrize("method", ["cat", "linear"])
+def test_sums_are_the_sum_for_peft(kitchen: Kitchen, method: str) -> None:
+    """A merged folder loads in PEFT without a missing key and is the weighted sum there."""
+    out = kitchen.root / "out"
+    merge(kitchen.recipe(method), kitchen.folders, out)
+    expected = exact_sum(kitchen)
+    actual = peft_updates(load_in_peft(out))
+    assert expected.keys() == actual.keys()
+    for name, x in expected.items():
+        torch.testing.assert_close(actual[name], x, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("method", ["cat", "linear"])
+def test_logits_are_those_of_the_sum(kitchen: Kitchen, method: str) -> None:
+    """The model under the merged adapter answers as under the dense sum of updates."""
+    out = kitchen.root / "out"
+    merge(kitchen.recipe(method), kitchen.folders, out)
+    model = tiny_llama()
+    for name, x in exact_sum(kitchen).items():
+        model.get_submodule(name).weight.data += x.float()
+    torch.testing.assert_close(logits(load_in_peft(out)), logits(model), rtol=1e-4, atol=1e-4)
+
+
+def test_lego_folder_loads_in_peft_as_written(kitchen: Kitchen) -> None:
+    """A LEGO artifact's update in PEFT is the one that its own tensors spell, at scale 1."""
+    out = kitchen.root / "out"
+    report = merge(kitchen.recipe("lego", dtype="bfloat16"), kitchen.folders, out)
+    folder = open_folder(out)
+    for name, x in peft_updates(load_in_peft(out)).items():
+        f = read_peft(folder, folder.modules[name])
+        assert f.scale == 1.0
+        torch.testing.assert_close(x, f.b.double() @ f.a.double())
+        assert report.modules[name].norm == pytest.approx(float(x.norm()), rel=2e-2)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_one_adapter_comes_back_as_itself(tmp_path: Path, method: str) -> None:
+    """A merge of one adapter at weight 1 answers as that adapter, by every method."""
+    kitchen = Kitchen(tmp_path, [make_adapter(tmp_path / "a", alpha=12.0)], [1.0])
+    merge(kitchen.recipe(method), kitchen.folders, tmp_path / "out")
+    expected = logits(load_in_peft(tmp_path / "a"))
+    torch.testing.assert_close(
+        logits(load_in_peft(tmp_path / "out")), expected, rtol=1e-4, atol=1e-4
+    )
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_bytes_do_not_depend_on_workers(kitchen: Kitchen, method: str) -> None:
+    """One worker and four write the same config and weights, bit for bit."""
+    recipe = kitchen.recipe(method, dtype="bfloat16")
+    merge(recipe, kitchen.folders, kitchen.root / "one", workers=1)
+    merge(recipe, kitchen.folders, kitchen.root / "four", workers=4)
+    assert digest_folder(kitchen.root / "one") == digest_folder(kitchen.root / "four")
+
+
+def test_thread_setting_is_restored(kitchen: Kitchen) -> None:
+    """A merge leaves torch's thread count as it found it."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        merge(kitchen.recipe("cat"), kitchen.folders, kitchen.root / "out", workers=2)
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_folder_holds_its_recipe_and_report(kitchen: Kitchen) -> None:
+    """Beside the adapter lie the canonical recipe and the measured figures."""
+    recipe = kitchen.recipe("linear", rank=3)
+    report = merge(recipe, kitchen.folders, kitchen.root / "out")
+    names = {"adapter_config.json", "adapter_model.safetensors", "recipe.json", "report.json"}
+    assert names == {path.name for path in (kitchen.root / "out").iterdir()}
+    assert recipe == Recipe.parse((kitchen.root / "out" / "recipe.json").read_text())
+    document = json.loads((kitchen.root / "out" / "report.json").read_text())
+    assert document == json.loads(report.to_json())
+
+
+def test_zero_weights_are_left_out(kitchen: Kitchen) -> None:
+    """An ingredient at weight 0 changes nothing, not even the rank."""
+    zeroed = Kitchen(kitchen.root, kitchen.paths, [1.0, 0.0, 0.0])
+    merge(zeroed.recipe("cat"), zeroed.folders, kitchen.root / "out")
+    only = Kitchen(kitchen.root, kitchen.paths[:1], [1.0])
+    merge(only.recipe("cat"), only.folders, kitchen.root / "only")
+    assert digest_folder(kitchen.root / "only") == digest_folder(kitchen.root / "out")
+
+
+def test_disjoint_modules_are_all_kept(tmp_path: Path) -> None:
+    """Adapters that share no module merge into one that has them all."""
+    items = list(MODULES.items())
+    kitchen = Kitchen(
+        tmp_path,
+        [
+            make_adapter(tmp_path / "a", modules=dict(items[:2])),
+            make_adapter(tmp_path / "b", modules=dict(items[2:]), rank=2),
+        ],
+        [1.0, 1.0],
+    )
+    for method in METHODS:
+        merge(kitchen.recipe(method), kitchen.folders, tmp_path / method)
+        assert set(MODULES) == set(open_folder(tmp_path / method).modules)
+        load_in_peft(tmp_path / method)
+
+
+def test_progress_counts_every_module(kitchen: Kitchen) -> None:
+    """Progress is told after each module and ends at the number of modules."""
+    calls: list[tuple[int, int]] = []
+    merge(
+        kitchen.recipe("cat"),
+        kitchen.folders,
+        kitchen.root / "out",
+        workers=2,
+        progress=lambda done, total: calls.append((done, total)),
+    )
+    assert [(i + 1, len(MODULES)) for i in range(len(MODULES))] == calls
+
+
+def test_existing_output_is_refused(kitchen: Kitchen) -> None:
+    """A folder that holds something is not replaced, and stays as it was."""
+    (kitchen.root / "out").mkdir()
+    (kitchen.root / "out" / "precious").write_text("x")
+    with pytest.raises(FileExistsError, match="not an empty folder"):
+        merge(kitchen.recipe("cat"), kitchen.folders, kitchen.root / "out")
+    assert ["out"] == kitchen.left()
+    assert "x" == (kitchen.root / "out" / "precious").read_text()
+
+
+def test_empty_output_folder_is_used(kitchen: Kitchen) -> None:
+    """An empty folder under the output's name is filled."""
+    (kitchen.root / "out").mkdir()
+    merge(kitchen.recipe("cat"), kitchen.folders, kitchen.root / "out")
+    assert open_folder(kitchen.root / "out").modules.keys() == MODULES.keys()
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_full_disk_leaves_nothing(
+    kitchen: Kitchen, monkeypatch: pytest.MonkeyPatch, workers: int
+) -> None:
+    """A disk that fills up in the middle is an OSError, and nothing stays at or beside `out`."""
+    write, calls = WeightsWriter.write, []
+
+    def full(self: WeightsWriter, name: str, data: bytes | memoryview) -> None:
+        calls.append(name)
+        if len(calls) > 4:
+            raise OSError(28, "No space left on device")
+        write(self, name, data)
+
+    monkeypatch.setattr(WeightsWriter, "write", full)
+    with pytest.raises(OSError, match="No space left"):
+        merge(kitchen.recipe("cat"), kitchen.folders, kitchen.root / "out", workers=workers)
+    assert [] == kitchen.left()
+
+
+def test_failing_progress_leaves_nothing(kitchen: Kitchen) -> None:
+    """Whatever interrupts a merge, Ctrl-C included, nothing partial stays."""
+
+    def interrupt(done: int, total: int) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        merge(kitchen.recipe("cat"), kitchen.folders, kitchen.root / "out", progress=interrupt)
+    assert [] == kitchen.left()
+
+
+def refused(kitchen: Kitchen, recipe: Recipe, error: type[Exception], match: str) -> None:
+    """Check that a merge is refused with this error and leaves nothing."""
+    with pytest.raises(error, match=match):
+        merge(recipe, kitchen.folders, kitchen.root / "out")
+    assert [] == kitchen.left()
+
+
+def test_enormous_result_is_refused(tmp_path: Path) -> None:
+    """`1e30*a` is refused by its norm, naming the limit, and nothing is written."""
+    kitchen = Kitchen(tmp_path, [make_adapter(tmp_path / "a")], [1e30])
+    refused(kitchen, kitchen.recipe("cat"), UnsafeResult, "overall norm of .* limit of 1000")
+
+
+@pytest.mark.parametrize("method", ["cat", "linear"])
+def test_overflow_of_float32_is_refused(tmp_path: Path, method: str) -> None:
+    """A weight that sends the sum beyond float32 is refused with the module's name."""
+    kitchen = Kitchen(tmp_path, [make_adapter(tmp_path / "a")], [1e300])
+    refused(kitchen, kitchen.recipe(method), UnsafeResult, r"model\.layers.*overflows float32")
+
+
+def test_overflow_of_the_dtype_is_refused(tmp_path: Path) -> None:
+    """A sum that fits float32 but not the output dtype is refused with the module's name."""
+    kitchen = Kitchen(tmp_path, [make_adapter(tmp_path / "a")], [1e6])
+    recipe = kitchen.recipe("cat", dtype="float16")
+    refused(kitchen, recipe, UnsafeResult, r"model\.layers.*does not fit F16")
+
+
+def test_norm_limit_counts_the_scale(kitchen: Kitchen) -> None:
+    """The gate is on the scaled update: a scale that exceeds it is refused, less passes."""
+    norm = merge(kitchen.recipe("cat"), kitchen.folders, kitchen.root / "x").overall.norm
+    recipe = kitchen.recipe("cat", scale=2.0)
+    with pytest.raises(UnsafeResult, match="above the limit"):
+        merge(recipe, kitchen.folders, kitchen.root / "out", norm_limit=1.9 * norm)
+    report = merge(recipe, kitchen.folders, kitchen.root / "out", norm_limit=2.1 * norm)
+    assert report.overall.norm == pytest.approx(2.0 * norm)
+
+
+def test_nan_ingredient_is_named(kitchen: Kitchen) -> None:
+    """An ingredient that holds NaN is refused, by digest and module, before a method sees it."""
+    path = kitchen.paths[1] / "adapter_model.safetensors"
+    data = bytearray(path.read_bytes())
+    data[-2:] = b"\xc0\x7f"  # bfloat16 NaN
+    path.write_bytes(data)
+    match = f"{kitchen.digests[1][:12]} holds NaN"
+    refused(kitchen, kitchen.recipe("lego"), IncompatibleAdapters, match)
+
+
+def test_shapes_are_checked_against_the_files(kitchen: Kitchen) -> None:
+    """A recipe over folders whose shapes disagree is refused, whatever it was planned from."""
+    wide = {name: (d_in + 1, d_out) for name, (d_in, d_out) in MODULES.items()}
+    other = make_adapter(kitchen.root / "wide", modules=wide)
+    kitchen.paths.append(other)
+    folders = {**kitchen.folders, kitchen.digests[1]: other}
+    with pytest.raises(IncompatibleAdapters, match=r"\(24, 16\).*\(24, 17\)"):
+        merge(kitchen.recipe("cat"), folders, kitchen.root / "out")
+    assert [] == kitchen.left()
+
+
+def test_truncated_ingredient_is_a_format_error(kitchen: Kitchen) -> None:
+    """An ingredient whose file was cut is refused as such."""
+    path = kitchen.paths[0] / "adapter_model.safetensors"
+    path.write_bytes(path.read_bytes()[:-10])
+    refused(kitchen, kitchen.recipe("cat"), FormatError, "A007 file-size")
+
+
+def test_missing_folder_is_named(kitchen: Kitchen) -> None:
+    """A recipe whose ingredient was not handed over says which."""
+    with pytest.raises(RecipeInvalid, match=kitchen.digests[2]):
+        merge(
+            kitchen.recipe("cat"),
+            {digest: kitchen.folders[digest] for digest in kitchen.digests[:2]},
+            kitchen.root / "out",
+        )
+
+
+@pytest.mark.parametrize(
+    ("change", "match"),
+    [
+        ({"method": "catt"}, "did you mean cat"),
+        ({"revision": 99}, "revision 99"),
+        ({"options": ()}, "not complete"),
+        ({"options": (("scale", 1),)}, "not complete"),
+        ({"options": (("scale", 1.0), ("rank", 3))}, "no option 'rank'"),
+    ],
+)
+def test_recipe_of_another_weft_is_refused(
+    kitchen: Kitchen, change: dict[str, object], match: str
+) -> None:
+    """A recipe that this weft would not have planned is refused, so a digest has one meaning."""
+    recipe = replace(kitchen.recipe("cat"), **change)  # type: ignore[arg-type]  # a table
+    refused(kitchen, recipe, RecipeInvalid, match)
+
+
+def test_unresolved_rank_is_refused(kitchen: Kitchen) -> None:
+    """A recipe that still says `auto` was never planned."""
+    recipe = replace(kitchen.recipe("linear"), options=(("rank", "auto"), ("scale", 1.0)))
+    refused(kitchen, recipe, RecipeInvalid, "plan it again")
+
+
+def test_every_refusal_is_a_merge_error() -> None:
+    """The server can catch one class for everything that is the merge's to refuse."""
+    assert all(
+        issubclass(e, MergeError) for e in (RecipeInvalid, IncompatibleAdapters, UnsafeResult)
+    )

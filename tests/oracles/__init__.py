@@ -1,0 +1,1 @@
+"""Merge methods against independent implementations of the same formulas."""
