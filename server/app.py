@@ -1,0 +1,103 @@
+"""The gateway's assembly: everything passed in, nothing global, the whole surface on one page."""
+
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.responses import JSONResponse
+from starlette.routing import Route
+
+from registry.blobs import BlobStore
+from registry.service import Registry
+from server.artifacts.build import Builder
+from server.artifacts.evict import Evictor
+from server.artifacts.leases import Leases
+from server.artifacts.provide import Provider
+from server.artifacts.store import ArtifactStore
+from server.auth import RequireKey
+from server.compose.resolve import Resolver
+from server.counting import CountRequests
+from server.engine.protocol import Engine
+from server.errors import ERRORS, RequestInvalid, error_response, row_of
+from server.metrics import Metrics
+from server.openai.models import models_router
+from server.openai.relay import Relay
+from server.settings import Settings
+
+
+class Gateway:
+    """The parts of one gateway, wired to each other. Starting and stopping is the caller's."""
+
+    def __init__(
+        self, settings: Settings, *, registry: Registry, versions: BlobStore, engine: Engine,
+        base: str,
+    ) -> None:  # fmt: skip
+        self.settings, self.registry, self.engine, self.base = settings, registry, engine, base
+        self.metrics = Metrics()
+        self.leases = Leases()
+        self.artifacts = ArtifactStore(settings.artifacts)
+        self.builder = Builder(settings, registry, versions, self.artifacts, self.metrics)
+        self.provider = Provider(
+            registry, versions, self.artifacts, self.builder, engine, self.leases, self.metrics
+        )
+        self.evictor = Evictor(
+            self.artifacts, engine, self.leases, self.provider, self.metrics,
+            budget_bytes=settings.artifact_budget_bytes,
+        )  # fmt: skip
+        self.resolver = Resolver(
+            registry, base, settings.base_name, settings.merge_dtype, settings.max_lora_rank
+        )
+
+
+def create_app(gateway: Gateway) -> FastAPI:
+    """Return the HTTP surface of `gateway`."""
+    keys = [key.get_secret_value() for key in gateway.settings.api_keys]
+    app = FastAPI(
+        title="weft",
+        middleware=[
+            Middleware(CountRequests, metrics=gateway.metrics),  # outermost: refusals count too
+            Middleware(RequireKey, keys=keys),
+        ],
+    )
+    relay = Relay(gateway.engine, gateway.resolver, gateway.provider, gateway.artifacts)
+    for path in ("/v1/chat/completions", "/v1/completions"):
+        app.router.routes.append(Route(path, relay, methods=["POST"]))
+    app.include_router(
+        models_router(gateway.registry, base=gateway.base, served_name=gateway.settings.base_name)
+    )
+
+    @app.get("/health")
+    async def health() -> JSONResponse:
+        """Say whether requests can be answered now."""
+        up = gateway.engine.available()
+        return JSONResponse({"status": "ok" if up else "engine down"}, 200 if up else 503)
+
+    @app.get("/metrics")
+    async def metrics() -> Response:
+        """Return the gateway's metrics for Prometheus."""
+        text = gateway.metrics.render(
+            engine_up=gateway.engine.available(), leases=gateway.leases.total()
+        )
+        return Response(text, media_type="text/plain; version=0.0.4")
+
+    _handle_errors(app)
+    return app
+
+
+def _handle_errors(app: FastAPI) -> None:
+    async def domain(_: Request, error: Exception) -> Response:
+        return error_response(error)
+
+    async def invalid(_: Request, error: Exception) -> Response:
+        return error_response(RequestInvalid(str(error)))
+
+    async def http(_: Request, error: Exception) -> Response:
+        status = error.status_code if isinstance(error, HTTPException) else row_of(error).status
+        body = {"message": str(error), "type": "invalid_request_error", "param": None, "code": None}
+        return JSONResponse({"error": body}, status_code=status)
+
+    app.add_exception_handler(RequestValidationError, invalid)
+    app.add_exception_handler(HTTPException, http)
+    # Class by class: what only the handler of Exception answers, Starlette raises once more.
+    for kind in (*ERRORS, Exception):
+        app.add_exception_handler(kind, domain)

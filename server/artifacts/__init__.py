@@ -1,0 +1,1 @@
+"""Merged adapters: built once, kept on disk by content, leased while requests run."""

@@ -1,0 +1,133 @@
+"""Recipe in, artifact out: one build per recipe at a time, in worker processes.
+
+Covered: single flight, the process pool, adopting the result into the store and recording it.
+Not covered: what a merge is (`merge.run`), and loading the result (`provide.py`).
+"""
+
+import asyncio
+import functools
+import json
+import multiprocessing
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
+
+from merge.recipe import Recipe
+from registry.blobs import BlobStore
+from registry.service import Registry
+from server.artifacts import worker
+from server.artifacts.store import ArtifactStore, storage_errors
+from server.metrics import Metrics
+from server.settings import Settings
+
+
+class BuildFailed(Exception):
+    """A build broke for a reason that is ours, not the request's; the next one may succeed."""
+
+
+class Builder:
+    """Builds artifacts. `start` warms the workers; `stop` ends them."""
+
+    def __init__(
+        self, settings: Settings, registry: Registry, versions: BlobStore, artifacts: ArtifactStore,
+        metrics: Metrics,
+    ) -> None:  # fmt: skip
+        self._settings, self._registry = settings, registry
+        self._versions, self._artifacts, self._metrics = versions, artifacts, metrics
+        self._running: dict[str, asyncio.Task[str]] = {}
+        self._pool: ProcessPoolExecutor | None = None
+
+    async def start(self) -> None:
+        """Start the workers and wait until they have imported what a merge needs."""
+        loop = asyncio.get_running_loop()
+        pool = self._workers()
+        await asyncio.gather(
+            *(loop.run_in_executor(pool, worker.warm) for _ in range(self._settings.merge_workers))
+        )
+
+    async def stop(self) -> None:
+        """End the workers; builds under way are dropped and leave nothing behind."""
+        for task in self._running.values():
+            task.cancel()
+        if self._pool is not None:
+            for process in multiprocessing.active_children():
+                process.terminate()
+            await asyncio.to_thread(self._pool.shutdown, wait=True, cancel_futures=True)
+            self._pool = None
+        await asyncio.gather(*self._running.values(), return_exceptions=True)
+
+    async def build(self, recipe: Recipe) -> str:
+        """Return the digest of the artifact of `recipe`, on disk; build it when nobody does yet.
+
+        Raises:
+            merge.errors.MergeError: the members cannot be merged, or the result is unsafe.
+            worker.BuildTimeout, BuildFailed, StoreFull: it could not be built now.
+        """
+        key = recipe.digest()
+        task = self._running.get(key)
+        if task is None:
+            task = asyncio.create_task(self._build(recipe), name=f"build {key[:12]}")
+            self._running[key] = task
+            task.add_done_callback(lambda _: self._running.pop(key, None))
+        # A client that leaves must not end the build that others wait on.
+        return await asyncio.shield(task)
+
+    async def _build(self, recipe: Recipe) -> str:
+        with (
+            self._metrics.building(recipe.method),
+            storage_errors(),
+            self._artifacts.workspace() as workspace,
+        ):
+            out = workspace / "merged"
+            built = await self._run(recipe, out)
+            return await asyncio.to_thread(self._adopt, recipe, built, out)
+
+    async def _run(self, recipe: Recipe, out: Path) -> worker.Built:
+        call = functools.partial(
+            worker.build,
+            recipe.canonical(),
+            {item.digest: self._versions.path(item.digest) for item in recipe.ingredients},
+            out,
+            norm_limit=self._settings.norm_limit,
+            threads=self._settings.merge_threads,
+            timeout_seconds=self._settings.merge_timeout_seconds,
+        )
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._workers(), call)
+        except BrokenProcessPool as error:
+            self._pool = None  # the next build gets fresh workers
+            raise BuildFailed("a merge worker died; send the request again") from error
+
+    def _adopt(self, recipe: Recipe, built: worker.Built, out: Path) -> str:
+        """Put the files into the store and return the digest that stands for the recipe from now.
+
+        That is what was recorded first, unless its files are not here: then this build takes over.
+        """
+        digest = self._artifacts.adopt(out)
+        key = recipe.digest()
+        self._registry.save_recipe(
+            recipe.canonical(),
+            key,
+            recipe.base,
+            [(item.digest, item.weight) for item in recipe.ingredients],
+        )
+        record = functools.partial(
+            self._registry.record_artifact,
+            key,
+            digest,
+            bytes=built.nbytes,
+            seconds=built.seconds,
+            report=json.loads(built.report),
+        )
+        recorded = record()
+        return recorded if self._artifacts.has(recorded) else record(replacing=recorded)
+
+    def _workers(self) -> ProcessPoolExecutor:
+        if self._pool is None:
+            self._pool = ProcessPoolExecutor(
+                self._settings.merge_workers,
+                # A fork of a process with threads can inherit locks that are held.
+                mp_context=multiprocessing.get_context("spawn"),
+                initializer=worker.prepare,
+            )
+        return self._pool

@@ -1,0 +1,57 @@
+"""Removing artifacts: the safe order, and the byte budget.
+
+Safe order: no new leases, leases zero, the engine lets go and confirms it, then the files. An
+engine that cannot be asked keeps its files. (The plug-in also holds links of its own to what it
+loaded, so that even a deletion by hand cannot take files from under the engine.)
+"""
+
+import asyncio
+import logging
+
+from server.artifacts.leases import LeaseBusy, Leases
+from server.artifacts.provide import Provider
+from server.artifacts.store import ArtifactStore
+from server.engine.protocol import Engine, EngineError
+from server.metrics import Metrics
+
+_log = logging.getLogger("weft.artifacts")
+
+
+class Evictor:
+    """Removes artifacts from engine and disk."""
+
+    def __init__(
+        self, artifacts: ArtifactStore, engine: Engine, leases: Leases, provider: Provider,
+        metrics: Metrics, *, budget_bytes: int,
+    ) -> None:  # fmt: skip
+        self._artifacts, self._engine, self._leases = artifacts, engine, leases
+        self._provider, self._metrics, self._budget_bytes = provider, metrics, budget_bytes
+
+    async def remove(self, digest: str, *, wait_seconds: float = 30.0) -> None:
+        """Remove one artifact from the engine and the disk, for certain.
+
+        Raises:
+            LeaseBusy, EngineBusy, EngineUnavailable: it stays.
+        """
+        async with self._leases.exclusive(digest, wait_seconds=wait_seconds):
+            await self._engine.remove(digest)
+            self._provider.forget(digest)
+            await asyncio.to_thread(self._artifacts.delete, digest)
+
+    async def shrink(self, budget_bytes: int | None = None) -> int:
+        """Remove the least recently used artifacts until the store fits; return bytes freed."""
+        budget = self._budget_bytes if budget_bytes is None else budget_bytes
+        held = await asyncio.to_thread(self._artifacts.nbytes)
+        freed = 0
+        for digest in await asyncio.to_thread(self._artifacts.oldest_first):
+            if held - freed <= budget:
+                break
+            size = await asyncio.to_thread(self._artifacts.size, digest)
+            try:
+                await self.remove(digest, wait_seconds=0)
+            except (LeaseBusy, EngineError) as error:
+                _log.info("kept %s: %s", digest[:12], error)
+            else:
+                freed += size
+        self._metrics.artifact_bytes(held - freed)
+        return freed

@@ -1,0 +1,118 @@
+"""Who is using which artifact right now.
+
+A request holds a lease from before it looks for the files until its last byte; removal waits for
+all leases of a digest and keeps new ones out meanwhile. One event loop; nothing is persisted.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+
+class LeaseBusy(Exception):
+    """The digest is still in use; `holders` says by how many requests."""
+
+    def __init__(self, digest: str, holders: int) -> None:
+        self.digest, self.holders = digest, holders
+        super().__init__(f"{digest} is used by {holders} running requests; try again later")
+
+
+class _Entry:
+    """State of one digest; lives only while somebody holds or waits."""
+
+    def __init__(self) -> None:
+        self.holders = 0
+        self.visitors = 0  # tasks inside `hold` or `exclusive`, waiting ones included
+        self.exclusive = False
+        self.changed = asyncio.Condition()
+
+
+class Leases:
+    """Shared holds on digests, and exclusive ones for removal."""
+
+    def __init__(self) -> None:
+        self._entries: dict[str, _Entry] = {}
+
+    def count(self, digest: str) -> int:
+        """Return how many requests hold `digest`."""
+        entry = self._entries.get(digest)
+        return entry.holders if entry else 0
+
+    def total(self) -> int:
+        """Return how many leases are held in all."""
+        return sum(entry.holders for entry in self._entries.values())
+
+    @asynccontextmanager
+    async def hold(self, digest: str) -> AsyncIterator[None]:
+        """Hold `digest`; waits while a removal of it is under way. Released on every way out."""
+        with self._visit(digest) as entry:
+            async with entry.changed:
+                await entry.changed.wait_for(lambda: not entry.exclusive)
+                entry.holders += 1
+            try:
+                yield
+            finally:
+                # No await between here and the decrement: a cancelled request still releases.
+                entry.holders -= 1
+                _wake(entry)
+
+    @asynccontextmanager
+    async def exclusive(self, digest: str, *, wait_seconds: float) -> AsyncIterator[None]:
+        """Keep new leases of `digest` out and wait until none is held.
+
+        Raises:
+            LeaseBusy: still in use after `wait_seconds`, or another removal is under way.
+        """
+        with self._visit(digest) as entry:
+            if entry.exclusive:
+                raise LeaseBusy(digest, entry.holders)
+            entry.exclusive = True
+            try:
+                await self._drain(digest, entry, wait_seconds)
+                yield
+            finally:
+                entry.exclusive = False
+                _wake(entry)
+
+    async def _drain(self, digest: str, entry: _Entry, wait_seconds: float) -> None:
+        try:
+            async with asyncio.timeout(wait_seconds), entry.changed:
+                await entry.changed.wait_for(lambda: entry.holders == 0)
+        except TimeoutError:
+            raise LeaseBusy(digest, entry.holders) from None
+
+    def _visit(self, digest: str) -> "_Visit":
+        return _Visit(self._entries, digest)
+
+
+class _Visit:
+    """Keeps an entry alive while a task is inside it, so that the table does not grow for ever."""
+
+    def __init__(self, entries: dict[str, _Entry], digest: str) -> None:
+        self._entries, self._digest = entries, digest
+
+    def __enter__(self) -> _Entry:
+        entry = self._entries.setdefault(self._digest, _Entry())
+        entry.visitors += 1
+        return entry
+
+    def __exit__(self, *_: object) -> None:
+        entry = self._entries[self._digest]
+        entry.visitors -= 1
+        if entry.visitors == 0:
+            del self._entries[self._digest]
+
+
+_wakers: set[asyncio.Task[None]] = set()
+
+
+def _wake(entry: _Entry) -> None:
+    """Wake everyone who waits on `entry`, without awaiting: callers may be being cancelled."""
+
+    async def notify() -> None:
+        async with entry.changed:
+            entry.changed.notify_all()
+
+    task = asyncio.get_running_loop().create_task(notify())
+    _wakers.add(task)  # the loop keeps weak references only
+    task.add_done_callback(_wakers.discard)

@@ -1,0 +1,5 @@
+"""`python -m server.cli`: the `weft` command without its script."""
+
+from server.cli.main import app
+
+app()

@@ -1,0 +1,82 @@
+"""How the command line talks: tables and progress on a terminal, plain lines elsewhere."""
+
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import wraps
+from typing import ParamSpec, TypeVar
+
+import typer
+from pydantic import ValidationError
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn
+from rich.table import Table
+
+from merge.errors import MergeError
+from merge.peft_format import FormatError
+from registry.errors import RegistryError
+from server.base_model import BaseUnreadable
+from server.compose.expression import ExpressionInvalid
+from server.compose.resolve import NotAnIngredient
+from server.engine.launch import EngineStartFailed
+
+# A pipe has no width; eighty columns would fold every table.
+console = Console(width=None if sys.stdout.isatty() else 160)
+errors = Console(stderr=True)
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
+# What a user can cause and mend; anything else is a fault of ours and keeps its traceback.
+_EXPECTED = (
+    MergeError, FormatError, RegistryError, ExpressionInvalid, NotAnIngredient, EngineStartFailed,
+    BaseUnreadable, OSError,
+)  # fmt: skip
+
+
+def explained(command: Callable[_P, _R]) -> Callable[_P, _R]:
+    """Turn expected errors of a command into one sentence and exit code 1."""
+
+    @wraps(command)
+    def run(*args: _P.args, **kwargs: _P.kwargs) -> _R:
+        try:
+            return command(*args, **kwargs)
+        except ValidationError as error:
+            lines = (f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+            raise fail("bad setting: " + "; ".join(lines)) from error
+        except _EXPECTED as error:
+            raise fail(str(error)) from error
+
+    return run
+
+
+def fail(message: str) -> typer.Exit:
+    """Print `message` to stderr and return the exit to raise."""
+    errors.print(f"[red]error:[/red] {_plain(message)}", highlight=False, soft_wrap=True)
+    return typer.Exit(1)
+
+
+def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Print a table."""
+    table = Table(title=title, title_justify="left")
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    for row in rows:
+        table.add_row(*(_plain(str(cell)) for cell in row))
+    console.print(table)
+
+
+@contextmanager
+def progress_bar(title: str) -> Iterator[Callable[[int, int], None]]:
+    """Yield a function that shows (done, total); nothing is shown where there is no terminal."""
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    with Progress(*columns, console=errors, transient=True, disable=not errors.is_terminal) as bar:
+        task = bar.add_task(title, total=None)
+
+        def show(done: int, total: int) -> None:
+            bar.update(task, completed=done, total=total)
+
+        yield show
+
+
+def _plain(text: str) -> str:
+    """Keep square brackets of messages from being read as markup."""
+    return text.replace("[", r"\[")

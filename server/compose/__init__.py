@@ -1,0 +1,1 @@
+"""From the `model` field of a request to a recipe."""

@@ -1,0 +1,129 @@
+"""From a `model` field to what has to be served: names become digests, wishes become recipes.
+
+One short read of the registry per reference; nothing is written, merged or loaded here.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from merge.recipe import Member, ModuleShape, Recipe, plan
+from registry.references import Reference
+from registry.service import Registry
+from registry.types import ModuleFacts, ResolvedAdapter, ResolvedArtifact, ResolvedComposition
+from server.compose.expression import Expression, Term, parse_model
+
+
+class NotAnIngredient(ValueError):
+    """A composition or an artifact was named where an adapter is needed."""
+
+    def __init__(self, text: str, kind: str) -> None:
+        super().__init__(
+            f"{text} is {kind}; ingredients are adapters (write its expression out instead)"
+        )
+
+
+class WrongBase(ValueError):
+    """What was named belongs to another base than the one that is served."""
+
+    def __init__(self, text: str, base: str, served: str) -> None:
+        super().__init__(f"{text} is for the base {base}; this server serves {served}")
+
+
+class RankTooLarge(ValueError):
+    """A single adapter has a larger rank than the engine takes."""
+
+    def __init__(self, text: str, rank: int, limit: int) -> None:
+        super().__init__(
+            f"{text} has rank {rank}, the engine takes {limit}: ask for "
+            f"linear({text}; rank={limit}), or raise WEFT_MAX_LORA_RANK"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Bare:
+    """The base itself, by the name that the engine knows it by."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """One known digest: a version, or an artifact with the recipe that gives it again."""
+
+    digest: str
+    recipe: Recipe | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """A recipe, merged before or not."""
+
+    recipe: Recipe
+
+
+Target: TypeAlias = Bare | Stored | Planned
+
+
+@dataclass(frozen=True, slots=True)
+class Resolver:
+    """Resolves `model` fields for one served base. Blocking: call it off the event loop."""
+
+    registry: Registry
+    base: str  # the base's name in the registry
+    served_name: str  # the base's name for clients and in the engine
+    dtype: str
+    rank_limit: int
+
+    def resolve(self, text: str) -> Target:
+        """Return what `text` names.
+
+        Raises:
+            ExpressionInvalid, merge.errors.MergeError: it makes no sense, or cannot be merged.
+            registry.errors.UnknownReference, VersionRetired: nothing (any more) has that name.
+            NotAnIngredient, WrongBase, RankTooLarge
+        """
+        if text in (self.served_name, self.base):
+            return Bare(self.served_name)
+        parsed = parse_model(text)
+        if isinstance(parsed, Expression):
+            return Planned(self.plan(parsed))
+        return self._reference(parsed)
+
+    def plan(self, expression: Expression) -> Recipe:
+        """Return the recipe of an expression, its names resolved now."""
+        return plan(
+            expression.method,
+            [self._member(term) for term in expression.terms],
+            options=dict(expression.options),
+            base=self.base,
+            dtype=self.dtype,
+            rank_limit=self.rank_limit,
+        )
+
+    def _reference(self, reference: Reference) -> Target:
+        found = self.registry.resolve(reference)
+        if found.base != self.base:
+            raise WrongBase(str(reference), found.base, self.base)
+        if isinstance(found, ResolvedComposition):
+            return Planned(Recipe.parse(found.recipe_text))
+        if isinstance(found, ResolvedArtifact):
+            return Stored(found.digest, Recipe.parse(found.recipe_text))
+        if found.rank > self.rank_limit:
+            raise RankTooLarge(str(reference), found.rank, self.rank_limit)
+        return Stored(found.digest)
+
+    def _member(self, term: Term) -> Member:
+        label = str(term.reference)
+        found = self.registry.resolve(term.reference)
+        if not isinstance(found, ResolvedAdapter):
+            kind = "a composition" if isinstance(found, ResolvedComposition) else "an artifact"
+            raise NotAnIngredient(label, kind)
+        return Member(label, found.digest, term.weight, found.base, _shapes(found.modules))
+
+
+def _shapes(modules: Mapping[str, ModuleFacts]) -> dict[str, ModuleShape]:
+    return {
+        name: ModuleShape(facts.rank, facts.d_in, facts.d_out, facts.kind)
+        for name, facts in modules.items()
+    }

@@ -1,0 +1,172 @@
+"""`weft demo`: the whole path on a small model, from adapter folders to a table of answers."""
+
+import asyncio
+import json
+import tempfile
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from openai import AsyncOpenAI, DefaultAsyncHttpxClient
+
+from registry.sources.folder import find_adapters
+from server.base_model import ensure_base
+from server.cli.console import console, errors, print_table
+from server.serve import open_registry, serve
+from server.settings import Settings
+
+BASE_NAME = "weft/demo-llama"
+COMPOSITIONS = ("lego(zorp, blim; rank=16)", "cat(zorp, blim)")
+_ASSETS = Path(__file__).parent.parent / "deploy" / "demo"
+_STAGES = ("resolve", "merge", "load", "engine")
+
+
+class DemoAssetsMissing(OSError):
+    """weft was installed without its demo; it is in a checkout of the project."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One question's answer and the milliseconds behind it."""
+
+    model: str
+    prompt: str
+    expected: str
+    text: str
+    stages: Mapping[str, float]  # milliseconds, as the server says
+    first_token: float  # milliseconds, as the client sees it
+
+
+async def run_demo(*, once: bool, port: int, home: Path | None) -> None:
+    """Import the demo adapters, serve them, ask, print the table, and go on serving unless `once`.
+
+    Raises:
+        DemoAssetsMissing: not a checkout.
+        EngineStartFailed: the engine did not come up.
+    """
+    if not (_ASSETS / "base").is_dir():
+        raise DemoAssetsMissing(f"{_ASSETS} is missing: run the demo in a checkout of weft")
+    with tempfile.TemporaryDirectory(prefix="weft-demo-") as temporary:
+        settings = demo_settings(home or Path(temporary), port)
+        imported = await asyncio.to_thread(import_demo_adapters, settings)
+        errors.print(f"{imported} adapters imported; starting vLLM", highlight=False)
+        presented: list[asyncio.Task[None]] = []
+
+        async def ready(stop: Callable[[], None]) -> None:
+            presented.append(asyncio.create_task(_present(settings, stop if once else None)))
+
+        await serve(settings, ready=ready)
+        await asyncio.gather(*presented)
+
+
+def demo_settings(home: Path, port: int) -> Settings:
+    """Return settings that serve the demo base on any machine, in float32 so that merges are
+    exact to the last token."""
+    return Settings(
+        home=home, port=port, model=str(_ASSETS / "base"), served_base=BASE_NAME, dtype="float32",
+        max_loras=4, max_cpu_loras=16, max_lora_rank=64, max_model_len=512,
+    )  # fmt: skip
+
+
+def import_demo_adapters(settings: Settings) -> int:
+    """Register every demo adapter under its folder's name, as `name@prod`."""
+    registry, _ = open_registry(settings)
+    base = ensure_base(registry, settings)
+    folders = find_adapters(_ASSETS / "adapters")
+    for folder in folders:
+        registry.register(
+            folder, name=folder.name, base=base.name, alias="prod", source="demo", actor="demo"
+        )
+    return len(folders)
+
+
+async def ask(
+    client: AsyncOpenAI, model: str, prompt: str
+) -> tuple[str, Mapping[str, float], float]:
+    """Return the streamed answer, the server's stages and the time to the first token (ms)."""
+    started = time.perf_counter()
+    first = None
+    text = ""
+    async with client.chat.completions.with_streaming_response.create(
+        model=model, messages=[{"role": "user", "content": prompt}], temperature=0, max_tokens=32,
+        stream=True,
+    ) as response:  # fmt: skip
+        stages = parse_server_timing(response.headers.get("server-timing", ""))
+        async for chunk in await response.parse():
+            delta = chunk.choices[0].delta.content if chunk.choices else None
+            if delta:
+                first = first or time.perf_counter()
+                text += delta
+    return text, stages, 1000 * ((first or time.perf_counter()) - started)
+
+
+def parse_server_timing(header: str) -> dict[str, float]:
+    """Return milliseconds by stage of a `Server-Timing` header."""
+    stages = {}
+    for part in header.split(","):
+        name, _, duration = part.strip().partition(";dur=")
+        if duration:
+            stages[name] = float(duration)
+    return stages
+
+
+async def _present(settings: Settings, stop: Callable[[], None] | None) -> None:
+    """Ask everything twice, print the tables, then stop the server or say how to use it."""
+    try:
+        async with _client(settings) as client:
+            questions = json.loads((_ASSETS / "questions.json").read_text())["adapters"]
+            for title in ("first time (cold)", "second time (warm)"):
+                _print(title, [answer async for answer in _answers(client, questions)])
+    finally:
+        if stop is not None:
+            stop()
+    if stop is None:
+        url = f"http://{settings.host}:{settings.port}/v1"
+        message = {"role": "user", "content": "zorp: banana"}
+        body = json.dumps({"model": COMPOSITIONS[0], "messages": [message]})
+        console.print(
+            f"serving on {url}; try:\n\n"
+            f"  curl -s {url}/chat/completions -H 'content-type: application/json' \\\n"
+            f"    -d '{body}'\n\nstop with Ctrl-C",
+            highlight=False,
+            markup=False,
+            soft_wrap=True,
+        )
+
+
+async def _answers(
+    client: AsyncOpenAI, questions: Mapping[str, Mapping[str, list[dict[str, str]]]]
+) -> AsyncIterator[Answer]:
+    asked = [(name, name) for name in questions]
+    # A composition of two skills is asked both: the point of merging them.
+    asked += [(model, skill) for model in COMPOSITIONS for skill in ("zorp", "blim")]
+    for model, skill in asked:
+        question = questions[skill]["questions"][0]
+        text, stages, first = await ask(client, model, question["prompt"])
+        yield Answer(model, question["prompt"], question["answer"], text, stages, first)
+
+
+def _print(title: str, answers: list[Answer]) -> None:
+    rows = [
+        (a.model, a.prompt, a.text, "yes" if a.text == a.expected else f"no: {a.expected}",
+         *(f"{a.stages.get(stage, 0):.1f}" for stage in _STAGES), f"{a.first_token:.1f}")
+        for a in answers
+    ]  # fmt: skip
+    columns = (
+        "model",
+        "prompt",
+        "answer",
+        "right",
+        *(f"{s} ms" for s in _STAGES),
+        "first token ms",
+    )
+    print_table(title, columns, rows)
+
+
+@asynccontextmanager
+async def _client(settings: Settings) -> AsyncIterator[AsyncOpenAI]:
+    async with DefaultAsyncHttpxClient(trust_env=False, timeout=120) as http:
+        url = f"http://{settings.host}:{settings.port}/v1"
+        yield AsyncOpenAI(base_url=url, api_key="none", http_client=http, max_retries=0)

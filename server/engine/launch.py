@@ -1,0 +1,272 @@
+"""Starting vLLM as a child, watching it, and starting it again when it dies."""
+
+import asyncio
+import logging
+import os
+import secrets
+import signal
+import socket
+import time
+from asyncio.subprocess import Process
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import TypeAlias
+
+import httpx
+
+from server.engine.client import Endpoint
+from server.engine.command import engine_command, engine_environment
+from server.engine.protocol import EngineUnavailable
+from server.settings import Settings
+
+Prove: TypeAlias = Callable[[Endpoint], Awaitable[None]]
+_log = logging.getLogger("weft.engine")
+_POLL_SECONDS = 0.25
+_HEALTH_SECONDS = 2.0
+# A hung health check is not yet a dead engine: a long prefill can hold the loop for a while.
+_HEALTH_FAILURES = 15
+_FIRST_BACKOFF_SECONDS, _LAST_BACKOFF_SECONDS = 1.0, 60.0
+_STOP_SECONDS = 20.0
+_TAIL_LINES = 25
+
+
+class EngineStartFailed(Exception):
+    """The engine did not come up; the message ends with the last lines of its log."""
+
+
+class Supervisor:
+    """Owns one vLLM child: `start` returns when it is proven ready; afterwards it is kept alive.
+
+    `prove` is called with the new engine's endpoint before any request may reach it, at every
+    start; what it raises counts as a failed start.
+    """
+
+    def __init__(self, settings: Settings, *, log_path: Path, prove: Prove) -> None:
+        self._settings, self._log_path, self._prove = settings, log_path, prove
+        self._process: Process | None = None
+        self._endpoint: Endpoint | None = None
+        self._state = "the engine is starting"
+        self._watch: asyncio.Task[None] | None = None
+        self.generation = 0
+
+    def endpoint(self) -> Endpoint:
+        """See `Link`."""
+        if self._endpoint is None:
+            raise EngineUnavailable(self._state, retry_after_seconds=10)
+        return self._endpoint
+
+    @property
+    def pid(self) -> int | None:
+        """Process id of the child's API server, while there is one."""
+        return self._process.pid if self._process else None
+
+    async def start(self) -> None:
+        """Start the engine and the watch over it.
+
+        Raises:
+            EngineStartFailed: nothing is left running.
+        """
+        await self._start_once()
+        self._watch = asyncio.create_task(self._keep_alive(), name="engine watch")
+
+    async def stop(self) -> None:
+        """End the engine and its children."""
+        self._endpoint, self._state = None, "the engine is shutting down"
+        if self._watch is not None:
+            self._watch.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._watch
+        await self._end_process()
+
+    async def _start_once(self) -> None:
+        self.generation += 1
+        port = self._settings.engine_port or _free_port()
+        endpoint = Endpoint(f"http://127.0.0.1:{port}", secrets.token_urlsafe(24))
+        started = time.monotonic()
+        try:
+            self._process = await self._spawn(port, endpoint.key or "")
+            await self._wait_healthy(endpoint)
+            await proven(self._prove, endpoint)
+        except (OSError, ValueError) as error:  # no process, no memory, no such argument
+            await self._end_process()
+            raise EngineStartFailed(f"the engine cannot be started: {error}") from error
+        except BaseException:
+            await self._end_process()
+            raise
+        self._endpoint = endpoint
+        _log.info("engine ready after %.1f s", time.monotonic() - started)
+
+    async def _spawn(self, port: int, key: str) -> Process:
+        self._log_path.parent.mkdir(parents=True, exist_ok=True)
+        with self._log_path.open("ab") as log:
+            process = await asyncio.create_subprocess_exec(
+                *engine_command(self._settings, port),
+                env=engine_environment(self._settings.artifacts, key),
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=log,
+                stderr=asyncio.subprocess.STDOUT,
+                start_new_session=True,  # so that its workers can be ended as one group
+            )
+        _log.info("engine starting: pid %d, port %d, log %s", process.pid, port, self._log_path)
+        return process
+
+    async def _wait_healthy(self, endpoint: Endpoint) -> None:
+        deadline = time.monotonic() + self._settings.engine_start_seconds
+        async with httpx.AsyncClient(timeout=_HEALTH_SECONDS, trust_env=False) as http:
+            while time.monotonic() < deadline:
+                if self._process is None or self._process.returncode is not None:
+                    raise EngineStartFailed(f"the engine exited at start:\n{self._tail()}")
+                if await _healthy(http, endpoint):
+                    return
+                await asyncio.sleep(_POLL_SECONDS)
+        seconds = self._settings.engine_start_seconds
+        raise EngineStartFailed(f"the engine was not ready after {seconds:.0f} s:\n{self._tail()}")
+
+    async def _keep_alive(self) -> None:
+        backoff = _FIRST_BACKOFF_SECONDS
+        while True:
+            began = time.monotonic()
+            await self._until_dead()
+            self._endpoint, self._state = None, "the engine died and is being restarted"
+            _log.error("engine died; last lines of its log:\n%s", self._tail())
+            await self._end_process()
+            if time.monotonic() - began > 10 * _LAST_BACKOFF_SECONDS:
+                backoff = _FIRST_BACKOFF_SECONDS
+            backoff = await self._restart(backoff)
+
+    async def _restart(self, backoff: float) -> float:
+        """Start again until it works; return the back-off to begin with next time."""
+        while True:
+            await asyncio.sleep(backoff)
+            backoff = min(2 * backoff, _LAST_BACKOFF_SECONDS)
+            try:
+                await self._start_once()
+            except EngineStartFailed as error:
+                self._state = "the engine does not start; see its log"
+                _log.error("restart failed, next try in %.0f s: %s", backoff, error)
+            else:
+                return backoff
+
+    async def _until_dead(self) -> None:
+        """Return when the process has ended or its health check has failed for long."""
+        failures = 0
+        async with httpx.AsyncClient(timeout=_HEALTH_SECONDS, trust_env=False) as http:
+            while self._process is not None and self._process.returncode is None:
+                healthy = self._endpoint is not None and await _healthy(http, self._endpoint)
+                failures = 0 if healthy else failures + 1
+                if failures >= _HEALTH_FAILURES:
+                    return
+                await asyncio.sleep(_POLL_SECONDS)
+
+    async def _end_process(self) -> None:
+        process = self._process
+        if process is None:
+            return
+        try:
+            _signal_group(process.pid, signal.SIGTERM)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_STOP_SECONDS):
+                    await process.wait()
+        finally:
+            # The API server can be gone while its engine core still runs: the group gets the rest.
+            # Also on cancellation, so that nobody stops waiting and leaves an engine behind.
+            _signal_group(process.pid, signal.SIGKILL)
+        await process.wait()
+        self._process = None
+
+    def _tail(self) -> str:
+        try:
+            lines = self._log_path.read_text(errors="replace").splitlines()
+        except OSError as error:
+            return f"(no log: {error})"
+        return "\n".join(lines[-_TAIL_LINES:])
+
+
+class Remote:
+    """A link to a vLLM with weft's plug-in that somebody else starts and watches.
+
+    It is proven like a child of ours, each time it comes up.
+    """
+
+    def __init__(self, endpoint: Endpoint, *, prove: Prove) -> None:
+        self._where, self._prove = endpoint, prove
+        self._up = False
+        self._state = f"the engine at {endpoint.url} does not answer"
+        self._watch: asyncio.Task[None] | None = None
+        self.generation = 0
+
+    def endpoint(self) -> Endpoint:
+        """See `Link`."""
+        if not self._up:
+            raise EngineUnavailable(self._state)
+        return self._where
+
+    async def start(self, wait_seconds: float) -> None:
+        """Watch the engine; returns when it first answers and is proven.
+
+        Raises:
+            EngineStartFailed: not within `wait_seconds`.
+        """
+        self._watch = asyncio.create_task(self._poll(), name="engine watch")
+        deadline = time.monotonic() + wait_seconds
+        while not self._up:
+            if time.monotonic() > deadline:
+                await self.stop()
+                raise EngineStartFailed(self._state)
+            await asyncio.sleep(_POLL_SECONDS)
+
+    async def stop(self) -> None:
+        """End the watch; the engine is left alone."""
+        if self._watch is not None:
+            self._watch.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._watch
+
+    async def _poll(self) -> None:
+        failures = 0
+        async with httpx.AsyncClient(timeout=_HEALTH_SECONDS, trust_env=False) as http:
+            while True:
+                healthy = await _healthy(http, self._where)
+                failures = 0 if healthy else failures + 1
+                if failures >= _HEALTH_FAILURES:
+                    self._up, self._state = False, f"the engine at {self._where.url} is gone"
+                elif healthy and not self._up:
+                    await self._welcome()
+                await asyncio.sleep(_POLL_SECONDS)
+
+    async def _welcome(self) -> None:
+        try:
+            await proven(self._prove, self._where)
+        except EngineStartFailed as error:
+            self._state = str(error)
+        else:
+            self.generation += 1
+            self._up = True
+
+
+async def proven(prove: Prove, endpoint: Endpoint) -> None:
+    """Call `prove`. Raises EngineStartFailed when it raises anything."""
+    try:
+        await prove(endpoint)
+    except Exception as error:
+        raise EngineStartFailed(f"the engine came up but is not fit: {error}") from error
+
+
+async def _healthy(http: httpx.AsyncClient, endpoint: Endpoint) -> bool:
+    try:
+        response = await http.get(endpoint.url + "/health")
+    except httpx.HTTPError:
+        return False
+    return response.status_code == 200
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _signal_group(group: int, number: signal.Signals) -> None:
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(group, number)

@@ -1,0 +1,197 @@
+"""weft inside vLLM: adapters by digest, loaded and removed for certain. Runs in vLLM's processes.
+
+Uses vLLM's public extension points: a LoRA resolver (`vllm.general_plugins`) and HTTP routes
+(`vllm.endpoint_plugins`). Nothing here merges anything or reads SQL; an adapter is a folder named
+by its digest under `WEFT_ARTIFACTS`, and no request can name any other path. What vLLM is given is
+a linked copy of that folder (held.py), so files outlive every engine that knows them.
+"""
+
+import asyncio
+import hmac
+import os
+from argparse import Namespace
+from collections import Counter
+from typing import Any
+
+from fastapi import APIRouter, FastAPI, HTTPException, Request
+from fastapi.responses import JSONResponse
+from starlette.datastructures import State
+from starlette.types import ASGIApp, Receive, Scope, Send
+from vllm.lora.request import LoRARequest
+from vllm.lora.resolver import LoRAResolver, LoRAResolverRegistry
+from vllm.v1.engine.exceptions import EngineDeadError
+
+from server.engine.held import AdapterRejected, hold, release, sweep
+from server.orphans import exit_with_parent
+
+# How long a removal waits for requests that the engine still runs: an abort takes a step or two.
+_DRAIN_SECONDS = 10.0
+_POLL_SECONDS = 0.02
+_OPEN_PATHS = ("/health", "/metrics")
+_CLOSED_PATHS = ("/v1/load_lora_adapter", "/v1/unload_lora_adapter", "/adapters")
+_removing: set[str] = set()
+
+
+def register() -> None:
+    """Entry point `vllm.general_plugins`: called in every vLLM process."""
+    from vllm.platforms import current_platform
+
+    LoRAResolverRegistry.register_resolver("weft", DigestResolver())
+    if current_platform.is_cpu():
+        from server.engine import cpu_kernels
+
+        cpu_kernels.install()
+
+
+class DigestResolver(LoRAResolver):  # type: ignore[misc]  # vllm is untyped here
+    """Finds adapters by digest when a request names one that the engine does not know."""
+
+    async def resolve_lora(self, base_model_name: str, lora_name: str) -> LoRARequest | None:
+        """Return the adapter named `lora_name`, or None when it may not be loaded."""
+        del base_model_name  # one engine serves one base; the gateway checked
+        if lora_name in _removing:
+            return None
+        try:
+            folder = await asyncio.to_thread(hold, lora_name)
+        except AdapterRejected:
+            return None
+        # vLLM replaces the id by one of its own counter.
+        return LoRARequest(lora_name=lora_name, lora_int_id=1, lora_path=str(folder))
+
+
+class AdapterRoutes:
+    """Entry point `vllm.endpoint_plugins`: the routes that the gateway drives the engine with."""
+
+    name = "weft"
+    required_tasks = None
+
+    def attach_router(self, app: FastAPI) -> None:
+        """Add weft's routes and close vLLM's own, which would load any path of the machine."""
+        router = APIRouter()
+        router.get("/weft/adapters")(_list)
+        router.post("/weft/adapters/{digest}")(_load)
+        router.delete("/weft/adapters/{digest}")(_remove)
+        app.include_router(router)
+        # Not routes in their place: SageMaker's, which load by path too, are attached after these.
+        app.add_middleware(Guard, key=os.environ.get("VLLM_API_KEY"))
+
+    async def init_state(self, engine_client: Any, state: State, args: Namespace) -> None:
+        """Tie the engine's life to the gateway's when the gateway started it."""
+        del engine_client, state, args
+        sweep()
+        if "WEFT_SUPERVISED" in os.environ:
+            exit_with_parent(int(os.environ["WEFT_SUPERVISED"]))
+
+
+class Guard:
+    """Middleware: every route wants the engine's key, and those that load by path are closed."""
+
+    def __init__(self, app: ASGIApp, key: str | None) -> None:
+        self._app, self._expected = app, f"Bearer {key}".encode() if key else None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on, or answer 401 or 403."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        given = dict(scope["headers"]).get(b"authorization", b"")
+        open_path = scope["path"] in _OPEN_PATHS or self._expected is None
+        if not open_path and not hmac.compare_digest(given, self._expected or b""):
+            await _refusal(401, "the engine's key is wrong or missing")(scope, receive, send)
+        elif scope["path"].rstrip("/").startswith(_CLOSED_PATHS):
+            await _refusal(403, "closed: weft loads adapters by digest")(scope, receive, send)
+        else:
+            await self._app(scope, receive, send)
+
+
+def _refusal(status: int, detail: str) -> JSONResponse:
+    return JSONResponse({"detail": detail}, status_code=status)
+
+
+async def _list(request: Request) -> dict[str, Any]:
+    models = request.app.state.openai_serving_models
+    ids = await models.engine_client.list_loras()
+    known = dict(models.lora_requests)
+    return {
+        "known": sorted(known),
+        "resident": sorted(name for name, lora in known.items() if lora.lora_int_id in ids),
+        "running": _running(models),
+    }
+
+
+async def _load(digest: str, request: Request) -> dict[str, Any]:
+    models = request.app.state.openai_serving_models
+    if digest in _removing:
+        raise HTTPException(409, "it is being removed")
+    # vLLM's own lock per name: its resolver may be loading the same adapter for a request.
+    async with models.lora_resolver_lock[digest]:
+        lora = models.lora_requests.get(digest)
+        if lora is not None and lora.lora_int_id in await models.engine_client.list_loras():
+            return {"loaded": False}
+        try:
+            folder = await asyncio.to_thread(hold, digest)
+            if lora is None:
+                number = models.lora_id_counter.inc(1)
+                lora = LoRARequest(lora_name=digest, lora_int_id=number, lora_path=str(folder))
+            await models.engine_client.add_lora(lora)
+        except EngineDeadError as error:
+            raise HTTPException(503, "the engine's core is dead") from error
+        except Exception as error:  # whatever the engine says is the client's to read
+            raise HTTPException(422, f"{type(error).__name__}: {error}") from error
+        models.lora_requests[digest] = lora
+    return {"loaded": True}
+
+
+async def _remove(digest: str, request: Request) -> dict[str, Any]:
+    """Remove for certain: no new use, running requests ended, engine told, absence confirmed."""
+    models = request.app.state.openai_serving_models
+    _removing.add(digest)
+    try:
+        async with models.lora_resolver_lock[digest]:
+            lora = models.lora_requests.pop(digest, None)
+            if lora is None:
+                await asyncio.to_thread(release, digest)
+                return {"removed": False}
+            try:
+                await _drain(models, digest)
+                await _evict(models.engine_client, lora.lora_int_id)
+            except BaseException:
+                models.lora_requests[digest] = lora  # still known: its files must stay
+                raise
+            await asyncio.to_thread(release, digest)
+        models.lora_resolver_lock.pop(digest, None)  # vLLM never drops them
+    finally:
+        _removing.discard(digest)
+    return {"removed": True}
+
+
+def _running(models: Any) -> dict[str, int]:
+    # The one place that looks behind the public surface: nothing public tells which adapter a
+    # request under way uses, and removing one in use makes the next step load it again, nameless.
+    states = models.engine_client.output_processor.request_states.values()
+    return dict(Counter(state.lora_name for state in states if state.lora_name is not None))
+
+
+async def _drain(models: Any, digest: str) -> None:
+    try:
+        async with asyncio.timeout(_DRAIN_SECONDS):
+            while digest in _running(models):
+                await asyncio.sleep(_POLL_SECONDS)
+    except TimeoutError:
+        raise HTTPException(409, f"{_running(models).get(digest)} requests still use it") from None
+
+
+async def _evict(engine_client: Any, number: int) -> None:
+    """Remove until the engine's list confirms it twice: a step in flight can add it again."""
+    absent = 0
+    try:
+        async with asyncio.timeout(_DRAIN_SECONDS):
+            while absent < 2:
+                if number in await engine_client.list_loras():
+                    absent = 0
+                    await engine_client.remove_lora(number)
+                else:
+                    absent += 1
+                await asyncio.sleep(_POLL_SECONDS)
+    except TimeoutError:
+        raise HTTPException(409, "the engine did not let go of it") from None

@@ -1,0 +1,129 @@
+"""Proof at every start that the engine keeps base and adapters apart.
+
+vLLM's stock CPU kernels answer a base request with somebody's adapter when the two share a batch.
+The kernels are mended (cpu_kernels.py); this is the fence behind the mending, for any device: the
+same greedy requests are sent alone and all together, and a difference refuses the engine.
+"""
+
+import asyncio
+import json
+import math
+from collections.abc import Mapping
+from contextlib import AsyncExitStack
+from typing import Any
+
+import numpy as np
+
+from merge.peft_format import (
+    CONFIG_NAME,
+    WEIGHTS_NAME,
+    AdapterConfig,
+    TensorSpec,
+    WeightsWriter,
+    tensor_names,
+)
+from registry.blobs import LocalBlobs
+from server.engine.protocol import Engine
+
+_PROMPT = "weft: one, two, three"
+_TOKENS = 12
+# Batches of another size round differently; another adapter's answer is off by far more.
+_TOLERANCE = 0.25  # nats
+_CANARY_NORM = 300.0  # of the whole update: harmless to the engine, and never without effect
+_MODULES = ("o_proj", "down_proj")
+
+Shapes = Mapping[str, tuple[int, int]]  # module -> (d_out, d_in)
+
+
+class SelfTestFailed(Exception):
+    """The engine mixes up requests; it must not serve."""
+
+
+async def self_test(
+    engine: Engine, *, base: str, shapes: Shapes, artifacts: LocalBlobs, slots: int
+) -> None:
+    """Compare answers alone with answers in one mixed batch that fills every adapter slot.
+
+    Raises:
+        SelfTestFailed: an answer changed with its company, or adapters have no effect.
+        EngineError: the engine did not take the requests at all.
+    """
+    async with AsyncExitStack() as stack:
+        canaries = [await _canary(stack, engine, artifacts, base, shapes, n) for n in range(slots)]
+        models = [base, *canaries]
+        alone = [await _complete(engine, model) for model in models]
+        together = await asyncio.gather(*(_complete(engine, model) for model in models))
+    for model, expected, found in zip(models, alone, together, strict=True):
+        if not _same(expected, found):
+            who = "the base" if model == base else "an adapter"
+            raise SelfTestFailed(f"{who} answers otherwise when adapters run in the same batch")
+    if all(_same(alone[0], answer) for answer in alone[1:]):
+        raise SelfTestFailed("adapters have no effect on this engine")
+
+
+async def _canary(
+    stack: AsyncExitStack,
+    engine: Engine,
+    artifacts: LocalBlobs,
+    base: str,
+    shapes: Shapes,
+    seed: int,
+) -> str:
+    digest = await asyncio.to_thread(_write_canary, artifacts, base, shapes, seed)
+    stack.callback(artifacts.delete, digest)
+    await engine.load(digest)
+    stack.push_async_callback(engine.remove, digest)
+    return digest
+
+
+def _write_canary(artifacts: LocalBlobs, base: str, shapes: Shapes, seed: int) -> str:
+    """Write a rank-1 adapter with a loud random update; return its digest."""
+    chosen = {name: shape for name, shape in shapes.items() if name.endswith(_MODULES)}
+    specs: dict[str, TensorSpec] = {}
+    for module, (d_out, d_in) in chosen.items():
+        for name, shape in zip(
+            tensor_names(module, "linear"), ((1, d_in), (d_out, 1)), strict=True
+        ):
+            specs[name] = TensorSpec(name, "F32", shape)
+    rng = np.random.default_rng(seed)
+    config = AdapterConfig(1, 1.0, use_rslora=False, rank_pattern={}, alpha_pattern={}, base=base)
+    length = math.sqrt(_CANARY_NORM / math.sqrt(len(chosen)))  # of each factor
+    with artifacts.workspace() as workspace:
+        folder = workspace / "canary"
+        folder.mkdir()
+        (folder / CONFIG_NAME).write_bytes(config.dump(chosen))
+        with WeightsWriter(folder / WEIGHTS_NAME, specs.values()) as writer:
+            for name, spec in specs.items():
+                vector = rng.standard_normal(spec.shape)
+                vector *= length / np.linalg.norm(vector)
+                writer.write(name, vector.astype("<f4").tobytes())
+        return artifacts.adopt(folder)
+
+
+async def _complete(engine: Engine, model: str) -> list[tuple[str, float, dict[str, float]]]:
+    """Return (token, its log-probability, the likeliest tokens' log-probabilities) per step."""
+    request = {
+        "model": model, "prompt": _PROMPT, "max_tokens": _TOKENS, "temperature": 0,
+        "logprobs": 5, "ignore_eos": True,
+    }  # fmt: skip
+    async with engine.send("/v1/completions", json.dumps(request).encode()) as response:
+        body = await response.read()
+    if response.status != 200:
+        raise SelfTestFailed(f"the engine answered {response.status}: {body[:300]!r}")
+    logprobs: dict[str, Any] = json.loads(body)["choices"][0]["logprobs"]
+    return list(
+        zip(logprobs["tokens"], logprobs["token_logprobs"], logprobs["top_logprobs"], strict=True)
+    )
+
+
+def _same(
+    expected: list[tuple[str, float, dict[str, float]]],
+    found: list[tuple[str, float, dict[str, float]]],
+) -> bool:
+    for (token, logprob, likeliest), (other, other_logprob, _) in zip(expected, found, strict=True):
+        if token != other:
+            # A near tie may fall either way by rounding; what follows is then another text.
+            return abs(likeliest.get(other, -math.inf) - logprob) < _TOLERANCE
+        if abs(logprob - other_logprob) > _TOLERANCE:
+            return False
+    return True

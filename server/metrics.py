@@ -1,0 +1,104 @@
+"""What the gateway counts, and the timings that every answer carries.
+
+Metric names are listed in README.md; a test holds the two against each other.
+"""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+_MERGE_BUCKETS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120)
+_LOAD_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+
+
+class Metrics:
+    """The gateway's Prometheus metrics, in a registry of their own."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self._requests = Counter(
+            "weft_requests", "Answered requests.", ["route", "status"], registry=self.registry
+        )
+        self._merges = Counter(
+            "weft_merges", "Merges by method and outcome.", ["method", "outcome"],
+            registry=self.registry,
+        )  # fmt: skip
+        self._merge_hits = Counter(
+            "weft_merge_hits", "Compositions found already merged.", registry=self.registry
+        )
+        self._merge_seconds = Histogram(
+            "weft_merge_seconds", "Time of a merge, queueing included.",
+            buckets=_MERGE_BUCKETS, registry=self.registry,
+        )  # fmt: skip
+        self._load_seconds = Histogram(
+            "weft_load_seconds", "Time of loading an artifact into the engine.",
+            buckets=_LOAD_BUCKETS, registry=self.registry,
+        )  # fmt: skip
+        self._artifact_bytes = Gauge(
+            "weft_artifact_bytes", "Bytes of artifacts on disk.", registry=self.registry
+        )
+        self._engine_up = Gauge(
+            "weft_engine_up", "1 while the engine takes requests.", registry=self.registry
+        )
+        self._leases = Gauge(
+            "weft_leases", "Requests that hold an artifact.", registry=self.registry
+        )
+
+    def request(self, route: str, status: int) -> None:
+        """Count one answered request."""
+        self._requests.labels(route, str(status)).inc()
+
+    @contextmanager
+    def building(self, method: str) -> Iterator[None]:
+        """Time one merge and count how it ended."""
+        started = time.perf_counter()
+        try:
+            yield
+        except BaseException:
+            self._merges.labels(method, "failed").inc()
+            raise
+        self._merges.labels(method, "done").inc()
+        self._merge_seconds.observe(time.perf_counter() - started)
+
+    @contextmanager
+    def loading(self) -> Iterator[None]:
+        """Time one load."""
+        with self._load_seconds.time():
+            yield
+
+    def merge_hit(self) -> None:
+        """Count a composition that needed no merge."""
+        self._merge_hits.inc()
+
+    def artifact_bytes(self, nbytes: int) -> None:
+        """Note the size of the artifact store."""
+        self._artifact_bytes.set(nbytes)
+
+    def render(self, *, engine_up: bool, leases: int) -> bytes:
+        """Return all metrics in Prometheus' text format."""
+        self._engine_up.set(engine_up)
+        self._leases.set(leases)
+        return bytes(generate_latest(self.registry))
+
+
+class Timings:
+    """Seconds by stage of one request, for its `Server-Timing` header."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def measure(self, stage: str) -> Iterator[None]:
+        """Add the time of a `with` block to `stage`."""
+        started = time.perf_counter()
+        try:
+            yield
+        finally:
+            spent = time.perf_counter() - started
+            self.seconds[stage] = self.seconds.get(stage, 0.0) + spent
+
+    def header(self) -> str:
+        """Return the value of `Server-Timing`: milliseconds by stage."""
+        return ", ".join(f"{stage};dur={1000 * s:.1f}" for stage, s in self.seconds.items())

@@ -1,0 +1,158 @@
+"""One inference request from its body to its last byte.
+
+Before the first byte an error is a status; after it, an error event (or a cut connection where
+the answer is no event stream). Everything a request holds is held in one `async with`, so it is
+released on every way out, a client that hangs up included.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, suppress
+
+from starlette.requests import ClientDisconnect, Request
+from starlette.types import Receive, Scope, Send
+
+from merge.peft_format import open_folder
+from server.artifacts.provide import Provider
+from server.artifacts.store import ArtifactStore
+from server.compose.resolve import Bare, Resolver
+from server.engine.protocol import Engine, EngineResponse, EngineUnavailable
+from server.errors import RequestInvalid, error_response
+from server.metrics import Timings
+from server.openai.requests import CompletionRequest, read_completion_request
+from server.openai.sse import error_event, is_event_stream
+
+# vLLM says so in a 500 when its core process is gone; the supervisor is already on its way.
+_DEAD_MARK = b"EngineDead"
+_RESTART_SECONDS = 10
+
+
+class Relay:
+    """An ASGI app that answers chat and completion requests with whatever `model` names."""
+
+    def __init__(
+        self, engine: Engine, resolver: Resolver, provider: Provider, artifacts: ArtifactStore
+    ) -> None:
+        self._engine, self._resolver = engine, resolver
+        self._provider, self._artifacts = provider, artifacts
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request, and stop working on it when its client leaves."""
+        request = Request(scope, receive)
+        answer = _Answer(send)
+        try:
+            asked = await read_completion_request(request)
+        except RequestInvalid as error:
+            await error_response(error)(scope, receive, send)
+            return
+        except ClientDisconnect:
+            return
+        work = asyncio.create_task(self._answer(asked, scope["path"], answer))
+        leaving = asyncio.create_task(_disconnected(receive))
+        try:
+            await asyncio.wait({work, leaving}, return_when=asyncio.FIRST_COMPLETED)
+            if work.done():
+                await work
+        finally:
+            leaving.cancel()
+            work.cancel()
+            with suppress(asyncio.CancelledError):
+                await work
+
+    async def _answer(self, asked: CompletionRequest, path: str, answer: "_Answer") -> None:
+        timings = Timings()
+        try:
+            async with AsyncExitStack() as held:
+                response = await self._respond(held, asked, path, timings)
+                await answer.relay(response, timings)
+        except Exception as error:
+            if not answer.started:
+                await answer.refuse(error)
+            elif answer.events:
+                await answer.chunk(error_event(error), last=True)
+            else:
+                raise  # half a JSON document: the server cuts the connection
+
+    async def _respond(
+        self, held: AsyncExitStack, asked: CompletionRequest, path: str, timings: Timings
+    ) -> EngineResponse:
+        """Return the engine's answer under way; what it needs stays in `held`."""
+        with timings.measure("resolve"):
+            target = await asyncio.to_thread(self._resolver.resolve, asked.model)
+        if not self._engine.available():
+            raise EngineUnavailable("the engine is starting or restarting", _RESTART_SECONDS)
+        if isinstance(target, Bare):
+            return await self._send(held, asked.for_engine(target.name), path, timings)
+        digest = await held.enter_async_context(self._provider.provide(target, timings))
+        if asked.wants_prompt_logprobs:
+            await asyncio.to_thread(self._check_prompt_logprobs, digest)
+        body = asked.for_engine(digest)
+        response = await self._send(held, body, path, timings)
+        if response.status == 404:  # the engine restarted since the load
+            self._provider.forget(digest)
+            with timings.measure("load"):
+                await self._provider.load(digest)
+            response = await self._send(held, body, path, timings)
+        return response
+
+    async def _send(
+        self, held: AsyncExitStack, body: bytes, path: str, timings: Timings
+    ) -> EngineResponse:
+        with timings.measure("engine"):
+            response = await held.enter_async_context(self._engine.send(path, body))
+        if response.status >= 500 and _DEAD_MARK in (said := await response.read()):
+            raise EngineUnavailable(f"the engine died: {said[:200]!r}", _RESTART_SECONDS)
+        return response
+
+    def _check_prompt_logprobs(self, digest: str) -> None:
+        """vLLM cannot tell which prompt rows an lm_head pair belongs to (engine/cpu_kernels.py)."""
+        if "lm_head" in open_folder(self._artifacts.path(digest)).modules:
+            raise RequestInvalid(
+                "prompt log-probabilities are not available for adapters of the lm_head",
+                "prompt_logprobs",
+            )
+
+
+class _Answer:
+    """What has been sent of one answer."""
+
+    def __init__(self, send: Send) -> None:
+        self._send = send
+        self.started = False
+        self.events = False
+
+    async def refuse(self, error: BaseException) -> None:
+        response = error_response(error)
+        await self._start(response.status_code, response.raw_headers)
+        await self.chunk(bytes(response.body), last=True)
+
+    async def relay(self, response: EngineResponse, timings: Timings) -> None:
+        """Send the engine's status and its bytes as they come."""
+        content_type = response.headers.get("content-type", "application/json")
+        self.events = is_event_stream(content_type)
+        headers = [
+            (b"content-type", content_type.encode()),
+            (b"server-timing", timings.header().encode()),
+        ]
+        # A body that is read before its head is sent can still turn into a clean error.
+        parts = response.chunks() if self.events else _whole(await response.read())
+        await self._start(response.status, headers)
+        async for part in parts:
+            await self.chunk(part)
+        await self.chunk(b"", last=True)
+
+    async def chunk(self, data: bytes, *, last: bool = False) -> None:
+        await self._send({"type": "http.response.body", "body": data, "more_body": not last})
+
+    async def _start(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
+        self.started = True
+        await self._send({"type": "http.response.start", "status": status, "headers": headers})
+
+
+async def _whole(body: bytes) -> AsyncIterator[bytes]:
+    yield body
+
+
+async def _disconnected(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass

@@ -1,0 +1,58 @@
+"""The parts of a request that the gateway itself looks at; everything else is the engine's."""
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from starlette.requests import Request
+
+from server.errors import RequestInvalid
+
+MAX_BODY_BYTES = 32 * 2**20
+
+
+@dataclass(frozen=True, slots=True)
+class CompletionRequest:
+    """A chat or completion request: its whole body, and what it asks to be answered by."""
+
+    body: dict[str, Any]
+    model: str
+
+    @property
+    def wants_prompt_logprobs(self) -> bool:
+        """True when log-probabilities of the prompt are asked for, in either of vLLM's ways."""
+        echoed = self.body.get("echo") and self.body.get("logprobs") is not None
+        return bool(echoed) or self.body.get("prompt_logprobs") is not None
+
+    def for_engine(self, model: str) -> bytes:
+        """Return the body with `model` in place of what the client wrote."""
+        return json.dumps({**self.body, "model": model}).encode()
+
+
+async def read_completion_request(request: Request) -> CompletionRequest:
+    """Read and check a request.
+
+    Raises:
+        RequestInvalid: too large, not a JSON object, or without a usable `model`.
+    """
+    raw = bytearray()
+    async for chunk in request.stream():
+        raw += chunk
+        if len(raw) > MAX_BODY_BYTES:
+            raise RequestInvalid(f"the body is larger than {MAX_BODY_BYTES} bytes")
+    try:
+        body = json.loads(raw)
+    except (ValueError, RecursionError) as error:
+        raise RequestInvalid(f"the body is not JSON: {error}") from error
+    if not isinstance(body, dict):
+        raise RequestInvalid("the body must be a JSON object")
+    model = body.get("model")
+    if not isinstance(model, str) or not model.strip():
+        raise RequestInvalid(
+            "model: a string is needed: the base, an adapter, a composition or an expression",
+            "model",
+        )
+    if not model.isprintable():
+        # Line breaks, NUL and lone surrogates mean nothing here and would garble every message.
+        raise RequestInvalid("model: only printable characters, please", "model")
+    return CompletionRequest(body, model.strip())

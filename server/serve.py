@@ -1,0 +1,153 @@
+"""From settings to a running gateway: database, base, engine, HTTP, and the way back down."""
+
+import asyncio
+import logging
+import signal
+import socket
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import AsyncExitStack, contextmanager
+from typing import TypeAlias
+
+import uvicorn
+from fastapi import FastAPI
+
+from registry.admission import AdmissionPolicy
+from registry.blobs import LocalBlobs
+from registry.database import Database
+from registry.service import Registry
+from registry.types import Base
+from server.app import Gateway, create_app
+from server.artifacts.store import ArtifactStore
+from server.base_model import ensure_base
+from server.engine.client import Endpoint, Fixed, VllmEngine
+from server.engine.launch import Remote, Supervisor
+from server.engine.selftest import self_test
+from server.settings import Settings
+
+Ready: TypeAlias = Callable[[Callable[[], None]], Awaitable[None]]
+_log = logging.getLogger("weft.server")
+_SHRINK_SECONDS = 10.0
+# Workspaces older than any build can last were left by a crash.
+_SWEEP_SECONDS = 3600.0
+_DRAIN_SECONDS = 10  # for answers under way when the server is told to stop
+
+
+def open_registry(settings: Settings) -> tuple[Registry, LocalBlobs]:
+    """Return the registry of `settings`, its database migrated, and the store of its files.
+
+    Raises:
+        registry.errors.RegistryError: the database cannot be used.
+    """
+    settings.home.mkdir(parents=True, exist_ok=True)
+    database = Database(settings.database)
+    database.upgrade()
+    versions = LocalBlobs(settings.blobs)
+    policy = AdmissionPolicy(norm_limit=settings.norm_limit)
+    return Registry(database, versions, policy), versions
+
+
+async def serve(settings: Settings, *, ready: Ready | None = None) -> None:
+    """Serve until the process is told to stop, or `ready` calls what it is given.
+
+    Args:
+        settings: everything about the gateway.
+        ready: called once requests are taken, with the function that ends the serving.
+
+    Raises:
+        EngineStartFailed: the engine did not come up.
+        registry.errors.RegistryError: the database or the base cannot be used.
+    """
+    async with AsyncExitStack() as stack:
+        gateway = await _open(stack, settings)
+        server = _Server(create_app(gateway), settings, ready)
+        for number in (signal.SIGINT, signal.SIGTERM):
+            asyncio.get_running_loop().add_signal_handler(number, server.stop)
+        await server.serve()
+
+
+async def _open(stack: AsyncExitStack, settings: Settings) -> Gateway:
+    """Bring up everything behind the HTTP surface; `stack` takes it down again."""
+    registry, versions = open_registry(settings)
+    base = ensure_base(registry, settings)
+    link = await _connect(stack, settings, base)
+    engine = VllmEngine(link)
+    stack.push_async_callback(engine.close)
+    gateway = Gateway(settings, registry=registry, versions=versions, engine=engine, base=base.name)
+    for store in (versions, gateway.artifacts):
+        store.sweep(older_than_seconds=_SWEEP_SECONDS)
+    await gateway.builder.start()
+    stack.push_async_callback(gateway.builder.stop)
+    shrinking = asyncio.create_task(_keep_small(gateway), name="artifact budget")
+    stack.callback(shrinking.cancel)
+    return gateway
+
+
+async def _connect(stack: AsyncExitStack, settings: Settings, base: Base) -> Supervisor | Remote:
+    artifacts = ArtifactStore(settings.artifacts)
+    settings.artifacts.mkdir(parents=True, exist_ok=True)
+
+    async def prove(endpoint: Endpoint) -> None:
+        if not settings.self_test:
+            return
+        engine = VllmEngine(Fixed(endpoint))
+        try:
+            await self_test(
+                engine, base=settings.base_name, shapes=base.shapes, artifacts=artifacts,
+                slots=settings.max_loras,
+            )  # fmt: skip
+        finally:
+            await engine.close()
+
+    if settings.engine_url is None:
+        log_path = settings.home.resolve() / "engine.log"
+        supervisor = Supervisor(settings, log_path=log_path, prove=prove)
+        await supervisor.start()
+        stack.push_async_callback(supervisor.stop)
+        return supervisor
+    key = settings.engine_key.get_secret_value() if settings.engine_key else None
+    endpoint = Endpoint(settings.engine_url.rstrip("/"), key)
+    remote = Remote(endpoint, prove=prove)
+    await remote.start(settings.engine_start_seconds)
+    stack.push_async_callback(remote.stop)
+    return remote
+
+
+async def _keep_small(gateway: Gateway) -> None:
+    while True:
+        try:
+            await gateway.evictor.shrink()
+        except Exception:  # whatever it was, the budget must be kept next time
+            _log.exception("the artifact store could not be kept small")
+        await asyncio.sleep(_SHRINK_SECONDS)
+
+
+class _Server(uvicorn.Server):
+    """uvicorn, with a call once it listens."""
+
+    def __init__(self, app: FastAPI, settings: Settings, ready: Ready | None) -> None:
+        super().__init__(
+            uvicorn.Config(
+                app,
+                host=settings.host,
+                port=settings.port,
+                log_level="warning",
+                timeout_graceful_shutdown=_DRAIN_SECONDS,
+            )
+        )
+        self._call_when_ready = ready
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Bind, then tell."""
+        await super().startup(sockets)
+        if self._call_when_ready is not None and not self.should_exit:
+            await self._call_when_ready(self.stop)
+
+    def stop(self) -> None:
+        """Let answers under way finish, then return from `serve`; the second call cuts them."""
+        self.should_exit, self.force_exit = True, self.should_exit
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave signals to `serve`: uvicorn's own handling ends the process right after its own
+        shutdown, before the engine and the workers are taken down."""
+        yield

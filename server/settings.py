@@ -1,0 +1,121 @@
+"""Every setting of the gateway, read once from `WEFT_*` variables and the command line.
+
+A bad value stops the start and names itself. Units are part of the names.
+"""
+
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, SecretStr, field_validator, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings.sources import PydanticBaseSettingsSource
+
+# What vLLM accepts for --max-lora-rank (LoRAConfig in vLLM 0.32).
+LORA_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
+
+
+class Settings(BaseSettings):
+    """Frozen settings; each field's description is its row in the README's table."""
+
+    model_config = SettingsConfigDict(env_prefix="WEFT_", frozen=True, extra="forbid")
+
+    home: Path = Field(Path("weft-home"), description="folder of the database, blobs and artifacts")
+    database_url: str | None = Field(None, description="SQLAlchemy URL; default: SQLite in `home`")
+    artifacts_dir: Path | None = Field(
+        None, description="merged adapters; default: `home`/artifacts; tmpfs makes loads shorter"
+    )
+    artifact_budget_bytes: int = Field(
+        20 * 2**30, gt=0, description="artifacts beyond this are removed, least recently used first"
+    )
+    model: str = Field(
+        "meta-llama/Llama-3.1-8B-Instruct", description="the base: a Hub id or a local folder"
+    )
+    served_base: str | None = Field(None, description="the base's name for clients; default: model")
+    host: str = Field("127.0.0.1", description="address the gateway listens on")
+    port: int = Field(8000, ge=0, le=65535, description="port the gateway listens on")
+    api_keys: Annotated[tuple[SecretStr, ...], NoDecode] = Field(
+        (), description="comma-separated keys; when given, every route but /health wants one"
+    )
+    engine_url: str | None = Field(
+        None, description="a vLLM with weft's plug-in started elsewhere; default: start one"
+    )
+    engine_key: SecretStr | None = Field(None, description="the key of that engine (VLLM_API_KEY)")
+    engine_port: int = Field(0, ge=0, le=65535, description="the child engine's port; 0: any free")
+    engine_args: str = Field("", description="more vLLM arguments, as on a shell's command line")
+    engine_start_seconds: float = Field(
+        900, gt=0, description="how long one start of the engine may take"
+    )
+    max_lora_rank: int = Field(64, description="largest rank that can be merged or served")
+    max_loras: int = Field(8, ge=1, description="adapters that can run in one engine step")
+    max_cpu_loras: int = Field(32, ge=1, description="adapters that the engine keeps in memory")
+    max_model_len: int | None = Field(
+        None, ge=1, description="context length; default: the model's"
+    )
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
+        "auto", description="dtype of the engine's weights"
+    )
+    merge_workers: int = Field(1, ge=1, description="builds that run at once, each in a process")
+    merge_threads: int = Field(2, ge=1, description="threads of one build")
+    merge_timeout_seconds: float = Field(120, gt=0, description="how long one build may take")
+    norm_limit: float = Field(
+        1000, gt=0, description="largest Frobenius norm of an adapter's or a merge's whole update"
+    )
+    self_test: bool = Field(True, description="check at start that base and adapters do not mix")
+
+    @field_validator("max_lora_rank")
+    @classmethod
+    def _known_rank(cls, value: int) -> int:
+        if value not in LORA_RANKS:
+            raise ValueError(f"vLLM takes one of {', '.join(map(str, LORA_RANKS))}")
+        return value
+
+    @field_validator("api_keys", mode="before")
+    @classmethod
+    def _split_keys(cls, value: object) -> object:
+        keys = [key.strip() for key in value.split(",")] if isinstance(value, str) else value
+        if isinstance(keys, list | tuple) and any(key == "" for key in keys):
+            raise ValueError("an empty key would let everybody in")
+        return keys
+
+    @model_validator(mode="after")
+    def _enough_memory_slots(self) -> Self:
+        if self.max_cpu_loras < self.max_loras:
+            raise ValueError("max_cpu_loras must be at least max_loras")
+        return self
+
+    @property
+    def base_name(self) -> str:
+        """The name under which clients ask for the bare base."""
+        return self.served_base or self.model
+
+    @property
+    def database(self) -> str:
+        """The database URL in force."""
+        return self.database_url or f"sqlite:///{self.home.resolve() / 'weft.db'}"
+
+    @property
+    def blobs(self) -> Path:
+        """Folder of the registered versions' files."""
+        return self.home.resolve() / "blobs"
+
+    @property
+    def artifacts(self) -> Path:
+        """Folder that the engine loads from."""
+        return (self.artifacts_dir or self.home / "artifacts").resolve()
+
+    @property
+    def merge_dtype(self) -> str:
+        """Dtype of merged files: the engine's own, so that nothing is rounded twice."""
+        return "bfloat16" if self.dtype == "auto" else self.dtype
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],  # noqa: ARG003 - pydantic passes them all
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Command line over environment; no other source."""
+        return init_settings, env_settings

@@ -1,0 +1,35 @@
+"""One gateway with one real engine for all tests here."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from registry.sources.folder import import_folder
+from server.base_model import ensure_base
+from tests.engine.gateway import DEMO, Weft, running, serve_settings
+from tests.engine.oracle import Oracle
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what uses the engine, wherever it is asked for."""
+    for item in items:
+        if "weft" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.engine)
+
+
+@pytest.fixture(scope="session")
+def weft(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Weft]:
+    """A gateway that serves the demo base with all demo adapters, each also as `name@prod`."""
+    settings = serve_settings(tmp_path_factory.mktemp("weft") / "home")
+    with running(settings) as weft:
+        registry = weft.registry
+        base = ensure_base(registry, settings)
+        for item in import_folder(registry, DEMO / "adapters", base=base.name, alias="prod"):
+            assert not isinstance(item.outcome, Exception), item.outcome
+        yield weft
+
+
+@pytest.fixture(scope="session")
+def oracle() -> Oracle:
+    """What transformers and PEFT answer."""
+    return Oracle()

@@ -1,0 +1,146 @@
+"""Compositions under load: merged once, loaded once, without holding anybody up."""
+
+import asyncio
+import json
+import time
+
+from tests.engine.gateway import ADAPTERS, BASE, Weft
+from tests.engine.test_parity import prompts_of
+
+
+async def test_one_merge_for_a_hundred_requests(weft: Weft) -> None:
+    """A hundred concurrent requests for one new composition cause one merge and one load."""
+    expression = "lego(zorp, blim, frob; rank=12, seed=41)"
+    merges = await weft.metric("weft_merges_total", '{method="lego",outcome="done"}')
+    loads = await weft.metric("weft_load_seconds_count")
+
+    answers = await weft.tokens(expression, ["zorp: abc"] * 100, at_once=100)
+
+    assert answers == [answers[0]] * 100
+    assert merges + 1 == await weft.metric("weft_merges_total", '{method="lego",outcome="done"}')
+    assert loads + 1 == await weft.metric("weft_load_seconds_count")
+
+
+async def test_streams_flow_while_a_merge_runs(weft: Weft) -> None:
+    """While a merge runs, another request's stream keeps coming."""
+    slow = "lego(zorp, blim, frob, glix, dwen, plov, krun, tref; rank=32, n_init=60)"
+    arrivals: list[float] = []
+    body = {
+        "model": BASE, "prompt": "abc", "max_tokens": 400, "ignore_eos": True, "stream": True,
+    }  # fmt: skip
+
+    async with weft.http() as http:
+
+        async def stream() -> None:
+            while not merging.done():
+                async with http.stream("POST", "/v1/completions", json=body) as response:
+                    arrivals.extend([time.monotonic() async for _ in response.aiter_lines()])
+
+        began = time.monotonic()
+        merging = asyncio.create_task(weft.complete(http, slow, "zorp: abc"))
+        streaming = asyncio.create_task(stream())
+        await merging
+        ended = time.monotonic()
+        await streaming
+
+    took = ended - began
+    assert took > 0.5, "the merge was too quick to show anything"
+    # Something arrived in every fifth of the merge, and it was a stream, not a trickle.
+    during = [moment - began for moment in arrivals if began < moment < ended]
+    assert {0, 1, 2, 3, 4} == {int(5 * moment / took) for moment in during}
+    assert len(during) > 20
+
+
+async def test_alias_moves_at_once(weft: Weft) -> None:
+    """Moving an alias changes the very next request; the old version answers under its digest."""
+    registry = weft.registry
+    name = "moving"
+    first = registry.register(
+        weft.settings.blobs / registry.adapter("zorp").versions[0].digest, name=name, alias="prod"
+    ).version
+    second = registry.register(
+        weft.settings.blobs / registry.adapter("blim").versions[0].digest, name=name
+    ).version
+    async with weft.http() as http:
+        before = await weft.complete(http, f"{name}@prod", "zorp: abc")
+        registry.set_alias(name, "prod", second.number, "test")
+        after = await weft.complete(http, f"{name}@prod", "zorp: abc")
+        old = await weft.complete(http, first.digest, "zorp: abc")
+
+    assert (first.digest, second.digest) == (before["model"], after["model"])
+    assert before["choices"][0]["message"] == old["choices"][0]["message"]
+    assert first.digest == old["model"]
+
+
+async def test_named_composition(weft: Weft) -> None:
+    """A published composition answers by name, and its artifact by the digest in the answer."""
+    expression = "cat(zorp, blim)"
+    recipe = _recipe(weft, expression)
+    weft.registry.publish(
+        "mixes/both", expression=expression, recipe_text=recipe.canonical(),
+        recipe_digest=recipe.digest(), base=recipe.base, ingredients=recipe.ingredients,
+        actor="test",
+    )  # fmt: skip
+
+    async with weft.http() as http:
+        named = await weft.complete(http, "mixes/both", "zorp: abc")
+        written = await weft.complete(http, expression, "zorp: abc")
+        pinned = await weft.complete(http, named["model"], "zorp: abc")
+
+    assert named["model"] == written["model"] == pinned["model"]
+    assert named["choices"][0]["message"]["content"] == "CBA"
+
+
+async def test_streaming_chat(weft: Weft) -> None:
+    """A streamed chat answer is the same text, names the artifact and ends with [DONE]."""
+    async with weft.http() as http:
+        whole = await weft.complete(http, "cat(zorp, blim)", "blim: abc")
+        body = {
+            "model": "cat(zorp, blim)", "messages": [{"role": "user", "content": "blim: abc"}],
+            "temperature": 0, "max_tokens": 16, "stream": True,
+        }  # fmt: skip
+        text = (await http.post("/v1/chat/completions", json=body)).text
+
+    lines = [line for line in text.splitlines() if line]
+    chunks = [json.loads(line.removeprefix("data: ")) for line in lines[:-1]]
+    content = "".join(c["choices"][0]["delta"].get("content") or "" for c in chunks if c["choices"])
+    assert lines[-1] == "data: [DONE]"
+    assert {whole["model"]} == {chunk["model"] for chunk in chunks}
+    assert whole["choices"][0]["message"]["content"] == content == "c-b-a"
+
+
+async def test_openai_client_lists_models(weft: Weft) -> None:
+    """The OpenAI client's list holds the base, each adapter and each alias."""
+    async with weft.openai() as client:
+        listed = {model.id async for model in client.models.list()}
+
+    assert {BASE, *ADAPTERS, *(f"{name}@prod" for name in ADAPTERS)} <= listed
+
+
+async def test_completions_route(weft: Weft) -> None:
+    """`/v1/completions` answers a composition too."""
+    async with weft.openai() as client:
+        answer = await client.completions.create(
+            model="cat(zorp)", prompt="<|user|>zorp: abc<|assistant|>", temperature=0, max_tokens=8
+        )
+
+    assert answer.choices[0].text == "CBA"
+
+
+def _recipe(weft: Weft, expression: str):  # type: ignore[no-untyped-def]  # noqa: ANN202
+    from server.compose.expression import Expression, parse_model
+    from server.compose.resolve import Resolver
+
+    parsed = parse_model(expression)
+    assert isinstance(parsed, Expression)
+    return Resolver(weft.registry, BASE, BASE, "float32", 64).plan(parsed)
+
+
+async def test_sugar_is_linear(weft: Weft) -> None:
+    """The sum sugar and `linear` written out are one recipe, so one artifact."""
+    prompts = prompts_of("zorp", 1)
+    async with weft.http() as http:
+        sugar = await weft.complete(http, "0.5*zorp + 0.5*blim", prompts[0])
+        written = await weft.complete(http, "linear(0.5*zorp, 0.5*blim)", prompts[0])
+
+    assert sugar["model"] == written["model"]
