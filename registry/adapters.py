@@ -1,0 +1,87 @@
+"""From an admitted folder to a version: the files first, then the row that names them.
+
+Not covered: whether the folder is good enough (`registry.admission`).
+"""
+
+from dataclasses import asdict, dataclass
+
+from merge.peft_format import normalise_folder
+from registry import queries
+from registry.blobs import BlobStore
+from registry.card import Card, read_card
+from registry.database import WriteSession
+from registry.errors import AdmissionRefused, Conflict, StorageFailed
+from registry.models import AdapterRow, AdapterVersionRow
+from registry.naming import claim, now
+from registry.resolving import live
+from registry.types import AdapterFacts, AdmissionReport
+
+
+@dataclass(frozen=True, slots=True)
+class StoredContent:
+    """An adapter whose files are in the store, and what there is to write down of it."""
+
+    digest: str
+    facts: AdapterFacts
+    card: Card
+    report: AdmissionReport
+
+
+def store(blobs: BlobStore, report: AdmissionReport) -> StoredContent:
+    """Put the folder of a report into the store, in its normal form.
+
+    Raises:
+        AdmissionRefused: the report says so.
+        StorageFailed: the folder cannot be read, or the store is full or gone.
+    """
+    if not report.accepted or report.folder is None or report.facts is None:
+        raise AdmissionRefused(report)
+    try:
+        card = read_card(report.folder.path)
+        with blobs.workspace() as workspace:
+            normalise_folder(report.folder, workspace, base=report.base)
+            return StoredContent(blobs.adopt(workspace), report.facts, card, report)
+    except OSError as error:
+        raise StorageFailed(str(error)) from error
+
+
+def add_version(
+    session: WriteSession, name: str, content: StoredContent, source: str | None, actor: str
+) -> tuple[AdapterVersionRow, bool]:
+    """Make stored content the newest version of an adapter; return it and whether it is new.
+
+    Raises:
+        NameTaken: the name is a composition's or a base's.
+        VersionRetired: the name had this content, and it was retired.
+    """
+    claim(session, AdapterRow(name=name), actor)
+    row = _row(content)
+    row.name, row.source, row.created_by = name, source, actor
+    row.number = queries.next_number(session, AdapterVersionRow, name)
+    try:
+        queries.insert(session, row)
+    except Conflict as conflict:
+        if conflict.constraint != "uq_adapter_versions_name_digest":
+            raise
+        known = queries.version_by_content(session, AdapterVersionRow, name, content.digest)
+        return live(known), False
+    return row, True
+
+
+def _row(content: StoredContent) -> AdapterVersionRow:
+    facts = content.facts
+    return AdapterVersionRow(
+        digest=content.digest,
+        base=content.report.base,
+        base_said=facts.base_said,
+        rank=facts.rank,
+        modules={name: asdict(module) for name, module in facts.modules.items()},
+        use_rslora=facts.use_rslora,
+        dtypes=list(facts.dtypes),
+        bytes=facts.bytes,
+        norm=facts.norm,
+        licence=content.card.licence,
+        card=content.card.text,
+        report=content.report.to_json(),
+        created_at=now(),
+    )

@@ -1,0 +1,174 @@
+"""Content-addressed folders: each lies under the digest of its own config and weights.
+
+Covered: folders on a local file system. Not covered: object stores, and who may still need a
+folder (the caller's to know before it deletes).
+"""
+
+import contextlib
+import errno
+import os
+import shutil
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import Protocol
+
+from merge.peft_format import digest_folder
+from registry.errors import BlobCorrupt, BlobMissing, DigestInvalid
+from registry.references import check_digest
+
+_WORKSPACES = ".workspaces"
+
+
+class BlobStore(Protocol):
+    """Where immutable adapter folders are kept, by digest."""
+
+    def workspace(self) -> AbstractContextManager[Path]:
+        """Give an empty folder to build in; what is left of it at the end is removed.
+
+        Raises:
+            OSError: the store cannot be written.
+        """
+
+    def adopt(self, folder: Path) -> str:
+        """Move a finished folder of a workspace into the store and return its digest.
+
+        The digest exists in the store either wholly, on disk for certain, or not at all. When the
+        store has it already, `folder` is left alone (and goes with its workspace).
+
+        Raises:
+            OSError: the disk is full or gone; the store has not changed.
+        """
+
+    def path(self, digest: str) -> Path:
+        """Return the folder of `digest`, to be read only.
+
+        Raises:
+            DigestInvalid: not a digest's form.
+            BlobMissing: the store does not have it.
+        """
+
+    def verify(self, digest: str) -> None:
+        """Read the folder of `digest` and hold it against its name.
+
+        Raises:
+            DigestInvalid, BlobMissing: as `path`.
+            BlobCorrupt: the files have changed, or some are gone.
+        """
+
+    def delete(self, digest: str) -> None:
+        """Remove the folder of `digest`; nothing happens when there is none.
+
+        Raises:
+            DigestInvalid: not a digest's form.
+        """
+
+    def digests(self) -> frozenset[str]:
+        """Return all digests that the store has."""
+
+
+class LocalBlobs:
+    """A `BlobStore` in a local folder, `<root>/<digest>/…`; processes may share it."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._workspaces = root / _WORKSPACES
+
+    @contextmanager
+    def workspace(self) -> Iterator[Path]:
+        """Give an empty folder to build in: see `BlobStore.workspace`."""
+        folder = self._workspaces / uuid.uuid4().hex
+        folder.mkdir(parents=True)
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def adopt(self, folder: Path) -> str:
+        """Move a finished folder into the store: see `BlobStore.adopt`.
+
+        `folder` must be on the store's file system, as a workspace is.
+        """
+        digest = digest_folder(folder)
+        for path in folder.iterdir():
+            _sync(path)
+        _sync(folder)
+        try:
+            folder.rename(self._root / digest)
+        except OSError as error:
+            # A folder can replace an empty one only, so whoever was first stays.
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                raise
+        _sync(self._root)
+        return digest
+
+    def has(self, digest: str) -> bool:
+        """Say whether the store has `digest`.
+
+        Raises:
+            DigestInvalid: not a digest's form.
+        """
+        check_digest(digest)
+        return (self._root / digest).is_dir()
+
+    def path(self, digest: str) -> Path:
+        """Return the folder of `digest`: see `BlobStore.path`."""
+        if not self.has(digest):
+            raise BlobMissing(digest)
+        return self._root / digest
+
+    def verify(self, digest: str) -> None:
+        """Hold the folder of `digest` against its name: see `BlobStore.verify`."""
+        try:
+            found = digest_folder(self.path(digest))
+        except OSError as error:
+            raise BlobCorrupt(digest, str(error.strerror)) from error
+        if found != digest:
+            raise BlobCorrupt(digest, found)
+
+    def delete(self, digest: str) -> None:
+        """Remove the folder of `digest`: see `BlobStore.delete`."""
+        if not self.has(digest):
+            return
+        # Renamed first, so that nobody meets half a folder under a digest; somebody else may
+        # have been faster.
+        with self.workspace() as doomed, contextlib.suppress(FileNotFoundError):
+            (self._root / digest).rename(doomed / digest)
+
+    def digests(self) -> frozenset[str]:
+        """Return all digests that the store has."""
+        if not self._root.is_dir():
+            return frozenset()
+        return frozenset(path.name for path in self._root.iterdir() if _is_blob(path))
+
+    def sweep(self, *, older_than_seconds: float) -> int:
+        """Remove what crashed processes left behind and return how many workspaces that was.
+
+        A workspace younger than `older_than_seconds` may be somebody's and stays.
+        """
+        if not self._workspaces.is_dir():
+            return 0
+        limit = time.time() - older_than_seconds
+        old = [path for path in self._workspaces.iterdir() if path.stat().st_mtime < limit]
+        for path in old:
+            shutil.rmtree(path, ignore_errors=True)
+        return len(old)
+
+
+def _is_blob(path: Path) -> bool:
+    try:
+        check_digest(path.name)
+    except DigestInvalid:
+        return False
+    return path.is_dir()
+
+
+def _sync(path: Path) -> None:
+    """Have the disk hold `path` (a file's bytes, a folder's names) before going on."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,40 @@
+"""The model card that lies beside an adapter (`README.md`): its text and the licence it names.
+
+Not covered: any other key of the front matter, and Markdown.
+"""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+CARD_NAME = "README.md"
+MAX_CARD_BYTES = 2**18
+_LICENCE = re.compile(
+    r"^licen[sc]e:[ \t]*['\"]?([A-Za-z0-9._ -]{1,80}?)['\"]?[ \t]*$", re.MULTILINE
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """What the card says; a folder without one says nothing."""
+
+    text: str | None = None
+    licence: str | None = None
+
+
+def read_card(folder: Path) -> Card:
+    """Return the card of an adapter's folder, cut at 256 KiB.
+
+    Raises:
+        OSError: it is there and cannot be read.
+    """
+    path = folder / CARD_NAME
+    if path.is_symlink() or not path.is_file():
+        return Card()
+    with path.open("rb") as file:
+        text = file.read(MAX_CARD_BYTES).decode("utf-8-sig", "replace").replace("\0", "�")
+    lines = text.replace("\r\n", "\n")
+    if not lines.startswith("---\n"):
+        return Card(text)
+    match = _LICENCE.search(lines[: lines.find("\n---", 3)])
+    return Card(text, None if match is None else match.group(1))

@@ -1,0 +1,222 @@
+"""The connection to the database, and the only commit in the project.
+
+SQLite by default: write-ahead log, foreign keys on, and writers that queue for ten seconds rather
+than fail. Any other database that SQLAlchemy knows is reached by its URL.
+Not covered: tables (`registry.models`) and statements (`registry.queries`).
+"""
+
+import sqlite3
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NewType
+
+from alembic import command
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, NoSuchModuleError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.orm import Session
+from sqlalchemy.pool import ConnectionPoolEntry
+
+import migrations
+from registry.errors import (
+    DatabaseAhead,
+    DatabaseOutdated,
+    DatabaseUnavailable,
+    DatabaseUrlInvalid,
+)
+
+BUSY_TIMEOUT_SECONDS = 10
+_WAL_RETRY_SECONDS = 0.01
+_BEGIN = "sqlite_begin"
+
+ReadSession = NewType("ReadSession", Session)
+WriteSession = NewType("WriteSession", ReadSession)
+
+# Alembic keeps the running environment in a module: one upgrade at a time per process.
+_upgrading = threading.Lock()
+
+
+class Database:
+    """A database by URL, for example `sqlite:////var/weft/weft.db`. Safe to share by threads.
+
+    Raises:
+        DatabaseUrlInvalid: the URL has no meaning, no driver, or no file (SQLite in memory would
+            be another database in each thread).
+    """
+
+    def __init__(self, url: str) -> None:
+        parsed = _parse(url)
+        self._file: Path | None = None
+        if parsed.get_backend_name() == "sqlite":
+            self._file = Path(str(parsed.database))
+        self._engine = _create_engine(parsed)
+        # Writers take the lock when they begin: a lock taken at the first write could not be
+        # waited for, since what was read before it might be stale by then.
+        self._writer = self._engine.execution_options(**{_BEGIN: "BEGIN IMMEDIATE"})
+
+    @contextmanager
+    def read(self) -> Iterator[ReadSession]:
+        """Give a session that changes nothing; on SQLite it sees one state of the database.
+
+        Raises:
+            DatabaseUnavailable: it cannot be reached, read or has no tables.
+        """
+        with _explained(), Session(self._engine, autoflush=False) as session:
+            yield ReadSession(session)
+
+    @contextmanager
+    def transaction(self) -> Iterator[WriteSession]:
+        """Give a session whose changes are committed together at the end, or not at all.
+
+        On SQLite one transaction runs at a time, the others wait for it.
+
+        Raises:
+            DatabaseUnavailable: it cannot be reached or written, or was busy for too long.
+        """
+        with _explained(), Session(self._writer, expire_on_commit=False) as session:
+            session.connection()  # begins now, so that every read below sees the last commit
+            yield WriteSession(ReadSession(session))
+            session.commit()
+
+    def upgrade(self) -> None:
+        """Bring the schema to this weft's revision, in one transaction; creates a SQLite file.
+
+        Raises:
+            DatabaseAhead: a newer weft has been here.
+            DatabaseUnavailable: it cannot be reached or written.
+        """
+        self._make_folder()
+        with _explained(), _upgrading, self._writer.begin() as connection:
+            self._refuse_newer(connection)
+            command.upgrade(migrations_config(connection), "head")
+
+    def check(self) -> None:
+        """Raise DatabaseOutdated or DatabaseAhead unless the schema is this weft's.
+
+        Raises:
+            DatabaseUnavailable: it cannot be reached.
+        """
+        head = str(_scripts().get_current_head())
+        if self._file is not None and not self._file.exists():
+            raise DatabaseOutdated(None, head)  # connecting would create the file
+        with _explained(), self._engine.connect() as connection:
+            self._refuse_newer(connection)
+            found = _revision(connection)
+        if found != head:
+            raise DatabaseOutdated(found, head)
+
+    def close(self) -> None:
+        """Close every connection."""
+        self._engine.dispose()
+
+    def _make_folder(self) -> None:
+        if self._file is None:
+            return
+        try:
+            self._file.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise DatabaseUnavailable(str(error)) from error
+
+    @staticmethod
+    def _refuse_newer(connection: Connection) -> None:
+        found, scripts = _revision(connection), _scripts()
+        if found is not None and found not in {s.revision for s in scripts.walk_revisions()}:
+            raise DatabaseAhead(found, str(scripts.get_current_head()))
+
+
+def migrations_config(connection: Connection | None = None) -> Config:
+    """Return what Alembic needs to know: where the migrations are, and the connection to use."""
+    config = Config()
+    config.set_main_option("script_location", migrations.__path__[0].replace("%", "%%"))
+    config.set_main_option("path_separator", "os")
+    config.attributes["connection"] = connection
+    return config
+
+
+def _scripts() -> ScriptDirectory:
+    return ScriptDirectory.from_config(migrations_config())
+
+
+def _revision(connection: Connection) -> str | None:
+    return MigrationContext.configure(connection).get_current_revision()
+
+
+def _parse(url: str) -> URL:
+    try:
+        parsed = make_url(url)
+    except ArgumentError as error:
+        raise DatabaseUrlInvalid("it is no URL") from error  # the text may hold a password
+    if parsed.get_backend_name() == "sqlite" and parsed.database in (None, "", ":memory:"):
+        raise DatabaseUrlInvalid("it names no file")
+    return parsed
+
+
+def _create_engine(url: URL) -> Engine:
+    try:
+        engine = create_engine(url)
+    except (NoSuchModuleError, ModuleNotFoundError) as error:
+        raise DatabaseUrlInvalid(f"no driver for {url.drivername} is installed") from error
+    if engine.dialect.name == "sqlite":
+        event.listen(engine, "connect", _configure_sqlite)
+        event.listen(engine, "begin", _begin_sqlite)
+    return engine
+
+
+def _configure_sqlite(connection: sqlite3.Connection, _entry: ConnectionPoolEntry) -> None:
+    # The driver's own transactions begin too late and end at DDL; _begin_sqlite begins them.
+    connection.isolation_level = None
+    connection.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_SECONDS * 1000}")
+    connection.execute("PRAGMA foreign_keys = ON")
+    connection.execute("PRAGMA synchronous = NORMAL")
+    _enter_wal(connection, time.monotonic() + BUSY_TIMEOUT_SECONDS)
+
+
+def _enter_wal(connection: sqlite3.Connection, deadline: float) -> None:
+    """Switch a new file to the write-ahead log; SQLite itself does not wait for others doing so."""
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError as error:
+            busy = error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY  # with any extended code
+            if not busy or time.monotonic() > deadline:
+                raise
+            time.sleep(_WAL_RETRY_SECONDS)
+        else:
+            return
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    connection.exec_driver_sql(connection.get_execution_options().get(_BEGIN, "BEGIN"))
+
+
+@contextmanager
+def _explained() -> Iterator[None]:
+    """Turn what the driver says of the database's state into an error of ours."""
+    try:
+        yield
+    except IntegrityError:
+        raise  # a rule of ours: registry.queries knows them by name
+    except DBAPIError as error:
+        raise DatabaseUnavailable(_first_reason(error)) from error
+    except PoolTimeout as error:
+        raise DatabaseUnavailable("every connection is taken") from error
+
+
+def _first_reason(error: DBAPIError) -> str:
+    """Return what the driver said first.
+
+    A full disk ends SQLite's transaction, and going back to a savepoint of it then fails for a
+    reason that helps nobody.
+    """
+    reason, cause = str(error.orig), error.__context__
+    while cause is not None:
+        if isinstance(cause, DBAPIError) and not isinstance(cause, IntegrityError):
+            reason = str(cause.orig)
+        cause = cause.__context__
+    return reason

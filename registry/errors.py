@@ -1,0 +1,220 @@
+"""What the registry raises. A class's docstring is its message, filled in from its attributes.
+
+RegistryError
+├── ReferenceInvalid, NameInvalid, AliasInvalid, DigestInvalid    the text cannot mean anything
+├── UnknownReference, UnknownBase                                 well formed, but nothing has it
+├── NameTaken, BaseConflict, BaseConfigInvalid                    it cannot be stored like this
+├── AdmissionRefused, NothingToImport                             the folder is not good enough
+├── VersionRetired, VersionInUse                                  not in this version's state
+├── DatabaseUrlInvalid, DatabaseOutdated, DatabaseAhead, DatabaseUnavailable
+├── BlobMissing, BlobCorrupt, StorageFailed                       the files
+└── Conflict                                                      a constraint of the database
+"""
+
+import inspect
+from collections.abc import Iterable
+from datetime import datetime
+
+from registry.types import AdmissionReport, NameKind
+
+_PROBLEMS_SHOWN = 5
+
+
+class RegistryError(Exception):
+    """The registry could not do what was asked."""
+
+    def __init__(self) -> None:
+        super().__init__(inspect.cleandoc(type(self).__doc__ or "").format_map(vars(self)))
+
+
+class ReferenceInvalid(RegistryError):
+    """{text!r} is no reference: expected {expected} at position {position}."""
+
+    def __init__(self, text: str, position: int, expected: str) -> None:
+        self.text = text
+        self.position = position
+        self.expected = expected
+        super().__init__()
+
+
+class NameInvalid(RegistryError):
+    """{name!r} cannot be a name: expected {expected}."""
+
+    def __init__(self, name: str, expected: str) -> None:
+        self.name = name
+        self.expected = expected
+        super().__init__()
+
+
+class AliasInvalid(RegistryError):
+    """{alias!r} cannot be an alias: expected {expected}."""
+
+    def __init__(self, alias: str, expected: str) -> None:
+        self.alias = alias
+        self.expected = expected
+        super().__init__()
+
+
+class DigestInvalid(RegistryError):
+    """{digest!r} is no digest: expected 64 lower-case hexadecimal digits."""
+
+    def __init__(self, digest: str) -> None:
+        self.digest = digest
+        super().__init__()
+
+
+class UnknownReference(RegistryError):
+    """Nothing is registered as {text!r}.{hint}"""
+
+    def __init__(self, text: str, near: Iterable[str] = ()) -> None:
+        self.text = text
+        self.near = tuple(near)
+        self.hint = f" Near names: {', '.join(self.near)}." if self.near else ""
+        super().__init__()
+
+
+class UnknownBase(RegistryError):
+    """No base is known as {name!r} (known: {listed}). Add it, or name one of these."""
+
+    def __init__(self, name: str, known: Iterable[str]) -> None:
+        self.name = name
+        self.known = tuple(known)
+        self.listed = ", ".join(self.known) or "none"
+        super().__init__()
+
+
+class NameTaken(RegistryError):
+    """The name {name!r} already belongs to one {kind}; choose another name."""
+
+    def __init__(self, name: str, kind: NameKind) -> None:
+        self.name = name
+        self.kind = kind
+        super().__init__()
+
+
+class BaseConflict(RegistryError):
+    """The base {name!r} cannot be added: {reason}. Use another name or leave the alias out."""
+
+    def __init__(self, name: str, reason: str) -> None:
+        self.name = name
+        self.reason = reason
+        super().__init__()
+
+
+class BaseConfigInvalid(RegistryError):
+    """The base's config.json has {key} = {found}: expected {expected}."""
+
+    def __init__(self, key: str, found: object, expected: str) -> None:
+        self.key = key
+        self.found = repr(found)[:120]
+        self.expected = expected
+        super().__init__()
+
+
+class AdmissionRefused(RegistryError):
+    """The adapter was refused, and nothing was stored: {listed}"""
+
+    def __init__(self, report: AdmissionReport) -> None:
+        self.report = report
+        shown = [str(problem) for problem in report.problems[:_PROBLEMS_SHOWN]]
+        if len(report.problems) > _PROBLEMS_SHOWN:
+            shown.append(f"and {len(report.problems) - _PROBLEMS_SHOWN} more problems")
+        self.listed = "; ".join(shown)
+        super().__init__()
+
+
+class NothingToImport(RegistryError):
+    """No adapter in {path!r}: expected a folder with adapter_config.json, or a folder of such."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        super().__init__()
+
+
+class VersionRetired(RegistryError):
+    """{name}@{number} was retired on {day}; name another version."""
+
+    def __init__(self, name: str, number: int, retired_at: datetime) -> None:
+        self.name = name
+        self.number = number
+        self.retired_at = retired_at
+        self.day = retired_at.date().isoformat()
+        super().__init__()
+
+
+class VersionInUse(RegistryError):
+    """{name}@{number} cannot be retired while aliases point at it: {listed}. Move them first."""
+
+    def __init__(self, name: str, number: int, aliases: Iterable[str]) -> None:
+        self.name = name
+        self.number = number
+        self.aliases = tuple(aliases)
+        self.listed = ", ".join(self.aliases)
+        super().__init__()
+
+
+class DatabaseUrlInvalid(RegistryError):
+    """The database URL cannot be used: {reason}. Expected for example sqlite:////var/weft/weft.db"""
+
+    def __init__(self, reason: str) -> None:
+        self.reason = reason
+        super().__init__()
+
+
+class DatabaseOutdated(RegistryError):
+    """The database is at revision {found}, this weft needs {head}: run `weft db upgrade`."""
+
+    def __init__(self, found: str | None, head: str) -> None:
+        self.found = found
+        self.head = head
+        super().__init__()
+
+
+class DatabaseAhead(RegistryError):
+    """The database is at revision {found}, newer than this weft's {head}: install a newer weft."""
+
+    def __init__(self, found: str, head: str) -> None:
+        self.found = found
+        self.head = head
+        super().__init__()
+
+
+class DatabaseUnavailable(RegistryError):
+    """The database cannot be used ({reason}). Is it there, writable and upgraded; has it space?"""
+
+    def __init__(self, reason: str) -> None:
+        self.reason = reason
+        super().__init__()
+
+
+class BlobMissing(RegistryError):
+    """The files of {digest} are not in the store; import the adapter again."""
+
+    def __init__(self, digest: str) -> None:
+        self.digest = digest
+        super().__init__()
+
+
+class BlobCorrupt(RegistryError):
+    """The files of {digest} have become {found}: delete them and import the adapter again."""
+
+    def __init__(self, digest: str, found: str) -> None:
+        self.digest = digest
+        self.found = found
+        super().__init__()
+
+
+class StorageFailed(RegistryError):
+    """The adapter could not be read or stored ({reason}), and nothing was registered."""
+
+    def __init__(self, reason: str) -> None:
+        self.reason = reason
+        super().__init__()
+
+
+class Conflict(RegistryError):
+    """The database's constraint {constraint} was broken."""
+
+    def __init__(self, constraint: str) -> None:
+        self.constraint = constraint
+        super().__init__()

@@ -1,0 +1,240 @@
+"""The tables and their constraints. Every constraint has a name, so that errors can be told apart.
+
+Names of adapters, compositions and bases share one table, so one `model` string never means two
+things. Rows of versions, recipes, artifacts and alias moves are only ever added.
+Not covered: statements (`registry.queries`) and what rows look like outside (`registry.types`).
+"""
+
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    CheckConstraint,
+    DateTime,
+    Dialect,
+    Double,
+    ForeignKey,
+    Index,
+    MetaData,
+    String,
+    Text,
+    UniqueConstraint,
+)
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship, synonym
+from sqlalchemy.types import TypeDecorator
+
+from registry.types import NameKind
+
+_NAME_LENGTH = 200
+_DIGEST_LENGTH = 64
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """An aware UTC timestamp, also where the database keeps no time zone (SQLite)."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002
+        """Return `value` in UTC; ValueError when nobody knows what zone it is in."""
+        if value is not None and value.tzinfo is None:
+            raise ValueError(f"{value} has no time zone: expected an aware timestamp")
+        return None if value is None else value.astimezone(UTC)
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002
+        """Return the stored moment in UTC, whether or not the database keeps the zone."""
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+class Table(DeclarativeBase):
+    """The root of all tables."""
+
+    metadata = MetaData(
+        naming_convention={
+            "ck": "ck_%(table_name)s_%(constraint_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_N_name)s_%(referred_table_name)s",
+            "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+            "pk": "pk_%(table_name)s",
+            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        }
+    )
+    type_annotation_map = {  # noqa: RUF012 - SQLAlchemy reads it off the class
+        datetime: UtcDateTime(),
+        dict[str, Any]: JSON(),
+        list[str]: JSON(),
+    }
+
+
+class NameRow(Table):
+    """A name and what it belongs to."""
+
+    __tablename__ = "names"
+    __table_args__ = (CheckConstraint("kind IN ('adapter', 'base', 'composition')", name="kind"),)
+
+    name: Mapped[str] = mapped_column(String(_NAME_LENGTH), primary_key=True)
+    kind: Mapped[NameKind] = mapped_column(String(20))
+    created_at: Mapped[datetime]
+    created_by: Mapped[str] = mapped_column(Text)
+
+
+class BaseRow(Table):
+    """A base; `shapes` is {module: [d_out, d_in]}."""
+
+    __tablename__ = "bases"
+
+    name: Mapped[str] = mapped_column(ForeignKey("names.name"), primary_key=True)
+    architecture: Mapped[str | None] = mapped_column(Text)
+    shapes: Mapped[dict[str, Any]]
+    aliases: Mapped[list["BaseAliasRow"]] = relationship(lazy="raise")
+
+
+class BaseAliasRow(Table):
+    """One spelling of a base, as `registry.bases.base_key` makes it; its own name is among them."""
+
+    __tablename__ = "base_aliases"
+
+    key: Mapped[str] = mapped_column(String(500), primary_key=True)
+    base: Mapped[str] = mapped_column(ForeignKey("bases.name"), index=True)
+
+
+class AdapterRow(Table):
+    """An adapter: a name that owns versions."""
+
+    __tablename__ = "adapters"
+
+    name: Mapped[str] = mapped_column(ForeignKey("names.name"), primary_key=True)
+
+
+class CompositionRow(Table):
+    """A composition: a name that owns recipes."""
+
+    __tablename__ = "compositions"
+
+    name: Mapped[str] = mapped_column(ForeignKey("names.name"), primary_key=True)
+
+
+class _VersionColumns:
+    id: Mapped[int] = mapped_column(primary_key=True)
+    number: Mapped[int]
+    created_at: Mapped[datetime]
+    created_by: Mapped[str] = mapped_column(Text)
+    retired_at: Mapped[datetime | None]
+    retired_by: Mapped[str | None] = mapped_column(Text)
+
+
+class AdapterVersionRow(_VersionColumns, Table):
+    """One content of an adapter; `modules` is {module: the fields of ModuleFacts}."""
+
+    __tablename__ = "adapter_versions"
+    __table_args__ = (
+        UniqueConstraint("name", "number"),
+        UniqueConstraint("name", "digest"),
+        Index(None, "digest"),
+        CheckConstraint("number >= 1", name="number"),
+    )
+
+    name: Mapped[str] = mapped_column(ForeignKey("adapters.name"))
+    digest: Mapped[str] = mapped_column(String(_DIGEST_LENGTH))
+    content: Mapped[str] = synonym("digest")
+    base: Mapped[str] = mapped_column(ForeignKey("bases.name"), index=True)
+    base_said: Mapped[str | None] = mapped_column(Text)
+    rank: Mapped[int]
+    modules: Mapped[dict[str, Any]]
+    use_rslora: Mapped[bool]
+    dtypes: Mapped[list[str]]
+    bytes: Mapped[int] = mapped_column(BigInteger)
+    norm: Mapped[float] = mapped_column(Double)
+    source: Mapped[str | None] = mapped_column(Text)
+    licence: Mapped[str | None] = mapped_column(Text)
+    # Long, and of no use to a request: loaded where a statement asks for them.
+    card: Mapped[str | None] = mapped_column(Text, deferred=True, deferred_raiseload=True)
+    report: Mapped[dict[str, Any]] = mapped_column(deferred=True, deferred_raiseload=True)
+
+
+class CompositionVersionRow(_VersionColumns, Table):
+    """One recipe of a composition, with the expression that it was published from."""
+
+    __tablename__ = "composition_versions"
+    __table_args__ = (
+        UniqueConstraint("name", "number"),
+        UniqueConstraint("name", "recipe_digest"),
+        Index(None, "recipe_digest"),
+        CheckConstraint("number >= 1", name="number"),
+    )
+
+    name: Mapped[str] = mapped_column(ForeignKey("compositions.name"))
+    expression: Mapped[str] = mapped_column(Text)
+    recipe_digest: Mapped[str] = mapped_column(ForeignKey("recipes.digest"))
+    content: Mapped[str] = synonym("recipe_digest")
+    recipe: Mapped["RecipeRow"] = relationship(lazy="raise")
+
+
+class AliasRow(Table):
+    """Where an alias of an adapter or a composition points now."""
+
+    __tablename__ = "aliases"
+
+    name: Mapped[str] = mapped_column(ForeignKey("names.name"), primary_key=True)
+    alias: Mapped[str] = mapped_column(String(_NAME_LENGTH), primary_key=True)
+    number: Mapped[int]
+    moved_at: Mapped[datetime]
+    moved_by: Mapped[str] = mapped_column(Text)
+
+
+class AliasMoveRow(Table):
+    """One move of an alias; `from_number` is null for its first."""
+
+    __tablename__ = "alias_moves"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(ForeignKey("names.name"), index=True)
+    alias: Mapped[str] = mapped_column(String(_NAME_LENGTH))
+    from_number: Mapped[int | None]
+    to_number: Mapped[int]
+    moved_at: Mapped[datetime]
+    moved_by: Mapped[str] = mapped_column(Text)
+
+
+class ArtifactRow(Table):
+    """A merged adapter that was built at least once; its files may be gone again."""
+
+    __tablename__ = "artifacts"
+
+    digest: Mapped[str] = mapped_column(String(_DIGEST_LENGTH), primary_key=True)
+    bytes: Mapped[int] = mapped_column(BigInteger)
+    seconds: Mapped[float] = mapped_column(Double)
+    report: Mapped[dict[str, Any]]
+    created_at: Mapped[datetime]
+
+
+class RecipeRow(Table):
+    """A recipe's canonical text, opaque here, and the artifact that it was first built into."""
+
+    __tablename__ = "recipes"
+
+    digest: Mapped[str] = mapped_column(String(_DIGEST_LENGTH), primary_key=True)
+    text: Mapped[str] = mapped_column(Text)
+    base: Mapped[str] = mapped_column(ForeignKey("bases.name"))
+    artifact: Mapped[str | None] = mapped_column(ForeignKey("artifacts.digest"), index=True)
+    created_at: Mapped[datetime]
+    ingredients: Mapped[list["RecipeIngredientRow"]] = relationship(
+        lazy="raise", order_by="RecipeIngredientRow.position"
+    )
+    published: Mapped[list["CompositionVersionRow"]] = relationship(
+        lazy="raise", order_by="CompositionVersionRow.id", viewonly=True
+    )
+
+
+class RecipeIngredientRow(Table):
+    """One ingredient of a recipe, by digest (which several names may share): the lineage."""
+
+    __tablename__ = "recipe_ingredients"
+
+    recipe_digest: Mapped[str] = mapped_column(ForeignKey("recipes.digest"), primary_key=True)
+    position: Mapped[int] = mapped_column(primary_key=True)
+    digest: Mapped[str] = mapped_column(String(_DIGEST_LENGTH), index=True)
+    weight: Mapped[float] = mapped_column(Double)

@@ -1,0 +1,120 @@
+"""The rules of names, aliases and retirement, inside a transaction that the service has begun.
+
+Covered: what adapters and compositions have in common. Not covered: a version's content
+(`registry.service`, `registry.recipes`).
+"""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+
+from registry import queries
+from registry.database import WriteSession
+from registry.errors import Conflict, NameTaken, ReferenceInvalid, VersionInUse
+from registry.models import (
+    AdapterRow,
+    AliasMoveRow,
+    AliasRow,
+    BaseRow,
+    CompositionRow,
+    NameRow,
+    Table,
+)
+from registry.queries import VersionRow
+from registry.references import Reference
+from registry.resolving import live, unknown, version_table
+from registry.types import NameKind
+
+
+def now() -> datetime:
+    """Return this moment, as rows are stamped with it."""
+    return datetime.now(UTC)
+
+
+def claim(session: WriteSession, owner: AdapterRow | CompositionRow | BaseRow, actor: str) -> bool:
+    """Give a name to `owner`, lock it, and say whether it is new.
+
+    Raises:
+        NameTaken: the name belongs to something of another kind.
+    """
+    kind = _KINDS[type(owner)]
+    try:
+        name = NameRow(name=owner.name, kind=kind, created_at=now(), created_by=actor)
+        queries.insert(session, name, owner)
+    except Conflict as conflict:
+        if conflict.constraint != "pk_names":
+            raise
+        taken_by = queries.lock_name(session, owner.name)
+        if taken_by is not None and taken_by != kind:
+            raise NameTaken(owner.name, taken_by) from conflict
+        return False
+    return True
+
+
+_KINDS: Mapping[type[Table], NameKind] = {
+    AdapterRow: "adapter",
+    BaseRow: "base",
+    CompositionRow: "composition",
+}
+
+
+def move_alias(session: WriteSession, row: VersionRow, alias: str, actor: str) -> AliasRow:
+    """Point an alias of a version's name at that version and write it into the history.
+
+    An alias that points there already stays as it is. The name must be locked.
+
+    Raises:
+        VersionRetired: as it says.
+    """
+    live(row)
+    current = queries.alias(session, row.name, alias)
+    before = None if current is None else current.number
+    if current is None:
+        current = AliasRow(name=row.name, alias=alias)
+        session.add(current)
+    elif before == row.number:
+        return current
+    current.number, current.moved_at, current.moved_by = row.number, now(), actor
+    session.add(
+        AliasMoveRow(
+            name=row.name,
+            alias=alias,
+            from_number=before,
+            to_number=row.number,
+            moved_at=current.moved_at,
+            moved_by=actor,
+        )
+    )
+    return current
+
+
+def locked_version(session: WriteSession, name: str, number: int) -> VersionRow:
+    """Return a version of an adapter or a composition with its name locked.
+
+    Raises:
+        UnknownReference: there is no such version.
+    """
+    queries.lock_name(session, name)
+    table = version_table(session, name, f"{name}@{number}")
+    row = queries.version(session, table, name, number)
+    if row is None:
+        raise unknown(session, f"{name}@{number}")
+    return row
+
+
+def retire(session: WriteSession, reference: Reference, actor: str) -> None:
+    """Retire one version, which a reference names by its number; once is enough.
+
+    Raises:
+        ReferenceInvalid: a bare name, an alias or a digest could mean another version by now.
+        UnknownReference: there is no such version.
+        VersionInUse: an alias points at it.
+    """
+    if reference.name is None or reference.version is None:
+        expected = "a name with a version number, such as name@3"
+        raise ReferenceInvalid(str(reference), len(str(reference)), expected)
+    row = locked_version(session, reference.name, reference.version)
+    aliases = [a.alias for a in queries.aliases(session, row.name) if a.number == row.number]
+    if aliases:
+        raise VersionInUse(row.name, row.number, aliases)
+    if row.retired_at is None:
+        row.retired_at, row.retired_by = now(), actor

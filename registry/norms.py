@@ -1,0 +1,68 @@
+"""The Frobenius norm of a scaled update, read from a file without ever forming the update.
+
+‖s·B·A‖² = s² · tr((BᵀB)(AAᵀ)), so two (rank, rank) matrices are all that is kept. Memory is one
+module's stored factors plus a few megabytes. Not covered: which norm is too large
+(`registry.admission`).
+"""
+
+import math
+import os
+
+import numpy as np
+from numpy.typing import NDArray
+
+from merge.peft_format import DTYPE_BYTES, LoraModule, TensorEntry, decode_float32
+
+_BLOCK_ELEMENTS = 2**20
+
+
+class NotFiniteError(ValueError):
+    """A tensor holds NaN or infinity; `tensor` is its name."""
+
+    def __init__(self, tensor: str) -> None:
+        self.tensor = tensor
+        super().__init__(f"{tensor} holds NaN or infinity")
+
+
+def update_norm(file: int, module: LoraModule) -> float:
+    """Return the Frobenius norm of `scale * b @ a`, in float64.
+
+    Args:
+        file: descriptor of the weights file that the module's entries point into.
+        module: where the factors lie; a is (rank, d_in), b is (d_out, rank).
+
+    Raises:
+        NotFiniteError: naming the first factor that holds NaN or infinity.
+        OSError: the file cannot be read or has become shorter.
+    """
+    a_gram = _gram(_read(file, module.a).T, module.a)  # (rank, rank), A Aᵀ
+    b_gram = _gram(_read(file, module.b), module.b)  # (rank, rank), Bᵀ B
+    # The trace of a product of symmetric matrices; rounding may leave it just below zero.
+    return module.scale * math.sqrt(max(0.0, float(np.vdot(a_gram, b_gram))))
+
+
+def _read(file: int, entry: TensorEntry) -> NDArray[np.uint32] | NDArray[np.uint16]:
+    """Return a tensor's stored bits in its shape."""
+    data = os.pread(file, entry.end - entry.begin, entry.begin)
+    if len(data) != entry.end - entry.begin:
+        raise OSError(f"the weights file became shorter while {entry.name} was read")
+    bits: NDArray[np.uint32] | NDArray[np.uint16] = np.frombuffer(
+        data, dtype="<u4" if DTYPE_BYTES[entry.dtype] == 4 else "<u2"
+    ).reshape(entry.shape)
+    return bits
+
+
+def _gram(tall: NDArray[np.uint32] | NDArray[np.uint16], entry: TensorEntry) -> NDArray[np.float64]:
+    """Return tallᵀ @ tall of stored bits (length, rank), as (rank, rank) float64."""
+    length, rank = tall.shape
+    gram = np.zeros((rank, rank))
+    rows = max(1, _BLOCK_ELEMENTS // rank)
+    # Squares of float32 cannot overflow float64, so only NaN and infinity make a square non-finite.
+    with np.errstate(invalid="ignore", over="ignore"):
+        for start in range(0, length, rows):
+            bits = np.ascontiguousarray(tall[start : start + rows])
+            block = decode_float32(bits.tobytes(), entry.dtype).reshape(-1, rank).astype(np.float64)
+            gram += block.T @ block
+    if not np.isfinite(gram.diagonal()).all():
+        raise NotFiniteError(entry.name)
+    return gram

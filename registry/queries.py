@@ -1,0 +1,263 @@
+"""Every statement, and the one place where a broken constraint gets its name.
+
+Reads take a `ReadSession`, writes a `WriteSession`; nobody commits here. What is handed out are
+rows; `registry.rows` makes values of them.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TypeAlias, TypeVar
+
+from sqlalchemy import PrimaryKeyConstraint, Select, UniqueConstraint, func, select, update
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import joinedload, load_only, selectinload, undefer
+
+from registry.database import ReadSession, WriteSession
+from registry.errors import Conflict
+from registry.models import (
+    AdapterVersionRow,
+    AliasMoveRow,
+    AliasRow,
+    ArtifactRow,
+    BaseAliasRow,
+    BaseRow,
+    CompositionVersionRow,
+    NameRow,
+    RecipeIngredientRow,
+    RecipeRow,
+    Table,
+)
+from registry.types import NameKind
+
+VersionRow: TypeAlias = AdapterVersionRow | CompositionVersionRow
+V = TypeVar("V", bound=VersionRow)
+
+
+# Writing ----------------------------------------------------------------------------------------
+
+
+def insert(session: WriteSession, *rows: Table) -> None:
+    """Add rows in this order, all or none.
+
+    Raises:
+        Conflict: naming the constraint that stands against it; the transaction lives on.
+    """
+    try:
+        with session.begin_nested():
+            for row in rows:  # one at a time: a row may refer to the one before it
+                session.add(row)
+                session.flush()
+    except IntegrityError as error:
+        raise Conflict(_constraint(error)) from error
+
+
+def _constraint(error: IntegrityError) -> str:
+    """Return the name of the broken constraint, or what the database says when it gives none."""
+    diagnostics = getattr(error.orig, "diag", None)  # PostgreSQL's drivers name it
+    if diagnostics is not None:
+        return str(diagnostics.constraint_name)
+    # SQLite names the columns: "UNIQUE constraint failed: aliases.name, aliases.alias"
+    said = str(error.orig)
+    return _UNIQUE.get(said.rpartition(": ")[2], said)
+
+
+_UNIQUE: Mapping[str, str] = {
+    ", ".join(f"{table.name}.{column.name}" for column in constraint.columns): str(constraint.name)
+    for table in Table.metadata.tables.values()
+    for constraint in table.constraints
+    if isinstance(constraint, UniqueConstraint | PrimaryKeyConstraint)
+}
+
+
+def lock_name(session: WriteSession, name: str) -> NameKind | None:
+    """Return what a name belongs to; other writers of it wait until the transaction ends."""
+    return session.scalar(select(NameRow.kind).where(NameRow.name == name).with_for_update())
+
+
+def next_number(session: WriteSession, table: type[VersionRow], name: str) -> int:
+    """Return the number of the next version; the name must be locked."""
+    return (session.scalar(select(func.max(table.number)).where(table.name == name)) or 0) + 1
+
+
+def claim_artifact(session: WriteSession, recipe: str, artifact: str, replacing: str | None) -> str:
+    """Give a recipe its artifact if it has `replacing`, and return the one that it has then."""
+    session.execute(
+        update(RecipeRow)
+        .where(RecipeRow.digest == recipe, RecipeRow.artifact.is_not_distinct_from(replacing))
+        .values(artifact=artifact)
+    )
+    return str(session.scalar(select(RecipeRow.artifact).where(RecipeRow.digest == recipe)))
+
+
+# Names and bases --------------------------------------------------------------------------------
+
+
+def kind_of(session: ReadSession, name: str) -> NameKind | None:
+    """Return what a name belongs to."""
+    return session.scalar(select(NameRow.kind).where(NameRow.name == name))
+
+
+def bases(session: ReadSession) -> Sequence[BaseRow]:
+    """Return all bases with their aliases, by name."""
+    query = select(BaseRow).options(selectinload(BaseRow.aliases)).order_by(BaseRow.name)
+    return session.scalars(query).all()
+
+
+def base_by_key(session: ReadSession, key: str) -> BaseRow | None:
+    """Return the base that has this key, which its own name's key is one of."""
+    query = select(BaseRow).options(selectinload(BaseRow.aliases)).join(BaseAliasRow)
+    return session.scalar(query.where(BaseAliasRow.key == key))
+
+
+def base_shapes(session: ReadSession, name: str) -> Mapping[str, Sequence[int]] | None:
+    """Return {module: [d_out, d_in]} of the base of this very name."""
+    return session.scalar(select(BaseRow.shapes).where(BaseRow.name == name))
+
+
+def owner_of_key(session: ReadSession, key: str) -> str | None:
+    """Return the name of the base that has this key."""
+    return session.scalar(select(BaseAliasRow.base).where(BaseAliasRow.key == key))
+
+
+# Versions ---------------------------------------------------------------------------------------
+
+
+def table_of(kind: NameKind) -> type[VersionRow]:
+    """Return the table that the versions of an adapter or a composition are in."""
+    return AdapterVersionRow if kind == "adapter" else CompositionVersionRow
+
+
+def _versions(table: type[V]) -> Select[V]:
+    if issubclass(table, CompositionVersionRow):
+        return select(table).options(joinedload(CompositionVersionRow.recipe))
+    return select(table)
+
+
+def version(session: ReadSession, table: type[V], name: str, number: int) -> V | None:
+    """Return one version, retired or not."""
+    return session.scalar(_versions(table).where(table.name == name, table.number == number))
+
+
+def newest(session: ReadSession, table: type[V], name: str) -> V | None:
+    """Return the highest version that is not retired, or else the highest of all."""
+    order = (table.retired_at.is_not(None), table.number.desc())
+    return session.scalar(_versions(table).where(table.name == name).order_by(*order).limit(1))
+
+
+def versions(session: ReadSession, table: type[V], name: str) -> Sequence[V]:
+    """Return all versions of a name with card and report, oldest first."""
+    query = _versions(table).where(table.name == name).order_by(table.number)
+    return session.scalars(query.options(undefer("*"))).all()
+
+
+def version_by_content(session: ReadSession, table: type[V], name: str, digest: str) -> V:
+    """Return the version of a name that has this content, with card and report; there is one."""
+    query = _versions(table).where(table.name == name, table.content == digest)
+    return session.scalars(query.options(undefer("*"))).one()
+
+
+def adapter_version_by_digest(session: ReadSession, digest: str) -> AdapterVersionRow | None:
+    """Return the oldest version with this digest that is not retired, or else the oldest."""
+    order = (AdapterVersionRow.retired_at.is_not(None), AdapterVersionRow.id)
+    query = select(AdapterVersionRow).where(AdapterVersionRow.digest == digest)
+    return session.scalar(query.order_by(*order).limit(1))
+
+
+def newest_of_each(session: ReadSession, table: type[V]) -> Sequence[V]:
+    """Return the highest version of each name that is not retired, by name.
+
+    Of adapters only the columns that a list shows are loaded: modules and reports are long.
+    """
+    top = (
+        select(table.name, func.max(table.number).label("number"))
+        .where(table.retired_at.is_(None))
+        .group_by(table.name)
+        .subquery()
+    )
+    query = _versions(table).join(top, (top.c.name == table.name) & (top.c.number == table.number))
+    if issubclass(table, AdapterVersionRow):
+        query = query.options(load_only(*_LISTED_COLUMNS, raiseload=True))
+    return session.scalars(query.order_by(table.name)).all()
+
+
+_LISTED_COLUMNS = (
+    AdapterVersionRow.name,
+    AdapterVersionRow.number,
+    AdapterVersionRow.digest,
+    AdapterVersionRow.base,
+    AdapterVersionRow.rank,
+    AdapterVersionRow.bytes,
+    AdapterVersionRow.norm,
+    AdapterVersionRow.created_at,
+)
+
+
+# Aliases ----------------------------------------------------------------------------------------
+
+
+def alias(session: ReadSession, name: str, text: str) -> AliasRow | None:
+    """Return where an alias points."""
+    return session.get(AliasRow, (name, text))
+
+
+def aliases(session: ReadSession, name: str | None = None) -> Sequence[AliasRow]:
+    """Return the aliases of one name, or of all, by name and alias."""
+    query = select(AliasRow).order_by(AliasRow.name, AliasRow.alias)
+    return session.scalars(query if name is None else query.where(AliasRow.name == name)).all()
+
+
+def alias_moves(session: ReadSession, name: str) -> Sequence[AliasMoveRow]:
+    """Return the history of a name's aliases, oldest first."""
+    query = select(AliasMoveRow).where(AliasMoveRow.name == name).order_by(AliasMoveRow.id)
+    return session.scalars(query).all()
+
+
+def references_in_use(session: ReadSession, limit: int) -> list[str]:
+    """Return up to `limit` names of adapters and compositions, and as many `name@alias`."""
+    names = select(NameRow.name).where(NameRow.kind != "base").order_by(NameRow.name).limit(limit)
+    pairs = select(AliasRow.name, AliasRow.alias).order_by(AliasRow.name, AliasRow.alias)
+    aliased = [f"{name}@{text}" for name, text in session.execute(pairs.limit(limit))]
+    return [*session.scalars(names), *aliased]
+
+
+# Recipes, artifacts, lineage --------------------------------------------------------------------
+
+
+def recipe(session: ReadSession, digest: str) -> RecipeRow | None:
+    """Return a recipe."""
+    return session.get(RecipeRow, digest)
+
+
+def recipe_of_artifact(session: ReadSession, artifact: str) -> RecipeRow | None:
+    """Return the first recipe that was built into this artifact."""
+    query = select(RecipeRow).where(RecipeRow.artifact == artifact)
+    return session.scalar(query.order_by(RecipeRow.created_at, RecipeRow.digest).limit(1))
+
+
+def _lineage() -> Select[RecipeRow]:
+    return (
+        select(RecipeRow)
+        .options(selectinload(RecipeRow.ingredients), selectinload(RecipeRow.published))
+        .order_by(RecipeRow.created_at, RecipeRow.digest)
+    )
+
+
+def recipes_making(session: ReadSession, artifact: str) -> Sequence[RecipeRow]:
+    """Return the recipes that were built into this artifact, oldest first."""
+    return session.scalars(_lineage().where(RecipeRow.artifact == artifact)).all()
+
+
+def recipes_using(session: ReadSession, digest: str) -> Sequence[RecipeRow]:
+    """Return the recipes that have this digest among their ingredients, oldest first."""
+    using = select(RecipeIngredientRow.recipe_digest).where(RecipeIngredientRow.digest == digest)
+    return session.scalars(_lineage().where(RecipeRow.digest.in_(using))).all()
+
+
+def known_digests(session: ReadSession, digests: Iterable[str]) -> set[str]:
+    """Return those of `digests` that belong to a version or an artifact."""
+    wanted = set(digests)
+    return {
+        *session.scalars(
+            select(AdapterVersionRow.digest).where(AdapterVersionRow.digest.in_(wanted))
+        ),
+        *session.scalars(select(ArtifactRow.digest).where(ArtifactRow.digest.in_(wanted))),
+    }

@@ -1,0 +1,101 @@
+"""References as text: `name`, `name@3`, `name@prod`, or a digest.
+
+    reference = digest | name [ "@" ( version | alias ) ]
+    name      = segment { "/" segment }
+    segment   = letter { letter | digit | "." | "_" | "-" }
+    alias     = segment
+    version   = a number from 1 to 999999999, without leading zeros
+    digest    = 64 hexadecimal digits
+    letter    = "a" … "z"
+
+Everything is lower-case ASCII. Not covered: what a reference means (`registry.service.resolve`).
+"""
+
+import re
+from dataclasses import dataclass
+
+from registry.errors import AliasInvalid, DigestInvalid, NameInvalid, ReferenceInvalid
+
+MAX_LENGTH = 200
+MAX_ALIAS_LENGTH = 60
+_SEGMENT = "[a-z][a-z0-9._-]*"
+_SEGMENT_START = "a lower-case letter"
+_NAME = re.compile(rf"{_SEGMENT}(?:/{_SEGMENT})*")
+_ALIAS = re.compile(_SEGMENT)
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+_VERSION = re.compile(r"[1-9][0-9]{0,8}")
+_EXPECTED = "lower-case letters, digits and . _ - after a letter"
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """A parsed reference: a digest, or a name with at most one of version and alias."""
+
+    name: str | None = None
+    version: int | None = None
+    alias: str | None = None
+    digest: str | None = None
+
+    def __str__(self) -> str:
+        """Return the text that `parse_reference` reads as this."""
+        if self.name is None:
+            return str(self.digest)
+        which = self.alias if self.version is None else self.version
+        return self.name if which is None else f"{self.name}@{which}"
+
+
+def parse_reference(text: str) -> Reference:
+    """Return what `text` refers to.
+
+    Raises:
+        ReferenceInvalid: with the position of the first character that does not fit.
+    """
+    if len(text) > MAX_LENGTH:
+        raise ReferenceInvalid(text, MAX_LENGTH, f"at most {MAX_LENGTH} characters")
+    if _DIGEST.fullmatch(text):
+        return Reference(digest=text)
+    position = _match_name(text)
+    if position == len(text):
+        return Reference(name=text)
+    if text[position] != "@":
+        raise ReferenceInvalid(text, position, "a lower-case letter, a digit, one of . _ - / @")
+    name, which = text[:position], text[position + 1 :]
+    if _VERSION.fullmatch(which):
+        return Reference(name=name, version=int(which))
+    if _ALIAS.fullmatch(which) and len(which) <= MAX_ALIAS_LENGTH:
+        return Reference(name=name, alias=which)
+    raise ReferenceInvalid(text, position + 1, f"a version number or an alias ({_EXPECTED})")
+
+
+def _match_name(text: str) -> int:
+    """Return where the name at the start of `text` ends."""
+    match = _NAME.match(text)
+    if match is None:
+        raise ReferenceInvalid(text, 0, f"a name, which begins with {_SEGMENT_START}, or a digest")
+    end = match.end()
+    if text[end : end + 1] == "/":
+        raise ReferenceInvalid(text, end + 1, f"{_SEGMENT_START} after the slash")
+    return end
+
+
+def check_name(name: str) -> None:
+    """Raise NameInvalid unless `name` can be given to an adapter or a composition."""
+    if len(name) > MAX_LENGTH:
+        raise NameInvalid(name[:MAX_LENGTH] + "…", f"at most {MAX_LENGTH} characters")
+    if not _NAME.fullmatch(name):
+        raise NameInvalid(name, f"{_EXPECTED}, with / between namespaces")
+    if _DIGEST.fullmatch(name):
+        raise NameInvalid(name, "something that cannot be mistaken for a digest")
+
+
+def check_alias(alias: str) -> None:
+    """Raise AliasInvalid unless `alias` can be given to a version."""
+    if not _ALIAS.fullmatch(alias) or len(alias) > MAX_ALIAS_LENGTH:
+        expected = f"{_EXPECTED}, at most {MAX_ALIAS_LENGTH} of them"
+        raise AliasInvalid(alias[:MAX_LENGTH], expected)
+
+
+def check_digest(digest: str) -> None:
+    """Raise DigestInvalid unless `digest` has a digest's form."""
+    if not _DIGEST.fullmatch(digest):
+        raise DigestInvalid(digest[:MAX_LENGTH])

@@ -1,0 +1,346 @@
+"""The registry: register, publish, alias, resolve, retire, record.
+
+Every public method is one or two short transactions. Files are written before the rows that name
+them, so a crash leaves at most files that nothing refers to.
+Not covered: what a recipe's text means, which callers may do what, and when files are deleted.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from registry import adapters, known_bases, naming, queries, recipes, resolving, rows
+from registry.admission import AdmissionPolicy, admit
+from registry.blobs import BlobStore
+from registry.database import Database, ReadSession
+from registry.errors import NameTaken, StorageFailed
+from registry.models import AdapterVersionRow, CompositionVersionRow
+from registry.references import Reference, check_alias, check_name
+from registry.types import (
+    Adapter,
+    AdapterSummary,
+    AdmissionReport,
+    Alias,
+    AliasMove,
+    Base,
+    Composition,
+    CompositionSummary,
+    CompositionVersion,
+    Lineage,
+    ListedModel,
+    Registration,
+    Resolution,
+    Shapes,
+)
+
+
+class Registry:
+    """All that may be done with adapters and compositions. Safe to share by threads."""
+
+    def __init__(
+        self, database: Database, blobs: BlobStore, policy: AdmissionPolicy | None = None
+    ) -> None:
+        self._database = database
+        self._blobs = blobs
+        self._policy = policy or AdmissionPolicy()
+
+    # Bases
+
+    def add_base(
+        self,
+        name: str,
+        *,
+        shapes: Shapes,
+        aliases: Iterable[str] = (),
+        architecture: str | None = None,
+        actor: str = "local",
+    ) -> Base:
+        """Make a base known; saying it again adds the aliases that are new.
+
+        Args:
+            name: as users write it, usually `owner/name`.
+            shapes: (d_out, d_in) of every module's update: `registry.bases.module_shapes`.
+            aliases: other spellings that `registry.bases.base_key` does not fold, or paths.
+            architecture: the class that its config.json names.
+            actor: who does it.
+
+        Raises:
+            NameInvalid: empty, too long, or with characters that cannot be printed.
+            NameTaken: it is the name of an adapter or a composition.
+            BaseConflict: known with other shapes, or a spelling of it means another base.
+        """
+        with self._database.transaction() as session:
+            known_bases.add(session, name, shapes, aliases, architecture, actor)
+        return self.base(name)
+
+    def base(self, name: str) -> Base:
+        """Return the base that `name` is a spelling of.
+
+        Raises:
+            UnknownBase: naming those that are known.
+        """
+        with self._database.read() as session:
+            return rows.base(known_bases.found(session, name))
+
+    def bases(self) -> tuple[Base, ...]:
+        """Return all bases, by name."""
+        with self._database.read() as session:
+            return tuple(rows.base(row) for row in queries.bases(session))
+
+    # Adapters
+
+    def check(self, folder: Path, *, base: str | None = None) -> AdmissionReport:
+        """Examine an adapter folder as `register` does, and store nothing.
+
+        Raises:
+            UnknownBase: `base` is given and not known.
+            StorageFailed: the folder cannot be read.
+        """
+        with self._database.read() as session:
+            asked = None if base is None else rows.base(known_bases.found(session, base))
+            known = [rows.base(row) for row in queries.bases(session)] if asked is None else []
+        try:
+            return admit(folder, asked, self._policy, known=known)
+        except OSError as error:
+            raise StorageFailed(str(error)) from error
+
+    def register(
+        self,
+        folder: Path,
+        *,
+        name: str,
+        base: str | None = None,
+        alias: str | None = None,
+        source: str | None = None,
+        actor: str = "local",
+    ) -> Registration:
+        """Admit an adapter folder, store it in its normal form and make it a version of `name`.
+
+        Content that the name has already stays the version it is. With `alias`, that alias then
+        points at the version. A crash or an error leaves either nothing or a whole version.
+
+        Args:
+            folder: a PEFT folder; it is read, never changed.
+            name: of the adapter, new or existing.
+            base: the base, when the config names none, or a path; else it must agree.
+            alias: to move to the version.
+            source: where the folder came from, for the record.
+            actor: who does it.
+
+        Raises:
+            NameInvalid, AliasInvalid: by the grammar of `registry.references`.
+            NameTaken: the name is a composition's or a base's.
+            UnknownBase: `base` is not known.
+            AdmissionRefused: with the report.
+            VersionRetired: the name had this content, and it was retired.
+            StorageFailed: the folder cannot be read, or the store is full or gone.
+        """
+        self._check_names(name, alias)
+        report = self.check(folder, base=base)
+        content = adapters.store(self._blobs, report)
+        with self._database.transaction() as session:
+            version, created = adapters.add_version(session, name, content, source, actor)
+            if alias is not None:
+                naming.move_alias(session, version, alias, actor)
+            return Registration(rows.adapter_version(version), created, report)
+
+    def _check_names(self, name: str, alias: str | None) -> None:
+        """Refuse a hopeless name before any work; the transaction decides for certain."""
+        check_name(name)
+        if alias is not None:
+            check_alias(alias)
+        with self._database.read() as session:
+            kind = queries.kind_of(session, name)
+        if kind not in (None, "adapter"):
+            raise NameTaken(name, kind)
+
+    def adapters(self) -> tuple[AdapterSummary, ...]:
+        """Return every adapter that has a version in use, by name."""
+        with self._database.read() as session:
+            found = queries.newest_of_each(session, AdapterVersionRow)
+            aliases = _aliases_by_name(session)
+            return tuple(rows.adapter_summary(row, aliases[row.name]) for row in found)
+
+    def adapter(self, name: str) -> Adapter:
+        """Return an adapter with its versions, aliases and their history.
+
+        Raises:
+            UnknownReference: no adapter has this name.
+        """
+        with self._database.read() as session:
+            found = queries.versions(session, AdapterVersionRow, name)
+            if not found:
+                raise resolving.unknown(session, name)
+            versions = tuple(rows.adapter_version(row) for row in found)
+            return Adapter(name, versions, *_aliases_and_moves(session, name))
+
+    # What adapters and compositions have in common
+
+    def set_alias(self, name: str, alias: str, version: int, actor: str) -> Alias:
+        """Point an alias at a version of an adapter or a composition, and record the move.
+
+        Raises:
+            AliasInvalid: by the grammar of `registry.references`.
+            UnknownReference: there is no such version.
+            VersionRetired: as it says.
+        """
+        check_alias(alias)
+        with self._database.transaction() as session:
+            row = naming.locked_version(session, name, version)
+            return rows.alias(naming.move_alias(session, row, alias, actor))
+
+    def retire(self, reference: Reference, actor: str) -> None:
+        """Take a version out of use, for good; its files and its history stay.
+
+        Raises:
+            ReferenceInvalid: anything but `name@number`.
+            UnknownReference: there is no such version.
+            VersionInUse: an alias points at it.
+        """
+        with self._database.transaction() as session:
+            naming.retire(session, reference, actor)
+
+    def resolve(self, reference: Reference) -> Resolution:
+        """Return what a reference means now: see `registry.resolving.resolve`.
+
+        Raises:
+            UnknownReference: with the nearest names.
+            VersionRetired: the version was retired.
+        """
+        with self._database.read() as session:
+            return resolving.resolve(session, reference)
+
+    def model_ids(self) -> tuple[ListedModel, ...]:
+        """Return everything that can be asked for by name, and by name and alias, sorted."""
+        with self._database.read() as session:
+            models = [
+                ListedModel(row.name, "adapter", row.base, row.created_at)
+                for row in queries.newest_of_each(session, AdapterVersionRow)
+            ] + [
+                ListedModel(row.name, "composition", row.recipe.base, row.created_at)
+                for row in queries.newest_of_each(session, CompositionVersionRow)
+            ]
+            aliases = _aliases_by_name(session)
+        aliased = [replace(m, id=f"{m.id}@{alias}") for m in models for alias in aliases[m.id]]
+        return tuple(sorted([*models, *aliased], key=lambda model: model.id))
+
+    # Compositions, recipes, artifacts
+
+    def publish(
+        self,
+        name: str,
+        *,
+        expression: str,
+        recipe_text: str,
+        recipe_digest: str,
+        base: str,
+        ingredients: Sequence[tuple[str, float]],
+        actor: str,
+    ) -> CompositionVersion:
+        """Save a recipe (see `save_recipe`) and make it the newest version of a composition.
+
+        A recipe that the name has already stays the version it is.
+
+        Raises:
+            NameInvalid, NameTaken: as `register`.
+            DigestInvalid, UnknownBase, UnknownReference, ValueError: as `save_recipe`.
+            VersionRetired: the name had this recipe, and it was retired.
+        """
+        check_name(name)
+        with self._database.transaction() as session:
+            recipes.save(session, recipe_text, recipe_digest, base, ingredients)
+            row = recipes.publish(session, name, expression, recipe_digest, actor)
+            return rows.composition_version(row)
+
+    def compositions(self) -> tuple[CompositionSummary, ...]:
+        """Return every composition that has a version in use, by name."""
+        with self._database.read() as session:
+            found = queries.newest_of_each(session, CompositionVersionRow)
+            aliases = _aliases_by_name(session)
+            return tuple(rows.composition_summary(row, aliases[row.name]) for row in found)
+
+    def composition(self, name: str) -> Composition:
+        """Return a composition with its versions, aliases and their history.
+
+        Raises:
+            UnknownReference: no composition has this name.
+        """
+        with self._database.read() as session:
+            found = queries.versions(session, CompositionVersionRow, name)
+            if not found:
+                raise resolving.unknown(session, name)
+            versions = tuple(rows.composition_version(row) for row in found)
+            return Composition(name, versions, *_aliases_and_moves(session, name))
+
+    def save_recipe(
+        self, text: str, digest: str, base: str, ingredients: Sequence[tuple[str, float]]
+    ) -> None:
+        """Write a recipe down, once; ingredients are (digest, raw weight) in the recipe's order.
+
+        Raises:
+            DigestInvalid: a digest has not the form of one.
+            UnknownBase: no base has exactly this name.
+            UnknownReference: an ingredient is neither a version nor an artifact.
+            ValueError: a weight is not finite.
+        """
+        with self._database.transaction() as session:
+            recipes.save(session, text, digest, base, ingredients)
+
+    def artifact_of(self, recipe_digest: str) -> str | None:
+        """Return the artifact that a recipe was first built into, or None; it may be gone."""
+        with self._database.read() as session:
+            recipe = queries.recipe(session, recipe_digest)
+            return None if recipe is None else recipe.artifact
+
+    def record_artifact(
+        self,
+        recipe_digest: str,
+        artifact_digest: str,
+        *,
+        bytes: int,  # noqa: A002 - the name it has everywhere
+        seconds: float,
+        report: Mapping[str, Any],
+        replacing: str | None = None,
+    ) -> str:
+        """Write down what a saved recipe was built into; the first writer wins.
+
+        With `replacing`, this artifact takes over from that one (whose files are gone for good)
+        unless somebody else already has.
+
+        Returns:
+            The recipe's artifact: `artifact_digest`, or that of whoever was first.
+
+        Raises:
+            DigestInvalid: the artifact's digest has not the form of one.
+            UnknownReference: the recipe was never saved.
+        """
+        with self._database.transaction() as session:
+            return recipes.record_artifact(
+                session, recipe_digest, artifact_digest, bytes, seconds, report, replacing
+            )
+
+    def lineage(self, digest: str) -> Lineage:
+        """Return what a version or an artifact was made of, and what was made of it.
+
+        Raises:
+            DigestInvalid: it has not the form of a digest.
+            UnknownReference: it is neither a version's nor an artifact's.
+        """
+        with self._database.read() as session:
+            return recipes.lineage(session, digest)
+
+
+def _aliases_by_name(session: ReadSession) -> Mapping[str, dict[str, int]]:
+    grouped: defaultdict[str, dict[str, int]] = defaultdict(dict)
+    for row in queries.aliases(session):
+        grouped[row.name][row.alias] = row.number
+    return grouped
+
+
+def _aliases_and_moves(
+    session: ReadSession, name: str
+) -> tuple[tuple[Alias, ...], tuple[AliasMove, ...]]:
+    aliases = tuple(rows.alias(row) for row in queries.aliases(session, name))
+    return aliases, tuple(rows.alias_move(row) for row in queries.alias_moves(session, name))

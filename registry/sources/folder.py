@@ -1,0 +1,79 @@
+"""Adapters from the local disk: one PEFT folder, or a folder full of them.
+
+Not covered: adapters further down than one level, and folders behind symbolic links.
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from merge.peft_format import CONFIG_NAME
+from registry.errors import NothingToImport, RegistryError
+from registry.service import Registry
+from registry.types import Registration
+
+_NOT_IN_A_NAME = re.compile(r"[^a-z0-9._-]+")
+
+
+@dataclass(frozen=True, slots=True)
+class Imported:
+    """What came of one folder: a registration, or the reason why there is none."""
+
+    folder: Path
+    name: str
+    outcome: Registration | RegistryError
+
+
+def find_adapters(path: Path) -> tuple[Path, ...]:
+    """Return `path` itself when it is an adapter's folder, else those directly below it, by name.
+
+    Raises:
+        NothingToImport: there is none.
+    """
+    if (path / CONFIG_NAME).exists():
+        return (path,)
+    below = sorted(path.iterdir()) if path.is_dir() else []
+    found = tuple(p for p in below if not p.is_symlink() and (p / CONFIG_NAME).exists())
+    if not found:
+        raise NothingToImport(str(path))
+    return found
+
+
+def name_for(folder: Path) -> str:
+    """Return the adapter name that a folder's own name suggests; it may still be invalid."""
+    return _NOT_IN_A_NAME.sub("-", folder.resolve().name.lower()).strip("-")
+
+
+def import_folder(
+    registry: Registry,
+    path: Path,
+    *,
+    name: str | None = None,
+    base: str | None = None,
+    alias: str | None = None,
+    actor: str = "local",
+) -> Iterator[Imported]:
+    """Register what `find_adapters` finds, one after the other; a refused one stops no other.
+
+    Args:
+        registry: to register in.
+        path: an adapter's folder, or a folder of such.
+        name: of the one adapter, or the namespace of several; None for the folders' own names.
+        base: as `Registry.register`, for each of them.
+        alias: as `Registry.register`, for each of them.
+        actor: who does it.
+
+    Raises:
+        NothingToImport: there is none; nothing was registered.
+    """
+    for folder in find_adapters(path):
+        own = name_for(folder)
+        chosen = own if name is None else name if folder == path else f"{name}/{own}"
+        try:
+            outcome: Registration | RegistryError = registry.register(
+                folder, name=chosen, base=base, alias=alias, source=f"folder:{own}", actor=actor
+            )
+        except RegistryError as error:
+            outcome = error
+        yield Imported(folder, chosen, outcome)

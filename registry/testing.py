@@ -1,0 +1,15 @@
+"""A registry to test against: the real one, in a temporary folder."""
+
+from pathlib import Path
+
+from registry.admission import AdmissionPolicy
+from registry.blobs import LocalBlobs
+from registry.database import Database
+from registry.service import Registry
+
+
+def temporary_registry(root: Path, policy: AdmissionPolicy | None = None) -> Registry:
+    """Return a registry in `root`: `weft.db`, created or upgraded, and `blobs/`."""
+    database = Database(f"sqlite:///{root / 'weft.db'}")
+    database.upgrade()
+    return Registry(database, LocalBlobs(root / "blobs"), policy)

@@ -1,0 +1,291 @@
+"""What the registry hands out: frozen values, free of sessions and of the database.
+
+Covered: bases, adapters, compositions, aliases, admission reports, resolutions, lineage.
+Not covered: references as text (`registry.references`) and the rows these are read from
+(`registry.models`).
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Any, Literal, TypeAlias
+
+from merge.peft_format import AdapterFolder, Problem
+
+NameKind = Literal["adapter", "base", "composition"]
+Severity = Literal["refuse", "warn", "note"]
+Shapes: TypeAlias = Mapping[str, tuple[int, int]]
+
+
+@dataclass(frozen=True, slots=True)
+class Base:
+    """A frozen model that adapters are trained on.
+
+    `shapes` gives (d_out, d_in) of each module's update by module name. For an embedding that is
+    (width, vocabulary), as `merge.peft_format.LoraModule` has it. `keys` are what `base_key` makes
+    of its name and its aliases.
+    """
+
+    name: str
+    architecture: str | None
+    shapes: Shapes
+    keys: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class ModuleFacts:
+    """What a version holds for one module; the meaning of LoraModule's fields of the same name."""
+
+    rank: int
+    d_in: int
+    d_out: int
+    alpha: float
+    kind: Literal["linear", "embedding"]
+
+
+@dataclass(frozen=True, slots=True)
+class AdapterFacts:
+    """What admission measured.
+
+    `norms` holds the Frobenius norm of each module's scaled update and `norm` that of all of them
+    together; a module with non-finite numbers has none, and then neither has the whole.
+    """
+
+    rank: int  # the largest of any module
+    modules: Mapping[str, ModuleFacts]
+    use_rslora: bool
+    dtypes: tuple[str, ...]
+    bytes: int  # of the weights file
+    norms: Mapping[str, float]
+    norm: float | None
+    base_said: str | None  # the base as the config writes it
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """A problem and how much it matters: only "refuse" keeps an adapter out."""
+
+    severity: Severity
+    problem: Problem
+
+
+@dataclass(frozen=True, slots=True)
+class AdmissionReport:
+    """Everything that admission found in one folder."""
+
+    base: str | None
+    findings: tuple[Finding, ...]
+    facts: AdapterFacts | None
+    folder: AdapterFolder | None
+
+    @property
+    def accepted(self) -> bool:
+        """True when nothing was found that refuses the adapter."""
+        return not self.problems
+
+    @property
+    def problems(self) -> tuple[Problem, ...]:
+        """What refuses the adapter."""
+        return tuple(f.problem for f in self.findings if f.severity == "refuse")
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the report as JSON values, without the folder's place on this machine."""
+        facts = self.facts
+        return {
+            "accepted": self.accepted,
+            "base": self.base,
+            "findings": [{"severity": f.severity, **asdict(f.problem)} for f in self.findings],
+            "facts": None if facts is None else asdict(facts) | {"dtypes": list(facts.dtypes)},
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class AdapterVersion:
+    """One immutable content of an adapter."""
+
+    name: str
+    number: int
+    digest: str
+    base: str
+    base_said: str | None
+    rank: int
+    modules: Mapping[str, ModuleFacts]
+    use_rslora: bool
+    dtypes: tuple[str, ...]
+    bytes: int
+    norm: float
+    source: str | None
+    licence: str | None
+    card: str | None
+    report: Mapping[str, Any]
+    created_at: datetime
+    created_by: str
+    retired_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class CompositionVersion:
+    """One recipe under a composition's name; its text is opaque here."""
+
+    name: str
+    number: int
+    expression: str
+    recipe_text: str
+    recipe_digest: str
+    base: str
+    created_at: datetime
+    created_by: str
+    retired_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Alias:
+    """Where a movable name points now."""
+
+    alias: str
+    number: int
+    moved_at: datetime
+    moved_by: str
+
+
+@dataclass(frozen=True, slots=True)
+class AliasMove:
+    """One entry of an alias's history; `from_number` is None for its first."""
+
+    alias: str
+    from_number: int | None
+    to_number: int
+    moved_at: datetime
+    moved_by: str
+
+
+@dataclass(frozen=True, slots=True)
+class Adapter:
+    """An adapter with all its versions (oldest first), aliases and their history."""
+
+    name: str
+    versions: tuple[AdapterVersion, ...]
+    aliases: tuple[Alias, ...]
+    alias_moves: tuple[AliasMove, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Composition:
+    """A composition with all its versions (oldest first), aliases and their history."""
+
+    name: str
+    versions: tuple[CompositionVersion, ...]
+    aliases: tuple[Alias, ...]
+    alias_moves: tuple[AliasMove, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class AdapterSummary:
+    """A line in a list of adapters; everything but the first two is of the newest live version."""
+
+    name: str
+    aliases: Mapping[str, int]
+    number: int
+    digest: str
+    base: str
+    rank: int
+    bytes: int
+    norm: float
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class CompositionSummary:
+    """A line in a list of compositions; the last five are of the newest live version."""
+
+    name: str
+    aliases: Mapping[str, int]
+    number: int
+    expression: str
+    recipe_digest: str
+    base: str
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Registration:
+    """What came of registering a folder: `created` is False when the name had this content."""
+
+    version: AdapterVersion
+    created: bool
+    report: AdmissionReport
+
+
+@dataclass(frozen=True, slots=True)
+class ResolvedAdapter:
+    """A reference that means one version of an adapter."""
+
+    name: str
+    number: int
+    digest: str
+    base: str
+    rank: int
+    modules: Mapping[str, ModuleFacts]
+
+
+@dataclass(frozen=True, slots=True)
+class ResolvedComposition:
+    """A reference that means one version of a composition."""
+
+    name: str
+    number: int
+    expression: str
+    recipe_text: str
+    recipe_digest: str
+    base: str
+
+
+@dataclass(frozen=True, slots=True)
+class ResolvedArtifact:
+    """A digest that means something weft has merged, with the recipe it was first made by."""
+
+    digest: str
+    recipe_text: str
+    recipe_digest: str
+    base: str
+
+
+Resolution: TypeAlias = ResolvedAdapter | ResolvedComposition | ResolvedArtifact
+
+
+@dataclass(frozen=True, slots=True)
+class ListedModel:
+    """One entry of the list of models: an adapter, a composition, or an alias of either."""
+
+    id: str
+    kind: NameKind
+    base: str
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Ingredient:
+    """One ingredient of a recipe: a version's (or an artifact's) digest and its raw weight."""
+
+    digest: str
+    weight: float
+
+
+@dataclass(frozen=True, slots=True)
+class RecipeRecord:
+    """A recipe as lineage sees it."""
+
+    digest: str
+    base: str
+    artifact: str | None
+    ingredients: tuple[Ingredient, ...]
+    compositions: tuple[str, ...]  # as references, for example "legal-mix@2"
+
+
+@dataclass(frozen=True, slots=True)
+class Lineage:
+    """Both ways from one digest: the recipes that made it, and those that it went into."""
+
+    digest: str
+    made_by: tuple[RecipeRecord, ...]
+    used_by: tuple[RecipeRecord, ...]

@@ -1,0 +1,45 @@
+"""The card beside an adapter."""
+
+from pathlib import Path
+
+import pytest
+
+from registry.card import MAX_CARD_BYTES, Card, read_card
+
+
+@pytest.mark.parametrize(
+    ("text", "licence"),
+    [
+        ("---\nlicense: apache-2.0\n---\n# Legal", "apache-2.0"),
+        ("---\r\nlicense: 'llama3.1'\r\n---\r\n", "llama3.1"),
+        ('---\ntags: [a]\nlicence: "mit"\n---\n', "mit"),
+        ("---\nbase_model: x\n---\nlicense: mit", None),
+        ("# no front matter\nlicense: mit", None),
+        ("---\nlicense:\n- mit\n---\n", None),
+        ("", None),
+    ],
+)
+def test_the_licence_is_what_the_front_matter_says(
+    tmp_path: Path, text: str, licence: str | None
+) -> None:
+    """Only a plain value of the front matter counts; the text is kept as it is."""
+    (tmp_path / "README.md").write_bytes(text.encode())
+    assert Card(text, licence) == read_card(tmp_path)
+
+
+def test_a_folder_without_a_card_says_nothing(tmp_path: Path) -> None:
+    """No file, a folder of that name and a link are all no card."""
+    assert Card() == read_card(tmp_path)
+    (tmp_path / "README.md").symlink_to("/etc/hostname")
+    assert Card() == read_card(tmp_path)
+    (tmp_path / "README.md").unlink()
+    (tmp_path / "README.md").mkdir()
+    assert Card() == read_card(tmp_path)
+
+
+def test_a_hostile_card_is_harmless(tmp_path: Path) -> None:
+    """Too long is cut; what is no UTF-8 and NUL, which no database takes, is replaced."""
+    (tmp_path / "README.md").write_bytes(b"a\0\xff" + b"b" * (2 * MAX_CARD_BYTES))
+    text = read_card(tmp_path).text or ""
+    assert "a��b" == text[:4]
+    assert MAX_CARD_BYTES == len(text)

@@ -1,0 +1,218 @@
+"""Connections, transactions and what the database's state turns into."""
+
+import sqlite3
+import threading
+from contextlib import ExitStack
+from pathlib import Path
+from unittest.mock import Mock
+
+import pytest
+from sqlalchemy import text
+from sqlalchemy.exc import IntegrityError
+
+from registry import database as database_module
+from registry import queries
+from registry.database import Database
+from registry.errors import Conflict, DatabaseUnavailable, DatabaseUrlInvalid
+from registry.models import AdapterRow, AliasRow
+from registry.naming import claim, now
+
+
+def test_a_connection_is_configured_as_promised(database: Database) -> None:
+    """Write-ahead log, foreign keys on, ten seconds of patience, synchronous NORMAL."""
+    expected = {"journal_mode": "wal", "foreign_keys": 1, "busy_timeout": 10000, "synchronous": 1}
+    with database.read() as session:
+        found = {key: session.scalar(text(f"PRAGMA {key}")) for key in expected}
+    assert expected == found
+
+
+def test_a_transaction_that_fails_changes_nothing(database: Database) -> None:
+    """An exception rolls everything back and reaches the caller as it is."""
+
+    def fail() -> None:
+        with database.transaction() as session:
+            claim(session, AdapterRow(name="a"), "me")
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        fail()
+    with database.read() as session:
+        assert queries.kind_of(session, "a") is None
+
+
+def test_a_broken_constraint_is_named_and_the_transaction_lives_on(database: Database) -> None:
+    """A conflict undoes the rows that caused it, no others."""
+
+    def alias() -> AliasRow:
+        return AliasRow(name="a", alias="prod", number=1, moved_at=now(), moved_by="me")
+
+    with database.transaction() as session:
+        claim(session, AdapterRow(name="a"), "me")
+        queries.insert(session, alias())
+        session.expunge_all()
+        with pytest.raises(Conflict) as caught:
+            queries.insert(session, alias())
+    assert "pk_aliases" == caught.value.constraint
+    with database.read() as reader:
+        assert queries.alias(reader, "a", "prod") is not None
+
+
+def test_a_conflict_of_another_kind_keeps_the_databases_words(database: Database) -> None:
+    """Where SQLite names no columns, its own sentence stands in for the constraint."""
+    with pytest.raises(Conflict) as caught, database.transaction() as session:
+        queries.insert(session, AdapterRow(name="nobody"))
+    assert "FOREIGN KEY constraint failed" == caught.value.constraint
+
+
+def test_a_broken_constraint_outside_of_insert_is_not_hidden(database: Database) -> None:
+    """Only the state of the database is translated; a rule of ours stays an IntegrityError."""
+    with pytest.raises(IntegrityError), database.transaction() as session:
+        session.add(AdapterRow(name="nobody"))
+
+
+def test_writers_wait_for_each_other(database: Database) -> None:
+    """A second transaction begins when the first has ended, and sees what it did."""
+    seen: list[str | None] = []
+    begun = threading.Event()
+
+    def second() -> None:
+        begun.set()
+        with database.transaction() as session:
+            seen.append(queries.kind_of(session, "a"))
+
+    with database.transaction() as session:
+        thread = threading.Thread(target=second)
+        thread.start()
+        begun.wait()
+        claim(session, AdapterRow(name="a"), "me")
+    thread.join()
+    assert ["adapter"] == seen
+
+
+def test_readers_do_not_wait_and_see_one_state(database: Database) -> None:
+    """A reader beside a writer sees what was committed when it began."""
+    with database.read() as reader:
+        assert queries.kind_of(reader, "a") is None
+        with database.transaction() as session:
+            claim(session, AdapterRow(name="a"), "me")
+        assert queries.kind_of(reader, "a") is None
+
+
+def test_a_lock_held_too_long_is_a_clear_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Patience ends; the error says that the database was locked."""
+    monkeypatch.setattr(database_module, "BUSY_TIMEOUT_SECONDS", 0)
+    impatient = Database(f"sqlite:///{tmp_path / 'weft.db'}")
+    impatient.upgrade()
+    with (
+        impatient.transaction(),
+        pytest.raises(DatabaseUnavailable, match="locked"),
+        impatient.transaction(),
+    ):
+        pass
+
+
+def test_a_file_that_somebody_keeps_locked_is_a_clear_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A new file cannot enter the write-ahead log under a foreign lock: the wait for it ends."""
+    monkeypatch.setattr(database_module, "BUSY_TIMEOUT_SECONDS", 0)
+    other = sqlite3.connect(tmp_path / "weft.db")
+    other.execute("BEGIN EXCLUSIVE")
+    with pytest.raises(DatabaseUnavailable, match="locked"):
+        Database(f"sqlite:///{tmp_path / 'weft.db'}").upgrade()
+    other.close()
+    Database(f"sqlite:///{tmp_path / 'weft.db'}").upgrade()
+
+
+def test_missing_tables_are_a_clear_error(tmp_path: Path) -> None:
+    """A database that was never upgraded says what is missing."""
+    bare = Database(f"sqlite:///{tmp_path / 'weft.db'}")
+    with pytest.raises(DatabaseUnavailable, match="no such table"), bare.read() as session:
+        queries.kind_of(session, "a")
+
+
+def test_a_full_disk_is_a_clear_error(database: Database) -> None:
+    """What SQLite says when it cannot grow reaches the caller, and nothing is stored."""
+
+    def fill() -> None:
+        with database.transaction() as session:
+            pages = session.scalar(text("PRAGMA page_count"))
+            session.execute(text(f"PRAGMA max_page_count = {pages}"))
+            for number in range(2000):
+                claim(session, AdapterRow(name=f"a{number}"), "me")
+
+    with pytest.raises(DatabaseUnavailable, match="full"):
+        fill()
+    with database.read() as session:
+        assert queries.kind_of(session, "a0") is None
+
+
+def test_a_file_that_is_no_database_is_a_clear_error(tmp_path: Path) -> None:
+    """Somebody else's file is not overwritten."""
+    (tmp_path / "weft.db").write_text("not a database " * 100)
+    with pytest.raises(DatabaseUnavailable, match="not a database"):
+        Database(f"sqlite:///{tmp_path / 'weft.db'}").upgrade()
+    assert (tmp_path / "weft.db").read_text().startswith("not a database")
+
+
+def test_a_place_that_cannot_be_made_is_a_clear_error(tmp_path: Path) -> None:
+    """A file in the way of the database's folder is named."""
+    (tmp_path / "file").touch()
+    with pytest.raises(DatabaseUnavailable, match="file"):
+        Database(f"sqlite:///{tmp_path / 'file' / 'weft.db'}").upgrade()
+
+
+def test_too_many_at_once_is_a_clear_error(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever finds no free connection in time is told so."""
+    monkeypatch.setattr(database._engine.pool, "_timeout", 0.01)
+    with ExitStack() as held:
+        for _ in range(15):
+            held.enter_context(database.read()).connection()
+        with (
+            pytest.raises(DatabaseUnavailable, match="every connection is taken"),
+            database.read() as session,
+        ):
+            session.connection()
+
+
+def test_postgresql_names_the_constraint_itself() -> None:
+    """Its drivers carry the name in the error's diagnostics, which is taken as it is."""
+    original = type("UniqueViolation", (Exception,), {"diag": Mock(constraint_name="pk_names")})
+    assert "pk_names" == queries._constraint(IntegrityError("INSERT", {}, original()))
+
+
+@pytest.mark.parametrize(
+    ("url", "word"),
+    [
+        ("weft.db", "no URL"),
+        ("", "no URL"),
+        ("nosuch://host/db", "nosuch"),
+        ("mysql+nosuch://host/db", "nosuch"),
+        ("sqlite://", "no file"),
+        ("sqlite:///:memory:", "no file"),
+    ],
+)
+def test_a_bad_url_says_what_is_wrong(url: str, word: str) -> None:
+    """No URL, no driver, no file: each has its sentence."""
+    with pytest.raises(DatabaseUrlInvalid, match=word):
+        Database(url)
+
+
+def test_a_password_is_not_repeated() -> None:
+    """A URL that cannot be used is not quoted, since it may hold a secret."""
+    with pytest.raises(DatabaseUrlInvalid) as caught:
+        Database("nosuch://weft:hunter2@host/db")
+    assert "hunter2" not in str(caught.value)
+
+
+def test_close_lets_go_of_the_file(database: Database, tmp_path: Path) -> None:
+    """After `close` nobody else has to wait for our connections."""
+    database.close()
+    other = sqlite3.connect(tmp_path / "store" / "weft.db", timeout=0)
+    other.execute("PRAGMA locking_mode = EXCLUSIVE")
+    other.execute("BEGIN EXCLUSIVE")
+    other.close()

@@ -1,0 +1,53 @@
+"""The errors as part of the interface."""
+
+import inspect
+from datetime import UTC, datetime
+
+import pytest
+
+from registry import errors
+from registry.errors import RegistryError
+
+CLASSES = [
+    value
+    for _, value in inspect.getmembers(errors, inspect.isclass)
+    if issubclass(value, RegistryError) and value is not RegistryError
+]
+
+
+@pytest.mark.parametrize("error", CLASSES)
+def test_every_error_stands_in_the_tree(error: type[RegistryError]) -> None:
+    """The tree at the top of the module names every class."""
+    assert error.__name__ in (errors.__doc__ or "")
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (
+            errors.UnknownReference("lega", ["legal", "legal@prod"]),
+            "Nothing is registered as 'lega'. Near names: legal, legal@prod.",
+        ),
+        (errors.UnknownReference("x"), "Nothing is registered as 'x'."),
+        (
+            errors.UnknownBase("x", []),
+            "No base is known as 'x' (known: none). Add it, or name one of these.",
+        ),
+        (
+            errors.VersionRetired("legal", 2, datetime(2026, 1, 2, tzinfo=UTC)),
+            "legal@2 was retired on 2026-01-02; name another version.",
+        ),
+        (
+            errors.DatabaseOutdated(None, "head"),
+            "The database is at revision None, this weft needs head: run `weft db upgrade`.",
+        ),
+    ],
+)
+def test_a_message_is_the_docstring_filled_in(error: RegistryError, message: str) -> None:
+    """What a reader sees names the data and says what to do."""
+    assert message == str(error)
+
+
+def test_braces_in_a_strangers_text_stay_text() -> None:
+    """A message is formatted once; data is never read as a format."""
+    assert "'{0.__class__}{name}'" in str(errors.NameInvalid("{0.__class__}{name}", "a name"))

@@ -1,0 +1,149 @@
+"""The schema over time: what the revisions build is what the models say."""
+
+import multiprocessing
+from pathlib import Path
+
+import pytest
+from alembic import command, op
+from alembic.autogenerate import compare_metadata
+from alembic.config import CommandLine
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from alembic.util import CommandError
+from sqlalchemy import create_engine, text
+
+from registry.database import Database, migrations_config
+from registry.errors import DatabaseAhead, DatabaseOutdated
+from registry.models import Table
+
+
+def _url(path: Path) -> str:
+    return f"sqlite:///{path}"
+
+
+def _schema(path: Path) -> dict[str, list[str]]:
+    """The DDL of every table and index, its lines sorted."""
+    query = "SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL"
+    with create_engine(_url(path)).connect() as connection:
+        rows = connection.execute(text(query)).all()
+    return {name: sorted(line.strip(" ,\t") for line in sql.splitlines()) for name, sql in rows}
+
+
+def _downgrade(path: Path) -> None:
+    with create_engine(_url(path)).begin() as connection:
+        command.downgrade(migrations_config(connection), "base")
+
+
+def test_the_revisions_build_what_the_models_say(tmp_path: Path) -> None:
+    """From empty to head, Alembic finds no difference to the metadata."""
+    Database(_url(tmp_path / "a.db")).upgrade()
+    with create_engine(_url(tmp_path / "a.db")).connect() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": True})
+        assert [] == compare_metadata(context, Table.metadata)
+
+
+def test_the_ddl_is_the_same_to_the_letter(tmp_path: Path) -> None:
+    """What Alembic does not compare agrees too: constraint names, checks, nullability."""
+    Database(_url(tmp_path / "a.db")).upgrade()
+    Table.metadata.create_all(create_engine(_url(tmp_path / "b.db")))
+    migrated = _schema(tmp_path / "a.db")
+    del migrated["alembic_version"]
+    assert _schema(tmp_path / "b.db") == migrated
+
+
+def test_down_and_up_again(tmp_path: Path) -> None:
+    """Head to base leaves no table of ours; base to head builds the same schema again."""
+    database = Database(_url(tmp_path / "a.db"))
+    database.upgrade()
+    first = _schema(tmp_path / "a.db")
+    _downgrade(tmp_path / "a.db")
+    assert {"alembic_version"} == set(_schema(tmp_path / "a.db"))
+    database.upgrade()
+    assert first == _schema(tmp_path / "a.db")
+
+
+def test_a_database_behind_says_how_to_upgrade(tmp_path: Path) -> None:
+    """A missing and a downgraded database are outdated; `check` creates neither."""
+    database = Database(_url(tmp_path / "a.db"))
+    with pytest.raises(DatabaseOutdated, match="weft db upgrade"):
+        database.check()
+    assert not (tmp_path / "a.db").exists()
+    database.upgrade()
+    database.check()
+    _downgrade(tmp_path / "a.db")
+    with pytest.raises(DatabaseOutdated, match="weft db upgrade"):
+        database.check()
+
+
+def test_a_database_ahead_is_left_alone(tmp_path: Path) -> None:
+    """A revision that this weft does not know belongs to a newer one."""
+    database = Database(_url(tmp_path / "a.db"))
+    database.upgrade()
+    with database.transaction() as session:
+        session.execute(text("UPDATE alembic_version SET version_num = '2999_01_01_0000'"))
+    with pytest.raises(DatabaseAhead, match="2999"):
+        database.check()
+    with pytest.raises(DatabaseAhead, match="2999"):
+        database.upgrade()
+
+
+def test_an_upgrade_that_fails_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """DDL is part of the transaction: a crash half-way is no half schema."""
+
+    def fail(*_: object) -> None:
+        raise OSError("the lights went out")
+
+    monkeypatch.setattr(op, "create_index", fail)
+    with pytest.raises(OSError, match="lights"):
+        Database(_url(tmp_path / "a.db")).upgrade()
+    assert {} == _schema(tmp_path / "a.db")
+
+
+def _upgrade(path: Path) -> None:
+    database = Database(_url(path))
+    database.upgrade()
+    database.check()
+
+
+def test_several_processes_may_upgrade_at_once(tmp_path: Path) -> None:
+    """One does it, the others wait and find it done."""
+    spawn = multiprocessing.get_context("spawn")
+    processes = [spawn.Process(target=_upgrade, args=(tmp_path / "a.db",)) for _ in range(3)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+    assert [0, 0, 0] == [process.exitcode for process in processes]
+
+
+def test_file_names_say_when_and_in_which_order_to_deploy() -> None:
+    """`<revision>_<before|after>_<what>.py`, and the first lines say the revision again."""
+    for script in ScriptDirectory.from_config(migrations_config()).walk_revisions():
+        name = Path(script.path).name
+        assert name.startswith((f"{script.revision}_before_", f"{script.revision}_after_"))
+        assert script.revision in script.longdoc
+
+
+def test_a_new_revision_can_be_written_from_the_template(tmp_path: Path) -> None:
+    """`alembic revision` fills the template in to a file that compiles."""
+    config = migrations_config()
+    config.set_main_option("version_locations", str(tmp_path))
+    command.revision(config, message="nothing yet", rev_id="2999_01_01_0000", head="base")
+    written = next(tmp_path.glob("2999*.py")).read_text()
+    compile(written, "revision", "exec")
+    assert "lock_timeout" in written
+
+
+def test_alembic_by_hand_needs_a_database(tmp_path: Path) -> None:
+    """`-x url=…` names it; without, and without a database at all, the command says so."""
+    options = CommandLine().parser.parse_args(["-x", f"url={_url(tmp_path / 'a.db')}", "current"])
+    config = migrations_config()
+    config.cmd_opts = options
+    command.upgrade(config, "head")
+    Database(_url(tmp_path / "a.db")).check()
+    with pytest.raises(CommandError, match="which database"):
+        command.upgrade(migrations_config(), "head")
+    with pytest.raises(CommandError, match="--sql"):
+        command.upgrade(migrations_config(), "head", sql=True)

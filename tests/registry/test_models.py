@@ -1,0 +1,76 @@
+"""What the tables promise beyond what the database checks."""
+
+from datetime import UTC, datetime, timedelta, timezone
+
+import pytest
+from sqlalchemy import inspect
+from sqlalchemy.engine.default import DefaultDialect
+from sqlalchemy.exc import InvalidRequestError, StatementError
+
+from registry import queries
+from registry.database import Database
+from registry.models import NameRow, RecipeRow, Table, UtcDateTime
+from registry.service import Registry
+from tests.registry.conftest import BASE
+
+
+def test_every_constraint_has_a_name() -> None:
+    """Errors are told apart by constraint, so none may be anonymous."""
+    for table in Table.metadata.tables.values():
+        assert all(constraint.name for constraint in table.constraints)
+        assert all(index.name for index in table.indexes)
+
+
+def test_every_relationship_raises_when_it_was_not_loaded() -> None:
+    """No attribute access may cause a statement of its own."""
+    for mapper in Table.registry.mappers:
+        assert {"raise"} >= {relationship.lazy for relationship in mapper.relationships}
+
+
+def test_an_unloaded_relationship_is_an_error(registry: Registry, database: Database) -> None:
+    """A recipe read without its ingredients does not fetch them behind our back."""
+    registry.save_recipe("text", "0" * 64, BASE, [])
+    with database.read() as session:
+        recipe = queries.recipe(session, "0" * 64)
+        assert isinstance(recipe, RecipeRow)
+        with pytest.raises(InvalidRequestError, match="lazy='raise'"):
+            _ = recipe.ingredients
+
+
+def test_timestamps_come_back_in_utc(database: Database) -> None:
+    """A moment is stored in UTC and returned aware, whatever zone it was given in."""
+    given = datetime(2026, 5, 1, 14, 0, tzinfo=timezone(timedelta(hours=2)))
+    with database.transaction() as session:
+        row = NameRow(name="a", kind="adapter", created_at=given, created_by="me")
+        queries.insert(session, row)
+    with database.read() as session:
+        stored = session.get_one(NameRow, "a").created_at
+    assert given == stored
+    assert UTC == stored.tzinfo
+
+
+def test_a_database_that_keeps_zones_makes_no_difference() -> None:
+    """What PostgreSQL returns in its own zone is handed out in UTC."""
+    kept = datetime(2026, 5, 1, 14, 0, tzinfo=timezone(timedelta(hours=2)))
+    returned = UtcDateTime().process_result_value(kept, DefaultDialect())
+    assert returned is not None
+    assert (datetime(2026, 5, 1, 12, 0, tzinfo=UTC), UTC) == (returned, returned.tzinfo)
+
+
+def test_a_naive_timestamp_is_refused(database: Database) -> None:
+    """Nobody knows what a moment without a zone means."""
+    naive = datetime(2026, 5, 1)  # noqa: DTZ001 - the point of the test
+    with (
+        pytest.raises(StatementError, match="no time zone"),
+        database.transaction() as session,
+    ):
+        queries.insert(
+            session, NameRow(name="a", kind="adapter", created_at=naive, created_by="me")
+        )
+
+
+def test_rows_know_their_tables(database: Database) -> None:
+    """The upgraded database has every table of the models, and Alembic's own."""
+    with database.read() as session:
+        found = set(inspect(session.connection()).get_table_names())
+    assert set(Table.metadata.tables) | {"alembic_version"} == found

@@ -1,0 +1,141 @@
+"""Names, aliases and retirement."""
+
+import pytest
+
+from registry import naming, queries
+from registry.database import Database
+from registry.errors import (
+    AliasInvalid,
+    Conflict,
+    ReferenceInvalid,
+    UnknownReference,
+    VersionInUse,
+    VersionRetired,
+)
+from registry.models import AdapterRow
+from registry.references import parse_reference
+from registry.service import Registry
+from tests.registry.conftest import BASE, Register
+
+
+def _publish(registry: Registry, name: str, recipe: str) -> None:
+    registry.publish(
+        name, expression="x", recipe_text=recipe, recipe_digest=recipe * 64, base=BASE,
+        ingredients=[], actor="me",
+    )  # fmt: skip
+
+
+def test_an_alias_moves_and_remembers(registry: Registry, register: Register) -> None:
+    """Each move is in the history with who and when; the alias stands at the last."""
+    register("legal", alias="prod")
+    register("legal", seed=1)
+    moved = registry.set_alias("legal", "prod", 2, "ann")
+    registry.set_alias("legal", "prod", 1, "bob")
+    adapter = registry.adapter("legal")
+    assert ("prod", 2, "ann") == (moved.alias, moved.number, moved.moved_by)
+    assert [("prod", 1, "bob")] == [(a.alias, a.number, a.moved_by) for a in adapter.aliases]
+    assert [(None, 1, "local"), (1, 2, "ann"), (2, 1, "bob")] == [
+        (move.from_number, move.to_number, move.moved_by) for move in adapter.alias_moves
+    ]
+    times = [move.moved_at for move in adapter.alias_moves]
+    assert sorted(times) == times
+
+
+def test_moving_an_alias_to_where_it_is_changes_nothing(
+    registry: Registry, register: Register
+) -> None:
+    """No entry in the history, no new time."""
+    register("legal", alias="prod")
+    before = registry.adapter("legal")
+    registry.set_alias("legal", "prod", 1, "ann")
+    assert before == registry.adapter("legal")
+
+
+def test_compositions_have_aliases_too(registry: Registry) -> None:
+    """The same rules, the same history."""
+    _publish(registry, "mix", "1")
+    _publish(registry, "mix", "2")
+    registry.set_alias("mix", "prod", 1, "ann")
+    registry.set_alias("mix", "prod", 2, "ann")
+    mix = registry.composition("mix")
+    assert [("prod", 2)] == [(a.alias, a.number) for a in mix.aliases]
+    assert [(None, 1), (1, 2)] == [(m.from_number, m.to_number) for m in mix.alias_moves]
+
+
+def test_an_alias_needs_a_version_in_use(registry: Registry, register: Register) -> None:
+    """No such name, no such number, a retired version, a bad alias: nothing moves."""
+    register("legal")
+    register("legal", seed=1)
+    registry.retire(parse_reference("legal@1"), "me")
+    with pytest.raises(UnknownReference, match="legl@1"):
+        registry.set_alias("legl", "prod", 1, "me")
+    with pytest.raises(UnknownReference, match="legal@3"):
+        registry.set_alias("legal", "prod", 3, "me")
+    with pytest.raises(VersionRetired):
+        registry.set_alias("legal", "prod", 1, "me")
+    with pytest.raises(AliasInvalid):
+        registry.set_alias("legal", "2", 2, "me")
+    assert () == registry.adapter("legal").aliases
+    assert () == registry.adapter("legal").alias_moves
+
+
+def test_a_retired_version_stays_in_the_record(registry: Registry, register: Register) -> None:
+    """It is kept with the moment of its retirement, and doing it twice changes nothing."""
+    register("legal")
+    registry.retire(parse_reference("legal@1"), "me")
+    first = registry.adapter("legal").versions
+    registry.retire(parse_reference("legal@1"), "somebody else")
+    assert first == registry.adapter("legal").versions
+    assert first[0].retired_at is not None
+
+
+def test_what_an_alias_points_at_is_not_retired(registry: Registry, register: Register) -> None:
+    """The refusal names the aliases that have to move first."""
+    register("legal", alias="prod")
+    registry.set_alias("legal", "canary", 1, "me")
+    with pytest.raises(VersionInUse) as caught:
+        registry.retire(parse_reference("legal@1"), "me")
+    assert ("canary", "prod") == caught.value.aliases
+
+
+@pytest.mark.parametrize("text", ["legal", "legal@prod", "0" * 64])
+def test_only_a_numbered_version_is_retired(
+    registry: Registry, register: Register, text: str
+) -> None:
+    """What can mean another version tomorrow is too vague for something that lasts."""
+    register("legal", alias="prod")
+    with pytest.raises(ReferenceInvalid, match="name@3"):
+        registry.retire(parse_reference(text), "me")
+
+
+def test_retiring_what_is_not_there(registry: Registry, register: Register) -> None:
+    """Unknown versions and names are unknown references."""
+    register("legal")
+    for text in ("legal@2", "law@1"):
+        with pytest.raises(UnknownReference, match=text):
+            registry.retire(parse_reference(text), "me")
+
+
+def test_numbers_are_never_used_twice(registry: Registry, register: Register) -> None:
+    """After the highest version is retired the next one still is the next."""
+    register("legal")
+    register("legal", seed=1)
+    registry.retire(parse_reference("legal@2"), "me")
+    register("legal", seed=2)
+    assert [1, 2, 3] == [version.number for version in registry.adapter("legal").versions]
+
+
+def test_a_claim_that_fails_for_another_reason_is_seen(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only the name's own constraint means that somebody has it."""
+
+    def fail(*_: object) -> None:
+        raise Conflict("ck_names_kind")
+
+    monkeypatch.setattr(queries, "insert", fail)
+    with (
+        database.transaction() as session,
+        pytest.raises(Conflict, match="ck_names_kind"),
+    ):
+        naming.claim(session, AdapterRow(name="legal"), "me")

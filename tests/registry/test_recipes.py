@@ -1,0 +1,200 @@
+"""Recipes, what they were built into, and lineage both ways."""
+
+import math
+from collections.abc import Callable
+
+import pytest
+
+from registry import queries
+from registry.errors import (
+    Conflict,
+    DigestInvalid,
+    NameInvalid,
+    NameTaken,
+    UnknownBase,
+    UnknownReference,
+    VersionRetired,
+)
+from registry.models import RecipeRow
+from registry.references import parse_reference
+from registry.service import Registry
+from registry.types import CompositionVersion, Ingredient
+from tests.registry.conftest import BASE, Register
+
+RECIPE, OTHER = "e" * 64, "f" * 64
+ARTIFACT, SECOND = "a" * 64, "b" * 64
+
+
+def _record(registry: Registry, recipe: str, artifact: str) -> str:
+    return registry.record_artifact(recipe, artifact, bytes=10, seconds=0.5, report={"norm": 1.0})
+
+
+def _publish(
+    registry: Registry, name: str, recipe: str, *ingredients: tuple[str, float]
+) -> CompositionVersion:
+    return registry.publish(
+        name, expression=f"cat({name})", recipe_text=f"text of {recipe}", recipe_digest=recipe,
+        base=BASE, ingredients=ingredients, actor="ann",
+    )  # fmt: skip
+
+
+def test_the_first_artifact_of_a_recipe_is_its_artifact(registry: Registry) -> None:
+    """Whoever comes second is told the winner's digest, and the record does not change."""
+    registry.save_recipe("text", RECIPE, BASE, [])
+    assert registry.artifact_of(RECIPE) is None
+    assert ARTIFACT == _record(registry, RECIPE, ARTIFACT)
+    assert ARTIFACT == _record(registry, RECIPE, SECOND)
+    assert ARTIFACT == registry.artifact_of(RECIPE)
+    with pytest.raises(UnknownReference):
+        registry.resolve(parse_reference(SECOND))
+
+
+def test_two_recipes_may_come_out_the_same(registry: Registry) -> None:
+    """One artifact, made by both; its recipe is the older one."""
+    for recipe in (RECIPE, OTHER):
+        registry.save_recipe(f"text of {recipe}", recipe, BASE, [])
+        assert ARTIFACT == _record(registry, recipe, ARTIFACT)
+    assert [RECIPE, OTHER] == [r.digest for r in registry.lineage(ARTIFACT).made_by]
+    assert RECIPE == getattr(registry.resolve(parse_reference(ARTIFACT)), "recipe_digest", None)
+
+
+def test_an_unsaved_recipe_has_no_artifact(registry: Registry) -> None:
+    """Asking finds none; recording one is an error."""
+    assert registry.artifact_of(RECIPE) is None
+    with pytest.raises(UnknownReference, match=RECIPE):
+        _record(registry, RECIPE, ARTIFACT)
+
+
+def test_saving_a_recipe_again_changes_nothing(registry: Registry, register: Register) -> None:
+    """The first text and the first ingredients stay."""
+    digest = register("legal")
+    registry.save_recipe("text", RECIPE, BASE, [(digest, 0.5)])
+    registry.save_recipe("another text", RECIPE, BASE, [])
+    used_by = registry.lineage(digest).used_by
+    assert [(Ingredient(digest, 0.5),)] == [recipe.ingredients for recipe in used_by]
+
+
+def test_a_bad_recipe_is_not_saved(registry: Registry, register: Register) -> None:
+    """Digest, base, ingredient and weight each have their error; nothing stays behind."""
+    digest = register("legal")
+    with pytest.raises(DigestInvalid):
+        registry.save_recipe("text", "../x", BASE, [])
+    with pytest.raises(DigestInvalid):
+        registry.save_recipe("text", RECIPE, BASE, [("legal@1", 1.0)])
+    with pytest.raises(UnknownBase, match=BASE):
+        registry.save_recipe("text", RECIPE, "acme/Other", [])
+    with pytest.raises(UnknownReference, match="0" * 64):
+        registry.save_recipe("text", RECIPE, BASE, [(digest, 1.0), ("0" * 64, 1.0)])
+    for weight in (math.nan, math.inf):
+        with pytest.raises(ValueError, match="finite"):
+            registry.save_recipe("text", RECIPE, BASE, [(digest, weight)])
+    with pytest.raises(DigestInvalid):
+        _record(registry, RECIPE, "x")
+    assert () == registry.lineage(digest).used_by
+
+
+def test_lineage_goes_both_ways(registry: Registry, register: Register) -> None:
+    """A version knows what it went into; an artifact what it was made of, and into what it went."""
+    one, two = register("one"), register("two", seed=1)
+    _publish(registry, "mix", RECIPE, (one, 0.7), (two, -0.3), (one, 0.1))
+    _record(registry, RECIPE, ARTIFACT)
+    registry.save_recipe("text", OTHER, BASE, [(ARTIFACT, 1.0)])
+    made = registry.lineage(ARTIFACT)
+    assert (Ingredient(one, 0.7), Ingredient(two, -0.3), Ingredient(one, 0.1)) == (
+        made.made_by[0].ingredients
+    )
+    assert (BASE, ARTIFACT, ("mix@1",)) == (
+        made.made_by[0].base, made.made_by[0].artifact, made.made_by[0].compositions,
+    )  # fmt: skip
+    assert [OTHER] == [recipe.digest for recipe in made.used_by]
+    assert ((), made.made_by) == (registry.lineage(two).made_by, registry.lineage(two).used_by)
+
+
+def test_lineage_of_nothing(registry: Registry) -> None:
+    """An unknown digest and a name are errors, not empty lineages."""
+    with pytest.raises(UnknownReference):
+        registry.lineage("0" * 64)
+    with pytest.raises(DigestInvalid):
+        registry.lineage("legal")
+
+
+def test_publishing_makes_versions(registry: Registry, register: Register) -> None:
+    """Each recipe is a version, numbered from 1; the same recipe is the version it was."""
+    digest = register("legal")
+    first = _publish(registry, "acme/mix", RECIPE, (digest, 1.0))
+    second = _publish(registry, "acme/mix", OTHER, (digest, 2.0))
+    again = _publish(registry, "acme/mix", RECIPE, (digest, 1.0))
+    assert (1, 2) == (first.number, second.number)
+    assert first == again
+    assert (f"text of {RECIPE}", RECIPE, BASE, "ann", "cat(acme/mix)") == (
+        first.recipe_text, first.recipe_digest, first.base, first.created_by, first.expression,
+    )  # fmt: skip
+    assert (first, second) == registry.composition("acme/mix").versions
+
+
+def test_two_compositions_may_share_a_recipe(registry: Registry) -> None:
+    """The recipe is content; names are only names."""
+    _publish(registry, "mix", RECIPE)
+    _publish(registry, "mixture", RECIPE)
+    _record(registry, RECIPE, ARTIFACT)
+    assert ("mix@1", "mixture@1") == registry.lineage(ARTIFACT).made_by[0].compositions
+
+
+def test_a_composition_that_cannot_be_published_leaves_nothing(
+    registry: Registry, register: Register
+) -> None:
+    """A taken or bad name, an unknown ingredient: neither recipe nor composition is there."""
+    digest = register("legal")
+    with pytest.raises(NameTaken, match="one adapter"):
+        _publish(registry, "legal", RECIPE, (digest, 1.0))
+    with pytest.raises(NameInvalid):
+        _publish(registry, "Mix", RECIPE, (digest, 1.0))
+    with pytest.raises(UnknownReference):
+        _publish(registry, "mix", RECIPE, ("0" * 64, 1.0))
+    assert () == registry.lineage(digest).used_by
+    assert () == registry.compositions()
+
+
+def test_a_retired_composition_does_not_come_back(registry: Registry) -> None:
+    """The same recipe under the same name stays retired."""
+    _publish(registry, "mix", RECIPE)
+    registry.retire(parse_reference("mix@1"), "me")
+    with pytest.raises(VersionRetired):
+        _publish(registry, "mix", RECIPE)
+
+
+def _save_another(registry: Registry) -> None:
+    registry.save_recipe("text", SECOND, BASE, [])
+
+
+def _publish_another(registry: Registry) -> None:
+    _publish(registry, "mix", OTHER)
+
+
+def _record_one(registry: Registry) -> None:
+    _record(registry, OTHER, ARTIFACT)
+
+
+@pytest.mark.parametrize(
+    ("step", "swallowed"),
+    [(_save_another, ""), (_publish_another, "pk_names"), (_record_one, "")],
+)
+def test_an_unforeseen_conflict_is_not_swallowed(
+    registry: Registry,
+    monkeypatch: pytest.MonkeyPatch,
+    step: Callable[[Registry], None],
+    swallowed: str,
+) -> None:
+    """Only the constraint that means "already there" does; any other is a fault to be seen."""
+    registry.save_recipe(f"text of {OTHER}", OTHER, BASE, [])
+    _publish(registry, "mix", RECIPE)
+    conflicts = [name for name in (swallowed, "something_else") if name]
+
+    def fail(*rows: object) -> None:
+        if isinstance(rows[1], RecipeRow) and swallowed:
+            raise Conflict("pk_recipes")
+        raise Conflict(conflicts.pop(0))
+
+    monkeypatch.setattr(queries, "insert", fail)
+    with pytest.raises(Conflict, match="something_else"):
+        step(registry)

@@ -1,0 +1,134 @@
+"""References as text: what is one, what is not, and where it goes wrong."""
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from registry.errors import AliasInvalid, DigestInvalid, NameInvalid, ReferenceInvalid
+from registry.references import (
+    MAX_ALIAS_LENGTH,
+    MAX_LENGTH,
+    Reference,
+    check_alias,
+    check_digest,
+    check_name,
+    parse_reference,
+)
+
+DIGEST = "0123456789abcdef" * 4
+
+
+@pytest.mark.parametrize(
+    ("text", "reference"),
+    [
+        ("legal", Reference(name="legal")),
+        ("acme/eu.law/legal_v-2", Reference(name="acme/eu.law/legal_v-2")),
+        ("legal@3", Reference(name="legal", version=3)),
+        ("legal@999999999", Reference(name="legal", version=999999999)),
+        ("acme/legal@prod", Reference(name="acme/legal", alias="prod")),
+        (DIGEST, Reference(digest=DIGEST)),
+        ("a" * 63, Reference(name="a" * 63)),
+    ],
+)
+def test_each_form_is_read_and_written_alike(text: str, reference: Reference) -> None:
+    """A name, a version, an alias and a digest parse, and `str` gives the text back."""
+    assert reference == parse_reference(text)
+    assert text == str(reference)
+
+
+@pytest.mark.parametrize(
+    ("text", "position", "word"),
+    [
+        ("", 0, "name"),
+        ("Legal", 0, "lower-case"),
+        ("3", 0, "name"),
+        ("@prod", 0, "name"),
+        ("../etc/passwd", 0, "name"),
+        ("/etc", 0, "name"),
+        ("sha256:" + DIGEST, 6, "@"),
+        ("leGal", 2, "lower-case"),
+        ("legal ", 5, "@"),
+        ("legal\n", 5, "@"),
+        ("legal\0", 5, "@"),
+        ("l\u0435gal", 1, "lower-case"),  # a Cyrillic letter that looks like e
+        ("a/", 2, "after the slash"),
+        ("a//b", 2, "after the slash"),
+        ("a/../b", 2, "after the slash"),
+        ("a\\b", 1, "lower-case"),
+        ("legal@", 6, "version number or an alias"),
+        ("legal@0", 6, "version"),
+        ("legal@03", 6, "version"),
+        ("legal@-1", 6, "version"),
+        ("legal@1000000000", 6, "version"),
+        ("legal@3.5", 6, "version"),
+        ("legal@Prod", 6, "alias"),
+        ("legal@prod@3", 6, "alias"),
+        ("legal@a/b", 6, "alias"),
+        ("legal@" + "a" * (MAX_ALIAS_LENGTH + 1), 6, "alias"),
+        ("a" * (MAX_LENGTH + 1), MAX_LENGTH, "at most 200"),
+    ],
+)
+def test_a_bad_reference_says_where_and_what_was_expected(
+    text: str, position: int, word: str
+) -> None:
+    """The error points at the first character that does not fit and says what could stand there."""
+    with pytest.raises(ReferenceInvalid) as caught:
+        parse_reference(text)
+    assert position == caught.value.position
+    assert word in caught.value.expected
+    assert str(position) in str(caught.value)
+
+
+@settings(deadline=None)
+@given(st.text(max_size=80))
+def test_whatever_parses_is_written_back(text: str) -> None:
+    """Any text either is a reference, whose `str` is that text, or raises ReferenceInvalid."""
+    try:
+        reference = parse_reference(text)
+    except ReferenceInvalid as error:
+        assert 0 <= error.position <= len(text)  # noqa: PT017 - most texts end here
+    else:
+        assert text == str(reference)
+
+
+@settings(deadline=None)
+@given(st.from_regex(r"\A[a-z][a-z0-9._/@-]{0,30}\Z"))
+def test_what_is_a_name_is_a_reference_to_it(text: str) -> None:
+    """`check_name` and `parse_reference` agree on what a bare name is."""
+    try:
+        check_name(text)
+    except NameInvalid:
+        assert not _is_bare_name(text)
+    else:
+        assert _is_bare_name(text)
+
+
+def _is_bare_name(text: str) -> bool:
+    try:
+        return Reference(name=text) == parse_reference(text)
+    except ReferenceInvalid:
+        return False
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["", "A", "a b", "a@b", "a/", "../a", "a/../b", "/a", "a\0", "\uff41", "a" * 201, "ab" * 32],
+)
+def test_hostile_names_are_refused(name: str) -> None:
+    """Paths, control characters, look-alikes, digests and endless texts are no names."""
+    with pytest.raises(NameInvalid):
+        check_name(name)
+
+
+@pytest.mark.parametrize("alias", ["", "1", "Prod", "a/b", "a@b", "a\n", "a" * 61])
+def test_hostile_aliases_are_refused(alias: str) -> None:
+    """An alias is one segment that begins with a letter."""
+    with pytest.raises(AliasInvalid):
+        check_alias(alias)
+
+
+@pytest.mark.parametrize("digest", ["", "..", DIGEST[:-1], DIGEST + "0", DIGEST.upper(), "g" * 64])
+def test_only_64_lower_case_hex_digits_are_a_digest(digest: str) -> None:
+    """Nothing else may become part of a path."""
+    with pytest.raises(DigestInvalid):
+        check_digest(digest)
