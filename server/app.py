@@ -17,8 +17,8 @@ from server.artifacts.store import ArtifactStore
 from server.auth import RequireKey
 from server.compose.resolve import Resolver
 from server.counting import CountRequests
-from server.engine.protocol import Engine
-from server.errors import ERRORS, RequestInvalid, error_response, row_of
+from server.engine.protocol import Engine, EngineUnavailable
+from server.errors import ERRORS, RequestInvalid, error_response
 from server.metrics import Metrics
 from server.openai.models import models_router
 from server.openai.relay import Relay
@@ -54,6 +54,8 @@ def create_app(gateway: Gateway) -> FastAPI:
     keys = [key.get_secret_value() for key in gateway.settings.api_keys]
     app = FastAPI(
         title="weft",
+        docs_url=None,  # its page loads scripts from elsewhere
+        redoc_url=None,
         middleware=[
             Middleware(CountRequests, metrics=gateway.metrics),  # outermost: refusals count too
             Middleware(RequireKey, keys=keys),
@@ -75,9 +77,11 @@ def create_app(gateway: Gateway) -> FastAPI:
     @app.get("/metrics")
     async def metrics() -> Response:
         """Return the gateway's metrics for Prometheus."""
-        text = gateway.metrics.render(
-            engine_up=gateway.engine.available(), leases=gateway.leases.total()
-        )
+        try:
+            adapters = await gateway.engine.adapters()
+        except EngineUnavailable:
+            adapters = None
+        text = gateway.metrics.render(adapters, leases=gateway.leases.total())
         return Response(text, media_type="text/plain; version=0.0.4")
 
     _handle_errors(app)
@@ -92,9 +96,11 @@ def _handle_errors(app: FastAPI) -> None:
         return error_response(RequestInvalid(str(error)))
 
     async def http(_: Request, error: Exception) -> Response:
-        status = error.status_code if isinstance(error, HTTPException) else row_of(error).status
-        body = {"message": str(error), "type": "invalid_request_error", "param": None, "code": None}
-        return JSONResponse({"error": body}, status_code=status)
+        """Tell what the framework refused: a path or a method that is not there."""
+        assert isinstance(error, HTTPException)
+        body = {"message": error.detail, "type": "invalid_request_error", "param": None,
+                "code": "no_such_route"}  # fmt: skip
+        return JSONResponse({"error": body}, status_code=error.status_code, headers=error.headers)
 
     app.add_exception_handler(RequestValidationError, invalid)
     app.add_exception_handler(HTTPException, http)

@@ -21,7 +21,8 @@ class RequireKey:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on, or answer 401."""
         if scope["type"] == "http" and scope["path"] not in _OPEN_PATHS and self._keys:
-            given = Headers(scope=scope).get("authorization", "").removeprefix("Bearer ").encode()
+            scheme, _, key = Headers(scope=scope).get("authorization", "").partition(" ")
+            given = key.strip().encode("latin-1") if scheme.lower() == "bearer" else b""
             # Every key is compared, in constant time each: timing tells nothing about them.
             if not any([hmac.compare_digest(given, key) for key in self._keys]):  # noqa: C419
                 await error_response(KeyInvalid())(scope, receive, send)

@@ -23,16 +23,17 @@ def ensure_base(registry: Registry, settings: Settings) -> Base:
     Raises:
         BaseUnreadable: there is no config to learn the modules' shapes from.
         registry.errors.BaseConfigInvalid: an architecture that weft does not know.
+        registry.errors.BaseConflict: the name stands for a model of other shapes.
     """
-    try:
-        return registry.base(settings.base_name)
-    except UnknownBase:
-        config = read_model_config(settings.model)
-        return registry.add_base(
-            settings.base_name,
-            shapes=module_shapes(config),
-            architecture=architecture_of(config),
-        )
+    if not Path(settings.model).is_dir():
+        try:
+            return registry.base(settings.base_name)
+        except UnknownBase:
+            pass  # the Hub is asked only for what is not known
+    config = read_model_config(settings.model)
+    return registry.add_base(
+        settings.base_name, shapes=module_shapes(config), architecture=architecture_of(config)
+    )
 
 
 def read_model_config(model: str) -> dict[str, Any]:

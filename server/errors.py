@@ -12,7 +12,7 @@ from starlette.responses import JSONResponse
 from merge import errors as merge_errors
 from merge.peft_format import FormatError
 from registry import errors as registry_errors
-from server.artifacts.build import BuildFailed
+from server.artifacts.build import BuildFailed, BuildQueueFull
 from server.artifacts.leases import LeaseBusy
 from server.artifacts.provide import ArtifactGone
 from server.artifacts.store import StoreBroken, StoreFull
@@ -55,6 +55,7 @@ ERRORS: dict[type[Exception], Row] = {
     NotAnIngredient: Row(400, "not_an_ingredient"),
     merge_errors.RecipeInvalid: Row(400, "invalid_recipe"),
     KeyInvalid: Row(401, "invalid_api_key"),
+    registry_errors.ReferenceInvalid: Row(400, "invalid_reference"),
     registry_errors.UnknownReference: Row(404, "model_not_found"),
     merge_errors.IncompatibleAdapters: Row(409, "incompatible_adapters"),
     WrongBase: Row(409, "wrong_base"),
@@ -66,6 +67,7 @@ ERRORS: dict[type[Exception], Row] = {
     RankTooLarge: Row(422, "rank_too_large"),
     FormatError: Row(422, "invalid_adapter"),
     EngineRefused: Row(422, "engine_refused"),
+    BuildQueueFull: Row(503, "merge_queue_full", _RETRY_SECONDS),
     BuildFailed: Row(503, "build_failed", _RETRY_SECONDS),
     BuildTimeout: Row(503, "build_timeout", _RETRY_SECONDS),
     EngineUnavailable: Row(503, "engine_unavailable", _RETRY_SECONDS),

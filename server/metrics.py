@@ -9,6 +9,8 @@ from contextlib import contextmanager
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
+from server.engine.protocol import EngineAdapters
+
 _MERGE_BUCKETS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120)
 _LOAD_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 
@@ -41,6 +43,12 @@ class Metrics:
         )
         self._engine_up = Gauge(
             "weft_engine_up", "1 while the engine takes requests.", registry=self.registry
+        )
+        self._engine_known = Gauge(
+            "weft_engine_known", "Adapters the engine has been told of.", registry=self.registry
+        )
+        self._engine_resident = Gauge(
+            "weft_engine_resident", "Adapters in the engine's memory.", registry=self.registry
         )
         self._leases = Gauge(
             "weft_leases", "Requests that hold an artifact.", registry=self.registry
@@ -76,9 +84,11 @@ class Metrics:
         """Note the size of the artifact store."""
         self._artifact_bytes.set(nbytes)
 
-    def render(self, *, engine_up: bool, leases: int) -> bytes:
-        """Return all metrics in Prometheus' text format."""
-        self._engine_up.set(engine_up)
+    def render(self, adapters: EngineAdapters | None, *, leases: int) -> bytes:
+        """Return all metrics in Prometheus' text format; `adapters` is None without an engine."""
+        self._engine_up.set(adapters is not None)
+        self._engine_known.set(len(adapters.known) if adapters else 0)
+        self._engine_resident.set(len(adapters.resident) if adapters else 0)
         self._leases.set(leases)
         return bytes(generate_latest(self.registry))
 

@@ -56,6 +56,7 @@ class Settings(BaseSettings):
     )
     merge_workers: int = Field(1, ge=1, description="builds that run at once, each in a process")
     merge_threads: int = Field(2, ge=1, description="threads of one build")
+    merge_queue: int = Field(64, ge=1, description="builds under way or waiting; more are refused")
     merge_timeout_seconds: float = Field(120, gt=0, description="how long one build may take")
     norm_limit: float = Field(
         1000, gt=0, description="largest Frobenius norm of an adapter's or a merge's whole update"

@@ -10,6 +10,7 @@ import json
 import multiprocessing
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from multiprocessing.synchronize import Event
 from pathlib import Path
 
 from merge.recipe import Recipe
@@ -25,17 +26,39 @@ class BuildFailed(Exception):
     """A build broke for a reason that is ours, not the request's; the next one may succeed."""
 
 
+class BuildQueueFull(Exception):
+    """More compositions wait to be merged than the gateway holds."""
+
+    def __init__(self, waiting: int) -> None:
+        super().__init__(f"{waiting} merges are waiting already: try again in a while")
+
+
+class _Build:
+    """One build that somebody waits for."""
+
+    def __init__(self) -> None:
+        self.waiters = 0
+        self.begun = False
+        self.task: asyncio.Task[str]
+
+
 class Builder:
     """Builds artifacts. `start` warms the workers; `stop` ends them."""
 
     def __init__(
-        self, settings: Settings, registry: Registry, versions: BlobStore, artifacts: ArtifactStore,
+        self,
+        settings: Settings,
+        registry: Registry,
+        versions: BlobStore,
+        artifacts: ArtifactStore,
         metrics: Metrics,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self._settings, self._registry = settings, registry
         self._versions, self._artifacts, self._metrics = versions, artifacts, metrics
-        self._running: dict[str, asyncio.Task[str]] = {}
+        self._builds: dict[str, _Build] = {}
+        self._turn = asyncio.Semaphore(settings.merge_workers)
         self._pool: ProcessPoolExecutor | None = None
+        self._stop_workers: Event | None = None
 
     async def start(self) -> None:
         """Start the workers and wait until they have imported what a merge needs."""
@@ -47,30 +70,46 @@ class Builder:
 
     async def stop(self) -> None:
         """End the workers; builds under way are dropped and leave nothing behind."""
-        for task in self._running.values():
-            task.cancel()
-        if self._pool is not None:
-            for process in multiprocessing.active_children():
-                process.terminate()
+        for build in self._builds.values():
+            build.task.cancel()
+        if self._pool is not None and self._stop_workers is not None:
+            self._stop_workers.set()
             await asyncio.to_thread(self._pool.shutdown, wait=True, cancel_futures=True)
             self._pool = None
-        await asyncio.gather(*self._running.values(), return_exceptions=True)
+        await asyncio.gather(*(b.task for b in self._builds.values()), return_exceptions=True)
 
     async def build(self, recipe: Recipe) -> str:
-        """Return the digest of the artifact of `recipe`, on disk; build it when nobody does yet.
+        """Return the digest of the artifact of `recipe`, on disk; one build for all who ask.
+
+        A client that leaves does not end the build that others wait on; one that nobody waits on
+        any more is dropped unless it has begun.
 
         Raises:
             merge.errors.MergeError: the members cannot be merged, or the result is unsafe.
-            worker.BuildTimeout, BuildFailed, StoreFull: it could not be built now.
+            BuildQueueFull, BuildTimeout, BuildFailed, StoreFull, StoreBroken: not now.
         """
         key = recipe.digest()
-        task = self._running.get(key)
-        if task is None:
-            task = asyncio.create_task(self._build(recipe), name=f"build {key[:12]}")
-            self._running[key] = task
-            task.add_done_callback(lambda _: self._running.pop(key, None))
-        # A client that leaves must not end the build that others wait on.
-        return await asyncio.shield(task)
+        build = self._builds.get(key) or self._enqueue(key, recipe)
+        build.waiters += 1
+        try:
+            return await asyncio.shield(build.task)
+        finally:
+            build.waiters -= 1
+            if build.waiters == 0 and not build.begun:
+                build.task.cancel()
+
+    def _enqueue(self, key: str, recipe: Recipe) -> _Build:
+        if len(self._builds) >= self._settings.merge_queue:
+            raise BuildQueueFull(len(self._builds))
+        build = self._builds[key] = _Build()
+        build.task = asyncio.create_task(self._in_turn(build, recipe), name=f"build {key[:12]}")
+        build.task.add_done_callback(lambda _: self._builds.pop(key, None))
+        return build
+
+    async def _in_turn(self, build: _Build, recipe: Recipe) -> str:
+        async with self._turn:
+            build.begun = True
+            return await self._build(recipe)
 
     async def _build(self, recipe: Recipe) -> str:
         with (
@@ -124,10 +163,13 @@ class Builder:
 
     def _workers(self) -> ProcessPoolExecutor:
         if self._pool is None:
+            # A fork of a process with threads can inherit locks that are held.
+            context = multiprocessing.get_context("spawn")
+            self._stop_workers = context.Event()
             self._pool = ProcessPoolExecutor(
                 self._settings.merge_workers,
-                # A fork of a process with threads can inherit locks that are held.
-                mp_context=multiprocessing.get_context("spawn"),
+                mp_context=context,
                 initializer=worker.prepare,
+                initargs=(self._stop_workers,),
             )
         return self._pool

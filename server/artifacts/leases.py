@@ -33,11 +33,6 @@ class Leases:
     def __init__(self) -> None:
         self._entries: dict[str, _Entry] = {}
 
-    def count(self, digest: str) -> int:
-        """Return how many requests hold `digest`."""
-        entry = self._entries.get(digest)
-        return entry.holders if entry else 0
-
     def total(self) -> int:
         """Return how many leases are held in all."""
         return sum(entry.holders for entry in self._entries.values())

@@ -83,8 +83,10 @@ class Provider:
 
     async def _load(self, digest: str) -> None:
         generation = self._engine.generation
-        with self._metrics.loading():
-            await self._engine.load(digest)
+        # A lease of its own: whoever asked may leave while the engine still loads.
+        async with self._leases.hold(digest):
+            with self._metrics.loading():
+                await self._engine.load(digest)
         # Entries of dead generations would pile up; only the current one can be asked for.
         self._loaded = {entry for entry in self._loaded if entry[0] == generation}
         self._loaded.add((generation, digest))

@@ -3,9 +3,11 @@
 import multiprocessing
 import os
 import signal
+import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from multiprocessing.synchronize import Event
 from pathlib import Path
 from types import FrameType
 
@@ -37,8 +39,10 @@ class Built:
     report: str  # JSON
 
 
-def prepare() -> None:
+def prepare(stop: Event) -> None:
     """Set up a fresh worker: kernels on one thread, below the engine in priority, torch imported.
+
+    The process ends at once, whatever it is doing, when `stop` is set or the gateway is gone.
 
     Builds run in parallel over modules with single-threaded kernels: OpenMP threads that spin at
     barriers beside a busy engine made the same merge thirty times slower.
@@ -46,6 +50,7 @@ def prepare() -> None:
     parent = multiprocessing.parent_process()
     if parent is not None and parent.pid is not None:
         exit_with_parent(parent.pid)
+    threading.Thread(target=_exit_on, args=(stop,), name="weft-stop-watch", daemon=True).start()
     os.nice(5)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the gateway's to handle
     import torch
@@ -53,6 +58,11 @@ def prepare() -> None:
     import merge.run  # noqa: F401  # imported now, so that no request waits for it
 
     torch.set_num_threads(1)
+
+
+def _exit_on(stop: Event) -> None:
+    stop.wait()
+    os._exit(1)
 
 
 def warm() -> None:

@@ -1,5 +1,7 @@
 """How the command line talks: tables and progress on a terminal, plain lines elsewhere."""
 
+import getpass
+import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -9,6 +11,7 @@ from typing import ParamSpec, TypeVar
 import typer
 from pydantic import ValidationError
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn
 from rich.table import Table
 
@@ -50,17 +53,17 @@ def explained(command: Callable[_P, _R]) -> Callable[_P, _R]:
 
 def fail(message: str) -> typer.Exit:
     """Print `message` to stderr and return the exit to raise."""
-    errors.print(f"[red]error:[/red] {_plain(message)}", highlight=False, soft_wrap=True)
+    errors.print(f"[red]error:[/red] {escape(message)}", highlight=False, soft_wrap=True)
     return typer.Exit(1)
 
 
 def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """Print a table."""
-    table = Table(title=title, title_justify="left")
+    table = Table(title=escape(title), title_justify="left")
     for column in columns:
         table.add_column(column, overflow="fold")
     for row in rows:
-        table.add_row(*(_plain(str(cell)) for cell in row))
+        table.add_row(*(escape(str(cell)) for cell in row))
     console.print(table)
 
 
@@ -77,6 +80,9 @@ def progress_bar(title: str) -> Iterator[Callable[[int, int], None]]:
         yield show
 
 
-def _plain(text: str) -> str:
-    """Keep square brackets of messages from being read as markup."""
-    return text.replace("[", r"\[")
+def actor() -> str:
+    """Return who is at the command line, for the record."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container's user without a name
+        return f"uid {os.getuid()}"

@@ -43,7 +43,7 @@ def merge(
     by_digest = {member.digest: path for member, path in zip(members, folders, strict=True)}
     with progress_bar(f"merging {len(folders)} adapters") as show:
         report = run_merge(recipe, by_digest, out, workers=threads, progress=show)
-    console.print(f"{out}: {report.summary()}", highlight=False, soft_wrap=True)
+    console.print(f"{out}: {report.summary()}", highlight=False, markup=False, soft_wrap=True)
 
 
 def _weights(text: str | None, count: int) -> list[float]:

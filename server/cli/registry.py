@@ -1,6 +1,5 @@
 """`weft adapters | bases | compositions | db` and `weft check`: the registry, by command."""
 
-import getpass
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,7 +14,7 @@ from registry.service import Registry
 from registry.sources.folder import Imported, find_adapters, import_folder
 from registry.types import AdmissionReport, Base
 from server.base_model import ensure_base, read_model_config
-from server.cli.console import console, explained, fail, print_table, progress_bar
+from server.cli.console import actor, console, explained, fail, print_table, progress_bar
 from server.compose.expression import Expression, parse_model
 from server.compose.resolve import Resolver
 from server.serve import open_registry
@@ -48,10 +47,10 @@ def import_adapters(
     """Admit adapters from a folder into the registry; refused ones do not stop the others."""
     registry = _registry(home)
     total = len(find_adapters(folder))
-    actor = getpass.getuser()
+    who = actor()
     outcomes: list[Imported] = []
     with progress_bar("importing") as show:
-        for item in import_folder(registry, folder, name=name, base=base, alias=alias, actor=actor):
+        for item in import_folder(registry, folder, name=name, base=base, alias=alias, actor=who):
             outcomes.append(item)
             show(len(outcomes), total)
     print_table(
@@ -129,8 +128,8 @@ def set_alias(
     home: Home = None,
 ) -> None:
     """Point an alias at a version; requests follow at once."""
-    _registry(home).set_alias(name, alias, version, getpass.getuser())
-    console.print(f"{name}@{alias} is now version {version}", highlight=False)
+    _registry(home).set_alias(name, alias, version, actor())
+    console.print(f"{name}@{alias} is now version {version}", highlight=False, markup=False)
 
 
 @adapters.command("retire")
@@ -139,8 +138,8 @@ def retire(
     reference: Annotated[str, typer.Argument(help="name@version")], home: Home = None
 ) -> None:
     """Take a version out of use, for good."""
-    _registry(home).retire(parse_reference(reference), getpass.getuser())
-    console.print(f"{reference} is retired", highlight=False)
+    _registry(home).retire(parse_reference(reference), actor())
+    console.print(f"{reference} is retired", highlight=False, markup=False)
 
 
 @bases.command("add")
@@ -157,9 +156,9 @@ def add_base(
     config = read_model_config(model or name)
     base = _registry(home).add_base(
         name, shapes=module_shapes(config), aliases=alias or (),
-        architecture=architecture_of(config), actor=getpass.getuser(),
+        architecture=architecture_of(config), actor=actor(),
     )  # fmt: skip
-    console.print(f"{base.name}: {len(base.shapes)} modules", highlight=False)
+    console.print(f"{base.name}: {len(base.shapes)} modules", highlight=False, markup=False)
 
 
 @bases.command("list")
@@ -187,7 +186,7 @@ def publish(
     recipe = _resolver(registry, settings, ensure_base(registry, settings)).plan(parsed)
     version = registry.publish(
         name, expression=expression, recipe_text=recipe.canonical(), recipe_digest=recipe.digest(),
-        base=recipe.base, ingredients=list(recipe.ingredients), actor=getpass.getuser(),
+        base=recipe.base, ingredients=list(recipe.ingredients), actor=actor(),
     )  # fmt: skip
     console.print(f"{version.name}@{version.number}: {expression}", highlight=False, markup=False)
 
@@ -209,7 +208,7 @@ def upgrade(home: Home = None) -> None:
     """Create the database or bring it to this release's schema."""
     settings = _settings(home)
     open_registry(settings)
-    console.print("the database is up to date", highlight=False)
+    console.print("the database is up to date", highlight=False, markup=False)
 
 
 @explained

@@ -37,10 +37,16 @@ def serve(
     set_up_logging()
     from server.serve import serve as run
 
-    errors.print(f"starting {settings.base_name}: the engine takes a minute or so", highlight=False)
+    errors.print(
+        f"starting {settings.base_name}: the engine takes a minute or so",
+        highlight=False,
+        markup=False,
+    )
 
     async def ready(_stop: Callable[[], None]) -> None:
-        errors.print(f"ready: http://{settings.host}:{settings.port}/v1", highlight=False)
+        errors.print(
+            f"ready: http://{settings.host}:{settings.port}/v1", highlight=False, markup=False
+        )
 
     _run(run(settings, ready=ready))
 

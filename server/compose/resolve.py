@@ -106,7 +106,11 @@ class Resolver:
         if found.base != self.base:
             raise WrongBase(str(reference), found.base, self.base)
         if isinstance(found, ResolvedComposition):
-            return Planned(Recipe.parse(found.recipe_text))
+            recipe = Recipe.parse(found.recipe_text)
+            rank = dict(recipe.options).get("rank")
+            if isinstance(rank, int) and rank > self.rank_limit:
+                raise RankTooLarge(str(reference), rank, self.rank_limit)
+            return Planned(recipe)
         if isinstance(found, ResolvedArtifact):
             return Stored(found.digest, Recipe.parse(found.recipe_text))
         if found.rank > self.rank_limit:

@@ -16,6 +16,10 @@ from server.engine.protocol import (
 
 _LOAD_SECONDS = 120.0
 # A generation may think for as long as it likes; only connecting is bounded.
+# Bytes are relayed as they come, so nobody may compress them on the way.
+_RELAY_HEADERS = {"content-type": "application/json", "accept-encoding": "identity"}
+# Shorter than the engine's own five seconds: a connection that it is closing must not be used.
+_IDLE_SECONDS = 2.0
 _RELAY_TIMEOUT = httpx.Timeout(None, connect=5.0)
 
 
@@ -57,7 +61,9 @@ class VllmEngine:
 
     def __init__(self, link: Link) -> None:
         self._link = link
-        limits = httpx.Limits(max_connections=None, max_keepalive_connections=64)
+        limits = httpx.Limits(
+            max_connections=None, max_keepalive_connections=64, keepalive_expiry=_IDLE_SECONDS
+        )
         # trust_env=False: a proxy of the environment must not see loopback traffic.
         self._http = httpx.AsyncClient(timeout=_RELAY_TIMEOUT, limits=limits, trust_env=False)
 
@@ -106,7 +112,7 @@ class VllmEngine:
         endpoint = self._link.endpoint()
         request = self._http.build_request(
             "POST", endpoint.url + path, content=body,
-            headers={"content-type": "application/json", **_authorization(endpoint)},
+            headers={**_RELAY_HEADERS, **_authorization(endpoint)},
         )  # fmt: skip
         try:
             response = await self._http.send(request, stream=True)

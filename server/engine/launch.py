@@ -28,7 +28,8 @@ _HEALTH_SECONDS = 2.0
 _HEALTH_FAILURES = 15
 _FIRST_BACKOFF_SECONDS, _LAST_BACKOFF_SECONDS = 1.0, 60.0
 _STOP_SECONDS = 20.0
-_TAIL_LINES = 25
+_TAIL_BYTES = 3000
+_LOG_BYTES = 50 * 2**20
 
 
 class EngineStartFailed(Exception):
@@ -55,11 +56,6 @@ class Supervisor:
         if self._endpoint is None:
             raise EngineUnavailable(self._state, retry_after_seconds=10)
         return self._endpoint
-
-    @property
-    def pid(self) -> int | None:
-        """Process id of the child's API server, while there is one."""
-        return self._process.pid if self._process else None
 
     async def start(self) -> None:
         """Start the engine and the watch over it.
@@ -99,6 +95,8 @@ class Supervisor:
 
     async def _spawn(self, port: int, key: str) -> Process:
         self._log_path.parent.mkdir(parents=True, exist_ok=True)
+        if self._log_path.exists() and self._log_path.stat().st_size > _LOG_BYTES:
+            self._log_path.rename(self._log_path.with_suffix(".log.1"))
         with self._log_path.open("ab") as log:
             process = await asyncio.create_subprocess_exec(
                 *engine_command(self._settings, port),
@@ -177,10 +175,11 @@ class Supervisor:
 
     def _tail(self) -> str:
         try:
-            lines = self._log_path.read_text(errors="replace").splitlines()
+            with self._log_path.open("rb") as log:
+                log.seek(max(0, log.seek(0, os.SEEK_END) - _TAIL_BYTES))
+                return log.read().decode(errors="replace")
         except OSError as error:
             return f"(no log: {error})"
-        return "\n".join(lines[-_TAIL_LINES:])
 
 
 class Remote:

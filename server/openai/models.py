@@ -6,6 +6,7 @@ from typing import Any
 from fastapi import APIRouter
 
 from registry.errors import UnknownReference
+from registry.references import parse_reference
 from registry.service import Registry
 from registry.types import ListedModel
 
@@ -19,6 +20,15 @@ def models_router(registry: Registry, *, base: str, served_name: str) -> APIRout
                "kind": "base"}  # fmt: skip
         return [own, *(_card(item) for item in registry.model_ids() if item.base == base)]
 
+    def pinned(model: str) -> dict[str, Any]:
+        """A version by number, or a digest: answered, though not listed."""
+        found = registry.resolve(parse_reference(model))
+        if found.base != base:
+            raise UnknownReference(model)
+        return {"id": model, "object": "model", "created": 0, "owned_by": "weft",
+                "kind": type(found).__name__.removeprefix("Resolved").lower(),
+                "parent": found.base}  # fmt: skip
+
     @router.get("/v1/models")
     async def list_models() -> dict[str, Any]:
         """List the base, and every adapter, composition and alias for it."""
@@ -30,7 +40,7 @@ def models_router(registry: Registry, *, base: str, served_name: str) -> APIRout
         for card in await asyncio.to_thread(cards):
             if card["id"] == model:
                 return card
-        raise UnknownReference(model)
+        return await asyncio.to_thread(pinned, model)
 
     return router
 
