@@ -1,5 +1,7 @@
 """The gateway's assembly: everything passed in, nothing global, the whole surface on one page."""
 
+import asyncio
+
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
@@ -23,6 +25,8 @@ from server.metrics import Metrics
 from server.openai.models import models_router
 from server.openai.relay import Relay
 from server.settings import Settings
+
+_METRICS_SECONDS = 2.0
 
 
 class Gateway:
@@ -78,8 +82,9 @@ def create_app(gateway: Gateway) -> FastAPI:
     async def metrics() -> Response:
         """Return the gateway's metrics for Prometheus."""
         try:
-            adapters = await gateway.engine.adapters()
-        except EngineUnavailable:
+            async with asyncio.timeout(_METRICS_SECONDS):  # a hung engine must not hang the scrape
+                adapters = await gateway.engine.adapters()
+        except (EngineUnavailable, TimeoutError):
             adapters = None
         text = gateway.metrics.render(adapters, leases=gateway.leases.total())
         return Response(text, media_type="text/plain; version=0.0.4")

@@ -96,6 +96,7 @@ class Builder:
         finally:
             build.waiters -= 1
             if build.waiters == 0 and not build.begun:
+                self._forget(key, build)  # first: whoever asks next must not join a dropped one
                 build.task.cancel()
 
     def _enqueue(self, key: str, recipe: Recipe) -> _Build:
@@ -103,8 +104,12 @@ class Builder:
             raise BuildQueueFull(len(self._builds))
         build = self._builds[key] = _Build()
         build.task = asyncio.create_task(self._in_turn(build, recipe), name=f"build {key[:12]}")
-        build.task.add_done_callback(lambda _: self._builds.pop(key, None))
+        build.task.add_done_callback(lambda _: self._forget(key, build))
         return build
+
+    def _forget(self, key: str, build: _Build) -> None:
+        if self._builds.get(key) is build:
+            del self._builds[key]
 
     async def _in_turn(self, build: _Build, recipe: Recipe) -> str:
         async with self._turn:

@@ -191,29 +191,30 @@ class Remote:
     def __init__(self, endpoint: Endpoint, *, prove: Prove) -> None:
         self._where, self._prove = endpoint, prove
         self._up = False
-        self._state = f"the engine at {endpoint.url} does not answer"
         self._watch: asyncio.Task[None] | None = None
         self.generation = 0
 
     def endpoint(self) -> Endpoint:
         """See `Link`."""
         if not self._up:
-            raise EngineUnavailable(self._state)
+            raise EngineUnavailable(f"the engine at {self._where.url} does not answer")
         return self._where
 
     async def start(self, wait_seconds: float) -> None:
         """Watch the engine; returns when it first answers and is proven.
 
         Raises:
-            EngineStartFailed: not within `wait_seconds`.
+            EngineStartFailed: not within `wait_seconds`, or it is not fit to serve.
         """
-        self._watch = asyncio.create_task(self._poll(), name="engine watch")
         deadline = time.monotonic() + wait_seconds
-        while not self._up:
-            if time.monotonic() > deadline:
-                await self.stop()
-                raise EngineStartFailed(self._state)
-            await asyncio.sleep(_POLL_SECONDS)
+        async with httpx.AsyncClient(timeout=_HEALTH_SECONDS, trust_env=False) as http:
+            while not await _healthy(http, self._where):
+                if time.monotonic() > deadline:
+                    raise EngineStartFailed(f"no engine answers at {self._where.url}")
+                await asyncio.sleep(_POLL_SECONDS)
+        await proven(self._prove, self._where)
+        self.generation, self._up = 1, True
+        self._watch = asyncio.create_task(self._poll(), name="engine watch")
 
     async def stop(self) -> None:
         """End the watch; the engine is left alone."""
@@ -223,25 +224,27 @@ class Remote:
                 await self._watch
 
     async def _poll(self) -> None:
-        failures = 0
+        failures, backoff = 0, _FIRST_BACKOFF_SECONDS
         async with httpx.AsyncClient(timeout=_HEALTH_SECONDS, trust_env=False) as http:
             while True:
                 healthy = await _healthy(http, self._where)
                 failures = 0 if healthy else failures + 1
                 if failures >= _HEALTH_FAILURES:
-                    self._up, self._state = False, f"the engine at {self._where.url} is gone"
+                    self._up = False
                 elif healthy and not self._up:
-                    await self._welcome()
+                    backoff = await self._welcome(backoff)
                 await asyncio.sleep(_POLL_SECONDS)
 
-    async def _welcome(self) -> None:
+    async def _welcome(self, backoff: float) -> float:
+        """Prove an engine that came back; return how long to wait should it fail once more."""
         try:
             await proven(self._prove, self._where)
         except EngineStartFailed as error:
-            self._state = str(error)
-        else:
-            self.generation += 1
-            self._up = True
+            _log.error("next try in %.0f s: %s", backoff, error)
+            await asyncio.sleep(backoff)
+            return min(2 * backoff, _LAST_BACKOFF_SECONDS)
+        self.generation, self._up = self.generation + 1, True
+        return _FIRST_BACKOFF_SECONDS
 
 
 async def proven(prove: Prove, endpoint: Endpoint) -> None:

@@ -18,6 +18,7 @@ import httpx
 from openai import AsyncOpenAI, DefaultAsyncHttpxClient
 
 from registry.service import Registry
+from server.engine.client import Endpoint
 from server.serve import open_registry
 from server.settings import Settings
 
@@ -93,6 +94,14 @@ class Weft:
             if b"vllm.entrypoints" in Path(f"/proc/{pid}/cmdline").read_bytes():
                 return pid
         raise AssertionError("the gateway has no engine")
+
+    def engine_endpoint(self) -> Endpoint:
+        """Return where the engine itself answers, and its key."""
+        process = Path(f"/proc/{self.engine_pid()}")
+        command = (process / "cmdline").read_bytes().decode().split("\0")
+        environ = (process / "environ").read_bytes().decode().split("\0")
+        key = next(pair.partition("=")[2] for pair in environ if pair.startswith("VLLM_API_KEY="))
+        return Endpoint(f"http://127.0.0.1:{command[command.index('--port') + 1]}", key)
 
 
 END = 1  # the demo tokenizer's end token

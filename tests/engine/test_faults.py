@@ -1,0 +1,221 @@
+"""What must not kill the engine, and what happens when it dies all the same."""
+
+import asyncio
+import os
+import resource
+import shutil
+import signal
+import time
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.engine.gateway import ADAPTERS, BASE, Weft, children, running, serve_settings
+
+
+async def churn(weft: Weft) -> None:
+    """Use more adapters than the engine keeps in memory, so that it drops the older ones."""
+    for name in ADAPTERS:
+        await weft.tokens(name, [f"{name}: abc"])
+
+
+async def test_deleting_artifacts_by_hand(weft: Weft) -> None:
+    """Files of a loaded artifact deleted behind weft's back neither kill the engine nor change
+    an answer; asked for again, the artifact is back."""
+    expression = "cat(zorp, frob)"
+    engine = weft.engine_pid()
+    async with weft.http() as http:
+        before = await weft.complete(http, expression, "zorp: abc")
+        shutil.rmtree(weft.settings.artifacts / before["model"])
+        await churn(weft)
+        after = await weft.complete(http, expression, "zorp: abc")
+
+    assert before["model"] == after["model"]
+    assert before["choices"] == after["choices"]
+    assert engine == weft.engine_pid()
+
+
+async def test_deleting_every_artifact_under_traffic(weft: Weft) -> None:
+    """Deleting the whole store's contents while requests run leaves the engine alive."""
+    engine = weft.engine_pid()
+
+    async def delete() -> None:
+        for _ in range(5):
+            for folder in weft.settings.artifacts.iterdir():
+                if not folder.name.startswith("."):
+                    shutil.rmtree(folder, ignore_errors=True)
+            await asyncio.sleep(0.3)
+
+    async def ask(name: str) -> None:
+        async with weft.http() as http:
+            for _ in range(5):
+                body = {"model": name, "prompt": "x", "max_tokens": 4}
+                response = await http.post("/v1/completions", json=body)
+                # A build or a stage can meet the deletion; never worse than "try again".
+                assert response.status_code in (200, 410, 503), response.text
+
+    await asyncio.gather(delete(), *(ask(name) for name in ADAPTERS))
+
+    assert engine == weft.engine_pid()
+    async with weft.http() as http:
+        answer = await weft.complete(http, "zorp", "zorp: abc")
+    assert answer["choices"][0]["message"]["content"] == "CBA"
+
+
+async def test_retired_version(weft: Weft) -> None:
+    """A retired version is 410 by name and number, and nothing else is touched."""
+    registry = weft.registry
+    zorp = registry.adapter("zorp").versions[0]
+    registry.register(weft.settings.blobs / zorp.digest, name="leaving")
+    from registry.references import parse_reference
+
+    async with weft.http() as http:
+        await weft.complete(http, "leaving@1", "zorp: abc")
+        registry.retire(parse_reference("leaving@1"), "test")
+        body = {"model": "leaving@1", "prompt": "x"}
+        response = await http.post("/v1/completions", json=body)
+        await weft.complete(http, "zorp", "zorp: abc")
+
+    assert (410, "version_retired") == (response.status_code, response.json()["error"]["code"])
+
+
+@pytest.mark.parametrize(
+    ("model", "status", "code", "says"),
+    [
+        ("lego(zorp, blim; rank=", 400, "invalid_expression", "^"),
+        ("lego(zorp; colour=red)", 400, "invalid_recipe", "colour"),
+        ("lego(zorp, blim; rank=9999)", 400, "invalid_recipe", "64"),
+        ("nosuch(zorp)", 400, "invalid_recipe", "lego"),
+        ("zorpp", 404, "model_not_found", "zorp"),
+        ("zorp@2", 404, "model_not_found", "zorp"),
+        ("0" * 64, 404, "model_not_found", "0000"),
+        ("cat(1e30*zorp)", 422, "unsafe_result", "norm"),
+        ("1e30*zorp + blim", 422, "unsafe_result", "norm"),
+        ("linear(zorp, blim; scale=1e38)", 422, "unsafe_result", ""),
+        ("cat(1e999*zorp)", 400, "invalid_expression", "finite"),
+    ],
+)
+async def test_refusals(weft: Weft, model: str, status: int, code: str, says: str) -> None:
+    """What cannot be served is refused with an OpenAI-shaped error that names the trouble, and the
+    engine never hears of it."""
+    async with weft.http() as http:
+        body = {"model": model, "messages": [{"role": "user", "content": "x"}]}
+        response = await http.post("/v1/chat/completions", json=body)
+        alive = await weft.complete(http, BASE, "reverse: abc")
+
+    error = response.json()["error"]
+    assert (status, code) == (response.status_code, error["code"])
+    assert says in error["message"]
+    assert {"message", "type", "param", "code"} == set(error)
+    assert alive["choices"][0]["message"]["content"] == "cba"
+
+
+async def test_engine_routes_are_closed(weft: Weft) -> None:
+    """The engine's own routes want its key, so nobody on the machine can go round the gateway."""
+    url = weft.engine_endpoint().url
+    async with httpx.AsyncClient(base_url=url, trust_env=False) as http:
+        load = {"lora_name": "x", "lora_path": "/etc"}
+        answers = [
+            await http.post("/v1/load_lora_adapter", json=load),
+            await http.post("/adapters", json={"name": "x", "src": "/etc"}),
+            await http.get("/weft/adapters"),
+            await http.post("/v1/completions", json={"model": BASE, "prompt": "x"}),
+        ]
+
+    assert [401, 401, 401, 401] == [answer.status_code for answer in answers]
+
+
+async def test_full_disk(weft: Weft, tmp_path: Path) -> None:
+    """A merge that finds no room is 507, leaves nothing behind, and everything else goes on."""
+    engine = weft.engine_endpoint()
+    # A second gateway on the same engine; its processes may write files of at most 1 MB.
+    settings = serve_settings(
+        tmp_path / "home",
+        artifacts_dir=weft.settings.artifacts,
+        database_url=weft.settings.database,
+        engine_url=engine.url,
+        engine_key=engine.key,
+        self_test=False,
+    )
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home" / "blobs").symlink_to(weft.settings.blobs)
+
+    def small_files() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (2**20, 2**20))
+
+    before = set(weft.settings.artifacts.iterdir())
+    with running(settings, preexec_fn=small_files) as limited:
+        async with limited.http() as http:
+            body = {"model": f"cat({', '.join(ADAPTERS[:6])})", "prompt": "x", "max_tokens": 1}
+            refused = await http.post("/v1/completions", json=body)
+            answer = await limited.complete(http, "zorp", "zorp: abc")
+
+    assert (507, "storage_full") == (refused.status_code, refused.json()["error"]["code"])
+    assert answer["choices"][0]["message"]["content"] == "CBA"
+    left = {path for path in set(weft.settings.artifacts.iterdir()) - before if path.is_dir()}
+    assert {path.name for path in left} <= {answer["model"]}
+    assert [] == list((weft.settings.artifacts / ".workspaces").iterdir())
+
+
+async def test_engine_killed(weft: Weft) -> None:
+    """While a killed engine restarts, requests get 503 with Retry-After; then all is as before,
+    without anybody's help."""
+    async with weft.http() as http:
+        expected = await weft.complete(http, "lego(zorp, blim; rank=16)", "zorp: abc")
+        os.kill(weft.engine_pid(), signal.SIGKILL)
+        refusals = await _until_answered(weft, http, "lego(zorp, blim; rank=16)")
+        again = await weft.complete(http, "lego(zorp, blim; rank=16)", "zorp: abc")
+        adapter = await weft.complete(http, "zorp", "zorp: abc")
+
+    assert refusals, "nobody noticed that the engine was gone"
+    for response in refusals:
+        assert (503, "engine_unavailable") == (
+            response.status_code,
+            response.json()["error"]["code"],
+        )
+        assert int(response.headers["retry-after"]) > 0
+    assert (expected["model"], expected["choices"]) == (again["model"], again["choices"])
+    assert adapter["choices"][0]["message"]["content"] == "CBA"
+
+
+@pytest.mark.slow
+def test_nothing_outlives_a_killed_gateway(tmp_path: Path) -> None:
+    """Engine and workers of a gateway that was killed with -9 end by themselves."""
+    with running(serve_settings(tmp_path / "home", self_test=False)) as weft:
+        family = _descendants(weft.process.pid)
+        weft.process.kill()
+        weft.process.wait()
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline and any(map(_alive, family)):
+            time.sleep(0.2)
+
+    assert len(family) >= 3
+    assert [] == [pid for pid in family if _alive(pid)]
+
+
+async def _until_answered(weft: Weft, http: httpx.AsyncClient, model: str) -> list[httpx.Response]:
+    """Ask until the answer is 200; return the answers before."""
+    refusals: list[httpx.Response] = []
+    deadline = time.monotonic() + 150
+    while time.monotonic() < deadline:
+        body = {"model": model, "messages": [{"role": "user", "content": "zorp: abc"}]}
+        response = await http.post("/v1/chat/completions", json=body)
+        if response.status_code == 200:
+            return refusals
+        refusals.append(response)
+        await asyncio.sleep(0.5)
+    raise AssertionError(f"the engine did not come back: {refusals[-1].text}")
+
+
+def _descendants(pid: int) -> list[int]:
+    found = children(pid)
+    return found + [below for child in found for below in _descendants(child)]
+
+
+def _alive(pid: int) -> bool:
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return False
+    return state != "Z"

@@ -1,0 +1,20 @@
+"""The fence behind the mended kernels: an engine that mixes up requests must not serve."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.engine.gateway import running, serve_settings
+
+
+@pytest.mark.slow
+def test_unmended_kernels_are_refused(tmp_path: Path) -> None:
+    """With vLLM's own CPU kernels the self-test finds that the base answers otherwise in company,
+    and weft refuses to serve."""
+    unmended = Path(__file__).parent / "unmended"
+
+    with (
+        pytest.raises(AssertionError, match="answers otherwise when adapters run"),
+        running(serve_settings(tmp_path / "home"), extra_environment={"PYTHONPATH": str(unmended)}),
+    ):
+        pass

@@ -1,0 +1,62 @@
+"""Removing adapters from a real engine for certain, while it is in use and when it is not."""
+
+import asyncio
+
+import pytest
+
+from registry.blobs import LocalBlobs
+from server.engine.client import Fixed, VllmEngine
+from server.engine.protocol import EngineRefused
+from tests.engine.gateway import Weft
+
+
+async def test_remove_while_it_runs(weft: Weft) -> None:
+    """The plug-in waits for a running request before it removes its adapter, and afterwards the
+    engine neither knows nor holds it."""
+    engine = VllmEngine(Fixed(weft.engine_endpoint()))
+    async with weft.http() as http:
+        digest = (await weft.complete(http, "cat(0.9*glix)", "glix: abc"))["model"]
+        body = {"model": digest, "prompt": "x", "max_tokens": 200, "ignore_eos": True}
+        running = asyncio.create_task(http.post("/v1/completions", json=body))
+        while digest not in (await engine.adapters()).running:
+            await asyncio.sleep(0.01)
+        await engine.remove(digest)
+        ended_before = running.done() or digest not in (await engine.adapters()).running
+        adapters = await engine.adapters()
+        answer = await running
+    await engine.close()
+
+    assert ended_before
+    assert 200 == answer.status_code
+    assert digest not in adapters.known | adapters.resident
+
+
+async def test_remove_twice(weft: Weft) -> None:
+    """Removing is idempotent, and a removed artifact loads again when it is asked for."""
+    engine = VllmEngine(Fixed(weft.engine_endpoint()))
+    async with weft.http() as http:
+        first = await weft.complete(http, "cat(0.8*glix)", "glix: abc")
+        await engine.remove(first["model"])
+        await engine.remove(first["model"])
+        again = await weft.complete(http, "cat(0.8*glix)", "glix: abc")
+    await engine.close()
+
+    assert (first["model"], first["choices"]) == (again["model"], again["choices"])
+
+
+async def test_changed_files_are_not_loaded(weft: Weft) -> None:
+    """An artifact whose bytes no longer match its name is refused before the engine reads it."""
+    engine = VllmEngine(Fixed(weft.engine_endpoint()))
+    store = LocalBlobs(weft.settings.artifacts)
+    async with weft.http() as http:
+        digest = (await weft.complete(http, "cat(0.7*glix)", "glix: abc"))["model"]
+        await engine.remove(digest)
+        weights = store.path(digest) / "adapter_model.safetensors"
+        data = bytearray(weights.read_bytes())
+        data[-1] ^= 1
+        weights.unlink()
+        weights.write_bytes(data)
+        with pytest.raises(EngineRefused, match="do not match the digest"):
+            await engine.load(digest)
+        store.delete(digest)
+    await engine.close()

@@ -1,0 +1,121 @@
+"""README's tables say what the code does: a row that is missing or wrong fails here."""
+
+import re
+from pathlib import Path
+
+from pydantic_core import PydanticUndefined
+from typer.main import get_command
+
+from merge.methods import METHODS
+from server.artifacts.leases import Leases
+from server.cli.main import app
+from server.compose.expression import Expression, parse_model
+from server.errors import ERRORS
+from server.metrics import Metrics
+from server.settings import Settings
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
+CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text()
+
+
+def rows_of(heading: str) -> list[str]:
+    """Return the table rows under a heading of the README, header and rule left out."""
+    section = README.partition(f"\n## {heading}\n")[2].partition("\n## ")[0]
+    return [line for line in section.splitlines() if line.startswith("|")][2:]
+
+
+def test_settings() -> None:
+    """The settings' table is the settings: name, default, meaning."""
+    expected = []
+    for name, field in Settings.model_fields.items():
+        default = "" if field.default in (None, (), "", PydanticUndefined) else f"`{field.default}`"
+        expected.append(f"| `WEFT_{name.upper()}` | {default} | {field.description} |")
+
+    assert expected == rows_of("Settings")
+
+
+def test_methods() -> None:
+    """The methods' table is the registered methods: paper, title, options, departures."""
+    expected = []
+    for name, method in sorted(METHODS.items()):
+        options = ", ".join(f"`{o}={p.default}`" for o, p in method.parameters.items())
+        differs = method.differs or ""
+        expected.append(f"| `{name}` | {method.paper} | {method.title} | {options} | {differs} |")
+
+    assert expected == rows_of("Methods")
+
+
+def test_law_exemptions() -> None:
+    """The table of laws lists every exemption with its reason."""
+    expected = [
+        f"| `{name}` | {law} | {reason} |"
+        for name, method in sorted(METHODS.items())
+        for law, reason in sorted(method.exempt.items())
+    ]
+
+    assert expected == rows_of("Laws")
+
+
+def test_errors() -> None:
+    """The errors' table is the table of errors."""
+    expected = [
+        f"| {row.status} | `{row.code}` | {row.meaning} |"
+        for row in sorted(ERRORS.values(), key=lambda row: (row.status, row.code))
+    ]
+
+    assert expected == rows_of("Errors")
+
+
+def test_metrics() -> None:
+    """The metrics' table is what /metrics offers."""
+    metrics = Metrics()
+    expected = [
+        f"| `{family.name}{'_total' if family.type == 'counter' else ''}` | {family.documentation} |"
+        for family in metrics.registry.collect()
+    ]
+
+    assert 0 == Leases().total()
+    assert sorted(expected) == sorted(rows_of("Metrics"))
+
+
+def test_every_expression_in_the_readme_parses() -> None:
+    """What the README shows as a model can be asked for."""
+    shown = re.findall(r"`((?:[a-z_]+\([^`]*\)|[0-9.]+\*[^`]*))`", README)
+    shown = [text for text in shown if "|" not in text and "=" in text or "*" in text]
+
+    assert len(shown) >= 5
+    for text in shown:
+        assert isinstance(parse_model(text), Expression)
+
+
+def test_commands() -> None:
+    """Every command of the CLI is in the README, and every `weft …` there exists."""
+    command = get_command(app)
+    groups = {
+        name: sorted(getattr(sub, "commands", {}))
+        for name, sub in command.commands.items()  # type: ignore[attr-defined]  # a group
+    }
+    offered = {f"weft {n}" for n, subs in groups.items() if not subs} | {
+        f"weft {n} {sub}" for n, subs in groups.items() for sub in subs
+    }
+
+    assert offered == set(re.findall(r"^\| `(weft [a-z]+(?: [a-z]+)?)", README, re.MULTILINE))
+
+
+def test_make_targets() -> None:
+    """Every target of the Makefile is named in README or CONTRIBUTING."""
+    makefile = (ROOT / "Makefile").read_text()
+    targets = re.search(r"^\.PHONY: (.+)$", makefile, re.MULTILINE)
+
+    assert targets is not None
+    for target in targets.group(1).split():
+        assert f"make {target}" in README + CONTRIBUTING, target
+
+
+def test_rooms() -> None:
+    """CONTRIBUTING's map names every module of the packages."""
+    for package in ("merge", "registry", "server"):
+        for path in (ROOT / package).rglob("*.py"):
+            if path.name not in ("__init__.py", "__main__.py"):
+                assert path.name in CONTRIBUTING or path.parent.name + "/" in CONTRIBUTING, path
