@@ -39,7 +39,9 @@ class Answer:
     first_token: float  # milliseconds, as the client sees it
 
 
-async def run_demo(*, once: bool, port: int, home: Path | None) -> None:
+async def run_demo(
+    *, once: bool, port: int, home: Path | None, started: Callable[[], None]
+) -> None:
     """Import the demo adapters, serve them, ask, print the table, and go on serving unless `once`.
 
     Raises:
@@ -51,10 +53,11 @@ async def run_demo(*, once: bool, port: int, home: Path | None) -> None:
     with tempfile.TemporaryDirectory(prefix="weft-demo-") as temporary:
         settings = demo_settings(home or Path(temporary), port)
         imported = await asyncio.to_thread(import_demo_adapters, settings)
-        errors.print(f"{imported} adapters imported; starting vLLM", highlight=False)
+        errors.print(f"{imported} adapters imported", highlight=False)
         presented: list[asyncio.Task[None]] = []
 
         async def ready(stop: Callable[[], None]) -> None:
+            started()
             presented.append(asyncio.create_task(_present(settings, stop if once else None)))
 
         await serve(settings, ready=ready)

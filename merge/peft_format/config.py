@@ -31,7 +31,7 @@ _PLAIN_INITS = frozenset({"gaussian", "eva", "orthogonal", "mica", "lora_ga"})
 # of groups with alternatives can take exponential time, and the file is a stranger's: keys with
 # many of them, long keys and unknown characters are refused, and so are many such keys.
 _SAFE_PATTERN = re.compile(r"(?!.*\)[*+?{])[A-Za-z0-9_.*+?|()\[\]^$\\-]{1,200}\Z")
-_MAX_BRANCHES = 3
+_MAX_BRANCHES = 2
 _MAX_BRANCHING_KEYS = 16
 _T = TypeVar("_T")
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,6 +23,8 @@ CONFIG_NAME = "adapter_config.json"
 WEIGHTS_NAME = "adapter_model.safetensors"
 _PICKLES = ("adapter_model.bin", "adapter_model.pt")
 _CHUNK_BYTES = 2**22
+# A real adapter takes milliseconds; only patterns made to be slow take longer.
+_MATCHING_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +148,12 @@ def _pair(entries: dict[str, TensorEntry]) -> tuple[_Pairs, list[Problem]]:
 def _modules(pairs: _Pairs, config: AdapterConfig) -> tuple[dict[str, LoraModule], list[Problem]]:
     modules: dict[str, LoraModule] = {}
     problems: list[Problem] = []
+    deadline = time.monotonic() + _MATCHING_SECONDS
     for name in sorted(pairs):
+        if time.monotonic() > deadline:
+            found = f"{len(pairs)} modules under patterns that take too long to match"
+            problems.append(Problem("A015 config-pattern", CONFIG_NAME, "simple patterns", found))
+            break
         module = _module(name, pairs[name], config)
         if isinstance(module, Problem):
             problems.append(module)

@@ -2,8 +2,9 @@
 
 import typer
 
+from server.cli.checking import check
 from server.cli.merging import merge
-from server.cli.registry import adapters, bases, check, compositions, db
+from server.cli.registry import adapters, bases, compositions, db
 from server.cli.serving import demo, serve
 
 app = typer.Typer(

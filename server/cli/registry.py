@@ -1,4 +1,4 @@
-"""`weft adapters | bases | compositions | db` and `weft check`: the registry, by command."""
+"""`weft adapters | bases | compositions | db`: the registry, by command."""
 
 import json
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ from registry.errors import RegistryError
 from registry.references import parse_reference
 from registry.service import Registry
 from registry.sources.folder import Imported, find_adapters, import_folder
-from registry.types import AdmissionReport, Base
+from registry.types import Base
 from server.base_model import ensure_base, read_model_config
 from server.cli.console import actor, console, explained, fail, print_table, progress_bar
 from server.compose.expression import Expression, parse_model
@@ -209,39 +209,6 @@ def upgrade(home: Home = None) -> None:
     settings = _settings(home)
     open_registry(settings)
     console.print("the database is up to date", highlight=False, markup=False)
-
-
-@explained
-def check(
-    folder: Annotated[Path, typer.Argument(help="An adapter folder.")],
-    base: BaseName = None,
-    as_json: AsJson = False,
-    home: Home = None,
-) -> None:
-    """Say whether an adapter would be admitted, and everything that was found; exit 1 if not."""
-    report = _registry(home).check(folder, base=base)
-    if as_json:
-        typer.echo(json.dumps(report.to_json(), indent=2))
-    else:
-        _print_report(folder, report)
-    if not report.accepted:
-        raise typer.Exit(1)
-
-
-def _print_report(folder: Path, report: AdmissionReport) -> None:
-    rows = [
-        (f.severity, f.problem.code, f.problem.tensor or f.problem.file, f.problem.expected,
-         f.problem.found)
-        for f in report.findings
-    ]  # fmt: skip
-    if rows:
-        print_table(str(folder), ("severity", "code", "where", "expected", "found"), rows)
-    verdict = "[green]admitted[/green]" if report.accepted else "[red]refused[/red]"
-    facts = report.facts
-    detail = (
-        f": rank {facts.rank}, {len(facts.modules)} modules, norm {facts.norm}" if facts else ""
-    )
-    console.print(f"{verdict}{detail}", highlight=False)
 
 
 def _settings(home: Path | None) -> Settings:

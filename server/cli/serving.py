@@ -3,13 +3,14 @@
 import asyncio
 import logging
 import signal
-from collections.abc import Callable, Coroutine
-from contextlib import suppress
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.logging import RichHandler
+from rich.status import Status
 
 from server.cli.console import errors, explained
 from server.settings import Settings
@@ -37,18 +38,14 @@ def serve(
     set_up_logging()
     from server.serve import serve as run
 
-    errors.print(
-        f"starting {settings.base_name}: the engine takes a minute or so",
-        highlight=False,
-        markup=False,
-    )
-
     async def ready(_stop: Callable[[], None]) -> None:
+        spinner.stop()
         errors.print(
             f"ready: http://{settings.host}:{settings.port}/v1", highlight=False, markup=False
         )
 
-    _run(run(settings, ready=ready))
+    with starting(settings.base_name) as spinner:
+        _run(run(settings, ready=ready))
 
 
 @explained
@@ -63,7 +60,23 @@ def demo(
     set_up_logging()
     from server.demo import run_demo
 
-    _run(run_demo(once=once, port=port, home=home))
+    with starting("the demo base") as spinner:
+        _run(run_demo(once=once, port=port, home=home, started=spinner.stop))
+
+
+@contextmanager
+def starting(name: str) -> Iterator[Status]:
+    """Say that an engine is starting, with a spinner on a terminal until it is stopped."""
+    message = f"starting vLLM for {name}: it takes a minute or so"
+    spinner = errors.status(message)
+    if errors.is_terminal:
+        spinner.start()
+    else:
+        errors.print(message, highlight=False, markup=False)
+    try:
+        yield spinner
+    finally:
+        spinner.stop()
 
 
 def _run(main: Coroutine[Any, Any, None]) -> None:

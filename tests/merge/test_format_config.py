@@ -170,7 +170,7 @@ def test_many_patterns_are_refused(tmp_path: Path) -> None:
 
 def test_worst_allowed_pattern_is_quick(tmp_path: Path) -> None:
     """The slowest patterns that are let through take milliseconds on the longest module name."""
-    keys = {f".*(a|.|a|.|.a|a.|..|a..).*z{i}": 4 for i in range(16)}
+    keys = {f".*(a|.|a|.|.a|a.|..|a..)z{i}": 4 for i in range(16)}
     config = read_config(write(tmp_path / "c", rank_pattern=keys))
     started = time.perf_counter()
     assert 8 == config.module("a." * 99 + "bb").rank
