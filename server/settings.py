@@ -73,8 +73,12 @@ class Settings(BaseSettings):
     @field_validator("api_keys", mode="before")
     @classmethod
     def _split_keys(cls, value: object) -> object:
-        keys = [key.strip() for key in value.split(",")] if isinstance(value, str) else value
-        if isinstance(keys, list | tuple) and any(key == "" for key in keys):
+        return [key.strip() for key in value.split(",")] if isinstance(value, str) else value
+
+    @field_validator("api_keys")
+    @classmethod
+    def _no_empty_key(cls, keys: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
+        if not all(key.get_secret_value().strip() for key in keys):
             raise ValueError("an empty key would let everybody in")
         return keys
 

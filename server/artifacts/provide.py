@@ -57,9 +57,8 @@ class Provider:
             with timings.measure("merge" if isinstance(target, Planned) else "load"):
                 digest = await self._on_disk(target)
             async with self._leases.hold(digest):
-                if not self._artifacts.has(digest):
+                if not self._artifacts.touch(digest):
                     continue  # removed between the build and the lease
-                self._artifacts.touch(digest)
                 with timings.measure("load"):
                     await self.load(digest)
                 yield digest

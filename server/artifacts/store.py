@@ -52,9 +52,13 @@ class ArtifactStore(LocalBlobs):
                 _link(file, folder / file.name)
             self.adopt(folder)
 
-    def touch(self, digest: str) -> None:
-        """Note that the artifact is in use now."""
-        os.utime(self.path(digest))
+    def touch(self, digest: str) -> bool:
+        """Note that the artifact is in use now; say whether it is there at all."""
+        try:
+            os.utime(self._root / digest)
+        except FileNotFoundError:
+            return False
+        return True
 
     def oldest_first(self) -> list[str]:
         """Return every digest in the store, the least recently used first."""

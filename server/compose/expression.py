@@ -34,7 +34,7 @@ class ExpressionInvalid(ValueError):
         found = repr(text[position]) if position < len(text) else "the end"
         # A window keeps a hostile kilobyte out of the message; the caret stays under its place.
         start = max(0, position - 60)
-        window = text[start : position + 20]
+        window = re.sub(r"\s", " ", text[start : position + 20])
         super().__init__(
             f"expected {expected} at position {position}, found {found}\n"
             f"  {window}\n  {' ' * (position - start)}^"

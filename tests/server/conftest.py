@@ -1,0 +1,193 @@
+"""A gateway over the demo base and its adapters, on a fresh copy of one template per test.
+
+Builds run in real worker processes, but one pool serves the whole session: starting one imports
+torch. Tests of the pool itself (test_build.py, test_workers.py) start their own.
+"""
+
+import multiprocessing
+import os
+import shutil
+from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from pathlib import Path
+from typing import Any, Protocol
+
+import pytest
+from httpx import ASGITransport, AsyncClient
+
+from registry.blobs import LocalBlobs
+from registry.service import Registry
+from registry.types import Base
+from server.app import Gateway, create_app
+from server.artifacts import build, worker
+from server.demo import import_demo_adapters
+from server.engine.fake import FakeEngine
+from server.serve import open_registry
+from server.settings import Settings
+
+DEMO = Path(__file__).parents[2] / "deploy" / "demo"
+BASE = "weft/demo-llama"
+
+
+class MakeSettings(Protocol):
+    """Makes settings for the demo base in the test's own home; keywords override."""
+
+    def __call__(self, **changes: Any) -> Settings:
+        """Return the settings."""
+
+
+class MakeGateway(Protocol):
+    """Makes a gateway on the test's registry and fake engine; keywords change settings."""
+
+    def __call__(self, **changes: Any) -> Gateway:
+        """Return the gateway."""
+
+
+class SharedPool:
+    """Stands where a builder makes its own pool; the session's pool outlives every builder."""
+
+    def __init__(self, pool: ProcessPoolExecutor) -> None:
+        self._pool = pool
+
+    def submit(self, *call: Any, **kwargs: Any) -> Future[Any]:
+        """Hand the call to the session's workers."""
+        return self._pool.submit(*call, **kwargs)
+
+    def shutdown(self, **_: Any) -> None:
+        """Leave the session's workers alone."""
+
+
+@pytest.fixture(autouse=True)
+def no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in os.environ if name.upper().startswith("WEFT_")]:
+        monkeypatch.delenv(name)
+
+
+@pytest.fixture(scope="session")
+def session_workers() -> Iterator[ProcessPoolExecutor]:
+    context = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(
+        1, mp_context=context, initializer=worker.prepare, initargs=(context.Event(),)
+    )
+    pool.submit(worker.warm).result()
+    yield pool
+    pool.shutdown()
+
+
+@pytest.fixture
+def shared_workers(session_workers: ProcessPoolExecutor, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(build, "ProcessPoolExecutor", lambda *_, **__: SharedPool(session_workers))
+
+
+def demo_settings(home: Path, **changes: Any) -> Settings:
+    """Return settings of the demo base in `home`."""
+    given: dict[str, Any] = {
+        "home": home, "model": str(DEMO / "base"), "served_base": BASE, "dtype": "float32",
+        "max_loras": 4, "max_cpu_loras": 16, "max_lora_rank": 64, "merge_threads": 1,
+    }  # fmt: skip
+    return Settings(**(given | changes))
+
+
+@pytest.fixture(scope="session")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home whose registry knows the demo base and every demo adapter as `name@prod`."""
+    home = tmp_path_factory.mktemp("template")
+    with pytest.MonkeyPatch.context() as patch:
+        for name in [name for name in os.environ if name.upper().startswith("WEFT_")]:
+            patch.delenv(name)
+        import_demo_adapters(demo_settings(home))
+    return home
+
+
+@pytest.fixture
+def demo_adapters() -> Path:
+    return DEMO / "adapters"
+
+
+@pytest.fixture
+def home(template: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(template, tmp_path / "home"))
+
+
+@pytest.fixture
+def make_settings(home: Path) -> MakeSettings:
+    def make(**changes: Any) -> Settings:
+        return demo_settings(home, **changes)
+
+    return make
+
+
+@pytest.fixture
+def settings(make_settings: MakeSettings) -> Settings:
+    return make_settings()
+
+
+@pytest.fixture
+def opened(settings: Settings) -> tuple[Registry, LocalBlobs]:
+    return open_registry(settings)
+
+
+@pytest.fixture
+def registry(opened: tuple[Registry, LocalBlobs]) -> Registry:
+    return opened[0]
+
+
+@pytest.fixture
+def versions(opened: tuple[Registry, LocalBlobs]) -> LocalBlobs:
+    return opened[1]
+
+
+@pytest.fixture
+def base(registry: Registry) -> Base:
+    return registry.base(BASE)
+
+
+@pytest.fixture
+def engine() -> FakeEngine:
+    return FakeEngine(BASE)
+
+
+@pytest.fixture
+def make_gateway(
+    make_settings: MakeSettings,
+    registry: Registry,
+    versions: LocalBlobs,
+    engine: FakeEngine,
+    shared_workers: None,
+) -> MakeGateway:
+    def make(**changes: Any) -> Gateway:
+        return Gateway(
+            make_settings(**changes), registry=registry, versions=versions, engine=engine, base=BASE
+        )
+
+    return make
+
+
+@pytest.fixture
+def gateway(make_gateway: MakeGateway) -> Gateway:
+    return make_gateway()
+
+
+MakeClient = Callable[[Gateway], AsyncClient]
+
+
+@pytest.fixture
+def make_client() -> MakeClient:
+    def make(gateway: Gateway) -> AsyncClient:
+        return AsyncClient(
+            transport=ASGITransport(create_app(gateway)), base_url="http://weft", trust_env=False
+        )
+
+    return make
+
+
+@pytest.fixture
+async def client(gateway: Gateway, make_client: MakeClient) -> AsyncIterator[AsyncClient]:
+    async with make_client(gateway) as made:
+        yield made
+
+
+@pytest.fixture
+def digest_of(registry: Registry) -> Callable[[str], str]:
+    """Return the digest of an adapter's first version."""
+    return lambda name: registry.adapter(name).versions[0].digest

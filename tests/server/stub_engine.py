@@ -1,0 +1,54 @@
+"""A programme in the place of vLLM: answers /health, and misbehaves as its arguments say.
+
+Run as a script: PORT PIDFILE MODE. Not covered: anything an engine does beside living and dying.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+
+class Health(BaseHTTPRequestHandler):
+    """Answers 200 to everything, or 503 once the file beside the pid file says so."""
+
+    sick = Path(sys.argv[2] + ".sick")
+
+    def do_GET(self) -> None:
+        """Answer."""
+        self.send_response(503 if self.sick.exists() else 200)
+        self.send_header("content-length", "0")
+        self.end_headers()
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base's name
+        """Say nothing."""
+
+
+def say(line: str) -> None:
+    """Write a line to the log."""
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
+
+
+def main() -> None:
+    """Live as MODE says."""
+    port, pids, mode = int(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]
+    say(f"stub engine, mode {mode}")
+    if mode == "exits":
+        say("no weights, no service")
+        sys.exit(3)
+    if mode == "stubborn":
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+    with pids.open("a") as file:
+        file.write(f"{os.getpid()} {child.pid}\n")
+    if mode == "hangs":
+        time.sleep(60)
+    ThreadingHTTPServer(("127.0.0.1", port), Health).serve_forever()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,245 @@
+"""Builds: one per recipe at a time, nothing left behind by those that fail, none of them kept."""
+
+import asyncio
+import pickle
+from collections.abc import AsyncIterator, Callable, Coroutine
+from concurrent.futures import ProcessPoolExecutor
+from typing import Any
+
+import pytest
+
+from merge.errors import UnsafeResult
+from merge.recipe import Recipe
+from registry.blobs import LocalBlobs
+from registry.service import Registry
+from server.app import Gateway
+from server.artifacts import worker
+from server.artifacts.build import BuildFailed
+from server.artifacts.store import StoreBroken, StoreFull
+from server.artifacts.worker import BuildTimeout
+from server.compose.resolve import Planned
+from server.engine.fake import FakeEngine
+from tests.server import faulty_builds
+from tests.server.conftest import BASE, MakeGateway, MakeSettings
+
+
+def recipe(gateway: Gateway, text: str = "cat(zorp, blim)") -> Recipe:
+    """Return the recipe of an expression."""
+    target = gateway.resolver.resolve(text)
+    assert isinstance(target, Planned)
+    return target.recipe
+
+
+def merges(gateway: Gateway, method: str = "cat", outcome: str = "done") -> float:
+    """Return how many merges were counted."""
+    labels = {"method": method, "outcome": outcome}
+    return gateway.metrics.registry.get_sample_value("weft_merges_total", labels) or 0.0
+
+
+def left_over(gateway: Gateway) -> list[str]:
+    """Return what lies in the store beside artifacts."""
+    folder = gateway.settings.artifacts / ".workspaces"
+    return [path.name for path in folder.iterdir()] if folder.is_dir() else []
+
+
+async def test_a_hundred_builds_of_one_recipe_are_one_merge(gateway: Gateway) -> None:
+    """Everyone who asks for a recipe while it is merged waits for that merge."""
+    asked = recipe(gateway)
+    digests = await asyncio.gather(*(gateway.builder.build(asked) for _ in range(100)))
+    assert 1 == len(set(digests)) == merges(gateway)
+    assert frozenset(digests) == gateway.artifacts.digests()
+    assert [] == left_over(gateway)
+
+
+async def test_different_recipes_are_different_artifacts(gateway: Gateway) -> None:
+    """Recipes that differ in a weight are merged each on its own."""
+    asked = [recipe(gateway, f"cat({weight}*zorp, blim)") for weight in (0.5, 1, 2)]
+    digests = await asyncio.gather(*(gateway.builder.build(one) for one in asked))
+    assert 3 == len(set(digests)) == merges(gateway)
+
+
+async def test_a_build_is_written_down(gateway: Gateway, registry: Registry) -> None:
+    """The registry knows the artifact of the recipe and what went into it."""
+    asked = recipe(gateway)
+    digest = await gateway.builder.build(asked)
+    assert digest == registry.artifact_of(asked.digest())
+    made_by = registry.lineage(digest).made_by
+    assert [asked.digest()] == [record.digest for record in made_by]
+    assert [item.digest for item in asked.ingredients] == [
+        item.digest for item in made_by[0].ingredients
+    ]
+
+
+async def test_a_client_that_leaves_does_not_end_the_build_of_others(gateway: Gateway) -> None:
+    """Cancelling one waiter leaves the merge to those who still wait."""
+    asked = recipe(gateway)
+    first = asyncio.create_task(gateway.builder.build(asked))
+    second = asyncio.create_task(gateway.builder.build(asked))
+    await asyncio.sleep(0)
+    first.cancel()
+    assert await second in gateway.artifacts.digests()
+    assert merges(gateway) == 1
+
+
+async def test_an_unsafe_merge_leaves_nothing(gateway: Gateway) -> None:
+    """A refused result is no artifact, and is refused again when asked again."""
+    asked = recipe(gateway, "cat(1e30*zorp)")
+    for _ in range(2):
+        with pytest.raises(UnsafeResult):
+            await gateway.builder.build(asked)
+    assert 2 == merges(gateway, outcome="failed")
+    assert (frozenset(), []) == (gateway.artifacts.digests(), left_over(gateway))
+
+
+@pytest.mark.parametrize(
+    ("fault", "expected"),
+    [(faulty_builds.fill_the_disk, StoreFull), (faulty_builds.lose_the_disk, StoreBroken)],
+)
+async def test_a_failing_disk_leaves_nothing_and_is_not_remembered(
+    gateway: Gateway,
+    monkeypatch: pytest.MonkeyPatch,
+    fault: Callable[..., worker.Built],
+    expected: type[Exception],
+) -> None:
+    """A full disk is StoreFull, a broken one StoreBroken; the next build succeeds."""
+    asked = recipe(gateway)
+    with monkeypatch.context() as patch:
+        patch.setattr(worker, "build", fault)
+        with pytest.raises(expected):
+            await gateway.builder.build(asked)
+    assert [] == left_over(gateway)
+    assert await gateway.builder.build(asked) in gateway.artifacts.digests()
+
+
+async def test_a_build_that_takes_too_long_is_given_up(make_gateway: MakeGateway) -> None:
+    """After its time a merge is BuildTimeout, leaves nothing, and its worker goes on working."""
+    gateway = make_gateway(merge_timeout_seconds=0.005)
+    with pytest.raises(BuildTimeout):
+        await gateway.builder.build(recipe(gateway, "lego(zorp, blim, tref, krun; n_init=1000)"))
+    assert [] == left_over(gateway)
+    patient = make_gateway()
+    assert await patient.builder.build(recipe(patient)) in patient.artifacts.digests()
+
+
+async def test_a_killed_worker_fails_its_build_and_no_other(
+    make_settings: MakeSettings,
+    registry: Registry,
+    versions: LocalBlobs,
+    engine: FakeEngine,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A worker that dies is BuildFailed for who waited; the next build gets a new worker."""
+    gateway = Gateway(
+        make_settings(), registry=registry, versions=versions, engine=engine, base=BASE
+    )
+    asked = recipe(gateway)
+    try:
+        with monkeypatch.context() as patch:
+            patch.setattr(worker, "build", faulty_builds.die)
+            with pytest.raises(BuildFailed, match="send the request again"):
+                await gateway.builder.build(asked)
+        assert [] == left_over(gateway)
+        assert await gateway.builder.build(asked) in gateway.artifacts.digests()
+    finally:
+        await gateway.builder.stop()
+
+
+async def test_the_loop_runs_while_a_merge_does(gateway: Gateway) -> None:
+    """A merge never holds the event loop: other tasks keep their pace meanwhile."""
+    ticks = 0
+
+    async def tick() -> None:
+        nonlocal ticks
+        while True:
+            ticks += 1
+            await asyncio.sleep(0.005)
+
+    asked = recipe(gateway, "lego(zorp, blim, tref; n_init=20)")
+    ticking = asyncio.create_task(tick())
+    seconds = await _timed(gateway.builder.build(asked))
+    ticking.cancel()
+    assert ticks > seconds / 0.005 / 5
+
+
+async def _timed(work: Coroutine[Any, Any, str]) -> float:
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    await work
+    return loop.time() - began
+
+
+def test_a_timeout_says_so() -> None:
+    """The message has the seconds and what to do, on either side of a process boundary."""
+    error = pickle.loads(pickle.dumps(BuildTimeout(1.5)))  # noqa: S301 - our own bytes
+    assert "1.5 s" in str(error)
+
+
+@pytest.fixture
+async def alone(
+    make_settings: MakeSettings, registry: Registry, versions: LocalBlobs, engine: FakeEngine
+) -> AsyncIterator[Gateway]:
+    """A gateway with a worker process of its own."""
+    made = Gateway(make_settings(), registry=registry, versions=versions, engine=engine, base=BASE)
+    yield made
+    await made.builder.stop()
+
+
+async def test_stopping_drops_the_build_under_way(
+    alone: Gateway, session_workers: ProcessPoolExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`stop` does not wait for a merge, leaves nothing of it, and ends nobody else's workers."""
+    monkeypatch.setattr(worker, "build", faulty_builds.linger)
+    building = asyncio.create_task(alone.builder.build(recipe(alone)))
+    workspaces = alone.settings.artifacts / ".workspaces"
+    async with asyncio.timeout(15):
+        while not list(workspaces.glob("*/started")):
+            await asyncio.sleep(0.02)
+    async with asyncio.timeout(3):
+        await alone.builder.stop()
+    assert (await asyncio.gather(building, return_exceptions=True))[0].__class__ is not str
+    await asyncio.sleep(0.2)
+    assert [] == left_over(alone)
+    await asyncio.wrap_future(session_workers.submit(worker.warm))
+
+
+@pytest.mark.parametrize("turns", range(6))
+async def test_a_build_that_nobody_waits_for_any_more_is_not_joined(
+    gateway: Gateway, turns: int
+) -> None:
+    """Who asks for a recipe just as the last one who waited for it leaves still gets it."""
+    first = asyncio.create_task(gateway.builder.build(recipe(gateway, "cat(tref, krun)")))
+    asked = recipe(gateway)
+    leaving = asyncio.create_task(gateway.builder.build(asked))
+    for _ in range(4):
+        await asyncio.sleep(0)
+    assert not first.done()
+    leaving.cancel()
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    assert await gateway.builder.build(asked) in gateway.artifacts.digests()
+    await first
+
+
+async def test_a_queued_build_that_nobody_waits_for_is_dropped(gateway: Gateway) -> None:
+    """A build that has not begun when the last one who waited leaves is never begun."""
+    first = asyncio.create_task(gateway.builder.build(recipe(gateway, "cat(tref, krun)")))
+    leaving = asyncio.create_task(gateway.builder.build(recipe(gateway)))
+    await asyncio.sleep(0)
+    leaving.cancel()
+    digest = await first
+    with pytest.raises(asyncio.CancelledError):
+        await leaving
+    await gateway.builder.build(recipe(gateway, "cat(krun, tref)"))
+    assert merges(gateway) == 2
+    assert digest in gateway.artifacts.digests()
+
+
+async def test_more_builds_than_the_queue_holds_are_refused(make_gateway: MakeGateway) -> None:
+    """The queue is bounded, its refusal can be retried, and who is in it is served."""
+    gateway = make_gateway(merge_queue=2)
+    asked = [recipe(gateway, f"cat({n}*zorp, blim)") for n in (1, 2, 3)]
+    found = await asyncio.gather(
+        *(gateway.builder.build(one) for one in asked), return_exceptions=True
+    )
+    assert ["str", "str", "BuildQueueFull"] == [type(one).__name__ for one in found]
+    assert isinstance(await gateway.builder.build(asked[2]), str)

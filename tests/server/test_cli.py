@@ -1,0 +1,317 @@
+"""The `weft` command: what it prints, what it writes, and how it fails: a sentence and exit 1."""
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from merge.peft_format import open_folder
+from registry.service import Registry
+from server.cli import app
+from tests.adapters import make_adapter
+from tests.server.conftest import BASE, DEMO
+
+DigestOf = Callable[[str], str]
+
+
+class Weft(Protocol):
+    """Runs a command in the test's home."""
+
+    def __call__(self, *words: object) -> Result:
+        """Return how it ended."""
+
+
+@pytest.fixture
+def weft(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Weft:
+    """Commands run where WEFT_* names the test's home and the demo base."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("WEFT_HOME", str(home))
+    monkeypatch.setenv("WEFT_MODEL", str(DEMO / "base"))
+    monkeypatch.setenv("WEFT_SERVED_BASE", BASE)
+
+    def run(*words: object) -> Result:
+        return CliRunner().invoke(app, [str(word) for word in words])
+
+    return run
+
+
+def failed(result: Result, *says: str) -> None:
+    """Check that a command failed as commands do: exit 1, one sentence, no traceback."""
+    assert isinstance(result.exception, SystemExit), result.exception
+    assert result.exit_code == 1
+    assert result.stderr.startswith("error: ")
+    assert "Traceback" not in result.output
+    for text in says:
+        assert text in result.stderr.replace("\n", " ")
+
+
+def words(result: Result) -> set[str]:
+    """Return the words of what a command printed."""
+    assert result.exit_code == 0, result.output
+    return set(result.stdout.split())
+
+
+def adapter(name: str) -> Path:
+    """Return the folder of a demo adapter."""
+    return DEMO / "adapters" / name
+
+
+def test_without_a_command_there_is_help(weft: Weft) -> None:
+    """`weft` alone lists its commands."""
+    result = weft()
+    for command in ("serve", "demo", "merge", "check", "adapters", "bases", "compositions", "db"):
+        assert command in result.output
+
+
+def test_merge_writes_a_folder(weft: Weft, tmp_path: Path) -> None:
+    """Folders, weights and options become one adapter, and the line says what came of it."""
+    out = tmp_path / "out"
+    result = weft("merge", "linear", adapter("zorp"), adapter("blim"), "--out", out,
+                  "--weights", "0.7,-0.5", "--rank", "4", "--option", "scale=0.5")  # fmt: skip
+    assert result.exit_code == 0, result.output
+    assert "out" in result.stdout
+    assert open_folder(out).rank == 4
+    recipe = json.loads((out / "recipe.json").read_text())
+    assert [0.7, -0.5] == [item["weight"] for item in recipe["ingredients"]]
+    assert (4, 0.5) == (recipe["options"]["rank"], recipe["options"]["scale"])
+
+
+def test_merge_needs_no_registry(
+    weft: Weft, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Merging touches nothing but the folders it is given."""
+    monkeypatch.delenv("WEFT_HOME")
+    result = weft("merge", "lego", adapter("zorp"), adapter("blim"), "--out", tmp_path / "out",
+                  "--seed", "7", "--dtype", "float32")  # fmt: skip
+    assert result.exit_code == 0, result.output
+    assert not (tmp_path / "weft-home").exists()
+
+
+@pytest.mark.parametrize(
+    ("more", "says"),
+    [
+        (["--weights", "1"], "1 numbers for 2 folders"),
+        (["--weights", "1,x"], "numbers with commas"),
+        (["--weights", "0,0"], "every weight is 0"),
+        (["--weights", "nan,1"], "not a finite number"),
+        (["--weights", "1e30,1"], "overall norm"),
+        (["--option", "rank"], "name=value"),
+        (["--option", "colour=red"], "no option 'colour'"),
+        (["--rank", "many"], "rank"),
+        (["--dtype", "int8"], "int8"),
+    ],
+)
+def test_a_merge_that_cannot_be_says_why(
+    weft: Weft, tmp_path: Path, more: Sequence[str], says: str
+) -> None:
+    """Every wrong option is one sentence, and no folder is left."""
+    out = tmp_path / "out"
+    failed(weft("merge", "linear", adapter("zorp"), adapter("blim"), "--out", out, *more), says)
+    assert not out.exists()
+
+
+def test_a_merge_of_nothing_readable_names_it(weft: Weft, tmp_path: Path) -> None:
+    """A folder that is no adapter, a method that is none, an output in the way."""
+    out = tmp_path / "out"
+    failed(weft("merge", "linear", tmp_path / "nowhere", "--out", out), "adapter_config.json")
+    failed(weft("merge", "blend", adapter("zorp"), "--out", out), "blend", "lego")
+    out.mkdir()
+    (out / "mine").touch()
+    failed(weft("merge", "linear", adapter("zorp"), "--out", out), "not an empty folder")
+    assert (out / "mine").exists()
+
+
+def test_a_folder_s_name_is_not_markup(weft: Weft, tmp_path: Path) -> None:
+    """Square brackets in a path are printed, not obeyed."""
+    out = tmp_path / "x[" / "red]y"
+    result = weft("merge", "cat", adapter("zorp"), "--out", out)
+    assert result.exit_code == 0, result.output
+    assert "x[/red]y" in result.stdout
+
+
+def test_check_admits_a_good_adapter(weft: Weft) -> None:
+    """Exit 0, and what was measured."""
+    result = weft("check", adapter("zorp"))
+    assert result.exit_code == 0, result.output
+    assert "admitted" in result.stdout
+    assert "rank 8" in result.stdout
+
+
+def test_check_refuses_a_bad_one(weft: Weft, tmp_path: Path) -> None:
+    """Exit 1 with every finding; the JSON says the same to a machine."""
+    bad = make_adapter(tmp_path / "bad", base=BASE)
+    (bad / "adapter_model.safetensors").write_bytes(b"junk")
+    result = weft("check", bad)
+    assert result.exit_code == 1
+    assert "refused" in result.stdout
+    as_json = weft("check", bad, "--json")
+    report = json.loads(as_json.stdout)
+    assert (1, False) == (as_json.exit_code, report["accepted"])
+    assert report["findings"]
+
+
+def test_check_against_an_unknown_base_says_so(weft: Weft) -> None:
+    """The base must be one that the registry knows."""
+    failed(weft("check", adapter("zorp"), "--base", "acme/unknown"), "acme/unknown", BASE)
+
+
+def test_import_registers_a_folder_of_adapters(weft: Weft, registry: Registry) -> None:
+    """Each becomes a version under the namespace, with the alias."""
+    result = weft("adapters", "import", DEMO / "adapters", "--name", "team", "--alias", "live")
+    assert {"team/zorp@1", "team/blim@1", "new"} <= words(result)
+    assert {"live": 1} == {a.alias: a.number for a in registry.adapter("team/zorp").aliases}
+
+
+def test_importing_again_is_known(weft: Weft) -> None:
+    """The same content stays the version that it is."""
+    assert {"known", "zorp@1"} <= words(weft("adapters", "import", adapter("zorp")))
+
+
+def test_a_refused_import_does_not_stop_the_others(
+    weft: Weft, tmp_path: Path, registry: Registry
+) -> None:
+    """The good ones are registered, the bad one is named, and the exit is 1."""
+    folder = tmp_path / "many"
+    modules = {"model.layers.0.self_attn.q_proj": (192, 192)}
+    make_adapter(folder / "good", modules=modules, base=BASE)
+    make_adapter(folder / "bad", modules={"model.layers.0.self_attn.q_proj": (16, 16)}, base=BASE)
+    result = weft("adapters", "import", folder)
+    assert result.exit_code == 1
+    assert "refused" in result.stdout
+    assert registry.adapter("good").versions
+    assert "Traceback" not in result.output
+
+
+def test_importing_nothing_says_so(weft: Weft, tmp_path: Path) -> None:
+    """A folder without adapters is an error that names it."""
+    (tmp_path / "empty").mkdir()
+    failed(weft("adapters", "import", tmp_path / "empty"), "No adapter in")
+
+
+def test_list_shows_every_adapter(weft: Weft, digest_of: DigestOf) -> None:
+    """As a table for people and as JSON for machines."""
+    assert {"zorp", "prod→1", digest_of("zorp")[:12]} <= words(weft("adapters", "list"))
+    rows: list[dict[str, Any]] = json.loads(weft("adapters", "list", "--json").stdout)
+    assert len(rows) == 8
+    assert {"name": "zorp", "digest": digest_of("zorp"), "aliases": {"prod": 1}}.items() <= next(
+        row for row in rows if row["name"] == "zorp"
+    ).items()
+
+
+def test_show_tells_versions_and_moves(weft: Weft, digest_of: DigestOf) -> None:
+    """Versions with their digests, and where aliases went."""
+    result = weft("adapters", "show", "zorp")
+    assert digest_of("zorp") in result.stdout.replace("\n", "").replace(" ", "").replace("│", "")
+    assert {"prod", "demo"} <= words(result)
+    failed(weft("adapters", "show", "zrop"), "zorp")
+
+
+def test_alias_moves_and_retire_takes_out_of_use(weft: Weft, registry: Registry) -> None:
+    """An alias can be moved to a version; a version that an alias points at cannot be retired."""
+    assert weft("adapters", "import", adapter("blim"), "--name", "zorp").exit_code == 0
+    failed(weft("adapters", "retire", "zorp@1"), "prod")
+    assert "version 2" in weft("adapters", "alias", "zorp", "prod", "2").stdout
+    assert "retired" in weft("adapters", "retire", "zorp@1").stdout
+    assert registry.adapter("zorp").versions[0].retired_at is not None
+
+
+@pytest.mark.parametrize(
+    ("command", "says"),
+    [
+        (["alias", "zorp", "prod", "9"], "zorp@9"),
+        (["alias", "zorp", "PROD", "1"], "PROD"),
+        (["alias", "zrop", "prod", "1"], "zrop"),
+        (["retire", "zorp"], "name@3"),
+        (["retire", "zorp@prod"], "name@3"),
+        (["retire", "zorp@9"], "zorp@9"),
+        (["retire", "Zorp@1"], "Zorp"),
+    ],
+)
+def test_names_that_mean_nothing_are_told(weft: Weft, command: list[str], says: str) -> None:
+    """One sentence with what was expected."""
+    failed(weft("adapters", *command), says)
+
+
+def test_bases_are_added_and_listed(weft: Weft) -> None:
+    """A base is known by the shapes of its config, and by its aliases."""
+    result = weft("bases", "add", "acme/base", "--model", DEMO / "base", "--alias", "acme/other")
+    assert "acme/base:" in result.stdout
+    assert {"acme/base", BASE, "LlamaForCausalLM"} <= words(weft("bases", "list"))
+
+
+def test_a_base_without_a_config_is_told(weft: Weft, tmp_path: Path) -> None:
+    """A config that is no JSON is an error that names the model."""
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "config.json").write_text("{")
+    failed(weft("bases", "add", "acme/base", "--model", tmp_path / "broken"), "no config.json")
+
+
+def test_compositions_are_published_and_listed(weft: Weft, registry: Registry) -> None:
+    """An expression gets a name, and its references are those of now."""
+    result = weft("compositions", "publish", "mix", "lego(zorp, blim@prod; rank=8)")
+    assert "mix@1" in result.stdout
+    assert {"mix", "1"} <= words(weft("compositions", "list"))
+    assert BASE == registry.composition("mix").versions[0].base
+    assert "mix@2" in weft("compositions", "publish", "mix", "cat(zorp, blim)").stdout
+
+
+@pytest.mark.parametrize(
+    ("name", "expression", "says"),
+    [
+        ("mix", "zorp", "single reference"),
+        ("mix", "lego(zorp", "^"),
+        ("mix", "cat(zrop)", "zorp"),
+        ("mix", "blend(zorp)", "blend"),
+        ("zorp", "cat(blim)", "already belongs"),
+        ("Mix", "cat(blim)", "cannot be a name"),
+    ],
+)
+def test_a_composition_that_cannot_be_says_why(
+    weft: Weft, name: str, expression: str, says: str
+) -> None:
+    """Bad names and bad expressions are one message each."""
+    failed(weft("compositions", "publish", name, expression), says)
+
+
+def test_a_composition_is_no_ingredient(weft: Weft) -> None:
+    """What the server refuses, publishing refuses too."""
+    assert weft("compositions", "publish", "mix", "cat(zorp, blim)").exit_code == 0
+    failed(weft("compositions", "publish", "more", "cat(mix, tref)"), "mix is a composition")
+
+
+def test_db_upgrade_makes_a_database(weft: Weft, tmp_path: Path) -> None:
+    """A new home gets its database; doing it again is nothing."""
+    fresh = tmp_path / "fresh"
+    for _ in range(2):
+        assert "up to date" in weft("db", "upgrade", "--home", fresh).stdout
+    assert (fresh / "weft.db").is_file()
+    assert "zorp" not in weft("adapters", "list", "--home", fresh).stdout
+
+
+def test_a_database_that_cannot_be_is_told(weft: Weft, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A URL without a driver is one sentence; a password in it is not repeated."""
+    monkeypatch.setenv("WEFT_DATABASE_URL", "nosuchdb://user:hunter2@host/weft")
+    result = weft("adapters", "list")
+    failed(result, "nosuchdb")
+    assert "hunter2" not in result.output
+
+
+def test_a_bad_setting_names_itself(weft: Weft, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The name of the setting and what is wrong, whatever the command."""
+    monkeypatch.setenv("WEFT_PORT", "eighty")
+    failed(weft("serve"), "port")
+    failed(weft("adapters", "list"), "port")
+
+
+def test_a_user_without_a_name_can_work(weft: Weft, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a container under any user id the record says which id it was."""
+
+    def nameless() -> str:
+        raise KeyError("uid not found")
+
+    monkeypatch.setattr("getpass.getuser", nameless)
+    assert weft("adapters", "alias", "zorp", "live", "1").exit_code == 0
+    assert "uid" in words(weft("adapters", "show", "zorp"))

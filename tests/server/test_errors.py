@@ -1,0 +1,135 @@
+"""The table of errors: every class that a request can meet has a row, and the envelope's shape."""
+
+import inspect
+import pkgutil
+from collections.abc import Iterator
+from importlib import import_module
+from types import ModuleType
+
+import pytest
+
+import merge.errors
+import registry.errors
+import server
+from merge.peft_format import FormatError, Problem
+from server.engine.protocol import EngineUnavailable
+from server.errors import (
+    ERRORS,
+    KeyInvalid,
+    RequestInvalid,
+    Row,
+    envelope,
+    error_response,
+    row_of,
+)
+
+# Why no request can meet these. Whoever adds an error decides between a row and a line here.
+NOT_FOR_CLIENTS = {
+    "MethodDefinitionError": "raised when the programme is loaded",
+    "EngineStartFailed": "ends the start",
+    "SelfTestFailed": "ends the start",
+    "BaseUnreadable": "ends the start",
+    "DemoAssetsMissing": "ends `weft demo`",
+    "AdapterRejected": "stays inside vLLM, which answers 422",
+    "EngineBusy": "keeps an artifact from removal, which is nobody's request",
+    "LeaseBusy": "keeps an artifact from removal, which is nobody's request",
+}
+NOT_IMPORTED = ("server.engine.plugin", "server.cli.__main__")  # one imports vLLM, one runs
+
+
+def modules() -> Iterator[ModuleType]:
+    """Give every module whose errors a request may meet."""
+    yield from (merge.errors, registry.errors)
+    for found in pkgutil.walk_packages(server.__path__, "server."):
+        if found.name not in NOT_IMPORTED:
+            yield import_module(found.name)
+
+
+def leaves() -> list[type[Exception]]:
+    """Return every exception class of these modules that no other is derived from."""
+    own = {
+        cls
+        for module in modules()
+        for _, cls in inspect.getmembers(module, inspect.isclass)
+        if issubclass(cls, Exception)
+        and cls.__module__.split(".")[0] in ("merge", "registry", "server")
+    }
+    return sorted((cls for cls in own if not cls.__subclasses__()), key=lambda cls: cls.__name__)
+
+
+@pytest.mark.parametrize("kind", leaves(), ids=lambda kind: kind.__name__)
+def test_every_error_has_a_row_or_a_reason(kind: type[Exception]) -> None:
+    """A class without a row would reach clients as a bare 500."""
+    has_row = any(base in ERRORS for base in kind.__mro__)
+    assert has_row != (kind.__name__ in NOT_FOR_CLIENTS)
+
+
+def test_every_reason_is_for_a_class_that_exists() -> None:
+    """The list of exceptions from the rule does not outlive them."""
+    assert set(NOT_FOR_CLIENTS) <= {kind.__name__ for kind in leaves()}
+
+
+def test_the_rows_make_sense() -> None:
+    """Codes are snake_case, statuses are errors, and only what may pass by itself has a delay."""
+    for kind, row in ERRORS.items():
+        assert row.code.replace("_", "").isalpha()
+        assert row.code == row.code.lower()
+        assert 400 <= row.status < 600
+        assert (row.status == 503) == (row.retry_after_seconds is not None), kind
+
+
+def test_a_row_is_found_by_the_nearest_class() -> None:
+    """A subclass without a row of its own is told as its parent."""
+
+    class Special(FormatError):
+        pass
+
+    assert ERRORS[FormatError] == row_of(Special([Problem("A001 x", "f", "e", "g")]))
+
+
+@pytest.mark.parametrize(
+    ("status", "expected"),
+    [
+        (400, "invalid_request_error"), (401, "authentication_error"), (404, "not_found_error"),
+        (409, "invalid_request_error"), (410, "invalid_request_error"),
+        (422, "invalid_request_error"), (503, "server_error"), (507, "server_error"),
+    ],
+)  # fmt: skip
+def test_the_envelope_is_openai_s(
+    status: int, expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """message, type, param and code, in an object called error."""
+
+    class Odd(Exception):
+        pass
+
+    monkeypatch.setitem(ERRORS, Odd, Row(status, "odd", "something odd"))
+    row, body = envelope(Odd("what happened"))
+    error = body["error"]
+    assert ["error"] == list(body)
+    assert (status, "what happened", expected, "odd") == (
+        row.status, error["message"], error["type"], error["code"],
+    )  # fmt: skip
+    assert error["param"] == ("model" if status < 500 and status != 401 else None)
+
+
+def test_an_error_may_name_its_parameter() -> None:
+    """A bad request says which field it is about, when it is about one."""
+    assert envelope(RequestInvalid("no", "n"))[1]["error"]["param"] == "n"
+    assert envelope(RequestInvalid("no"))[1]["error"]["param"] is None
+
+
+def test_a_fault_of_ours_tells_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    """What we did not foresee is 500, in the log with its traceback, and kept from the client."""
+    row, body = envelope(KeyError("secret"))
+    assert (500, "internal_error") == (row.status, body["error"]["code"])
+    assert "secret" not in str(body)
+    assert "KeyError: 'secret'" in caplog.text
+
+
+def test_retry_after_is_the_error_s_own_or_the_row_s() -> None:
+    """An engine says itself when to come back; elsewhere the table does; else nothing is said."""
+    own = error_response(EngineUnavailable("restarting", retry_after_seconds=42))
+    timeout = error_response(registry.errors.DatabaseUnavailable("locked"))
+    assert ("42", "5") == (own.headers["retry-after"], timeout.headers["retry-after"])
+    assert "retry-after" not in error_response(KeyInvalid()).headers

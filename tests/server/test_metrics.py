@@ -1,0 +1,108 @@
+"""What is counted, and the header that tells a request's stages."""
+
+import asyncio
+import re
+
+import pytest
+from httpx import AsyncClient
+
+from server.app import Gateway
+from server.engine.fake import FakeEngine
+from server.metrics import Metrics, Timings
+
+NAMES = {
+    "weft_requests_total", "weft_merges_total", "weft_merge_hits_total", "weft_merge_seconds",
+    "weft_load_seconds", "weft_artifact_bytes", "weft_engine_up", "weft_engine_known",
+    "weft_engine_resident", "weft_leases",
+}  # fmt: skip
+
+
+async def metrics(client: AsyncClient) -> dict[str, float]:
+    """Return every sample by its name and labels."""
+    response = await client.get("/metrics")
+    assert response.headers["content-type"].startswith("text/plain")
+    lines = [line for line in response.text.splitlines() if not line.startswith("#")]
+    return {line.rpartition(" ")[0]: float(line.rpartition(" ")[2]) for line in lines}
+
+
+def test_every_metric_has_its_name() -> None:
+    """These names are what operators build on; a change of any is a change of the interface."""
+    text = Metrics().render(None, leases=0).decode()
+    found = set(re.findall(r"^# TYPE (\S+)", text, re.MULTILINE))
+    assert {name for name in found if not name.endswith("_created")} == NAMES
+
+
+async def test_a_request_shows_in_the_metrics(
+    client: AsyncClient, gateway: Gateway, engine: FakeEngine
+) -> None:
+    """One composition asked twice: two answers, one merge, one hit, one load, bytes on disk."""
+    for _ in range(2):
+        await client.post("/v1/completions", json={"model": "cat(zorp, blim)", "prompt": ""})
+    await gateway.evictor.shrink()
+    found = await metrics(client)
+    assert found['weft_requests_total{route="/v1/completions",status="200"}'] == 2
+    assert found['weft_merges_total{method="cat",outcome="done"}'] == 1
+    assert found["weft_merge_hits_total"] == 1
+    assert found["weft_merge_seconds_count"] == found["weft_load_seconds_count"] == 1
+    assert found["weft_artifact_bytes"] == gateway.artifacts.nbytes() > 0
+    assert (found["weft_engine_up"], found["weft_leases"]) == (1, 0)
+    assert (found["weft_engine_known"], found["weft_engine_resident"]) == (1, 1)
+    engine.up = False
+    away = await metrics(client)
+    assert (0, 0, 0) == (
+        away["weft_engine_up"], away["weft_engine_known"], away["weft_engine_resident"],
+    )  # fmt: skip
+
+
+async def test_a_refused_merge_is_counted_as_failed(client: AsyncClient) -> None:
+    """An unsafe merge is a failed one, and its time is not mixed into the others'."""
+    await client.post("/v1/completions", json={"model": "cat(1e30*zorp)", "prompt": ""})
+    found = await metrics(client)
+    assert found['weft_merges_total{method="cat",outcome="failed"}'] == 1
+    assert found["weft_merge_seconds_count"] == 0
+
+
+async def test_leases_are_those_held_now(client: AsyncClient, gateway: Gateway) -> None:
+    """The gauge is read when it is asked for."""
+    async with gateway.leases.hold("a" * 64):
+        assert (await metrics(client))["weft_leases"] == 1
+
+
+async def test_unknown_paths_share_a_label(client: AsyncClient) -> None:
+    """Clients cannot make metrics grow by asking for paths that do not exist."""
+    for n in range(5):
+        await client.get(f"/v1/{n}")
+    found = await metrics(client)
+    assert found['weft_requests_total{route="other",status="404"}'] == 5
+
+
+def test_timings_add_up_by_stage() -> None:
+    """A stage measured twice is one number, in the order of first use, in milliseconds."""
+    timings = Timings()
+    for stage in ("load", "engine", "load"):
+        with timings.measure(stage):
+            pass
+    timings.seconds = dict.fromkeys(timings.seconds, 0.0125)
+    assert timings.header() == "load;dur=12.5, engine;dur=12.5"
+
+
+def test_a_stage_that_fails_is_measured_too() -> None:
+    """The time of a stage counts, whatever came of it."""
+    timings = Timings()
+    with pytest.raises(ZeroDivisionError), timings.measure("merge"):
+        raise ZeroDivisionError
+    assert ["merge"] == list(timings.seconds)
+
+
+async def test_metrics_do_not_wait_for_a_hung_engine(
+    client: AsyncClient, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A scrape is answered within seconds, whatever the engine does; it is then not up."""
+
+    async def hang() -> None:
+        await asyncio.sleep(60)
+
+    monkeypatch.setattr(engine, "adapters", hang)
+    async with asyncio.timeout(5):
+        response = await client.get("/metrics")
+    assert "weft_engine_up 0.0" in response.text

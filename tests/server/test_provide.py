@@ -1,0 +1,205 @@
+"""From a target to a digest that is leased, on disk and in the engine."""
+
+import asyncio
+import shutil
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+import pytest
+
+from registry.blobs import LocalBlobs
+from registry.service import Registry
+from server.app import Gateway
+from server.artifacts.leases import LeaseBusy
+from server.artifacts.provide import ArtifactGone
+from server.compose.resolve import Planned, Stored
+from server.engine.fake import FakeEngine
+from server.engine.protocol import EngineRefused, EngineUnavailable
+from server.metrics import Timings
+from tests.server.test_build import merges, recipe
+
+DigestOf = Callable[[str], str]
+
+
+def target_of(gateway: Gateway, text: str) -> Stored | Planned:
+    """Resolve a `model` field that is not the base."""
+    target = gateway.resolver.resolve(text)
+    assert isinstance(target, Stored | Planned)
+    return target
+
+
+async def provide(gateway: Gateway, target: Stored | Planned) -> str:
+    """Provide `target`, let go of it, and return its digest."""
+    async with gateway.provider.provide(target, Timings()) as digest:
+        return digest
+
+
+async def test_a_hundred_requests_are_one_merge_and_one_load(
+    gateway: Gateway, engine: FakeEngine
+) -> None:
+    """However many ask for a new composition at once, it is merged once and loaded once."""
+    target = target_of(gateway, "cat(zorp, blim)")
+    digests = await asyncio.gather(*(provide(gateway, target) for _ in range(100)))
+    assert [digests[0]] == engine.loads
+    assert (1, 1.0) == (len(set(digests)), merges(gateway))
+
+
+async def test_what_is_provided_is_leased_and_let_go(gateway: Gateway) -> None:
+    """The digest is held for as long as the context lasts, and no longer."""
+    target = target_of(gateway, "zorp")
+    async with gateway.provider.provide(target, Timings()):
+        assert gateway.leases.total() == 1
+    assert gateway.leases.total() == 0
+
+
+async def test_a_second_request_neither_merges_nor_loads(
+    gateway: Gateway, engine: FakeEngine
+) -> None:
+    """What is on disk and in the engine is used as it is, and counted as a hit."""
+    target = target_of(gateway, "cat(zorp, blim)")
+    assert await provide(gateway, target) == await provide(gateway, target)
+    assert (1, 1.0) == (len(engine.loads), merges(gateway))
+    assert gateway.metrics.registry.get_sample_value("weft_merge_hits_total") == 1.0
+
+
+async def test_a_restarted_engine_is_loaded_again(gateway: Gateway, engine: FakeEngine) -> None:
+    """An engine that lost its memory gets the adapter again, from the files that are there."""
+    target = target_of(gateway, "cat(zorp, blim)")
+    digest = await provide(gateway, target)
+    engine.restart()
+    await provide(gateway, target)
+    assert ([digest, digest], 1.0) == (engine.loads, merges(gateway))
+
+
+@pytest.mark.parametrize("model", ["zorp", "cat(zorp, blim)"])
+async def test_evicted_files_are_brought_back(
+    gateway: Gateway, engine: FakeEngine, model: str
+) -> None:
+    """A version is staged again and a composition merged again, under the same digest."""
+    target = target_of(gateway, model)
+    digest = await provide(gateway, target)
+    await gateway.evictor.remove(digest)
+    assert not gateway.artifacts.has(digest)
+    assert digest == await provide(gateway, target)
+    assert [digest, digest] == engine.loads
+
+
+async def test_an_artifact_s_digest_is_merged_again(gateway: Gateway) -> None:
+    """Naming an evicted artifact by its digest brings back the same bytes from its recipe."""
+    digest = await provide(gateway, target_of(gateway, "cat(zorp, blim)"))
+    await gateway.evictor.remove(digest)
+    target = target_of(gateway, digest)
+    assert isinstance(target, Stored)
+    assert digest == await provide(gateway, target)
+
+
+async def test_an_artifact_that_comes_out_otherwise_is_gone(gateway: Gateway) -> None:
+    """A digest is never answered by other bytes: it is gone, and the message says what to do."""
+    planned = target_of(gateway, "cat(zorp, blim)")
+    assert isinstance(planned, Planned)
+    with pytest.raises(ArtifactGone, match="name the composition instead"):
+        await provide(gateway, Stored("0" * 64, planned.recipe))
+
+
+async def test_files_removed_before_the_lease_are_built_again(
+    gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Files are looked for under the lease: what vanished in between is noticed and rebuilt."""
+    hold, vanished = gateway.leases.hold, list[str]()
+
+    @asynccontextmanager
+    async def hold_late(digest: str) -> AsyncIterator[None]:
+        if not vanished:
+            vanished.append(digest)
+            shutil.rmtree(gateway.artifacts.path(digest))
+        async with hold(digest):
+            yield
+
+    monkeypatch.setattr(gateway.leases, "hold", hold_late)
+    digest = await provide(gateway, target_of(gateway, "cat(zorp, blim)"))
+    assert [digest] == vanished
+    assert gateway.artifacts.has(digest)
+
+
+async def test_a_load_is_covered_by_the_lease(
+    gateway: Gateway, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While the engine reads the files nobody can remove them."""
+    load, outcomes = engine.load, list[str]()
+
+    async def load_while_removing(digest: str) -> None:
+        with pytest.raises(LeaseBusy):
+            await gateway.evictor.remove(digest, wait_seconds=0)
+        outcomes.append(digest)
+        await load(digest)
+
+    monkeypatch.setattr(engine, "load", load_while_removing)
+    assert [await provide(gateway, target_of(gateway, "zorp"))] == outcomes
+
+
+async def test_a_refusal_is_not_remembered(
+    gateway: Gateway, engine: FakeEngine, digest_of: DigestOf
+) -> None:
+    """A load that failed fails for all who waited on it, and is tried again by the next."""
+    engine.refuse[digest_of("zorp")] = "no"
+    target = target_of(gateway, "zorp")
+    found = await asyncio.gather(
+        *(provide(gateway, target) for _ in range(5)), return_exceptions=True
+    )
+    assert [EngineRefused] * 5 == [type(error) for error in found]
+    assert gateway.leases.total() == 0
+    engine.refuse.clear()
+    assert digest_of("zorp") == await provide(gateway, target)
+
+
+async def test_an_engine_away_leaves_no_lease(gateway: Gateway, engine: FakeEngine) -> None:
+    """EngineUnavailable passes through, and the lease is given back."""
+    engine.up = False
+    with pytest.raises(EngineUnavailable):
+        await provide(gateway, target_of(gateway, "zorp"))
+    assert gateway.leases.total() == 0
+
+
+async def test_a_client_that_leaves_does_not_end_the_load_of_others(
+    gateway: Gateway, engine: FakeEngine, versions: LocalBlobs
+) -> None:
+    """Cancelling one who waits for a load leaves it to the others."""
+    target = target_of(gateway, "zorp")
+    gateway.artifacts.stage(target_digest(target), versions)
+    first = asyncio.create_task(provide(gateway, target))
+    while not gateway.leases.total():
+        await asyncio.sleep(0)
+    second = asyncio.create_task(provide(gateway, target))
+    await asyncio.sleep(0)
+    first.cancel()
+    assert target_digest(target) == await second
+    assert len(engine.loads) == 1
+
+
+def target_digest(target: Stored | Planned) -> str:
+    """Return the digest of a stored target."""
+    assert isinstance(target, Stored)
+    return target.digest
+
+
+async def test_the_stages_are_timed(gateway: Gateway) -> None:
+    """Merging and loading are measured apart."""
+    timings = Timings()
+    async with gateway.provider.provide(target_of(gateway, "cat(zorp, blim)"), timings):
+        pass
+    assert ["merge", "load"] == list(timings.seconds)
+    assert timings.seconds["merge"] > timings.seconds["load"] > 0.009
+
+
+async def test_an_artifact_built_elsewhere_does_not_stand_in_the_way(
+    gateway: Gateway, registry: Registry
+) -> None:
+    """A recipe whose recorded artifact is not here, and does not come out the same here, is
+    answered by what this machine makes of it, merged once.
+    """
+    target, asked = target_of(gateway, "cat(zorp, blim)"), recipe(gateway)
+    registry.save_recipe(asked.canonical(), asked.digest(), asked.base, list(asked.ingredients))
+    registry.record_artifact(asked.digest(), "e" * 64, bytes=1, seconds=1.0, report={})
+    digest = await provide(gateway, target)
+    assert gateway.artifacts.has(digest)
+    assert (digest, 1.0) == (await provide(gateway, target), merges(gateway))

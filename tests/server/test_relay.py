@@ -1,0 +1,333 @@
+"""One request from body to last byte, by hand-made ASGI: hang-ups, break-offs, what is relayed."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+from starlette.types import ASGIApp
+
+from server.app import Gateway, create_app
+from server.engine.fake import FakeEngine, FakeResponse
+from server.engine.protocol import EngineUnavailable
+from server.openai import requests
+from tests.server.asgi import CHAT, COMPLETIONS, Exchange, ask
+from tests.server.conftest import BASE
+from tests.server.test_build import left_over
+
+
+@pytest.fixture
+def app(gateway: Gateway) -> ASGIApp:
+    """The HTTP surface of the test's gateway."""
+    return create_app(gateway)
+
+
+class SlowResponse(FakeResponse):
+    """An answer whose next part comes when it is let."""
+
+    def __init__(self, events: bool) -> None:
+        kind = "text/event-stream" if events else "application/json"
+        super().__init__(200, {"content-type": kind}, [], breaks=False)
+        self.go_on = asyncio.Event()
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        """Yield one part at once and the other when told."""
+        yield b"data: first\n\n"
+        await self.go_on.wait()
+        yield b"data: [DONE]\n\n"
+
+
+@pytest.fixture
+def slow(engine: FakeEngine, monkeypatch: pytest.MonkeyPatch) -> SlowResponse:
+    """Have the engine answer slowly; streams when the test asks for a stream."""
+    response = SlowResponse(events=True)
+
+    @asynccontextmanager
+    async def send(_path: str, body: bytes) -> AsyncIterator[FakeResponse]:
+        model = json.loads(body)["model"]
+        engine.running[model] += 1
+        try:
+            yield response
+        finally:
+            engine.running[model] -= 1
+
+    monkeypatch.setattr(engine, "send", send)
+    return response
+
+
+def idle(gateway: Gateway, engine: FakeEngine) -> bool:
+    """Say whether nothing of any request is left."""
+    return gateway.leases.total() == 0 and not +engine.running
+
+
+async def test_bytes_flow_as_they_come(
+    app: ASGIApp, gateway: Gateway, engine: FakeEngine, slow: SlowResponse
+) -> None:
+    """The first event reaches the client while the engine is still at the second."""
+    exchange = ask("zorp", stream=True)
+    running = asyncio.create_task(exchange.run(app))
+    await asyncio.wait_for(exchange.started.wait(), 5)
+    await asyncio.sleep(0.01)
+    assert (b"data: first\n\n", False) == (exchange.body, exchange.complete)
+    assert (1, 1) == (gateway.leases.total(), engine.running.total())
+    slow.go_on.set()
+    await running
+    assert (b"data: first\n\ndata: [DONE]\n\n", True) == (exchange.body, exchange.complete)
+    assert idle(gateway, engine)
+
+
+async def test_a_client_that_leaves_a_stream_ends_it_everywhere(
+    app: ASGIApp, gateway: Gateway, engine: FakeEngine, slow: SlowResponse
+) -> None:
+    """Hanging up in the middle ends the engine's request and releases the lease at once."""
+    exchange = ask("zorp", stream=True)
+    running = asyncio.create_task(exchange.run(app))
+    await asyncio.wait_for(exchange.started.wait(), 5)
+    exchange.hang_up()
+    await asyncio.wait_for(running, 5)
+    assert idle(gateway, engine)
+    assert not exchange.complete
+
+
+async def test_a_client_that_leaves_before_the_answer_ends_the_work(
+    app: ASGIApp, gateway: Gateway, engine: FakeEngine, slow: SlowResponse
+) -> None:
+    """Hanging up while the engine thinks ends its request; nothing is sent to nobody."""
+    slow.headers = {"content-type": "application/json"}
+    exchange = ask("zorp")
+    running = asyncio.create_task(exchange.run(app))
+    while not engine.running.total():
+        await asyncio.sleep(0.001)
+    exchange.hang_up()
+    await asyncio.wait_for(running, 5)
+    assert ([], True) == (exchange.sent, idle(gateway, engine))
+
+
+async def test_a_client_that_leaves_during_a_merge_leaves_the_merge_to_others(
+    app: ASGIApp, gateway: Gateway, engine: FakeEngine
+) -> None:
+    """The merge it asked for is finished and kept, and serves the next one."""
+    leaver, stayer = ask("cat(zorp, blim)"), ask("cat(zorp, blim)")
+    leaving, staying = (asyncio.create_task(one.run(app)) for one in (leaver, stayer))
+    while not left_over(gateway):
+        await asyncio.sleep(0.001)
+    leaver.hang_up()
+    await asyncio.wait_for(asyncio.gather(leaving, staying), 20)
+    assert ([], 200) == (leaver.sent, stayer.status)
+    assert idle(gateway, engine)
+
+
+async def test_a_shut_down_ends_the_request(
+    app: ASGIApp, gateway: Gateway, engine: FakeEngine, slow: SlowResponse
+) -> None:
+    """Cancelling the whole request, as a server that stops does, leaves nothing behind."""
+    exchange = ask("zorp", stream=True)
+    running = asyncio.create_task(exchange.run(app))
+    await asyncio.wait_for(exchange.started.wait(), 5)
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    assert idle(gateway, engine)
+
+
+@pytest.mark.parametrize("path", [CHAT, COMPLETIONS])
+@pytest.mark.parametrize("model", [BASE, "zorp"])
+async def test_a_stream_that_breaks_off_ends_with_one_error_event(
+    app: ASGIApp, gateway: Gateway, engine: FakeEngine, path: str, model: str
+) -> None:
+    """After the first byte an error is one event in OpenAI's shape, the last, without [DONE]."""
+    engine.breaks = True
+    exchange = ask(model, path=path, stream=True)
+    await exchange.run(app)
+    events = [part.removeprefix(b"data: ") for part in exchange.body.split(b"\n\n") if part]
+    errors = [json.loads(event) for event in events if b'"error"' in event]
+    assert (200, True, 1) == (exchange.status, exchange.complete, len(errors))
+    assert (
+        "engine_unavailable"
+        == errors[0]["error"]["code"]
+        == json.loads(events[-1])["error"]["code"]
+    )
+    assert b"[DONE]" not in exchange.body
+    assert idle(gateway, engine)
+
+
+async def test_an_answer_that_breaks_off_is_503(
+    app: ASGIApp, gateway: Gateway, engine: FakeEngine
+) -> None:
+    """Where nothing was sent yet the break is a clean 503 with Retry-After."""
+    engine.breaks = True
+    exchange = ask("zorp")
+    await exchange.run(app)
+    assert (503, "engine_unavailable") == (
+        exchange.status, json.loads(exchange.body)["error"]["code"],
+    )  # fmt: skip
+    assert int(exchange.headers["retry-after"]) > 0
+    assert idle(gateway, engine)
+
+
+async def test_an_engine_that_lost_its_memory_unnoticed_is_loaded_again(
+    app: ASGIApp, engine: FakeEngine
+) -> None:
+    """A 404 from the engine for a digest that was loaded means a restart: load, ask again."""
+    await ask("zorp").run(app)
+    engine.loaded.clear()
+    exchange = ask("zorp")
+    await exchange.run(app)
+    assert (200, 2) == (exchange.status, len(engine.loads))
+
+
+async def test_an_adapter_that_the_engine_will_not_know_is_its_404(
+    app: ASGIApp, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Asked again once and not for ever: the second 404 is the answer."""
+    asked = 0
+
+    async def forgetful(_digest: str) -> None:
+        nonlocal asked
+        asked += 1
+
+    monkeypatch.setattr(engine, "load", forgetful)
+    exchange = ask("zorp")
+    await exchange.run(app)
+    assert (404, 2, 2) == (exchange.status, asked, len(engine.bodies))
+
+
+async def test_a_dead_engine_s_500_is_told_as_503(
+    app: ASGIApp, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """vLLM answers 500 while its core is dead; a client is told to come again."""
+
+    @asynccontextmanager
+    async def dead(_path: str, _body: bytes) -> AsyncIterator[FakeResponse]:
+        yield FakeResponse(500, {}, [b'{"error": "EngineDeadError()"}'], breaks=False)
+
+    monkeypatch.setattr(engine, "send", dead)
+    exchange = ask("zorp")
+    await exchange.run(app)
+    assert (503, "10") == (exchange.status, exchange.headers["retry-after"])
+
+
+async def test_an_engine_s_own_errors_are_relayed(
+    app: ASGIApp, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What vLLM says to a bad parameter reaches the client byte for byte."""
+
+    @asynccontextmanager
+    async def refuse(_path: str, _body: bytes) -> AsyncIterator[FakeResponse]:
+        yield FakeResponse(400, {"content-type": "application/json"}, [b'{"no": ', b"1}"], False)
+
+    monkeypatch.setattr(engine, "send", refuse)
+    exchange = ask(BASE)
+    await exchange.run(app)
+    assert (400, b'{"no": 1}') == (exchange.status, exchange.body)
+
+
+async def test_an_engine_that_dies_in_between_is_503(
+    app: ASGIApp, gateway: Gateway, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An engine that goes away between the load and the request costs a 503, and no lease."""
+
+    @asynccontextmanager
+    async def gone(_path: str, _body: bytes) -> AsyncIterator[FakeResponse]:
+        raise EngineUnavailable("gone")
+        yield
+
+    monkeypatch.setattr(engine, "send", gone)
+    exchange = ask("zorp")
+    await exchange.run(app)
+    assert (503, True) == (exchange.status, idle(gateway, engine))
+
+
+async def test_the_engine_gets_the_body_with_the_model_replaced(
+    app: ASGIApp, engine: FakeEngine
+) -> None:
+    """Everything that a client writes reaches the engine as it is, but for `model`."""
+    written: dict[str, Any] = {"temperature": 0.5, "extra": {"deep": [1, None, "é"]}, "seed": 2**63}
+    exchange = ask("  zorp@prod ", **written)
+    await exchange.run(app)
+    (body,) = engine.bodies
+    answered_by = body.pop("model")
+    assert (written | {"stream": False}, {answered_by}) == (body, engine.loaded)
+
+
+async def test_a_base_request_touches_nothing(
+    app: ASGIApp, gateway: Gateway, engine: FakeEngine
+) -> None:
+    """The base needs no lease, no file and no load, and says only resolve and engine."""
+    exchange = ask(BASE)
+    await exchange.run(app)
+    assert ([], frozenset()) == (engine.loads, gateway.artifacts.digests())
+    stages = [
+        part.strip().partition(";")[0] for part in exchange.headers["server-timing"].split(",")
+    ]
+    assert ["resolve", "engine"] == stages
+
+
+async def test_a_body_at_the_limit_is_read_and_one_above_is_refused(
+    app: ASGIApp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The limit counts the body's bytes, over all its pieces."""
+    monkeypatch.setattr(requests, "MAX_BODY_BYTES", 100)
+    body = json.dumps({"model": BASE}).encode()
+    fits = Exchange(CHAT, body, b" " * (100 - len(body)))
+    await fits.run(app)
+    above = Exchange(CHAT, body, b" " * (101 - len(body)))
+    await above.run(app)
+    assert (200, 400) == (fits.status, above.status)
+    assert "larger than 100 bytes" in json.loads(above.body)["error"]["message"]
+
+
+@pytest.mark.parametrize(
+    "asks", [{"prompt_logprobs": 0}, {"prompt_logprobs": 1}, {"echo": True, "logprobs": 0}]
+)
+async def test_prompt_logprobs_are_refused_where_they_cannot_be_right(
+    app: ASGIApp, gateway: Gateway, monkeypatch: pytest.MonkeyPatch, asks: dict[str, Any]
+) -> None:
+    """An adapter with an lm_head pair cannot give them: 400, before the engine is asked."""
+    from server.openai import relay
+
+    class Folder:
+        modules = ("lm_head",)
+
+    monkeypatch.setattr(relay, "open_folder", lambda _path: Folder)
+    exchange = ask("zorp", path=COMPLETIONS, **asks)
+    await exchange.run(app)
+    error = json.loads(exchange.body)["error"]
+    assert (400, "prompt_logprobs") == (exchange.status, error["param"])
+    assert gateway.leases.total() == 0
+
+
+async def test_prompt_logprobs_are_given_by_other_adapters(app: ASGIApp) -> None:
+    """An adapter without an lm_head pair is asked for them as for anything else."""
+    exchange = ask("zorp", path=COMPLETIONS, prompt_logprobs=1)
+    await exchange.run(app)
+    assert exchange.status == 200
+
+
+async def test_many_clients_that_leave_at_any_moment_leave_nothing(
+    app: ASGIApp, gateway: Gateway, engine: FakeEngine
+) -> None:
+    """However many hang up at whatever moment, no lease and no engine request stays behind."""
+    exchanges = [
+        ask(model, stream=n % 2 == 0)
+        for n, model in enumerate(["zorp", "blim", "cat(zorp, blim)", BASE] * 15)
+    ]
+    running = [asyncio.create_task(exchange.run(app)) for exchange in exchanges]
+    for n, exchange in enumerate(exchanges):
+        if n % 3:
+            await asyncio.sleep(0.001 * (n % 5))
+            exchange.hang_up()
+    await asyncio.wait_for(asyncio.gather(*running), 30)
+    assert idle(gateway, engine)
+    assert {200} == {e.status for n, e in enumerate(exchanges) if n % 3 == 0}
+
+
+async def test_a_client_that_leaves_while_it_uploads_is_no_fault_of_ours(
+    gateway: Gateway, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Hanging up in the body ends the request without a word."""
+    exchange = Exchange(CHAT, b'{"model": ', hang_up_in_body=True)
+    await asyncio.wait_for(exchange.run(create_app(gateway)), 5)
+    assert ([], "") == (exchange.sent, caplog.text)

@@ -1,0 +1,135 @@
+"""From a `model` field to a target: what each kind of name becomes, and what is refused."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from merge.errors import IncompatibleAdapters, RecipeInvalid
+from registry.errors import UnknownReference
+from registry.service import Registry
+from registry.types import Base
+from server.app import Gateway
+from server.compose.resolve import (
+    Bare,
+    NotAnIngredient,
+    Planned,
+    RankTooLarge,
+    Resolver,
+    Stored,
+    WrongBase,
+)
+from tests.adapters import make_adapter
+from tests.server.conftest import BASE
+
+DigestOf = Callable[[str], str]
+
+
+@pytest.fixture
+def resolver(registry: Registry, base: Base) -> Resolver:
+    """A resolver for the demo base, served under another name."""
+    return Resolver(registry, base.name, "served", "float32", 64)
+
+
+@pytest.mark.parametrize("text", ["served", BASE])
+def test_the_base_is_bare_by_either_name(resolver: Resolver, text: str) -> None:
+    """The served name and the registry's name both mean the base, as the engine knows it."""
+    assert Bare("served") == resolver.resolve(text)
+
+
+@pytest.mark.parametrize("text", ["zorp", "zorp@1", "zorp@prod"])
+def test_an_adapter_is_stored(resolver: Resolver, digest_of: DigestOf, text: str) -> None:
+    """A reference to an adapter means its version's digest, with no recipe."""
+    assert Stored(digest_of("zorp")) == resolver.resolve(text)
+
+
+def test_an_expression_is_planned(resolver: Resolver, digest_of: DigestOf) -> None:
+    """Ingredients are digests with weights in their order; dtype and base are the server's."""
+    target = resolver.resolve("lego(2*zorp, -blim@prod; rank=8)")
+    assert isinstance(target, Planned)
+    recipe = target.recipe
+    assert [(digest_of("zorp"), 2.0), (digest_of("blim"), -1.0)] == list(recipe.ingredients)
+    assert ("lego", BASE, "float32", 8) == (
+        recipe.method, recipe.base, recipe.dtype, dict(recipe.options)["rank"],
+    )  # fmt: skip
+
+
+def test_sugar_and_call_are_one_recipe(resolver: Resolver) -> None:
+    """`0.7*a + 0.3*b` and the `linear` it stands for have one digest, so one artifact."""
+    sugar, call = (
+        resolver.resolve("0.7*zorp + 0.3*blim"),
+        resolver.resolve("linear(0.7*zorp, 0.3*blim)"),
+    )
+    assert sugar == call
+
+
+def test_the_automatic_rank_stays_within_the_engine_s(registry: Registry, base: Base) -> None:
+    """A rank left open is decided here, and never above what the engine takes."""
+    target = Resolver(registry, base.name, BASE, "float32", 8).resolve("zorp + plov")
+    assert isinstance(target, Planned)
+    assert dict(target.recipe.options)["rank"] == 8
+
+
+def test_cat_above_the_engine_s_rank_is_refused(registry: Registry, base: Base) -> None:
+    """Ranks that add up above the limit are refused with the method that would fit."""
+    with pytest.raises(RecipeInvalid, match=r"linear\(\.\.\.; rank=8\)"):
+        Resolver(registry, base.name, BASE, "float32", 8).resolve("cat(zorp, blim)")
+
+
+def test_an_adapter_above_the_engine_s_rank_is_refused(registry: Registry, base: Base) -> None:
+    """The refusal names the adapter's rank and the limit."""
+    with pytest.raises(RankTooLarge, match="rank 16, the engine takes 8"):
+        Resolver(registry, base.name, BASE, "float32", 8).resolve("plov")
+
+
+def test_a_composition_is_planned_as_it_was_published(gateway: Gateway) -> None:
+    """A composition keeps the versions of its publication, wherever its aliases go later."""
+    target = gateway.resolver.resolve("cat(zorp@prod, blim)")
+    assert isinstance(target, Planned)
+    _publish(gateway, target)
+    assert target == gateway.resolver.resolve("mix")
+
+
+def _publish(gateway: Gateway, target: Planned) -> None:
+    recipe = target.recipe
+    gateway.registry.publish(
+        "mix", expression="…", recipe_text=recipe.canonical(), recipe_digest=recipe.digest(),
+        base=recipe.base, ingredients=list(recipe.ingredients), actor="test",
+    )  # fmt: skip
+
+
+def test_a_composition_is_no_ingredient(gateway: Gateway) -> None:
+    """Naming a composition inside an expression is refused, saying what it is."""
+    target = gateway.resolver.resolve("cat(zorp, blim)")
+    assert isinstance(target, Planned)
+    _publish(gateway, target)
+    with pytest.raises(NotAnIngredient, match="mix is a composition"):
+        gateway.resolver.resolve("cat(mix, tref)")
+
+
+async def test_an_artifact_comes_with_its_recipe(gateway: Gateway) -> None:
+    """An artifact's digest is stored and can be built again from the recipe it carries."""
+    target = gateway.resolver.resolve("cat(zorp, blim)")
+    assert isinstance(target, Planned)
+    digest = await gateway.builder.build(target.recipe)
+    assert Stored(digest, target.recipe) == gateway.resolver.resolve(digest)
+
+
+def test_another_base_is_refused(resolver: Resolver, registry: Registry, tmp_path: Path) -> None:
+    """What belongs to another base is refused alone and inside a merge, naming both bases."""
+    modules = {"model.layers.0.self_attn.q_proj": (16, 16)}
+    registry.add_base("acme/other", shapes=modules, architecture=None)
+    folder = make_adapter(tmp_path / "foreign", modules=modules, base="acme/other")
+    registry.register(folder, name="foreign")
+    with pytest.raises(WrongBase, match=f"acme/other; this server serves {BASE}"):
+        resolver.resolve("foreign")
+    with pytest.raises(IncompatibleAdapters, match="acme/other"):
+        resolver.resolve("cat(zorp, foreign)")
+
+
+@pytest.mark.parametrize("text", ["zrop", "cat(zorp, zrop)", "2*zrop"])
+def test_an_unknown_name_comes_with_near_ones(resolver: Resolver, text: str) -> None:
+    """Wherever it stands, a name that means nothing is answered with what it may have meant."""
+    with pytest.raises(UnknownReference) as caught:
+        resolver.resolve(text)
+    assert "zorp" in caught.value.near

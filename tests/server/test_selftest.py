@@ -1,0 +1,204 @@
+"""The start-up self-test against engines that are sane, and insane in known ways."""
+
+import asyncio
+import json
+import math
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from registry.types import Base
+from server.artifacts.store import ArtifactStore
+from server.engine.fake import FakeEngine, FakeResponse
+from server.engine.protocol import EngineError, EngineRefused
+from server.engine.selftest import SelfTestFailed, self_test
+from tests.server.conftest import BASE
+
+SLOTS = 3
+Answer = Callable[[str, bool], tuple[list[str], list[float]]]
+WORDS = ["a", "b", "c"]
+
+
+def own(model: str, company: bool) -> tuple[list[str], list[float]]:
+    """Answer as a sane engine does: each model its own way, alone or not."""
+    return WORDS, [-1.0 - (0 if model == BASE else int(model[:4], 16)), -0.5, -0.25]
+
+
+class EngineUnderTest(FakeEngine):
+    """Answers completions by a function of the model and of whether others run beside it."""
+
+    def __init__(self, answer: Answer) -> None:
+        super().__init__(BASE)
+        self._answer_by = answer
+
+    @asynccontextmanager
+    async def send(self, path: str, body: bytes) -> AsyncIterator[FakeResponse]:
+        """Wait a moment, so that company shows, and answer."""
+        assert path == "/v1/completions"
+        model = str(json.loads(body)["model"])
+        assert model == BASE or model in self.loaded
+        self.running[model] += 1
+        try:
+            await asyncio.sleep(0.005)
+            tokens, logprobs = self._answer_by(model, self.running.total() > 1)
+        finally:
+            await asyncio.sleep(0.005)
+            self.running[model] -= 1
+        yield _completion(tokens, logprobs)
+
+
+def _completion(tokens: list[str], logprobs: list[float]) -> FakeResponse:
+    likeliest = [
+        {token: value, "tie": value - 0.1} for token, value in zip(tokens, logprobs, strict=True)
+    ]
+    told: dict[str, Any] = {
+        "tokens": tokens, "token_logprobs": logprobs, "top_logprobs": likeliest,
+    }  # fmt: skip
+    body = json.dumps({"choices": [{"logprobs": told}]}).encode()
+    return FakeResponse(200, {}, [body], breaks=False)
+
+
+@pytest.fixture
+def artifacts(tmp_path: Path) -> ArtifactStore:
+    """An empty store."""
+    (tmp_path / "artifacts").mkdir()
+    return ArtifactStore(tmp_path / "artifacts")
+
+
+async def run(engine: FakeEngine, artifacts: ArtifactStore, base: Base) -> None:
+    """Run the self-test; whatever comes of it, nothing of it may be left."""
+    try:
+        await self_test(engine, base=BASE, shapes=base.shapes, artifacts=artifacts, slots=SLOTS)
+    finally:
+        assert (set(), frozenset(), Counter()) == (
+            engine.loaded, artifacts.digests(), +engine.running,
+        )  # fmt: skip
+
+
+async def test_a_sane_engine_passes(artifacts: ArtifactStore, base: Base) -> None:
+    """Every slot is filled with another adapter, and all is taken away again."""
+    engine = EngineUnderTest(own)
+    await run(engine, artifacts, base)
+    assert len(set(engine.loads)) == SLOTS
+
+
+async def test_rounding_in_company_is_forgiven(artifacts: ArtifactStore, base: Base) -> None:
+    """A batch of another size rounds differently: a little is no fault."""
+
+    def rounded(model: str, company: bool) -> tuple[list[str], list[float]]:
+        tokens, logprobs = own(model, company)
+        return tokens, [value + 0.1 * company for value in logprobs]
+
+    await run(EngineUnderTest(rounded), artifacts, base)
+
+
+async def test_a_near_tie_may_fall_either_way(artifacts: ArtifactStore, base: Base) -> None:
+    """Another token that was nearly as likely ends the comparison: what follows is other text."""
+
+    def tied(model: str, company: bool) -> tuple[list[str], list[float]]:
+        tokens, logprobs = own(model, company)
+        return (["tie", "x", "y"], [logprobs[0], -9.0, -9.0]) if company else (tokens, logprobs)
+
+    await run(EngineUnderTest(tied), artifacts, base)
+
+
+async def test_a_base_answered_by_an_adapter_is_refused(
+    artifacts: ArtifactStore, base: Base
+) -> None:
+    """The stock kernels' fault: in company the base answers as somebody's adapter."""
+
+    def mixed(model: str, company: bool) -> tuple[list[str], list[float]]:
+        return own("ffff" if model == BASE and company else model, company)
+
+    with pytest.raises(SelfTestFailed, match="the base answers otherwise"):
+        await run(EngineUnderTest(mixed), artifacts, base)
+
+
+async def test_an_adapter_answered_by_another_is_refused(
+    artifacts: ArtifactStore, base: Base
+) -> None:
+    """Adapters that change with their company are mixed up as well."""
+
+    def mixed(model: str, company: bool) -> tuple[list[str], list[float]]:
+        return own(BASE if company else model, company)
+
+    with pytest.raises(SelfTestFailed, match="an adapter answers otherwise"):
+        await run(EngineUnderTest(mixed), artifacts, base)
+
+
+async def test_other_tokens_in_company_are_refused(artifacts: ArtifactStore, base: Base) -> None:
+    """A token that was not among the likeliest alone is no near tie."""
+
+    def mixed(model: str, company: bool) -> tuple[list[str], list[float]]:
+        tokens, logprobs = own(model, company)
+        return (["z", *tokens[1:]] if company else tokens), logprobs
+
+    with pytest.raises(SelfTestFailed, match="answers otherwise"):
+        await run(EngineUnderTest(mixed), artifacts, base)
+
+
+async def test_adapters_without_effect_are_refused(artifacts: ArtifactStore, base: Base) -> None:
+    """An engine that answers everything as the base does would serve nobody's adapter."""
+    with pytest.raises(SelfTestFailed, match="no effect"):
+        await run(EngineUnderTest(lambda _model, _company: own(BASE, False)), artifacts, base)
+
+
+async def test_an_engine_that_loads_nothing_is_refused(
+    artifacts: ArtifactStore, base: Base, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the engine says at the load passes through."""
+    engine = EngineUnderTest(own)
+
+    async def refuse(digest: str) -> None:
+        raise EngineRefused(digest, "no room")
+
+    monkeypatch.setattr(engine, "load", refuse)
+    with pytest.raises(EngineError, match="no room"):
+        await run(engine, artifacts, base)
+
+
+async def test_an_engine_that_answers_an_error_is_refused(
+    artifacts: ArtifactStore, base: Base, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The engine's status and words are in the message."""
+    engine = EngineUnderTest(own)
+
+    @asynccontextmanager
+    async def refuse(_path: str, _body: bytes) -> AsyncIterator[FakeResponse]:
+        yield FakeResponse(418, {}, [b"teapot"], breaks=False)
+
+    monkeypatch.setattr(engine, "send", refuse)
+    with pytest.raises(SelfTestFailed, match=r"418.*teapot"):
+        await run(engine, artifacts, base)
+
+
+async def test_numbers_that_are_none_fail_the_self_test(
+    artifacts: ArtifactStore, base: Base
+) -> None:
+    """An engine that answers NaN in company is poisoned."""
+
+    def poisoned(model: str, company: bool) -> tuple[list[str], list[float]]:
+        tokens, logprobs = own(model, company)
+        return tokens, [math.nan] * 3 if company else logprobs
+
+    with pytest.raises(SelfTestFailed):
+        await run(EngineUnderTest(poisoned), artifacts, base)
+
+
+async def test_one_slot_without_effect_fails_the_self_test(
+    artifacts: ArtifactStore, base: Base
+) -> None:
+    """Every slot must show its adapter, not only some."""
+    first: list[str] = []
+
+    def dead_slot(model: str, company: bool) -> tuple[list[str], list[float]]:
+        if model != BASE and not first:
+            first.append(model)
+        return own(BASE if model in first else model, company)
+
+    with pytest.raises(SelfTestFailed, match="no effect"):
+        await run(EngineUnderTest(dead_slot), artifacts, base)

@@ -1,0 +1,127 @@
+"""Settings: read once, the command line over the environment, and a bad value stops the start."""
+
+from pathlib import Path
+
+import pytest
+from pydantic import SecretStr, ValidationError
+
+from server.settings import Settings
+
+
+def test_without_anything_there_are_defaults() -> None:
+    """Every setting has a default that serves the default base from one folder."""
+    settings = Settings()
+    assert "meta-llama/Llama-3.1-8B-Instruct" == settings.base_name == settings.model
+    assert f"sqlite:///{Path('weft-home').resolve()}/weft.db" == settings.database
+    assert (Path("weft-home/blobs").resolve(), Path("weft-home/artifacts").resolve()) == (
+        settings.blobs, settings.artifacts,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "value"),
+    [
+        ("home", "/srv/weft", Path("/srv/weft")),
+        ("database_url", "postgresql://h/d", "postgresql://h/d"),
+        ("artifacts_dir", "/mnt/fast/weft", Path("/mnt/fast/weft")),
+        ("artifact_budget_bytes", "1000", 1000),
+        ("model", "a/b", "a/b"),
+        ("served_base", "c/d", "c/d"),
+        ("host", "10.0.0.1", "10.0.0.1"),
+        ("port", "0", 0),
+        ("api_keys", "one, two", (SecretStr("one"), SecretStr("two"))),
+        ("engine_url", "http://gpu:8000", "http://gpu:8000"),
+        ("engine_key", "k", SecretStr("k")),
+        ("engine_port", "1", 1),
+        ("engine_args", "--x 1", "--x 1"),
+        ("engine_start_seconds", "1.5", 1.5),
+        ("max_lora_rank", "16", 16),
+        ("max_loras", "2", 2),
+        ("max_cpu_loras", "9", 9),
+        ("max_model_len", "4096", 4096),
+        ("dtype", "float16", "float16"),
+        ("merge_workers", "3", 3),
+        ("merge_queue", "5", 5),
+        ("merge_threads", "4", 4),
+        ("merge_timeout_seconds", "7", 7.0),
+        ("norm_limit", "10", 10.0),
+        ("self_test", "false", False),
+    ],
+)
+def test_every_setting_is_a_variable(
+    monkeypatch: pytest.MonkeyPatch, name: str, text: str, value: object
+) -> None:
+    """Each can be given as text in WEFT_*, and arrives with its type."""
+    monkeypatch.setenv(f"WEFT_{name.upper()}", text)
+    if name == "max_loras":
+        monkeypatch.setenv("WEFT_MAX_CPU_LORAS", "2")
+    assert value == getattr(Settings(), name)
+
+
+def test_the_table_above_is_complete() -> None:
+    """No setting is left out of the test of variables."""
+    parameters = test_every_setting_is_a_variable.pytestmark[0].args[1]  # type: ignore[attr-defined]
+    assert set(Settings.model_fields) == {name for name, _, _ in parameters}
+
+
+def test_arguments_win_over_variables(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is given on the command line is what counts."""
+    monkeypatch.setenv("WEFT_PORT", "1")
+    assert (2, 1) == (Settings(port=2).port, Settings().port)
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("port", "eighty"), ("port", "65536"), ("port", "-1"), ("artifact_budget_bytes", "0"),
+        ("max_lora_rank", "10"), ("max_lora_rank", "x"), ("max_loras", "0"), ("dtype", "int8"),
+        ("merge_workers", "0"), ("merge_threads", "0"), ("merge_timeout_seconds", "0"),
+        ("merge_timeout_seconds", "nan"), ("norm_limit", "-1"), ("norm_limit", "nan"),
+        ("self_test", "perhaps"), ("engine_start_seconds", "0"), ("max_model_len", "0"),
+        ("api_keys", ""), ("api_keys", "a,,b"), ("api_keys", ","),
+    ],
+)  # fmt: skip
+def test_a_bad_value_stops_the_start_and_names_itself(
+    monkeypatch: pytest.MonkeyPatch, name: str, text: str
+) -> None:
+    """Whatever makes no sense is refused under the setting's own name."""
+    monkeypatch.setenv(f"WEFT_{name.upper()}", text)
+    with pytest.raises(ValidationError) as caught:
+        Settings()
+    assert [(name,)] == [error["loc"] for error in caught.value.errors()]
+
+
+def test_more_slots_than_memory_is_refused() -> None:
+    """vLLM would refuse it after a minute; weft does at once."""
+    with pytest.raises(ValidationError, match="max_cpu_loras must be at least max_loras"):
+        Settings(max_loras=8, max_cpu_loras=4)
+
+
+def test_an_unknown_argument_is_refused() -> None:
+    """A misspelt setting is an error, not a default."""
+    with pytest.raises(ValidationError):
+        Settings(prot=1)  # type: ignore[call-arg]  # that is the point
+
+
+def test_secrets_are_masked() -> None:
+    """No key shows where settings are printed."""
+    settings = Settings(api_keys="sesame", engine_key="mustard")
+    for text in (repr(settings), str(settings), settings.model_dump_json()):
+        assert "sesame" not in text
+        assert "mustard" not in text
+
+
+def test_settings_do_not_change() -> None:
+    """Read once: an assignment is an error."""
+    with pytest.raises(ValidationError):
+        Settings().port = 1  # type: ignore[misc]  # that is the point
+
+
+@pytest.mark.parametrize(
+    ("dtype", "merged"),
+    [("auto", "bfloat16"), ("float32", "float32"), ("bfloat16", "bfloat16"),
+     ("float16", "float16")],
+)  # fmt: skip
+def test_merges_are_written_in_the_engine_s_dtype(dtype: str, merged: str) -> None:
+    """So that nothing is rounded twice."""
+    assert merged == Settings(dtype=dtype).merge_dtype
