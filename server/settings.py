@@ -110,7 +110,7 @@ class Settings(BaseSettings):
 
     @property
     def merge_dtype(self) -> str:
-        """Dtype of merged files: the engine's own, so that nothing is rounded twice."""
+        """Dtype of merged files: the engine's, bfloat16 for auto; nothing is rounded twice."""
         return "bfloat16" if self.dtype == "auto" else self.dtype
 
     @classmethod

@@ -10,7 +10,7 @@ import json
 import multiprocessing
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from multiprocessing.synchronize import Event
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 from merge.recipe import Recipe
@@ -20,6 +20,8 @@ from server.artifacts import worker
 from server.artifacts.store import ArtifactStore, storage_errors
 from server.metrics import Metrics
 from server.settings import Settings
+
+_GRACE_SECONDS = 15.0
 
 
 class BuildFailed(Exception):
@@ -58,7 +60,7 @@ class Builder:
         self._builds: dict[str, _Build] = {}
         self._turn = asyncio.Semaphore(settings.merge_workers)
         self._pool: ProcessPoolExecutor | None = None
-        self._stop_workers: Event | None = None
+        self._lifeline: Connection | None = None  # closing it ends the pool's workers
 
     async def start(self) -> None:
         """Start the workers and wait until they have imported what a merge needs."""
@@ -72,10 +74,9 @@ class Builder:
         """End the workers; builds under way are dropped and leave nothing behind."""
         for build in self._builds.values():
             build.task.cancel()
-        if self._pool is not None and self._stop_workers is not None:
-            self._stop_workers.set()
-            await asyncio.to_thread(self._pool.shutdown, wait=True, cancel_futures=True)
-            self._pool = None
+        if (pool := self._pool) is not None:
+            self._drop(pool)
+            await asyncio.to_thread(pool.shutdown, wait=True, cancel_futures=True)
         await asyncio.gather(*(b.task for b in self._builds.values()), return_exceptions=True)
 
     async def build(self, recipe: Recipe) -> str:
@@ -136,11 +137,24 @@ class Builder:
             threads=self._settings.merge_threads,
             timeout_seconds=self._settings.merge_timeout_seconds,
         )
+        pool, limit = self._workers(), self._settings.merge_timeout_seconds
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._workers(), call)
+            # The worker gives up by itself at the limit, unless it hangs in native code.
+            async with asyncio.timeout(limit + _GRACE_SECONDS):
+                return await asyncio.get_running_loop().run_in_executor(pool, call)
+        except TimeoutError as error:
+            self._drop(pool)
+            raise worker.BuildTimeout(limit) from error
         except BrokenProcessPool as error:
-            self._pool = None  # the next build gets fresh workers
+            self._drop(pool)
             raise BuildFailed("a merge worker died; send the request again") from error
+
+    def _drop(self, pool: ProcessPoolExecutor) -> None:
+        """End what is left of a pool's workers; the next build has fresh ones."""
+        if self._pool is pool:
+            self._pool = None
+            if self._lifeline is not None:
+                self._lifeline.close()
 
     def _adopt(self, recipe: Recipe, built: worker.Built, out: Path) -> str:
         """Put the files into the store and return the digest that stands for the recipe from now.
@@ -170,11 +184,11 @@ class Builder:
         if self._pool is None:
             # A fork of a process with threads can inherit locks that are held.
             context = multiprocessing.get_context("spawn")
-            self._stop_workers = context.Event()
+            held, self._lifeline = context.Pipe(duplex=False)
             self._pool = ProcessPoolExecutor(
                 self._settings.merge_workers,
                 mp_context=context,
                 initializer=worker.prepare,
-                initargs=(self._stop_workers,),
+                initargs=(held,),
             )
         return self._pool

@@ -6,12 +6,11 @@ least recently used entries go when it outgrows its budget.
 
 import errno
 import os
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 from registry.blobs import BlobStore, LocalBlobs
+from server.links import link_or_copy
 
 
 class StoreFull(Exception):
@@ -49,7 +48,7 @@ class ArtifactStore(LocalBlobs):
             folder = workspace / "staged"
             folder.mkdir()
             for file in versions.path(digest).iterdir():
-                _link(file, folder / file.name)
+                link_or_copy(file, folder / file.name)
             self.adopt(folder)
 
     def touch(self, digest: str) -> bool:
@@ -81,12 +80,3 @@ class ArtifactStore(LocalBlobs):
             return (self._root / digest).stat().st_mtime
         except FileNotFoundError:
             return 0.0
-
-
-def _link(source: Path, target: Path) -> None:
-    try:
-        target.hardlink_to(source)
-    except OSError as error:
-        if error.errno not in (errno.EXDEV, errno.EPERM, errno.EMLINK):
-            raise
-        shutil.copyfile(source, target)

@@ -1,17 +1,15 @@
 """What runs inside a build's worker process: one merge, checked, in a folder of its own."""
 
-import multiprocessing
 import os
 import signal
 import threading
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
-from multiprocessing.synchronize import Event
+from multiprocessing.connection import Connection
 from pathlib import Path
 from types import FrameType
-
-from server.orphans import exit_with_parent
 
 
 class BuildTimeout(Exception):
@@ -39,18 +37,16 @@ class Built:
     report: str  # JSON
 
 
-def prepare(stop: Event) -> None:
+def prepare(lifeline: Connection) -> None:
     """Set up a fresh worker: kernels on one thread, below the engine in priority, torch imported.
 
-    The process ends at once, whatever it is doing, when `stop` is set or the gateway is gone.
+    The process ends at once, whatever it is doing, when the other end of `lifeline` is closed: by
+    the builder, or by the system when the gateway is gone.
 
     Builds run in parallel over modules with single-threaded kernels: OpenMP threads that spin at
     barriers beside a busy engine made the same merge thirty times slower.
     """
-    parent = multiprocessing.parent_process()
-    if parent is not None and parent.pid is not None:
-        exit_with_parent(parent.pid)
-    threading.Thread(target=_exit_on, args=(stop,), name="weft-stop-watch", daemon=True).start()
+    threading.Thread(target=_hang_on, args=(lifeline,), name="weft-lifeline", daemon=True).start()
     os.nice(5)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the gateway's to handle
     import torch
@@ -60,8 +56,9 @@ def prepare(stop: Event) -> None:
     torch.set_num_threads(1)
 
 
-def _exit_on(stop: Event) -> None:
-    stop.wait()
+def _hang_on(lifeline: Connection) -> None:
+    with suppress(EOFError, OSError):
+        lifeline.recv()
     os._exit(1)
 
 

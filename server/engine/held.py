@@ -9,9 +9,11 @@ import os
 import re
 import shutil
 import socket
+import tempfile
 from pathlib import Path
 
 from merge.peft_format import CONFIG_NAME, WEIGHTS_NAME, FormatError, digest_folder, open_folder
+from server.links import link_or_copy
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _HELD = ".held"
@@ -74,9 +76,13 @@ def _own() -> Path:
 
 def _link(source: Path, target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.with_suffix(".partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir()
-    for name in (CONFIG_NAME, WEIGHTS_NAME):
-        (partial / name).hardlink_to(source / name)
-    partial.rename(target)
+    with tempfile.TemporaryDirectory(dir=target.parent) as partial:
+        for name in (CONFIG_NAME, WEIGHTS_NAME):
+            link_or_copy(source / name, Path(partial) / name)
+        try:
+            Path(partial).rename(target)
+        except OSError:
+            if not target.is_dir():  # else another thread was first
+                raise
+        else:
+            Path(partial).mkdir()  # for the context to remove

@@ -79,6 +79,8 @@ async def _canary(
 def _write_canary(artifacts: LocalBlobs, base: str, shapes: Shapes, seed: int) -> str:
     """Write a rank-1 adapter with a loud random update; return its digest."""
     chosen = {name: shape for name, shape in shapes.items() if name.endswith(_MODULES)}
+    if not chosen:
+        raise SelfTestFailed(f"the base has no module named {' or '.join(_MODULES)} to test with")
     specs: dict[str, TensorSpec] = {}
     for module, (d_out, d_in) in chosen.items():
         for name, shape in zip(

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import time
+from itertools import pairwise
 
 from tests.engine.gateway import ADAPTERS, BASE, Weft
 from tests.engine.test_parity import prompts_of
@@ -23,7 +24,7 @@ async def test_one_merge_for_a_hundred_requests(weft: Weft) -> None:
 
 async def test_streams_flow_while_a_merge_runs(weft: Weft) -> None:
     """While a merge runs, another request's stream keeps coming."""
-    slow = "lego(zorp, blim, frob, glix, dwen, plov, krun, tref; rank=32, n_init=60)"
+    slow = "lego(zorp, blim, frob, glix, dwen, plov, krun, tref; rank=32, n_init=150)"
     arrivals: list[float] = []
     body = {
         "model": BASE, "prompt": "abc", "max_tokens": 400, "ignore_eos": True, "stream": True,
@@ -45,9 +46,9 @@ async def test_streams_flow_while_a_merge_runs(weft: Weft) -> None:
 
     took = ended - began
     assert took > 0.5, "the merge was too quick to show anything"
-    # Something arrived in every fifth of the merge, and it was a stream, not a trickle.
-    during = [moment - began for moment in arrivals if began < moment < ended]
-    assert {0, 1, 2, 3, 4} == {int(5 * moment / took) for moment in during}
+    # A stream, not a trickle, and no silence as long as half the merge.
+    during = [began, *(moment for moment in arrivals if began < moment < ended), ended]
+    assert max(later - earlier for earlier, later in pairwise(during)) < took / 2
     assert len(during) > 20
 
 

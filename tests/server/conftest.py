@@ -66,12 +66,12 @@ def no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope="session")
 def session_workers() -> Iterator[ProcessPoolExecutor]:
     context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(
-        1, mp_context=context, initializer=worker.prepare, initargs=(context.Event(),)
-    )
+    held, lifeline = context.Pipe(duplex=False)
+    pool = ProcessPoolExecutor(1, mp_context=context, initializer=worker.prepare, initargs=(held,))
     pool.submit(worker.warm).result()
     yield pool
     pool.shutdown()
+    lifeline.close()
 
 
 @pytest.fixture

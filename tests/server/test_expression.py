@@ -274,3 +274,13 @@ def test_a_sum_is_read_back_as_linear(written: list[Term]) -> None:
 def test_a_reference_is_read_back(reference: Reference) -> None:
     """The text of any reference is that reference."""
     assert reference == parse_model(str(reference))
+
+
+def test_the_caret_is_under_its_place_across_lines() -> None:
+    """White space of any kind in the text does not move the caret."""
+    with pytest.raises(ExpressionInvalid) as caught:
+        parse_model("cat(zorp,\n\tblim,\n ?)")
+    lines = str(caught.value).splitlines()
+    assert len(lines) == 3
+    assert "\t" not in lines[1]
+    assert lines[1].index("?") == lines[2].index("^")

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -331,3 +332,21 @@ async def test_a_client_that_leaves_while_it_uploads_is_no_fault_of_ours(
     exchange = Exchange(CHAT, b'{"model": ', hang_up_in_body=True)
     await asyncio.wait_for(exchange.run(create_app(gateway)), 5)
     assert ([], "") == (exchange.sent, caplog.text)
+
+
+async def test_a_deletion_by_hand_during_a_request_is_no_fault(
+    gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Files that vanish between the look and the touch are built again."""
+    touch, vanished = gateway.artifacts.touch, list[str]()
+
+    def touch_late(digest: str) -> bool:
+        if not vanished:
+            vanished.append(digest)
+            shutil.rmtree(gateway.artifacts.path(digest))
+        return touch(digest)
+
+    monkeypatch.setattr(gateway.artifacts, "touch", touch_late)
+    exchange = ask("cat(zorp, blim)")
+    await exchange.run(create_app(gateway))
+    assert exchange.status == 200, json.loads(exchange.body)

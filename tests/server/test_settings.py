@@ -125,3 +125,11 @@ def test_settings_do_not_change() -> None:
 def test_merges_are_written_in_the_engine_s_dtype(dtype: str, merged: str) -> None:
     """So that nothing is rounded twice."""
     assert merged == Settings(dtype=dtype).merge_dtype
+
+
+def test_an_empty_key_is_refused_however_it_is_given() -> None:
+    """It would let in whoever sends no key at all."""
+    with pytest.raises(ValueError, match="empty key"):
+        Settings(api_keys=("",))
+    with pytest.raises(ValueError, match="empty key"):
+        Settings(api_keys=[" "])
