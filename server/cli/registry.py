@@ -186,7 +186,7 @@ def publish(
     recipe = _resolver(registry, settings, ensure_base(registry, settings)).plan(parsed)
     version = registry.publish(
         name, expression=expression, recipe_text=recipe.canonical(), recipe_digest=recipe.digest(),
-        base=recipe.base, ingredients=list(recipe.ingredients), actor=actor(),
+        base=recipe.base, ingredients=recipe.lineage, actor=actor(),
     )  # fmt: skip
     console.print(f"{version.name}@{version.number}: {expression}", highlight=False, markup=False)
 
