@@ -8,22 +8,21 @@ examples can tell.
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from random import Random
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from merge.factors import (
-    LARGEST_SQUARE,
-    LEAST_SQUARE,
     Grams,
     Members,
     Merged,
     Stack,
     gram_of_rows,
+    inner_of_rows,
 )
 from merge.linalg import by_member, update_products
-from merge.seeds import generator_for
 
 # Positions on which signs are compared: rows drawn at random, columns at even distances.
 _ROWS = 64
@@ -112,18 +111,9 @@ def _products(members: Members, merged: Merged) -> _Products:
         return _Products(cross, Grams(cross.a @ left.mT, cross.b @ right))
     result = merged.factors
     return _Products(
-        Grams(_inner(result.a, members.a), _inner(result.b.mT, members.b.mT)),
+        Grams(inner_of_rows(result.a, members.a), inner_of_rows(result.b.mT, members.b.mT)),
         Grams(gram_of_rows(result.a, exact=False), gram_of_rows(result.b.mT, exact=False)),
     )
-
-
-def _inner(x: Tensor, y: Tensor) -> Tensor:
-    """Return inner products of rows, float64 on the CPU; from float32 products where they fit."""
-    products = x @ y.mT
-    largest = float(products.abs().max())
-    if not LEAST_SQUARE < largest < LARGEST_SQUARE and largest != 0.0:
-        products = x.double() @ y.double().mT
-    return products.double().cpu()
 
 
 def sign_conflict(stack: Stack) -> float | None:
@@ -135,10 +125,10 @@ def sign_conflict(stack: Stack) -> float | None:
     if len(stack.members) < 2:
         return None
     d_out, d_in = len(stack.members[0].b), stack.members[0].a.shape[1]
-    generator = generator_for(0, stack.module)
-    rows = torch.randperm(d_out, generator=generator)[:_ROWS]
+    draw = Random(stack.module)
+    rows = torch.tensor(draw.sample(range(d_out), min(_ROWS, d_out)))
     step = max(1, d_in // _COLUMNS)
-    first = int(torch.randint(step, (1,), generator=generator))
+    first = draw.randrange(step)
     members = Members.of(stack.members)
     a, b = members.a[:, first::step].contiguous(), members.b[rows]  # one copy for all members
     ranks = list(members.ranks)
