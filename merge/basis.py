@@ -223,4 +223,5 @@ def directions(x: Tensor) -> Tensor:
     squares, vectors = torch.linalg.eigh(x @ x.mT)
     kept = squares > NOISE**2 * squares[-1]
     kept[-1] = True  # one direction at least, also of nothing
-    return vectors[:, kept].flip(1)
+    u: Tensor = vectors[:, kept].flip(1)
+    return u

@@ -8,11 +8,9 @@ examples can tell.
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from random import Random
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
 
 from merge.factors import (
     Grams,
@@ -23,6 +21,7 @@ from merge.factors import (
     inner_of_rows,
 )
 from merge.linalg import by_member, update_products
+from merge.seeds import generator_for
 
 # Positions on which signs are compared: rows drawn at random, columns at even distances.
 _ROWS = 64
@@ -125,10 +124,10 @@ def sign_conflict(stack: Stack) -> float | None:
     if len(stack.members) < 2:
         return None
     d_out, d_in = len(stack.members[0].b), stack.members[0].a.shape[1]
-    draw = Random(stack.module)
-    rows = torch.tensor(draw.sample(range(d_out), min(_ROWS, d_out)))
+    generator = generator_for(0, stack.module)
+    rows = torch.rand(d_out, generator=generator).topk(min(_ROWS, d_out)).indices
     step = max(1, d_in // _COLUMNS)
-    first = draw.randrange(step)
+    first = int(torch.randint(step, (1,), generator=generator))
     members = Members.of(stack.members)
     a, b = members.a[:, first::step].contiguous(), members.b[rows]  # one copy for all members
     ranks = list(members.ranks)
