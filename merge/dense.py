@@ -76,11 +76,14 @@ def low_rank(
     if READINGS * start.shape[1] >= min(shape):
         return from_matrix(torch.cat(list(matrix)), rank=rank, size=size)
     right = _krylov(matrix, start)  # V, (d_in, 2 width)
-    left, square = [], 0.0
+    # Filled in place: small pieces kept between large ones that go would scatter the heap.
+    left = right.new_empty(shape[0], right.shape[1])
+    top, square = 0, 0.0
     for tile in matrix:
-        left.append(tile @ right)
+        torch.mm(tile, right, out=left[top : top + len(tile)])
+        top += len(tile)
         square += float(torch.linalg.vector_norm(tile)) ** 2
-    sketched = Factors(right.mT, torch.cat(left))
+    sketched = Factors(right.mT, left)
     merged = truncated_sum([sketched], [size], rank)
     assert merged.energy is not None  # every truncation tells it
     seen = float(torch.linalg.vector_norm(sketched.b.double())) ** 2
