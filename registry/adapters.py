@@ -6,7 +6,7 @@ Not covered: whether the folder is good enough (`registry.admission`).
 from dataclasses import asdict, dataclass
 
 from merge.peft_format import normalise_folder
-from registry import queries
+from registry import audit, queries
 from registry.blobs import BlobStore
 from registry.card import Card, read_card
 from registry.database import WriteSession
@@ -53,7 +53,11 @@ def add_version(
     Raises:
         NameTaken: the name is a composition's or a base's.
         VersionRetired: the name had this content, and it was retired.
+        VersionQuarantined: this content is quarantined, under whatever name.
     """
+    for known in queries.with_digest(session, content.digest):
+        if known.status == "quarantined":
+            live(known)
     claim(session, AdapterRow(name=name), actor)
     row = _row(content)
     row.name, row.source, row.created_by = name, source, actor
@@ -65,6 +69,8 @@ def add_version(
             raise
         known = queries.version_by_content(session, AdapterVersionRow, name, content.digest)
         return live(known), False
+    subject, detail = f"{name}@{row.number}", {"digest": row.digest, "source": source}
+    audit.record(session, actor, "adapter.registered", subject, **detail)
     return row, True
 
 
@@ -80,6 +86,7 @@ def _row(content: StoredContent) -> AdapterVersionRow:
         dtypes=list(facts.dtypes),
         bytes=facts.bytes,
         norm=facts.norm,
+        status="admitted",
         licence=content.card.licence,
         card=content.card.text,
         report=content.report.to_json(),

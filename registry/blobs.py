@@ -94,15 +94,23 @@ class LocalBlobs:
         digest = digest_folder(folder)
         for path in folder.iterdir():
             _sync(path)
+        os.utime(folder)  # its age counts from here
         _sync(folder)
+        while not self._settle(folder, digest):
+            pass  # what was there first has just been discarded
+        _sync(self._root)
+        return digest
+
+    def _settle(self, folder: Path, digest: str) -> bool:
+        """Give `folder` the name of its digest, or make what has the name young again."""
         try:
             folder.rename(self._root / digest)
         except OSError as error:
             # A folder can replace an empty one only, so whoever was first stays.
             if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
                 raise
-        _sync(self._root)
-        return digest
+            return self.touch(digest)
+        return True
 
     def has(self, digest: str) -> bool:
         """Say whether the store has `digest`.
@@ -110,8 +118,7 @@ class LocalBlobs:
         Raises:
             DigestInvalid: not a digest's form.
         """
-        check_digest(digest)
-        return (self._root / digest).is_dir()
+        return self._folder(digest).is_dir()
 
     def path(self, digest: str) -> Path:
         """Return the folder of `digest`: see `BlobStore.path`."""
@@ -136,6 +143,68 @@ class LocalBlobs:
         # have been faster.
         with self.workspace() as doomed, contextlib.suppress(FileNotFoundError):
             (self._root / digest).rename(doomed / digest)
+
+    def discard(self, digest: str, *, idle_seconds: float) -> bool:
+        """Remove the folder of `digest` if nobody adopted or touched it for so long; say if so.
+
+        Whoever adopts or touches it at this very moment keeps it: it is moved out of the way,
+        looked at again, and moved back when it has become young meanwhile.
+
+        Raises:
+            DigestInvalid: not a digest's form.
+        """
+        limit = time.time() - idle_seconds
+        if not self.has(digest) or self.used_at(digest) > limit:
+            return False
+        with self.workspace() as doomed:
+            aside = doomed / digest
+            try:
+                (self._root / digest).rename(aside)
+            except FileNotFoundError:
+                return False  # by another hand
+            if aside.stat().st_mtime <= limit:
+                return True
+            self._settle(aside, digest)
+            return False
+
+    def touch(self, digest: str) -> bool:
+        """Note that the folder of `digest` is in use now; say whether it is there at all.
+
+        Raises:
+            DigestInvalid: not a digest's form.
+        """
+        try:
+            os.utime(self._folder(digest))
+        except FileNotFoundError:
+            return False
+        return True
+
+    def used_at(self, digest: str) -> float:
+        """Return when `digest` was last adopted or touched (seconds, Unix time); 0 when gone.
+
+        Raises:
+            DigestInvalid: not a digest's form.
+        """
+        try:
+            return self._folder(digest).stat().st_mtime
+        except FileNotFoundError:
+            return 0.0
+
+    def size(self, digest: str) -> int:
+        """Return the bytes of one folder's files; 0 when it is gone.
+
+        Raises:
+            DigestInvalid: not a digest's form.
+        """
+        try:
+            return sum(file.stat().st_size for file in self._folder(digest).iterdir())
+        except FileNotFoundError:
+            return 0
+
+    def _folder(self, digest: str) -> Path:
+        """Return where `digest` lies or would; no other text leads anywhere."""
+        check_digest(digest)
+        return self._root / digest
 
     def digests(self) -> frozenset[str]:
         """Return all digests that the store has."""

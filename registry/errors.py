@@ -2,11 +2,18 @@
 
 RegistryError
 ├── ReferenceInvalid, NameInvalid, AliasInvalid, DigestInvalid    the text cannot mean anything
-├── UnknownReference, UnknownBase                                 well formed, but nothing has it
+├── CursorInvalid, EvaluationInvalid                              nor can these
+├── AccessDenied                                                  not with this key
+├── FilterInvalid, TagInvalid, ValueRefused                       neither can this
+├── UnknownReference, UnknownBase, NoEmbedding                    well formed, but nothing has it
+├── UnknownKey, KeyNameTaken                                      of API keys
 ├── NameTaken, BaseConflict, BaseConfigInvalid                    it cannot be stored like this
 ├── AdmissionRefused, NothingToImport                             the folder is not good enough
-├── VersionRetired, VersionInUse                                  not in this version's state
-├── DatabaseUrlInvalid, DatabaseOutdated, DatabaseAhead, DatabaseUnavailable
+├── VersionRetired, VersionInUse, VersionQuarantined              not in this version's state
+├── HubAddressInvalid, HubNotFound, HubDenied, HubFailed          the Hugging Face Hub says no
+├── UploadInvalid, UploadTooLarge                                 what was sent is no adapter
+├── DatabaseUrlInvalid, DatabaseOutdated, DatabaseAhead, DatabaseUnavailable, ReferencesBroken
+├── `registry.dump_errors`                                        no dump, or none to restore
 ├── BlobMissing, BlobCorrupt, StorageFailed                       the files
 └── Conflict                                                      a constraint of the database
 """
@@ -15,7 +22,7 @@ import inspect
 from collections.abc import Iterable
 from datetime import datetime
 
-from registry.types import AdmissionReport, NameKind
+from registry.types import AdmissionReport, EmbeddingKind, NameKind
 
 _PROBLEMS_SHOWN = 5
 
@@ -60,6 +67,88 @@ class DigestInvalid(RegistryError):
 
     def __init__(self, digest: str) -> None:
         self.digest = digest
+        super().__init__()
+
+
+class FilterInvalid(RegistryError):
+    """The filter cannot be read: expected {expected} at position {position}
+      {window}
+      {indent}^
+    """
+
+    def __init__(self, text: str, position: int, expected: str) -> None:
+        self.text = text
+        self.position = position
+        self.expected = expected
+        # A window keeps a hostile kilobyte out of the message; the caret stays under its place.
+        start = max(0, position - 60)
+        part = text[start : position + 20]
+        self.window = "".join(c if c.isprintable() else "?" for c in part)
+        self.indent = " " * (position - start)
+        super().__init__()
+
+
+class TagInvalid(RegistryError):
+    """{tag!r} cannot be a tag: expected {expected}."""
+
+    def __init__(self, tag: str, expected: str) -> None:
+        self.tag = tag
+        self.expected = expected
+        super().__init__()
+
+
+class ValueRefused(RegistryError):
+    """No database keeps such a value: {reason}. Leave out NUL and halves of characters."""
+
+    def __init__(self, reason: str) -> None:
+        self.reason = reason.partition("\n")[0]
+        super().__init__()
+
+
+class NoEmbedding(RegistryError):
+    """{reference} has no {kind} embedding to compare with: run `weft db embed` or probe it."""
+
+    def __init__(self, reference: str, kind: EmbeddingKind) -> None:
+        self.reference = reference
+        self.kind = kind
+        super().__init__()
+
+
+class CursorInvalid(RegistryError):
+    """The cursor is not one that this list gave; begin again without one."""
+
+
+class EvaluationInvalid(RegistryError):
+    """The evaluation's {field} cannot be {found}: expected {expected}."""
+
+    def __init__(self, field: str, found: object, expected: str) -> None:
+        self.field = field
+        self.found = repr(found)[:120]
+        self.expected = expected
+        super().__init__()
+
+
+class AccessDenied(RegistryError):
+    """This may not be done: {reason}."""
+
+    def __init__(self, reason: str) -> None:
+        self.reason = reason
+        super().__init__()
+
+
+class UnknownKey(RegistryError):
+    """No key is called {name!r}."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        super().__init__()
+
+
+class KeyNameTaken(RegistryError):
+    """There is or was a key called {name!r}; choose another name, so that records stay clear."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
         super().__init__()
 
 
@@ -153,6 +242,68 @@ class VersionInUse(RegistryError):
         super().__init__()
 
 
+class VersionQuarantined(RegistryError):
+    """{name}@{number} is quarantined: {reason}. Name another version."""
+
+    def __init__(self, name: str, number: int, reason: str) -> None:
+        self.name = name
+        self.number = number
+        self.reason = reason
+        super().__init__()
+
+
+class HubAddressInvalid(RegistryError):
+    """{text!r} is no address on the Hub: {reason}. Expected hf:owner/name@revision#subfolder"""
+
+    def __init__(self, text: str, reason: str) -> None:
+        self.text = text[:300]
+        self.reason = reason
+        super().__init__()
+
+
+class HubNotFound(RegistryError):
+    """The Hub has no {address}: {reason}. Is it spelled right, or private (set HF_TOKEN)?"""
+
+    def __init__(self, address: str, reason: str) -> None:
+        self.address = address
+        self.reason = reason
+        super().__init__()
+
+
+class HubDenied(RegistryError):
+    """The Hub keeps {address} from us: {reason}. Ask for access there, and set HF_TOKEN."""
+
+    def __init__(self, address: str, reason: str) -> None:
+        self.address = address
+        self.reason = reason
+        super().__init__()
+
+
+class HubFailed(RegistryError):
+    """{address} could not be fetched: {reason}. Nothing was stored; try again later."""
+
+    def __init__(self, address: str, reason: str) -> None:
+        self.address = address
+        self.reason = reason
+        super().__init__()
+
+
+class UploadInvalid(RegistryError):
+    """The upload cannot be used: {reason}. Expected a plain .tar with one adapter's files."""
+
+    def __init__(self, reason: str) -> None:
+        self.reason = reason
+        super().__init__()
+
+
+class UploadTooLarge(RegistryError):
+    """The upload is larger than the {limit} bytes that this registry takes."""
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        super().__init__()
+
+
 class DatabaseUrlInvalid(RegistryError):
     """The database URL cannot be used: {reason}. Expected for example sqlite:////var/weft/weft.db"""
 
@@ -184,6 +335,15 @@ class DatabaseUnavailable(RegistryError):
 
     def __init__(self, reason: str) -> None:
         self.reason = reason
+        super().__init__()
+
+
+class ReferencesBroken(RegistryError):
+    """Rows of {table} refer to rows of {missing} that are not there; nothing was changed."""
+
+    def __init__(self, table: str, missing: str) -> None:
+        self.table = table
+        self.missing = missing
         super().__init__()
 
 

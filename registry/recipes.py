@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from registry import queries, rows
+from registry import audit, queries, rows
 from registry.database import ReadSession, WriteSession
 from registry.errors import Conflict, UnknownBase, UnknownReference
 from registry.models import (
@@ -20,7 +20,7 @@ from registry.models import (
 from registry.naming import claim, now
 from registry.references import check_digest
 from registry.resolving import live
-from registry.types import Lineage
+from registry.types import Lineage, RecipeRecord
 
 
 def save(
@@ -91,6 +91,9 @@ def publish(
     except Conflict as conflict:
         if conflict.constraint != "uq_composition_versions_name_recipe_digest":
             raise
+    else:
+        subject, detail = f"{name}@{row.number}", {"expression": expression}
+        audit.record(session, actor, "composition.published", subject, **detail)
     version = queries.version_by_content(session, CompositionVersionRow, name, recipe_digest)
     return live(version)
 
@@ -141,5 +144,15 @@ def lineage(session: ReadSession, digest: str) -> Lineage:
     check_digest(digest)
     if not queries.known_digests(session, [digest]):
         raise UnknownReference(digest)
-    made_by = rows.recipe_records(queries.recipes_making(session, digest))
-    return Lineage(digest, made_by, rows.recipe_records(queries.recipes_using(session, digest)))
+    used_by = _records(session, queries.recipes_using(session, digest))
+    return Lineage(digest, makers(session, digest), used_by)
+
+
+def makers(session: ReadSession, artifact: str) -> tuple[RecipeRecord, ...]:
+    """Return the recipes that an artifact came of, oldest first."""
+    return _records(session, queries.recipes_making(session, artifact))
+
+
+def _records(session: ReadSession, found: Sequence[RecipeRow]) -> tuple[RecipeRecord, ...]:
+    published = {version.name for recipe in found for version in recipe.published}
+    return rows.recipe_records(found, queries.visible_names(session, published))

@@ -13,7 +13,10 @@ from typing import Any, Literal, TypeAlias
 from merge.peft_format import AdapterFolder, Problem
 
 NameKind = Literal["adapter", "base", "composition"]
+Visibility = Literal["private", "public"]
 Severity = Literal["refuse", "warn", "note"]
+EmbeddingKind = Literal["weights", "text", "behaviour"]
+Status = Literal["admitted", "quarantined"]
 Shapes: TypeAlias = Mapping[str, tuple[int, int]]
 
 
@@ -30,6 +33,11 @@ class Base:
     architecture: str | None
     shapes: Shapes
     keys: frozenset[str]
+
+    @property
+    def module_count(self) -> int:
+        """How many modules it has."""
+        return len(self.shapes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,11 +124,18 @@ class AdapterVersion:
     norm: float
     source: str | None
     licence: str | None
+    status: Status
+    status_reason: str | None  # of a quarantine
     card: str | None
     report: Mapping[str, Any]
     created_at: datetime
     created_by: str
     retired_at: datetime | None
+
+    @property
+    def module_count(self) -> int:
+        """How many modules it has an update for."""
+        return len(self.modules)
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,9 +196,11 @@ class Composition:
 
 @dataclass(frozen=True, slots=True)
 class AdapterSummary:
-    """A line in a list of adapters; everything but the first two is of the newest live version."""
+    """A line in a list of adapters; all from `number` on is of the newest live version."""
 
     name: str
+    visibility: Visibility
+    tags: tuple[str, ...]
     aliases: Mapping[str, int]
     number: int
     digest: str
@@ -191,14 +208,16 @@ class AdapterSummary:
     rank: int
     bytes: int
     norm: float
+    status: Status
     created_at: datetime
 
 
 @dataclass(frozen=True, slots=True)
 class CompositionSummary:
-    """A line in a list of compositions; the last five are of the newest live version."""
+    """A line in a list of compositions; all from `number` on is of the newest live version."""
 
     name: str
+    visibility: Visibility
     aliases: Mapping[str, int]
     number: int
     expression: str
@@ -208,12 +227,36 @@ class CompositionSummary:
 
 
 @dataclass(frozen=True, slots=True)
+class Artifact:
+    """A merged adapter that was built at least once, with the recipes that it came of."""
+
+    digest: str
+    bytes: int
+    seconds: float
+    report: Mapping[str, Any]
+    created_at: datetime
+    recipes: tuple["RecipeRecord", ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Similar:
+    """A version with nearly the same update, by the estimated cosine of the two."""
+
+    reference: str  # for example "legal@2"
+    cosine: float
+
+
+@dataclass(frozen=True, slots=True)
 class Registration:
-    """What came of registering a folder: `created` is False when the name had this content."""
+    """What came of registering a folder: `created` is False when the name had this content.
+
+    `similar` lists the (near-)duplicates under other names and numbers, most similar first.
+    """
 
     version: AdapterVersion
     created: bool
     report: AdmissionReport
+    similar: tuple[Similar, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

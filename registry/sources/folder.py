@@ -5,24 +5,15 @@ Not covered: adapters further down than one level, and folders behind symbolic l
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 from merge.peft_format import CONFIG_NAME
 from registry.errors import NothingToImport, RegistryError
 from registry.service import Registry
+from registry.sources.outcome import Imported
 from registry.types import Registration
 
 _NOT_IN_A_NAME = re.compile(r"[^a-z0-9._-]+")
-
-
-@dataclass(frozen=True, slots=True)
-class Imported:
-    """What came of one folder: a registration, or the reason why there is none."""
-
-    folder: Path
-    name: str
-    outcome: Registration | RegistryError
 
 
 def find_adapters(path: Path) -> tuple[Path, ...]:
@@ -76,4 +67,4 @@ def import_folder(
             )
         except RegistryError as error:
             outcome = error
-        yield Imported(folder, chosen, outcome)
+        yield Imported(f"folder:{own}", chosen, outcome)

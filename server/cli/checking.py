@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from merge.peft_format import inspect_folder
-from registry.admission import AdmissionPolicy, admit
+from registry.admission import admit
 from registry.bases import LLAMA_31_8B_INSTRUCT, architecture_of, base_keys, module_shapes
 from registry.errors import UnknownBase
 from registry.types import AdmissionReport, Base
@@ -29,9 +29,8 @@ def check(
 ) -> None:
     """Say whether an adapter would be admitted, and everything that was found; exit 1 if not."""
     settings = Settings() if home is None else Settings(home=home)
-    policy = AdmissionPolicy(norm_limit=settings.norm_limit)
     known = _known_bases(settings)
-    report = admit(folder, _chosen(base, known, folder), policy, known=known)
+    report = admit(folder, _chosen(base, known, folder), settings.policy, known=known)
     if as_json:
         typer.echo(json.dumps(report.to_json(), indent=2))
     else:

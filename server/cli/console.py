@@ -21,7 +21,11 @@ from registry.errors import RegistryError
 from server.base_model import BaseUnreadable
 from server.compose.expression import ExpressionInvalid
 from server.compose.resolve import NotAnIngredient
+from server.compose.retrieve import RetrievalInvalid
+from server.embedders import EncoderUnavailable
 from server.engine.launch import EngineStartFailed
+from server.probe.run import ProbeFailed
+from server.unpickle import ConversionFailed
 
 # A pipe has no width; eighty columns would fold every table.
 console = Console(width=None if sys.stdout.isatty() else 160)
@@ -31,7 +35,7 @@ _R = TypeVar("_R")
 # What a user can cause and mend; anything else is a fault of ours and keeps its traceback.
 _EXPECTED = (
     MergeError, FormatError, RegistryError, ExpressionInvalid, NotAnIngredient, EngineStartFailed,
-    BaseUnreadable, OSError,
+    BaseUnreadable, ConversionFailed, ProbeFailed, EncoderUnavailable, RetrievalInvalid, OSError,
 )  # fmt: skip
 
 

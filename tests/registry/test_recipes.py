@@ -152,7 +152,7 @@ def test_a_composition_that_cannot_be_published_leaves_nothing(
     with pytest.raises(UnknownReference):
         _publish(registry, "mix", RECIPE, ("0" * 64, 1.0))
     assert () == registry.lineage(digest).used_by
-    assert () == registry.compositions()
+    assert () == registry.catalogue.compositions().items
 
 
 def test_a_retired_composition_does_not_come_back(registry: Registry) -> None:

@@ -25,7 +25,7 @@ def test_lists_show_the_newest_version_in_use(registry: Registry, register: Regi
     register("a", seed=2)
     register("gone", seed=3)
     registry.retire(parse_reference("gone@1"), "me")
-    a, b = registry.adapters()
+    a, b = registry.catalogue.adapters().items
     assert ("a", {}, 1) == (a.name, a.aliases, a.number)
     assert ("b", {"prod": 1}, 2, newest, BASE, 2) == (
         b.name, b.aliases, b.number, b.digest, b.base, b.rank,
@@ -38,7 +38,7 @@ def test_compositions_are_listed_alike(registry: Registry) -> None:
     """Name, aliases, expression, recipe and base of the newest version."""
     _publish(registry, "mix")
     registry.set_alias("mix", "prod", 1, "me")
-    (mix,) = registry.compositions()
+    (mix,) = registry.catalogue.compositions().items
     assert ("mix", {"prod": 1}, 1, "cat(a)", "e" * 64, BASE) == (
         mix.name, mix.aliases, mix.number, mix.expression, mix.recipe_digest, mix.base,
     )  # fmt: skip

@@ -18,7 +18,8 @@ from httpx import ASGITransport, AsyncClient
 from registry.blobs import LocalBlobs
 from registry.service import Registry
 from registry.types import Base
-from server.app import Gateway, create_app
+from server.app import create_app
+from server.gateway import Gateway
 from server.artifacts import build, worker
 from server.demo import import_demo_adapters
 from server.engine.fake import FakeEngine

@@ -14,7 +14,7 @@ from merge.peft_format import CONFIG_NAME
 from registry.blobs import LocalBlobs
 from registry.references import parse_reference
 from registry.service import Registry
-from server.app import Gateway
+from server.gateway import Gateway
 from server.artifacts.store import ArtifactStore
 from server.engine.fake import FakeEngine
 from tests.adapters import make_adapter

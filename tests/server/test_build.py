@@ -12,7 +12,7 @@ from merge.errors import UnsafeResult
 from merge.recipe import Recipe
 from registry.blobs import LocalBlobs
 from registry.service import Registry
-from server.app import Gateway
+from server.gateway import Gateway
 from server.artifacts import worker
 from server.artifacts.build import BuildFailed
 from server.artifacts.store import StoreBroken, StoreFull

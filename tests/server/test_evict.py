@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from server.app import Gateway
+from server.gateway import Gateway
 from server.artifacts.leases import LeaseBusy
 from server.engine.fake import FakeEngine
 from server.engine.protocol import EngineBusy, EngineUnavailable

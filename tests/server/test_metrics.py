@@ -6,7 +6,7 @@ import re
 import pytest
 from httpx import AsyncClient
 
-from server.app import Gateway
+from server.gateway import Gateway
 from server.engine.fake import FakeEngine
 from server.metrics import Metrics, Timings
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from httpx import AsyncClient
 
 from registry.service import Registry
-from server.app import Gateway
+from server.gateway import Gateway
 from tests.adapters import make_adapter
 from tests.server.conftest import BASE
 from tests.server.test_api import publish, told

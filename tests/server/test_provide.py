@@ -9,7 +9,7 @@ import pytest
 
 from registry.blobs import LocalBlobs
 from registry.service import Registry
-from server.app import Gateway
+from server.gateway import Gateway
 from server.artifacts.leases import LeaseBusy
 from server.artifacts.provide import ArtifactGone
 from server.compose.resolve import Planned, Stored

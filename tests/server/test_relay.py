@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 from starlette.types import ASGIApp
 
-from server.app import Gateway, create_app
+from server.app import create_app
+from server.gateway import Gateway
 from server.engine.fake import FakeEngine, FakeResponse
 from server.engine.protocol import EngineUnavailable
 from server.openai import requests

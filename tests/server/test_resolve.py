@@ -9,7 +9,7 @@ from merge.errors import IncompatibleAdapters, RecipeInvalid
 from registry.errors import UnknownReference
 from registry.service import Registry
 from registry.types import Base
-from server.app import Gateway
+from server.gateway import Gateway
 from server.compose.resolve import (
     Bare,
     NotAnIngredient,

@@ -1,0 +1,1 @@
+"""Benchmarks of the merge engine; run by hand, never by the tests."""

@@ -1,0 +1,139 @@
+"""Every command on a full disk and on one that cannot be written: one sentence and exit code 1."""
+
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from typer.main import get_command
+
+from server.cli import app
+from tests.server.conftest import DEMO
+from tests.server.disks import full_disk, read_only
+from tests.server.test_cli import Weft, adapter, failed, weft
+
+__all__ = ["weft"]  # a fixture
+
+ZORP = "zorp@1"
+WORDS: Mapping[str, Sequence[object]] = {
+    "adapters alias": ("zorp", "stable", 1),
+    "adapters examples": ("zorp", "lines.txt"),
+    "adapters import": (DEMO / "adapters" / "zorp", "--name", "again"),
+    "adapters list": (),
+    "adapters probe": (ZORP,),
+    "adapters quarantine": (ZORP, "--reason", "odd"),
+    "adapters release": (ZORP,),
+    "adapters retire": (ZORP,),
+    "adapters show": ("zorp",),
+    "adapters tag": ("zorp", "legal"),
+    "adapters visibility": ("zorp", "public"),
+    "bases add": ("acme/other", "--model", DEMO / "base"),
+    "bases list": (),
+    "check": (DEMO / "adapters" / "zorp",),
+    "compositions alias": ("mix", "stable", 1),
+    "compositions list": (),
+    "compositions promote": ("mix@1", "mixed"),
+    "compositions publish": ("mix", "cat(zorp, blim)"),
+    "compositions retire": ("mix@1",),
+    "compositions visibility": ("mix", "public"),
+    "convert": ("pickled", "--out", "out"),
+    "db dump": ("new.gz",),
+    "db embed": (),
+    "db restore": ("old.gz", "--home", "elsewhere"),
+    "db upgrade": (),
+    "demo": ("--once", "--home", "home"),
+    "gc": ("--delete",),
+    "keys create": ("ci", "--role", "read"),
+    "keys list": (),
+    "keys revoke": ("ci",),
+    "merge": ("cat", DEMO / "adapters" / "zorp", DEMO / "adapters" / "blim", "--out", "out"),
+    "search": ("law",),
+    "serve": (),
+}
+
+
+@pytest.fixture(autouse=True)
+def _logging_as_before() -> Iterator[None]:
+    """`serve` and `demo` set up logging for their process."""
+    root, ours = logging.getLogger(), logging.getLogger("weft")
+    before = list(root.handlers), root.level, ours.level
+    yield
+    root.handlers, root.level, ours.level = before
+
+
+@pytest.fixture
+def things(weft: Weft, tmp_path: Path) -> None:
+    """Lay out what some of the commands above are given."""
+    (tmp_path / "lines.txt").write_text("one\ntwo\n")
+    pickled = tmp_path / "pickled"
+    pickled.mkdir()
+    config = (adapter("zorp") / "adapter_config.json").read_text()
+    (pickled / "adapter_config.json").write_text(config)
+    weights = load_file(adapter("zorp") / "adapter_model.safetensors")
+    torch.save(weights, pickled / "adapter_model.bin")
+    assert weft("db", "dump", "old.gz").exit_code == 0
+
+
+def commands() -> list[str]:
+    """Return every command of the CLI, groups before their commands."""
+    found: list[str] = []
+    top: Any = get_command(app)
+    for name, command in top.commands.items():
+        below = getattr(command, "commands", None)
+        found += [name] if below is None else [f"{name} {sub}" for sub in below]
+    return sorted(found)
+
+
+def test_every_command_is_tried() -> None:
+    """Whoever adds a command says above how to call it."""
+    assert commands() == sorted(WORDS)
+
+
+@pytest.mark.usefixtures("things")
+def test_on_a_read_only_disk(weft: Weft, tmp_path: Path) -> None:
+    """No command can do its work, and each says why."""
+    with read_only(tmp_path):
+        for command, words in WORDS.items():
+            result = weft(*command.split(), *words)
+            failed(result)
+            assert says_why(result.stderr), (command, result.stderr)
+
+
+@pytest.mark.usefixtures("things")
+def test_on_a_full_disk(weft: Weft) -> None:
+    """Not a byte can be written: each command says so."""
+    for command, words in WORDS.items():
+        with full_disk(0):
+            result = weft(*command.split(), *words)
+        failed(result)
+        assert says_why(result.stderr), (command, result.stderr)
+
+
+def says_why(text: str) -> bool:
+    """Tell whether an error names the disk or the database as its reason."""
+    reasons = ("disk", "database", "Permission denied", "File too large", "No space", "stored",
+               "written", "Read-only")  # fmt: skip
+    return any(reason in text for reason in reasons)
+
+
+@pytest.mark.usefixtures("things")
+@pytest.mark.parametrize("room_bytes", [2_000, 40_000, 100_000, 200_000])
+@pytest.mark.parametrize(
+    "command", ["adapters import", "merge", "convert", "db dump", "db restore"]
+)
+def test_on_a_disk_that_fills_up(weft: Weft, command: str, room_bytes: int) -> None:
+    """Wherever the room ends, what was begun is undone: with room again, the command succeeds."""
+    words = [*command.split(), *WORDS[command]]
+    with full_disk(room_bytes):
+        result = weft(*words)
+    if result.exit_code == 0:  # it needed no more
+        return
+    if command == "adapters import" and "refused" in result.stdout:
+        assert "Traceback" not in result.output  # one of several, in the table
+    else:
+        failed(result)
+    again = weft(*words)
+    assert again.exit_code == 0, again.output
