@@ -5,7 +5,7 @@ BIN := .venv/bin
 # Tests and the tools they start share few cores: threads that wait must not spin.
 export OMP_WAIT_POLICY := PASSIVE
 
-.PHONY: setup demo test test-slow lint format demo-assets
+.PHONY: setup demo test test-slow lint format demo-assets bench-merge lab-merge
 
 setup: $(STAMP)
 
@@ -31,6 +31,14 @@ lint: $(STAMP)
 format: $(STAMP)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+# Every merge method at Llama-3.1-8B's shapes, beside its floor and its peers; build/bench-merge.json.
+bench-merge: $(STAMP)
+	$(BIN)/python -m tests.bench.merge $(if $(DEVICE),--device $(DEVICE))
+
+# Merge methods on the demo's skills: quality tables under tests/lab/results; resumable.
+lab-merge: $(STAMP)
+	$(BIN)/python -m tests.lab.merge_table
 
 # Trains the demo base and adapters again: about ten minutes on two cores.
 demo-assets: $(STAMP)

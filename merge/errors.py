@@ -10,6 +10,9 @@ A folder that is no LoRA adapter raises `merge.peft_format.FormatError`; a full 
 raises `OSError` as it comes.
 """
 
+from collections.abc import Iterable
+from difflib import get_close_matches
+
 
 class MergeError(ValueError):
     """A merge that was refused; the message says what, where, and what to do."""
@@ -29,3 +32,9 @@ class UnsafeResult(MergeError):
 
 class MethodDefinitionError(TypeError):
     """A method's signature or registration is not what `merge_method` understands."""
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Return " (did you mean x or y?)" where known names are near, else nothing."""
+    near = get_close_matches(name[:80], list(known), n=2)
+    return f" (did you mean {' or '.join(near)}?)" if near else ""

@@ -19,9 +19,9 @@ import torch
 from torch import Tensor
 
 MAX_ITERATIONS = 300
-# Distances are differences of inner products: what is below this share of the largest is noise, on
-# which coinciding points would change places for ever.
-_ROUNDING = 1e-13
+# Distances are differences of inner products: what is below this many units of the Gram matrix's
+# last place is noise, on which coinciding points would change places for ever.
+_NOISE_UNITS = 64
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -48,7 +48,8 @@ def kmeans(
     equal restarts to the first.
 
     Args:
-        gram: (n, n) float64, inner products of the points.
+        gram: (n, n) inner products of the points, float64, or float32 where they are no better
+            than that: a point moves only where it gains more than their rounding.
         weight: (n,) float64, positive sample weights; only their ratios matter.
         k: 1 ≤ k ≤ n.
         generator: draws the seedings; nothing else is random.
@@ -58,22 +59,54 @@ def kmeans(
     n = len(gram)
     if k == n:  # a point each: no partition is better
         return Clustering(torch.arange(n), 0.0)
-    norms = gram.diagonal()  # (n,)
-    distances = (norms[:, None] + norms - 2 * gram).clamp_(min=0.0)  # (n, n) squared
+    noise = _NOISE_UNITS * torch.finfo(gram.dtype).eps
+    points = _Points(gram.double(), weight, noise * float(gram.diagonal().max()))
     if initial_centers is None:
-        centers = _seed(distances, weight, k, n_init, generator)  # (n_init, k)
+        centers = _seed(points.distances(), weight, k, n_init, generator)  # (n_init, k)
     else:
         centers = initial_centers[None]
-    labels = distances[:, centers].permute(1, 0, 2).argmin(2)  # (n_init, n)
-    for _ in range(MAX_ITERATIONS):
-        to_centroids = _repaired(gram, weight, labels, k)
-        new = _nearest(to_centroids, labels, slack=_ROUNDING * float(norms.max()))
-        if torch.equal(new, labels):
-            break
-        labels = new
-    inertia = _own(_repaired(gram, weight, labels, k), labels).clamp_(min=0.0) @ weight
+    labels = _lloyd(points, points.distances()[:, centers].argmin(2), k)
+    inertia = points.inertia(labels, k)
     best = int(inertia.argmin())  # of (n_init,)
-    return Clustering(labels[best], float(inertia[best]))
+    return Clustering(labels[:, best], float(inertia[best]))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Points:
+    """What is to be clustered."""
+
+    gram: Tensor  # (n, n) float64
+    weight: Tensor  # (n,) float64
+    noise: float  # squared distance below which there is none
+
+    def distances(self) -> Tensor:
+        """Return squared distances between points, (n, n)."""
+        norms = self.gram.diagonal()
+        return (norms[:, None] + norms - 2 * self.gram).clamp_(min=0.0)
+
+    def to_centroids(self, labels: Tensor, k: int) -> tuple[Tensor, Tensor]:
+        """Return squared distances to centroids less the point's own square, and masses.
+
+        Args:
+            labels: (n, n_init).
+            k: the number of clusters.
+
+        Returns:
+            (n, n_init, k), infinite to empty clusters, and (n_init, k) sums of weights.
+        """
+        share = torch.zeros(*labels.shape, k, dtype=torch.float64)
+        share.scatter_(2, labels[:, :, None], self.weight[:, None, None].expand(*labels.shape, 1))
+        mass = share.sum(0)
+        share /= mass.clamp(min=torch.finfo(torch.float64).tiny)
+        cross = (self.gram @ share.flatten(1)).view_as(share)  # ⟨point, centroid⟩
+        squares = torch.einsum("nik,nik->ik", share, cross)  # |centroid|²
+        squares.masked_fill_(mass == 0.0, math.inf)
+        return cross.mul_(-2.0).add_(squares), mass
+
+    def inertia(self, labels: Tensor, k: int) -> Tensor:
+        """Return Σ weight · squared distance to the own centroid of each restart, (n_init,)."""
+        own = _own(self.to_centroids(labels, k)[0], labels) + self.gram.diagonal()[:, None]
+        return self.weight @ own.clamp_(min=0.0)
 
 
 def _seed(
@@ -102,40 +135,35 @@ def _draw(mass: Tensor, uniform: Tensor) -> Tensor:
     return drawn.clamp_(max=mass.shape[1] - 1)
 
 
-def _to_centroids(gram: Tensor, weight: Tensor, labels: Tensor, k: int) -> Tensor:
-    """Return squared distances of points to centroids, (n_init, n, k); infinite to empty ones."""
-    member = torch.nn.functional.one_hot(labels, k).to(gram.dtype)  # (n_init, n, k)
-    share = member * weight[:, None]
-    mass = share.sum(1, keepdim=True)  # (n_init, 1, k)
-    share = share / mass.clamp(min=torch.finfo(gram.dtype).tiny)
-    cross = gram @ share  # (n_init, n, k) ⟨point, centroid⟩
-    norms = (share * cross).sum(1, keepdim=True)  # (n_init, 1, k) |centroid|²
-    distances = gram.diagonal()[:, None] - 2 * cross + norms
-    return distances.masked_fill(mass == 0.0, math.inf)
+def _lloyd(points: _Points, labels: Tensor, k: int) -> Tensor:
+    """Return labels (n, n_init) that no step changes any more, every cluster with a point."""
+    for _ in range(MAX_ITERATIONS):
+        to_centroids, labels = _repaired(points, labels, k)
+        least, nearest = to_centroids.min(2)
+        moves = _own(to_centroids, labels) - least > points.noise
+        if not moves.any():
+            break
+        labels = torch.where(moves, nearest, labels)
+    return _repaired(points, labels, k)[1]
 
 
 def _own(to_centroids: Tensor, labels: Tensor) -> Tensor:
-    """Return each point's squared distance to its own centroid, (n_init, n)."""
+    """Return what `to_centroids` says of each point's own centroid, (n, n_init)."""
     return to_centroids.gather(2, labels[:, :, None])[:, :, 0]
 
 
-def _nearest(to_centroids: Tensor, labels: Tensor, *, slack: float) -> Tensor:
-    """Return new labels (n_init, n); a point moves only where that gains more than rounding."""
-    least, nearest = to_centroids.min(2)
-    return torch.where(_own(to_centroids, labels) - least > slack, nearest, labels)
-
-
-def _repaired(gram: Tensor, weight: Tensor, labels: Tensor, k: int) -> Tensor:
-    """Return `_to_centroids` after giving every empty cluster a point, in place in `labels`."""
-    to_centroids = _to_centroids(gram, weight, labels, k)
-    empty = to_centroids[:, 0].isinf().nonzero().tolist()  # pairs (restart, cluster)
-    if not empty:
-        return to_centroids
-    own = _own(to_centroids, labels)
-    for restart, cluster in empty:
-        counts = torch.bincount(labels[restart], minlength=k)
-        spare = own[restart].masked_fill(counts[labels[restart]] < 2, -math.inf)
+def _repaired(points: _Points, labels: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """Return distances to centroids and labels, after giving every empty cluster a point."""
+    to_centroids, mass = points.to_centroids(labels, k)
+    if mass.all():
+        return to_centroids, labels
+    labels = labels.clone()
+    own = _own(to_centroids, labels) + points.gram.diagonal()[:, None]
+    for restart, cluster in (mass == 0.0).nonzero().tolist():
+        of_restart = labels[:, restart]
+        counts = torch.bincount(of_restart, minlength=k)
+        spare = own[:, restart].masked_fill(counts[of_restart] < 2, -math.inf)
         farthest = int(spare.argmax())
-        labels[restart, farthest] = cluster
-        own[restart, farthest] = 0.0
-    return _to_centroids(gram, weight, labels, k)
+        labels[farthest, restart] = cluster
+        own[farthest, restart] = 0.0
+    return points.to_centroids(labels, k)[0], labels

@@ -1,23 +1,36 @@
 """Exact linear algebra on updates that are only ever held as factors.
 
-Covered: inner products, norms and Gram matrices of updates, and the best rank-k approximation of a
-weighted sum. Not covered: anything elementwise on an update, which needs it dense. All of it
-computes in float64, because differences of nearly equal updates would drown in float32 rounding.
+Covered: inner products, norms and Gram matrices of updates, the best rank-k approximation of a
+weighted sum, and the canonical form of one update. Not covered: anything elementwise on an update,
+which needs it dense. Long vectors are multiplied in float32 where that is provably enough and in
+float64 elsewhere; everything of the size of a rank is float64.
 """
 
 import math
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from merge.factors import Factors, Merged
+from merge.factors import Factors, Grams, Members, Merged, Mix
+
+# A truncation whose whitened Gram matrices have a mean inverse eigenvalue above this, per side, is
+# computed again with more care: float32 products for the first, float64 products for the second
+# (singular values good to 1e-5 relative to each of them), Householder QR for the rest.
+_WELL_CONDITIONED = 20.0
+_CONDITIONED = 1e7
+# Singular values below this share of the largest are rounding: directions that hold nothing.
+_NOTHING = 1e-13
+# A share of energy is reached when it is missed by less than this.
+_ROUNDING = 1e-12
 
 
 def inner(f: Factors, g: Factors) -> float:
     """Return ⟨f, g⟩ = trace of update_fᵀ update_g, for updates of one shape (d_out, d_in).
 
-    By the identity tr((b_fᵀ b_g)(a_g a_fᵀ)), in O((d_in + d_out) r_f r_g).
+    By the identity tr((b_fᵀ b_g)(a_g a_fᵀ)), in O((d_in + d_out) r_f r_g) and float64, because
+    differences of nearly equal updates would drown in float32 rounding.
     """
     over_b = f.b.double().mT @ g.b.double()  # (r_f, r_g)
     over_a = f.a.double() @ g.a.double().mT  # (r_f, r_g)
@@ -26,11 +39,21 @@ def inner(f: Factors, g: Factors) -> float:
 
 def gram(updates: Sequence[Factors]) -> Tensor:
     """Return the (T, T) float64 matrix of inner products between updates of one shape."""
-    result = torch.empty(len(updates), len(updates), dtype=torch.float64)
-    for i, f in enumerate(updates):
-        for j, g in enumerate(updates[: i + 1]):
-            result[i, j] = result[j, i] = inner(f, g)
-    return result
+    members = Members.of(updates)
+    return update_products(members, members.exact_grams)
+
+
+def update_products(members: Members, grams: Grams) -> Tensor:
+    """Return the (T, T) float64 inner products of updates, given those of their MSUs."""
+    owned = by_member(members)  # (T, R)
+    scales = torch.tensor([member.scale for member in members], dtype=torch.float64)
+    return torch.outer(scales, scales) * (owned @ (grams.a * grams.b) @ owned.mT)
+
+
+def by_member(members: Members) -> Tensor:
+    """Return (T, R) with ones where an MSU is a member's."""
+    owner = torch.arange(len(members)).repeat_interleave(torch.tensor(members.ranks))
+    return torch.nn.functional.one_hot(owner, len(members)).double().mT
 
 
 def frobenius_norm(f: Factors) -> float:
@@ -38,11 +61,27 @@ def frobenius_norm(f: Factors) -> float:
     return math.sqrt(max(inner(f, f), 0.0))
 
 
-def truncated_sum(updates: Sequence[Factors], weights: Sequence[float], rank: int) -> Merged:
+def canonical(f: Factors) -> Factors:
+    """Return the same update as its singular triplets: √sigma on each side, descending, scale 1.
+
+    It depends on the update alone, not on how it was factorised, wherever singular values differ;
+    signs are those of `truncated_sum`. MSUs beyond the update's own rank are zero.
+    """
+    return truncated_sum([f], [1.0], f.rank).factors
+
+
+def truncated_sum(
+    updates: Sequence[Factors],
+    weights: Sequence[float],
+    rank: int,
+    energy: float | None = None,
+) -> Merged:
     """Return the best approximation of Σ weight · update with min(rank, R) MSUs.
 
-    QR of the stacked factors, then the SVD of the small core R_b R_aᵀ; √sigma goes to each side
-    (Eckart-Young on a product of thin matrices). Each MSU's sign is fixed by making the largest
+    With A = L Qᵀ the stacked rows (L Lᵀ their Gram matrix) and B the stacked columns times their
+    weights, the sum is B L Qᵀ. Its right singular vectors are Q V with V from the eigenvectors of
+    Lᵀ BᵀB L, an (R, R) matrix, and B L V Vᵀ Qᵀ is the best approximation (Eckart-Young on a product
+    of thin matrices); √sigma goes to each side. Each MSU's sign is fixed by making the largest
     entry of its row of `a` positive, so that equal inputs give equal factors on every machine.
     The energy is Σ of the kept sigma² over Σ of all (1 for a sum that is zero).
 
@@ -50,36 +89,113 @@ def truncated_sum(updates: Sequence[Factors], weights: Sequence[float], rank: in
         updates: T updates of one shape.
         weights: (T,), finite, of any sign.
         rank: at least 1.
+        energy: in (0, 1]; with it the result has the smallest rank whose energy reaches it, at
+            least 1 and at most min(rank, R).
     """
+    members = Members.of(updates)
     # Weights are divided by the largest and put back at the end: the decompositions never overflow.
-    top = max(map(abs, weights), default=0.0) or 1.0
-    a = torch.cat([f.a.double() for f in updates])  # (R, d_in)
-    b = torch.cat(
-        [
-            f.b.double() * (weight / top * f.scale)
-            for f, weight in zip(updates, weights, strict=True)
-        ],
-        dim=1,
-    )  # (d_out, R)
-    q_b, r_b = torch.linalg.qr(b)
-    q_a, r_a = torch.linalg.qr(a.mT)
-    u, sigma, v = torch.linalg.svd(r_b @ r_a.mT, full_matrices=False)
-    keep = min(rank, len(a))
-    root = (sigma[:keep] * top).sqrt()  # (≤ keep,): fewer where the module is narrower than R
-    new_a = root[:, None] * (v[:keep] @ q_a.mT)
-    new_b = (q_b @ u[:, :keep]) * root
-    largest = new_a.abs().argmax(dim=1, keepdim=True)
-    sign = torch.where(new_a.gather(1, largest) < 0, -1.0, 1.0)  # (≤ keep, 1)
-    factors = Factors(_pad_rows(sign * new_a, keep), _pad_rows((new_b * sign.mT).mT, keep).mT)
-    return Merged(
-        Factors(factors.a.float().contiguous(), factors.b.float().contiguous()),
-        _kept_energy(sigma, keep),
+    top = float(max(map(abs, weights), default=0.0)) or 1.0
+    each = [float(w) / top * f.scale for w, f in zip(weights, members, strict=True)]
+    per_unit = members.spread(each)  # (R,)
+    triplets = (
+        _from_grams(members, per_unit, exact=False)
+        or _from_grams(members, per_unit, exact=True)
+        or _from_qr(members, per_unit)
     )
+    keep = _kept_rank(triplets.sigma, min(rank, len(per_unit)), energy)
+    return _expand(members, triplets, keep, top)
 
 
-def _pad_rows(x: Tensor, rows: int) -> Tensor:
+class _Triplets(NamedTuple):
+    """Singular triplets of a sum: sigma descending, rows of length 1, columns of length sigma."""
+
+    sigma: Tensor  # (p,) float64, as left and right are; all three on the CPU
+    left: Tensor  # (p, q): the rows are left @ basis
+    right: Tensor  # (R, p): the columns are the members' columns @ right
+    basis: Tensor  # (q, d_in), in the precision that the products need
+    mixes: bool  # whether the basis is the members' own rows
+
+
+def _from_grams(members: Members, per_unit: Tensor, *, exact: bool) -> _Triplets | None:
+    """Return all R triplets without touching long vectors; None where rounding would show."""
+    grams = members.exact_grams if exact else members.grams
+    limit = _CONDITIONED if exact else _WELL_CONDITIONED
+    half = _half(grams.a, limit)
+    if half is None or _half(grams.b, limit) is None:
+        return None
+    lower, inverse = half
+    weighted = torch.where(grams.a.diagonal() > 0.0, per_unit, 0.0)[:, None] * lower
+    square, vectors = torch.linalg.eigh(weighted.mT @ grams.b @ weighted)
+    vectors = vectors.flip(1)  # descending
+    sigma = square.flip(0).clamp_(min=0.0).sqrt_()
+    basis = members.a.double() if exact else members.a
+    return _Triplets(sigma, vectors.mT @ inverse, weighted @ vectors, basis, mixes=True)
+
+
+def _half(gram: Tensor, limit: float) -> tuple[Tensor, Tensor] | None:
+    """Return L and L⁻¹ with L Lᵀ = `gram`, lower triangular; None where `gram` is near singular.
+
+    Judged after whitening (a unit diagonal), since lengths of MSUs are no source of error. A zero
+    MSU gets a direction of its own.
+    """
+    length = gram.diagonal().sqrt()
+    length = torch.where(length > 0.0, length, 1.0)
+    unit = (gram / torch.outer(length, length)).fill_diagonal_(1.0)
+    lower, failed = torch.linalg.cholesky_ex(unit)
+    if failed:
+        return None
+    eye = torch.eye(len(gram), dtype=gram.dtype)
+    inverse = torch.linalg.solve_triangular(lower, eye, upper=False)
+    # |L⁻¹|² is the sum of the inverse eigenvalues.
+    if not float(inverse.square().sum()) <= limit * len(gram):
+        return None
+    return lower * length[:, None], inverse / length
+
+
+def _from_qr(members: Members, per_unit: Tensor) -> _Triplets:
+    """Return min(R, d_in, d_out) triplets by Householder QR and the SVD of the core, in float64."""
+    # Small decompositions are the CPU's, wherever the members lie.
+    basis, upper = torch.linalg.qr(members.a.double().mT)  # (d_in, q), (q, R)
+    weighted = per_unit[:, None] * upper.mT.cpu()  # (R, q)
+    core = torch.linalg.qr(members.b.double(), mode="r").R.cpu() @ weighted
+    _, sigma, vectors = torch.linalg.svd(core, full_matrices=False)  # vectors (p, q)
+    return _Triplets(sigma, vectors, weighted @ vectors.mT, basis.mT, mixes=False)
+
+
+def _expand(members: Members, triplets: _Triplets, keep: int, top: float) -> Merged:
+    """Return the first `keep` triplets as factors, times `top`."""
+    sigma, left, right, basis, mixes = triplets
+    kept = sigma[:keep]  # fewer than `keep` where the module is narrower than R
+    # A column of pure rounding, divided by the root of next to nothing, would be enormous.
+    real = kept > _NOTHING * sigma[0]
+    root = torch.where(real, kept * top, 0.0).sqrt()
+    shrink = torch.where(real, root / kept, 0.0)
+    a = root.to(basis)[:, None] * (left[:keep].to(basis) @ basis)
+    b = shrink.to(basis) * (members.b.to(basis) @ right[:, :keep].to(basis))
+    largest = a.abs().argmax(dim=1, keepdim=True)
+    sign = torch.where(a.gather(1, largest)[:, 0] < 0, -1.0, 1.0)
+    a, b = _pad(sign.to(basis)[:, None] * a, keep), _pad((sign.to(basis) * b).mT, keep).mT
+    mix = None
+    if mixes:
+        sign = sign.double().cpu()
+        mix = Mix((sign * root)[:, None] * left[:keep], right[:, :keep] * (sign * shrink), members)
+    return Merged(Factors(a.float(), b.float().contiguous()), _kept_energy(sigma, keep), mix)
+
+
+def _pad(x: Tensor, rows: int) -> Tensor:
     """Append rows of zeros: MSUs that a narrow module has no direction left for."""
-    return torch.nn.functional.pad(x, (0, 0, 0, rows - len(x)))
+    return torch.nn.functional.pad(x, (0, 0, 0, rows - len(x))) if len(x) < rows else x
+
+
+def _kept_rank(sigma: Tensor, most: int, energy: float | None) -> int:
+    """Return the smallest rank that keeps `energy`, at most `most`; `most` where nothing is asked.
+
+    A sum that is zero keeps everything at rank 1.
+    """
+    if energy is None:
+        return most
+    kept = [_kept_energy(sigma, keep) for keep in range(1, most + 1)]
+    return next((i for i, share in enumerate(kept, 1) if share >= energy - _ROUNDING), most)
 
 
 def _kept_energy(sigma: Tensor, keep: int) -> float:

@@ -44,6 +44,46 @@ class ModuleShape(NamedTuple):
     kind: Kind
 
 
+class FolderReader:
+    """Reads modules of one adapter while its file stays open.
+
+    A context manager, safe from several threads.
+    """
+
+    def __init__(self, folder: AdapterFolder) -> None:
+        self._path = folder.weights_path
+
+    def __enter__(self) -> Self:
+        self._file = os.open(self._path, os.O_RDONLY)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        os.close(self._file)
+
+    def read_into(self, module: LoraModule, a: Tensor, b: Tensor) -> None:
+        """Fill `a` (r, d_in) and `b` (d_out, r), float32, with one module's factors.
+
+        Raises:
+            FormatError: the file was cut after it was opened.
+            OSError: it cannot be read.
+        """
+        a.copy_(self._read(module.a))
+        b.copy_(self._read(module.b))
+
+    def _read(self, entry: TensorEntry) -> Tensor:
+        # Read rather than mapped: a mapped file that somebody truncates kills the process.
+        data = torch.empty(entry.end - entry.begin, dtype=torch.uint8)
+        view, done = data.numpy().data, 0
+        while done < len(view):
+            count = os.preadv(self._file, [view[done:]], entry.begin + done)
+            if count == 0:
+                found = f"{done} bytes: the file was cut while it was read"
+                problem = Problem("A007 file-size", WEIGHTS_NAME, f"{len(view)}", found, entry.name)
+                raise FormatError([problem])
+            done += count
+        return data.view(_FILE_DTYPES[entry.dtype]).view(entry.shape)
+
+
 def read_peft(folder: AdapterFolder, module: LoraModule) -> Factors:
     """Return one module's factors in float32, with the scale that the config gives it.
 
@@ -51,31 +91,17 @@ def read_peft(folder: AdapterFolder, module: LoraModule) -> Factors:
         FormatError: the file was cut after it was opened.
         OSError: it cannot be read.
     """
-    with folder.weights_path.open("rb") as weights:
-        a = _read(weights.fileno(), module.a)
-        b = _read(weights.fileno(), module.b)
+    a, b = torch.empty(module.a.shape), torch.empty(module.b.shape)
+    with FolderReader(folder) as reader:
+        reader.read_into(module, a, b)
     return Factors(a, b, module.scale)
-
-
-def _read(file: int, entry: TensorEntry) -> Tensor:
-    # Read rather than mapped: a mapped file that somebody truncates kills the process.
-    data = bytearray(entry.end - entry.begin)
-    done = 0
-    while done < len(data):
-        count = os.preadv(file, [memoryview(data)[done:]], entry.begin + done)
-        if count == 0:
-            found = f"{done} bytes: the file was cut while it was read"
-            problem = Problem("A007 file-size", WEIGHTS_NAME, f"{len(data)}", found, entry.name)
-            raise FormatError([problem])
-        done += count
-    return torch.frombuffer(data, dtype=_FILE_DTYPES[entry.dtype]).float().view(entry.shape)
 
 
 class FolderWriter:
     """Writes one adapter into an existing empty folder, module by module, in any order.
 
-    A context manager: leaving it normally makes the weights complete and durable. The folder is in
-    weft's normal form, so its digest is its identity. Safe from several threads.
+    A context manager: leaving it normally makes the weights complete. The folder is in weft's
+    normal form, so its digest is its identity. Safe from several threads.
     """
 
     def __init__(

@@ -11,12 +11,14 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from typing import Any, NamedTuple
 
 from merge.errors import IncompatibleAdapters, RecipeInvalid
 from merge.methods import AUTO, MergeMethod, Value, find_method
 from merge.peft_format import AdapterFolder
 from merge.peft_io import OUTPUT_DTYPES, ModuleShape
+from merge.weights import Patterns, check_weights, weight_in
 
 __all__ = ["Ingredient", "Member", "ModuleShape", "Recipe", "check_shapes", "plan"]
 
@@ -31,6 +33,11 @@ class Ingredient(NamedTuple):
 
     digest: str
     weight: float
+    patterns: Patterns = ()  # weights of modules by pattern; the last that matches counts
+
+    def weight_in(self, module: str) -> float:
+        """Return the weight in `module`."""
+        return weight_in(module, self.weight, self.patterns)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,15 +55,24 @@ class Recipe:
     dtype: str  # of the output's tensors
 
     def __post_init__(self) -> None:
-        for digest, _ in self.ingredients:
-            if not _DIGEST.fullmatch(digest):
-                raise RecipeInvalid(f"ingredient {digest!r:.80}: a digest is 64 hex digits")
+        for item in self.ingredients:
+            if not _DIGEST.fullmatch(item.digest):
+                raise RecipeInvalid(f"ingredient {item.digest!r:.80}: a digest is 64 hex digits")
         for name, value in self.options:
             scalar = isinstance(value, bool | int | float | str | None)
             if not scalar or (isinstance(value, float) and not math.isfinite(value)):
                 raise RecipeInvalid(f"option {name!r:.80}: {value!r:.80} is not a value")
-        _check_weights([weight for _, weight in self.ingredients])
+        check_weights((item.weight, item.patterns) for item in self.ingredients)
         _check_dtype(self.dtype)
+
+    def weights_of(self, module: str) -> tuple[float, ...]:
+        """Return every ingredient's weight in `module`; 0 leaves one out there."""
+        return tuple(item.weight_in(module) for item in self.ingredients)
+
+    @property
+    def lineage(self) -> list[tuple[str, float]]:
+        """The ingredients as (digest, weight), in order, for a record; patterns are left out."""
+        return [(item.digest, item.weight) for item in self.ingredients]
 
     def canonical(self) -> str:
         """Return the recipe as compact JSON with sorted keys; `parse` is its inverse."""
@@ -65,8 +81,7 @@ class Recipe:
             "method": self.method,
             "revision": self.revision,
             "base": self.base,
-            # Adding 0.0 makes -0.0 and 0 the same text as 0.0.
-            "ingredients": [{"digest": d, "weight": float(w) + 0.0} for d, w in self.ingredients],
+            "ingredients": [_document(item) for item in self.ingredients],
             "options": dict(self.options),
             "dtype": self.dtype,
         }
@@ -99,6 +114,19 @@ class Recipe:
         return recipe
 
 
+def _document(item: Ingredient) -> dict[str, object]:
+    # Adding 0.0 makes -0.0 and 0 the same text as 0.0.
+    plain: dict[str, object] = {"digest": item.digest, "weight": float(item.weight) + 0.0}
+    if item.patterns:  # pairs, for their order counts
+        plain["modules"] = [[pattern, float(w) + 0.0] for pattern, w in item.patterns]
+    return plain
+
+
+def _ingredient(document: dict[str, Any]) -> Ingredient:
+    patterns = tuple((str(pattern), float(w)) for pattern, w in document.get("modules", ()))
+    return Ingredient(document["digest"], float(document["weight"]), patterns)
+
+
 def _from_document(
     *,
     method: str,
@@ -112,7 +140,7 @@ def _from_document(
         method=str(method),
         revision=int(revision),
         base=str(base),
-        ingredients=tuple(Ingredient(i["digest"], float(i["weight"])) for i in ingredients),
+        ingredients=tuple(map(_ingredient, ingredients)),
         options=tuple(sorted(options.items())),
         dtype=dtype,
     )
@@ -127,17 +155,28 @@ class Member:
     weight: float
     base: str
     modules: Mapping[str, ModuleShape]
+    patterns: Patterns = ()  # as in Ingredient
+
+    def weight_in(self, module: str) -> float:
+        """Return the weight in `module`."""
+        return weight_in(module, self.weight, self.patterns)
 
     @staticmethod
     def from_folder(
-        label: str, folder: AdapterFolder, weight: float, digest: str, *, base: str | None = None
+        label: str,
+        folder: AdapterFolder,
+        weight: float,
+        digest: str,
+        *,
+        base: str | None = None,
+        patterns: Patterns = (),
     ) -> "Member":
-        """Return the member in `folder`; `base` stands in where its config names none."""
+        """Return the member in `folder`; a `base` that is given counts, not its config's."""
         modules = {
             name: ModuleShape(module.rank, module.d_in, module.d_out, module.kind)
             for name, module in folder.modules.items()
         }
-        return Member(label, digest, weight, base or folder.config.base or "", modules)
+        return Member(label, digest, weight, base or folder.config.base or "", modules, patterns)
 
 
 def plan(
@@ -153,28 +192,35 @@ def plan(
 
     Args:
         method: name of a registered method.
-        members: what to merge, in order; a weight of 0 leaves a member out of the result.
+        members: what to merge, in order; where its weight is 0, a member is left out.
         options: of the method, as text or JSON values.
         base: canonical name of the base that every member must have.
         dtype: "float32", "bfloat16" or "float16".
         rank_limit: the largest rank that the engine takes in any module; None for no limit.
 
     Raises:
-        RecipeInvalid: an unknown method or option, a bad value, weight or rank, no member.
-        IncompatibleAdapters: bases or shapes do not agree.
+        RecipeInvalid: an unknown method or option, a bad value, weight or rank, no member, or
+            members that the method does not take.
+        IncompatibleAdapters: bases, shapes or, for some methods, ranks do not agree.
     """
     known = find_method(method)
-    _check_weights([member.weight for member in members])
+    check_weights((member.weight, member.patterns) for member in members)
     bound = known.bind(options)
     _check_bases(members, base)
     check_shapes(members)
-    counted = [member for member in members if member.weight != 0.0]
-    bound.update(_decide_rank(known, bound, _ranks(counted), rank_limit))
+    _check_patterns(members)
+    stacks = _stacks(members)
+    for name, stack in stacks.items():
+        _check_demands(known, name, stack)
+    ranks = {name: [m.modules[name].rank for m in stack] for name, stack in stacks.items()}
+    bound.update(_decide_rank(known, bound, ranks, rank_limit))
     return Recipe(
         method=known.name,
         revision=known.revision,
         base=base,
-        ingredients=tuple(Ingredient(member.digest, float(member.weight)) for member in members),
+        ingredients=tuple(
+            Ingredient(member.digest, float(member.weight), member.patterns) for member in members
+        ),
         options=tuple(sorted(bound.items())),
         dtype=dtype,
     )
@@ -210,28 +256,39 @@ def _describe(shape: ModuleShape) -> str:
     return f"(d_out, d_in) = ({shape.d_out}, {shape.d_in}) {shape.kind}"
 
 
-def _check_weights(weights: Sequence[float]) -> None:
-    if not weights:
-        raise RecipeInvalid("nothing to merge: name at least one adapter")
-    for weight in weights:
-        if not math.isfinite(weight):
-            raise RecipeInvalid(f"weight {weight} is not a finite number")
-    if not any(weights):
-        raise RecipeInvalid("every weight is 0: at least one must not be")
-
-
 def _check_dtype(dtype: str) -> None:
     if dtype not in OUTPUT_DTYPES:
         raise RecipeInvalid(f"dtype {dtype!r:.80}: weft writes {', '.join(OUTPUT_DTYPES)}")
 
 
-def _ranks(members: Sequence[Member]) -> dict[str, list[int]]:
-    """Return the ranks of the members that have each module."""
-    ranks: dict[str, list[int]] = {}
+def _check_patterns(members: Sequence[Member]) -> None:
     for member in members:
-        for name, shape in member.modules.items():
-            ranks.setdefault(name, []).append(shape.rank)
-    return ranks
+        for pattern, _ in member.patterns:
+            if not any(fnmatchcase(name, pattern) for name in member.modules):
+                raise RecipeInvalid(
+                    f"weight pattern {pattern!r:.80} matches no module of {member.label}, "
+                    f"which has {len(member.modules)} like {min(member.modules)}"
+                )
+
+
+def _stacks(members: Sequence[Member]) -> dict[str, list[Member]]:
+    """Return the members that count in each module, in order."""
+    stacks: dict[str, list[Member]] = {}
+    for member in members:
+        for name in member.modules:
+            if member.weight_in(name) != 0.0:
+                stacks.setdefault(name, []).append(member)
+    if not stacks:
+        raise RecipeInvalid("every weight is 0 where it counts: at least one must not be")
+    return stacks
+
+
+def _check_demands(method: MergeMethod, module: str, stack: Sequence[Member]) -> None:
+    method.demands.check(
+        method.name, module, [member.label for member in stack],
+        [member.weight_in(module) for member in stack],
+        [member.modules[module].rank for member in stack],
+    )  # fmt: skip
 
 
 def _decide_rank(
@@ -246,7 +303,7 @@ def _decide_rank(
         needed = method.result_rank(ranks[name], options)
         if limit is not None and needed > limit:
             raise RecipeInvalid(
-                f"{method.name} adds ranks up to {needed} in {name}, above the engine's limit of "
+                f"{method.name} gives ranks up to {needed} in {name}, above the engine's limit of "
                 f"{limit}: use linear(...; rank={limit})"
             )
         return {}

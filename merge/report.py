@@ -1,54 +1,13 @@
-"""What a merge did, in numbers: norms, cosines to the ingredients, energy kept, seconds.
+"""What a merge did, in numbers, as JSON beside the artifact and as one line for people.
 
-Everything comes from the trace formula on factors; no update is ever dense. Not covered: quality,
-which only examples can tell.
+Covered: how the figures of `measure` are told. Not covered: how they are come by.
 """
 
 import json
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-from merge.factors import Factors
-from merge.linalg import inner
-
-
-@dataclass(frozen=True, slots=True)
-class Measure:
-    """Inner products of one module's result with itself and its ingredients' updates.
-
-    Keys of `dots` and `squares` are positions in the recipe; an absent ingredient has none. They
-    add up over modules, which is how an adapter's overall figures are made.
-    """
-
-    rank: int
-    square: float  # |result|²
-    dots: Mapping[int, float]  # ⟨result, ingredient⟩
-    squares: Mapping[int, float]  # |ingredient|²
-    energy: float | None
-
-    @property
-    def norm(self) -> float:
-        """Frobenius norm of the result's update; not finite where the result is not."""
-        return _root(self.square)
-
-    def cosine(self, ingredient: int) -> float | None:
-        """Cosine to an ingredient's update; None where it is absent or either is zero."""
-        if ingredient not in self.dots:
-            return None
-        lengths = _root(self.square) * _root(self.squares[ingredient])
-        return self.dots[ingredient] / lengths if lengths > 0.0 else None
-
-
-def measure(result: Factors, members: Mapping[int, Factors], energy: float | None) -> Measure:
-    """Measure one module: `members` by position in the recipe, unweighted."""
-    return Measure(
-        rank=result.rank,
-        square=inner(result, result),
-        dots={i: inner(result, member) for i, member in members.items()},
-        squares={i: inner(member, member) for i, member in members.items()},
-        energy=energy,
-    )
+from merge.measure import Measure
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,13 +18,15 @@ class Report:
     ingredients: tuple[str, ...]  # digests, in the recipe's order
     modules: Mapping[str, Measure]
     overall: Measure  # over all modules as one vector; its rank is the largest
-    seconds: Mapping[str, float]  # read, merge, write: summed over worker threads
+    scale: float  # the factor that the result was multiplied by, chosen or matched
+    seconds: Mapping[str, float]  # by stage, summed over worker threads
 
     def to_json(self) -> str:
         """Return the report as JSON: figures by module and overall, cosines in recipe order."""
         document = {
             "method": self.method,
             "ingredients": list(self.ingredients),
+            "scale": self.scale,
             "overall": self._figures(self.overall),
             "modules": {name: self._figures(m) for name, m in self.modules.items()},
             "seconds": {stage: round(value, 6) for stage, value in self.seconds.items()},
@@ -76,12 +37,17 @@ class Report:
         """Return one line for people."""
         cosines = [self.overall.cosine(i) for i in range(len(self.ingredients))]
         said = " ".join("-" if cosine is None else f"{cosine:.2f}" for cosine in cosines)
-        kept = "" if self.overall.energy is None else f", energy kept {self.overall.energy:.1%}"
-        return (
-            f"{self.method} of {len(self.ingredients)}: {len(self.modules)} modules, "
-            f"rank {self.overall.rank}, norm {self.overall.norm:.3g}, "
-            f"cosine to ingredients {said}{kept}, {sum(self.seconds.values()):.2f} s of work"
-        )
+        parts = [
+            f"{self.method} of {len(self.ingredients)}: {len(self.modules)} modules",
+            f"rank {self.overall.rank}",
+            f"norm {self.overall.norm:.3g}"
+            + (f" (scaled by {self.scale:.3g})" if self.scale != 1.0 else ""),
+            f"cosine to ingredients {said}",
+            _share("energy kept", self.overall.energy),
+            _share("signs in conflict", self.overall.conflict),
+            f"{sum(self.seconds.values()):.2f} s of work",
+        ]
+        return ", ".join(part for part in parts if part)
 
     def _figures(self, m: Measure) -> dict[str, object]:
         return {
@@ -89,27 +55,9 @@ class Report:
             "norm": m.norm,
             "cosines": [m.cosine(i) for i in range(len(self.ingredients))],
             "energy": m.energy,
+            "sign_conflict": m.conflict,
         }
 
 
-def add_up(measures: Sequence[Measure], ingredients: int) -> Measure:
-    """Return the measure of a whole adapter, its modules taken as one long vector.
-
-    Energy is Σ |result|² / Σ |what was approximated|², over modules whose method tells it.
-    """
-    present = [i for i in range(ingredients) if any(i in m.dots for m in measures)]
-    known = [m for m in measures if m.energy is not None]
-    exact = math.fsum(m.square / m.energy for m in known if m.energy)
-    kept = math.fsum(m.square for m in known)
-    return Measure(
-        rank=max(m.rank for m in measures),
-        square=sum(m.square for m in measures),
-        dots={i: sum(m.dots.get(i, 0.0) for m in measures) for i in present},
-        squares={i: sum(m.squares.get(i, 0.0) for m in measures) for i in present},
-        energy=None if not known else kept / exact if exact > 0.0 else 1.0,
-    )
-
-
-def _root(square: float) -> float:
-    # Rounding can leave the square of a vanishing update a hair below zero; NaN must stay NaN.
-    return math.sqrt(square) if not square < 0.0 else 0.0
+def _share(name: str, value: float | None) -> str:
+    return "" if value is None else f"{name} {value:.1%}"

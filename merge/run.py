@@ -1,35 +1,37 @@
-"""Run a recipe: stream modules through gather, method, check and write, into one folder.
+"""Run a recipe: stream modules through read, merge, check and write, into one folder.
 
-Covered: memory bounded by a few modules, threads, atomicity, the checks that a result must pass.
-Not covered: caching, single flight and processes (the server's), and fetching ingredients.
+Covered: memory bounded by a few modules, threads, what concerns the adapter as a whole (ranks, a
+matched norm, the norm's limit), atomicity. Not covered: one module (`job`); caching, single flight
+and processes (the server's), and fetching ingredients.
 """
 
 import math
 import shutil
 import tempfile
-import threading
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
-from typing import cast
+from typing import TypeVar
 
 import torch
 
-from merge.errors import IncompatibleAdapters, RecipeInvalid, UnsafeResult
-from merge.factors import Factors, Merged, Stack
-from merge.methods import AUTO, MergeMethod, Value, find_method
-from merge.peft_format import AdapterFolder, open_folder
-from merge.peft_io import FolderWriter, is_finite, read_peft
-from merge.recipe import Member, ModuleShape, Recipe, check_shapes
-from merge.report import Measure, Report, add_up, measure
+from merge.errors import UnsafeResult
+from merge.factors import Factors
+from merge.job import Job
+from merge.measure import Measure, add_up
+from merge.peft_io import FolderWriter
+from merge.recipe import ModuleShape, Recipe
+from merge.report import Report
+from merge.spill import Spill
 
 RECIPE_NAME = "recipe.json"
 REPORT_NAME = "report.json"
+# A result this far below its ingredients is what rounding left of a sum that cancels.
+_CANCELLED = 1e-5
 
 Progress = Callable[[int, int], None]
+_Result = TypeVar("_Result")
 
 
 def merge(
@@ -46,6 +48,7 @@ def merge(
     `out` then holds adapter_config.json and adapter_model.safetensors in weft's normal form (PEFT
     and vLLM load them), recipe.json (canonical text) and report.json. It appears whole or not at
     all: everything is written beside it and renamed. The files' bytes do not depend on `workers`.
+    Whoever needs them to outlive a power failure syncs them, as a store does on adoption.
 
     Args:
         recipe: from `plan` or `Recipe.parse`.
@@ -58,137 +61,104 @@ def merge(
     Raises:
         RecipeInvalid: the recipe's method or options are not this weft's.
         IncompatibleAdapters: the ingredients do not fit together, or hold numbers not finite.
-        UnsafeResult: the result is not finite, overflows the dtype, or is above `norm_limit`.
+        UnsafeResult: the result is not finite, overflows the dtype, is above `norm_limit`, or
+            cancels out where its norm was to be matched.
         FormatError: an ingredient is no LoRA adapter.
         FileExistsError: `out` holds something.
         OSError: the disk is full or gone. After any of these, nothing is left at or beside `out`.
     """
-    job = _Job(recipe, folders)
-    with _appearing(out) as partial:
-        with FolderWriter(partial, job.outputs, base=recipe.base, dtype=recipe.dtype) as writer:
-            measures = _run_all(job, writer, workers, progress)
-        ordered = {name: measures[name] for name in job.outputs}
-        report = Report(
-            method=recipe.method,
-            ingredients=tuple(digest for digest, _ in recipe.ingredients),
-            modules=ordered,
-            overall=add_up(list(ordered.values()), len(recipe.ingredients)),
-            seconds=job.seconds,
-        )
+    with Job(recipe, folders) as job, _appearing(out) as partial, _single_threaded_kernels():
+        if job.scale is None or job.ranks_are_bounds:
+            report = _in_two_passes(job, partial, workers, progress)
+        else:
+            with _writer(job, partial, job.outputs) as writer:
+
+                def build(name: str) -> Measure:
+                    return job.build(name, writer.write)
+
+                measures = _over(job.outputs, build, workers=workers, progress=progress)
+            report = _report(job, measures, job.scale)
         _check_norm(report, norm_limit)
         (partial / RECIPE_NAME).write_text(recipe.canonical() + "\n")
         (partial / REPORT_NAME).write_text(report.to_json() + "\n")
     return report
 
 
-class _Job:
-    """A recipe bound to its method and its opened ingredients."""
+def _in_two_passes(job: Job, partial: Path, workers: int, progress: Progress | None) -> Report:
+    """Merge everything, learn the ranks and the scale, then write."""
+    with Spill(partial) as spill:
 
-    def __init__(self, recipe: Recipe, folders: Mapping[str, Path]) -> None:
-        self.recipe = recipe
-        self.method, self.options, self.scale = _bind(recipe)
-        self.ingredients = _open_all(recipe, folders)  # by position; weight 0 left out
-        self.outputs = self._layout()
-        self.seconds = {"read": 0.0, "merge": 0.0, "write": 0.0}  # summed over threads
-        self._clock = threading.Lock()
+        def build(name: str) -> Measure:
+            return job.build(name, spill.put)
 
-    def _layout(self) -> dict[str, ModuleShape]:
-        names = sorted({name for f in self.ingredients.values() for name in f.modules})
-        outputs = {}
-        for name in names:
-            present = [f.modules[name] for f in self.ingredients.values() if name in f.modules]
-            rank = self.method.result_rank([m.rank for m in present], self.options)
-            outputs[name] = ModuleShape(rank, present[0].d_in, present[0].d_out, present[0].kind)
-        return outputs
+        measures = _over(job.outputs, build, workers=workers, progress=progress)
+        factor = _matching(measures.values()) if job.scale is None else 1.0
+        outputs = {
+            name: shape._replace(rank=measures[name].rank) for name, shape in job.outputs.items()
+        }
+        with _writer(job, partial, outputs) as writer:
 
-    def build(self, name: str, writer: FolderWriter) -> Measure:
-        """Merge and write one module."""
-        with self._timed("read"):
-            members = self._gather(name)
-        with self._timed("merge"):
-            merged = self._merge(name, members)
-            measured = measure(merged.factors, members, merged.energy)
-        with self._timed("write"):
-            writer.write(name, merged.factors)
-        return measured
+            def write(name: str) -> None:
+                with job.clock.timed("write"):
+                    held = spill.get(name)
+                    writer.write(name, Factors(held.a, held.b, factor))
 
-    def _gather(self, name: str) -> dict[int, Factors]:
-        members = {}
-        for i, folder in self.ingredients.items():
-            if name in folder.modules:
-                members[i] = read_peft(folder, folder.modules[name])
-                if not (is_finite(members[i].a) and is_finite(members[i].b)):
-                    digest = self.recipe.ingredients[i].digest
-                    raise IncompatibleAdapters(
-                        f"ingredient {digest[:12]} holds NaN or infinite numbers in {name}: "
-                        "it cannot be merged"
-                    )
-        return members
-
-    def _merge(self, name: str, members: Mapping[int, Factors]) -> Merged:
-        weights = tuple(self.recipe.ingredients[i].weight for i in members)
-        stack = Stack(name, tuple(members.values()), weights)
-        factors, energy = self.method.function(stack, **self.options)
-        if self.scale != 1.0:
-            factors = Factors(factors.a, factors.b * self.scale)
-        if not (is_finite(factors.a) and is_finite(factors.b)):
-            raise UnsafeResult(f"{name}: the result overflows float32: lower weights or scale")
-        return Merged(factors, energy)
-
-    @contextmanager
-    def _timed(self, stage: str) -> Iterator[None]:
-        begin = time.perf_counter()
-        yield
-        with self._clock:
-            self.seconds[stage] += time.perf_counter() - begin
+            _over(outputs, write, workers=workers)
+    scaled = {name: measured.scaled(factor) for name, measured in measures.items()}
+    return _report(job, scaled, factor if job.scale is None else job.scale)
 
 
-def _bind(recipe: Recipe) -> tuple[MergeMethod, dict[str, Value], float]:
-    method = find_method(recipe.method)
-    if recipe.revision != method.revision:
-        raise RecipeInvalid(
-            f"the recipe is for revision {recipe.revision} of {method.name}, this weft has "
-            f"{method.revision}: plan it again"
+def _matching(measures: Iterable[Measure]) -> float:
+    """Return the factor that brings the result's norm to the mean of its ingredients' norms."""
+    measured = list(measures)
+    overall = add_up(measured)
+    norms = [overall.ingredient_norm(i) for i in overall.squares]
+    wanted = math.fsum(norms) / len(norms)
+    if wanted == 0.0:
+        return 1.0
+    if not overall.norm > _CANCELLED * wanted:
+        raise UnsafeResult(
+            f"the merged update has a norm of {overall.norm:.3g} where its ingredients have "
+            f"{wanted:.3g} on average: they cancel out, and no scale matches; change weights, or "
+            "give scale as a number"
         )
-    options = method.bind(dict(recipe.options))
-    bound = replace(recipe, options=tuple(sorted(options.items())))
-    if bound.canonical() != recipe.canonical() or options.get("rank") == AUTO:
-        raise RecipeInvalid(f"{method.name}: the recipe's options are not complete: plan it again")
-    scale = cast("float", options.pop("scale"))
-    return method, options, scale
+    return wanted / overall.norm
 
 
-def _open_all(recipe: Recipe, folders: Mapping[str, Path]) -> dict[int, AdapterFolder]:
-    missing = [digest for digest, _ in recipe.ingredients if digest not in folders]
-    if missing:
-        raise RecipeInvalid(f"no folder was given for ingredient {missing[0]}")
-    counted = {i: item for i, item in enumerate(recipe.ingredients) if item.weight != 0.0}
-    opened = {i: open_folder(folders[item.digest]) for i, item in counted.items()}
-    check_shapes(
-        [
-            Member.from_folder(item.digest[:12], opened[i], item.weight, item.digest)
-            for i, item in counted.items()
-        ]
+def _writer(job: Job, partial: Path, outputs: Mapping[str, ModuleShape]) -> FolderWriter:
+    return FolderWriter(partial, outputs, base=job.recipe.base, dtype=job.recipe.dtype)
+
+
+def _report(job: Job, measures: Mapping[str, Measure], scale: float) -> Report:
+    return Report(
+        method=job.recipe.method,
+        ingredients=tuple(item.digest for item in job.recipe.ingredients),
+        modules=measures,
+        overall=add_up(list(measures.values())),
+        scale=scale,
+        seconds=job.clock.seconds,
     )
-    return opened
 
 
-def _run_all(
-    job: _Job, writer: FolderWriter, workers: int, progress: Progress | None
-) -> dict[str, Measure]:
-    """Build every module on `workers` threads; the first failure cancels the rest."""
-    measures: dict[str, Measure] = {}
-    with _single_threaded_kernels(), ThreadPoolExecutor(workers) as pool:
-        futures = {pool.submit(job.build, name, writer): name for name in job.outputs}
+def _over(
+    names: Iterable[str],
+    do: Callable[[str], _Result],
+    *,
+    workers: int,
+    progress: Progress | None = None,
+) -> dict[str, _Result]:
+    """Return what `do` gives for each name, on `workers` threads; a failure cancels the rest."""
+    with ThreadPoolExecutor(workers) as pool:
+        futures = {name: pool.submit(do, name) for name in names}
         try:
-            for future in as_completed(futures):
-                measures[futures[future]] = future.result()
+            for done, future in enumerate(as_completed(futures.values()), 1):
+                future.result()
                 if progress is not None:
-                    progress(len(measures), len(futures))
+                    progress(done, len(futures))
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
-    return measures
+    return {name: future.result() for name, future in futures.items()}
 
 
 @contextmanager
@@ -226,12 +196,8 @@ def _appearing(out: Path) -> Iterator[Path]:
 def _check_norm(report: Report, limit: float) -> None:
     norm = report.overall.norm
     if not (math.isfinite(norm) and norm <= limit):
-        name, worst = max(_by_norm(report), key=lambda item: item[1])
+        name, worst = max(report.modules.items(), key=lambda item: item[1].norm)
         raise UnsafeResult(
             f"the merged update has an overall norm of {norm:.4g}, above the limit of {limit:g} "
-            f"(largest in {name}: {worst:.4g}): lower weights or scale"
+            f"(largest in {name}: {worst.norm:.4g}): lower weights or scale"
         )
-
-
-def _by_norm(report: Report) -> Sequence[tuple[str, float]]:
-    return [(name, m.norm) for name, m in report.modules.items()]

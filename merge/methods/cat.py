@@ -2,7 +2,7 @@
 
 import torch
 
-from merge.factors import Factors, Merged, Stack
+from merge.factors import Factors, Members, Merged, Mix, Stack
 from merge.methods.method import merge_method
 
 
@@ -17,12 +17,10 @@ def cat(stack: Stack) -> Merged:
     [w₁s₁b₁ … w_T s_T b_T] · [a₁; …; a_T] (LoRA-LEGO, arXiv 2409.16167). The rank is R = Σ r and
     the rows of `a` are the members' own, bit for bit; weights may be negative.
     """
-    a = torch.cat([member.a for member in stack.members])  # (R, d_in)
-    b = torch.cat(
-        [
-            member.b * (weight * member.scale)
-            for member, weight in zip(stack.members, stack.weights, strict=True)
-        ],
-        dim=1,
-    )  # (d_out, R)
-    return Merged(Factors(a, b))
+    members = Members.of(stack.members)
+    share = members.spread(
+        weight * member.scale for weight, member in zip(stack.weights, members, strict=True)
+    )  # (R,)
+    identity = torch.eye(len(share), dtype=torch.float64)
+    factors = Factors(members.a, members.b * share.to(members.b))
+    return Merged(factors, mix=Mix(identity, torch.diag(share), members))

@@ -5,15 +5,23 @@ norms, √(r/k)) are those on which independent implementations agree.
 """
 
 import math
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from merge.factors import Factors, Merged, Stack
+from merge.factors import Factors, Members, Merged, Mix, Stack
 from merge.kmeans import kmeans
+from merge.linalg import canonical as canonical_form
 from merge.methods.method import merge_method
 from merge.methods.options import Count, Positive, Rank, Seed
 from merge.seeds import generator_for
+
+# MSUs are put in order by this many entries of each half before anything is drawn.
+_SORTED_BY = 4
+# Rows of a long narrow matrix that are looked at side by side.
+_FOLD = 16
 
 
 @merge_method(
@@ -22,12 +30,13 @@ from merge.seeds import generator_for
     title="LoRA-LEGO: k-means over minimal semantic units, centroids reweighted",
     differs="weights, which the paper does not have, are relative sample weights (a negative one "
     "turns its MSUs' b around); scales enter as √scale on each side; with mixed ranks the "
-    "reference rank is the members' mean",
+    "reference rank is the members' mean; canonical and balance are weft's own",
     exempt={
         "reparameterisation": "clusters are made of rows of a and columns of b, so another "
         "factorisation of the same update has other units",
         "weights": "weights are relative: multiplying all of them changes nothing; use scale",
     },
+    revision=2,
     auto_rank="largest",
 )
 def lego(
@@ -39,13 +48,15 @@ def lego(
     parameter_reweighting: bool = True,
     output_reweighting: bool = True,
     reference_rank: Positive | None = None,
+    canonical: bool = False,
+    balance: bool = False,
 ) -> Merged:
     """Return k = min(rank, n) centroids of the members' n MSUs (arXiv 2409.16167).
 
     An MSU is z = [√s a_j, √s b_j]; a centroid is the weighted mean of its cluster. Parameter
     reweighting multiplies it by (weighted mean of |z|_∞) / |centroid|_∞, since a mean is shorter
     than what it averages; output reweighting multiplies b by √(reference_rank / k), since the
-    variance of k summed units grows with k.
+    variance of k summed units grows with k. Of one adapter with k < r it is the paper's pruning.
 
     Args:
         stack: the members; |weight| counts, its sign turns b around.
@@ -55,48 +66,123 @@ def lego(
         parameter_reweighting: whether centroids get their members' size back.
         output_reweighting: whether the result gets one adapter's size back.
         reference_rank: rank r in √(r/k); None means the mean rank of the stack's members.
+        canonical: whether each adapter is first written as its singular triplets, so that how it
+            happened to be factorised cannot matter.
+        balance: whether each MSU is first written with |a_j| = |b_j|, so that neither half rules
+            the distances.
     """
-    za, zb, weight = _units(stack)  # (n, d_in), (n, d_out), (n,) float64
-    k = min(rank, len(za))
+    members = stack.members
+    if canonical:
+        members = tuple(map(canonical_form, members))
+    units = _Units.of(Members.of(members), stack.weights, balance=balance)
     clustering = kmeans(
-        za @ za.mT + zb @ zb.mT, weight, k, n_init=n_init,
+        units.gram().float(),  # as exact as it is
+        units.weight,
+        min(rank, len(units.weight)),
+        n_init=n_init,
         generator=generator_for(seed, stack.module),
-    )  # fmt: skip
-    share = torch.nn.functional.one_hot(clustering.labels, k).double() * weight[:, None]
+    )
+    share = torch.nn.functional.one_hot(clustering.labels).double() * units.weight[:, None]
     share = (share / share.sum(0)).mT  # (k, n), rows sum to 1
-    new_a, new_b = share @ za, share @ zb  # (k, d_in), (k, d_out)
+    mix = units.mix(share)
+    a, b = (
+        mix.left.to(units.members.a) @ units.members.a,
+        units.members.b @ mix.right.to(units.members.b),
+    )
+    factor = torch.ones(len(share), dtype=torch.float64)  # of both halves
     if parameter_reweighting:
-        wanted = share @ _largest(za, zb)  # (k,)
-        have = _largest(new_a, new_b)
-        ratio = torch.where(have > 0.0, wanted / have, 1.0)[:, None]
-        new_a, new_b = new_a * ratio, new_b * ratio
+        have = torch.maximum(_by_row(a), _by_column(b))
+        factor = torch.where(have > 0.0, share @ units.largest() / have, 1.0)
+    output = 1.0
     if output_reweighting:
         mean_rank = sum(stack.ranks) / len(stack.ranks)
-        reference = mean_rank if reference_rank is None else reference_rank
-        new_b = new_b * math.sqrt(reference / k)
-    return Merged(Factors(new_a.float(), new_b.mT.float().contiguous()))
+        output = math.sqrt((mean_rank if reference_rank is None else reference_rank) / len(share))
+    of_b = output * factor
+    factors = Factors(factor.to(a)[:, None] * a, of_b.to(b) * b)
+    return Merged(factors, mix=Mix(factor[:, None] * mix.left, of_b * mix.right, mix.members))
 
 
-def _units(stack: Stack) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the MSUs' halves (n, d_in) and (n, d_out) and weights (n,), all float64.
+@dataclass(frozen=True, slots=True, eq=False)
+class _Units:
+    """The MSUs of a stack: z_j = [side_a a_j, side_b b_j], with their sample weights.
 
-    They are sorted by content, so that no order of members or ranks can show in a draw or a sum.
+    Everything but the members is of length n, float64, in an order of content in which no order of
+    members or ranks can show: `order` says which MSU of the members stands where.
     """
-    wide = (Factors(m.a.double(), m.b.double(), m.scale) for m in stack.members)
-    members = [member.balanced() for member in wide]
-    signs = [math.copysign(1.0, weight) for weight in stack.weights]
-    za = torch.cat([member.a for member in members])
-    zb = torch.cat([m.b.mT * sign for m, sign in zip(members, signs, strict=True)])
-    weight = torch.tensor(stack.weights, dtype=torch.float64).abs()
-    # A weight that is nothing beside the largest must still be a weight: clusters have mass.
-    weight = (weight / weight.max()).clamp(min=1e-30)
-    weight = weight.repeat_interleave(torch.tensor(stack.ranks))
-    order = torch.arange(len(za))
-    for key in (weight, za[:, 0], zb[:, 0], za.square().sum(1) + zb.square().sum(1)):
+
+    members: Members
+    side_a: Tensor
+    side_b: Tensor
+    weight: Tensor
+    order: Tensor
+
+    @classmethod
+    def of(cls, members: Members, weights: Sequence[float], *, balance: bool) -> "_Units":
+        """Put scales on both sides, signs of weights into b, and sort."""
+        side_a, side_b = _sides(members, weights, balance=balance)
+        weight = members.spread(map(abs, weights))
+        # A weight that is nothing beside the largest must still be a weight: clusters have mass.
+        weight = (weight / weight.max()).clamp_(min=1e-30)
+        order = _by_content(members, side_a, side_b, weight)
+        return cls(members, side_a[order], side_b[order], weight[order], order)
+
+    def gram(self) -> Tensor:
+        """Return the inner products of the z, (n, n)."""
+        a, b = (products[self.order][:, self.order] for products in self.members.grams)
+        return self.side_a.outer(self.side_a) * a + self.side_b.outer(self.side_b) * b
+
+    def largest(self) -> Tensor:
+        """Return |z|_∞, (n,)."""
+        a, b = _by_row(self.members.a)[self.order], _by_column(self.members.b)[self.order]
+        return torch.maximum(self.side_a * a, self.side_b.abs() * b)
+
+    def mix(self, share: Tensor) -> Mix:
+        """Return how Σ share · z (k of them, (k, n)) is mixed from the members' MSUs."""
+        left, right = torch.empty_like(share), torch.empty_like(share.mT)
+        left[:, self.order] = share * self.side_a
+        right[self.order] = (share * self.side_b).mT
+        return Mix(left, right, self.members)
+
+
+def _sides(members: Members, weights: Sequence[float], *, balance: bool) -> tuple[Tensor, Tensor]:
+    """Return what multiplies each MSU's a and b, (n,) float64 each."""
+    root = members.spread(math.sqrt(abs(member.scale)) for member in members)
+    sign = members.spread(
+        math.copysign(1.0, weight * member.scale)
+        for weight, member in zip(weights, members, strict=True)
+    )
+    if not balance:
+        return root, root * sign
+    a, b = (products.diagonal().clamp(min=0.0) for products in members.grams)  # |a_j|², |b_j|²
+    zero = (a == 0.0) | (b == 0.0)  # an MSU without an update has no size to share out
+    ratio = (b / a) ** 0.25
+    return torch.where(zero, 0.0, root * ratio), torch.where(zero, 0.0, root * sign / ratio)
+
+
+def _by_content(members: Members, side_a: Tensor, side_b: Tensor, weight: Tensor) -> Tensor:
+    heads = [
+        side_a[:, None] * members.a[:, :_SORTED_BY].double().cpu(),
+        side_b[:, None] * members.b[:_SORTED_BY].mT.double().cpu(),
+        weight[:, None],
+    ]
+    keys = torch.cat(heads, dim=1)
+    order = torch.arange(len(keys))
+    for key in keys.unbind(1):
         order = order[key[order].argsort(stable=True)]
-    return za[order], zb[order], weight[order]
+    return order
 
 
-def _largest(a: Tensor, b: Tensor) -> Tensor:
-    """Return the infinity norm of each row of [a, b]."""
-    return torch.maximum(a.abs().amax(1), b.abs().amax(1))
+def _by_row(x: Tensor) -> Tensor:
+    """Return the infinity norm of each row, float64 on the CPU."""
+    return torch.maximum(x.amax(1), -x.amin(1)).double().cpu()
+
+
+def _by_column(x: Tensor) -> Tensor:
+    """Return the infinity norm of each column, float64 on the CPU."""
+    # Reductions over long narrow matrices are slow: fold rows into wide ones first.
+    whole = len(x) // _FOLD
+    if whole:
+        wide = x[: whole * _FOLD].reshape(whole, -1)
+        folded = torch.maximum(wide.amax(0), -wide.amin(0)).view(_FOLD, -1)
+        x = torch.cat([folded, x[whole * _FOLD :]])
+    return _by_row(x.mT)

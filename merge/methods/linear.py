@@ -3,7 +3,7 @@
 from merge.factors import Merged, Stack
 from merge.linalg import truncated_sum
 from merge.methods.method import merge_method
-from merge.methods.options import Rank
+from merge.methods.options import Rank, Ratio
 
 
 @merge_method(
@@ -12,12 +12,18 @@ from merge.methods.options import Rank
     title="weighted sum Σ weight · update (task arithmetic), truncated to rank k",
     differs="the paper's vectors are dense; here the sum is brought to rank k, which is its best "
     "approximation of that rank and loses nothing where k reaches the sum's own rank",
+    revision=2,
     auto_rank="sum",
 )
-def linear(stack: Stack, *, rank: Rank) -> Merged:
+def linear(stack: Stack, *, rank: Rank, energy: Ratio | None = None) -> Merged:
     """Return the rank-k update nearest to Σ weight · scale · b a in the Frobenius norm.
 
     Task arithmetic (arXiv 2212.04089, §2) on updates, then Eckart-Young. The energy is
     |result|² / |exact sum|².
+
+    Args:
+        stack: the members; weights of any sign.
+        rank: the largest rank of the result.
+        energy: with it, the smallest rank that keeps this share of the exact sum's energy.
     """
-    return truncated_sum(stack.members, stack.weights, rank)
+    return truncated_sum(stack.members, stack.weights, rank, energy)

@@ -8,17 +8,18 @@ beside this one and import it in `merge/methods/__init__.py`.
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from types import MappingProxyType
 from typing import Literal, TypeVar, get_type_hints
 
-from merge.errors import MethodDefinitionError, RecipeInvalid
+from merge.errors import MethodDefinitionError, RecipeInvalid, did_you_mean
 from merge.factors import Merged, Stack
-from merge.methods.options import AUTO, MULTIPLIER, Kind, Rank, Value, kind_of
+from merge.methods.demands import Demands
+from merge.methods.options import AUTO, SCALE, Kind, Rank, Value, kind_of
 
 MethodFunction = Callable[..., Merged]
 _Function = TypeVar("_Function", bound=MethodFunction)
 AutoRank = Literal["sum", "largest"]
+Copies = Literal["sum", "mean"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +45,7 @@ class Parameter:
 
 
 # Every method has it; `run` applies it to what the method returned.
-_SCALE = Parameter("scale", MULTIPLIER, 1.0)
+_SCALE = Parameter("scale", SCALE, 1.0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,7 +60,10 @@ class MergeMethod:
     revision: int
     differs: str | None  # where it departs from its paper
     exempt: Mapping[str, str]  # law of tests/laws -> why it does not hold
-    auto_rank: AutoRank | None  # what "auto" means; None: no rank option, ranks add up
+    demands: Demands  # what it asks of the members of a module
+    auto_rank: AutoRank | None  # the rank that nobody chose; None: ranks add up
+    copies: Copies  # T copies give the adapter at weight 1/T (a sum) or at weight 1 (a mean)
+    random_prune: bool  # whether `seed` draws what `density` keeps: a draw that must be unbiased
 
     def bind(self, raw: Mapping[str, object]) -> dict[str, Value]:
         """Return every option of the method, checked, with defaults filled in; rank may be "auto".
@@ -70,7 +74,7 @@ class MergeMethod:
         for name in raw:
             if name not in self.parameters:
                 raise RecipeInvalid(
-                    f"{self.name} has no option {name!r:.80}{_nearest(name, self.parameters)}; "
+                    f"{self.name} has no option {name!r:.80}{did_you_mean(name, self.parameters)}; "
                     f"it takes {', '.join(self.parameters)}"
                 )
         return {
@@ -80,13 +84,16 @@ class MergeMethod:
 
     def automatic_rank(self, ranks: Sequence[Sequence[int]]) -> int:
         """Return what "auto" is for modules whose members have these ranks."""
-        reduce = sum if self.auto_rank == "sum" else max
+        reduce = max if self.auto_rank == "largest" else sum
         return max(reduce(module) for module in ranks)
 
     def result_rank(self, ranks: Sequence[int], options: Mapping[str, Value]) -> int:
-        """Return the rank k of the result for one module: all MSUs, or as many as `rank` allows."""
+        """Return the rank k of the result for one module: all MSUs, or as many as `rank` allows.
+
+        Without a rank option it is the method's own; with an option `energy` in use it is a bound.
+        """
         rank = options.get("rank")
-        return min(rank, sum(ranks)) if isinstance(rank, int) else sum(ranks)
+        return min(rank, sum(ranks)) if isinstance(rank, int) else self.automatic_rank([ranks])
 
 
 _methods: dict[str, MergeMethod] = {}
@@ -102,14 +109,9 @@ def find_method(name: str) -> MergeMethod:
     if name in METHODS:
         return METHODS[name]
     raise RecipeInvalid(
-        f"unknown merge method {name!r:.80}{_nearest(name, METHODS)}; "
+        f"unknown merge method {name!r:.80}{did_you_mean(name, METHODS)}; "
         f"there are {', '.join(sorted(METHODS))}"
     )
-
-
-def _nearest(name: str, known: Mapping[str, object]) -> str:
-    near = get_close_matches(name[:80], known, n=2)
-    return f" (did you mean {' or '.join(near)}?)" if near else ""
 
 
 def merge_method(
@@ -120,7 +122,10 @@ def merge_method(
     revision: int = 1,
     differs: str | None = None,
     exempt: Mapping[str, str] | None = None,
+    demands: Demands | None = None,
     auto_rank: AutoRank | None = None,
+    copies: Copies = "sum",
+    random_prune: bool = False,
 ) -> Callable[[_Function], _Function]:
     """Register the decorated function as a merge method and return it unchanged.
 
@@ -132,8 +137,10 @@ def merge_method(
         if name in _methods:
             raise MethodDefinitionError(f"merge method {name!r} is registered twice")
         parameters = _parameters(name, function)
-        if ("rank" in parameters) != (auto_rank is not None):
-            raise MethodDefinitionError(f"{name}: a rank option and auto_rank go together")
+        if "rank" in parameters and auto_rank is None:
+            raise MethodDefinitionError(f"{name}: a rank option needs auto_rank, what auto means")
+        if random_prune and not {"seed", "density"} <= parameters.keys():
+            raise MethodDefinitionError(f"{name}: random_prune needs options seed and density")
         _methods[name] = MergeMethod(
             name=name,
             function=function,
@@ -143,7 +150,10 @@ def merge_method(
             revision=revision,
             differs=differs,
             exempt=MappingProxyType(dict(exempt or {})),
+            demands=demands or Demands(),
             auto_rank=auto_rank,
+            copies=copies,
+            random_prune=random_prune,
         )
         return function
 

@@ -18,12 +18,17 @@ Seed: TypeAlias = Annotated[int, "seed"]
 """An integer from 0 to 2⁶³ - 1."""
 Ratio: TypeAlias = Annotated[float, "ratio"]
 """A number in (0, 1]."""
+Share: TypeAlias = Annotated[float, "share"]
+"""A number in [0, 1]."""
 Count: TypeAlias = Annotated[int, "count"]
 """An integer from 1 to 1000: repetitions of work, bounded because strangers may ask for them."""
 Positive: TypeAlias = Annotated[float, "positive"]
 """A finite number above 0."""
 
 AUTO = "auto"
+"""What `rank` says until a plan decides it."""
+MATCH = "match"
+"""What `scale` says for the factor that gives the result its ingredients' mean norm."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +119,13 @@ def _ratio(raw: object) -> float:
     return value
 
 
+def _share(raw: object) -> float:
+    value = _number(raw)
+    if not 0.0 <= value <= 1.0:
+        raise ValueError
+    return value
+
+
 def _positive(raw: object) -> float:
     value = _number(raw)
     if value <= 0.0:
@@ -121,14 +133,16 @@ def _positive(raw: object) -> float:
     return value
 
 
-def _multiplier(raw: object) -> float:
+def _scale(raw: object) -> float | str:
+    if raw == MATCH:
+        return MATCH
     value = _number(raw)
     if value == 0.0:
         raise ValueError
     return value
 
 
-MULTIPLIER = Kind("multiplier", "a finite number other than 0", _multiplier)
+SCALE = Kind("scale", f"a finite number other than 0, or {MATCH}", _scale)
 _KINDS: tuple[tuple[object, Kind], ...] = (
     (Rank, Kind("rank", "an integer of at least 1, or auto", _rank)),
     (
@@ -140,6 +154,7 @@ _KINDS: tuple[tuple[object, Kind], ...] = (
         Kind("count", "an integer from 1 to 1000", lambda raw: _within(_integer(raw), 1, 1001)),
     ),
     (Ratio, Kind("ratio", "a number above 0 and at most 1", _ratio)),
+    (Share, Kind("share", "a number from 0 to 1", _share)),
     (Positive, Kind("positive", "a finite number above 0", _positive)),
     (float, Kind("number", "a finite number", _number)),
     (int, Kind("integer", "an integer", _integer)),

@@ -33,6 +33,7 @@ _PLAIN_INITS = frozenset({"gaussian", "eva", "orthogonal", "mica", "lora_ga"})
 _SAFE_PATTERN = re.compile(r"(?!.*\)[*+?{])[A-Za-z0-9_.*+?|()\[\]^$\\-]{1,200}\Z")
 _MAX_BRANCHES = 2
 _MAX_BRANCHING_KEYS = 16
+_MAX_KEYS = 4096  # one for each module of the largest models, and to spare
 _T = TypeVar("_T")
 
 
@@ -215,7 +216,8 @@ def _pattern(document: dict[str, object], key: str, problems: _Problems) -> dict
     if not isinstance(value, dict) or not all(good(item) for item in value.values()):
         problems.add("A015 config-pattern", f"{key}: module names with positive numbers", value)
         return {}
-    if sum(any(char in name for char in "*+?(|[") for name in value) > _MAX_BRANCHING_KEYS:
+    branching = sum(any(char in name for char in "*+?(|[") for name in value)
+    if len(value) > _MAX_KEYS or branching > _MAX_BRANCHING_KEYS:
         problems.add("A015 config-pattern", f"{key}: module names, few patterns", len(value))
         return {}
     for name in value:

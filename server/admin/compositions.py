@@ -99,5 +99,5 @@ def _publish(
     recipe = resolver.plan(parsed, caller=caller)
     return registry.publish(
         name, expression=text, recipe_text=recipe.canonical(), recipe_digest=recipe.digest(),
-        base=recipe.base, ingredients=list(recipe.ingredients), actor=caller.name,
+        base=recipe.base, ingredients=recipe.lineage, actor=caller.name,
     )  # fmt: skip

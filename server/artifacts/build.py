@@ -167,7 +167,7 @@ class Builder:
             recipe.canonical(),
             key,
             recipe.base,
-            [(item.digest, item.weight) for item in recipe.ingredients],
+            recipe.lineage,
         )
         record = functools.partial(
             self._registry.record_artifact,

@@ -137,12 +137,25 @@ class Resolver:
         return Stored(found.digest)
 
     def _member(self, term: Term, caller: Caller) -> Member:
-        label = str(term.reference)
-        found = self.registry.resolve(term.reference, caller=caller)
-        if not isinstance(found, ResolvedAdapter):
-            kind = "a composition" if isinstance(found, ResolvedComposition) else "an artifact"
-            raise NotAnIngredient(label, kind)
-        return Member(label, found.digest, term.weight, found.base, _shapes(found.modules))
+        found = resolve_adapter(self.registry, term.reference, caller=caller)
+        shapes = _shapes(found.modules)
+        return Member(str(term.reference), found.digest, term.weight, found.base, shapes)
+
+
+def resolve_adapter(
+    registry: Registry, reference: Reference, *, caller: Caller = LOCAL
+) -> ResolvedAdapter:
+    """Return the adapter's version that `reference` means now, as `caller` may know it.
+
+    Raises:
+        registry.errors.UnknownReference, VersionRetired: nothing (any more) has that name.
+        NotAnIngredient: it is a composition or an artifact.
+    """
+    found = registry.resolve(reference, caller=caller)
+    if not isinstance(found, ResolvedAdapter):
+        kind = "a composition" if isinstance(found, ResolvedComposition) else "an artifact"
+        raise NotAnIngredient(str(reference), kind)
+    return found
 
 
 def _shapes(modules: Mapping[str, ModuleFacts]) -> dict[str, ModuleShape]:

@@ -79,7 +79,7 @@ async def test_named_composition(weft: Weft) -> None:
     recipe = _recipe(weft, expression)
     weft.registry.publish(
         "mixes/both", expression=expression, recipe_text=recipe.canonical(),
-        recipe_digest=recipe.digest(), base=recipe.base, ingredients=recipe.ingredients,
+        recipe_digest=recipe.digest(), base=recipe.base, ingredients=recipe.lineage,
         actor="test",
     )  # fmt: skip
 

@@ -104,3 +104,25 @@ def test_more_restarts_are_never_worse() -> None:
     ]
     many = kmeans(gram, weight, 8, n_init=20, generator=torch.Generator().manual_seed(99))
     assert many.inertia <= sum(single) / 20
+
+
+def test_a_coarse_gram_matrix_gives_its_own_clusters() -> None:
+    """From float32 inner products, the clusters are as good as those of exact ones."""
+    for seed in range(10):
+        x = random_points(40, 200, seed).float()
+        weight = torch.ones(40, dtype=torch.float64)
+        exact, coarse = (
+            kmeans(gram, weight, 6, generator=torch.Generator().manual_seed(seed)).inertia
+            for gram in (x.double() @ x.double().mT, x @ x.mT)
+        )
+        assert coarse == pytest.approx(exact, rel=1e-2)
+
+
+def test_rounding_does_not_separate_copies() -> None:
+    """Copies fall together although their float32 inner products differ in the last place."""
+    x = random_points(6, 300).float().repeat(4, 1)
+    noisy = x @ x.mT
+    noisy = noisy * (1 + 1e-7 * torch.randn(24, 24, generator=torch.Generator().manual_seed(0)))
+    weight = torch.ones(24, dtype=torch.float64)
+    labels = kmeans((noisy + noisy.mT) / 2, weight, 6, generator=torch.Generator()).labels
+    assert (labels.view(4, 6) == labels[:6]).all()

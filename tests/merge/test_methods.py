@@ -1,15 +1,18 @@
-"""How methods are declared and how their options are read."""
+"""How methods are declared, how their options are read, and what they ask of their members."""
 
+import re
 from collections.abc import Iterator
 from typing import Any, Literal
 
 import pytest
 
-from merge.errors import MethodDefinitionError, RecipeInvalid
+from merge.errors import IncompatibleAdapters, MergeError, MethodDefinitionError, RecipeInvalid
 from merge.factors import Merged, Stack
 from merge.methods import METHODS, MergeMethod, find_method, merge_method
 from merge.methods import method as method_module
-from merge.methods.options import Count, Positive, Rank, Ratio, Seed
+from merge.methods.demands import Demands
+from merge.methods.options import Count, Positive, Rank, Ratio, Seed, Share
+from tests.laws.laws import apply, random_factors
 
 
 @pytest.fixture(autouse=True)
@@ -34,6 +37,7 @@ def every_kind(
     seed: Seed = 3,
     runs: Count = 10,
     density: Ratio = 0.5,
+    part: Share = 0.5,
     shift: float = 0.0,
     steps: int = -1,
     flag: bool = True,
@@ -44,9 +48,11 @@ def every_kind(
     raise NotImplementedError
 
 
-def test_three_methods_are_registered() -> None:
-    """The methods of the README exist, each with its paper and title."""
-    assert {"cat", "linear", "lego"} <= METHODS.keys()
+def test_methods_are_registered() -> None:
+    """Sums, means, interpolations and controls exist, each with its paper and title."""
+    expected = {"cat", "linear", "lego", "average", "slerp", "karcher", "model_stock", "compress",
+                "random", "average_factors"}  # fmt: skip
+    assert expected <= METHODS.keys()
     assert all(m.paper and m.title and m.revision >= 1 for m in METHODS.values())
 
 
@@ -59,8 +65,8 @@ def test_function_is_returned_unchanged() -> None:
 def test_defaults_are_filled_in() -> None:
     """Binding nothing gives every option, with the universal scale, rank still open."""
     expected = {
-        "rank": "auto", "seed": 3, "runs": 10, "density": 0.5, "shift": 0.0, "steps": -1,
-        "flag": True, "basis": "dense", "size": None, "scale": 1.0,
+        "rank": "auto", "seed": 3, "runs": 10, "density": 0.5, "part": 0.5, "shift": 0.0,
+        "steps": -1, "flag": True, "basis": "dense", "size": None, "scale": 1.0,
     }  # fmt: skip
     assert expected == declare(every_kind, auto_rank="largest").bind({})
 
@@ -73,6 +79,7 @@ def test_defaults_are_filled_in() -> None:
         ("density", 1, 1.0), ("shift", "-1e-3", -0.001), ("shift", -0.0, 0.0), ("steps", "-7", -7),
         ("flag", "False", False), ("flag", True, True), ("basis", "core", "core"),
         ("size", "none", None), ("size", None, None), ("size", "8", 8.0), ("scale", "-2", -2.0),
+        ("scale", "match", "match"), ("part", 0, 0.0), ("part", "1.0", 1.0), ("part", -0.0, 0.0),
     ],
 )  # fmt: skip
 def test_text_and_numbers_mean_the_same(name: str, given: object, expected: object) -> None:
@@ -91,6 +98,7 @@ def test_text_and_numbers_mean_the_same(name: str, given: object, expected: obje
         ("shift", "inf"), ("shift", True), ("shift", []), ("steps", 1e400), ("steps", "1.5"),
         ("steps", "9" * 5000), ("flag", 1), ("flag", "yes"), ("basis", "sparse"), ("basis", 1),
         ("size", 0), ("size", "-1"), ("scale", 0), ("scale", "-0.0"), ("scale", "1e999"),
+        ("scale", "Match"), ("scale", None), ("part", -0.1), ("part", 1.1), ("part", "match"),
     ],
 )  # fmt: skip
 def test_bad_values_are_refused_with_what_is_accepted(name: str, given: object) -> None:
@@ -113,15 +121,19 @@ def test_method_without_rank_refuses_one() -> None:
 
 def test_unknown_method_lists_all() -> None:
     """An unknown method is refused with the nearest names and all names."""
-    with pytest.raises(RecipeInvalid, match=r"did you mean lego\?\); there are cat, lego, linear"):
+    known = re.escape(", ".join(sorted(METHODS)))
+    with pytest.raises(RecipeInvalid, match=rf"did you mean lego\?\); there are {known}$"):
         find_method("leggo")
 
 
 def test_rank_is_the_asked_or_all_units() -> None:
-    """A result has as many MSUs as asked, or as there are; without a rank option, all."""
+    """A result has as many MSUs as asked, or as there are; without a rank option, all, or for
+    methods on equal ranks that rank.
+    """
     assert 5 == METHODS["linear"].result_rank([4, 4], {"rank": 5})
     assert 8 == METHODS["linear"].result_rank([4, 4], {"rank": 50})
     assert 8 == METHODS["cat"].result_rank([4, 4], {})
+    assert 4 == METHODS["average_factors"].result_rank([4, 4], {})
 
 
 def test_name_taken_twice_is_an_error() -> None:
@@ -188,8 +200,18 @@ def test_signature_is_the_schema(function: Any, parameter: str) -> None:
 
 def test_rank_needs_its_automatic_value() -> None:
     """A method with a rank option must say what `auto` means."""
-    with pytest.raises(MethodDefinitionError, match="go together"):
+    with pytest.raises(MethodDefinitionError, match="needs auto_rank"):
         declare(every_kind)
+
+
+def test_a_random_prune_has_seed_and_density() -> None:
+    """A method that claims to prune at random must have the options that the claim is about."""
+
+    def pruned(stack: Stack, *, seed: Seed = 0) -> Merged:
+        raise NotImplementedError
+
+    with pytest.raises(MethodDefinitionError, match="seed and density"):
+        declare(pruned, random_prune=True)
 
 
 def test_a_method_takes_a_stack() -> None:
@@ -200,3 +222,36 @@ def test_a_method_takes_a_stack() -> None:
 
     with pytest.raises(MethodDefinitionError, match="stack: Stack"):
         declare(wrong)
+
+
+@pytest.mark.parametrize(
+    ("name", "ranks", "weights", "error", "match"),
+    [
+        ("slerp", [4, 2, 6], [1.0, 1.0, 1.0], RecipeInvalid, "at most 2 .*, not 3: in model.m"),
+        ("compress", [4, 2], [1.0, 1.0], RecipeInvalid, "at most 1 .*, not 2: in model.m"),
+        ("karcher", [4, 2], [1.0, -0.5], RecipeInvalid, r"above 0, not -0.5 \(member 1 in model"),
+        ("average_factors", [4, 2], [1.0, 1.0], IncompatibleAdapters,
+         "in model.m, member 0 has 4 and member 1 has 2"),
+    ],
+)  # fmt: skip
+def test_a_method_alone_refuses_what_it_cannot_merge(
+    name: str, ranks: list[int], weights: list[float], error: type[MergeError], match: str
+) -> None:
+    """A method called by hand refuses members outside its demands, naming module and figures."""
+    members = [random_factors(seed, rank) for seed, rank in enumerate(ranks)]
+    with pytest.raises(error, match=match):
+        apply(METHODS[name], members, weights, rank=3)
+
+
+def test_no_demands_refuse_nothing() -> None:
+    """A method without demands takes any number of members, any weights and any ranks."""
+    Demands().check("cat", "m", ["a", "b", "c"], [-1.0, 2.0, 1e-9], [1, 2, 3])
+
+
+@pytest.mark.parametrize("name", ["average", "slerp", "karcher", "model_stock"])
+def test_means_take_a_module_that_one_has_from_it(name: str) -> None:
+    """A mean is over the adapters that have the module; of a single one it is that one."""
+    f = random_factors(0, 4)
+    expected = METHODS["cat"].function(Stack("m", (f,), (1.0,))).factors
+    actual = apply(METHODS[name], [f], [1.0], rank=4).factors
+    assert (actual.b @ actual.a - expected.b @ expected.a).abs().max() < 1e-4

@@ -9,7 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from merge.errors import IncompatibleAdapters, RecipeInvalid
+from merge.methods import METHODS
 from merge.recipe import Ingredient, Member, ModuleShape, Recipe, plan
+from merge.weights import Patterns
 
 A, B, C = "a" * 64, "b" * 64, "c" * 64
 Q = "model.layers.0.self_attn.q_proj"
@@ -36,6 +38,7 @@ def member(
     weight: float = 1.0,
     *,
     base: str = "llama",
+    patterns: Patterns = (),
     **ranks: int,
 ) -> Member:
     """Return a member with modules q and v of the given ranks (q=8 by default)."""
@@ -43,7 +46,7 @@ def member(
     modules = {
         names[key]: ModuleShape(rank, 64, 32, "linear") for key, rank in (ranks or {"q": 8}).items()
     }
-    return Member(label, digest, weight, base, modules)
+    return Member(label, digest, weight, base, modules, patterns)
 
 
 def planned(method: str, *members: Member, limit: int | None = 64, **options: object) -> Recipe:
@@ -80,6 +83,7 @@ def test_text_reads_back() -> None:
         {"ingredients": RECIPE.ingredients[::-1]}, {"ingredients": RECIPE.ingredients[:1]},
         {"ingredients": (Ingredient(A, 0.7), Ingredient(B, 0.5))},
         {"options": (("rank", 17), *RECIPE.options[1:])},
+        {"ingredients": (Ingredient(A, 0.7, (("*", 0.7),)), RECIPE.ingredients[1])},
     ],
 )  # fmt: skip
 def test_any_difference_is_another_digest(change: dict[str, Any]) -> None:
@@ -87,10 +91,49 @@ def test_any_difference_is_another_digest(change: dict[str, Any]) -> None:
     assert RECIPE.digest() != replace(RECIPE, **change).digest()
 
 
+def test_patterns_are_in_the_text_in_their_order() -> None:
+    """Weights by pattern are pairs behind the weight, in order, for the last that matches counts;
+    they read back, and another order is another recipe.
+    """
+    pairs = (("*.mlp.*", 0.2), ("*.layers.0.*", 1.0))
+    ingredients = (Ingredient(A, 0.7, pairs), Ingredient(B, -0.5))
+    recipe = replace(RECIPE, ingredients=ingredients)
+    modules = '"modules":[["*.mlp.*",0.2],["*.layers.0.*",1.0]],'
+    expected = CANONICAL.replace('"weight":0.7', f'{modules}"weight":0.7')
+    assert json.loads(expected) == json.loads(recipe.canonical())
+    assert recipe == Recipe.parse(recipe.canonical())
+    turned = replace(RECIPE, ingredients=(Ingredient(A, 0.7, pairs[::-1]), ingredients[1]))
+    assert recipe.digest() != turned.digest()
+
+
+def test_the_last_matching_pattern_is_the_weight() -> None:
+    """In a module an ingredient has the number of the last pattern that matches the whole name,
+    upper and lower case told apart, and its own weight where none does.
+    """
+    pairs = (("*.mlp.*", 0.2), ("*.layers.0.*", 3.0), ("model.layers.[12].*", 0.0), ("MODEL*", 9.0))
+    recipe = replace(RECIPE, ingredients=(Ingredient(A, 0.7, pairs), Ingredient(B, -0.5)))
+    expected = {
+        "model.layers.3.mlp.up_proj": (0.2, -0.5),
+        "model.layers.0.mlp.up_proj": (3.0, -0.5),
+        "model.layers.2.mlp.up_proj": (0.0, -0.5),
+        "model.layers.3.self_attn.q_proj": (0.7, -0.5),
+        "layers.0.self_attn.q_proj": (0.7, -0.5),
+    }
+    assert expected == {module: recipe.weights_of(module) for module in expected}
+
+
+def test_lineage_is_digests_and_weights() -> None:
+    """What a record keeps of the ingredients is their digests and plain weights, in order."""
+    recipe = replace(RECIPE, ingredients=(Ingredient(A, 0.7, (("*", 1.0),)), Ingredient(B, -0.5)))
+    assert [(A, 0.7), (B, -0.5)] == recipe.lineage
+
+
 def test_minus_zero_is_zero() -> None:
-    """Weights 0.0 and -0.0 are one weight."""
+    """Weights 0.0 and -0.0 are one weight, by pattern too."""
     texts = {
-        replace(RECIPE, ingredients=(Ingredient(A, 1.0), Ingredient(B, zero))).canonical()
+        replace(
+            RECIPE, ingredients=(Ingredient(A, 1.0, (("*", zero),)), Ingredient(B, zero))
+        ).canonical()
         for zero in (0.0, -0.0)
     }
     assert 1 == len(texts)
@@ -104,6 +147,12 @@ def test_minus_zero_is_zero() -> None:
         ("0.7", '"0.7"'), ("0.7", "1" * 400), ('"weight":-0.5', '"weight":-0.5,"x":1'), (A, "a"),
         (A, A.upper()), (A, A + "\\n"), ("bfloat16", "int8"), ('"rank":16', '"rank":[16]'),
         ('"rank":16', '"rank":NaN'), ('"rank":16', '"rank":16,"rank":17'), ("null", "{}"),
+        ('"weight":-0.5', '"modules":[],"weight":-0.5'),
+        ('"weight":-0.5', '"modules":1,"weight":-0.5'),
+        ('"weight":-0.5', '"modules":[["*",NaN]],"weight":-0.5'),
+        ('"weight":-0.5', '"modules":[["*"]],"weight":-0.5'),
+        ('"weight":-0.5', '"modules":[["",1.0]],"weight":-0.5'),
+        ('"weight":-0.5', '"modules":{"*":1.0},"weight":-0.5'),
         ('"method":"lego"', '"method":null'), ("{", "[", ), ('"base":', '"base" :'),
     ],
 )  # fmt: skip
@@ -133,12 +182,13 @@ def test_plan_fills_everything_in() -> None:
     """A plan holds every default, the resolved rank, the revision, base and dtype."""
     recipe = planned("lego", member(q=8), member("b", B, 2, q=16), seed="5")
     expected = {
-        "n_init": 10, "output_reweighting": True, "parameter_reweighting": True, "rank": 16,
-        "reference_rank": None, "scale": 1.0, "seed": 5,
+        "balance": False, "canonical": False, "n_init": 10, "output_reweighting": True,
+        "parameter_reweighting": True, "rank": 16, "reference_rank": None, "scale": 1.0, "seed": 5,
     }  # fmt: skip
     assert expected == dict(recipe.options)
     assert (Ingredient(A, 1.0), Ingredient(B, 2.0)) == recipe.ingredients
-    assert ("llama", "bfloat16", 1) == (recipe.base, recipe.dtype, recipe.revision)
+    revision = METHODS["lego"].revision
+    assert ("llama", "bfloat16", revision) == (recipe.base, recipe.dtype, recipe.revision)
     assert recipe == Recipe.parse(recipe.canonical())
 
 
@@ -173,6 +223,71 @@ def test_zero_weight_members_do_not_count_for_the_rank() -> None:
     recipe = planned("linear", member(q=8), member("b", B, 0.0, q=50))
     assert 8 == rank_of(recipe)
     assert 2 == len(recipe.ingredients)
+
+
+def test_a_pattern_of_zero_leaves_a_member_out_of_modules() -> None:
+    """Where a pattern gives 0 a member does not count for the rank, nor for what a method asks."""
+    off = (("*.v_proj", 0.0),)
+    members = member(q=8, v=8), member("b", B, patterns=off, q=8, v=16)
+    recipe = planned("linear", *members)
+    assert 16 == rank_of(recipe)
+    assert off == recipe.ingredients[1].patterns
+    assert 8 == rank_of(planned("linear", *members[:1]))
+    assert planned("average_factors", *members)
+    refuses(IncompatibleAdapters, "one rank", "average_factors", member(v=8), member("b", B, v=16))
+
+
+def test_a_pattern_can_bring_a_member_in() -> None:
+    """Weight 0 and a pattern merge an adapter into some modules only."""
+    recipe = planned("linear", member(q=8), member("b", B, 0.0, patterns=((Q, 1.0),), q=4, v=50))
+    assert 12 == rank_of(recipe)
+
+
+@pytest.mark.parametrize(
+    ("patterns", "match"),
+    [
+        ((("*.mpl.*", 1.0),), r"'\*\.mpl\.\*' matches no module of legal, which has 1 like model"),
+        ((("*", float("inf")),), "not a finite number"),
+        ((("", 1.0),), "1 to 200 characters"),
+        ((("*" * 201, 1.0),), "1 to 200 characters"),
+        ((("*", 1.0),) * 65, "at most 64"),
+        (((Q, 0.0),), "every weight is 0 where it counts"),
+    ],
+)
+def test_bad_patterns_are_refused(patterns: Patterns, match: str) -> None:
+    """A pattern that matches nothing, is no pattern, or leaves nothing to merge is refused."""
+    refuses(RecipeInvalid, match, "linear", member(patterns=patterns))
+
+
+def test_many_stars_do_not_hang() -> None:
+    """A pattern made to be slow costs next to nothing."""
+    slow = (("*a" * 100, 1.0),)
+    refuses(RecipeInvalid, "matches no module", "linear", member(patterns=slow))
+
+
+@pytest.mark.parametrize(
+    ("method", "error", "match"),
+    [
+        ("slerp", RecipeInvalid, f"slerp takes at most 2 .*not 3: in {Q}, legal, b, c"),
+        ("compress", RecipeInvalid, f"compress takes at most 1 .*in {Q}, legal, b, c"),
+        ("karcher", RecipeInvalid, rf"above 0, not -0.5 \(b in {Q}\)"),
+        ("average_factors", IncompatibleAdapters, f"in {Q}, legal has 8 and c has 4"),
+    ],
+)
+def test_demands_are_checked_with_names(method: str, error: type[Exception], match: str) -> None:
+    """What a method cannot merge is refused by the plan, naming adapters, module and figures."""
+    refuses(error, match, method, member(q=8), member("b", B, -0.5, q=8), member("c", C, q=4))
+
+
+@pytest.mark.parametrize(
+    "method", ["linear", "average", "model_stock", "slerp", "karcher", "compress"]
+)
+def test_energy_and_match_are_written_into_the_recipe(method: str) -> None:
+    """`energy` and `scale=match` are options like others; the rank is then a bound."""
+    options = dict(planned(method, member(q=8), energy="0.95", scale="match").options)
+    assert (0.95, "match", 8) == (options["energy"], options["scale"], options["rank"])
+    refuses(RecipeInvalid, "energy takes a number above 0 and at most 1", method, member(),
+            energy=1.5)  # fmt: skip
 
 
 def refuses(error: type[Exception], match: str, method: str, *members: Member, **kw: Any) -> None:
@@ -212,6 +327,20 @@ def test_unknown_names_are_refused() -> None:
     """Unknown methods and options are refused with what there is."""
     refuses(RecipeInvalid, "did you mean linear", "liner", member())
     refuses(RecipeInvalid, "it takes rank, seed", "lego", member(), density=0.5)
+
+
+@pytest.mark.parametrize("method", [n for n, m in METHODS.items() if "density" in m.parameters])
+@pytest.mark.parametrize("density", [0, -0.1, 1.01, "nan", "dense"])
+def test_density_is_in_its_bounds(method: str, density: object) -> None:
+    """Every method that keeps a density refuses one outside (0, 1]."""
+    match = "density takes a number above 0 and at most 1, not"
+    refuses(RecipeInvalid, match, method, member(), density=density)
+
+
+@pytest.mark.parametrize("method", [n for n, m in METHODS.items() if "rank" in m.parameters])
+def test_rank_is_at_least_one(method: str) -> None:
+    """Every method that brings its result to a rank refuses rank 0."""
+    refuses(RecipeInvalid, "rank takes an integer of at least 1", method, member(), rank=0)
 
 
 def test_unknown_dtype_is_refused() -> None:

@@ -38,7 +38,7 @@ def test_linear_is_the_dense_svd(rank: int) -> None:
     merged = linear(Stack("m", tuple(members), tuple(WEIGHTS)), rank=rank)
     expected, energy = dense.linear(members, WEIGHTS, rank)
     np.testing.assert_allclose(dense.dense(merged.factors), expected, atol=1e-4)
-    assert merged.energy == pytest.approx(energy, rel=1e-9)
+    assert merged.energy == pytest.approx(energy, rel=1e-6)
 
 
 @pytest.mark.parametrize("seed", range(8))
@@ -70,7 +70,7 @@ def test_lego_from_the_same_centres(seed: int, monkeypatch: pytest.MonkeyPatch) 
     # Both number their clusters by the starting points, longest first.
     np.testing.assert_allclose(merged.factors.a.numpy(), expected_a, rtol=1e-5, atol=1e-5)
     np.testing.assert_allclose(merged.factors.b.numpy(), expected_b, rtol=1e-5, atol=1e-5)
-    assert found[0].inertia == pytest.approx(oracle.inertia_, rel=1e-9)
+    assert found[0].inertia == pytest.approx(oracle.inertia_, rel=1e-6)
 
 
 @pytest.mark.parametrize(

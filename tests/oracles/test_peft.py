@@ -1,52 +1,135 @@
-"""`cat` and `linear` against PEFT's own `add_weighted_adapter`, where PEFT is right."""
+"""Sums against PEFT's own `add_weighted_adapter`: equal where PEFT is right, and where it is not.
 
+What is true is what PEFT itself computes with each adapter alone. PEFT 0.21.2.
+"""
+
+import math
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 
-from merge.peft_format import digest_folder, open_folder
-from merge.recipe import Member, plan
-from merge.run import merge
-from tests.adapters import BASE, make_adapter
+from tests.adapters import make_adapter
+from tests.merge.kitchen import Kitchen
 from tests.merge.llama import load_in_peft, peft_updates
 
 RANK = 5
+NAMES = ["a", "b"]
 
 
-def both(folder: Path) -> tuple[Any, list[Path]]:
-    """Return a PEFT model with two adapters loaded, and their folders."""
-    paths = [
-        make_adapter(folder / "a", seed=1, rank=4, alpha=4.0),
-        make_adapter(folder / "b", seed=2, rank=3, alpha=9.0),
+def two(folder: Path, **options: Any) -> list[Path]:
+    """Write two adapters of different ranks and alphas."""
+    return [
+        make_adapter(folder / "a", seed=1, rank=4, alpha=4.0, **options),
+        make_adapter(folder / "b", seed=2, rank=3, alpha=9.0, **options),
     ]
+
+
+def loaded(paths: list[Path]) -> Any:
+    """Return a PEFT model that has both adapters."""
     model = load_in_peft(paths[0], "a")
-    model.load_adapter(paths[1], "b")
-    return model, paths
+    for name, path in zip(NAMES[1 : len(paths)], paths[1:], strict=True):
+        model.load_adapter(path, name)
+    return model
 
 
-@pytest.mark.parametrize("weights", [(1.0, 1.0), (0.7, -0.5), (-1.0, 0.25)])
-@pytest.mark.parametrize(("ours", "theirs"), [("cat", "cat"), ("linear", "svd")])
-def test_sum_equals_pefts(
-    tmp_path: Path, ours: str, theirs: str, weights: tuple[float, float]
-) -> None:
-    """The exact sum and its truncation are PEFT's `cat` and `svd`, negative weights included."""
-    model, paths = both(tmp_path)
-    svd_rank = RANK if theirs == "svd" else None
-    model.add_weighted_adapter(
-        ["a", "b"], list(weights), "sum", combination_type=theirs, svd_rank=svd_rank
-    )
-    expected = peft_updates(model, "sum")
-    digests = [digest_folder(path) for path in paths]
-    members = [
-        Member.from_folder(path.name, open_folder(path), weight, digest)
-        for path, weight, digest in zip(paths, weights, digests, strict=True)
-    ]
-    options = {"rank": RANK} if ours == "linear" else {}
-    recipe = plan(ours, members, options=options, base=BASE, dtype="float32", rank_limit=None)
-    merge(recipe, dict(zip(digests, paths, strict=True)), tmp_path / "out")
-    actual = peft_updates(load_in_peft(tmp_path / "out"))
+def theirs(model: Any, weights: tuple[float, ...], kind: str, **options: Any) -> dict[str, Tensor]:
+    """Return the updates that PEFT's merge has in PEFT."""
+    names = NAMES[: len(weights)]
+    model.add_weighted_adapter(names, list(weights), "sum", combination_type=kind, **options)
+    return peft_updates(model, "sum")
+
+
+def ours(
+    paths: list[Path], weights: tuple[float, ...], method: str, **options: Any
+) -> dict[str, Tensor]:
+    """Return the updates that our merge has in PEFT."""
+    kitchen = Kitchen(paths[0].parent, paths, list(weights))
+    kitchen.merge(kitchen.recipe(method, **options))
+    return peft_updates(load_in_peft(kitchen.root / "out"))
+
+
+def exact(model: Any, weights: tuple[float, ...]) -> dict[str, Tensor]:
+    """Return Σ weight · update by PEFT's own updates."""
+    parts = [peft_updates(model, name) for name in NAMES[: len(weights)]]
+    return {
+        name: sum((w * x[name] for w, x in zip(weights, parts, strict=True)), torch.tensor(0.0))
+        for name in parts[0]
+    }
+
+
+def check_equal(expected: dict[str, Tensor], actual: dict[str, Tensor]) -> None:
+    """Assert that both have the same modules and updates."""
     assert expected.keys() == actual.keys()
     for name, x in expected.items():
         torch.testing.assert_close(actual[name], x, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("weights", [(1.0, 1.0), (0.7, -0.5), (-1.0, 0.25)])
+@pytest.mark.parametrize(("method", "kind"), [("cat", "cat"), ("linear", "svd")])
+def test_sum_equals_pefts(
+    tmp_path: Path, method: str, kind: str, weights: tuple[float, float]
+) -> None:
+    """The exact sum and its truncation are PEFT's `cat` and `svd`, negative weights included."""
+    paths = two(tmp_path)
+    expected = theirs(loaded(paths), weights, kind, svd_rank=RANK if kind == "svd" else None)
+    options = {"rank": RANK} if method == "linear" else {}
+    check_equal(expected, ours(paths, weights, method, **options))
+
+
+def test_singular_values_equal_pefts(tmp_path: Path) -> None:
+    """`linear` has the singular values of PEFT's dense `svd` to 1e-5."""
+    paths = two(tmp_path)
+    expected = theirs(loaded(paths), (0.7, -0.5), "svd", svd_rank=RANK)
+    actual = ours(paths, (0.7, -0.5), "linear", rank=RANK)
+    for name, x in expected.items():
+        sigma = torch.linalg.svdvals(x)[:RANK]
+        found = torch.linalg.svdvals(actual[name])[:RANK]
+        torch.testing.assert_close(found, sigma, rtol=1e-5, atol=1e-6)
+
+
+def test_peft_multiplies_rslora_by_the_root_of_the_rank(tmp_path: Path) -> None:
+    """PEFT's merge of one rsLoRA adapter at weight 1 is that adapter times √(new rank): it folds
+    the scale into the factors, sets alpha to the rank, and keeps rsLoRA, which then scales by √r.
+    Ours has rsLoRA off and rank = alpha, and is the adapter.
+    """
+    paths = [make_adapter(tmp_path / "a", seed=1, rank=4, alpha=6.0, use_rslora=True)]
+    model = loaded(paths)
+    truth = peft_updates(model, "a")
+    check_equal(
+        {name: math.sqrt(4) * x for name, x in truth.items()}, theirs(model, (1.0,), "linear")
+    )
+    check_equal(truth, ours(paths, (1.0,), "cat"))
+    kitchen = Kitchen(tmp_path / "again", paths, [1.0])
+    kitchen.merge(kitchen.recipe("linear", rank=4))
+    check_equal(truth, peft_updates(load_in_peft(kitchen.root / "out")))
+
+
+@pytest.mark.parametrize("kind", ["cat", "svd"])
+def test_peft_scales_a_mixed_merge_by_its_first_adapter(tmp_path: Path, kind: str) -> None:
+    """The same fault in a sum: an rsLoRA adapter that stands first makes PEFT's sum √r too large,
+    and one that stands second does not. Ours is the sum both ways.
+    """
+    plain = make_adapter(tmp_path / "plain", seed=1, rank=4, alpha=4.0)
+    stable = make_adapter(tmp_path / "stable", seed=2, rank=4, alpha=6.0, use_rslora=True)
+    for paths, factor in (([stable, plain], math.sqrt(8)), ([plain, stable], 1.0)):
+        model = loaded(paths)
+        truth = exact(model, (0.5, 0.5))
+        options = {"svd_rank": 8} if kind == "svd" else {}
+        wrong = {name: factor * x for name, x in truth.items()}
+        check_equal(wrong, theirs(model, (0.5, 0.5), kind, **options))
+        kitchen = Kitchen(tmp_path / f"{factor}", paths, [0.5, 0.5])
+        kitchen.merge(kitchen.recipe("cat"))
+        check_equal(truth, peft_updates(load_in_peft(kitchen.root / "out")))
+
+
+def test_peft_linear_is_not_the_sum(tmp_path: Path) -> None:
+    """PEFT's `linear` adds A and B apart and so has cross terms as large as the sum itself."""
+    paths = [make_adapter(tmp_path / name, seed=seed) for seed, name in enumerate(NAMES)]
+    model = loaded(paths)
+    truth, wrong = exact(model, (0.5, 0.5)), theirs(model, (0.5, 0.5), "linear")
+    for name, x in truth.items():
+        assert float((wrong[name] - x).norm()) > 0.5 * float(x.norm())
+    check_equal(truth, ours(paths, (0.5, 0.5), "linear"))

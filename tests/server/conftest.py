@@ -14,6 +14,7 @@ from typing import Any, Protocol
 
 import pytest
 from httpx import ASGITransport, AsyncClient
+from typer.testing import CliRunner, Result
 
 from registry.blobs import LocalBlobs
 from registry.service import Registry
@@ -21,6 +22,7 @@ from registry.types import Base
 from server.app import create_app
 from server.gateway import Gateway
 from server.artifacts import build, worker
+from server.cli import app
 from server.demo import import_demo_adapters
 from server.engine.fake import FakeEngine
 from server.serve import open_registry
@@ -42,6 +44,13 @@ class MakeGateway(Protocol):
 
     def __call__(self, **changes: Any) -> Gateway:
         """Return the gateway."""
+
+
+class Weft(Protocol):
+    """Runs a `weft` command in the test's home."""
+
+    def __call__(self, *words: object) -> Result:
+        """Return how it ended."""
 
 
 class SharedPool:
@@ -192,3 +201,17 @@ async def client(gateway: Gateway, make_client: MakeClient) -> AsyncIterator[Asy
 def digest_of(registry: Registry) -> Callable[[str], str]:
     """Return the digest of an adapter's first version."""
     return lambda name: registry.adapter(name).versions[0].digest
+
+
+@pytest.fixture
+def weft(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Weft:
+    """Commands run where WEFT_* names the test's home and the demo base."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("WEFT_HOME", str(home))
+    monkeypatch.setenv("WEFT_MODEL", str(DEMO / "base"))
+    monkeypatch.setenv("WEFT_SERVED_BASE", BASE)
+
+    def run(*words: object) -> Result:
+        return CliRunner().invoke(app, [str(word) for word in words])
+
+    return run

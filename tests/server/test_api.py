@@ -115,7 +115,7 @@ def publish(gateway: Gateway, name: str, text: str) -> str:
     recipe = gateway.resolver.plan(parsed)
     gateway.registry.publish(
         name, expression=text, recipe_text=recipe.canonical(), recipe_digest=recipe.digest(),
-        base=recipe.base, ingredients=list(recipe.ingredients), actor="test",
+        base=recipe.base, ingredients=recipe.lineage, actor="test",
     )  # fmt: skip
     return name
 

@@ -1,62 +1,18 @@
-"""The `weft` command: what it prints, what it writes, and how it fails: a sentence and exit 1."""
+"""The `weft` command: what it prints, what it writes, and how it fails: a sentence and exit 1.
+
+Not covered: `weft merge` (`test_cli_merge.py`).
+"""
 
 import json
-from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import pytest
-from typer.testing import CliRunner, Result
 
-from merge.peft_format import open_folder
 from registry.service import Registry
-from server.cli import app
 from tests.adapters import make_adapter
-from tests.server.conftest import BASE, DEMO
-
-DigestOf = Callable[[str], str]
-
-
-class Weft(Protocol):
-    """Runs a command in the test's home."""
-
-    def __call__(self, *words: object) -> Result:
-        """Return how it ended."""
-
-
-@pytest.fixture
-def weft(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Weft:
-    """Commands run where WEFT_* names the test's home and the demo base."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("WEFT_HOME", str(home))
-    monkeypatch.setenv("WEFT_MODEL", str(DEMO / "base"))
-    monkeypatch.setenv("WEFT_SERVED_BASE", BASE)
-
-    def run(*words: object) -> Result:
-        return CliRunner().invoke(app, [str(word) for word in words])
-
-    return run
-
-
-def failed(result: Result, *says: str) -> None:
-    """Check that a command failed as commands do: exit 1, one sentence, no traceback."""
-    assert isinstance(result.exception, SystemExit), result.exception
-    assert result.exit_code == 1
-    assert result.stderr.startswith("error: ")
-    assert "Traceback" not in result.output
-    for text in says:
-        assert text in result.stderr.replace("\n", " ")
-
-
-def words(result: Result) -> set[str]:
-    """Return the words of what a command printed."""
-    assert result.exit_code == 0, result.output
-    return set(result.stdout.split())
-
-
-def adapter(name: str) -> Path:
-    """Return the folder of a demo adapter."""
-    return DEMO / "adapters" / name
+from tests.server.commands import DigestOf, adapter, failed, words
+from tests.server.conftest import BASE, DEMO, Weft
 
 
 def test_without_a_command_there_is_help(weft: Weft) -> None:
@@ -64,72 +20,6 @@ def test_without_a_command_there_is_help(weft: Weft) -> None:
     result = weft()
     for command in ("serve", "demo", "merge", "check", "adapters", "bases", "compositions", "db"):
         assert command in result.output
-
-
-def test_merge_writes_a_folder(weft: Weft, tmp_path: Path) -> None:
-    """Folders, weights and options become one adapter, and the line says what came of it."""
-    out = tmp_path / "out"
-    result = weft("merge", "linear", adapter("zorp"), adapter("blim"), "--out", out,
-                  "--weights", "0.7,-0.5", "--rank", "4", "--option", "scale=0.5")  # fmt: skip
-    assert result.exit_code == 0, result.output
-    assert "out" in result.stdout
-    assert open_folder(out).rank == 4
-    recipe = json.loads((out / "recipe.json").read_text())
-    assert [0.7, -0.5] == [item["weight"] for item in recipe["ingredients"]]
-    assert (4, 0.5) == (recipe["options"]["rank"], recipe["options"]["scale"])
-
-
-def test_merge_needs_no_registry(
-    weft: Weft, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Merging touches nothing but the folders it is given."""
-    monkeypatch.delenv("WEFT_HOME")
-    result = weft("merge", "lego", adapter("zorp"), adapter("blim"), "--out", tmp_path / "out",
-                  "--seed", "7", "--dtype", "float32")  # fmt: skip
-    assert result.exit_code == 0, result.output
-    assert not (tmp_path / "weft-home").exists()
-
-
-@pytest.mark.parametrize(
-    ("more", "says"),
-    [
-        (["--weights", "1"], "1 numbers for 2 folders"),
-        (["--weights", "1,x"], "numbers with commas"),
-        (["--weights", "0,0"], "every weight is 0"),
-        (["--weights", "nan,1"], "not a finite number"),
-        (["--weights", "1e30,1"], "overall norm"),
-        (["--option", "rank"], "name=value"),
-        (["--option", "colour=red"], "no option 'colour'"),
-        (["--rank", "many"], "rank"),
-        (["--dtype", "int8"], "int8"),
-    ],
-)
-def test_a_merge_that_cannot_be_says_why(
-    weft: Weft, tmp_path: Path, more: Sequence[str], says: str
-) -> None:
-    """Every wrong option is one sentence, and no folder is left."""
-    out = tmp_path / "out"
-    failed(weft("merge", "linear", adapter("zorp"), adapter("blim"), "--out", out, *more), says)
-    assert not out.exists()
-
-
-def test_a_merge_of_nothing_readable_names_it(weft: Weft, tmp_path: Path) -> None:
-    """A folder that is no adapter, a method that is none, an output in the way."""
-    out = tmp_path / "out"
-    failed(weft("merge", "linear", tmp_path / "nowhere", "--out", out), "adapter_config.json")
-    failed(weft("merge", "blend", adapter("zorp"), "--out", out), "blend", "lego")
-    out.mkdir()
-    (out / "mine").touch()
-    failed(weft("merge", "linear", adapter("zorp"), "--out", out), "not an empty folder")
-    assert (out / "mine").exists()
-
-
-def test_a_folder_s_name_is_not_markup(weft: Weft, tmp_path: Path) -> None:
-    """Square brackets in a path are printed, not obeyed."""
-    out = tmp_path / "x[" / "red]y"
-    result = weft("merge", "cat", adapter("zorp"), "--out", out)
-    assert result.exit_code == 0, result.output
-    assert "x[/red]y" in result.stdout
 
 
 def test_check_admits_a_good_adapter(weft: Weft) -> None:

@@ -48,7 +48,7 @@ def test_an_expression_is_planned(resolver: Resolver, digest_of: DigestOf) -> No
     target = resolver.resolve("lego(2*zorp, -blim@prod; rank=8)")
     assert isinstance(target, Planned)
     recipe = target.recipe
-    assert [(digest_of("zorp"), 2.0), (digest_of("blim"), -1.0)] == list(recipe.ingredients)
+    assert [(digest_of("zorp"), 2.0), (digest_of("blim"), -1.0)] == recipe.lineage
     assert ("lego", BASE, "float32", 8) == (
         recipe.method, recipe.base, recipe.dtype, dict(recipe.options)["rank"],
     )  # fmt: skip
@@ -61,6 +61,34 @@ def test_sugar_and_call_are_one_recipe(resolver: Resolver) -> None:
         resolver.resolve("linear(0.7*zorp, 0.3*blim)"),
     )
     assert sugar == call
+
+
+@pytest.mark.parametrize(
+    ("expression", "name", "value"),
+    [
+        ("lego(zorp, blim; scale=match)", "scale", "match"),
+        ("linear(zorp, blim; energy=0.95)", "energy", 0.95),
+        ("linear(zorp, blim; energy=none)", "energy", None),
+        ("slerp(zorp, blim; t=0.25)", "t", 0.25),
+        ("average_factors(zorp, blim; split=full)", "split", "full"),
+        ("compress(plov; rank=2)", "rank", 2),
+    ],
+)
+def test_every_kind_of_option_binds_from_an_expression(
+    resolver: Resolver, expression: str, name: str, value: object
+) -> None:
+    """Words, numbers and none reach the recipe as the option's own values."""
+    target = resolver.resolve(expression)
+    assert isinstance(target, Planned)
+    assert value == dict(target.recipe.options)[name]
+
+
+def test_members_that_a_method_cannot_merge_are_named(resolver: Resolver) -> None:
+    """A method's demands are refused before anything is built, with the references as written."""
+    with pytest.raises(RecipeInvalid, match=r"not 3: in .*, zorp, blim@prod, tref"):
+        resolver.resolve("slerp(zorp, blim@prod, tref)")
+    with pytest.raises(RecipeInvalid, match=r"above 0, not -1 \(blim in"):
+        resolver.resolve("karcher(zorp, -blim)")
 
 
 def test_the_automatic_rank_stays_within_the_engine_s(registry: Registry, base: Base) -> None:
@@ -94,7 +122,7 @@ def _publish(gateway: Gateway, target: Planned) -> None:
     recipe = target.recipe
     gateway.registry.publish(
         "mix", expression="…", recipe_text=recipe.canonical(), recipe_digest=recipe.digest(),
-        base=recipe.base, ingredients=list(recipe.ingredients), actor="test",
+        base=recipe.base, ingredients=recipe.lineage, actor="test",
     )  # fmt: skip
 
 

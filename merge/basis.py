@@ -1,0 +1,225 @@
+"""Thin bases: the few dimensions in which all updates of a stack live, and two methods' choices.
+
+A stack of R MSUs spans at most R dimensions on either side. `coordinates` gives orthonormal bases
+of both and every update as a small matrix in them, from two Gram matrices; `knots` and `core` are
+the bases in which the papers of those names apply elementwise steps. None of them depends on how an
+update is factored or on the order of the members. Not covered: what is done to the small matrices.
+
+Directions below 10⁻⁶ of the largest are dropped: they are what rounding leaves of dependent rows.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn.functional import pad
+
+from merge.dense import from_matrix
+from merge.factors import Factors, Grams, Members, Merged, Mix, Stack
+from merge.weighing import order_by_content
+
+Basis = Literal["dense", "knots", "core"]
+
+NOISE = 1e-6
+# Squares of float32 Gram matrices are good to 10⁻⁶ of the largest: where the least is above this
+# share of it, the bases are orthonormal to 2·10⁻⁵.
+_SHARP = 0.05
+_HUGE = 1e15  # coefficients that float32 should not meet
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Frame:
+    """Updates as blocks in a thin basis, and the way back."""
+
+    blocks: tuple[Factors, ...]  # T of one shape (rows, cols), float32
+    lift: Callable[[Tensor, int], Merged]  # (rows, cols) float32 and a rank -> the update
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Coordinates:
+    """A stack's weighted updates in orthonormal bases: size · (b left) core (right a).
+
+    All float64 on the CPU. Members stand in an order of content, the rows of `left` and columns of
+    `right` in the stack's own.
+    """
+
+    members: Members
+    exact: bool  # whether the members' products need float64
+    order: Sequence[int]  # of heads and tails, as positions in the stack
+    left: Tensor  # (R, p): b @ left (d_out, p) has orthonormal columns
+    right: Tensor  # (q, R): right @ a (q, d_in) has orthonormal rows
+    heads: Sequence[Tensor]  # T of (p, r): each member's columns of b in the left basis
+    tails: Sequence[Tensor]  # T of (r, q): its rows of a, brought to length 1, in the right basis
+    lengths: Sequence[Tensor]  # T of (r,): what those rows were divided by
+    size: float  # such that the largest core has norm 1
+
+    @property
+    def cores(self) -> list[Tensor]:
+        """The updates as T matrices (p, q): norms and angles are the updates' own."""
+        return [head @ tail for head, tail in zip(self.heads, self.tails, strict=True)]
+
+    def svd(self) -> list[tuple[Tensor, Tensor, Tensor]]:
+        """Return U (p, ≤ r), sigma (≤ r,) falling and Vᵀ (≤ r, q) of each member's core."""
+        found = []
+        for head, tail in zip(self.heads, self.tails, strict=True):
+            q_left, r_left = torch.linalg.qr(head)
+            q_right, r_right = torch.linalg.qr(tail.mT)
+            u, sigma, v = torch.linalg.svd(r_left @ r_right.mT, full_matrices=False)
+            found.append((q_left @ u, sigma, v @ q_right.mT))
+        return found
+
+    def frame(self, u: Tensor, v: Tensor) -> Frame:
+        """Return the cores within orthonormal u (p, rows) and v (q, cols), and the way back."""
+        blocks = tuple(
+            Factors((tail @ v).float(), (u.mT @ head).float())
+            for head, tail in zip(self.heads, self.tails, strict=True)
+        )
+        return Frame(blocks, lambda m, rank: self.lift(u @ m.to(u) @ v.mT, rank=rank))
+
+    def lift(self, core: Tensor, *, rank: int) -> Merged:
+        """Return the update whose core is `core` (p, q) at exactly `rank` MSUs, and energy kept."""
+        u, sigma, v = torch.linalg.svd(core, full_matrices=False)
+        merged = self.compose(u, sigma, v, rank=rank)
+        whole = float(sigma.square().sum())
+        kept = float(sigma[:rank].square().sum())
+        return Merged(merged.factors, kept / whole if whole > 0.0 else 1.0, merged.mix)
+
+    def compose(self, u: Tensor, sigma: Tensor, v: Tensor, *, rank: int) -> Merged:
+        """Return the first `rank` triplets of u (p, n), sigma (n,) and v (n, q) as an update.
+
+        √sigma goes to each side; MSUs beyond n are zero.
+        """
+        root = (sigma[:rank] * self.size).sqrt()  # (≤ rank,)
+        missing = rank - len(root)
+        mix = Mix(
+            pad(root[:, None] * v[:rank] @ self.right, (0, 0, 0, missing)),
+            pad(self.left @ u[:, :rank] * root, (0, missing)),
+            self.members,
+        )
+        a, b = self._long()
+        factors = Factors((mix.left.to(a) @ a).float(), (b @ mix.right.to(b)).float())
+        return Merged(factors, None, mix)
+
+    def columns(self, u: Tensor) -> Tensor:
+        """Return the directions u (p, n) of the left basis in full, (d_out, n) float32."""
+        _, b = self._long()
+        return (b @ (self.left @ u).to(b)).float()
+
+    def _long(self) -> tuple[Tensor, Tensor]:
+        a, b = self.members.a, self.members.b
+        return (a.double(), b.double()) if self.exact else (a, b)
+
+
+def coordinates(stack: Stack) -> Coordinates:
+    """Return the coordinates of weight · update of the stack's members.
+
+    The bases are singular vectors of the stacked a and b, rows of a brought to length 1, from the
+    eigenvectors of their Gram matrices in float64.
+    """
+    members = Members.of(stack.members)
+    top = max(map(abs, stack.weights))  # no product of weights overflows
+    each = [w / top * f.scale for w, f in zip(stack.weights, members, strict=True)]
+    exact = False
+    sides = _sides(members.grams, members.spread(each))
+    if not sides.sharp:
+        exact = True
+        sides = _sides(members.exact_grams, members.spread(each))
+    ranks = list(members.ranks)
+    parts = list(
+        zip(
+            torch.split(sides.heads, ranks, 1),
+            torch.split(sides.tails, ranks),
+            torch.split(sides.length, ranks),
+            strict=True,
+        )
+    )
+    peak = max(float((head @ tail).norm()) for head, tail, _ in parts) or 1.0
+    order = order_by_content(stack)
+    return Coordinates(
+        members=members,
+        exact=exact,
+        order=order,
+        left=sides.left,
+        right=sides.right,
+        heads=[parts[i][0] / peak for i in order],
+        tails=[parts[i][1] for i in order],
+        lengths=[parts[i][2] for i in order],
+        size=top * peak,
+    )
+
+
+class _Sides(NamedTuple):
+    left: Tensor  # (R, p)
+    heads: Tensor  # (p, R)
+    right: Tensor  # (q, R)
+    tails: Tensor  # (R, q)
+    length: Tensor  # (R,) of the rows of a
+
+    @property
+    def sharp(self) -> bool:
+        """Whether float32 products were enough: nothing is nearly dependent, huge or tiny."""
+        even = all(
+            float(square.min()) > _SHARP * float(square.max()) and len(square) == len(self.length)
+            for square in (self.heads.square().sum(1), self.tails.square().sum(0))
+        )
+        return even and float(torch.maximum(self.left.abs().max(), self.right.abs().max())) < _HUGE
+
+
+def _sides(grams: Grams, share: Tensor) -> _Sides:
+    """Return both bases for columns of b times `share` (R,)."""
+    length = grams.a.diagonal().sqrt()
+    length = torch.where(length > 0.0, length, 1.0)
+    share = share * length
+    left, heads = _basis(torch.outer(share, share) * grams.b)
+    right, tails = _basis(grams.a / torch.outer(length, length))
+    return _Sides(share[:, None] * left, heads, (right / length[:, None]).mT, tails.mT, length)
+
+
+def _basis(gram: Tensor) -> tuple[Tensor, Tensor]:
+    """Return W (R, p), which makes xW orthonormal for the x with xᵀx = gram, and (xW)ᵀx (p, R)."""
+    squares, vectors = torch.linalg.eigh(gram)
+    sigma = squares.clamp(min=0.0).sqrt()  # (R,) rising
+    kept = sigma > NOISE * sigma[-1]
+    kept[-1] = True  # one direction at least, also of nothing
+    sigma, vectors = sigma[kept], vectors[:, kept]
+    return vectors * torch.where(sigma > 0.0, 1.0 / sigma, 0.0), (vectors * sigma).mT
+
+
+def knots(stack: Stack) -> Frame:
+    """Return the blocks ΣV_iᵀ of the SVD [update_1 … update_T] = UΣ[V_1ᵀ … V_Tᵀ], (≤ R, d_in).
+
+    KnOTS (arXiv 2410.19735, §4): all members are expressed in one basis U of the output space, and
+    what differs between them is left to merge. U comes from the coordinates, never from a dense
+    update.
+    """
+    at = coordinates(stack)
+    u = directions(torch.cat(at.cores, dim=1))  # (p, rows)
+    blocks = tuple(
+        Factors(at.members[i].a, (u.mT @ head / length).to(at.members.a))
+        for i, head, length in zip(at.order, at.heads, at.lengths, strict=True)
+    )
+    left = at.columns(u)  # (d_out, rows)
+    return Frame(blocks, lambda m, rank: from_matrix(m, rank=rank, size=at.size, left=left))
+
+
+def core(stack: Stack) -> Frame:
+    """Return the cores UᵀΔ_iV, (≤ R, ≤ R), in the bases of Core Space (arXiv 2509.17786, §4).
+
+    U holds the left singular vectors of [b_1 … b_T], V the right ones of [a_1; …; a_T]. Those
+    depend on how each update is factored; here every member is first brought to its own SVD with
+    √sigma on each side, so the cores do not.
+    """
+    at = coordinates(stack)
+    svds = at.svd()
+    u = directions(torch.cat([u * sigma.sqrt() for u, sigma, _ in svds], dim=1))  # (p, rows)
+    v = directions(torch.cat([v.mT * sigma.sqrt() for _, sigma, v in svds], dim=1))  # (q, cols)
+    return at.frame(u, v)
+
+
+def directions(x: Tensor) -> Tensor:
+    """Return x's left singular vectors (rows, ≥ 1) whose singular value is above the noise."""
+    u: Tensor
+    u, sigma, _ = torch.linalg.svd(x, full_matrices=False)
+    return u[:, : max(1, int((sigma > NOISE * sigma[0]).sum()))]

@@ -1,0 +1,193 @@
+"""A recipe bound to its method and its opened ingredients, and the building of one module.
+
+Covered: reading, merging, checking and measuring a module. Not covered: threads, the output folder
+and what happens to a finished module (`run`).
+"""
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple, Self
+
+import torch
+
+from merge.errors import IncompatibleAdapters, RecipeInvalid, UnsafeResult
+from merge.factors import Factors, Members, Stack
+from merge.measure import Measure, measure
+from merge.methods import AUTO, MergeMethod, Value, find_method
+from merge.peft_format import AdapterFolder, LoraModule, open_folder
+from merge.peft_io import FolderReader, is_finite
+from merge.recipe import Ingredient, Member, ModuleShape, Recipe, check_shapes
+
+Sink = Callable[[str, Factors], None]
+
+
+class Part(NamedTuple):
+    """What one ingredient brings to one module."""
+
+    position: int  # in the recipe
+    module: LoraModule
+    weight: float  # not 0
+
+
+class Job:
+    """One run of a recipe. A context manager, which holds the ingredients' files open.
+
+    `build` may be called from several threads.
+
+    Raises:
+        RecipeInvalid: method or options are not this weft's, or nothing is left to merge.
+        IncompatibleAdapters: the ingredients' shapes do not fit together.
+        FormatError: an ingredient is no LoRA adapter.
+    """
+
+    def __init__(self, recipe: Recipe, folders: Mapping[str, Path]) -> None:
+        self.recipe = recipe
+        self.method, self.options, self.scale = _bind(recipe)
+        self._folders = _open_all(recipe, folders)
+        self._parts = self._gather()
+        self.outputs = {name: self._shape(parts) for name, parts in self._parts.items()}
+        self.clock = Clock("read", "merge", "measure", "write")
+
+    def __enter__(self) -> Self:
+        with ExitStack() as files:
+            self._readers = {
+                position: files.enter_context(FolderReader(folder))
+                for position, folder in self._folders.items()
+            }
+            self._files = files.pop_all()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._files.close()
+
+    @property
+    def ranks_are_bounds(self) -> bool:
+        """Whether modules may come out narrower than `outputs` says: their energy decides."""
+        return self.options.get("energy") is not None
+
+    def build(self, name: str, sink: Sink) -> Measure:
+        """Merge one module and hand the result to `sink`.
+
+        Raises:
+            IncompatibleAdapters: an ingredient holds numbers that are not finite.
+            UnsafeResult: the result is not finite.
+            MergeError: what the method refuses.
+            FormatError, OSError: as reading and the sink raise them.
+        """
+        with self.clock.timed("read"):
+            stack = self._read(name)
+        with self.clock.timed("merge"):
+            self._check_finite(stack)
+            merged = self.method.function(stack, **self.options)
+            result = self._scaled(merged.factors)
+            if not (is_finite(result.a) and is_finite(result.b)):
+                raise UnsafeResult(f"{name}: the result overflows float32: lower weights or scale")
+        with self.clock.timed("measure"):
+            positions = [part.position for part in self._parts[name]]
+            measured = measure(stack, merged, positions).scaled(self.scale or 1.0)
+        with self.clock.timed("write"):
+            sink(name, result)
+        return measured
+
+    def _gather(self) -> dict[str, list[Part]]:
+        names = sorted({name for folder in self._folders.values() for name in folder.modules})
+        gathered = {}
+        for name in names:
+            weights = self.recipe.weights_of(name)
+            parts = [
+                Part(position, folder.modules[name], weights[position])
+                for position, folder in self._folders.items()
+                if name in folder.modules and weights[position] != 0.0
+            ]
+            if parts:
+                gathered[name] = parts
+        if not gathered:
+            raise RecipeInvalid("every weight is 0 where it counts: at least one must not be")
+        return gathered
+
+    def _shape(self, parts: list[Part]) -> ModuleShape:
+        rank = self.method.result_rank([part.module.rank for part in parts], self.options)
+        first = parts[0].module
+        return ModuleShape(rank, first.d_in, first.d_out, first.kind)
+
+    def _read(self, name: str) -> Stack:
+        parts = self._parts[name]
+        first, total = parts[0].module, sum(part.module.rank for part in parts)
+        a, b = torch.empty(total, first.d_in), torch.empty(first.d_out, total)
+        members = Members.joined(a, b, [(part.module.rank, part.module.scale) for part in parts])
+        for part, member in zip(parts, members, strict=True):
+            self._readers[part.position].read_into(part.module, member.a, member.b)
+        return Stack(name, members, tuple(part.weight for part in parts))
+
+    def _check_finite(self, stack: Stack) -> None:
+        members = Members.of(stack.members)
+        if is_finite(members.a) and is_finite(members.b):
+            return
+        for part, member in zip(self._parts[stack.module], members, strict=True):
+            if not (is_finite(member.a) and is_finite(member.b)):
+                digest = self.recipe.ingredients[part.position].digest
+                raise IncompatibleAdapters(
+                    f"ingredient {digest[:12]} holds NaN or infinite numbers in {stack.module}: "
+                    "it cannot be merged"
+                )
+
+    def _scaled(self, factors: Factors) -> Factors:
+        if self.scale is None or self.scale == 1.0:
+            return factors
+        return Factors(factors.a, factors.b * self.scale)
+
+
+class Clock:
+    """Seconds of work by stage, summed over threads."""
+
+    def __init__(self, *stages: str) -> None:
+        self.seconds = dict.fromkeys(stages, 0.0)
+        self._lock = threading.Lock()
+
+    @contextmanager
+    def timed(self, stage: str) -> Iterator[None]:
+        """Count the time inside towards `stage`."""
+        begin = time.perf_counter()
+        yield
+        with self._lock:
+            self.seconds[stage] += time.perf_counter() - begin
+
+
+def _bind(recipe: Recipe) -> tuple[MergeMethod, dict[str, Value], float | None]:
+    """Return the method, its own options, and the scale; None for one that is to be matched."""
+    method = find_method(recipe.method)
+    if recipe.revision != method.revision:
+        raise RecipeInvalid(
+            f"the recipe is for revision {recipe.revision} of {method.name}, this weft has "
+            f"{method.revision}: plan it again"
+        )
+    options = method.bind(dict(recipe.options))
+    bound = replace(recipe, options=tuple(sorted(options.items())))
+    if bound.canonical() != recipe.canonical() or options.get("rank") == AUTO:
+        raise RecipeInvalid(f"{method.name}: the recipe's options are not complete: plan it again")
+    scale = options.pop("scale")
+    return method, options, scale if isinstance(scale, float) else None
+
+
+def _open_all(recipe: Recipe, folders: Mapping[str, Path]) -> dict[int, AdapterFolder]:
+    """Open what counts anywhere, by position in the recipe."""
+    missing = [item.digest for item in recipe.ingredients if item.digest not in folders]
+    if missing:
+        raise RecipeInvalid(f"no folder was given for ingredient {missing[0]}")
+    counted = {i: item for i, item in enumerate(recipe.ingredients) if _counts(item)}
+    opened = {i: open_folder(folders[item.digest]) for i, item in counted.items()}
+    check_shapes(
+        [
+            Member.from_folder(item.digest[:12], opened[i], item.weight, item.digest)
+            for i, item in counted.items()
+        ]
+    )
+    return opened
+
+
+def _counts(item: Ingredient) -> bool:
+    return item.weight != 0.0 or any(weight != 0.0 for _, weight in item.patterns)

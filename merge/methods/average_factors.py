@@ -1,0 +1,57 @@
+"""`average_factors`: A and B merged apart, as widespread tools do. Inexact, and named so."""
+
+import math
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from merge.factors import Factors, Merged, Stack
+from merge.methods.demands import Demands
+from merge.methods.method import merge_method
+
+_DEMANDS = Demands(equal_ranks=True)
+
+
+@merge_method(
+    "average_factors",
+    paper="arXiv:2307.13269",
+    title="control: (Σ weight · b)(Σ weight · a), with cross terms between unrelated adapters",
+    differs="split=full is the paper's (LoraHub: the whole weight on each side, so a single "
+    "adapter's weight is squared and its sign cancels); split=sqrt is PEFT's `linear` (√|weight| "
+    "on each side, the sign on a); scales enter as √scale on each side; not an average of updates",
+    exempt={
+        "reparameterisation": "a and b are summed apart, so the cross terms b_i a_j depend on how "
+        "each update was factored: this is the fault that the control shows",
+        "rank_order": "MSUs meet by their position, so another order pairs other units",
+        "copies": "with √weight on each side T copies at weight 1/T give T times the adapter; "
+        "split=full gives it once",
+    },
+    demands=_DEMANDS,
+    auto_rank="largest",
+)
+def average_factors(stack: Stack, *, split: Literal["sqrt", "full"] = "sqrt") -> Merged:
+    """Return (Σ v b)(Σ u a) over members with scales folded in, of the members' own rank.
+
+    `full`: u = v = weight (LoraHub's composition, arXiv 2307.13269). `sqrt`: u = ±√|weight| with
+    the weight's sign, v = √|weight| (PEFT's combination type `linear`).
+
+    Raises:
+        IncompatibleAdapters: ranks differ; names the module and both ranks.
+    """
+    _DEMANDS.check_stack("average_factors", stack)
+    members = [member.balanced() for member in stack.members]
+    roots = [math.sqrt(abs(weight)) for weight in stack.weights]
+    on_a, on_b = list(stack.weights), list(stack.weights)
+    if split == "sqrt":
+        on_a = [math.copysign(root, w) for root, w in zip(roots, stack.weights, strict=True)]
+        on_b = roots
+    a = _weighted([member.a for member in members], on_a)  # (r, d_in)
+    b = _weighted([member.b for member in members], on_b)  # (d_out, r)
+    return Merged(Factors(a, b))
+
+
+def _weighted(tensors: Sequence[Tensor], weights: Sequence[float]) -> Tensor:
+    pairs = zip(tensors, weights, strict=True)
+    return torch.stack([weight * tensor for tensor, weight in pairs]).sum(0)

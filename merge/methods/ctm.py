@@ -1,0 +1,61 @@
+"""`ctm`: compress all members into shared bases of the result's rank, then merge there."""
+
+from typing import Literal
+
+import torch
+
+from merge.basis import coordinates
+from merge.factors import Merged, Stack
+from merge.methods.elementwise import TABLE, Steps
+from merge.methods.method import merge_method
+from merge.methods.options import Rank, Ratio, Seed
+from merge.prune import Knobs, keep_all
+from merge.signs import any_sign, mean
+from merge.tucker import shared_bases
+
+Rule = Literal["mean", "ties", "dare_linear", "dare_ties", "magnitude_prune"]
+
+_MEAN = Steps(keep_all, any_sign, mean)
+
+
+@merge_method(
+    "ctm",
+    paper="openreview:p32nWlgwYC",
+    title="CtM: cores of all updates in shared bases of rank k, merged entry by entry",
+    differs="weights, which the paper does not have, multiply updates first; with the rule ties "
+    "everything said of ties holds for the cores",
+    auto_rank="largest",
+    copies="mean",
+)
+def ctm(
+    stack: Stack,
+    *,
+    rank: Rank,
+    rule: Rule = "ties",
+    density: Ratio = 0.25,
+    beta: Ratio | None = 0.25,
+    seed: Seed = 0,
+) -> Merged:
+    """Return U G Vᵀ, with G merged from the cores UᵀΔ_iV and U, V shared bases of rank k.
+
+    The bases are those of a Tucker-2 decomposition of the updates, brought nearer to one size so
+    that the largest does not rule them: |Δ_i| becomes β|Δ_i| + (1 - β) · mean |Δ|. The cores are
+    those of the updates as they were. Nothing is truncated afterwards.
+
+    Args:
+        stack: the members; a negative weight merges the negated update.
+        rank: of the bases, and so the largest rank of the result.
+        rule: how cores are merged: their mean, or the steps of the method of that name.
+        density: share of a core's entries that the rule keeps.
+        beta: how much of the sizes' differences the bases see; none for nothing.
+        seed: of a random rule's draws, together with the module's name.
+    """
+    at = coordinates(stack)
+    k = min(rank, stack.total_rank)
+    cores = torch.stack(at.cores)  # (T, p, q)
+    sizes = cores.flatten(1).norm(dim=1)  # (T,)
+    wanted = (beta or 0.0) * sizes + (1.0 - (beta or 0.0)) * sizes.mean()
+    share = torch.where(sizes > 0.0, wanted / sizes, 0.0)
+    u, v = shared_bases(cores * share[:, None, None], k)  # (p, ≤ k), (q, ≤ k)
+    steps = _MEAN if rule == "mean" else TABLE[rule]
+    return steps.within(at.frame(u, v), Knobs(stack.module, density=density, seed=seed), k)

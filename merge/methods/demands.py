@@ -1,0 +1,57 @@
+"""What a method may ask of the members of a module, checked in one place.
+
+A plan checks every module early, where the members have names; a method checks its own stack, so
+that it refuses rightly when it is called alone.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from merge.errors import IncompatibleAdapters, RecipeInvalid
+from merge.factors import Stack
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Demands:
+    """Limits on the members of one module; the default is none."""
+
+    members: int | None = None  # the most that the method can take
+    positive_weights: bool = False
+    equal_ranks: bool = False
+
+    def check_stack(self, method: str, stack: Stack) -> None:
+        """Raise unless the method can merge `stack`, whose members are called by position."""
+        names = [f"member {i}" for i in range(len(stack.members))]
+        self.check(method, stack.module, names, stack.weights, stack.ranks)
+
+    def check(
+        self,
+        method: str,
+        module: str,
+        names: Sequence[str],
+        weights: Sequence[float],
+        ranks: Sequence[int],
+    ) -> None:
+        """Raise unless the method can merge these members of a module.
+
+        Raises:
+            RecipeInvalid: too many members, or a weight that is not positive.
+            IncompatibleAdapters: ranks differ.
+        """
+        if self.members is not None and len(names) > self.members:
+            raise RecipeInvalid(
+                f"{method} takes at most {self.members} of the adapters that have a module, not "
+                f"{len(names)}: in {module}, {', '.join(names)}"
+            )
+        for name, weight in zip(names, weights, strict=True):
+            if self.positive_weights and weight <= 0.0:
+                raise RecipeInvalid(
+                    f"{method}: weights must be above 0, not {weight:g} ({name} in {module}); "
+                    "linear takes negative ones"
+                )
+        for name, rank in zip(names, ranks, strict=True):
+            if self.equal_ranks and rank != ranks[0]:
+                raise IncompatibleAdapters(
+                    f"{method} needs adapters of one rank: in {module}, {names[0]} has "
+                    f"{ranks[0]} and {name} has {rank}; linear and average take any"
+                )

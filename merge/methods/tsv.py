@@ -1,0 +1,49 @@
+"""`tsv`: singular vectors of all members, whitened so that they do not interfere, then summed."""
+
+import torch
+from torch import Tensor
+
+from merge.basis import NOISE, coordinates
+from merge.factors import Merged, Stack
+from merge.methods.method import merge_method
+from merge.methods.options import Rank
+
+
+@merge_method(
+    "tsv",
+    paper="arXiv:2412.00081",
+    title="TSV-Merge: singular vectors of all updates made orthonormal together, then summed",
+    differs="each update keeps as many singular vectors as its own rank, not min(d_in, d_out) / T: "
+    "for LoRA that would bring in vectors of the null space, which mean nothing and change the "
+    "result; weights, which the paper does not have, multiply updates first; the result is "
+    "truncated",
+    auto_rank="sum",
+    copies="mean",
+)
+def tsv(stack: Stack, *, rank: Rank) -> Merged:
+    """Return U⊥ Σ V⊥ᵀ (arXiv 2412.00081, §3.2, algorithm 1, "TSV-M"), truncated to rank k.
+
+    U stacks the left singular vectors of every weight · update, V the right ones, Σ their singular
+    values; X⊥ is the orthonormal matrix nearest to X (its polar factor). It is taken within the
+    span of the vectors, so that copies of an adapter share its directions.
+
+    Args:
+        stack: the members; a negative weight merges the negated update.
+        rank: the largest rank of the result.
+    """
+    at = coordinates(stack)
+    triplets = []
+    for u, sigma, v in at.svd():
+        own = sigma > NOISE  # of the largest core: what is less has no direction
+        triplets.append((u[:, own], sigma[own], v[own]))
+    left, values, right = zip(*triplets, strict=True)
+    u, v = _nearest_orthonormal(torch.cat(left, 1)), _nearest_orthonormal(torch.cat(right).mT)
+    return at.lift(u * torch.cat(values) @ v.mT, rank=min(rank, stack.total_rank))
+
+
+def _nearest_orthonormal(x: Tensor) -> Tensor:
+    """Return the polar factor of x (d, n) within its span: PQᵀ of the SVD x = P S Qᵀ."""
+    p, s, q = torch.linalg.svd(x, full_matrices=False)
+    own = s > NOISE
+    result: Tensor = p[:, own] @ q[own]
+    return result

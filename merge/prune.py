@@ -1,0 +1,225 @@
+"""Pruning steps: which entries of each member's update survive, and what they are multiplied by.
+
+Every step takes tiles (T, rows, cols) and `Knobs`, and returns tiles of the same shapes. Steps that
+rank entries read all tiles first, twice, and are exact whatever the tiling: thresholds are the
+order statistics themselves. At least one entry always survives a ranking; entries that tie with
+the last survivor survive too. Not covered: signs and sums (`signs`).
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.nn.functional import hardshrink
+
+from merge.dense import Mapped, Tiles
+from merge.seeds import generator_for
+
+Majority = Literal["total", "frequency"]
+
+_COARSE, _FINE = 16, 15  # bits of a float32 without its sign: exponent and mantissa's head, rest
+_DRAWS = 2.0**24  # torch.rand gives multiples of 2⁻²⁴
+
+
+@dataclass(frozen=True, slots=True)
+class Knobs:
+    """Everything that a step can be told; each reads its own."""
+
+    module: str  # draws depend on it
+    density: float = 1.0  # share of entries kept, in (0, 1]
+    gamma: float = 0.0  # share of the largest dropped, in [0, 1)
+    epsilon: float = 0.0  # half the width of the window of keep probabilities
+    majority: Majority = "total"
+    seed: int = 0
+
+    def kept(self, entries: int) -> int:
+        """Return how many entries a ranking keeps, at least 1."""
+        return max(1, round(self.density * entries))
+
+    def generators(self, count: int) -> list[torch.Generator]:
+        """Return one generator per member, the same at every call."""
+        return [generator_for(self.seed, f"{self.module}\0{i}") for i in range(count)]
+
+
+Step = Callable[[Tiles, Knobs], Tiles]
+
+
+def keep_all(tiles: Tiles, knobs: Knobs) -> Tiles:  # noqa: ARG001  # the shape of a step
+    """Prune nothing."""
+    return tiles
+
+
+def keep_largest(tiles: Tiles, knobs: Knobs) -> Tiles:
+    """Keep each member's `density` share of largest magnitudes (TIES, arXiv 2306.01708, §4.1)."""
+    least = _below(largest(tiles, lambda n: [knobs.kept(n)]))[:, 0].tolist()
+
+    def step(tile: Tensor) -> Tensor:
+        for x, bound in zip(tile, least, strict=True):
+            x.copy_(hardshrink(x, bound))  # x where |x| > bound
+        return tile
+
+    return Mapped(tiles, lambda: step)
+
+
+def keep_middle(tiles: Tiles, knobs: Knobs) -> Tiles:
+    """Keep the `density` share below the `gamma` share of largest (Breadcrumbs, 2312.06795, §3).
+
+    The density comes first: where both shares together exceed 1, fewer of the largest are dropped.
+    """
+
+    def places(entries: int) -> list[int]:
+        kept = knobs.kept(entries)
+        dropped = min(round(knobs.gamma * entries), entries - kept)
+        return [dropped + 1, dropped + kept]
+
+    ends = largest(tiles, places)  # (T, 2)
+    most, least = ends[:, :1, None], _below(ends[:, 1:])[:, :, None]
+
+    def step(tile: Tensor) -> Tensor:
+        size = tile.abs()
+        return tile.mul_((size > least.to(tile)) & (size <= most.to(tile)))
+
+    return Mapped(tiles, lambda: step)
+
+
+def keep_random(tiles: Tiles, knobs: Knobs) -> Tiles:
+    """Keep each entry with probability `density` and divide it by that (DARE, 2311.03099, eq. 2).
+
+    Every member draws from its own generator, row by row, one `torch.rand` an entry: kept below
+    the density. The division is by the exact probability of that, so pruning is unbiased.
+    """
+    probability = math.ceil(knobs.density * _DRAWS) / _DRAWS
+
+    def begin() -> Callable[[Tensor], Tensor]:
+        generators: list[torch.Generator] = []
+
+        def step(tile: Tensor) -> Tensor:
+            generators.extend(knobs.generators(len(tile) - len(generators)))
+            for x, generator in zip(tile, generators, strict=True):
+                x.mul_(_uniform(x, generator).lt_(probability))
+            return tile.div_(probability)
+
+        return step
+
+    return Mapped(tiles, begin)
+
+
+def keep_ranked(tiles: Tiles, knobs: Knobs) -> Tiles:
+    """Keep entries with a probability that grows with their rank in their row, divide by it.
+
+    MagPrune (DELLA, arXiv 2406.11617, §3.1): from the smallest magnitude of a row to the largest,
+    the probability rises linearly over density ± epsilon, and each survivor is divided by its own.
+    The window shrinks to stay inside [density / 2, 1]. Draws are as in `keep_random`, taken in the
+    order of rising magnitude within each row.
+    """
+    epsilon = min(knobs.epsilon, 1.0 - knobs.density, knobs.density / 2)
+
+    def begin() -> Callable[[Tensor], Tensor]:
+        generators: list[torch.Generator] = []
+
+        def step(tile: Tensor) -> Tensor:
+            generators.extend(knobs.generators(len(tile) - len(generators)))
+            probability = _rising(knobs.density, epsilon, tile.shape[2]).to(tile)  # (cols,)
+            for x, generator in zip(tile, generators, strict=True):
+                factor = _uniform(x, generator).lt_(probability).div_(probability)
+                x.mul_(torch.empty_like(x).scatter_(1, _rising_order(x), factor))
+            return tile
+
+        return step
+
+    return Mapped(tiles, begin)
+
+
+def keep_varied(tiles: Tiles, knobs: Knobs) -> Tiles:
+    """Keep the `density` share of positions where members differ most, for all members alike.
+
+    SCE's selection (FuseChat, arXiv 2408.07990, §3.3): positions ranked by the variance over
+    members. Where no position differs from another (one member, or copies), all are kept.
+    """
+    variances = Mapped(tiles, lambda: _variance)
+    least = float(_below(largest(variances, lambda n: [knobs.kept(n)])))
+    return Mapped(tiles, lambda: lambda tile: tile.mul_(_variance(tile) > least))
+
+
+def largest(tiles: Tiles, places: Callable[[int], Sequence[int]]) -> Tensor:
+    """Return the largest magnitudes of each of T matrices at some places, (T, places), exactly.
+
+    A radix selection on the bits of |x|, which order as the numbers do: one reading counts the
+    upper 16 bits, a second the lower 15 of entries that share the upper ones found. Memory is
+    2¹⁶ counters per matrix, whatever the matrices hold.
+
+    Args:
+        tiles: finite float32.
+        places: from the number of entries of a matrix to places, 1 for the largest.
+    """
+    heads = _counted(tiles, lambda bits, _: [bits >> _FINE], _COARSE)  # (T, 1, 2¹⁶)
+    wanted = places(int(heads[0].sum()))
+    found = [[_descend(counts[0], place) for place in wanted] for counts in heads]
+    tails = _counted(
+        tiles,
+        lambda bits, i: [bits[bits >> _FINE == head] & (2**_FINE - 1) for head, _ in found[i]],
+        _FINE,
+    )  # (T, places, 2¹⁵)
+    bits = [
+        [head << _FINE | _descend(tail, left)[0] for (head, left), tail in zip(f, t, strict=True)]
+        for f, t in zip(found, tails, strict=True)
+    ]
+    return torch.tensor(bits, dtype=torch.int32).view(torch.float32)
+
+
+def _counted(tiles: Tiles, digits: Callable[[Tensor, int], Sequence[Tensor]], width: int) -> Tensor:
+    """Return histograms (T, kinds, 2^width) of digits of the magnitudes' bits over all tiles."""
+    counts: list[Tensor] = []  # one (T, kinds, 2^width) at a time
+    for tile in tiles:
+        bits = tile.flatten(1).abs_().view(torch.int32)
+        here = [
+            torch.stack([torch.bincount(digit, minlength=2**width) for digit in digits(row, i)])
+            for i, row in enumerate(bits)
+        ]
+        counts = [torch.stack(here) if not counts else counts[0].add_(torch.stack(here))]
+    return counts[0]
+
+
+def _descend(counts: Tensor, place: int) -> tuple[int, int]:
+    """Return the bin of the place-th largest, and its place among that bin's entries."""
+    above = counts.flip(0).cumsum(0)
+    found = int(torch.searchsorted(above, place))
+    return len(counts) - 1 - found, place - int(above[found] - counts[-1 - found])
+
+
+def _below(x: Tensor) -> Tensor:
+    """Return the next float32 down: what is greater than it is at least x; -1 for 0."""
+    return torch.where(x > 0.0, torch.nextafter(x, torch.zeros(())), -1.0)
+
+
+def _variance(tile: Tensor) -> Tensor:
+    """Return the variance over members, (1, rows, cols)."""
+    return (tile - tile.mean(0)).square_().mean(0, keepdim=True)
+
+
+def _uniform(x: Tensor, generator: torch.Generator) -> Tensor:
+    """Return draws from [0, 1) in the shape of x, the same on every device."""
+    return torch.rand(x.shape, generator=generator).to(x)
+
+
+def _rising(density: float, epsilon: float, cols: int) -> Tensor:
+    """Return keep probabilities by rising magnitude, (cols,) float32 multiples of 2⁻²⁴."""
+    if cols == 1:
+        epsilon = 0.0
+    line = torch.linspace(density - epsilon, density + epsilon, cols, dtype=torch.float64)
+    return ((line * _DRAWS).ceil() / _DRAWS).clamp(max=1.0).float()
+
+
+def _rising_order(x: Tensor) -> Tensor:
+    """Return the columns of each row by rising magnitude, equal ones from the left, int64.
+
+    Magnitude's bits above the column's number make one key: numpy sorts such keys five times as
+    fast as torch or numpy find the order of floats.
+    """
+    columns = torch.arange(x.shape[1])
+    keys = (x.abs().view(torch.int32).long() << 32).cpu().bitwise_or_(columns)
+    keys.numpy().sort(axis=1)
+    return keys.bitwise_and_(2**32 - 1).to(x.device)

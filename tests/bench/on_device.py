@@ -1,0 +1,99 @@
+"""Merge methods alone, on tensors that lie on a device already: no files, no threads, no report.
+
+Small decompositions and clustering run on the CPU by design, so a GPU is used for long products
+only. The floor is the device's own copying of as many bytes as go in and out.
+"""
+
+import time
+from collections.abc import Mapping
+
+import torch
+
+from merge.factors import Factors, Stack
+from merge.methods import METHODS, MergeMethod
+from merge.peft_format import open_folder
+from merge.peft_io import read_peft
+from tests.bench.inputs import Ingredients
+
+_REPEATS = 3
+
+
+def stacks_on(device: torch.device, ingredients: Ingredients) -> list[Stack]:
+    """Return every module of all ingredients at equal weights, float32 on the device."""
+    folders = [open_folder(path) for path in ingredients.paths]
+    weights = (1.0 / len(folders),) * len(folders)
+    stacks = []
+    for name in folders[0].modules:
+        read = [read_peft(folder, folder.modules[name]) for folder in folders]
+        members = tuple(Factors(f.a.to(device), f.b.to(device), f.scale) for f in read)
+        stacks.append(Stack(name, members, weights))
+    return stacks
+
+
+def seconds_of(method: MergeMethod, options: Mapping[str, object], stacks: list[Stack]) -> float:
+    """Return the best time over all modules, after a first round to warm up."""
+    bound = method.bind(options)
+    del bound["scale"]
+    count = method.demands.members
+    best = float("inf")
+    for _ in range(_REPEATS + 1):
+        # New stacks: what one remembers of its inner products must not count for the next.
+        fresh = [Stack(s.module, tuple(s.members)[:count], s.weights[:count]) for s in stacks]
+        _wait(stacks)
+        begin = time.perf_counter()
+        for stack in fresh:
+            method.function(stack, **bound)
+        _wait(stacks)
+        best = min(best, time.perf_counter() - begin)
+    return best
+
+
+def copy_bandwidth(device: torch.device, *, nbytes: int = 2**30) -> float:
+    """Return bytes read and written per second by the device's own copying."""
+    source = torch.empty(nbytes, dtype=torch.uint8, device=device)
+    target = torch.empty_like(source)
+    best = float("inf")
+    for _ in range(_REPEATS + 1):
+        _synchronize(device)
+        begin = time.perf_counter()
+        target.copy_(source)
+        _synchronize(device)
+        best = min(best, time.perf_counter() - begin)
+    return 2 * nbytes / best
+
+
+def nbytes_of(stacks: list[Stack], count: int | None, rank: int) -> int:
+    """Return the bytes that a merge to `rank` reads and writes, in float32."""
+    total = 0
+    for stack in stacks:
+        members = tuple(stack.members)[:count]
+        width = members[0].a.shape[1] + members[0].b.shape[0]
+        total += 4 * width * (sum(f.rank for f in members) + rank)
+    return total
+
+
+def table(
+    device: torch.device,
+    ingredients: Ingredients,
+    cases: Mapping[str, tuple[str, dict[str, object]]],
+) -> dict[str, dict[str, float]]:
+    """Return seconds and the multiple of the copying time, by case; cases are (method, options)."""
+    stacks = stacks_on(device, ingredients)
+    bandwidth = copy_bandwidth(device)
+    rows = {}
+    for name, (method, options) in cases.items():
+        found = METHODS[method]
+        seconds = seconds_of(found, options, stacks)
+        rank = found.result_rank(stacks[0].ranks[: found.demands.members], found.bind(options))
+        floor = nbytes_of(stacks, found.demands.members, rank) / bandwidth
+        rows[name] = {"seconds": seconds, "times_copy": seconds / floor}
+    return rows
+
+
+def _wait(stacks: list[Stack]) -> None:
+    _synchronize(stacks[0].members[0].a.device)
+
+
+def _synchronize(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)

@@ -1,0 +1,136 @@
+"""TSV-Merge, Iso-C and compress-then-merge against their dense float64 oracles, and their traps."""
+
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+
+from merge import tucker
+from merge.factors import Factors, Stack
+from merge.methods import METHODS
+from tests.laws.laws import random_factors
+from tests.oracles import elementwise, subspace
+from tests.oracles.dense import Array, dense
+from tests.oracles.test_elementwise import close
+
+D_IN, D_OUT, RANKS = 64, 48, (6, 3, 8)
+WEIGHTS = (1.0, -0.5, 1.3)
+
+
+def some_stack() -> Stack:
+    """Three adapters of mixed ranks and scales, R far below both sides."""
+    members = [random_factors(i, r, D_IN, D_OUT, scale=0.5 + i) for i, r in enumerate(RANKS)]
+    return Stack("model.m", tuple(members), WEIGHTS)
+
+
+def merged(stack: Stack, method: str, **options: object) -> Array:
+    """The method's result as a dense update."""
+    bound = METHODS[method].bind({"rank": 99} | options)
+    del bound["scale"]
+    return dense(METHODS[method].function(stack, **bound).factors)
+
+
+def weighted(stack: Stack) -> list[Array]:
+    """The members' weight · update in the stack's order."""
+    return [w * dense(f) for w, f in zip(stack.weights, stack.members, strict=True)]
+
+
+@pytest.mark.parametrize("rank", [2, 9, 17])
+def test_tsv_is_the_dense_one(rank: int) -> None:
+    """`tsv` keeps each adapter's own rank and equals the dense procedure, truncated."""
+    expected = elementwise.truncated(subspace.tsv(weighted(some_stack()), RANKS), rank)
+
+    close(expected, merged(some_stack(), "tsv", rank=rank), within=1e-5)
+
+
+def test_tsv_with_vectors_of_the_null_space_is_another_thing() -> None:
+    """Keeping min(d_in, d_out) / T vectors, as for full fine-tuning, changes the result a lot."""
+    deltas = weighted(some_stack())
+    right = subspace.tsv(deltas, RANKS)
+    trap = subspace.tsv(deltas, [D_OUT // 3] * 3)
+
+    assert np.linalg.norm(trap - right) / np.linalg.norm(right) > 0.2
+
+
+def test_tsv_of_orthogonal_adapters_is_their_sum() -> None:
+    """Where members do not interfere, there is nothing to whiten."""
+    eye = np.eye(D_IN, dtype=np.float32)
+    parts = []
+    for start in (0, 10, 20):
+        f = random_factors(start, 4, 10, 10)
+        a, b = f.a @ f.a.new_tensor(eye[start : start + 10]), f.a.new_zeros(D_OUT, 4)
+        b[start : start + 10] = f.b
+        parts.append(Factors(a, b, f.scale))
+    stack = Stack("m", tuple(parts), WEIGHTS)
+
+    close(np.asarray(sum(weighted(stack))), merged(stack, "tsv"), within=1e-5)
+
+
+def test_copies_in_tsv_share_their_directions() -> None:
+    """Three copies at weight 1 give the adapter, as if it were there once."""
+    f = random_factors(0, 5, D_IN, D_OUT)
+
+    close(dense(f), merged(Stack("m", (f, f, f), (1.0, 1.0, 1.0)), "tsv"), within=1e-5)
+
+
+@pytest.mark.parametrize("rank", [2, 9, 17])
+def test_iso_c_is_the_dense_one_over_the_sums_rank(rank: int) -> None:
+    """`iso_c` flattens the R singular values of the sum and keeps its k strongest directions."""
+    u, s, v = subspace.svd(np.asarray(sum(weighted(some_stack()))), 17)
+    expected = s.mean() * u[:, :rank] @ v[:rank]
+
+    close(expected, merged(some_stack(), "iso_c", rank=rank), within=1e-5)
+    if rank == 17:
+        close(subspace.iso_c(weighted(some_stack()), 17), expected)
+
+
+def test_iso_c_on_the_dense_update_is_mostly_null_space() -> None:
+    """The mean over min(d_in, d_out) gives 1 - R/d of the energy to directions of no adapter."""
+    deltas = weighted(some_stack())
+    dense_one = subspace.iso_c(deltas, D_OUT)
+    u = subspace.svd(np.asarray(sum(deltas)), 17)[0]
+
+    inside = np.linalg.norm(u.T @ dense_one) ** 2 / np.linalg.norm(dense_one) ** 2
+
+    assert inside == pytest.approx(17 / D_OUT, rel=1e-6)
+
+
+def decaying_stack() -> Stack:
+    """Adapters whose singular values fall by a third each: flat spectra have many optima."""
+    members = []
+    for f in some_stack().members:
+        size = torch.tensor(1.5) ** -torch.arange(f.rank)
+        members.append(Factors(f.a, f.b * size, f.scale))
+    return Stack("model.m", tuple(members), WEIGHTS)
+
+
+@pytest.mark.parametrize("rank", [1, 4, 8])
+@pytest.mark.parametrize("beta", [0.25, 1.0])
+def test_ctm_with_the_mean(rank: int, beta: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The mean of cores in the shared bases of the dense Tucker-2 iteration, both at their end."""
+    monkeypatch.setattr(tucker, "TOLERANCE", 1e-14)
+    monkeypatch.setattr(tucker, "MAX_SWEEPS", 5000)
+    stack = decaying_stack()
+
+    expected = subspace.ctm(weighted(stack), rank, beta, lambda cores: np.mean(cores, axis=0))
+
+    # A gain is the square of an error.
+    close(expected, merged(stack, "ctm", rank=rank, beta=beta, rule="mean"), within=1e-4)
+
+
+@pytest.mark.parametrize("rule", ["ties", "magnitude_prune"])
+def test_ctm_with_elementwise_rules(rule: str) -> None:
+    """The steps of an elementwise method on the cores; with rank R the bases are exact."""
+    by_name = {"ties": elementwise.ties, "magnitude_prune": elementwise.magnitude_prune}
+    expected = subspace.ctm(weighted(some_stack()), 17, 0.25, partial(by_name[rule], density=0.5))
+
+    close(expected, merged(some_stack(), "ctm", rank=17, rule=rule, density=0.5), within=1e-5)
+
+
+def test_ctm_needs_no_truncation() -> None:
+    """The result has the asked rank by construction: cores are merged after compression."""
+    result = METHODS["ctm"].function(some_stack(), rank=4)
+
+    assert 4 == result.factors.rank
+    assert result.energy == pytest.approx(1.0)
