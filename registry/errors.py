@@ -72,8 +72,8 @@ class DigestInvalid(RegistryError):
 
 class FilterInvalid(RegistryError):
     """The filter cannot be read: expected {expected} at position {position}
-      {window}
-      {indent}^
+    {window}
+    {indent}^
     """
 
     def __init__(self, text: str, position: int, expected: str) -> None:

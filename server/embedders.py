@@ -83,9 +83,7 @@ class SentenceEncoder:
                     from sentence_transformers import SentenceTransformer
 
                     model = SentenceTransformer(self._model_name, device="cpu")
-                except (
-                    Exception
-                ) as error:  # the library has many ways of saying no
+                except Exception as error:  # the library has many ways of saying no
                     raise EncoderUnavailable(self._model_name, str(error)[:200]) from error
                 self._loaded = model, f"sentence-{_digest(model)[:16]}"
             return self._loaded

@@ -42,4 +42,3 @@ def downgrade() -> None:
         table.drop_constraint(op.f("ck_adapter_versions_status"), type_="check")
         table.drop_column("status_reason")
         table.drop_column("status")
-

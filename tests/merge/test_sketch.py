@@ -80,9 +80,7 @@ def product(x: Factors, y: Factors) -> float:
     total = 0.0
     for name in x.keys() & y.keys():
         (a, b), (other_a, other_b) = x[name], y[name]
-        total += float(
-            np.vdot(b.T.astype(np.float64) @ other_b, a.astype(np.float64) @ other_a.T)
-        )
+        total += float(np.vdot(b.T.astype(np.float64) @ other_b, a.astype(np.float64) @ other_a.T))
     return total
 
 

@@ -16,7 +16,12 @@ MOMENT = datetime(2026, 11, 20, 12, tzinfo=UTC)
 
 def record(registry: Registry, name: str = "legal", number: int = 1, **changes: Any) -> int:
     """Record an evaluation and return its id."""
-    given = {"dataset": "hearsay", "metric": "accuracy", "value": 0.5, "actor": "ada"} | changes
+    given: dict[str, Any] = {
+        "dataset": "hearsay",
+        "metric": "accuracy",
+        "value": 0.5,
+        "actor": "ada",
+    } | changes
     return registry.evaluations.record(name, number, **given).id
 
 

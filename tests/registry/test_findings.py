@@ -41,7 +41,16 @@ def weights(change: Callable[[Tensors], Tensors]) -> Damage:
 
 def write(name: str, data: bytes) -> Damage:
     """Write a file."""
-    return lambda folder: (folder / name).write_bytes(data) and None
+
+    def change(folder: Path) -> None:
+        (folder / name).write_bytes(data)
+
+    return change
+
+
+def link(name: str) -> Damage:
+    """Lay a symbolic link."""
+    return lambda folder: (folder / name).symlink_to("/")
 
 
 def card(front: str) -> Damage:
@@ -156,9 +165,7 @@ HAZARDS: dict[str, Damage] = {
     "A070 licence-refused": card("license: cc-by-nc-4.0"),
     "A071 field-missing": unharmed,
     "A072 too-large": unharmed,
-    "A099 more-findings": lambda folder: [
-        (folder / f"l{number}").symlink_to("/") for number in range(MAX_FINDINGS + 1)
-    ] and None,
+    "A099 more-findings": several(*(link(f"l{number}") for number in range(MAX_FINDINGS + 1))),
 }  # fmt: skip
 POLICIES = {
     "A043 rank-limit": AdmissionPolicy(max_rank=1),

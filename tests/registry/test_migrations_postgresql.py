@@ -18,8 +18,8 @@ from tests.postgresql import Server
 
 # What an operator may count on: other dims are scanned.
 INDEXED = {
-    "ix_embeddings_behaviour_768", "ix_embeddings_text_1024", "ix_embeddings_text_384", "ix_embeddings_text_768",
-    "ix_embeddings_weights_2000",
+    "ix_embeddings_behaviour_768", "ix_embeddings_text_1024", "ix_embeddings_text_384",
+    "ix_embeddings_text_768", "ix_embeddings_weights_2000",
 }  # fmt: skip
 
 

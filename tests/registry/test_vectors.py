@@ -127,7 +127,7 @@ def test_a_scan_follows_a_vector_that_changes(sqlite_database: Database) -> None
 def test_of_equals_the_older_comes_first(sqlite_database: Database) -> None:
     """A tie at the edge of what is wanted is cut by age, not by chance."""
     vectors = fill(sqlite_database, 50)
-    same = {version: vectors[0] for version in range(11, 41)}
+    same = dict.fromkeys(range(11, 41), vectors[0])
     with sqlite_database.transaction() as writer:
         write(writer, "text", "random", same)
     with sqlite_database.read() as session:

@@ -20,11 +20,11 @@ from registry.blobs import LocalBlobs
 from registry.service import Registry
 from registry.types import Base
 from server.app import create_app
-from server.gateway import Gateway
 from server.artifacts import build, worker
 from server.cli import app
 from server.demo import import_demo_adapters
 from server.engine.fake import FakeEngine
+from server.gateway import Gateway
 from server.serve import open_registry
 from server.settings import Settings
 

@@ -14,9 +14,9 @@ from merge.peft_format import CONFIG_NAME
 from registry.blobs import LocalBlobs
 from registry.references import parse_reference
 from registry.service import Registry
-from server.gateway import Gateway
 from server.artifacts.store import ArtifactStore
 from server.engine.fake import FakeEngine
+from server.gateway import Gateway
 from tests.adapters import make_adapter
 from tests.server.asgi import CHAT, COMPLETIONS, Exchange
 from tests.server.conftest import BASE, MakeClient, MakeGateway

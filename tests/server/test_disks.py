@@ -11,11 +11,9 @@ from safetensors.torch import load_file
 from typer.main import get_command
 
 from server.cli import app
-from tests.server.conftest import DEMO
+from tests.server.commands import adapter, failed
+from tests.server.conftest import DEMO, Weft
 from tests.server.disks import full_disk, read_only
-from tests.server.test_cli import Weft, adapter, failed, weft
-
-__all__ = ["weft"]  # a fixture
 
 ZORP = "zorp@1"
 WORDS: Mapping[str, Sequence[object]] = {

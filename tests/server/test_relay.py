@@ -11,9 +11,9 @@ import pytest
 from starlette.types import ASGIApp
 
 from server.app import create_app
-from server.gateway import Gateway
 from server.engine.fake import FakeEngine, FakeResponse
 from server.engine.protocol import EngineUnavailable
+from server.gateway import Gateway
 from server.openai import requests
 from tests.server.asgi import CHAT, COMPLETIONS, Exchange, ask
 from tests.server.conftest import BASE

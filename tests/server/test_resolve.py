@@ -9,7 +9,6 @@ from merge.errors import IncompatibleAdapters, RecipeInvalid
 from registry.errors import UnknownReference
 from registry.service import Registry
 from registry.types import Base
-from server.gateway import Gateway
 from server.compose.resolve import (
     Bare,
     NotAnIngredient,
@@ -19,6 +18,7 @@ from server.compose.resolve import (
     Stored,
     WrongBase,
 )
+from server.gateway import Gateway
 from tests.adapters import make_adapter
 from tests.server.conftest import BASE
 

@@ -101,7 +101,7 @@ def test_the_nearest_adapters_are_merged(resolver: Resolver, registry: Registry)
     assert isinstance(target, Planned)
     hits = registry.finder.search(QUESTION["content"], filter=f"base={BASE}", limit=2)
     assert tuple(hit.reference for hit in hits) == target.chosen
-    assert [(hit.digest, 1.0) for hit in hits] == list(target.recipe.ingredients)
+    assert [(hit.digest, 1.0) for hit in hits] == target.recipe.lineage
     assert ("linear", 8) == (target.recipe.method, dict(target.recipe.options)["rank"])
 
 

@@ -107,8 +107,8 @@ def test_search_prints_a_table(weft: Weft) -> None:
 def test_search_finds_by_examples_and_likeness(weft: Weft, tmp_path: Path) -> None:
     """Examples come from a file of lines or of JSON lines; both say the same."""
     (tmp_path / "lines.txt").write_text("blim: apple\n\nblim: pear\n")
-    documents = [{"prompt": "blim: apple"}, {"messages": [
-        {"role": "system", "content": "s"}, {"role": "user", "content": "blim: pear"}]}]  # fmt: skip
+    said = [{"role": "system", "content": "s"}, {"role": "user", "content": "blim: pear"}]
+    documents = [{"prompt": "blim: apple"}, {"messages": said}]
     (tmp_path / "lines.jsonl").write_text("\n".join(map(json.dumps, documents)))
     first = weft.found("--for", tmp_path / "lines.txt")
     assert "blim@1" == first[0]["reference"]

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Protocol
 
 import pytest
-from huggingface_hub.utils import close_session
+from huggingface_hub import close_session
 
 from registry.admission import MAX_BYTES
 from registry.database import Database

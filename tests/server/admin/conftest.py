@@ -47,7 +47,7 @@ async def admin(client_of: ClientOf) -> AsyncClient:
 
 @pytest.fixture
 def private(registry: Registry, demo_adapters: Path) -> str:
-    """The name of an adapter, aliased prod, that is private to other/; its content is krun's under another name."""
+    """The name of an adapter, aliased prod, that is private to other/, of the content of krun."""
     registry.register(demo_adapters / "krun", name="other/hidden", base=BASE, alias="prod")
     return "other/hidden"
 

@@ -3,8 +3,10 @@
 import pytest
 from httpx import AsyncClient
 
+from registry.access import Caller
 from registry.service import Registry
-from server import auth
+from server.auth import ANYBODY, Keyring
+from server.errors import KeyInvalid
 from server.gateway import Gateway
 from tests.server.admin.conftest import ClientOf, items, problem
 
@@ -26,12 +28,12 @@ async def test_a_revoked_key_closes_within_two_seconds(
 ) -> None:
     """Until then it may still be remembered; afterwards it is 401, for good."""
     now = [1000.0]
-    keyring = auth.Keyring([], gateway.registry.keys, clock=lambda: now[0])
+    keyring = Keyring([], gateway.registry.keys, clock=lambda: now[0])
     _, key = gateway.registry.keys.create("ci", role="read")
     assert "ci" == (await keyring.caller(key)).name
     assert (await admin.delete("/registry/keys/ci")).status_code == 204
     now[0] += 2.0
-    with pytest.raises(auth.KeyInvalid):
+    with pytest.raises(KeyInvalid):
         await keyring.caller(key)
 
 
@@ -39,15 +41,21 @@ async def test_keys_are_asked_for_once_a_second(
     gateway: Gateway, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Between, requests cost no statement; an unknown key is remembered as well."""
-    now, asked = [1000.0], []
+    now = [1000.0]
+    asked: list[str] = []
     keys = gateway.registry.keys
     _, key = keys.create("ci", role="read")
     inner = keys.caller
-    monkeypatch.setattr(keys, "caller", lambda text: asked.append(text) or inner(text))
-    keyring = auth.Keyring([], keys, clock=lambda: now[0])
+
+    def ask(text: str) -> Caller | None:
+        asked.append(text)
+        return inner(text)
+
+    monkeypatch.setattr(keys, "caller", ask)
+    keyring = Keyring([], keys, clock=lambda: now[0])
     for _ in range(3):
         await keyring.caller(key)
-        with pytest.raises(auth.KeyInvalid):
+        with pytest.raises(KeyInvalid):
             await keyring.caller("weft_wrong")
     assert [key, "weft_wrong"] == asked
     now[0] += 1.0
@@ -58,22 +66,22 @@ async def test_keys_are_asked_for_once_a_second(
 async def test_the_first_key_closes_the_doors_within_two_seconds(gateway: Gateway) -> None:
     """With no key at all everybody may do everything; with one, or a revoked one, nobody may."""
     now = [1000.0]
-    keyring = auth.Keyring([], gateway.registry.keys, clock=lambda: now[0])
-    assert auth.ANYBODY == await keyring.caller("whatever")
+    keyring = Keyring([], gateway.registry.keys, clock=lambda: now[0])
+    assert ANYBODY == await keyring.caller("whatever")
     gateway.registry.keys.create("ci", role="read")
     gateway.registry.keys.revoke("ci")
     now[0] += 2.0
-    with pytest.raises(auth.KeyInvalid):
+    with pytest.raises(KeyInvalid):
         await keyring.caller("whatever")
 
 
 async def test_the_settings_keys_are_admins_of_everything(gateway: Gateway) -> None:
     """They open when the registry has no key, and beside those that it has."""
-    keyring = auth.Keyring(["first", "sécret"], gateway.registry.keys)
-    assert (auth.Caller("settings-1"), auth.Caller("settings-2")) == (
+    keyring = Keyring(["first", "sécret"], gateway.registry.keys)
+    assert (Caller("settings-1"), Caller("settings-2")) == (
         await keyring.caller("first"), await keyring.caller("sécret".encode().decode("latin-1")),
     )  # fmt: skip
-    with pytest.raises(auth.KeyInvalid):
+    with pytest.raises(KeyInvalid):
         await keyring.caller("third")
 
 

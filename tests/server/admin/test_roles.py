@@ -20,7 +20,7 @@ PARAMETERS = {
 
 def routes(app: FastAPI) -> list[tuple[str, str, BaseRoute]]:
     """Return (method, a path that matches, route) of every route."""
-    found = []
+    found: list[tuple[str, str, BaseRoute]] = []
     for route in app.routes:
         assert isinstance(route, Route)
         path = route.path
@@ -81,7 +81,7 @@ async def test_nothing_opens_without_a_key(
     """As soon as there is a key, whoever has none gets 401 everywhere but on /health."""
     client: AsyncClient = await client_of("admin")
     client.headers.pop("authorization")
-    headers = {} if key is None else {"authorization": f"Bearer {key}".encode("latin-1")}
+    headers = {} if key is None else {b"authorization": f"Bearer {key}".encode("latin-1")}
     for method, path, _ in routes(create_app(gateway)):
         response = await client.request(method, path, headers=headers)
         assert (path in OPEN_PATHS) == (response.status_code != 401), path
