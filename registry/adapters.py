@@ -10,7 +10,7 @@ from registry import audit, queries
 from registry.blobs import BlobStore
 from registry.card import Card, read_card
 from registry.database import WriteSession
-from registry.errors import AdmissionRefused, Conflict, StorageFailed
+from registry.errors import AdmissionRefused, Conflict, ContentQuarantined, StorageFailed
 from registry.models import AdapterRow, AdapterVersionRow
 from registry.naming import claim, now
 from registry.resolving import live
@@ -53,11 +53,10 @@ def add_version(
     Raises:
         NameTaken: the name is a composition's or a base's.
         VersionRetired: the name had this content, and it was retired.
-        VersionQuarantined: this content is quarantined, under whatever name.
+        VersionQuarantined: the name had this content, and it was quarantined.
+        ContentQuarantined: another name had.
     """
-    for known in queries.with_digest(session, content.digest):
-        if known.status == "quarantined":
-            live(known)
+    _refuse_quarantined(session, name, content.digest)
     claim(session, AdapterRow(name=name), actor)
     row = _row(content)
     row.name, row.source, row.created_by = name, source, actor
@@ -72,6 +71,15 @@ def add_version(
     subject, detail = f"{name}@{row.number}", {"digest": row.digest, "source": source}
     audit.record(session, actor, "adapter.registered", subject, **detail)
     return row, True
+
+
+def _refuse_quarantined(session: WriteSession, name: str, digest: str) -> None:
+    unfit = [row for row in queries.with_digest(session, digest) if row.status == "quarantined"]
+    for row in unfit:
+        if row.name == name:
+            live(row)
+    if unfit:
+        raise ContentQuarantined(name, str(unfit[0].status_reason))
 
 
 def _row(content: StoredContent) -> AdapterVersionRow:

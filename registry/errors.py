@@ -10,6 +10,7 @@ RegistryError
 ├── NameTaken, BaseConflict, BaseConfigInvalid                    it cannot be stored like this
 ├── AdmissionRefused, NothingToImport                             the folder is not good enough
 ├── VersionRetired, VersionInUse, VersionQuarantined              not in this version's state
+│   └── ContentQuarantined
 ├── HubAddressInvalid, HubNotFound, HubDenied, HubFailed          the Hugging Face Hub says no
 ├── UploadInvalid, UploadTooLarge                                 what was sent is no adapter
 ├── DatabaseUrlInvalid, DatabaseOutdated, DatabaseAhead, DatabaseUnavailable, ReferencesBroken
@@ -250,6 +251,13 @@ class VersionQuarantined(RegistryError):
         self.number = number
         self.reason = reason
         super().__init__()
+
+
+class ContentQuarantined(VersionQuarantined):
+    """This content is quarantined: {reason}. It cannot become a version of {name}."""
+
+    def __init__(self, name: str, reason: str) -> None:
+        super().__init__(name, 0, reason)  # which version it was is not everybody's to know
 
 
 class HubAddressInvalid(RegistryError):

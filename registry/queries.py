@@ -200,12 +200,17 @@ def quarantined(session: ReadSession) -> set[tuple[str, int]]:
 
 
 def quarantined_ingredient(session: ReadSession, recipe_digest: str) -> AdapterVersionRow | None:
-    """Return a quarantined version among a recipe's ingredients."""
+    """Return a visible quarantined version among a recipe's ingredients.
+
+    A caller who may know of the recipe knows a name of each; a quarantine holds under all of them.
+    """
     digests = select(RecipeIngredientRow.digest).where(
         RecipeIngredientRow.recipe_digest == recipe_digest
     )
     query = select(AdapterVersionRow).where(
-        AdapterVersionRow.digest.in_(digests), AdapterVersionRow.status == "quarantined"
+        AdapterVersionRow.digest.in_(digests),
+        AdapterVersionRow.status == "quarantined",
+        name_visible(caller_of(session), AdapterVersionRow.name),
     )
     return session.scalar(query.order_by(AdapterVersionRow.retired_at.is_not(None)).limit(1))
 

@@ -167,7 +167,7 @@ class Registry:
             UnknownBase: `base` is not known.
             AdmissionRefused: with the report.
             VersionRetired: the name had this content, and it was retired.
-            VersionQuarantined: this content is quarantined.
+            VersionQuarantined, ContentQuarantined: this content is quarantined.
             StorageFailed: the folder cannot be read, or the store is full or gone.
         """
         self._check_names(name, alias)

@@ -120,7 +120,9 @@ ERRORS: dict[type[Exception], Row] = {
     registry_errors.DatabaseUnavailable: Row(
         503, "database_unavailable", "the database cannot be used", _RETRY_SECONDS
     ),
-    EncoderUnavailable: Row(503, "encoder_unavailable", "the text encoder cannot be loaded"),
+    EncoderUnavailable: Row(
+        503, "encoder_unavailable", "the text encoder cannot be loaded", _RETRY_SECONDS
+    ),
     StoreBroken: Row(503, "storage_broken", "the disk cannot be used", _RETRY_SECONDS),
     StoreFull: Row(507, "storage_full", "the disk is full"),
     # What is left of the registry's errors can only come from our own data.

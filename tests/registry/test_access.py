@@ -5,7 +5,14 @@ from dataclasses import dataclass
 import pytest
 
 from registry.access import LOCAL, Caller, Role, namespace_of, visible
-from registry.errors import AccessDenied, RegistryError, UnknownReference, VersionRetired
+from registry.errors import (
+    AccessDenied,
+    ContentQuarantined,
+    RegistryError,
+    UnknownReference,
+    VersionQuarantined,
+    VersionRetired,
+)
 from registry.references import parse_reference
 from registry.service import Registry
 from registry.types import ResolvedAdapter, Visibility
@@ -215,6 +222,22 @@ def test_lineage_leaves_out_what_is_hidden(registry: Registry, world: World) -> 
     publish(registry, "other/again", TEAM_RECIPE, TEAM_MIX, world.legal, world.own)
     (recipe,) = registry.lineage(world.legal, caller=TEAM).used_by
     assert ("team/mix@1",) == recipe.compositions
+
+
+def test_a_quarantine_names_nothing_hidden(
+    registry: Registry, register: Register, world: World
+) -> None:
+    """It is told by a name that the caller may know, or by none; the reason is of the content."""
+    register("team/copy", seed=1)  # of what other/secret is
+    publish(registry, "team/both", "b3" * 32, "a3" * 32, world.own, world.secret)
+    registry.statuses.quarantine(parse_reference("other/secret@1"), "in verse", "test")
+    for text in ("team/copy", "team/both", "a3" * 32, world.secret):
+        with pytest.raises(VersionQuarantined, match=r"^team/copy@1 is quarantined: in verse"):
+            registry.resolve(parse_reference(text), caller=TEAM)
+    with pytest.raises(ContentQuarantined, match="in verse") as caught:
+        register("team/third", seed=1)
+    assert "other/secret" not in str(caught.value)
+    assert "team/copy" not in str(caught.value)
 
 
 def test_publishing_is_seen_at_once_and_can_be_undone(registry: Registry, world: World) -> None:

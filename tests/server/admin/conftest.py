@@ -10,8 +10,10 @@ from httpx import ASGITransport, AsyncClient, Response
 
 from registry.access import Role
 from registry.service import Registry
+from registry.types import Base
 from server.app import create_app
 from server.gateway import Gateway
+from tests.adapters import make_adapter
 from tests.server.conftest import BASE
 
 
@@ -46,9 +48,17 @@ async def admin(client_of: ClientOf) -> AsyncClient:
 
 
 @pytest.fixture
-def private(registry: Registry, demo_adapters: Path) -> str:
-    """The name of an adapter, aliased prod, that is private to other/, of the content of krun."""
-    registry.register(demo_adapters / "krun", name="other/hidden", base=BASE, alias="prod")
+def hidden_folder(base: Base, tmp_path: Path) -> Path:
+    """An adapter whose content no public name has: what has one is public."""
+    module = "model.layers.0.self_attn.q_proj"
+    d_out, d_in = base.shapes[module]
+    return make_adapter(tmp_path / "hidden", modules={module: (d_in, d_out)}, base=BASE)
+
+
+@pytest.fixture
+def private(registry: Registry, hidden_folder: Path) -> str:
+    """The name of an adapter, aliased prod, that is private to other/."""
+    registry.register(hidden_folder, name="other/hidden", alias="prod")
     return "other/hidden"
 
 

@@ -146,7 +146,7 @@ async def test_every_route_hides_it(client_of: ClientOf, private: str, path: str
 
 
 async def test_an_import_names_no_hidden_duplicate(
-    client_of: ClientOf, private: str, registry: Registry, demo_adapters: Path
+    client_of: ClientOf, private: str, registry: Registry, hidden_folder: Path
 ) -> None:
     """Who sends the content that another namespace has is not told that it is there."""
     from server.cli.client import tar_of
@@ -155,7 +155,7 @@ async def test_an_import_names_no_hidden_duplicate(
         client = await client_of("publish", namespace)
         response = await client.post(
             f"/registry/adapters/{namespace}/copy/-/versions", params={"base": BASE},
-            content=b"".join(tar_of(demo_adapters / "krun")),
+            content=b"".join(tar_of(hidden_folder)),
         )  # fmt: skip
         assert response.status_code == 201, response.text
         assert expected == [

@@ -46,7 +46,7 @@ def test_a_route_without_a_role_stops_the_start(
     class Careless(FastAPI):
         def __init__(self, **kwargs: object) -> None:
             super().__init__(**kwargs)  # type: ignore[arg-type]  # they are FastAPI's own
-            self.get("/new")(dict)
+            self.get("/new")(lambda: "open to all")
 
     monkeypatch.setattr(assembly, "FastAPI", Careless)
     with pytest.raises(AssertionError, match="/new"):
