@@ -96,12 +96,14 @@ def _run(pickle: Path, weights: Path, limits: Limits) -> int:
 
 
 def _child(answers: Connection, pickle: Path, weights: Path, limits: Limits) -> None:
-    import torch
-
-    torch.set_num_threads(1)
-    _limit(pickle.stat().st_size, limits)
     try:
+        import torch  # it wants a place for temporary files
+
+        torch.set_num_threads(1)
+        _limit(pickle.stat().st_size, limits)
         answers.send(load_and_save(pickle, weights))
+    except OSError as error:
+        answers.send(f"{pickle.name} could not be read, or the tensors not written: {error}"[:500])
     except Exception as error:  # a stranger's file; whatever it was is said in a sentence
         lines = str(error).strip().splitlines() or [""]
         answers.send(f"{pickle.name}: {type(error).__name__}: {lines[0]}"[:500])

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from registry.errors import RegistryError
 from registry.service import Registry
 from registry.sources.folder import find_adapters, import_folder
 from registry.sources.hub import HubImport
@@ -63,6 +64,8 @@ def import_adapters(
         )  # fmt: skip
         total, found = len(addresses), run.run(addresses, workers=settings.hub_workers)
     outcomes = _watched(found, total)
+    if total == 1 and not as_json and isinstance(outcomes[0].outcome, RegistryError):
+        raise outcomes[0].outcome  # a sentence says it; tables are for many
     _print(outcomes, as_json=as_json)
     if any(item.refused for item in outcomes):
         raise typer.Exit(1)
