@@ -233,13 +233,22 @@ class VersionRetired(RegistryError):
 
 
 class VersionInUse(RegistryError):
-    """{name}@{number} cannot be retired while aliases point at it: {listed}. Move them first."""
+    """{name}@{number} cannot be retired while in use: {listed}. Move or retire these first."""
 
-    def __init__(self, name: str, number: int, aliases: Iterable[str]) -> None:
-        self.name = name
-        self.number = number
-        self.aliases = tuple(aliases)
-        self.listed = ", ".join(self.aliases)
+    def __init__(
+        self,
+        name: str,
+        number: int,
+        aliases: Iterable[str],
+        compositions: Iterable[str],
+        hidden: int,
+    ) -> None:  # `hidden`: how many compositions use it that the caller may not know of
+        self.name, self.number = name, number
+        self.aliases, self.compositions, self.hidden = tuple(aliases), tuple(compositions), hidden
+        told = [f"by the alias {alias}" for alias in self.aliases]
+        told += [f"in the composition {version}" for version in self.compositions]
+        told += [f"in compositions of other namespaces ({hidden})"] * bool(hidden)
+        self.listed = ", ".join(told)
         super().__init__()
 
 

@@ -4,7 +4,7 @@ Covered: what adapters and compositions have in common. Not covered: a version's
 (`registry.service`, `registry.recipes`).
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
 from registry import audit, queries, search_queries
@@ -13,6 +13,7 @@ from registry.database import WriteSession
 from registry.errors import AccessDenied, Conflict, NameTaken, VersionInUse
 from registry.models import (
     AdapterRow,
+    AdapterVersionRow,
     AliasMoveRow,
     AliasRow,
     BaseRow,
@@ -130,13 +131,22 @@ def retire(session: WriteSession, reference: Reference, actor: str) -> None:
     Raises:
         ReferenceInvalid: it is not by number.
         UnknownReference: there is no such version.
-        VersionInUse: an alias points at it.
+        VersionInUse: an alias points at it, or a composition in use is made of it.
     """
     row = locked_version(session, *numbered(reference))
-    aliases = [a.alias for a in queries.aliases(session, row.name) if a.number == row.number]
-    if aliases:
-        raise VersionInUse(row.name, row.number, aliases)
     if row.retired_at is None:
+        _refuse_in_use(session, row)
         row.retired_at, row.retired_by = now(), actor
         audit.record(session, actor, "version.retired", str(reference))
         search_queries.advance_revision(session)
+
+
+def _refuse_in_use(session: WriteSession, row: VersionRow) -> None:
+    aliases = [a.alias for a in queries.aliases(session, row.name) if a.number == row.number]
+    made_of_it: Sequence[tuple[str, int]] = ()
+    if isinstance(row, AdapterVersionRow) and not queries.has_twin(session, row):
+        made_of_it = queries.compositions_of(session, row.digest)
+    known = queries.visible_names(session, {name for name, _ in made_of_it})
+    shown = [f"{name}@{number}" for name, number in made_of_it if name in known]
+    if aliases or made_of_it:
+        raise VersionInUse(row.name, row.number, aliases, shown, len(made_of_it) - len(shown))

@@ -192,6 +192,22 @@ def with_digest(session: ReadSession, digest: str) -> Sequence[AdapterVersionRow
     return session.scalars(query.order_by(AdapterVersionRow.id)).all()
 
 
+def has_twin(session: ReadSession, row: AdapterVersionRow) -> bool:
+    """Say whether another version that is not retired has the same content."""
+    twin = AdapterVersionRow
+    query = select(twin.id).where(twin.digest == row.digest, twin.id != row.id)
+    return session.scalar(query.where(twin.retired_at.is_(None)).limit(1)) is not None
+
+
+def compositions_of(session: ReadSession, digest: str) -> Sequence[tuple[str, int]]:
+    """Return name and number of compositions not retired that have this digest as ingredient."""
+    row, used = CompositionVersionRow, RecipeIngredientRow
+    query = select(row.name, row.number).join(used, used.recipe_digest == row.recipe_digest)
+    query = query.where(used.digest == digest, row.retired_at.is_(None)).distinct()
+    found = session.execute(query.order_by(row.name, row.number))
+    return [(name, number) for name, number in found]
+
+
 def quarantined(session: ReadSession) -> set[tuple[str, int]]:
     """Return name and number of every quarantined version."""
     columns = select(AdapterVersionRow.name, AdapterVersionRow.number)

@@ -242,7 +242,7 @@ class Registry:
         Raises:
             ReferenceInvalid: anything but `name@number`.
             UnknownReference: there is no such version.
-            VersionInUse: an alias points at it.
+            VersionInUse: an alias points at it, or a composition in use is made of it.
         """
         with self._database.transaction(caller) as session:
             naming.retire(session, reference, actor)

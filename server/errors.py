@@ -77,7 +77,9 @@ ERRORS: dict[type[Exception], Row] = {
     registry_errors.NameTaken: Row(409, "name_taken", "the name belongs to something else"),
     registry_errors.KeyNameTaken: Row(409, "key_name_taken", "a key had this name before"),
     registry_errors.BaseConflict: Row(409, "base_conflict", "another base, or other shapes"),
-    registry_errors.VersionInUse: Row(409, "version_in_use", "aliases point at the version"),
+    registry_errors.VersionInUse: Row(
+        409, "version_in_use", "aliases or compositions use the version"
+    ),
     EngineBusy: Row(409, "artifact_busy", "running requests use the artifact"),
     LeaseBusy: Row(409, "artifact_leased", "requests under way hold the artifact"),
     registry_errors.AdmissionRefused: Row(422, "admission_refused", "findings say why"),

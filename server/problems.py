@@ -31,7 +31,11 @@ _EXTRAS: Mapping[type[Exception], Callable[[Any], Mapping[str, Any]]] = {
     registry_errors.UnknownBase: lambda e: {"known": e.known},
     registry_errors.ReferenceInvalid: lambda e: {"position": e.position, "expected": e.expected},
     registry_errors.FilterInvalid: lambda e: {"position": e.position, "expected": e.expected},
-    registry_errors.VersionInUse: lambda e: {"aliases": e.aliases},
+    registry_errors.VersionInUse: lambda e: {
+        "aliases": e.aliases,
+        "compositions": e.compositions,
+        "hidden": e.hidden,
+    },
     registry_errors.VersionQuarantined: lambda e: {"reason": e.reason},
     registry_errors.AdmissionRefused: lambda e: {"findings": e.report.to_json()["findings"]},
 }

@@ -286,7 +286,7 @@ class ChangeItem(Item):
 
 
 class Problem(BaseModel):
-    """An error (RFC 9457). Some codes add members: `near`, `aliases`, `findings`, `position`."""
+    """An error (RFC 9457). Codes add members: `near`, `aliases`, `compositions`, `findings`, …"""
 
     model_config = ConfigDict(extra="allow")
 

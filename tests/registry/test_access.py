@@ -161,6 +161,7 @@ def test_a_digest_answers_for_the_name_that_the_caller_sees(
     register("team/copy", seed=1)
     registry.set_alias("other/secret", "prod", 1, "test")
     register("other/secret", seed=9, alias="prod")
+    registry.retire(parse_reference("mix@1"), "test")  # it is made of both
     registry.retire(parse_reference("other/secret@1"), "test")
     registry.retire(parse_reference("team/copy@1"), "test")
     for caller, name in ((TEAM, "team/copy"), (OTHER, "other/secret")):

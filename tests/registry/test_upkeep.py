@@ -173,9 +173,9 @@ def test_what_a_composition_is_made_of_stays(
     """Through artifacts that are ingredients down to versions, retired or not."""
     bottom, other = register("bottom"), register("other", seed=1)
     inner = shop.build(bottom)
-    outer = shop.build(inner, other, name="mix")
     shop.retire("bottom@1")
     shop.retire("other@1")
+    outer = shop.build(inner, other, name="mix")
     age(blobs)
     age(shop.artifacts)
     assert {} == found(collector)
