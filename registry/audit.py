@@ -2,8 +2,8 @@
 
     adapter.registered   alias.moved            artifact.removed   base.added
     composition.published   evaluation.recorded   examples.changed   key.created
-    key.revoked          tags.changed           version.quarantined   version.released
-    version.retired      visibility.changed
+    garbage.collected    key.revoked            tags.changed       version.quarantined
+    version.released     version.retired        visibility.changed
 
 Not covered: what serving does by itself (merges, loads, removals that keep a budget).
 """
@@ -20,9 +20,9 @@ from registry.models import AuditRow
 from registry.paging import Page, cursor_of, paged
 
 Action = Literal[
-    "adapter.registered", "alias.moved", "artifact.removed", "base.added",
-    "composition.published", "evaluation.recorded", "examples.changed", "key.created",
-    "key.revoked", "tags.changed", "version.quarantined", "version.released", "version.retired",
+    "adapter.registered", "alias.moved", "artifact.removed", "base.added", "composition.published",
+    "evaluation.recorded", "examples.changed", "garbage.collected", "key.created", "key.revoked",
+    "tags.changed", "version.quarantined", "version.released", "version.retired",
     "visibility.changed",
 ]  # fmt: skip
 

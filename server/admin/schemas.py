@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from registry.access import Role
 from registry.paging import Page
 from registry.types import Artifact, Severity, Status, Visibility
+from registry.upkeep import Reason, Store
 
 _DIGEST = "3f" * 32
 _MOMENT = "2026-11-22T08:10:00Z"
@@ -243,6 +244,24 @@ class ArtifactDetail(ArtifactItem):
     """An artifact with the report of its merge."""
 
     report: dict[str, Any] = Field(examples=[{"norm": 3.4}])
+
+
+class GarbageItem(BaseModel):
+    """A folder that nobody needs; `removed` is false while it is only shown, or in use again."""
+
+    store: Store = Field(examples=["artifacts"])
+    digest: str = Field(examples=[_DIGEST])
+    bytes: int = Field(examples=[83_886_080])
+    idle_seconds: float = Field(examples=[864000.0], description="since it was last used")
+    reason: Reason = Field(examples=["unused"])
+    removed: bool = Field(examples=[True])
+
+
+class GarbageReport(BaseModel):
+    """All of them, and how many bytes went."""
+
+    items: list[GarbageItem]
+    bytes_removed: int = Field(examples=[83_886_080])
 
 
 class BaseItem(Item):

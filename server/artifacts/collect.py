@@ -7,12 +7,38 @@ import asyncio
 import logging
 from collections.abc import Iterable
 
-from registry.upkeep import Collected, Collector, Garbage
+from registry.blobs import LocalBlobs
+from registry.database import Database
+from registry.upkeep import DAY_SECONDS, Collected, Collector, Garbage, KeepRules
 from server.artifacts.evict import Evictor
 from server.artifacts.leases import LeaseBusy
 from server.engine.protocol import EngineError
+from server.settings import Settings
 
+GRACE_DAYS = 7.0
 _log = logging.getLogger("weft.artifacts")
+
+
+def collector_of(
+    database: Database,
+    settings: Settings,
+    *,
+    grace_days: float = GRACE_DAYS,
+    budget_bytes: int | None = None,
+) -> Collector:
+    """Return what plans and removes the garbage of these settings' stores.
+
+    Args:
+        database: of these settings.
+        settings: they name the folders.
+        grace_days: see `KeepRules.grace_seconds`.
+        budget_bytes: of artifacts; None for that of the settings.
+    """
+    budget = settings.artifact_budget_bytes if budget_bytes is None else budget_bytes
+    return Collector(
+        database, LocalBlobs(settings.blobs), LocalBlobs(settings.artifacts),
+        KeepRules(grace_seconds=grace_days * DAY_SECONDS, artifact_budget_bytes=budget),
+    )  # fmt: skip
 
 
 async def collect(

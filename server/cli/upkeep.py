@@ -8,17 +8,17 @@ from typing import Annotated
 
 import typer
 
-from registry.blobs import LocalBlobs
 from registry.database import Database
 from registry.dump import dump as write_dump
 from registry.restore import restore as read_dump
-from registry.upkeep import DAY_SECONDS, Collected, Collector, Garbage, KeepRules, Reason
-from server.cli.console import console, explained, print_table, progress_bar
+from registry.upkeep import DAY_SECONDS, Collected, Collector, Garbage, Reason
+from server.artifacts.collect import GRACE_DAYS, collector_of
+from server.cli.client import Home, Key, Server, connect
+from server.cli.console import console, explained, fail, print_table, progress_bar
 from server.settings import Settings
 
 db = typer.Typer(help="The database.", no_args_is_help=True)
 
-Home = Annotated[Path | None, typer.Option(help="Folder of the registry (WEFT_HOME).")]
 _WHY: Mapping[Reason, str] = {
     "orphan": "nothing registered has these files",
     "retired": "retired, and no composition in use needs it",
@@ -65,28 +65,29 @@ def gc(
     delete: Annotated[bool, typer.Option("--delete", help="Do it; else it is only shown.")] = False,
     grace_days: Annotated[
         float, typer.Option(min=0, help="Keep what was retired or used within so many days.")
-    ] = 7,
+    ] = GRACE_DAYS,
     budget_bytes: Annotated[
         int | None,
         typer.Option(min=0, help="Bytes of artifacts to keep; default: WEFT_ARTIFACT_BUDGET_BYTES"),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     home: Home = None,
+    server: Server = None,
+    key: Key = None,
 ) -> None:
     """Show the files that nobody needs any more, or remove them; none younger than an hour."""
-    settings = _settings(home)
-    database = Database(settings.database)
-    database.check()
-    collector = Collector(
-        database, LocalBlobs(settings.blobs), LocalBlobs(settings.artifacts),
-        KeepRules(
-            grace_seconds=grace_days * DAY_SECONDS,
-            artifact_budget_bytes=settings.artifact_budget_bytes
-            if budget_bytes is None else budget_bytes,
-        ),
-    )  # fmt: skip
-    planned = collector.plan()
-    done = _removed(collector, planned) if delete else [Collected(g, False) for g in planned]
+    if server is not None:
+        if budget_bytes is not None:
+            raise fail("--budget-bytes is the server's own setting, WEFT_ARTIFACT_BUDGET_BYTES")
+        done = _at_server(server, key, grace_days, delete=delete)
+    else:
+        settings = _settings(home)
+        database = Database(settings.database)
+        database.check()
+        collector = collector_of(
+            database, settings, grace_days=grace_days, budget_bytes=budget_bytes
+        )
+        done = _here(collector, delete=delete)
     if as_json:
         rows = [{**asdict(item.garbage), "removed": item.removed} for item in done]
         typer.echo(json.dumps(rows, indent=2))
@@ -94,7 +95,18 @@ def gc(
     _print_garbage(done, delete=delete)
 
 
-def _removed(collector: Collector, planned: tuple[Garbage, ...]) -> list[Collected]:
+def _at_server(server: str, key: str | None, grace_days: float, *, delete: bool) -> list[Collected]:
+    method, path = ("POST", ("garbage", "collect")) if delete else ("GET", ("garbage",))
+    with connect(None, server, key) as api:
+        report = api.ask(method, *path, query={"grace_days": str(grace_days)})
+    removed = [item.pop("removed") for item in report["items"]]
+    return [Collected(Garbage(**i), gone) for i, gone in zip(report["items"], removed, strict=True)]
+
+
+def _here(collector: Collector, *, delete: bool) -> list[Collected]:
+    planned = collector.plan()
+    if not delete:
+        return [Collected(garbage, removed=False) for garbage in planned]
     done: list[Collected] = []
     with progress_bar("removing") as show:
         for start in range(0, len(planned), 100):

@@ -36,6 +36,7 @@ CHANGES: dict[str, Callable[[Registry], object]] = {
         parse_reference("legal@1"), "bad", "ada"
     ),
     "version.released": lambda r: r.statuses.release(parse_reference("legal@1"), "ada"),
+    "garbage.collected": lambda r: r.audit.note("ada", "garbage.collected", "garbage"),
     "artifact.removed": lambda r: r.audit.note("ada", "artifact.removed", MIX),
 }
 

@@ -61,7 +61,8 @@ async def test_roles_open_what_they_should(
     """403 exactly where the route's role is above the key's (and for a namespace's admin, where
     the right goes beyond it); anything else is about what was asked."""
     client = await client_of(role, namespace)
-    beyond = {("POST", "/registry/bases"), ("DELETE", f"/registry/artifacts/{'0' * 64}"),
+    beyond = {("GET", "/registry/garbage"), ("POST", "/registry/garbage/collect"),
+              ("POST", "/registry/bases"), ("DELETE", f"/registry/artifacts/{'0' * 64}"),
               ("PUT", "/registry/adapters/team/nothing/-/versions/7/status")}  # fmt: skip
     wrong = []
     for method, path, route in routes(create_app(gateway)):
