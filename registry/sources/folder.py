@@ -36,6 +36,12 @@ def name_for(folder: Path) -> str:
     return _NOT_IN_A_NAME.sub("-", folder.resolve().name.lower()).strip("-")
 
 
+def name_of(folder: Path, path: Path, name: str | None) -> str:
+    """Return the name for a folder that was found in `path`: see `import_folder`."""
+    own = name_for(folder)
+    return own if name is None else name if folder == path else f"{name}/{own}"
+
+
 def import_folder(
     registry: Registry,
     path: Path,
@@ -59,8 +65,7 @@ def import_folder(
         NothingToImport: there is none; nothing was registered.
     """
     for folder in find_adapters(path):
-        own = name_for(folder)
-        chosen = own if name is None else name if folder == path else f"{name}/{own}"
+        own, chosen = name_for(folder), name_of(folder, path, name)
         try:
             outcome: Registration | RegistryError = registry.register(
                 folder, name=chosen, base=base, alias=alias, source=f"folder:{own}", actor=actor

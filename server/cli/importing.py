@@ -14,7 +14,9 @@ from registry.sources.hub import HubImport
 from registry.sources.hub_address import PREFIX, HubAddress, parse_address, read_addresses
 from registry.sources.hub_client import HubClient
 from registry.sources.outcome import Imported, tally
+from server.cli.client import Home, Key, Server, connect
 from server.cli.console import actor, explained, fail, print_table, progress_bar
+from server.cli.uploading import upload_adapters
 from server.serve import open_registry
 from server.settings import Settings
 
@@ -42,7 +44,9 @@ def import_adapters(
     ] = None,
     alias: Annotated[str | None, typer.Option(help="Alias to move to each version.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
-    home: Annotated[Path | None, typer.Option(help="Folder of the registry (WEFT_HOME).")] = None,
+    home: Home = None,
+    server: Server = None,
+    key: Key = None,
 ) -> None:
     """Admit adapters into the registry; refused ones do not stop the others.
 
@@ -50,6 +54,12 @@ def import_adapters(
     """
     if sum(given is not None for given in (source, ids, query)) != 1:
         raise fail("name one source: a folder, hf:owner/name, --ids FILE or --query BASE")
+    if server is not None:
+        if source is None or source.startswith(PREFIX):
+            raise fail("to a server go folders; import from the Hub where its registry is")
+        with connect(None, server, key) as api:
+            upload_adapters(api, Path(source), name=name, base=base, alias=alias, as_json=as_json)
+        return
     settings = Settings() if home is None else Settings(home=home)
     registry, _ = open_registry(settings)
     if source is not None and not source.startswith(PREFIX):

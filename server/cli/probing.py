@@ -7,9 +7,10 @@ from typing import Annotated
 import typer
 
 from registry.errors import UnknownReference
-from registry.references import Reference, parse_reference
+from registry.references import Reference, numbered, parse_reference
 from registry.service import Registry
 from registry.types import AdapterVersion
+from server.cli.client import Home, Key, Server, connect
 from server.cli.console import actor, console, explained, fail, print_table, progress_bar
 from server.probe.prompts import NAME
 from server.probe.run import ProbeReport, probe
@@ -18,8 +19,8 @@ from server.settings import Settings
 from server.unpickle import Limits
 from server.unpickle import convert as convert_folder
 
-Home = Annotated[Path | None, typer.Option(help="Folder of the registry (WEFT_HOME).")]
 Version = Annotated[str, typer.Argument(help="name@version, name@alias, name or digest.")]
+Numbered = Annotated[str, typer.Argument(help="name@version.")]
 
 
 @explained
@@ -105,22 +106,30 @@ def _json(version: AdapterVersion, report: ProbeReport) -> dict[str, object]:
 
 @explained
 def quarantine(
-    reference: Version,
+    reference: Numbered,
     reason: Annotated[str, typer.Option(help="Told to whoever asks for it.")],
     home: Home = None,
+    server: Server = None,
+    key: Key = None,
 ) -> None:
     """Keep a version from being served, under every name that has its content."""
-    registry, _ = open_registry(_settings(home))
-    named = registry.statuses.quarantine(parse_reference(reference), reason, actor())
-    console.print(f"quarantined: {', '.join(named)}", highlight=False, markup=False)
+    _set_status(reference, {"status": "quarantined", "reason": reason}, home, server, key)
 
 
 @explained
-def release(reference: Version, home: Home = None) -> None:
+def release(reference: Numbered, home: Home = None, server: Server = None, key: Key = None) -> None:
     """Let a quarantined version be served again."""
-    registry, _ = open_registry(_settings(home))
-    named = registry.statuses.release(parse_reference(reference), actor())
-    console.print(f"released: {', '.join(named)}", highlight=False, markup=False)
+    _set_status(reference, {"status": "admitted"}, home, server, key)
+
+
+def _set_status(
+    reference: str, body: dict[str, str], home: Path | None, server: str | None, key: str | None
+) -> None:
+    name, number = numbered(parse_reference(reference))
+    with connect(home, server, key) as api:
+        done = api.ask("PUT", "adapters", name, "-", "versions", number, "status", json=body)
+    names = ", ".join(done["versions"])
+    console.print(f"{body['status']}: {names}", highlight=False, markup=False)
 
 
 @explained
