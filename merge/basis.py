@@ -220,6 +220,8 @@ def core(stack: Stack) -> Frame:
 
 def directions(x: Tensor) -> Tensor:
     """Return x's left singular vectors (rows, ≥ 1) whose singular value is above the noise."""
-    u: Tensor
-    u, sigma, _ = torch.linalg.svd(x, full_matrices=False)
-    return u[:, : max(1, int((sigma > NOISE * sigma[0]).sum()))]
+    squares, vectors = torch.linalg.eigh(x @ x.mT)
+    kept = squares > NOISE**2 * squares[-1]
+    kept[-1] = True  # one direction at least, also of nothing
+    u: Tensor = vectors[:, kept].flip(1)
+    return u

@@ -136,6 +136,18 @@ def gram_of_rows(x: Tensor, *, exact: bool) -> Tensor:
     return (gram + gram.mT) / 2
 
 
+def inner_of_rows(x: Tensor, y: Tensor) -> Tensor:
+    """Return x yᵀ, (n, m) float64 on the CPU, for x (n, d) and y (m, d) float32.
+
+    Multiplied in float32, but in float64 where the largest product shows that it would not do.
+    """
+    products = x @ y.mT
+    largest = float(products.abs().max()) if products.numel() else 0.0
+    if not LEAST_SQUARE < largest < LARGEST_SQUARE and largest != 0.0:
+        products = x.double() @ y.double().mT
+    return products.double().cpu()
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Stack:
     """The members that have one module, in the recipe's order, with their weights (none is 0)."""

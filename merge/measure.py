@@ -11,16 +11,14 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
 
 from merge.factors import (
-    LARGEST_SQUARE,
-    LEAST_SQUARE,
     Grams,
     Members,
     Merged,
     Stack,
     gram_of_rows,
+    inner_of_rows,
 )
 from merge.linalg import by_member, update_products
 from merge.seeds import generator_for
@@ -112,18 +110,9 @@ def _products(members: Members, merged: Merged) -> _Products:
         return _Products(cross, Grams(cross.a @ left.mT, cross.b @ right))
     result = merged.factors
     return _Products(
-        Grams(_inner(result.a, members.a), _inner(result.b.mT, members.b.mT)),
+        Grams(inner_of_rows(result.a, members.a), inner_of_rows(result.b.mT, members.b.mT)),
         Grams(gram_of_rows(result.a, exact=False), gram_of_rows(result.b.mT, exact=False)),
     )
-
-
-def _inner(x: Tensor, y: Tensor) -> Tensor:
-    """Return inner products of rows, float64 on the CPU; from float32 products where they fit."""
-    products = x @ y.mT
-    largest = float(products.abs().max())
-    if not LEAST_SQUARE < largest < LARGEST_SQUARE and largest != 0.0:
-        products = x.double() @ y.double().mT
-    return products.double().cpu()
 
 
 def sign_conflict(stack: Stack) -> float | None:
@@ -136,7 +125,7 @@ def sign_conflict(stack: Stack) -> float | None:
         return None
     d_out, d_in = len(stack.members[0].b), stack.members[0].a.shape[1]
     generator = generator_for(0, stack.module)
-    rows = torch.randperm(d_out, generator=generator)[:_ROWS]
+    rows = torch.rand(d_out, generator=generator).topk(min(_ROWS, d_out)).indices
     step = max(1, d_in // _COLUMNS)
     first = int(torch.randint(step, (1,), generator=generator))
     members = Members.of(stack.members)

@@ -15,6 +15,9 @@ from merge.prune import Knobs
 
 Combination = Callable[[Tiles, Tiles], Rows]
 
+# A coefficient below this is lost beside any other, and alone it only has to be a number.
+_LEAST_SHARE = 1e-12
+
 
 def any_sign(tiles: Tiles, knobs: Knobs) -> Tiles:  # noqa: ARG001  # the shape of a step
     """Erase nothing: conflicting entries cancel in the sum."""
@@ -64,7 +67,8 @@ def energy_mean(pruned: Tiles, elected: Tiles) -> Rows:
     """
     energy = sum(tile.flatten(1).double().square().sum(1) for tile in pruned)  # (T,)
     assert isinstance(energy, Tensor)  # every update has a row
-    share = (energy / energy.sum().clamp(min=torch.finfo(energy.dtype).tiny)).float()
+    share = energy / energy.sum().clamp(min=torch.finfo(energy.dtype).tiny)
+    share = share.clamp(min=_LEAST_SHARE).float()
 
     def step(tile: Tensor) -> Tensor:
         summed = torch.tensordot(share, tile, 1)

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from merge.factors import Factors, Members, Stack
+from merge.factors import Factors, Members, Stack, inner_of_rows
 from merge.seeds import generator_for
 
 # The result is float32: a size beyond this is an overflow there, whatever is multiplied by it.
@@ -67,11 +67,10 @@ def order_by_content(stack: Stack) -> list[int]:
     is dealt out by it (a seed's draws) is too.
     """
     generator = generator_for(0, "order of members")
-    v = torch.randn(stack.members[0].a.shape[1], generator=generator, dtype=torch.float64)
-    u = torch.randn(stack.members[0].b.shape[0], generator=generator, dtype=torch.float64)
     members = Members.of(stack.members)
-    a, b = members.a.double(), members.b.double()
-    products = ((u.to(b) @ b) * (a @ v.to(a))).cpu()  # (R,)
+    v = torch.randn(1, members.a.shape[1], generator=generator).to(members.a)
+    u = torch.randn(1, members.b.shape[0], generator=generator).to(members.b)
+    products = (inner_of_rows(u, members.b.mT) * inner_of_rows(v, members.a))[0]  # (R,)
     keys = [
         float(product.sum()) * f.scale * weight
         for product, f, weight in zip(

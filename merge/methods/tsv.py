@@ -42,8 +42,9 @@ def tsv(stack: Stack, *, rank: Rank) -> Merged:
 
 
 def _nearest_orthonormal(x: Tensor) -> Tensor:
-    """Return the polar factor of x (d, n) within its span: PQᵀ of the SVD x = P S Qᵀ."""
-    p, s, q = torch.linalg.svd(x, full_matrices=False)
-    own = s > NOISE
-    result: Tensor = p[:, own] @ q[own]
+    """Return the polar factor of x (d, n) within its span, X (XᵀX)^-½ by eigenvectors of XᵀX."""
+    squares, q = torch.linalg.eigh(x.mT @ x)
+    own = squares > NOISE**2
+    q = q[:, own]
+    result: Tensor = (x @ q * squares[own].rsqrt()) @ q.mT
     return result

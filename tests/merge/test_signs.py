@@ -71,3 +71,13 @@ def test_no_energy_is_no_nan() -> None:
     zero = [torch.zeros(2, 1, 3)]
 
     assert torch.equal(torch.zeros(1, 3), next(iter(energy_mean(zero, zero))))
+
+
+def test_hardly_any_energy_alone_still_gives_its_entry() -> None:
+    """The mean over one member is its entry, though its share be too small for float32."""
+    tile = torch.tensor([[[1.0, 0.0]], [[0.0, 1e-22]]])
+
+    rows = energy_mean([tile.clone()], [tile.clone()])
+
+    expected = torch.tensor([[1.0, 1e-22]])
+    torch.testing.assert_close(torch.cat(list(rows)), expected, rtol=1e-5, atol=0.0)

@@ -118,6 +118,34 @@ async def test_a_base_answered_by_an_adapter_is_refused(
         await run(EngineUnderTest(mixed), artifacts, base)
 
 
+async def test_a_base_that_is_seldom_in_company_is_refused(
+    artifacts: ArtifactStore, base: Base
+) -> None:
+    """Answers that miss each other prove nothing: the base is asked again until they meet."""
+    answers = Counter[str]()
+
+    def seldom(model: str, company: bool) -> tuple[list[str], list[float]]:
+        answers[model] += 1
+        mixed = model == BASE and answers[model] == 4  # one alone, three before they met
+        return own("ffff" if mixed else model, company)
+
+    with pytest.raises(SelfTestFailed, match="the base answers otherwise"):
+        await run(EngineUnderTest(seldom), artifacts, base)
+
+
+async def test_a_near_tie_with_another_weight_is_refused(
+    artifacts: ArtifactStore, base: Base
+) -> None:
+    """A token that was nearly as likely alone must be as likely in company as it was."""
+
+    def mixed(model: str, company: bool) -> tuple[list[str], list[float]]:
+        tokens, logprobs = own(model, company)
+        return (["tie", "x", "y"], [-0.01, -9.0, -9.0]) if company else (tokens, logprobs)
+
+    with pytest.raises(SelfTestFailed, match="answers otherwise"):
+        await run(EngineUnderTest(mixed), artifacts, base)
+
+
 async def test_an_adapter_answered_by_another_is_refused(
     artifacts: ArtifactStore, base: Base
 ) -> None:

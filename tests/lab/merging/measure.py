@@ -30,12 +30,14 @@ VALIDATION_EACH = 16
 PROMPT_SEED = 2  # drawn together and then split, so that no prompt is in both
 # Norms of the result, in the ingredients' mean norm, among which the best scale is looked for.
 GRID = (0.5, 0.7, 1.0, 1.4, 2.0, 2.8)
+STEP = 1.4  # from one to the next beyond the grid
 PROTOCOL = {
-    "version": 1,
+    "version": 2,
     "tests": TESTS_EACH,
     "validation": VALIDATION_EACH,
     "prompt_seed": PROMPT_SEED,
     "grid": GRID,
+    "step": STEP,
 }
 
 
@@ -108,11 +110,23 @@ class Bench:
             return read_update(out), report, seconds
 
     def _best_scale(self, tasks: Sequence[str], updates: dict[str, Tensor], match: float) -> float:
-        """The scale with the best validation mean; the one nearest to `match` of equal ones."""
+        """The scale with the best validation mean; the one nearest to `match` of equal ones.
+
+        Where that is the largest of the grid, larger ones are tried for as long as they are better.
+        """
         exam = Exam.of(split(tasks, "validation"))
+
+        def mean(scale: float) -> float:
+            return fmean(self._lab.marks(exam, updates, scale).values())
+
         candidates = sorted({1.0, *(norm * match for norm in GRID)}, key=lambda s: abs(s - match))
-        means = [fmean(self._lab.marks(exam, updates, scale).values()) for scale in candidates]
-        return candidates[means.index(max(means))]
+        means = [mean(scale) for scale in candidates]
+        top = max(means)
+        best = candidates[means.index(top)]
+        if best == max(candidates):
+            while (further := mean(best * STEP)) > top:
+                best, top = best * STEP, further
+        return best
 
 
 def split(tasks: Sequence[str], part: Literal["test", "validation"]) -> dict[str, list[Example]]:

@@ -17,7 +17,8 @@ from tests.lab.merging.design import (
     BASELINE,
     COMMON_RANK,
     GROWING_SIZES,
-    OURS,
+    LEGO,
+    LEGO_CANONICAL,
     SAME_RANK_SIZES,
     SHARES,
     TABLE_SIZES,
@@ -78,7 +79,10 @@ def all_tables(studies: Studies, adapters: Adapters) -> str:
         HEAD.format(units=units, protocol=json.dumps(PROTOCOL)),
         section("Adapters alone, by seed", tables.adapters(adapters)),
         section("Summary over 3, 5 and 8 adapters", tables.summary(merged, BASELINE)),
-        section("LEGO against the others, 2 to 8 adapters", tables.duels(merged, OURS)),
+        *(
+            section(f"{lego} against the others, 2 to 8 adapters", tables.duels(merged, lego))
+            for lego in (LEGO, LEGO_CANONICAL)
+        ),
         section("Two adapters", tables.by_scale(merged, 2)),
         *(
             section(f"{size} adapters of rank {COMMON_RANK}", tables.by_scale(same_rank, size))
