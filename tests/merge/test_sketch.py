@@ -11,6 +11,7 @@ import pytest
 from numpy.typing import NDArray
 from safetensors.numpy import save_file
 
+import merge.sketch
 from merge.peft_format import open_folder
 from merge.sketch import SKETCH_DIM, sketch
 from tests.adapters import make_adapter
@@ -180,6 +181,19 @@ def test_the_stored_dtype_matters_by_its_rounding_only(tmp_path: Path, dtype: st
     plain = sketch(open_folder(make_adapter(tmp_path / "plain"))).astype(np.float64)
     other = sketch(open_folder(make_adapter(tmp_path / "other", dtype=dtype))).astype(np.float64)
     assert 1 == pytest.approx(cosine(plain, other), abs=1e-4)
+
+
+def test_a_module_too_small_for_transforms_has_the_same_sketch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Throwing the product into the buckets is the convolution of the factors' sketches."""
+    shapes = {"model.layers.0.mlp.up_proj": (2300, 30), "model.layers.0.mlp.down_proj": (30, 2300)}
+    factors = draw(np.random.default_rng(9), ALL | shapes, 8)
+    found = []
+    for products in (0, 2**20):
+        monkeypatch.setattr(merge.sketch, "_PRODUCTS_PER_RANK", products)
+        found.append(sketched(tmp_path / "a", factors))
+    assert close(*found)
 
 
 def test_modules_and_sides_do_not_share_their_buckets(tmp_path: Path) -> None:
