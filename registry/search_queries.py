@@ -3,13 +3,24 @@
 Reads take a `ReadSession`, writes a `WriteSession`; nobody commits here.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import BindParameter, bindparam, cast, delete, select, text, update
+from sqlalchemy import (
+    BindParameter,
+    Float,
+    bindparam,
+    cast,
+    delete,
+    func,
+    or_,
+    select,
+    text,
+    update,
+)
 from sqlalchemy.orm import load_only, undefer
 
 from registry.conditions import predicates
@@ -27,6 +38,7 @@ from registry.visibility import caller_of
 
 # What an HNSW index looks at before it gives its best; pgvector's own 40 loses recall.
 _EF_SEARCH = 200
+_ROWS_AT_ONCE = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,9 +96,16 @@ def remove_examples(session: WriteSession, name: str) -> None:
 # Versions ---------------------------------------------------------------------------------------
 
 
-def candidates(session: ReadSession, conditions: Iterable[Condition]) -> NDArray[np.int64]:
-    """Return the ids of the versions that satisfy the conditions, ascending."""
+def candidates(
+    session: ReadSession, conditions: Iterable[Condition], among: Sequence[int] | None = None
+) -> NDArray[np.int64]:
+    """Return the ids of the versions (of all, or `among` these) that satisfy the conditions.
+
+    Ascending.
+    """
     query = select(AdapterVersionRow.id).where(*predicates(conditions, caller_of(session)))
+    if among is not None:
+        query = query.where(AdapterVersionRow.id.in_(among))
     return np.array(session.scalars(query.order_by(AdapterVersionRow.id)).all(), np.int64)
 
 
@@ -151,13 +170,32 @@ def vector_of_content(
     return session.scalar(query.order_by(version.id).limit(1))
 
 
+def count_since(session: ReadSession, space: Space, since: int) -> int:
+    """Return how many vectors were written in a space after a revision."""
+    query = select(func.count()).select_from(EmbeddingRow)
+    return session.scalar(query.where(*_in_space(space), EmbeddingRow.revision > since)) or 0
+
+
 def embeddings_since(
     session: ReadSession, space: Space, since: int
-) -> Sequence[tuple[int, NDArray[np.float32]]]:
-    """Return (version id, vector) of what was written in a space after a revision, by id."""
+) -> Iterator[tuple[int, NDArray[np.float32]]]:
+    """Yield (version id, vector) of what was written in a space after a revision, by id.
+
+    A thousand at a time: all of them may be a gigabyte.
+    """
     row = EmbeddingRow
     query = select(row.version_id, row.vector).where(*_in_space(space), row.revision > since)
-    return [(found[0], found[1]) for found in session.execute(query.order_by(row.version_id))]
+    options = {"yield_per": _ROWS_AT_ONCE}
+    for found in session.execute(query.order_by(row.version_id), execution_options=options):
+        yield found[0], found[1]
+
+
+def elsewhere_since(session: ReadSession, space: Space, since: int) -> Sequence[int]:
+    """Return the versions whose embedding of a space's kind was put into another space since."""
+    row = EmbeddingRow
+    other = or_(row.encoder != space.encoder, row.dim != space.dim)
+    query = select(row.version_id).where(row.kind == space.kind, row.revision > since, other)
+    return session.scalars(query).all()
 
 
 def vectors(
@@ -190,8 +228,9 @@ def nearest_by_index(
 ) -> Sequence[int]:
     """Return the ids nearest to `vector` by inner product, nearest first (PostgreSQL only).
 
-    Where the space has an HNSW index, a few of the true nearest may be missing; the index is asked
-    on until `limit` versions satisfy the conditions.
+    Where the space has an HNSW index, a few of the true nearest may be missing. As many come as
+    there are: where the index gives up before `limit` versions satisfy the conditions (after
+    `hnsw.max_scan_tuples`), all that satisfy them are compared, exactly.
     """
     from pgvector.sqlalchemy import VECTOR
 
@@ -202,13 +241,16 @@ def nearest_by_index(
     kind: BindParameter[Any] = bindparam(None, space.kind, literal_execute=True)
     dim: BindParameter[Any] = bindparam(None, space.dim, literal_execute=True)
     # The names of types and operators are pgvector's; the cast is the index's expression.
-    distance = cast(row.vector, VECTOR(space.dim)).op("<#>")(cast(vector, VECTOR(space.dim)))
+    product = cast(row.vector, VECTOR(space.dim)).op("<#>", return_type=Float())
+    distance = product(cast(vector, VECTOR(space.dim)))
     query = (
         select(row.version_id)
         .join(AdapterVersionRow, AdapterVersionRow.id == row.version_id)
         .where(row.kind == kind, row.dim == dim, row.encoder == space.encoder)
         .where(*predicates(conditions, caller_of(session)))
-        .order_by(distance)
         .limit(limit)
     )
-    return session.scalars(query).all()
+    found = session.scalars(query.order_by(distance)).all()
+    if len(found) < limit:  # no index is made for a sum
+        found = session.scalars(query.order_by(distance + 0, row.version_id)).all()
+    return found

@@ -22,13 +22,16 @@ Conditions: TypeAlias = tuple[Condition, ...]
 _Match: TypeAlias = tuple[int, str | None, Conditions]
 # Filters whose matches are remembered, for as long as the revision stays.
 _FILTERS_KEPT = 32
+# How many of the nearest are held against a filter before all that it lets through are asked for.
+_HELD_AGAINST = 4
+_NO_VERSION = -1
 
 
 class Scan:
     """Exact search over all vectors of a space, kept in memory as one matrix. For threads.
 
     A search reads from the database only what was written since the last one. One row per version:
-    100,000 versions of 1,024 numbers are 400 MB.
+    100,000 versions of 1,024 numbers are 400 MB, and no more while they are read.
     """
 
     def __init__(self) -> None:
@@ -48,62 +51,113 @@ class Scan:
 
         Of equally near ones the older comes first.
         """
+        # Before the lock: whoever has it must not wait for a connection that those behind it hold.
+        revision = search_queries.revision(session)
+        match = (revision, caller_of(session).namespace, conditions)
         with self._lock:
-            revision = search_queries.revision(session)
             matrix = self._matrices.setdefault(space, _Matrix(space.dim))
             matrix.refresh(session, space, revision)
-            rows = matrix.rows_of(self._matching(session, revision, conditions))
-            return matrix.nearest(vector, rows, limit)
+            if match not in self._matches:
+                found = _among_nearest(session, matrix, vector, conditions, limit)
+                if found is not None:
+                    return found
+                self._remember(match, search_queries.candidates(session, conditions))
+            return matrix.nearest(vector, limit, matrix.rows_of(self._matches[match]))
 
-    def _matching(
-        self, session: ReadSession, revision: int, conditions: Conditions
-    ) -> NDArray[np.int64]:
-        key = (revision, caller_of(session).namespace, conditions)
-        if key not in self._matches:
-            self._matches[key] = search_queries.candidates(session, conditions)
-            if len(self._matches) > _FILTERS_KEPT:
-                self._matches.popitem(last=False)
-        return self._matches[key]
+    def _remember(self, match: _Match, versions: NDArray[np.int64]) -> None:
+        self._matches[match] = versions
+        if len(self._matches) > _FILTERS_KEPT:
+            self._matches.popitem(last=False)
+
+
+def _among_nearest(
+    session: ReadSession,
+    matrix: "_Matrix",
+    vector: NDArray[np.float32],
+    conditions: Conditions,
+    limit: int,
+) -> Sequence[int] | None:
+    """Return what satisfies the conditions among the very nearest; None when that is too few.
+
+    Most filters let much through. What they let through in all takes long to read, and is another
+    set after every change.
+    """
+    near = matrix.nearest(vector, _HELD_AGAINST * limit)
+    kept = set(search_queries.candidates(session, conditions, among=near).tolist())
+    found = [version for version in near if version in kept]
+    return found[:limit] if len(found) >= limit or len(near) == len(matrix) else None
 
 
 class _Matrix:
-    """The vectors of one space as rows, with room to grow; a version keeps its row for good."""
+    """The vectors of one space as rows, with room to grow."""
 
     def __init__(self, dim: int) -> None:
         self._rows = np.empty((0, dim), np.float32)
+        self._ids = np.empty(0, np.int64)  # by row; `_NO_VERSION` where one has left
+        self._used = 0  # rows up to here
         self._row_of: dict[int, int] = {}
-        self._ids = np.empty(0, np.int64)  # by row, as far as rows are used
         self._revision = -1
+
+    def __len__(self) -> int:
+        return len(self._row_of)
 
     def refresh(self, session: ReadSession, space: Space, revision: int) -> None:
         """Take over what was written up to `revision`."""
-        if revision <= self._revision:
+        since = self._revision
+        if revision <= since:
             return
-        written = search_queries.embeddings_since(session, space, self._revision)
-        new = [version for version, _ in written if version not in self._row_of]
-        self._row_of |= {version: len(self._row_of) + i for i, version in enumerate(new)}
-        self._ids = np.append(self._ids, np.array(new, np.int64))
-        if len(self._row_of) > len(self._rows):
-            grown = np.empty((len(self._row_of) * 5 // 4, space.dim), np.float32)
-            grown[: len(self._rows)] = self._rows
-            self._rows = grown
-        for version, vector in written:
-            self._rows[self._row_of[version]] = vector
+        if self._row_of:
+            for version in search_queries.elsewhere_since(session, space, since):
+                self._forget(version)
+        self._make_room(search_queries.count_since(session, space, since))
+        for version, vector in search_queries.embeddings_since(session, space, since):
+            self._rows[self._row(version)] = vector
         self._revision = revision
+
+    def _make_room(self, count: int) -> None:
+        needed = self._used + count
+        if needed > len(self._rows):
+            size = needed * 5 // 4
+            rows, ids = np.empty((size, self._rows.shape[1]), np.float32), np.empty(size, np.int64)
+            rows[: self._used], ids[: self._used] = (
+                self._rows[: self._used],
+                self._ids[: self._used],
+            )
+            self._rows, self._ids = rows, ids
+
+    def _row(self, version: int) -> int:
+        """Return the row that a version keeps as long as it is in this space."""
+        row = self._row_of.get(version)
+        if row is None:
+            row = self._row_of[version] = self._used
+            self._ids[row] = version
+            self._used += 1
+        return row
+
+    def _forget(self, version: int) -> None:
+        row = self._row_of.pop(version, None)
+        if row is not None:
+            self._ids[row] = _NO_VERSION
 
     def rows_of(self, versions: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return the rows that belong to these versions (ascending)."""
         if len(versions) == 0:
             return versions
-        at = np.minimum(np.searchsorted(versions, self._ids), len(versions) - 1)
-        return np.flatnonzero(versions[at] == self._ids)
+        ids = self._ids[: self._used]
+        at = np.minimum(np.searchsorted(versions, ids), len(versions) - 1)
+        return np.flatnonzero(versions[at] == ids)
 
     def nearest(
-        self, vector: NDArray[np.float32], rows: NDArray[np.int64], limit: int
-    ) -> Sequence[int]:
-        """Return the versions of the `limit` rows with the largest product with `vector`."""
-        if len(rows) * 4 > len(self._ids):  # most of them: one product over all, without a copy
-            scores = (self._rows[: len(self._ids)] @ vector)[rows]
+        self, vector: NDArray[np.float32], limit: int, rows: NDArray[np.int64] | None = None
+    ) -> list[int]:
+        """Return the versions of the `limit` rows with the largest product with `vector`.
+
+        Of `rows`, or of all that have a version.
+        """
+        if rows is None:
+            rows = np.flatnonzero(self._ids[: self._used] != _NO_VERSION)
+        if len(rows) * 4 > self._used:  # most of them: one product over all, without a copy
+            scores = (self._rows[: self._used] @ vector)[rows]
         else:
             scores = self._rows[rows] @ vector
         versions = self._ids[rows]
