@@ -38,7 +38,8 @@ def predicates(conditions: Iterable[Condition], caller: Caller) -> list[ColumnEl
 def newest_in_use() -> ColumnElement[bool]:
     """Return the predicate of versions that a bare name could mean, were they admitted."""
     newer = aliased(V)
-    later = exists().where(newer.name == V.name, newer.number > V.number, _in_use(newer))
+    # Of `*`, which is the default, SQLite reads the whole row; an index has all that is needed.
+    later = exists(newer.id).where(newer.name == V.name, newer.number > V.number, _in_use(newer))
     return and_(_in_use(V), not_(later))
 
 

@@ -35,6 +35,8 @@ _NAME_LENGTH = 200
 _DIGEST_LENGTH = 64
 _TAG_LENGTH = 60
 _ENCODER_LENGTH = 300  # it may hold the name of a base
+# What decides whether a version is found: no row's JSON is read to get at its status.
+_FOUND_BY = ("name", "number", "status", "retired_at", "base", "rank", "created_at")
 
 
 class UtcDateTime(TypeDecorator[datetime]):
@@ -145,6 +147,7 @@ class AdapterVersionRow(_VersionColumns, Table):
         UniqueConstraint("name", "number"),
         UniqueConstraint("name", "digest"),
         Index(None, "digest"),
+        Index("ix_adapter_versions_found", *_FOUND_BY),
         CheckConstraint("number >= 1", name="number"),
         CheckConstraint("status IN ('admitted', 'quarantined')", name="status"),
     )
@@ -239,7 +242,7 @@ class RevisionRow(Table):
 
 
 class CompositionVersionRow(_VersionColumns, Table):
-    """One recipe of a composition, with the expression that it was published from."""
+    """One recipe of a composition, with the expression that it came from."""
 
     __tablename__ = "composition_versions"
     __table_args__ = (

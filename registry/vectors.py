@@ -23,7 +23,7 @@ _Match: TypeAlias = tuple[int, str | None, Conditions]
 # Filters whose matches are remembered, for as long as the revision stays.
 _FILTERS_KEPT = 32
 # How many of the nearest are held against a filter before all that it lets through are asked for.
-_HELD_AGAINST = 4
+_HELD_AGAINST = 2
 _NO_VERSION = -1
 
 

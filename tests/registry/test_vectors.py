@@ -185,7 +185,7 @@ def test_a_filter_that_lets_most_through_is_not_read_in_full(
     for filter_ in ("", "rank<4", "name=a299"):
         with sqlite_database.read() as session:
             scan.nearest(session, SPACE, vectors[0], parse_filter(filter_), 5)
-    assert [20, 20, 20, None] == asked
+    assert [10, 10, 10, None] == asked
 
 
 def test_who_has_the_lock_waits_for_no_connection(
