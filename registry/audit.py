@@ -1,7 +1,7 @@
 """Who changed what: one row per change, written in the transaction of the change itself.
 
     adapter.registered   alias.moved            artifact.removed   base.added
-    composition.published   evaluation.recorded   examples.changed   key.created
+    composition.added    evaluation.recorded    examples.changed   key.created
     garbage.collected    key.revoked            tags.changed       version.quarantined
     version.released     version.retired        visibility.changed
 
@@ -20,7 +20,7 @@ from registry.models import AuditRow
 from registry.paging import Page, cursor_of, paged
 
 Action = Literal[
-    "adapter.registered", "alias.moved", "artifact.removed", "base.added", "composition.published",
+    "adapter.registered", "alias.moved", "artifact.removed", "base.added", "composition.added",
     "evaluation.recorded", "examples.changed", "garbage.collected", "key.created", "key.revoked",
     "tags.changed", "version.quarantined", "version.released", "version.retired",
     "visibility.changed",

@@ -4,16 +4,26 @@ Reads take a `ReadSession`. Whether a name itself is visible is not asked again 
 (`registry.resolving.version_table`).
 """
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 
-from sqlalchemy import ColumnElement, exists, select, true
+from sqlalchemy import ColumnElement, Select, exists, select, true
 from sqlalchemy.orm import selectinload, undefer
 
 from registry.database import ReadSession
-from registry.models import AliasMoveRow, AliasRow, ArtifactRow, BaseRow, NameRow, RecipeRow
+from registry.models import (
+    AdapterVersionRow,
+    AliasMoveRow,
+    AliasRow,
+    ArtifactRow,
+    BaseRow,
+    NameRow,
+    RecipeIngredientRow,
+    RecipeRow,
+)
 from registry.queries import V, versions_of
 from registry.types import Visibility
-from registry.visibility import caller_of, recipe_visible
+from registry.visibility import caller_of, name_visible, recipe_visible
 
 
 def visibilities(session: ReadSession, names: Iterable[str]) -> Mapping[str, Visibility]:
@@ -70,6 +80,39 @@ def _visible_artifact(session: ReadSession) -> ColumnElement[bool]:
         return true()
     visible = recipe_visible(caller, RecipeRow.digest)
     return exists().where(RecipeRow.artifact == ArtifactRow.digest, visible)
+
+
+def recipes_making(session: ReadSession, artifact: str) -> Sequence[RecipeRow]:
+    """Return the recipes that were built into this artifact, oldest first."""
+    query = _lineage(session).where(RecipeRow.artifact == artifact)
+    return session.scalars(query.order_by(RecipeRow.created_at, RecipeRow.digest)).all()
+
+
+def recipes_using(session: ReadSession, digest: str, after: str, limit: int) -> Sequence[RecipeRow]:
+    """Return recipes that have this digest among their ingredients, by their own digest."""
+    using = select(RecipeIngredientRow.recipe_digest).where(RecipeIngredientRow.digest == digest)
+    query = _lineage(session).where(RecipeRow.digest.in_(using), RecipeRow.digest > after)
+    return session.scalars(query.order_by(RecipeRow.digest).limit(limit)).all()
+
+
+def _lineage(session: ReadSession) -> Select[RecipeRow]:
+    return (
+        select(RecipeRow)
+        .where(recipe_visible(caller_of(session), RecipeRow.digest))
+        .options(selectinload(RecipeRow.ingredients), selectinload(RecipeRow.published))
+    )
+
+
+def versions_with(session: ReadSession, digests: Iterable[str]) -> Mapping[str, tuple[str, ...]]:
+    """Return the versions that have these contents, `name@number`, oldest first."""
+    table = AdapterVersionRow
+    query = select(table.digest, table.name, table.number).where(
+        table.digest.in_(set(digests)), name_visible(caller_of(session), table.name)
+    )
+    found = defaultdict[str, tuple[str, ...]](tuple)
+    for digest, name, number in session.execute(query.order_by(table.id)):
+        found[digest] += (f"{name}@{number}",)
+    return found
 
 
 def bases(session: ReadSession, after: str, limit: int) -> Sequence[BaseRow]:

@@ -351,26 +351,6 @@ def recipe_of_artifact(session: ReadSession, artifact: str) -> RecipeRow | None:
     return session.scalar(query.order_by(RecipeRow.created_at, RecipeRow.digest).limit(1))
 
 
-def _lineage(session: ReadSession) -> Select[RecipeRow]:
-    return (
-        select(RecipeRow)
-        .where(recipe_visible(caller_of(session), RecipeRow.digest))
-        .options(selectinload(RecipeRow.ingredients), selectinload(RecipeRow.published))
-        .order_by(RecipeRow.created_at, RecipeRow.digest)
-    )
-
-
-def recipes_making(session: ReadSession, artifact: str) -> Sequence[RecipeRow]:
-    """Return the recipes that were built into this artifact, oldest first."""
-    return session.scalars(_lineage(session).where(RecipeRow.artifact == artifact)).all()
-
-
-def recipes_using(session: ReadSession, digest: str) -> Sequence[RecipeRow]:
-    """Return the recipes that have this digest among their ingredients, oldest first."""
-    using = select(RecipeIngredientRow.recipe_digest).where(RecipeIngredientRow.digest == digest)
-    return session.scalars(_lineage(session).where(RecipeRow.digest.in_(using))).all()
-
-
 def known_digests(session: ReadSession, digests: Iterable[str]) -> set[str]:
     """Return those of `digests` that belong to a visible version or to what is made of such."""
     wanted, caller = set(digests), caller_of(session)

@@ -145,18 +145,23 @@ def alias_move(row: AliasMoveRow) -> AliasMove:
     return AliasMove(row.alias, row.from_number, row.to_number, row.moved_at, row.moved_by)
 
 
-def recipe_records(found: Iterable[RecipeRow], names: Container[str]) -> tuple[RecipeRecord, ...]:
-    """Return recipes as lineage shows them, with those of their compositions that have `names`.
+def recipe_record(
+    row: RecipeRow, names: Container[str], versions: Mapping[str, tuple[str, ...]]
+) -> RecipeRecord:
+    """Return a recipe as lineage shows it; its ingredients and compositions must be loaded.
 
-    Ingredients and compositions must be loaded.
+    Args:
+        row: the recipe.
+        names: of the compositions to show.
+        versions: to show, by digest.
     """
-    return tuple(
-        RecipeRecord(
-            digest=row.digest,
-            base=row.base,
-            artifact=row.artifact,
-            ingredients=tuple(Ingredient(i.digest, i.weight) for i in row.ingredients),
-            compositions=tuple(f"{v.name}@{v.number}" for v in row.published if v.name in names),
-        )
-        for row in found
+    return RecipeRecord(
+        digest=row.digest,
+        text=row.text,
+        base=row.base,
+        artifact=row.artifact,
+        ingredients=tuple(
+            Ingredient(i.digest, i.weight, versions.get(i.digest, ())) for i in row.ingredients
+        ),
+        compositions=tuple(f"{v.name}@{v.number}" for v in row.published if v.name in names),
     )

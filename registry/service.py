@@ -1,4 +1,4 @@
-"""The registry: register, publish, alias, resolve, retire, record.
+"""The registry: register, compose, alias, resolve, retire, record.
 
 Every public method is one or two short transactions. Files are written before the rows that name
 them, so a crash leaves at most files that nothing refers to.
@@ -279,7 +279,7 @@ class Registry:
 
     # Compositions, recipes, artifacts
 
-    def publish(
+    def add_composition(
         self,
         name: str,
         *,
@@ -302,7 +302,7 @@ class Registry:
         check_name(name)
         with self._database.transaction() as session:
             recipes.save(session, recipe_text, recipe_digest, base, ingredients)
-            row = recipes.publish(session, name, expression, recipe_digest, actor)
+            row = recipes.add_version(session, name, expression, recipe_digest, actor)
             return rows.composition_version(row)
 
     def composition(self, name: str) -> Composition:
@@ -365,17 +365,20 @@ class Registry:
                 session, recipe_digest, artifact_digest, bytes, seconds, report, replacing
             )
 
-    def lineage(self, digest: str, *, caller: Caller = LOCAL) -> Lineage:
-        """Return what a version or an artifact was made of, and what was made of it.
+    def lineage(
+        self, digest: str, *, cursor: str | None = None, limit: int = 100, caller: Caller = LOCAL
+    ) -> Lineage:
+        """Return what a version or an artifact was made of, and what was made of it, by pages.
 
         A recipe of which `caller` may not know every ingredient is left out.
 
         Raises:
             DigestInvalid: it has not the form of a digest.
+            CursorInvalid: it is not one of this list's.
             UnknownReference: it is neither a version's nor an artifact's.
         """
         with self._database.read(caller) as session:
-            return recipes.lineage(session, digest)
+            return recipes.lineage(session, digest, cursor, limit)
 
 
 def _aliases_by_name(session: ReadSession) -> Mapping[str, dict[str, int]]:

@@ -50,6 +50,10 @@ class ModuleFacts:
     alpha: float
     kind: Literal["linear", "embedding"]
 
+    def to_json(self) -> dict[str, Any]:
+        """Return the fields by name; `dataclasses.asdict` takes ten times as long."""
+        return {name: getattr(self, name) for name in self.__slots__}
+
 
 @dataclass(frozen=True, slots=True)
 class AdapterFacts:
@@ -67,6 +71,12 @@ class AdapterFacts:
     norms: Mapping[str, float]
     norm: float | None
     base_said: str | None  # the base as the config writes it
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the fields by name as JSON values."""
+        fields = {name: getattr(self, name) for name in self.__slots__}
+        modules = {name: module.to_json() for name, module in self.modules.items()}
+        return fields | {"modules": modules, "norms": dict(self.norms), "dtypes": list(self.dtypes)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +113,7 @@ class AdmissionReport:
             "accepted": self.accepted,
             "base": self.base,
             "findings": [{"severity": f.severity, **asdict(f.problem)} for f in self.findings],
-            "facts": None if facts is None else asdict(facts) | {"dtypes": list(facts.dtypes)},
+            "facts": None if facts is None else facts.to_json(),
         }
 
 
@@ -312,13 +322,15 @@ class Ingredient:
 
     digest: str
     weight: float
+    versions: tuple[str, ...]  # that have this content, for example "legal@2"
 
 
 @dataclass(frozen=True, slots=True)
 class RecipeRecord:
-    """A recipe as lineage sees it."""
+    """A recipe as lineage sees it; its text is opaque here."""
 
     digest: str
+    text: str
     base: str
     artifact: str | None
     ingredients: tuple[Ingredient, ...]
@@ -327,8 +339,13 @@ class RecipeRecord:
 
 @dataclass(frozen=True, slots=True)
 class Lineage:
-    """Both ways from one digest: the recipes that made it, and those that it went into."""
+    """Both ways from one digest: the recipes that made it, and some of those that it went into.
+
+    `next_cursor` gives the rest of `used_by`, None when these were the last.
+    """
 
     digest: str
+    versions: tuple[str, ...]  # that have this content
     made_by: tuple[RecipeRecord, ...]
     used_by: tuple[RecipeRecord, ...]
+    next_cursor: str | None

@@ -28,6 +28,7 @@ from registry import upkeep_queries as queries
 from registry.blobs import LocalBlobs
 from registry.database import Database, ReadSession
 from registry.naming import now
+from registry.paging import Page, cursor_of, paged
 
 YOUNG_SECONDS = 3600.0
 DAY_SECONDS = 86400.0
@@ -117,6 +118,17 @@ class Collector:
         found = [*_unneeded_versions(versions, needs), *_unneeded(artifacts, needs, self._rules)]
         return tuple(sorted(found, key=lambda g: (g.store, g.reason, -g.idle_seconds, g.digest)))
 
+    def page(self, *, cursor: str | None = None, limit: int = 100) -> Page[Garbage]:
+        """Return some of the plan, by store and digest; each page is planned anew.
+
+        Raises:
+            CursorInvalid: it is not one of this list's.
+            DatabaseUnavailable, OSError: as `plan`.
+        """
+        after = tuple(map(str, cursor_of("garbage", cursor, str, str) or ()))
+        found = sorted((g for g in self.plan() if _place(g) > after), key=_place)
+        return paged("garbage", found, limit, _place, lambda garbage: garbage)
+
     def collect(self, planned: Iterable[Garbage]) -> tuple[Collected, ...]:
         """Remove what was planned and can still go; return what became of each.
 
@@ -136,6 +148,10 @@ class Collector:
     def sweep(self) -> int:
         """Remove the workspaces that crashed processes left, and return how many there were."""
         return sum(store.sweep(older_than_seconds=YOUNG_SECONDS) for store in self._stores.values())
+
+
+def _place(garbage: Garbage) -> tuple[str, ...]:
+    return garbage.store, garbage.digest
 
 
 def _folders(store: LocalBlobs) -> list[_Folder]:

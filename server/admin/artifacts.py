@@ -41,8 +41,11 @@ def artifacts_router(gateway: Gateway) -> APIRouter:
         await asyncio.to_thread(registry.audit.note, caller.name, "artifact.removed", digest)
 
     @router.get("/lineage/{digest}")
-    def get_lineage(digest: Digest, caller: Reader) -> LineageItem:
-        """Return the recipes that made a digest, and those that it went into."""
-        return LineageItem.model_validate(registry.lineage(digest, caller=caller))
+    def get_lineage(
+        digest: Digest, caller: Reader, cursor: Cursor = None, limit: Limit = 20
+    ) -> LineageItem:
+        """Return the recipes that made a digest, and by pages those that it went into."""
+        found = registry.lineage(digest, cursor=cursor, limit=limit, caller=caller)
+        return LineageItem.model_validate(found)
 
     return router

@@ -6,7 +6,7 @@ from registry.bases import architecture_of, module_shapes
 from registry.types import Base
 from server.admin.bodies import BaseBody
 from server.admin.fields import BaseName, Cursor, Limit
-from server.admin.schemas import BaseItem, PageOf
+from server.admin.schemas import BaseDetail, BaseItem, PageOf
 from server.auth import Operator, Reader
 from server.gateway import Gateway
 
@@ -32,9 +32,10 @@ def bases_router(gateway: Gateway) -> APIRouter:
         return _item(made)
 
     @router.get("/{name:path}")
-    def get_base(name: BaseName, _: Reader) -> BaseItem:
-        """Return the base that the name is a spelling of."""
-        return _item(registry.base(name))
+    def get_base(name: BaseName, _: Reader) -> BaseDetail:
+        """Return the base that the name is a spelling of, with the shapes of its modules."""
+        base = registry.base(name)
+        return BaseDetail(**_item(base).model_dump(), shapes=dict(base.shapes))
 
     return router
 

@@ -73,14 +73,14 @@ class ExamplesBody(_Body):
 
 
 class ExpressionBody(_Body):
-    """An expression to be given a name; its references are resolved now."""
+    """An expression to be written down under a name; its references are resolved now."""
 
     expression: str = Field(
         pattern=PRINTABLE, max_length=_MAX_EXPRESSION, examples=["lego(legal, sql@prod; rank=16)"]
     )
 
 
-class PromoteBody(_Body):
+class PublishBody(_Body):
     """The adapter that a composition's merge shall become a version of."""
 
     adapter: _Name = Field(examples=["team/legal-sql"])

@@ -8,10 +8,10 @@ from registry.access import Caller
 from registry.references import Reference
 from registry.service import Registry
 from registry.types import CompositionVersion
-from server.admin.bodies import ExpressionBody, PromoteBody
+from server.admin.bodies import ExpressionBody, PublishBody
 from server.admin.fields import Cursor, Limit, Name, Number
 from server.admin.imports import registered
-from server.admin.promote import promote
+from server.admin.publish import publish
 from server.admin.rules import check_alias_move
 from server.admin.schemas import (
     CompositionItem,
@@ -68,27 +68,27 @@ def _add_versions(router: APIRouter, gateway: Gateway) -> None:
         return CompositionVersionItem.model_validate(found)
 
     @router.post("/{name:path}/-/versions", status_code=201)
-    def publish_version(name: Name, body: ExpressionBody, caller: Owner) -> CompositionVersionItem:
+    def add_version(name: Name, body: ExpressionBody, caller: Owner) -> CompositionVersionItem:
         """Give an expression the name; what its references mean now is written down."""
-        made = _publish(registry, gateway.resolver, name, body.expression, caller)
+        made = _added(registry, gateway.resolver, name, body.expression, caller)
         return CompositionVersionItem.model_validate(made)
 
-    @router.post("/{name:path}/-/versions/{number}/promote", status_code=201)
-    async def promote_version(
-        name: Name, number: Number, body: PromoteBody, caller: Publisher
+    @router.post("/{name:path}/-/versions/{number}/publish", status_code=201)
+    async def publish_version(
+        name: Name, number: Number, body: PublishBody, caller: Publisher
     ) -> RegisteredItem:
         """Merge a composition's version and make the result a version of an adapter."""
         caller.need_name(body.adapter)
         check_alias_move(caller, body.alias, gateway.settings.protected_aliases)
         reference = Reference(name=name, version=number)
-        made = await promote(gateway, reference, body.adapter, body.alias, caller)
+        made = await publish(gateway, reference, body.adapter, body.alias, caller)
         return await asyncio.to_thread(registered, gateway, made, caller)
 
 
-def _publish(
+def _added(
     registry: Registry, resolver: Resolver, name: str, text: str, caller: Caller
 ) -> CompositionVersion:
-    """Publish an expression.
+    """Write an expression down as a version of a composition.
 
     Raises:
         RequestInvalid: it is a single reference.
@@ -97,7 +97,7 @@ def _publish(
     if not isinstance(parsed, Expression):
         raise RequestInvalid(f"{text!r} is a single reference: give it an alias instead")
     recipe = resolver.plan(parsed, caller=caller)
-    return registry.publish(
+    return registry.add_composition(
         name, expression=text, recipe_text=recipe.canonical(), recipe_digest=recipe.digest(),
         base=recipe.base, ingredients=recipe.lineage, actor=caller.name,
     )  # fmt: skip

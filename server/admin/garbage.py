@@ -1,14 +1,14 @@
 """`/registry/garbage`: the files that nobody needs, shown, and removed beside running requests."""
 
 import asyncio
-from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Annotated
 
 from fastapi import APIRouter, Query
 
 from registry.database import Database
-from registry.upkeep import Collected
-from server.admin.schemas import GarbageItem, GarbageReport
+from server.admin.fields import Cursor, Limit
+from server.admin.schemas import CollectedItem, CollectedReport, GarbageItem, PageOf
 from server.artifacts.collect import GRACE_DAYS, collect, collector_of
 from server.auth import Operator
 from server.gateway import Gateway
@@ -25,40 +25,29 @@ def garbage_router(gateway: Gateway) -> APIRouter:
     database = Database(gateway.settings.database)
 
     @router.get("")
-    async def show_garbage(_: Operator, grace_days: _GraceDays = GRACE_DAYS) -> GarbageReport:
+    def list_garbage(
+        _: Operator, grace_days: _GraceDays = GRACE_DAYS, cursor: Cursor = None, limit: Limit = 20
+    ) -> PageOf[GarbageItem]:
         """List the files that can go, none younger than an hour; nothing is changed."""
         collector = collector_of(database, gateway.settings, grace_days=grace_days)
-        planned = await asyncio.to_thread(collector.plan)
-        return _report([Collected(garbage, removed=False) for garbage in planned])
+        return PageOf[GarbageItem].of(GarbageItem, collector.page(cursor=cursor, limit=limit))
 
     @router.post("/collect")
     async def collect_garbage(
         caller: Operator, grace_days: _GraceDays = GRACE_DAYS
-    ) -> GarbageReport:
+    ) -> CollectedReport:
         """Remove what can go; what requests or the engine hold stays."""
         collector = collector_of(database, gateway.settings, grace_days=grace_days)
         planned = await asyncio.to_thread(collector.plan)
         done = await collect(collector, gateway.evictor, planned)
         await asyncio.to_thread(collector.sweep)
-        report = _report(done)
+        items = [CollectedItem(**asdict(each.garbage), removed=each.removed) for each in done]
+        removed = [item for item in items if item.removed]
+        size_bytes = sum(item.bytes for item in removed)
         await asyncio.to_thread(
             gateway.registry.audit.note, caller.name, "garbage.collected", "garbage",
-            removed=sum(item.removed for item in done), bytes=report.bytes_removed,
+            removed=len(removed), bytes=size_bytes,
         )  # fmt: skip
-        return report
+        return CollectedReport(items=items, bytes_removed=size_bytes)
 
     return router
-
-
-def _report(done: Sequence[Collected]) -> GarbageReport:
-    return GarbageReport(
-        items=[
-            GarbageItem(
-                store=item.garbage.store, digest=item.garbage.digest, bytes=item.garbage.bytes,
-                idle_seconds=item.garbage.idle_seconds, reason=item.garbage.reason,
-                removed=item.removed,
-            )
-            for item in done
-        ],
-        bytes_removed=sum(item.garbage.bytes for item in done if item.removed),
-    )  # fmt: skip

@@ -33,7 +33,7 @@ def named_router(gateway: Gateway, kind: Literal["adapters", "compositions"]) ->
     def set_visibility(
         name: Name, body: VisibilityBody, caller: Owner, _: None = known_here
     ) -> None:
-        """Publish it to every namespace, or make it private to its own again."""
+        """Show it to every namespace, or to its own only again."""
         registry.set_visibility(name, body.visibility, caller.name, caller=caller)
 
     @router.delete("/versions/{number}", status_code=204, response_class=Response)

@@ -203,12 +203,14 @@ class IngredientItem(Item):
 
     digest: str = Field(examples=[_DIGEST])
     weight: float = Field(examples=[1.0])
+    versions: list[str] = Field(examples=[["team/legal@3"]], description="that have this content")
 
 
 class RecipeItem(Item):
-    """A recipe as lineage sees it."""
+    """A recipe as lineage sees it; its text is JSON."""
 
     digest: str = Field(examples=[_DIGEST])
+    text: str = Field(examples=['{"base":"…","method":"lego"}'])
     base: str = Field(examples=[_BASE])
     artifact: str | None = Field(examples=["a0" * 32])
     ingredients: list[IngredientItem]
@@ -216,11 +218,13 @@ class RecipeItem(Item):
 
 
 class LineageItem(Item):
-    """Both ways from a digest: the recipes that made it, and those that it went into."""
+    """Both ways from a digest; `next_cursor` gives the rest of the recipes that it went into."""
 
     digest: str = Field(examples=[_DIGEST])
+    versions: list[str] = Field(examples=[["team/legal@3"]], description="that have this content")
     made_by: list[RecipeItem]
     used_by: list[RecipeItem]
+    next_cursor: str | None = Field(examples=[None])
 
 
 class ArtifactItem(Item):
@@ -246,21 +250,26 @@ class ArtifactDetail(ArtifactItem):
     report: dict[str, Any] = Field(examples=[{"norm": 3.4}])
 
 
-class GarbageItem(BaseModel):
-    """A folder that nobody needs; `removed` is false while it is only shown, or in use again."""
+class GarbageItem(Item):
+    """A folder that nobody needs."""
 
     store: Store = Field(examples=["artifacts"])
     digest: str = Field(examples=[_DIGEST])
     bytes: int = Field(examples=[83_886_080])
     idle_seconds: float = Field(examples=[864000.0], description="since it was last used")
     reason: Reason = Field(examples=["unused"])
+
+
+class CollectedItem(GarbageItem):
+    """What became of one; it is not removed when it has come into use again."""
+
     removed: bool = Field(examples=[True])
 
 
-class GarbageReport(BaseModel):
+class CollectedReport(BaseModel):
     """All of them, and how many bytes went."""
 
-    items: list[GarbageItem]
+    items: list[CollectedItem]
     bytes_removed: int = Field(examples=[83_886_080])
 
 
@@ -271,6 +280,15 @@ class BaseItem(Item):
     architecture: str | None = Field(examples=["LlamaForCausalLM"])
     module_count: int = Field(examples=[226])
     keys: list[str] = Field(examples=[["meta-llama/llama-3.1-8b-instruct"]])
+
+
+class BaseDetail(BaseItem):
+    """A base with the shapes that adapters are held against."""
+
+    shapes: dict[str, tuple[int, int]] = Field(
+        examples=[{"model.layers.0.mlp.up_proj": (14336, 4096)}],
+        description="(out, in) of each module's update",
+    )
 
 
 class KeyItem(Item):

@@ -45,6 +45,10 @@ _CHUNK_BYTES = 2**20
 class ServerRefused(OSError):
     """What was asked was refused, or nobody answered; the sentence is the server's."""
 
+    def __init__(self, said: str, status: int | None = None) -> None:
+        self.status = status  # None: nobody answered
+        super().__init__(said)
+
 
 class Client:
     """The routes below /registry. Use it in a `with` block."""
@@ -87,13 +91,16 @@ class Client:
             raise ServerRefused(f"no answer from {self._http.base_url}: {error}") from error
         if answer.is_success:
             return answer.json() if answer.content else None
-        raise ServerRefused(_said(answer))
+        raise ServerRefused(_said(answer), answer.status_code)
 
-    def pages(self, *path: str | int) -> Iterator[Any]:
+    def pages(
+        self, *path: str | int, query: Mapping[str, str | int | None] | None = None
+    ) -> Iterator[Any]:
         """Yield the items of a list, page by page."""
+        asked: dict[str, str | int | None] = {**(query or {}), "limit": MAX_PAGE}
         cursor = None
         while True:
-            page = self.ask("GET", *path, query={"limit": MAX_PAGE, "cursor": cursor})
+            page = self.ask("GET", *path, query={**asked, "cursor": cursor})
             yield from page["items"]
             cursor = page["next_cursor"]
             if cursor is None:

@@ -1,13 +1,12 @@
 """`weft adapters import`: from folders, from the Hugging Face Hub, one or very many."""
 
-import json
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from registry.errors import RegistryError
+from registry.errors import DatabaseUnavailable, RegistryError, StorageFailed
 from registry.service import Registry
 from registry.sources.folder import find_adapters, import_folder
 from registry.sources.hub import HubImport
@@ -15,7 +14,16 @@ from registry.sources.hub_address import PREFIX, HubAddress, parse_address, read
 from registry.sources.hub_client import HubClient
 from registry.sources.outcome import Imported, tally
 from server.cli.client import Home, Key, Server, connect
-from server.cli.console import actor, explained, fail, print_table, progress_bar
+from server.cli.console import (
+    AsJson,
+    actor,
+    cut_short,
+    explained,
+    fail,
+    print_json,
+    print_table,
+    progress_bar,
+)
 from server.cli.uploading import upload_adapters
 from server.serve import open_registry
 from server.settings import Settings
@@ -43,12 +51,12 @@ def import_adapters(
         str | None, typer.Option(help="The base; default: what config and card say.")
     ] = None,
     alias: Annotated[str | None, typer.Option(help="Alias to move to each version.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: AsJson = False,
     home: Home = None,
     server: Server = None,
     key: Key = None,
 ) -> None:
-    """Admit adapters into the registry; refused ones do not stop the others.
+    """Admit adapters into the registry; refused ones do not stop the others, a full disk does.
 
     Running it again does only what is missing: what was admitted or refused before is known.
     """
@@ -73,7 +81,14 @@ def import_adapters(
             namespace=name if several else None, base=base, alias=alias, actor=actor(),
         )  # fmt: skip
         total, found = len(addresses), run.run(addresses, workers=settings.hub_workers)
-    outcomes = _watched(found, total)
+    outcomes: list[Imported] = []
+    try:
+        _watch(found, total, outcomes)
+    except (StorageFailed, DatabaseUnavailable) as error:
+        if total == 1:
+            raise
+        _print(outcomes, as_json=as_json)
+        raise cut_short(error, len(outcomes), total) from error
     if total == 1 and not as_json and isinstance(outcomes[0].outcome, RegistryError):
         raise outcomes[0].outcome  # a sentence says it; tables are for many
     _print(outcomes, as_json=as_json)
@@ -98,18 +113,17 @@ def _addresses(
     return list(client.find(parse_address(str(query)).repo, limit))
 
 
-def _watched(found: Iterable[Imported], total: int) -> list[Imported]:
-    outcomes: list[Imported] = []
+def _watch(found: Iterable[Imported], total: int, outcomes: list[Imported]) -> None:
+    """Add to `outcomes` as they come."""
     with progress_bar("importing") as show:
         for item in found:
             outcomes.append(item)
             show(len(outcomes), total)
-    return outcomes
 
 
 def _print(outcomes: Sequence[Imported], *, as_json: bool) -> None:
     if as_json:
-        typer.echo(json.dumps([_json(item) for item in outcomes], indent=2))
+        print_json([_json(item) for item in outcomes])
         return
     if len(outcomes) <= _ROWS_SHOWN:
         columns = ("source", "result", "version", "digest or reason")

@@ -6,7 +6,7 @@ import typer
 
 from registry.access import Role
 from server.cli.client import Home, Key, Server, connect
-from server.cli.console import console, explained, print_table
+from server.cli.console import AsJson, explained, minute, print_json, print_table, say
 
 keys = typer.Typer(help="API keys. With none, everybody may do everything.", no_args_is_help=True)
 
@@ -34,14 +34,20 @@ def create(
 
 @keys.command("list")
 @explained
-def list_keys(home: Home = None, server: Server = None, key: Key = None) -> None:
+def list_keys(
+    home: Home = None, server: Server = None, key: Key = None, as_json: AsJson = False
+) -> None:
     """List keys, revoked ones too."""
     with connect(home, server, key) as api:
-        rows = [
-            (k["name"], f"{k['prefix']}…", k["role"], k["namespace"] or "all",
-             k["created_at"][:16], (k["last_used_at"] or "")[:16], (k["revoked_at"] or "")[:16])
-            for k in api.pages("keys")
-        ]  # fmt: skip
+        found = list(api.pages("keys"))
+    if as_json:
+        print_json(found)
+        return
+    rows = [
+        (k["name"], f"{k['prefix']}…", k["role"], k["namespace"] or "all",
+         *(minute(k[moment] or "") for moment in ("created_at", "last_used_at", "revoked_at")))
+        for k in found
+    ]  # fmt: skip
     columns = ("name", "key", "role", "namespace", "created", "last used", "revoked")
     print_table("Keys", columns, rows)
 
@@ -57,4 +63,4 @@ def revoke(
     """Make a key useless, for good; servers follow within two seconds."""
     with connect(home, server, key) as api:
         api.ask("DELETE", "keys", name)
-    console.print(f"the key {name} is revoked", highlight=False, markup=False)
+    say(f"the key {name} is revoked")

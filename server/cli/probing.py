@@ -1,6 +1,5 @@
 """`weft adapters probe | quarantine | release`, `weft convert`: is an adapter fit to be served?"""
 
-import json
 from pathlib import Path
 from typing import Annotated
 
@@ -11,7 +10,16 @@ from registry.references import Reference, numbered, parse_reference
 from registry.service import Registry
 from registry.types import AdapterVersion
 from server.cli.client import Home, Key, Server, connect
-from server.cli.console import actor, console, explained, fail, print_table, progress_bar
+from server.cli.console import (
+    AsJson,
+    actor,
+    explained,
+    fail,
+    print_json,
+    print_table,
+    progress_bar,
+    say,
+)
 from server.probe.prompts import NAME
 from server.probe.run import ProbeReport, probe
 from server.serve import open_registry
@@ -30,7 +38,7 @@ def probe_adapters(
         str | None, typer.Option(help="The base's weights: folder or Hub id (WEFT_MODEL).")
     ] = None,
     device: Annotated[str, typer.Option(help="Where torch runs: cpu, cuda.")] = "cpu",
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: AsJson = False,
     home: Home = None,
 ) -> None:
     """Try adapters on the base, outside of the engine; quarantine what is not fit to be served.
@@ -49,7 +57,7 @@ def probe_adapters(
             show(len(reports), len(versions))
     pairs = list(zip(versions, reports, strict=True))
     if as_json:
-        typer.echo(json.dumps([_json(*pair) for pair in pairs], indent=2))
+        print_json([_json(*pair) for pair in pairs])
     else:
         columns = ("adapter", "result", "effect in nats", "findings")
         print_table("Probe", columns, [_row(*pair) for pair in pairs])
@@ -129,7 +137,7 @@ def _set_status(
     with connect(home, server, key) as api:
         done = api.ask("PUT", "adapters", name, "-", "versions", number, "status", json=body)
     names = ", ".join(done["versions"])
-    console.print(f"{body['status']}: {names}", highlight=False, markup=False)
+    say(f"{body['status']}: {names}")
 
 
 @explained
@@ -140,7 +148,7 @@ def convert(
 ) -> None:
     """Turn pickled weights into safetensors, offline, in a process that may do nothing else."""
     count = convert_folder(folder, out, Limits(seconds=seconds))
-    console.print(f"{out}: {count} tensors; see `weft check {out}`", highlight=False, markup=False)
+    say(f"{out}: {count} tensors; see `weft check {out}`")
 
 
 def _settings(home: Path | None) -> Settings:

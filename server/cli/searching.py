@@ -12,7 +12,7 @@ from registry.search import MAX_LIMIT
 from registry.types import EmbeddingKind
 from server.admin.search import MAX_EXAMPLE_CHARACTERS, MAX_EXAMPLES
 from server.cli.client import Home, Key, Server, connect
-from server.cli.console import console, explained, fail, print_table, progress_bar
+from server.cli.console import AsJson, explained, fail, print_json, print_table, progress_bar, say
 from server.serve import open_registry
 from server.settings import Settings
 
@@ -41,7 +41,7 @@ def search(
         str, typer.Option(help="For example 'rank<=16 tag=legal,tax created>2026-01-01'.")
     ] = "",
     limit: Annotated[int, typer.Option(min=1, max=MAX_LIMIT, help="How many at most.")] = 10,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: AsJson = False,
     home: Home = None,
     server: Server = None,
     key: Key = None,
@@ -56,7 +56,7 @@ def search(
     with connect(home, server, key) as api:
         hits = api.ask("GET", "search", query=query)["hits"]
     if as_json:
-        typer.echo(json.dumps(hits, indent=2))
+        print_json(hits)
         return
     columns = ("adapter", "score", "why", "base", "rank", "tags", "licence", "owner", "created")
     print_table("Found", columns, map(_row, hits))
@@ -86,7 +86,7 @@ def tag(
     body = {"add": tags or [], "remove": remove or []}
     with connect(home, server, key) as api:
         after = api.ask("PATCH", "adapters", name, "-", "tags", json=body)["tags"]
-    console.print(f"{name}: {' '.join(after) or 'no tags'}", highlight=False, markup=False)
+    say(f"{name}: {' '.join(after) or 'no tags'}")
 
 
 @explained
@@ -102,7 +102,7 @@ def set_examples(
     texts = read_examples(file)
     with connect(home, server, key) as api:
         api.ask("PUT", "adapters", name, "-", "examples", json={"examples": texts})
-    console.print(f"{name}: {len(texts)} examples", highlight=False, markup=False)
+    say(f"{name}: {len(texts)} examples")
 
 
 @explained
@@ -111,7 +111,7 @@ def embed(home: Home = None) -> None:
     registry, _ = open_registry(Settings() if home is None else Settings(home=home))
     with progress_bar("embedding") as show:
         made = registry.embeddings.add_missing(show)
-    console.print(f"{made} embeddings made", highlight=False, markup=False)
+    say(f"{made} embeddings made")
 
 
 def read_examples(path: Path) -> list[str]:

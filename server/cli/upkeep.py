@@ -1,6 +1,5 @@
 """`weft db …` and `weft gc`: the database as a whole, and the files that nobody needs."""
 
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -8,13 +7,23 @@ from typing import Annotated
 
 import typer
 
+from registry.audit import Audit
 from registry.database import Database
 from registry.dump import dump as write_dump
 from registry.restore import restore as read_dump
 from registry.upkeep import DAY_SECONDS, Collected, Collector, Garbage, Reason
 from server.artifacts.collect import GRACE_DAYS, collector_of
 from server.cli.client import Home, Key, Server, connect
-from server.cli.console import console, explained, fail, print_table, progress_bar
+from server.cli.console import (
+    AsJson,
+    actor,
+    explained,
+    fail,
+    print_json,
+    print_table,
+    progress_bar,
+    say,
+)
 from server.settings import Settings
 
 db = typer.Typer(help="The database.", no_args_is_help=True)
@@ -32,7 +41,7 @@ _WHY: Mapping[Reason, str] = {
 def upgrade(home: Home = None) -> None:
     """Create the database or bring it to this release's schema."""
     Database(_settings(home).database).upgrade()
-    _say("the database is up to date")
+    say("the database is up to date")
 
 
 @db.command()
@@ -44,7 +53,7 @@ def dump(
     """Write all rows into one portable file. Adapters' files are not in it: copy `blobs`."""
     with progress_bar("dumping") as show:
         dumped = write_dump(Database(_settings(home).database), file, progress=show)
-    _say(f"{file}: {dumped.total} rows of schema {dumped.revision}; copy the blobs folder along")
+    say(f"{file}: {dumped.total} rows of schema {dumped.revision}; copy the blobs folder along")
 
 
 @db.command()
@@ -57,7 +66,7 @@ def restore(
     settings = _settings(home)
     with progress_bar("restoring") as show:
         dumped = read_dump(Database(settings.database), file, progress=show)
-    _say(f"{dumped.total} rows restored; the adapters' files belong into {settings.blobs}")
+    say(f"{dumped.total} rows restored; the adapters' files belong into {settings.blobs}")
 
 
 @explained
@@ -70,7 +79,7 @@ def gc(
         int | None,
         typer.Option(min=0, help="Bytes of artifacts to keep; default: WEFT_ARTIFACT_BUDGET_BYTES"),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: AsJson = False,
     home: Home = None,
     server: Server = None,
     key: Key = None,
@@ -87,31 +96,40 @@ def gc(
         collector = collector_of(
             database, settings, grace_days=grace_days, budget_bytes=budget_bytes
         )
-        done = _here(collector, delete=delete)
+        done = _here(collector, Audit(database), delete=delete)
     if as_json:
         rows = [{**asdict(item.garbage), "removed": item.removed} for item in done]
-        typer.echo(json.dumps(rows, indent=2))
+        print_json(rows)
         return
     _print_garbage(done, delete=delete)
 
 
 def _at_server(server: str, key: str | None, grace_days: float, *, delete: bool) -> list[Collected]:
-    method, path = ("POST", ("garbage", "collect")) if delete else ("GET", ("garbage",))
+    query = {"grace_days": str(grace_days)}
     with connect(None, server, key) as api:
-        report = api.ask(method, *path, query={"grace_days": str(grace_days)})
+        if not delete:
+            found = api.pages("garbage", query=query)
+            return [Collected(Garbage(**item), removed=False) for item in found]
+        report = api.ask("POST", "garbage", "collect", query=query)
     removed = [item.pop("removed") for item in report["items"]]
     return [Collected(Garbage(**i), gone) for i, gone in zip(report["items"], removed, strict=True)]
 
 
-def _here(collector: Collector, *, delete: bool) -> list[Collected]:
+def _here(collector: Collector, audit: Audit, *, delete: bool) -> list[Collected]:
     planned = collector.plan()
     if not delete:
         return [Collected(garbage, removed=False) for garbage in planned]
     done: list[Collected] = []
-    with progress_bar("removing") as show:
-        for start in range(0, len(planned), 100):
-            done += collector.collect(planned[start : start + 100])
-            show(len(done), len(planned))
+    try:
+        with progress_bar("removing") as show:
+            for start in range(0, len(planned), 100):
+                done += collector.collect(planned[start : start + 100])
+                show(len(done), len(planned))
+    finally:  # what is gone is gone, however it ends
+        removed = [item.garbage.bytes for item in done if item.removed]
+        if removed:
+            detail = {"removed": len(removed), "bytes": sum(removed)}
+            audit.note(actor(), "garbage.collected", "garbage", **detail)
     collector.sweep()
     return done
 
@@ -129,12 +147,8 @@ def _print_garbage(done: Iterable[Collected], *, delete: bool) -> None:
         print_table("Garbage", ("store", "digest", "MB", "why", "idle days", "result"), rows)
     total = sum(item.garbage.bytes for item in items if item.removed or not delete)
     verb = "removed" if delete else "would go (nothing was removed: say --delete)"
-    _say(f"{len(rows)} folders, {total / 1e6:.1f} MB {verb}")
+    say(f"{len(rows)} folders, {total / 1e6:.1f} MB {verb}")
 
 
 def _settings(home: Path | None) -> Settings:
     return Settings() if home is None else Settings(home=home)
-
-
-def _say(line: str) -> None:
-    console.print(line, highlight=False, markup=False, soft_wrap=True)

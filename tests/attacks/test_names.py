@@ -47,7 +47,7 @@ def test_no_such_composition_can_be_named(registry: Registry) -> None:
     """Compositions live under the same rule."""
     for text in NO_NAMES:
         with pytest.raises(NameInvalid):
-            registry.publish(text, expression="a", recipe_text="a", recipe_digest="a" * 64,
+            registry.add_composition(text, expression="a", recipe_text="a", recipe_digest="a" * 64,
                              base=BASE, ingredients=[], actor="me")  # fmt: skip
 
 

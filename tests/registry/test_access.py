@@ -34,9 +34,9 @@ class World:
     own: str  # private to team/
 
 
-def publish(registry: Registry, name: str, recipe: str, artifact: str, *digests: str) -> None:
-    """Publish a composition that was merged once."""
-    registry.publish(
+def compose(registry: Registry, name: str, recipe: str, artifact: str, *digests: str) -> None:
+    """Add a composition that was merged once."""
+    registry.add_composition(
         name, expression="cat(…)", recipe_text="text", recipe_digest=recipe, base=BASE,
         ingredients=[(digest, 1.0) for digest in digests], actor="test",
     )  # fmt: skip
@@ -51,8 +51,8 @@ def world(registry: Registry, register: Register) -> World:
         register("other/opened", seed=2), register("team/own", seed=3),
     )  # fmt: skip
     registry.set_visibility("other/opened", "public", "test")
-    publish(registry, "mix", MIX_RECIPE, MIX, made.legal, made.secret)
-    publish(registry, "team/mix", TEAM_RECIPE, TEAM_MIX, made.legal, made.own)
+    compose(registry, "mix", MIX_RECIPE, MIX, made.legal, made.secret)
+    compose(registry, "team/mix", TEAM_RECIPE, TEAM_MIX, made.legal, made.own)
     return made
 
 
@@ -220,7 +220,7 @@ def test_lineage_leaves_out_what_is_hidden(registry: Registry, world: World) -> 
     for caller, recipes in ((TEAM, [TEAM_RECIPE]), (OTHER, [MIX_RECIPE])):
         used_by = registry.lineage(world.legal, caller=caller).used_by
         assert recipes == [recipe.digest for recipe in used_by]
-    publish(registry, "other/again", TEAM_RECIPE, TEAM_MIX, world.legal, world.own)
+    compose(registry, "other/again", TEAM_RECIPE, TEAM_MIX, world.legal, world.own)
     (recipe,) = registry.lineage(world.legal, caller=TEAM).used_by
     assert ("team/mix@1",) == recipe.compositions
 
@@ -230,7 +230,7 @@ def test_a_quarantine_names_nothing_hidden(
 ) -> None:
     """It is told by a name that the caller may know, or by none; the reason is of the content."""
     register("team/copy", seed=1)  # of what other/secret is
-    publish(registry, "team/both", "b3" * 32, "a3" * 32, world.own, world.secret)
+    compose(registry, "team/both", "b3" * 32, "a3" * 32, world.own, world.secret)
     registry.statuses.quarantine(parse_reference("other/secret@1"), "in verse", "test")
     for text in ("team/copy", "team/both", "a3" * 32, world.secret):
         with pytest.raises(VersionQuarantined, match=r"^team/copy@1 is quarantined: in verse"):

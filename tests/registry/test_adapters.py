@@ -190,7 +190,7 @@ def test_a_taken_name_leaves_no_files(
     registry: Registry, blobs: LocalBlobs, tmp_path: Path
 ) -> None:
     """A composition's name is refused before anything is copied."""
-    registry.publish(
+    registry.add_composition(
         "mix", expression="x", recipe_text="{}", recipe_digest="0" * 64, base=BASE,
         ingredients=[], actor="me",
     )  # fmt: skip

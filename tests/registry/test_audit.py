@@ -10,7 +10,7 @@ from registry.errors import CursorInvalid, VersionInUse
 from registry.references import parse_reference
 from registry.service import Registry
 from tests.registry.conftest import SHAPES, Register, tensors, write_adapter
-from tests.registry.test_access import MIX, MIX_RECIPE, publish
+from tests.registry.test_access import MIX, MIX_RECIPE, compose
 
 TEAM = Caller("boss", "admin", "team")
 
@@ -53,25 +53,25 @@ def test_every_change_leaves_one_entry(registry: Registry, register: Register, a
     assert ("ada", action) == entries(registry)[0][:2]
 
 
-def test_what_is_registered_and_published_leaves_entries(
+def test_what_is_registered_and_composed_leaves_entries(
     registry: Registry, register: Register
 ) -> None:
     """With the alias that was moved along, and by reference."""
-    publish(registry, "mix", MIX_RECIPE, MIX, register("legal", alias="prod"))
+    compose(registry, "mix", MIX_RECIPE, MIX, register("legal", alias="prod"))
     assert [
-        ("test", "composition.published", "mix@1"), ("local", "alias.moved", "legal"),
+        ("test", "composition.added", "mix@1"), ("local", "alias.moved", "legal"),
         ("local", "adapter.registered", "legal@1"), ("local", "base.added", "acme/Tiny-Instruct"),
     ] == entries(registry)  # fmt: skip
 
 
 def test_what_changes_nothing_leaves_nothing(registry: Registry, register: Register) -> None:
     """The same content, alias, base, recipe again; a key or a version retired twice."""
-    publish(registry, "mix", MIX_RECIPE, MIX, register("legal", alias="prod"))
+    compose(registry, "mix", MIX_RECIPE, MIX, register("legal", alias="prod"))
     register("law", seed=1)
     registry.keys.create("ci", role="read")
     for again in (False, True):
         before = len(entries(registry))
-        publish(registry, "mix", MIX_RECIPE, MIX, register("legal", alias="prod"))
+        compose(registry, "mix", MIX_RECIPE, MIX, register("legal", alias="prod"))
         registry.add_base("acme/Tiny-Instruct", shapes=SHAPES)
         registry.retire(parse_reference("law@1"), "ada")
         registry.keys.revoke("ci")

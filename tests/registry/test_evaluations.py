@@ -9,7 +9,7 @@ import pytest
 from registry.errors import CursorInvalid, EvaluationInvalid, UnknownReference
 from registry.service import Registry
 from tests.registry.conftest import Register
-from tests.registry.test_access import MIX, MIX_RECIPE, publish
+from tests.registry.test_access import MIX, MIX_RECIPE, compose
 
 MOMENT = datetime(2026, 11, 20, 12, tzinfo=UTC)
 
@@ -46,7 +46,7 @@ def test_the_moment_is_now_unless_said(registry: Registry, register: Register) -
 
 def test_a_composition_s_version_is_evaluated_too(registry: Registry, register: Register) -> None:
     """Whatever has versions has evaluations, each version its own."""
-    publish(registry, "mix", MIX_RECIPE, MIX, register("legal"))
+    compose(registry, "mix", MIX_RECIPE, MIX, register("legal"))
     record(registry, "mix")
     assert 1 == len(registry.evaluations.page("mix", 1).items)
     assert () == registry.evaluations.page("legal", 1).items

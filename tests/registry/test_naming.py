@@ -19,8 +19,8 @@ from registry.service import Registry
 from tests.registry.conftest import BASE, Register
 
 
-def _publish(registry: Registry, name: str, recipe: str) -> None:
-    registry.publish(
+def _compose(registry: Registry, name: str, recipe: str) -> None:
+    registry.add_composition(
         name, expression="x", recipe_text=recipe, recipe_digest=recipe * 64, base=BASE,
         ingredients=[], actor="me",
     )  # fmt: skip
@@ -54,8 +54,8 @@ def test_moving_an_alias_to_where_it_is_changes_nothing(
 
 def test_compositions_have_aliases_too(registry: Registry) -> None:
     """The same rules, the same history."""
-    _publish(registry, "mix", "1")
-    _publish(registry, "mix", "2")
+    _compose(registry, "mix", "1")
+    _compose(registry, "mix", "2")
     registry.set_alias("mix", "prod", 1, "ann")
     registry.set_alias("mix", "prod", 2, "ann")
     mix = registry.composition("mix")
@@ -107,7 +107,7 @@ def test_what_a_composition_is_made_of_is_not_retired(
     they are retired, or the content has another name in use, nothing stands against it."""
     digest = register("team/legal")
     for letter, name in ("a", "mix"), ("b", "other/mix"), ("c", "team/mix"):
-        registry.publish(
+        registry.add_composition(
             name, expression="cat(…)", recipe_text=letter, recipe_digest=letter * 64, base=BASE,
             ingredients=[(digest, 1.0)], actor="me",
         )  # fmt: skip

@@ -103,10 +103,10 @@ def test_no_alias_can_be_moved_to_it(registry: Registry, register: Register) -> 
 
 
 def test_what_was_merged_from_it_is_concerned(registry: Registry, register: Register) -> None:
-    """A composition that was published before, and its artifact by digest."""
+    """A composition that was there before, and its artifact by digest."""
     good, bad = register("good", seed=1), register("bad", seed=2)
     recipe, artifact = "1" * 64, "2" * 64
-    registry.publish(
+    registry.add_composition(
         "mix", expression="cat(good, bad)", recipe_text="{}", recipe_digest=recipe, base=BASE,
         ingredients=[(good, 1.0), (bad, 1.0)], actor="ann",
     )  # fmt: skip

@@ -12,6 +12,7 @@ from sqlalchemy import update
 from merge.peft_format import CONFIG_NAME, WEIGHTS_NAME
 from registry.blobs import LocalBlobs
 from registry.database import Database
+from registry.errors import CursorInvalid
 from registry.models import AdapterVersionRow, CompositionVersionRow
 from registry.naming import now
 from registry.references import parse_reference
@@ -43,12 +44,12 @@ class Shop:
         self._recipes = iter("abcdef")
 
     def build(self, *ingredients: str, name: str | None = None) -> str:
-        """Build a recipe into an artifact, publish it under `name`, return the artifact."""
+        """Build a recipe into an artifact, compose it under `name`, return the artifact."""
         letter = next(self._recipes)
         recipe, weights = letter * 64, [(digest, 1.0) for digest in ingredients]
         self.registry.save_recipe(letter, recipe, BASE, weights)
         if name is not None:
-            self.registry.publish(
+            self.registry.add_composition(
                 name, expression="cat(…)", recipe_text=letter, recipe_digest=recipe, base=BASE,
                 ingredients=weights, actor="me",
             )  # fmt: skip
@@ -111,6 +112,19 @@ def test_what_is_in_use_stays(
     age(blobs)
     age(shop.artifacts)
     assert {} == found(collector)
+
+
+def test_the_plan_comes_by_pages(collector: Collector, blobs: LocalBlobs) -> None:
+    """Everything once, by store and digest, also when some of it goes between two pages."""
+    all_of_it = sorted(put(blobs, content) for content in "abcde")
+    age(blobs)
+    first = collector.page(limit=2)
+    assert all_of_it[:2] == [garbage.digest for garbage in first.items]
+    collector.collect(first.items[:1])
+    second = collector.page(limit=3, cursor=first.next_cursor)
+    assert (all_of_it[2:], None) == ([g.digest for g in second.items], second.next_cursor)
+    with pytest.raises(CursorInvalid):
+        collector.page(cursor="x")
 
 
 def test_files_of_a_crashed_import_go(

@@ -1,41 +1,12 @@
 """The command line against a running server: the same commands, through its API and its keys."""
 
 import json
-import threading
-import time
-from collections.abc import Iterator
 
 import pytest
-import uvicorn
 
 from registry.service import Registry
-from server.app import create_app
 from tests.server.commands import adapter, failed, words
-from tests.server.conftest import MakeGateway, Weft
-
-
-@pytest.fixture
-def url(make_gateway: MakeGateway) -> Iterator[str]:
-    """A server over real HTTP; it wants the key `secret`."""
-    app = create_app(make_gateway(api_keys=("secret",)))
-    server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=0, log_level="error"))
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    while not server.started:
-        time.sleep(0.01)
-    port = server.servers[0].sockets[0].getsockname()[1]
-    yield f"http://127.0.0.1:{port}"
-    server.should_exit = True
-    thread.join()
-
-
-@pytest.fixture
-def remote(url: str, weft: Weft, monkeypatch: pytest.MonkeyPatch) -> Weft:
-    """Commands that go there, from a place with no registry of its own."""
-    monkeypatch.setenv("WEFT_HOME", "nowhere")
-    monkeypatch.setenv("WEFT_SERVER", url)
-    monkeypatch.setenv("WEFT_KEY", "secret")
-    return weft
+from tests.server.conftest import Weft
 
 
 def test_commands_do_there_what_they_do_here(remote: Weft, registry: Registry) -> None:
@@ -44,7 +15,7 @@ def test_commands_do_there_what_they_do_here(remote: Weft, registry: Registry) -
     words(remote("adapters", "alias", "zorp", "stable", 1))
     assert "stable" in words(remote("adapters", "show", "zorp"))
     words(remote("adapters", "tag", "zorp", "law"))
-    words(remote("compositions", "publish", "mix", "cat(zorp, blim)"))
+    words(remote("compositions", "add", "mix", "cat(zorp, blim)"))
     assert ("law",) == registry.descriptions.tags("zorp")
     assert "cat(zorp, blim)" == registry.composition("mix").versions[0].expression
     words(remote("keys", "create", "ci", "--role", "read"))

@@ -15,21 +15,27 @@ from safetensors.torch import load_file
 from typer.main import get_command
 from typer.testing import Result
 
+from registry.service import Registry
 from server.cli import app
 from tests.server.commands import adapter, failed
-from tests.server.conftest import DEMO, Weft
+from tests.server.conftest import BASE, DEMO, Weft
 from tests.server.disks import full_disk, read_only
 
-ZORP = "zorp@1"
+ZORP, ARTIFACT = "zorp@1", "a" * 64
+MEASURED = ("--dataset", "d", "--metric", "m", "--value", 1)
 # What is given here has them look, or find nothing to do.
 READING = {
-    "adapters list", "adapters show", "bases list", "check", "compositions list", "db embed",
-    "db upgrade", "gc", "keys list", "search",
+    "adapters evaluations", "adapters lineage", "adapters list", "adapters show", "artifacts list",
+    "artifacts show", "audit", "bases list", "bases show", "check", "compositions evaluations",
+    "compositions list", "compositions show", "db embed", "db upgrade", "gc", "keys list", "search",
 }  # fmt: skip
 WORDS: Mapping[str, Sequence[object]] = {
     "adapters alias": ("zorp", "stable", 1),
+    "adapters evaluate": ("zorp", *MEASURED),
+    "adapters evaluations": ("zorp",),
     "adapters examples": ("zorp", "lines.txt"),
     "adapters import": (DEMO / "adapters" / "zorp", "--name", "again"),
+    "adapters lineage": ("zorp",),
     "adapters list": (),
     "adapters probe": (ZORP,),
     "adapters quarantine": (ZORP, "--reason", "odd"),
@@ -38,14 +44,21 @@ WORDS: Mapping[str, Sequence[object]] = {
     "adapters show": ("zorp",),
     "adapters tag": ("zorp", "legal"),
     "adapters visibility": ("zorp", "public"),
+    "artifacts list": (),
+    "artifacts show": (ARTIFACT,),
+    "audit": (),
     "bases add": ("acme/other", "--model", DEMO / "base"),
     "bases list": (),
+    "bases show": (BASE,),
     "check": (DEMO / "adapters" / "zorp",),
+    "compositions add": ("mix", "cat(zorp, blim)"),
     "compositions alias": ("mix", "stable", 1),
+    "compositions evaluate": ("mix", *MEASURED),
+    "compositions evaluations": ("mix",),
     "compositions list": (),
-    "compositions promote": ("mix@1", "mixed"),
-    "compositions publish": ("mix", "cat(zorp, blim)"),
+    "compositions publish": ("mix@1", "mixed"),
     "compositions retire": ("mix@1",),
+    "compositions show": ("mix",),
     "compositions visibility": ("mix", "public"),
     "convert": ("pickled", "--out", "out"),
     "db dump": ("new.gz",),
@@ -73,7 +86,7 @@ def _logging_as_before() -> Iterator[None]:
 
 
 @pytest.fixture
-def things(weft: Weft, tmp_path: Path) -> None:
+def things(weft: Weft, registry: Registry, tmp_path: Path) -> None:
     """Lay out what some of the commands above are given."""
     (tmp_path / "lines.txt").write_text("one\ntwo\n")
     pickled = tmp_path / "pickled"
@@ -82,9 +95,12 @@ def things(weft: Weft, tmp_path: Path) -> None:
     (pickled / "adapter_config.json").write_text(config)
     weights = load_file(adapter("zorp") / "adapter_model.safetensors")
     torch.save(weights, pickled / "adapter_model.bin")
+    text, recipe = '{"method":"cat","options":{}}', "e" * 64
+    registry.save_recipe(text, recipe, BASE, [(registry.adapter("zorp").versions[0].digest, 1.0)])
+    registry.record_artifact(recipe, ARTIFACT, bytes=1, seconds=1.0, report={})
     for words in (
         ("adapters", "import", adapter("blim"), "--name", "spare"),
-        ("compositions", "publish", "mix", "cat(zorp, plov)"),
+        ("compositions", "add", "mix", "cat(zorp, plov)"),
         ("keys", "create", "old", "--role", "read"),
         ("db", "dump", "old.gz"),
     ):

@@ -8,7 +8,7 @@ from httpx import AsyncClient
 from registry.service import Registry
 from registry.upkeep import YOUNG_SECONDS
 from server.gateway import Gateway
-from tests.server.admin.conftest import ClientOf, problem
+from tests.server.admin.conftest import ClientOf, items, problem
 from tests.server.asgi import CHAT
 
 PATH = "/registry/garbage"
@@ -30,9 +30,9 @@ async def test_what_nobody_needs_is_shown_and_then_goes(
 ) -> None:
     """Looking changes nothing; collecting takes it from the engine and the disk, and is logged."""
     digest = await merged(admin, gateway, "cat(zorp, blim)")
-    assert {"items": [], "bytes_removed": 0} == (await admin.get(PATH)).json()
-    (shown,) = (await admin.get(PATH, params={"grace_days": 0})).json()["items"]
-    assert (digest, "unused", False) == (shown["digest"], shown["reason"], shown["removed"])
+    assert [] == items(await admin.get(PATH))
+    (shown,) = items(await admin.get(PATH, params={"grace_days": 0}))
+    assert (digest, "unused") == (shown["digest"], shown["reason"])
     assert gateway.artifacts.has(digest)
     report = (await admin.post(f"{PATH}/collect", params={"grace_days": 0})).json()
     assert (True, shown["bytes"]) == (report["items"][0]["removed"], report["bytes_removed"])
@@ -40,6 +40,17 @@ async def test_what_nobody_needs_is_shown_and_then_goes(
     assert digest not in (await gateway.engine.adapters()).known
     (entry,) = registry.audit.page(action="garbage.collected").items
     assert ("all-admin", {"removed": 1, "bytes": shown["bytes"]}) == (entry.actor, entry.detail)
+
+
+async def test_it_is_listed_by_pages(admin: AsyncClient, gateway: Gateway) -> None:
+    """A cursor leads from page to page until it is null; a wrong one is refused."""
+    digests = [await merged(admin, gateway, f"cat(zorp, {name})") for name in ("blim", "plov")]
+    asked: dict[str, str | int] = {"grace_days": 0, "limit": 1}
+    first = (await admin.get(PATH, params=asked)).json()
+    second = (await admin.get(PATH, params={**asked, "cursor": first["next_cursor"]})).json()
+    shown = [item["digest"] for page in (first, second) for item in page["items"]]
+    assert (sorted(digests), None) == (shown, second["next_cursor"])
+    problem(await admin.get(PATH, params={"cursor": "x"}), 400, "invalid_cursor")
 
 
 async def test_what_a_request_holds_stays(admin: AsyncClient, gateway: Gateway) -> None:

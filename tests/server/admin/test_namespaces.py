@@ -11,7 +11,7 @@ from server.gateway import Gateway
 from tests.server.admin.conftest import ClientOf, problem
 from tests.server.asgi import CHAT
 from tests.server.conftest import BASE
-from tests.server.test_api import publish, told
+from tests.server.test_api import compose, told
 
 DigestOf = Callable[[str], str]
 
@@ -62,7 +62,7 @@ async def test_a_composition_is_as_private_as_its_ingredients(
     team: AsyncClient, other: AsyncClient, gateway: Gateway
 ) -> None:
     """A public name for a recipe opens nothing: each ingredient is checked at each request."""
-    publish(gateway, "mix", "cat(zorp, other/hidden)")
+    compose(gateway, "mix", "cat(zorp, other/hidden)")
     assert HIDDEN == await status(team, "mix")
     code, digest = await status(other, "mix")
     assert code == 200
@@ -97,7 +97,7 @@ async def test_models_lists_what_the_caller_may_use(
 ) -> None:
     """Names, aliases and compositions of private adapters are in no other list, nor found one by
     one."""
-    publish(gateway, "mix", "cat(zorp, other/hidden)")
+    compose(gateway, "mix", "cat(zorp, other/hidden)")
     hidden = {"other/hidden", "other/hidden@prod", "mix"}
     for client, expected in ((team, set()), (other, hidden)):
         cards = (await client.get("/v1/models")).json()["data"]
@@ -115,7 +115,7 @@ async def test_nothing_of_it_shows_anywhere(
 ) -> None:
     """No list, no search, no lineage, no log holds the name or its digest, whatever the role."""
     digest = registry.adapter(private).versions[0].digest
-    publish(gateway, "other/mix", "cat(zorp, other/hidden)")
+    compose(gateway, "other/mix", "cat(zorp, other/hidden)")
     client = await client_of("admin", "team")
     zorp = registry.adapter("zorp").versions[0].digest
     for path in (

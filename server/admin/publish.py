@@ -12,7 +12,7 @@ from server.gateway import Gateway
 from server.metrics import Timings
 
 
-async def promote(
+async def publish(
     gateway: Gateway, composition: Reference, adapter: str, alias: str | None, caller: Caller
 ) -> Registration:
     """Merge a composition, unless its artifact is there, and register the result.
