@@ -3,7 +3,7 @@
 Not covered: whether the folder is good enough (`registry.admission`).
 """
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 from merge.peft_format import normalise_folder
 from registry import audit, queries
@@ -32,7 +32,7 @@ def store(blobs: BlobStore, report: AdmissionReport) -> StoredContent:
 
     Raises:
         AdmissionRefused: the report says so.
-        StorageFailed: the folder cannot be read, or the store is full or gone.
+        StorageFailed: the store is full or gone.
     """
     if not report.accepted or report.folder is None or report.facts is None:
         raise AdmissionRefused(report)
@@ -89,7 +89,7 @@ def _row(content: StoredContent) -> AdapterVersionRow:
         base=content.report.base,
         base_said=facts.base_said,
         rank=facts.rank,
-        modules={name: asdict(module) for name, module in facts.modules.items()},
+        modules={name: module.to_json() for name, module in facts.modules.items()},
         use_rslora=facts.use_rslora,
         dtypes=list(facts.dtypes),
         bytes=facts.bytes,
