@@ -2,9 +2,8 @@
 
 RegistryError
 ├── ReferenceInvalid, NameInvalid, AliasInvalid, DigestInvalid    the text cannot mean anything
-├── CursorInvalid, EvaluationInvalid                              nor can these
+├── CursorInvalid, EvaluationInvalid, FilterInvalid, TagInvalid, ValueRefused     nor can these
 ├── AccessDenied                                                  not with this key
-├── FilterInvalid, TagInvalid, ValueRefused                       neither can this
 ├── UnknownReference, UnknownBase, NoEmbedding                    well formed, but nothing has it
 ├── UnknownKey, KeyNameTaken                                      of API keys
 ├── NameTaken, BaseConflict, BaseConfigInvalid                    it cannot be stored like this
@@ -15,7 +14,7 @@ RegistryError
 ├── UploadInvalid, UploadTooLarge                                 what was sent is no adapter
 ├── DatabaseUrlInvalid, DatabaseOutdated, DatabaseAhead, DatabaseUnavailable, ReferencesBroken
 ├── `registry.dump_errors`                                        no dump, or none to restore
-├── BlobMissing, BlobCorrupt, StorageFailed                       the files
+├── BlobMissing, BlobCorrupt, StorageFailed ── FolderUnreadable   the files
 └── Conflict                                                      a constraint of the database
 """
 
@@ -387,6 +386,10 @@ class StorageFailed(RegistryError):
     def __init__(self, reason: str) -> None:
         self.reason = reason
         super().__init__()
+
+
+class FolderUnreadable(StorageFailed):
+    """The adapter's folder cannot be read ({reason}), and nothing was registered."""
 
 
 class Conflict(RegistryError):

@@ -21,7 +21,7 @@ from registry.catalogue import Catalogue
 from registry.database import Database, ReadSession
 from registry.describing import Descriptions
 from registry.embedding import Embedder, Embeddings
-from registry.errors import NameTaken, StorageFailed
+from registry.errors import FolderUnreadable, NameTaken
 from registry.evaluations import Evaluations
 from registry.imports import ImportLog
 from registry.keys import Keys
@@ -128,7 +128,7 @@ class Registry:
 
         Raises:
             UnknownBase: `base` is given and not known.
-            StorageFailed: the folder cannot be read.
+            FolderUnreadable: as it says.
         """
         with self._database.read() as session:
             asked = None if base is None else rows.base(known_bases.found(session, base))
@@ -136,7 +136,7 @@ class Registry:
         try:
             return admit(folder, asked, self._policy, known=known)
         except OSError as error:
-            raise StorageFailed(str(error)) from error
+            raise FolderUnreadable(str(error)) from error
 
     def register(
         self,
@@ -168,7 +168,8 @@ class Registry:
             AdmissionRefused: with the report.
             VersionRetired: the name had this content, and it was retired.
             VersionQuarantined, ContentQuarantined: this content is quarantined.
-            StorageFailed: the folder cannot be read, or the store is full or gone.
+            FolderUnreadable: as it says.
+            StorageFailed: the store is full or gone.
         """
         self._check_names(name, alias)
         report = self.check(folder, base=base)
@@ -373,8 +374,8 @@ class Registry:
         A recipe of which `caller` may not know every ingredient is left out.
 
         Raises:
-            DigestInvalid: it has not the form of a digest.
             CursorInvalid: it is not one of this list's.
+            DigestInvalid: it has not the form of a digest.
             UnknownReference: it is neither a version's nor an artifact's.
         """
         with self._database.read(caller) as session:

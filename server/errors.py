@@ -87,6 +87,9 @@ ERRORS: dict[type[Exception], Row] = {
     registry_errors.BaseConfigInvalid: Row(
         422, "invalid_base_config", "the modules' shapes do not follow from the config.json"
     ),
+    registry_errors.FolderUnreadable: Row(
+        422, "folder_unreadable", "the folder to import cannot be read"
+    ),
     registry_errors.StorageFailed: Row(507, "storage_failed", "the adapter could not be stored"),
     registry_errors.UnknownReference: Row(
         404, "model_not_found", "nothing is registered under the name; near ones are given"

@@ -53,6 +53,8 @@ def import_folder(
 ) -> Iterator[Imported]:
     """Register what `find_adapters` finds, one after the other; a refused one stops no other.
 
+    A store or a database that fails stops all: what was yielded before is there.
+
     Args:
         registry: to register in.
         path: an adapter's folder, or a folder of such.
@@ -63,6 +65,7 @@ def import_folder(
 
     Raises:
         NothingToImport: there is none; nothing was registered.
+        StorageFailed, DatabaseUnavailable: the store or the database is full or gone.
     """
     for folder in find_adapters(path):
         own, chosen = name_for(folder), name_of(folder, path, name)
@@ -72,4 +75,7 @@ def import_folder(
             )
         except RegistryError as error:
             outcome = error
-        yield Imported(f"folder:{own}", chosen, outcome)
+        done = Imported(f"folder:{own}", chosen, outcome)
+        if done.fatal is not None:
+            raise done.fatal
+        yield done

@@ -50,8 +50,11 @@ class HubImport:
     def run(self, addresses: Iterable[HubAddress], *, workers: int = 4) -> Iterator[Imported]:
         """Import every address, several at once, and yield what came of each as it is known.
 
-        A refused or failed one stops no other. Leaving the iteration early waits for those under
-        way and begins no more.
+        A refused or failed one stops no other, but a store or a database that fails stops all; so
+        does leaving the iteration early. Those under way are waited for, and no more are begun.
+
+        Raises:
+            StorageFailed, DatabaseUnavailable: the store or the database is full or gone.
         """
         conditions = self.registry.imports.conditions(self.base)
         pool = ThreadPoolExecutor(workers, thread_name_prefix="weft-hub")
@@ -59,7 +62,10 @@ class HubImport:
             wanted = dict.fromkeys(addresses)
             futures = [pool.submit(self.one, address, conditions) for address in wanted]
             for future in as_completed(futures):
-                yield future.result()
+                done = future.result()
+                if done.fatal is not None:
+                    raise done.fatal
+                yield done
         finally:
             pool.shutdown(cancel_futures=True)
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import httpx2
-from huggingface_hub import HfApi
+from huggingface_hub import HfApi, constants
 from huggingface_hub.errors import (
     EntryNotFoundError,
     GatedRepoError,
@@ -24,6 +24,7 @@ from huggingface_hub.errors import (
     RepositoryNotFoundError,
     RevisionNotFoundError,
 )
+from huggingface_hub.utils import logging
 from huggingface_hub.utils.tqdm import tqdm
 
 from registry.errors import HubDenied, HubFailed, HubNotFound, RegistryError, StorageFailed
@@ -32,6 +33,8 @@ from registry.sources.hub_address import HubAddress
 _PASSING_STATUSES = frozenset({408, 429, 500, 502, 503, 504})
 _LONGEST_WAIT_SECONDS = 300.0
 _CHUNK_BYTES = 2**22
+# What the client raises over an answer that is not the Hub's, such as a proxy's page.
+_SENSELESS = (ValueError, LookupError, TypeError, AttributeError, httpx2.InvalidURL)
 _R = TypeVar("_R")
 
 
@@ -77,6 +80,11 @@ class HubClient:
         download_seconds: float = 3600.0,
         tries: int = 4,
     ) -> None:
+        # Over Xet's own protocol neither the limits nor the errors below would hold; the Hub sends
+        # the same files over HTTP.
+        constants.HF_HUB_DISABLE_XET = True
+        # Its warnings quote signed addresses of private files.
+        logging.get_logger("huggingface_hub").setLevel("ERROR")
         self._api = HfApi(endpoint=endpoint, token=token, library_name="weft")
         self._timeout = timeout_seconds
         self._download_seconds = download_seconds
@@ -145,14 +153,14 @@ class HubClient:
         try:
             for model in self._api.list_models(filter=tags, limit=limit):
                 yield HubAddress(model.id)
-        except (httpx2.HTTPError, OSError) as error:
+        except (httpx2.HTTPError, OSError, *_SENSELESS) as error:
             raise _explained(where, error) from error
 
     def _retried(self, address: HubAddress, call: Callable[[], _R]) -> _R:
         for attempt in range(1, self._tries + 1):
             try:
                 return call()
-            except (httpx2.HTTPError, OSError, _Broken) as error:
+            except (httpx2.HTTPError, OSError, _Broken, *_SENSELESS) as error:
                 wait = _wait_before_next(error, attempt)
                 if wait is None or attempt == self._tries or wait > _LONGEST_WAIT_SECONDS:
                     raise _explained(address, error) from error
@@ -166,7 +174,7 @@ def _wait_before_next(error: Exception, attempt: int) -> float | None:
         if error.response.status_code not in _PASSING_STATUSES:
             return None
         said = error.response.headers.get("Retry-After", "")
-        return float(said) if said.isdigit() else 2.0 ** (attempt - 1)
+        return float(said) if said.isdecimal() else 2.0 ** (attempt - 1)
     if isinstance(error, httpx2.TransportError | _Broken) or _is_inconsistent(error):
         return 2.0 ** (attempt - 1)
     return None
@@ -196,6 +204,8 @@ def _explained(address: HubAddress, error: Exception) -> RegistryError:
         return HubFailed(where, "HF_HUB_OFFLINE is set")
     if isinstance(error, OSError) and error.errno is not None:
         return StorageFailed(str(error))
+    if isinstance(error, _SENSELESS) and status is None:
+        return HubFailed(where, "what answers there is not a Hub")
     said = f"the Hub answered {status}" if status else str(error) or type(error).__name__
     return HubFailed(where, said.splitlines()[0][:200])
 

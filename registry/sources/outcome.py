@@ -4,7 +4,13 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from registry.errors import AdmissionRefused, RegistryError
+from registry.errors import (
+    AdmissionRefused,
+    DatabaseUnavailable,
+    FolderUnreadable,
+    RegistryError,
+    StorageFailed,
+)
 from registry.imports import Remembered
 from registry.types import Registration, Similar
 
@@ -21,6 +27,14 @@ class Imported:
     def refused(self) -> bool:
         """True when the registry does not have it."""
         return self.version is None
+
+    @property
+    def fatal(self) -> RegistryError | None:
+        """The error, when every other source would meet it too: the store or the database is."""
+        error = self.outcome
+        if not isinstance(error, StorageFailed | DatabaseUnavailable):
+            return None
+        return None if isinstance(error, FolderUnreadable) else error
 
     @property
     def version(self) -> str | None:

@@ -33,6 +33,7 @@ class Fault:
     other_bytes: bool = False  # of the same length
     extra_bytes: int = 0  # beyond what was announced
     times: int = 1
+    page: bytes | None = None  # answered instead, as proxies do
 
 
 @dataclass
@@ -113,7 +114,9 @@ def _handler(hub: FakeHub) -> type[BaseHTTPRequestHandler]:
                 fault = next((f for f in hub.faults if f.times and re.search(f.where, what)), None)
                 if fault is not None:
                     fault.times -= 1
-            if fault is not None and fault.status is not None:
+            if fault is not None and fault.page is not None:
+                self._answer(200, fault.page, {})
+            elif fault is not None and fault.status is not None:
                 self._answer(fault.status, b"", fault.headers)
             elif path == "/api/models":
                 self._list(parse_qs(url.query))
@@ -167,6 +170,8 @@ def _handler(hub: FakeHub) -> type[BaseHTTPRequestHandler]:
             if path.endswith(".safetensors"):
                 headers["X-Linked-Etag"] = f'"{hashlib.sha256(data).hexdigest()}"'
                 headers["X-Linked-Size"] = str(len(data))
+                headers["X-Xet-Hash"] = headers["X-Linked-Etag"]  # as for most files nowadays
+                headers["X-Xet-Refresh-Route"] = f"{hub.endpoint}/xet"
             begin = int(self.headers.get("Range", "bytes=0-")[6:-1])
             self._answer(206 if begin else 200, data[begin:], headers, fault)
 

@@ -1,5 +1,7 @@
 """The Hub on a bad day: whose fault it was is said, waits are kept, and nothing half is stored."""
 
+import io
+import logging
 from dataclasses import replace
 
 import pytest
@@ -111,10 +113,15 @@ def test_no_hub_at_all_is_a_failure(importer: HubImport, sleeps: list[float]) ->
 def test_a_cut_connection_is_taken_up_where_it_broke(
     importer: HubImport, hub: FakeHub, put: Put, sleeps: list[float]
 ) -> None:
-    """The client asks for the rest, and the file is whole."""
+    """The client asks for the rest, and the file is whole; no log has the file's address."""
     put("acme/legal")
     hub.faults.append(Fault(WEIGHTS, cut_after=100, times=2))
+    said = io.StringIO()
+    handler = logging.StreamHandler(said)
+    logging.getLogger("huggingface_hub").addHandler(handler)
     assert "admitted" == run(importer).verdict
+    logging.getLogger("huggingface_hub").removeHandler(handler)
+    assert "" == said.getvalue()
 
 
 def test_a_connection_that_is_always_cut_is_a_failure(
@@ -207,9 +214,23 @@ def test_a_full_disk_is_not_the_hubs_fault(
 
     put("acme/legal")
     monkeypatch.setattr("registry.sources.hub_client._verify", full)
+    with pytest.raises(StorageFailed, match="No space left"):
+        run(importer)
+
+
+@pytest.mark.parametrize("page", [b"<html>Log in", b"[1]", b'{"id": "a", "siblings": [1]}'])
+def test_what_is_no_hub_is_said(
+    importer: HubImport, hub: FakeHub, put: Put, sleeps: list[float], page: bytes
+) -> None:
+    """A proxy's page, or another service's JSON: a sentence, for an import and for a query."""
+    put("acme/legal")
+    hub.faults.append(Fault("GET /api", page=page, times=FOREVER))
     done = run(importer)
-    assert isinstance(done.outcome, StorageFailed)
-    assert "No space left" in str(done.outcome)
+    assert isinstance(done.outcome, HubFailed)
+    assert "not a Hub" in str(done.outcome)
+    with pytest.raises(HubFailed, match="not a Hub"):
+        list(HubClient(hub.endpoint).find("acme/Tiny-Instruct"))
+    assert [] == sleeps
 
 
 def test_a_query_that_fails_is_an_error_of_ours(hub: FakeHub, sleeps: list[float]) -> None:
