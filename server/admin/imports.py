@@ -6,6 +6,7 @@ imports from there are the command line's, on the server itself.
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 from fastapi import APIRouter, Request
 from starlette.requests import ClientDisconnect
@@ -22,6 +23,10 @@ from server.admin.schemas import FindingItem, RegisteredItem, SimilarItem, Versi
 from server.auth import Owner, Publisher
 from server.gateway import Gateway
 
+# An upload takes as long as its sender likes: in threads of their own, they keep no other request
+# waiting for one.
+_UPLOADS_AT_ONCE = 8
+_SILENCE_SECONDS = 60.0
 _TAR = {
     "required": True,
     "content": {"application/x-tar": {"schema": {"type": "string", "format": "binary"}}},
@@ -32,6 +37,7 @@ def imports_router(gateway: Gateway) -> APIRouter:
     """Return the routes that make versions of adapters."""
     router = APIRouter(tags=["adapters"])
     registry, settings = gateway.registry, gateway.settings
+    uploads = ThreadPoolExecutor(_UPLOADS_AT_ONCE, thread_name_prefix="weft-upload")
 
     @router.post(
         "/adapters/{name:path}/-/versions", status_code=201, openapi_extra={"requestBody": _TAR}
@@ -42,7 +48,8 @@ def imports_router(gateway: Gateway) -> APIRouter:
     ) -> RegisteredItem:  # fmt: skip
         """Admit an adapter that is sent as a plain tar of its PEFT folder."""
         check_alias_move(caller, alias, settings.protected_aliases)
-        chunks = _Received(request.stream(), asyncio.get_running_loop())
+        loop = asyncio.get_running_loop()
+        chunks = _Received(request.stream(), loop)
 
         def run() -> RegisteredItem:
             made = import_tar(
@@ -51,7 +58,7 @@ def imports_router(gateway: Gateway) -> APIRouter:
             )  # fmt: skip
             return registered(gateway, made, caller)
 
-        return await asyncio.to_thread(run)
+        return await loop.run_in_executor(uploads, run)
 
     @router.post("/imports", status_code=201)
     def import_folder(body: ImportBody, caller: Publisher) -> RegisteredItem:
@@ -87,8 +94,12 @@ class _Received(Iterator[bytes]):
         self._stream, self._loop = stream, loop
 
     def __next__(self) -> bytes:
+        waiting = asyncio.run_coroutine_threadsafe(self._next(), self._loop)
         try:
-            chunk = asyncio.run_coroutine_threadsafe(self._next(), self._loop).result()
+            chunk = waiting.result(_SILENCE_SECONDS)
+        except TimeoutError as error:
+            waiting.cancel()
+            raise UploadInvalid(f"nothing came for {_SILENCE_SECONDS:g} s") from error
         except ClientDisconnect as error:
             raise UploadInvalid("it broke off") from error
         if chunk is None:
