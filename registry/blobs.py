@@ -6,6 +6,7 @@ folder (the caller's to know before it deletes).
 
 import contextlib
 import errno
+import math
 import os
 import shutil
 import time
@@ -93,12 +94,12 @@ class LocalBlobs:
         """
         digest = digest_folder(folder)
         for path in folder.iterdir():
-            _sync(path)
+            sync(path)
         os.utime(folder)  # its age counts from here
-        _sync(folder)
+        sync(folder)
         while not self._settle(folder, digest):
             pass  # what was there first has just been discarded
-        _sync(self._root)
+        sync(self._root)
         return digest
 
     def _settle(self, folder: Path, digest: str) -> bool:
@@ -215,12 +216,13 @@ class LocalBlobs:
     def sweep(self, *, older_than_seconds: float) -> int:
         """Remove what crashed processes left behind and return how many workspaces that was.
 
-        A workspace younger than `older_than_seconds` may be somebody's and stays.
+        A workspace in which anything changed within `older_than_seconds` may be somebody's and
+        stays: uploads and downloads can take hours, but files grow all the while.
         """
         if not self._workspaces.is_dir():
             return 0
         limit = time.time() - older_than_seconds
-        old = [path for path in self._workspaces.iterdir() if path.stat().st_mtime < limit]
+        old = [path for path in self._workspaces.iterdir() if _last_change(path) < limit]
         for path in old:
             shutil.rmtree(path, ignore_errors=True)
         return len(old)
@@ -234,7 +236,15 @@ def _is_blob(path: Path) -> bool:
     return path.is_dir()
 
 
-def _sync(path: Path) -> None:
+def _last_change(folder: Path) -> float:
+    """Return when anything in a workspace last changed (Unix time); infinity if it just went."""
+    try:
+        return max(path.lstat().st_mtime for path in (folder, *folder.rglob("*")))
+    except FileNotFoundError:
+        return math.inf  # somebody is at work in it
+
+
+def sync(path: Path) -> None:
     """Have the disk hold `path` (a file's bytes, a folder's names) before going on."""
     descriptor = os.open(path, os.O_RDONLY)
     try:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from registry import upkeep_queries as queries
+from registry.blobs import sync
 from registry.database import Database, ReadSession
 from registry.dump_errors import DumpFailed
 from registry.dump_format import FORMAT, VERSION, Dumped, encode, kind_of
@@ -80,6 +81,7 @@ def _created(path: Path) -> Iterator[TextIO]:
                 yield file
             raw.flush()
             os.fsync(raw.fileno())
+        sync(path.parent)
     except BaseException as error:
         path.unlink(missing_ok=True)
         if isinstance(error, OSError):

@@ -24,6 +24,9 @@ from registry.dump_errors import DatabaseNotEmpty, DumpInvalid
 from registry.dump_format import FORMAT, KINDS, VERSION, Dumped, Kind, decode, type_of
 
 _ROWS_AT_ONCE = 500
+# A row is an adapter's modules, report and card at most, a few megabytes; a kilobyte of gzip can
+# unfold into one line of gigabytes.
+_MAX_LINE = 2**26
 # The migrations put a row in here; it says nothing about what is registered.
 _SEEDED = frozenset({"revision"})
 
@@ -48,6 +51,8 @@ def restore(database: Database, path: Path, *, progress: Progress | None = None)
     with _opened(path) as reader, database.schema_change() as connection:
         dumped = _header(reader)
         _build(connection, dumped.revision)
+        if strangers := set(dumped.rows) - queries.tables_of(connection):
+            raise reader.invalid(f"no table {min(strangers)!r} in schema {dumped.revision}")
         _load(connection, reader, dumped, progress)
         for name, expected in dumped.rows.items():
             found = queries.rows_in(connection, name)
@@ -69,7 +74,9 @@ class _Reader:
         while True:
             self.line += 1
             try:
-                text = self._file.readline()
+                text = self._file.readline(_MAX_LINE)
+                if len(text) == _MAX_LINE:
+                    raise self.invalid("the line is longer than any row")
                 document = json.loads(text) if text else None
             except (EOFError, gzip.BadGzipFile, zlib.error) as error:
                 raise self.invalid(f"the file is damaged or cut off ({error})") from error
@@ -100,7 +107,7 @@ def _header(reader: _Reader) -> Dumped:
             f"it has format {version!r} and schema {revision!r}, unknown here; install the weft "
             "that wrote it, or a newer one"
         )
-    if not isinstance(rows, dict) or not all(type(n) is int for n in rows.values()):
+    if not isinstance(rows, dict) or not all(type(n) is int and n >= 0 for n in rows.values()):
         raise reader.invalid("expected the number of rows by table")
     return Dumped(str(revision), rows)
 
@@ -135,8 +142,10 @@ def _load(
             continue
         if current is None or not isinstance(line, list):
             raise reader.invalid("expected a table or a row")
-        current.add(line)
         done += 1
+        if done > dumped.total:
+            raise reader.invalid(f"there are more rows than the {dumped.total} it announced")
+        current.add(line)
         if progress is not None and done % _ROWS_AT_ONCE == 0:
             progress(done, dumped.total)
     if current is not None:

@@ -82,7 +82,7 @@ def _run(pickle: Path, weights: Path, limits: Limits) -> int:
             raise ConversionFailed(f"it took longer than {limits.seconds:g} s")
         answer = answers.recv()
         child.join(_END_SECONDS)
-    except EOFError:
+    except (EOFError, OSError):  # nothing, or half an answer
         raise ConversionFailed(
             "its process was ended, for taking too much time or memory"
         ) from None

@@ -85,7 +85,7 @@ def _receive(answers: Connection, timeout_seconds: float) -> "Measured":
         raise ProbeFailed(f"it took longer than {timeout_seconds:g} s")
     try:
         answer = answers.recv()
-    except EOFError:
+    except (EOFError, OSError):  # nothing, or half an answer
         raise ProbeFailed("its process died, perhaps for want of memory") from None
     if isinstance(answer, str):
         raise ProbeFailed(answer)

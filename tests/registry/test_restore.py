@@ -59,6 +59,11 @@ def _change(index: int, **changes: Any) -> Damage:
     return change
 
 
+def _twice(lines: Lines) -> None:
+    lines[0]["rows"]["names"] = 2
+    lines.append(lines[2])
+
+
 DAMAGES: dict[str, tuple[Damage, str]] = {
     "another format": (_change(0, format="tar"), "Line 1 .*no dump of weft's"),
     "not a header": (lambda lines: lines.insert(0, [1]), "Line 1 .*no dump of weft's"),
@@ -87,7 +92,10 @@ DAMAGES: dict[str, tuple[Damage, str]] = {
     "a moment in no zone": (
         lambda lines: lines[2].__setitem__(2, "2026-01-01T00:00:00"), "Line 3 .*time zone",
     ),
-    "a row twice": (lambda lines: lines.insert(2, lines[2]), "names up to here does not fit"),
+    "a row twice": (_twice, "names up to here does not fit"),
+    "a row too many": (lambda lines: lines.append(lines[2]), "Line 4 .*more rows than the 1"),
+    "a count below zero": (_change(0, rows={"names": -1}), "Line 1 .*number of rows"),
+    "a count of a strange table": (_change(0, rows={"nams": 1}), "Line 1 .*no table 'nams'"),
     "a row too few": (lambda lines: lines.pop(), "ends with 0 of 1 rows"),
     "a null where none may be": (lambda lines: lines[2].__setitem__(1, None), "does not fit"),
 }  # fmt: skip
@@ -134,6 +142,17 @@ def test_any_other_file_is_refused(target: Database, tmp_path: Path, content: by
     """Text, broken JSON, bytes, nesting without end: never a traceback."""
     (tmp_path / "d.gz").write_bytes(content)
     with pytest.raises(DumpInvalid, match="Line 1"):
+        restore(target, tmp_path / "d.gz")
+
+
+def test_a_line_without_an_end_is_not_read_to_its_end(
+    target: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A small file can unfold into one line of gigabytes."""
+    monkeypatch.setattr("registry.restore._MAX_LINE", 1000)
+    lines = [json.dumps(line) for line in a_dump()]
+    (tmp_path / "d.gz").write_bytes(gzip.compress("\n".join([*lines, "[" * 1000]).encode()))
+    with pytest.raises(DumpInvalid, match=r"Line 4 .*longer than any row"):
         restore(target, tmp_path / "d.gz")
 
 
