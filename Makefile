@@ -37,7 +37,7 @@ bench-merge: $(STAMP)
 	$(BIN)/python -m tests.bench.merge $(if $(DEVICE),--device $(DEVICE))
 
 # Imports and searches per size on both databases; build/bench-registry.json. MILLION=1 adds the
-# million rows on PostgreSQL: an hour or so on two cores, and 10 GB of disk.
+# million rows on PostgreSQL: half an hour or so on two cores, and 10 GB of disk.
 bench-registry: $(STAMP)
 	$(BIN)/python -m tests.bench.registry $(if $(MILLION),--million)
 
