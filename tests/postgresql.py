@@ -9,8 +9,17 @@ from pathlib import Path
 
 from sqlalchemy import URL, create_engine, make_url, text
 
+from registry.models import Table
+
 # What keeps data safe when the machine loses power, and makes tests slow.
 _UNSAFE = ("fsync", "full_page_writes", "synchronous_commit")
+
+
+_CUT_OFF = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = :name"
+# Rows are numbered as in a new database.
+_FROM_ONE = """
+    SELECT setval(format('%I.%I', schemaname, sequencename)::regclass, 1, false) FROM pg_sequences
+"""
 
 
 class Server:
@@ -31,6 +40,25 @@ class Server:
     def drop(self, url: str) -> None:
         """Remove a database, whoever is still connected."""
         self.run(f"DROP DATABASE {make_url(url).database} WITH (FORCE)")
+
+    def empty(self, url: str) -> None:
+        """Take every row out of a database with our tables, but those that migrations make.
+
+        An order of magnitude cheaper than another database. Whoever is still connected is cut off,
+        since what they hold locked would be waited for.
+        """
+        with self._admin.connect() as connection:
+            connection.execute(text(_CUT_OFF), {"name": make_url(url).database})
+        engine = create_engine(url)
+        with engine.begin() as connection:
+            # Its index would remember deleted vectors.
+            connection.execute(text("TRUNCATE embeddings"))
+            for table in reversed(Table.metadata.sorted_tables):
+                if table.name != "embeddings":
+                    connection.execute(table.delete())
+            connection.execute(text("INSERT INTO revision VALUES (1, 0)"))
+            connection.execute(text(_FROM_ONE))
+        engine.dispose()
 
     def run(self, statement: str) -> None:
         """Run one statement outside of any transaction."""

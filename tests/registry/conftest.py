@@ -108,13 +108,17 @@ def sqlite_database(tmp_path: Path, empty_database: Path) -> Iterator[Database]:
     made.close()
 
 
+@pytest.fixture(scope="session")
+def shared_postgresql(postgresql: Server, empty_postgresql: str) -> str:
+    return postgresql.create(empty_postgresql)
+
+
 @pytest.fixture
-def postgresql_database(postgresql: Server, empty_postgresql: str) -> Iterator[Database]:
-    url = postgresql.create(empty_postgresql)
-    made = Database(url)
+def postgresql_database(postgresql: Server, shared_postgresql: str) -> Iterator[Database]:
+    made = Database(shared_postgresql)
     yield made
     made.close()
-    postgresql.drop(url)
+    postgresql.empty(shared_postgresql)
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
