@@ -5,7 +5,7 @@ BIN := .venv/bin
 # Tests and the tools they start share few cores: threads that wait must not spin.
 export OMP_WAIT_POLICY := PASSIVE
 
-.PHONY: setup demo test test-slow lint format demo-assets bench-merge lab-merge
+.PHONY: setup demo test test-slow lint format demo-assets bench-merge bench-registry lab-merge
 
 setup: $(STAMP)
 
@@ -35,6 +35,11 @@ format: $(STAMP)
 # Every merge method at Llama-3.1-8B's shapes, beside its floor and its peers; build/bench-merge.json.
 bench-merge: $(STAMP)
 	$(BIN)/python -m tests.bench.merge $(if $(DEVICE),--device $(DEVICE))
+
+# Imports and searches per size on both databases; build/bench-registry.json. MILLION=1 adds the
+# million rows on PostgreSQL: half an hour or so on two cores, and 10 GB of disk.
+bench-registry: $(STAMP)
+	$(BIN)/python -m tests.bench.registry $(if $(MILLION),--million)
 
 # Merge methods on the demo's skills: quality tables under tests/lab/results; resumable.
 lab-merge: $(STAMP)

@@ -9,9 +9,12 @@ from alembic.util import CommandError
 from sqlalchemy import Connection, create_engine
 
 from registry.models import Table
+from registry.vector_type import in_metadata
 
 
 def _run(connection: Connection) -> None:
+    if connection.dialect.name == "postgresql":
+        import pgvector.sqlalchemy  # noqa: F401 - autogeneration learns the type's name from it
     context.configure(
         connection=connection,
         target_metadata=Table.metadata,
@@ -19,6 +22,7 @@ def _run(connection: Connection) -> None:
         # SQLite's DDL is transactional too, once a transaction is begun explicitly.
         transactional_ddl=True,
         render_as_batch=connection.dialect.name == "sqlite",
+        include_name=in_metadata,
     )
     with context.begin_transaction():
         context.run_migrations()

@@ -3,14 +3,14 @@
 Not covered: whether the folder is good enough (`registry.admission`).
 """
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 from merge.peft_format import normalise_folder
-from registry import queries
+from registry import audit, queries
 from registry.blobs import BlobStore
 from registry.card import Card, read_card
 from registry.database import WriteSession
-from registry.errors import AdmissionRefused, Conflict, StorageFailed
+from registry.errors import AdmissionRefused, Conflict, ContentQuarantined, StorageFailed
 from registry.models import AdapterRow, AdapterVersionRow
 from registry.naming import claim, now
 from registry.resolving import live
@@ -32,7 +32,7 @@ def store(blobs: BlobStore, report: AdmissionReport) -> StoredContent:
 
     Raises:
         AdmissionRefused: the report says so.
-        StorageFailed: the folder cannot be read, or the store is full or gone.
+        StorageFailed: the store is full or gone.
     """
     if not report.accepted or report.folder is None or report.facts is None:
         raise AdmissionRefused(report)
@@ -53,7 +53,10 @@ def add_version(
     Raises:
         NameTaken: the name is a composition's or a base's.
         VersionRetired: the name had this content, and it was retired.
+        VersionQuarantined: the name had this content, and it was quarantined.
+        ContentQuarantined: another name had.
     """
+    _refuse_quarantined(session, name, content.digest)
     claim(session, AdapterRow(name=name), actor)
     row = _row(content)
     row.name, row.source, row.created_by = name, source, actor
@@ -65,7 +68,18 @@ def add_version(
             raise
         known = queries.version_by_content(session, AdapterVersionRow, name, content.digest)
         return live(known), False
+    subject, detail = f"{name}@{row.number}", {"digest": row.digest, "source": source}
+    audit.record(session, actor, "adapter.registered", subject, **detail)
     return row, True
+
+
+def _refuse_quarantined(session: WriteSession, name: str, digest: str) -> None:
+    unfit = [row for row in queries.with_digest(session, digest) if row.status == "quarantined"]
+    for row in unfit:
+        if row.name == name:
+            live(row)
+    if unfit:
+        raise ContentQuarantined(name, str(unfit[0].status_reason))
 
 
 def _row(content: StoredContent) -> AdapterVersionRow:
@@ -75,11 +89,12 @@ def _row(content: StoredContent) -> AdapterVersionRow:
         base=content.report.base,
         base_said=facts.base_said,
         rank=facts.rank,
-        modules={name: asdict(module) for name, module in facts.modules.items()},
+        modules={name: module.to_json() for name, module in facts.modules.items()},
         use_rslora=facts.use_rslora,
         dtypes=list(facts.dtypes),
         bytes=facts.bytes,
         norm=facts.norm,
+        status="admitted",
         licence=content.card.licence,
         card=content.card.text,
         report=content.report.to_json(),

@@ -1,60 +1,62 @@
 """Is this folder a LoRA adapter that can be served on that base? One pass, every finding at once.
 
 Covered: everything that `merge.peft_format` checks, which base the adapter is for, its modules
-against the base's shapes, finite numbers, the norm of the update, and what else lies in the folder.
-Not covered: what the adapter does to answers, and licences. The folder must not change meanwhile.
-
-Codes, beside those of `merge.peft_format` (A001 to A021):
-    A030 base-unknown       A040 module-unknown   A050 not-finite       A060 other-files
-    A031 base-mismatch      A041 module-shape     A051 norm-limit       A061 symlink
-    A032 base-not-named     A042 module-kind      A052 zero-update
-    A033 base-quantised     A043 rank-limit       A053 vanishing-norm
+against the base's shapes, finite numbers, the norm of the update, what else lies in the folder, and
+what the operator requires. Not covered: what the adapter does to answers (the probe). The folder
+must not change meanwhile. Every finding's code is in `registry.findings`.
 """
 
 import difflib
 import math
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal, TypeAlias
 
 from merge.peft_format import (
     CONFIG_NAME,
     WEIGHTS_NAME,
     AdapterFolder,
     LoraModule,
-    Problem,
     inspect_folder,
 )
-from registry.bases import base_key, canonical_base, is_embedding, quantised_note
-from registry.card import CARD_NAME
+from merge.peft_format.names import PREFIX
+from registry.base_of import find_base, hold_against, plain
+from registry.bases import is_embedding
+from registry.card import CARD_NAME, Card, read_card
+from registry.findings import bounded, finding, graded
 from registry.norms import NotFiniteError, update_norm
-from registry.types import (
-    AdapterFacts,
-    AdmissionReport,
-    Base,
-    Finding,
-    ModuleFacts,
-    Severity,
-)
+from registry.raw_config import foreign_format, load_raw, target_note
+from registry.types import AdapterFacts, AdmissionReport, Base, Finding, ModuleFacts
 
 # Grams of more than this would no longer fit in memory that a stranger may claim.
 MAX_RANK = 2048
 VANISHING_NORM = 1e-6
+# No module is too large to read one at a time, but a registry should not have to find out.
+MAX_BYTES = 4 * 2**30
 _MAX_NAMED_FILES = 10
-_MAX_SAID = 300
+_PICKLES = frozenset({".bin", ".ckpt", ".joblib", ".pickle", ".pkl", ".pt", ".pth"})
+RequiredField: TypeAlias = Literal["base", "card", "licence"]
 
 
 @dataclass(frozen=True, slots=True)
 class AdmissionPolicy:
     """What an operator may choose.
 
-    `norm_limit` bounds the Frobenius norm of the whole scaled update (1,000 was the gate of the
-    960-adapter pool of arXiv 2602.12323). `max_rank` is what the engines can load; None is 2048.
+    `norm_limit` and `norm_minimum` bound the Frobenius norm of the whole scaled update (the gate of
+    the 960-adapter pool of arXiv 2602.12323 was 1 < norm ≤ 1000; no minimum by default).
+    `max_rank` is what the engines can load; None is 2048. `max_bytes` bounds the weights file.
+    `licences` are those allowed, in lower case (empty: any, also none). `required` names what an
+    adapter must say of itself: its base in the config, a card, the card's licence.
     """
 
     norm_limit: float = 1000.0
+    norm_minimum: float = 0.0
     max_rank: int | None = None
+    max_bytes: int = MAX_BYTES
+    licences: frozenset[str] = frozenset()
+    required: frozenset[RequiredField] = frozenset()
 
 
 def admit(
@@ -64,7 +66,7 @@ def admit(
 
     Args:
         path: the folder.
-        base: the base that the adapter is said to be for, or None to go by its config.
+        base: the base that the adapter is said to be for, or None to go by its config and card.
         policy: the limits.
         known: the bases among which the config's is looked for when `base` is None.
 
@@ -72,26 +74,35 @@ def admit(
         OSError: something in the folder cannot be read.
     """
     findings = list(_other_files(path))
+    oversize = _size_finding(path, policy.max_bytes)
+    if oversize is not None:
+        return AdmissionReport(None, bounded([*findings, oversize]), None, None)
     folder, problems = inspect_folder(path)
-    findings += (Finding("refuse", problem) for problem in problems)
+    findings += (graded(problem) for problem in problems)
+    card, raw = read_card(path), load_raw(path)
     if folder is None:
-        return AdmissionReport(None, tuple(findings), None, None)
+        return AdmissionReport(None, bounded([*findings, *foreign_format(raw)]), None, None)
+    said = folder.config.base
+    findings += _required(policy, said, card)
     if base is None:
-        base, found = _base_by_config(folder.config.base, known)
+        base, found = find_base(said, card.base, known)
     else:
-        found = _held_against(folder.config.base, base)
-    findings += found
+        found = hold_against(said, card.base, base)
+    findings += [*found, *target_note(raw, folder.modules), *_prefix_note(folder)]
     limit = min(policy.max_rank or MAX_RANK, MAX_RANK)
     for module in folder.modules.values():
         findings += _module_findings(module, base, limit)
-    facts, found = _measure(folder, policy.norm_limit, limit)
-    return AdmissionReport(None if base is None else base.name, (*findings, *found), facts, folder)
+    facts, found = _measure(folder, policy, limit)
+    findings += found
+    return AdmissionReport(None if base is None else base.name, bounded(findings), facts, folder)
 
 
-def _finding(
-    severity: Severity, code: str, file: str, expected: str, found: str, tensor: str | None = None
-) -> Finding:
-    return Finding(severity, Problem(code, file, expected, found, tensor))
+def _size_finding(path: Path, limit: int) -> Finding | None:
+    weights = path / WEIGHTS_NAME
+    size = weights.stat().st_size if weights.is_file() and not weights.is_symlink() else 0
+    if size <= limit:
+        return None
+    return finding("A072 too-large", WEIGHTS_NAME, f"at most {limit} bytes", f"{size} bytes")
 
 
 def _other_files(path: Path) -> Iterator[Finding]:
@@ -100,65 +111,43 @@ def _other_files(path: Path) -> Iterator[Finding]:
     for entry in entries:
         if entry.is_symlink():
             expected = "regular files only"
-            yield _finding("refuse", "A061 symlink", ascii(entry.name), expected, "a symbolic link")
-    others = [
-        ascii(e.name) for e in entries if e.name not in (CONFIG_NAME, WEIGHTS_NAME, CARD_NAME)
-    ]
-    if others:
-        more = len(others) - _MAX_NAMED_FILES
-        tail = f" and {more} more" if more > 0 else ""
-        found = f"others, which were not opened{tail}"
-        names = ", ".join(others[:_MAX_NAMED_FILES])
-        yield _finding("note", "A060 other-files", names, "config, weights and card", found)
+            yield finding("A061 symlink", ascii(entry.name), expected, "a symbolic link")
+    others = [e.name for e in entries if e.name not in (CONFIG_NAME, WEIGHTS_NAME, CARD_NAME)]
+    pickles = [name for name in others if Path(name).suffix.lower() in _PICKLES]
+    plain_files = [name for name in others if name not in set(pickles)]
+    for code, names in (("A062 pickles-beside", pickles), ("A060 other-files", plain_files)):
+        if names:
+            more = len(names) - _MAX_NAMED_FILES
+            tail = f" and {more} more" if more > 0 else ""
+            shown = ", ".join(map(ascii, names[:_MAX_NAMED_FILES]))
+            found = f"others, which were not opened{tail}"
+            yield finding(code, shown, "config, weights and card", found)
 
 
-def _base_by_config(said: str | None, known: Sequence[Base]) -> tuple[Base | None, list[Finding]]:
-    """Find the base that the config names."""
-    if said is not None:
-        for base in known:
-            if base_key(said) in base.keys:
-                return base, _quantised(said)
-    if said is None or canonical_base(said) is None:
-        found = "none" if said is None else f"the path {_plain(said)}"
-        expected = "base_model_name_or_path that names a base; say which one with --base"
-        return None, [_finding("refuse", "A032 base-not-named", CONFIG_NAME, expected, found)]
-    names = ", ".join(base.name for base in known) or "none is registered"
-    expected = f"a known base ({names}); if it is one of these, say which with --base"
-    return None, [_finding("refuse", "A030 base-unknown", CONFIG_NAME, expected, _plain(said))]
+def _required(policy: AdmissionPolicy, said: str | None, card: Card) -> Iterator[Finding]:
+    """Hold what an adapter says of itself against what the operator wants to be told."""
+    has = {"base": said, "card": card.text, "licence": card.licence}
+    for field in sorted(policy.required):
+        if not has[field]:
+            file = CONFIG_NAME if field == "base" else CARD_NAME
+            yield finding("A071 field-missing", file, f"a {field}, as this registry wants", "none")
+    if policy.licences and (card.licence or "").lower() not in policy.licences:
+        expected = f"a licence among {', '.join(sorted(policy.licences))}"
+        yield finding("A070 licence-refused", CARD_NAME, expected, card.licence or "none")
 
 
-def _held_against(said: str | None, base: Base) -> list[Finding]:
-    """Hold the config's base against the one that was asked for."""
-    if said is not None and base_key(said) in base.keys:
-        return _quantised(said)
-    if said is None or canonical_base(said) is None:
-        found = "none" if said is None else f"the path {_plain(said)}"
-        expected = f"a base's name; {base.name} was given instead"
-        return [_finding("note", "A032 base-not-named", CONFIG_NAME, expected, found)]
-    expected = f"{base.name}, which was asked for, or one of its aliases"
-    return [_finding("refuse", "A031 base-mismatch", CONFIG_NAME, expected, _plain(said))]
-
-
-def _quantised(said: str) -> list[Finding]:
-    note = quantised_note(said)
-    if note is None:
-        return []
-    return [
-        _finding(
-            "note", "A033 base-quantised", CONFIG_NAME, "a base in full precision",
-            f"training on a quantised copy ({note})",
+def _prefix_note(folder: AdapterFolder) -> Iterator[Finding]:
+    doubled = [m.a.name for m in folder.modules.values() if m.a.name.startswith(PREFIX * 2)]
+    if doubled:
+        found = f"it twice in {len(doubled)} modules"
+        yield finding(
+            "A022 doubled-prefix", WEIGHTS_NAME, f"{PREFIX} once", found, doubled[0][:200]
         )
-    ]  # fmt: skip
-
-
-def _plain(said: str) -> str:
-    """A stranger's text, safe to print and to store."""
-    return "".join(c if c.isprintable() else "?" for c in said[:_MAX_SAID])
 
 
 def _module_findings(module: LoraModule, base: Base | None, limit: int) -> Iterator[Finding]:
     def refuse(code: str, expected: str, found: str, tensor: str) -> Finding:
-        return _finding("refuse", code, WEIGHTS_NAME, expected, found, tensor)
+        return finding(code, WEIGHTS_NAME, expected, found, tensor)
 
     if module.rank > limit:
         yield refuse("A043 rank-limit", f"a rank of at most {limit}", str(module.rank), module.name)
@@ -183,7 +172,7 @@ def _module_findings(module: LoraModule, base: Base | None, limit: int) -> Itera
 
 
 def _measure(
-    folder: AdapterFolder, norm_limit: float, rank_limit: int
+    folder: AdapterFolder, policy: AdmissionPolicy, rank_limit: int
 ) -> tuple[AdapterFacts, list[Finding]]:
     norms: dict[str, float] = {}
     findings: list[Finding] = []
@@ -194,30 +183,30 @@ def _measure(
             try:
                 norms[module.name] = update_norm(file.fileno(), module)
             except NotFiniteError as error:
+                expected, found = "finite numbers", "NaN or infinity"
                 findings.append(
-                    _finding(
-                        "refuse", "A050 not-finite", WEIGHTS_NAME, "finite numbers",
-                        "NaN or infinity", error.tensor,
-                    )
-                )  # fmt: skip
+                    finding("A050 not-finite", WEIGHTS_NAME, expected, found, error.tensor)
+                )
     norm = math.hypot(*norms.values()) if len(norms) == len(folder.modules) else None
     if norm is not None:
-        findings += _norm_findings(norm, norm_limit)
+        findings += _norm_findings(norm, policy)
     return _facts(folder, norms, norm), findings
 
 
-def _norm_findings(norm: float, limit: float) -> list[Finding]:
-    found = f"{norm:.4g}"
-    if norm > limit:
-        expected = f"an overall scaled norm of at most {limit:g}"
-        return [_finding("refuse", "A051 norm-limit", WEIGHTS_NAME, expected, found)]
+def _norm_findings(norm: float, policy: AdmissionPolicy) -> Iterable[Finding]:
+    whole, found = "an overall scaled norm of", f"{norm:.4g}"
+    if norm > policy.norm_limit:
+        expected = f"{whole} at most {policy.norm_limit:g}"
+        yield finding("A051 norm-limit", WEIGHTS_NAME, expected, found)
+    elif norm < policy.norm_minimum:
+        expected = f"{whole} at least {policy.norm_minimum:g}"
+        yield finding("A054 norm-minimum", WEIGHTS_NAME, expected, found)
     if norm == 0:
         expected = "an update that changes something"
-        return [_finding("warn", "A052 zero-update", WEIGHTS_NAME, expected, "zero everywhere")]
-    if norm < VANISHING_NORM:
-        expected = f"an overall scaled norm of at least {VANISHING_NORM:g}"
-        return [_finding("note", "A053 vanishing-norm", WEIGHTS_NAME, expected, found)]
-    return []
+        yield finding("A052 zero-update", WEIGHTS_NAME, expected, "zero everywhere")
+    elif norm < VANISHING_NORM:
+        expected = f"{whole} at least {VANISHING_NORM:g}"
+        yield finding("A053 vanishing-norm", WEIGHTS_NAME, expected, found)
 
 
 def _facts(folder: AdapterFolder, norms: dict[str, float], norm: float | None) -> AdapterFacts:
@@ -234,5 +223,5 @@ def _facts(folder: AdapterFolder, norms: dict[str, float], norm: float | None) -
         bytes=folder.weights_path.stat().st_size,
         norms=norms,
         norm=norm,
-        base_said=None if config.base is None else _plain(config.base),
+        base_said=None if config.base is None else plain(config.base),
     )

@@ -6,6 +6,7 @@ folder (the caller's to know before it deletes).
 
 import contextlib
 import errno
+import math
 import os
 import shutil
 import time
@@ -93,16 +94,24 @@ class LocalBlobs:
         """
         digest = digest_folder(folder)
         for path in folder.iterdir():
-            _sync(path)
-        _sync(folder)
+            sync(path)
+        os.utime(folder)  # its age counts from here
+        sync(folder)
+        while not self._settle(folder, digest):
+            pass  # what was there first has just been discarded
+        sync(self._root)
+        return digest
+
+    def _settle(self, folder: Path, digest: str) -> bool:
+        """Give `folder` the name of its digest, or make what has the name young again."""
         try:
             folder.rename(self._root / digest)
         except OSError as error:
             # A folder can replace an empty one only, so whoever was first stays.
             if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
                 raise
-        _sync(self._root)
-        return digest
+            return self.touch(digest)
+        return True
 
     def has(self, digest: str) -> bool:
         """Say whether the store has `digest`.
@@ -110,8 +119,7 @@ class LocalBlobs:
         Raises:
             DigestInvalid: not a digest's form.
         """
-        check_digest(digest)
-        return (self._root / digest).is_dir()
+        return self._folder(digest).is_dir()
 
     def path(self, digest: str) -> Path:
         """Return the folder of `digest`: see `BlobStore.path`."""
@@ -137,6 +145,68 @@ class LocalBlobs:
         with self.workspace() as doomed, contextlib.suppress(FileNotFoundError):
             (self._root / digest).rename(doomed / digest)
 
+    def discard(self, digest: str, *, idle_seconds: float) -> bool:
+        """Remove the folder of `digest` if nobody adopted or touched it for so long; say if so.
+
+        Whoever adopts or touches it at this very moment keeps it: it is moved out of the way,
+        looked at again, and moved back when it has become young meanwhile.
+
+        Raises:
+            DigestInvalid: not a digest's form.
+        """
+        limit = time.time() - idle_seconds
+        if not self.has(digest) or self.used_at(digest) > limit:
+            return False
+        with self.workspace() as doomed:
+            aside = doomed / digest
+            try:
+                (self._root / digest).rename(aside)
+            except FileNotFoundError:
+                return False  # by another hand
+            if aside.stat().st_mtime <= limit:
+                return True
+            self._settle(aside, digest)
+            return False
+
+    def touch(self, digest: str) -> bool:
+        """Note that the folder of `digest` is in use now; say whether it is there at all.
+
+        Raises:
+            DigestInvalid: not a digest's form.
+        """
+        try:
+            os.utime(self._folder(digest))
+        except FileNotFoundError:
+            return False
+        return True
+
+    def used_at(self, digest: str) -> float:
+        """Return when `digest` was last adopted or touched (seconds, Unix time); 0 when gone.
+
+        Raises:
+            DigestInvalid: not a digest's form.
+        """
+        try:
+            return self._folder(digest).stat().st_mtime
+        except FileNotFoundError:
+            return 0.0
+
+    def size(self, digest: str) -> int:
+        """Return the bytes of one folder's files; 0 when it is gone.
+
+        Raises:
+            DigestInvalid: not a digest's form.
+        """
+        try:
+            return sum(file.stat().st_size for file in self._folder(digest).iterdir())
+        except FileNotFoundError:
+            return 0
+
+    def _folder(self, digest: str) -> Path:
+        """Return where `digest` lies or would; no other text leads anywhere."""
+        check_digest(digest)
+        return self._root / digest
+
     def digests(self) -> frozenset[str]:
         """Return all digests that the store has."""
         if not self._root.is_dir():
@@ -146,12 +216,13 @@ class LocalBlobs:
     def sweep(self, *, older_than_seconds: float) -> int:
         """Remove what crashed processes left behind and return how many workspaces that was.
 
-        A workspace younger than `older_than_seconds` may be somebody's and stays.
+        A workspace in which anything changed within `older_than_seconds` may be somebody's and
+        stays: uploads and downloads can take hours, but files grow all the while.
         """
         if not self._workspaces.is_dir():
             return 0
         limit = time.time() - older_than_seconds
-        old = [path for path in self._workspaces.iterdir() if path.stat().st_mtime < limit]
+        old = [path for path in self._workspaces.iterdir() if _last_change(path) < limit]
         for path in old:
             shutil.rmtree(path, ignore_errors=True)
         return len(old)
@@ -165,7 +236,15 @@ def _is_blob(path: Path) -> bool:
     return path.is_dir()
 
 
-def _sync(path: Path) -> None:
+def _last_change(folder: Path) -> float:
+    """Return when anything in a workspace last changed (Unix time); infinity if it just went."""
+    try:
+        return max(path.lstat().st_mtime for path in (folder, *folder.rglob("*")))
+    except FileNotFoundError:
+        return math.inf  # somebody is at work in it
+
+
+def sync(path: Path) -> None:
     """Have the disk hold `path` (a file's bytes, a folder's names) before going on."""
     descriptor = os.open(path, os.O_RDONLY)
     try:

@@ -1,4 +1,4 @@
-"""The model card that lies beside an adapter (`README.md`): its text and the licence it names.
+"""The model card that lies beside an adapter (`README.md`): its text, its licence and its base.
 
 Not covered: any other key of the front matter, and Markdown.
 """
@@ -12,6 +12,11 @@ MAX_CARD_BYTES = 2**18
 _LICENCE = re.compile(
     r"^licen[sc]e:[ \t]*['\"]?([A-Za-z0-9._ -]{1,80}?)['\"]?[ \t]*$", re.MULTILINE
 )
+# One value, or the first of a list; what is no plain name is no base's.
+_BASE = re.compile(
+    r"^base_model:[ \t]*(?:\n[ \t]*-[ \t]*)?['\"]?([A-Za-z0-9._/-]{1,200})['\"]?[ \t]*$",
+    re.MULTILINE,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +25,7 @@ class Card:
 
     text: str | None = None
     licence: str | None = None
+    base: str | None = None
 
 
 def read_card(folder: Path) -> Card:
@@ -36,5 +42,10 @@ def read_card(folder: Path) -> Card:
     lines = text.replace("\r\n", "\n")
     if not lines.startswith("---\n"):
         return Card(text)
-    match = _LICENCE.search(lines[: lines.find("\n---", 3)])
-    return Card(text, None if match is None else match.group(1))
+    front = lines[: lines.find("\n---", 3)]
+    return Card(text, _value(_LICENCE, front), _value(_BASE, front))
+
+
+def _value(pattern: re.Pattern[str], front: str) -> str | None:
+    match = pattern.search(front)
+    return None if match is None else match.group(1)

@@ -1,7 +1,7 @@
 """The connection to the database, and the only commit in the project.
 
 SQLite by default: write-ahead log, foreign keys on, and writers that queue for ten seconds rather
-than fail. Any other database that SQLAlchemy knows is reached by its URL.
+than fail. PostgreSQL with the `vector` extension by its URL.
 Not covered: tables (`registry.models`) and statements (`registry.queries`).
 """
 
@@ -18,22 +18,34 @@ from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, NoSuchModuleError
+from sqlalchemy.exc import (
+    ArgumentError,
+    DataError,
+    DBAPIError,
+    IntegrityError,
+    NoSuchModuleError,
+)
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session
 from sqlalchemy.pool import ConnectionPoolEntry
 
 import migrations
+from registry.access import LOCAL, Caller
 from registry.errors import (
     DatabaseAhead,
     DatabaseOutdated,
     DatabaseUnavailable,
     DatabaseUrlInvalid,
+    ReferencesBroken,
+    ValueRefused,
 )
 
 BUSY_TIMEOUT_SECONDS = 10
 _WAL_RETRY_SECONDS = 0.01
 _BEGIN = "sqlite_begin"
+_FOREIGN_KEYS = "sqlite_foreign_keys"
+# Whoever upgrades a PostgreSQL database holds this advisory lock; any number that is ours alone.
+_UPGRADE_LOCK = 0x77656674
 
 ReadSession = NewType("ReadSession", Session)
 WriteSession = NewType("WriteSession", ReadSession)
@@ -59,27 +71,36 @@ class Database:
         # Writers take the lock when they begin: a lock taken at the first write could not be
         # waited for, since what was read before it might be stale by then.
         self._writer = self._engine.execution_options(**{_BEGIN: "BEGIN IMMEDIATE"})
+        # SQLite changes a table by copying it and dropping the old one, which others refer to.
+        self._changer = self._writer.execution_options(**{_FOREIGN_KEYS: "OFF"})
+        self._reader = _one_state(self._engine)
 
     @contextmanager
-    def read(self) -> Iterator[ReadSession]:
-        """Give a session that changes nothing; on SQLite it sees one state of the database.
+    def read(self, caller: Caller = LOCAL) -> Iterator[ReadSession]:
+        """Give a session that changes nothing and sees one state of the database throughout.
+
+        It works for `caller`: statements that find things by name or digest find what the caller
+        may know of (`registry.visibility`).
 
         Raises:
             DatabaseUnavailable: it cannot be reached, read or has no tables.
         """
-        with _explained(), Session(self._engine, autoflush=False) as session:
+        with _explained(), Session(self._reader, autoflush=False) as session:
+            session.info["caller"] = caller
             yield ReadSession(session)
 
     @contextmanager
-    def transaction(self) -> Iterator[WriteSession]:
+    def transaction(self, caller: Caller = LOCAL) -> Iterator[WriteSession]:
         """Give a session whose changes are committed together at the end, or not at all.
 
-        On SQLite one transaction runs at a time, the others wait for it.
+        It works for `caller`, as that of `read` does. On SQLite one transaction runs at a time,
+        the others wait for it.
 
         Raises:
             DatabaseUnavailable: it cannot be reached or written, or was busy for too long.
         """
         with _explained(), Session(self._writer, expire_on_commit=False) as session:
+            session.info["caller"] = caller
             session.connection()  # begins now, so that every read below sees the last commit
             yield WriteSession(ReadSession(session))
             session.commit()
@@ -91,15 +112,33 @@ class Database:
             DatabaseAhead: a newer weft has been here.
             DatabaseUnavailable: it cannot be reached or written.
         """
-        self._make_folder()
-        with _explained(), _upgrading, self._writer.begin() as connection:
-            self._refuse_newer(connection)
+        with self.schema_change() as connection:
             command.upgrade(migrations_config(connection), "head")
 
-    def check(self) -> None:
-        """Raise DatabaseOutdated or DatabaseAhead unless the schema is this weft's.
+    @contextmanager
+    def schema_change(self) -> Iterator[Connection]:
+        """Give a connection whose tables and rows change together at the end, or not at all.
+
+        One process changes a schema at a time, the others wait for it; creates a SQLite file.
 
         Raises:
+            DatabaseAhead: a newer weft has been here.
+            ReferencesBroken: rows would be left that refer to nothing.
+            DatabaseUnavailable: it cannot be reached or written.
+        """
+        self._make_folder()
+        with _explained(), _upgrading, self._changer.begin() as connection:
+            if connection.dialect.name == "postgresql":  # SQLite's writer has its lock by now
+                connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_UPGRADE_LOCK})")
+            self._refuse_newer(connection)
+            yield connection
+            _refuse_broken(connection)
+
+    def check(self) -> str:
+        """Return the schema's revision, which must be this weft's.
+
+        Raises:
+            DatabaseOutdated, DatabaseAhead: it is not.
             DatabaseUnavailable: it cannot be reached.
         """
         head = str(_scripts().get_current_head())
@@ -110,6 +149,7 @@ class Database:
             found = _revision(connection)
         if found != head:
             raise DatabaseOutdated(found, head)
+        return head
 
     def close(self) -> None:
         """Close every connection."""
@@ -125,9 +165,9 @@ class Database:
 
     @staticmethod
     def _refuse_newer(connection: Connection) -> None:
-        found, scripts = _revision(connection), _scripts()
-        if found is not None and found not in {s.revision for s in scripts.walk_revisions()}:
-            raise DatabaseAhead(found, str(scripts.get_current_head()))
+        found = _revision(connection)
+        if found is not None and found not in known_revisions():
+            raise DatabaseAhead(found, str(_scripts().get_current_head()))
 
 
 def migrations_config(connection: Connection | None = None) -> Config:
@@ -137,6 +177,11 @@ def migrations_config(connection: Connection | None = None) -> Config:
     config.set_main_option("path_separator", "os")
     config.attributes["connection"] = connection
     return config
+
+
+def known_revisions() -> frozenset[str]:
+    """Return every revision of the schema, from the first to this weft's."""
+    return frozenset(script.revision for script in _scripts().walk_revisions())
 
 
 def _scripts() -> ScriptDirectory:
@@ -168,11 +213,17 @@ def _create_engine(url: URL) -> Engine:
     return engine
 
 
+def _one_state(engine: Engine) -> Engine:
+    """Return `engine` with transactions that see one state, as SQLite's do by themselves."""
+    if engine.dialect.name != "postgresql":
+        return engine
+    return engine.execution_options(isolation_level="REPEATABLE READ")
+
+
 def _configure_sqlite(connection: sqlite3.Connection, _entry: ConnectionPoolEntry) -> None:
     # The driver's own transactions begin too late and end at DDL; _begin_sqlite begins them.
     connection.isolation_level = None
     connection.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_SECONDS * 1000}")
-    connection.execute("PRAGMA foreign_keys = ON")
     connection.execute("PRAGMA synchronous = NORMAL")
     _enter_wal(connection, time.monotonic() + BUSY_TIMEOUT_SECONDS)
 
@@ -192,7 +243,17 @@ def _enter_wal(connection: sqlite3.Connection, deadline: float) -> None:
 
 
 def _begin_sqlite(connection: Connection) -> None:
-    connection.exec_driver_sql(connection.get_execution_options().get(_BEGIN, "BEGIN"))
+    options = connection.get_execution_options()
+    # Inside a transaction SQLite ignores this one.
+    connection.exec_driver_sql(f"PRAGMA foreign_keys = {options.get(_FOREIGN_KEYS, 'ON')}")
+    connection.exec_driver_sql(options.get(_BEGIN, "BEGIN"))
+
+
+def _refuse_broken(connection: Connection) -> None:
+    """Check what foreign keys would have: PostgreSQL's were never off."""
+    if connection.dialect.name == "sqlite":
+        for table, _, missing, _ in connection.exec_driver_sql("PRAGMA foreign_key_check"):
+            raise ReferencesBroken(table, missing)
 
 
 @contextmanager
@@ -202,6 +263,10 @@ def _explained() -> Iterator[None]:
         yield
     except IntegrityError:
         raise  # a rule of ours: registry.queries knows them by name
+    except DataError as error:
+        raise ValueRefused(str(error.orig)) from error
+    except (UnicodeEncodeError, OverflowError) as error:
+        raise ValueRefused(str(error)) from error
     except DBAPIError as error:
         raise DatabaseUnavailable(_first_reason(error)) from error
     except PoolTimeout as error:

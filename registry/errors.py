@@ -2,12 +2,19 @@
 
 RegistryError
 ├── ReferenceInvalid, NameInvalid, AliasInvalid, DigestInvalid    the text cannot mean anything
-├── UnknownReference, UnknownBase                                 well formed, but nothing has it
+├── CursorInvalid, EvaluationInvalid, FilterInvalid, TagInvalid, ValueRefused     nor can these
+├── AccessDenied                                                  not with this key
+├── UnknownReference, UnknownBase, NoEmbedding                    well formed, but nothing has it
+├── UnknownKey, KeyNameTaken                                      of API keys
 ├── NameTaken, BaseConflict, BaseConfigInvalid                    it cannot be stored like this
 ├── AdmissionRefused, NothingToImport                             the folder is not good enough
-├── VersionRetired, VersionInUse                                  not in this version's state
-├── DatabaseUrlInvalid, DatabaseOutdated, DatabaseAhead, DatabaseUnavailable
-├── BlobMissing, BlobCorrupt, StorageFailed                       the files
+├── VersionRetired, VersionInUse, VersionQuarantined              not in this version's state
+│   └── ContentQuarantined
+├── HubAddressInvalid, HubNotFound, HubDenied, HubFailed          the Hugging Face Hub says no
+├── UploadInvalid, UploadTooLarge                                 what was sent is no adapter
+├── DatabaseUrlInvalid, DatabaseOutdated, DatabaseAhead, DatabaseUnavailable, ReferencesBroken
+├── `registry.dump_errors`                                        no dump, or none to restore
+├── BlobMissing, BlobCorrupt, StorageFailed ── FolderUnreadable   the files
 └── Conflict                                                      a constraint of the database
 """
 
@@ -15,7 +22,7 @@ import inspect
 from collections.abc import Iterable
 from datetime import datetime
 
-from registry.types import AdmissionReport, NameKind
+from registry.types import AdmissionReport, EmbeddingKind, NameKind
 
 _PROBLEMS_SHOWN = 5
 
@@ -60,6 +67,88 @@ class DigestInvalid(RegistryError):
 
     def __init__(self, digest: str) -> None:
         self.digest = digest
+        super().__init__()
+
+
+class FilterInvalid(RegistryError):
+    """The filter cannot be read: expected {expected} at position {position}
+    {window}
+    {indent}^
+    """
+
+    def __init__(self, text: str, position: int, expected: str) -> None:
+        self.text = text
+        self.position = position
+        self.expected = expected
+        # A window keeps a hostile kilobyte out of the message; the caret stays under its place.
+        start = max(0, position - 60)
+        part = text[start : position + 20]
+        self.window = "".join(c if c.isprintable() else "?" for c in part)
+        self.indent = " " * (position - start)
+        super().__init__()
+
+
+class TagInvalid(RegistryError):
+    """{tag!r} cannot be a tag: expected {expected}."""
+
+    def __init__(self, tag: str, expected: str) -> None:
+        self.tag = tag
+        self.expected = expected
+        super().__init__()
+
+
+class ValueRefused(RegistryError):
+    """No database keeps such a value: {reason}. Leave out NUL and halves of characters."""
+
+    def __init__(self, reason: str) -> None:
+        self.reason = reason.partition("\n")[0]
+        super().__init__()
+
+
+class NoEmbedding(RegistryError):
+    """{reference} has no {kind} embedding to compare with: run `weft db embed` or probe it."""
+
+    def __init__(self, reference: str, kind: EmbeddingKind) -> None:
+        self.reference = reference
+        self.kind = kind
+        super().__init__()
+
+
+class CursorInvalid(RegistryError):
+    """The cursor is not one that this list gave; begin again without one."""
+
+
+class EvaluationInvalid(RegistryError):
+    """The evaluation's {field} cannot be {found}: expected {expected}."""
+
+    def __init__(self, field: str, found: object, expected: str) -> None:
+        self.field = field
+        self.found = repr(found)[:120]
+        self.expected = expected
+        super().__init__()
+
+
+class AccessDenied(RegistryError):
+    """This may not be done: {reason}."""
+
+    def __init__(self, reason: str) -> None:
+        self.reason = reason
+        super().__init__()
+
+
+class UnknownKey(RegistryError):
+    """No key is called {name!r}."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        super().__init__()
+
+
+class KeyNameTaken(RegistryError):
+    """There is or was a key called {name!r}; choose another name, so that records stay clear."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
         super().__init__()
 
 
@@ -143,13 +232,91 @@ class VersionRetired(RegistryError):
 
 
 class VersionInUse(RegistryError):
-    """{name}@{number} cannot be retired while aliases point at it: {listed}. Move them first."""
+    """{name}@{number} cannot be retired while in use: {listed}. Move or retire these first."""
 
-    def __init__(self, name: str, number: int, aliases: Iterable[str]) -> None:
+    def __init__(
+        self,
+        name: str,
+        number: int,
+        aliases: Iterable[str],
+        compositions: Iterable[str],
+        hidden: int,
+    ) -> None:  # `hidden`: how many compositions use it that the caller may not know of
+        self.name, self.number = name, number
+        self.aliases, self.compositions, self.hidden = tuple(aliases), tuple(compositions), hidden
+        told = [f"by the alias {alias}" for alias in self.aliases]
+        told += [f"in the composition {version}" for version in self.compositions]
+        told += [f"in compositions of other namespaces ({hidden})"] * bool(hidden)
+        self.listed = ", ".join(told)
+        super().__init__()
+
+
+class VersionQuarantined(RegistryError):
+    """{name}@{number} is quarantined: {reason}. Name another version."""
+
+    def __init__(self, name: str, number: int, reason: str) -> None:
         self.name = name
         self.number = number
-        self.aliases = tuple(aliases)
-        self.listed = ", ".join(self.aliases)
+        self.reason = reason
+        super().__init__()
+
+
+class ContentQuarantined(VersionQuarantined):
+    """This content is quarantined: {reason}. It cannot become a version of {name}."""
+
+    def __init__(self, name: str, reason: str) -> None:
+        super().__init__(name, 0, reason)  # which version it was is not everybody's to know
+
+
+class HubAddressInvalid(RegistryError):
+    """{text!r} is no address on the Hub: {reason}. Expected hf:owner/name@revision#subfolder"""
+
+    def __init__(self, text: str, reason: str) -> None:
+        self.text = text[:300]
+        self.reason = reason
+        super().__init__()
+
+
+class HubNotFound(RegistryError):
+    """The Hub has no {address}: {reason}. Is it spelled right, or private (set HF_TOKEN)?"""
+
+    def __init__(self, address: str, reason: str) -> None:
+        self.address = address
+        self.reason = reason
+        super().__init__()
+
+
+class HubDenied(RegistryError):
+    """The Hub keeps {address} from us: {reason}. Ask for access there, and set HF_TOKEN."""
+
+    def __init__(self, address: str, reason: str) -> None:
+        self.address = address
+        self.reason = reason
+        super().__init__()
+
+
+class HubFailed(RegistryError):
+    """{address} could not be fetched: {reason}. Nothing was stored; try again later."""
+
+    def __init__(self, address: str, reason: str) -> None:
+        self.address = address
+        self.reason = reason
+        super().__init__()
+
+
+class UploadInvalid(RegistryError):
+    """The upload cannot be used: {reason}. Expected a plain .tar with one adapter's files."""
+
+    def __init__(self, reason: str) -> None:
+        self.reason = reason
+        super().__init__()
+
+
+class UploadTooLarge(RegistryError):
+    """The upload is larger than the {limit} bytes that this registry takes."""
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
         super().__init__()
 
 
@@ -187,6 +354,15 @@ class DatabaseUnavailable(RegistryError):
         super().__init__()
 
 
+class ReferencesBroken(RegistryError):
+    """Rows of {table} refer to rows of {missing} that are not there; nothing was changed."""
+
+    def __init__(self, table: str, missing: str) -> None:
+        self.table = table
+        self.missing = missing
+        super().__init__()
+
+
 class BlobMissing(RegistryError):
     """The files of {digest} are not in the store; import the adapter again."""
 
@@ -210,6 +386,10 @@ class StorageFailed(RegistryError):
     def __init__(self, reason: str) -> None:
         self.reason = reason
         super().__init__()
+
+
+class FolderUnreadable(StorageFailed):
+    """The adapter's folder cannot be read ({reason}), and nothing was registered."""
 
 
 class Conflict(RegistryError):

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from registry import queries
+from registry import audit, queries
 from registry.bases import base_key, base_keys
 from registry.database import ReadSession, WriteSession
 from registry.errors import BaseConflict, Conflict, NameInvalid, UnknownBase
@@ -43,14 +43,18 @@ def add(
     row = BaseRow(name=name, architecture=architecture, shapes=stored)
     if not claim(session, row, actor) and queries.base_shapes(session, name) != stored:
         raise BaseConflict(name, "it is known with other shapes of modules")
-    for key in sorted(base_keys(name, aliases)):
-        _add_key(session, name, key)
+    new = [key for key in sorted(base_keys(name, aliases)) if _add_key(session, name, key)]
+    if new:
+        audit.record(session, actor, "base.added", name, keys=new)
 
 
-def _add_key(session: WriteSession, name: str, key: str) -> None:
+def _add_key(session: WriteSession, name: str, key: str) -> bool:
+    """Make a key mean this base; say whether it is new."""
     try:
         queries.insert(session, BaseAliasRow(key=key, base=name))
     except Conflict as conflict:
         owner = queries.owner_of_key(session, key)
         if owner != name:
             raise BaseConflict(name, f"{key!r} means {owner} already") from conflict
+        return False
+    return True

@@ -8,6 +8,8 @@ Not covered: statements (`registry.queries`) and what rows look like outside (`r
 from datetime import UTC, datetime
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from sqlalchemy import (
     JSON,
     BigInteger,
@@ -25,10 +27,16 @@ from sqlalchemy import (
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship, synonym
 from sqlalchemy.types import TypeDecorator
 
-from registry.types import NameKind
+from registry.access import Role
+from registry.types import EmbeddingKind, NameKind, Status, Visibility
+from registry.vector_type import VectorType
 
 _NAME_LENGTH = 200
 _DIGEST_LENGTH = 64
+_TAG_LENGTH = 60
+_ENCODER_LENGTH = 300  # it may hold the name of a base
+# What decides whether a version is found: no row's JSON is read to get at its status.
+_FOUND_BY = ("name", "number", "status", "retired_at", "base", "rank", "created_at")
 
 
 class UtcDateTime(TypeDecorator[datetime]):
@@ -73,10 +81,15 @@ class NameRow(Table):
     """A name and what it belongs to."""
 
     __tablename__ = "names"
-    __table_args__ = (CheckConstraint("kind IN ('adapter', 'base', 'composition')", name="kind"),)
+    __table_args__ = (
+        CheckConstraint("kind IN ('adapter', 'base', 'composition')", name="kind"),
+        CheckConstraint("visibility IN ('private', 'public')", name="visibility"),
+        CheckConstraint("visibility = 'public' OR name LIKE '%/%'", name="root"),
+    )
 
     name: Mapped[str] = mapped_column(String(_NAME_LENGTH), primary_key=True)
     kind: Mapped[NameKind] = mapped_column(String(20))
+    visibility: Mapped[Visibility] = mapped_column(String(20), server_default="private")
     created_at: Mapped[datetime]
     created_by: Mapped[str] = mapped_column(Text)
 
@@ -134,7 +147,9 @@ class AdapterVersionRow(_VersionColumns, Table):
         UniqueConstraint("name", "number"),
         UniqueConstraint("name", "digest"),
         Index(None, "digest"),
+        Index("ix_adapter_versions_found", *_FOUND_BY),
         CheckConstraint("number >= 1", name="number"),
+        CheckConstraint("status IN ('admitted', 'quarantined')", name="status"),
     )
 
     name: Mapped[str] = mapped_column(ForeignKey("adapters.name"))
@@ -150,13 +165,84 @@ class AdapterVersionRow(_VersionColumns, Table):
     norm: Mapped[float] = mapped_column(Double)
     source: Mapped[str | None] = mapped_column(Text)
     licence: Mapped[str | None] = mapped_column(Text)
+    status: Mapped[Status] = mapped_column(String(20), server_default="admitted")
+    status_reason: Mapped[str | None] = mapped_column(Text)
     # Long, and of no use to a request: loaded where a statement asks for them.
     card: Mapped[str | None] = mapped_column(Text, deferred=True, deferred_raiseload=True)
     report: Mapped[dict[str, Any]] = mapped_column(deferred=True, deferred_raiseload=True)
 
 
+class ImportRow(Table):
+    """What became of one source under one name: a version's digest, or what refused it.
+
+    `conditions` stands for everything that the outcome hung on beside the files: see
+    `registry.imports`.
+    """
+
+    __tablename__ = "imports"
+
+    source: Mapped[str] = mapped_column(String(500), primary_key=True)
+    name: Mapped[str] = mapped_column(String(_NAME_LENGTH), primary_key=True)
+    conditions: Mapped[str] = mapped_column(String(_DIGEST_LENGTH))
+    digest: Mapped[str | None] = mapped_column(String(_DIGEST_LENGTH))
+    problems: Mapped[list[str]]
+    finished_at: Mapped[datetime]
+    finished_by: Mapped[str] = mapped_column(Text)
+
+
+class AdapterTagRow(Table):
+    """One tag of an adapter."""
+
+    __tablename__ = "adapter_tags"
+
+    name: Mapped[str] = mapped_column(ForeignKey("adapters.name"), primary_key=True)
+    tag: Mapped[str] = mapped_column(String(_TAG_LENGTH), primary_key=True, index=True)
+
+
+class AdapterExampleRow(Table):
+    """One example of what an adapter is for: text such as its users send."""
+
+    __tablename__ = "adapter_examples"
+
+    name: Mapped[str] = mapped_column(ForeignKey("adapters.name"), primary_key=True)
+    position: Mapped[int] = mapped_column(primary_key=True)
+    text: Mapped[str] = mapped_column(Text)
+
+
+class EmbeddingRow(Table):
+    """A version as a unit vector (or zero), by one encoder; `revision` is when it was written.
+
+    On PostgreSQL the common kinds and dims have HNSW indexes, which the migrations make and this
+    metadata does not know (`ix_embeddings_<kind>_<dim>`); others are scanned.
+    """
+
+    __tablename__ = "embeddings"
+    __table_args__ = (
+        Index(None, "kind", "encoder", "revision"),
+        CheckConstraint("kind IN ('behaviour', 'text', 'weights')", name="kind"),
+        CheckConstraint("dim >= 1", name="dim"),
+    )
+
+    version_id: Mapped[int] = mapped_column(ForeignKey("adapter_versions.id"), primary_key=True)
+    kind: Mapped[EmbeddingKind] = mapped_column(String(20), primary_key=True)
+    encoder: Mapped[str] = mapped_column(String(_ENCODER_LENGTH), primary_key=True)
+    dim: Mapped[int]
+    vector: Mapped[NDArray[np.float32]] = mapped_column(VectorType())
+    revision: Mapped[int] = mapped_column(BigInteger)
+
+
+class RevisionRow(Table):
+    """The one row that counts the changes to what can be found."""
+
+    __tablename__ = "revision"
+    __table_args__ = (CheckConstraint("id = 1", name="one"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    number: Mapped[int] = mapped_column(BigInteger)
+
+
 class CompositionVersionRow(_VersionColumns, Table):
-    """One recipe of a composition, with the expression that it was published from."""
+    """One recipe of a composition, with the expression that it came from."""
 
     __tablename__ = "composition_versions"
     __table_args__ = (
@@ -238,3 +324,58 @@ class RecipeIngredientRow(Table):
     position: Mapped[int] = mapped_column(primary_key=True)
     digest: Mapped[str] = mapped_column(String(_DIGEST_LENGTH), index=True)
     weight: Mapped[float] = mapped_column(Double)
+
+
+class ApiKeyRow(Table):
+    """A key by its SHA-256; `namespace` is null for one whose rights know no namespaces."""
+
+    __tablename__ = "api_keys"
+    __table_args__ = (
+        UniqueConstraint("name"),
+        UniqueConstraint("digest"),
+        CheckConstraint("role IN ('read', 'chat', 'publish', 'admin')", name="role"),
+    )
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(String(_NAME_LENGTH))
+    digest: Mapped[str] = mapped_column(String(_DIGEST_LENGTH))
+    prefix: Mapped[str] = mapped_column(String(20))
+    role: Mapped[Role] = mapped_column(String(20))
+    namespace: Mapped[str | None] = mapped_column(String(_NAME_LENGTH))
+    created_at: Mapped[datetime]
+    created_by: Mapped[str] = mapped_column(Text)
+    last_used_at: Mapped[datetime | None]
+    revoked_at: Mapped[datetime | None]
+    revoked_by: Mapped[str | None] = mapped_column(Text)
+
+
+class EvaluationRow(Table):
+    """One number that somebody measured of a version of an adapter or a composition."""
+
+    __tablename__ = "evaluations"
+    __table_args__ = (Index(None, "name", "number"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(ForeignKey("names.name"))
+    number: Mapped[int]
+    dataset: Mapped[str] = mapped_column(String(_NAME_LENGTH))
+    metric: Mapped[str] = mapped_column(String(_NAME_LENGTH))
+    value: Mapped[float] = mapped_column(Double)
+    n: Mapped[int | None]
+    measured_at: Mapped[datetime]
+    created_at: Mapped[datetime]
+    created_by: Mapped[str] = mapped_column(Text)
+
+
+class AuditRow(Table):
+    """One change: who did what to what; `namespace` is the subject's."""
+
+    __tablename__ = "audit"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    at: Mapped[datetime]
+    actor: Mapped[str] = mapped_column(Text)
+    action: Mapped[str] = mapped_column(String(60))
+    subject: Mapped[str] = mapped_column(String(300), index=True)
+    namespace: Mapped[str | None] = mapped_column(String(_NAME_LENGTH), index=True)
+    detail: Mapped[dict[str, Any]]

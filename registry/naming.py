@@ -4,14 +4,16 @@ Covered: what adapters and compositions have in common. Not covered: a version's
 (`registry.service`, `registry.recipes`).
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
-from registry import queries
+from registry import audit, queries, search_queries
+from registry.access import namespace_of
 from registry.database import WriteSession
-from registry.errors import Conflict, NameTaken, ReferenceInvalid, VersionInUse
+from registry.errors import AccessDenied, Conflict, NameTaken, VersionInUse
 from registry.models import (
     AdapterRow,
+    AdapterVersionRow,
     AliasMoveRow,
     AliasRow,
     BaseRow,
@@ -20,9 +22,9 @@ from registry.models import (
     Table,
 )
 from registry.queries import VersionRow
-from registry.references import Reference
+from registry.references import Reference, numbered
 from registry.resolving import live, unknown, version_table
-from registry.types import NameKind
+from registry.types import NameKind, Visibility
 
 
 def now() -> datetime:
@@ -33,12 +35,16 @@ def now() -> datetime:
 def claim(session: WriteSession, owner: AdapterRow | CompositionRow | BaseRow, actor: str) -> bool:
     """Give a name to `owner`, lock it, and say whether it is new.
 
+    What is in a namespace begins as private to it; bases belong to nobody.
+
     Raises:
         NameTaken: the name belongs to something of another kind.
     """
     kind = _KINDS[type(owner)]
     try:
         name = NameRow(name=owner.name, kind=kind, created_at=now(), created_by=actor)
+        private = kind != "base" and namespace_of(owner.name) is not None
+        name.visibility = "private" if private else "public"
         queries.insert(session, name, owner)
     except Conflict as conflict:
         if conflict.constraint != "pk_names":
@@ -84,7 +90,25 @@ def move_alias(session: WriteSession, row: VersionRow, alias: str, actor: str) -
             moved_by=actor,
         )
     )
+    detail = {"alias": alias, "from": before, "to": row.number}
+    audit.record(session, actor, "alias.moved", row.name, **detail)
     return current
+
+
+def set_visibility(session: WriteSession, name: str, visibility: Visibility, actor: str) -> None:
+    """Publish an adapter or a composition, or make it private to its namespace again.
+
+    Raises:
+        UnknownReference: there is none of this name.
+        AccessDenied: a name without a namespace cannot be private.
+    """
+    queries.lock_name(session, name)
+    version_table(session, name, name)
+    if visibility == "private" and namespace_of(name) is None:
+        raise AccessDenied(f"{name} has no namespace that it could be private to")
+    queries.set_visibility(session, name, visibility)
+    search_queries.advance_revision(session)  # a search for others finds something else now
+    audit.record(session, actor, "visibility.changed", name, visibility=visibility)
 
 
 def locked_version(session: WriteSession, name: str, number: int) -> VersionRow:
@@ -105,16 +129,24 @@ def retire(session: WriteSession, reference: Reference, actor: str) -> None:
     """Retire one version, which a reference names by its number; once is enough.
 
     Raises:
-        ReferenceInvalid: a bare name, an alias or a digest could mean another version by now.
+        ReferenceInvalid: it is not by number.
         UnknownReference: there is no such version.
-        VersionInUse: an alias points at it.
+        VersionInUse: an alias points at it, or a composition in use is made of it.
     """
-    if reference.name is None or reference.version is None:
-        expected = "a name with a version number, such as name@3"
-        raise ReferenceInvalid(str(reference), len(str(reference)), expected)
-    row = locked_version(session, reference.name, reference.version)
-    aliases = [a.alias for a in queries.aliases(session, row.name) if a.number == row.number]
-    if aliases:
-        raise VersionInUse(row.name, row.number, aliases)
+    row = locked_version(session, *numbered(reference))
     if row.retired_at is None:
+        _refuse_in_use(session, row)
         row.retired_at, row.retired_by = now(), actor
+        audit.record(session, actor, "version.retired", str(reference))
+        search_queries.advance_revision(session)
+
+
+def _refuse_in_use(session: WriteSession, row: VersionRow) -> None:
+    aliases = [a.alias for a in queries.aliases(session, row.name) if a.number == row.number]
+    made_of_it: Sequence[tuple[str, int]] = ()
+    if isinstance(row, AdapterVersionRow) and not queries.has_twin(session, row):
+        made_of_it = queries.compositions_of(session, row.digest)
+    known = queries.visible_names(session, {name for name, _ in made_of_it})
+    shown = [f"{name}@{number}" for name, number in made_of_it if name in known]
+    if aliases or made_of_it:
+        raise VersionInUse(row.name, row.number, aliases, shown, len(made_of_it) - len(shown))

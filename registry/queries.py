@@ -17,16 +17,17 @@ from registry.models import (
     AdapterVersionRow,
     AliasMoveRow,
     AliasRow,
-    ArtifactRow,
     BaseAliasRow,
     BaseRow,
     CompositionVersionRow,
+    ImportRow,
     NameRow,
     RecipeIngredientRow,
     RecipeRow,
     Table,
 )
-from registry.types import NameKind
+from registry.types import NameKind, Visibility
+from registry.visibility import caller_of, name_visible, recipe_visible
 
 VersionRow: TypeAlias = AdapterVersionRow | CompositionVersionRow
 V = TypeVar("V", bound=VersionRow)
@@ -92,8 +93,25 @@ def claim_artifact(session: WriteSession, recipe: str, artifact: str, replacing:
 
 
 def kind_of(session: ReadSession, name: str) -> NameKind | None:
-    """Return what a name belongs to."""
+    """Return what a name belongs to, whoever may know of it."""
     return session.scalar(select(NameRow.kind).where(NameRow.name == name))
+
+
+def visible_kind_of(session: ReadSession, name: str) -> NameKind | None:
+    """Return what a name belongs to, or None when the session's caller may not know of it."""
+    query = select(NameRow.kind).where(NameRow.name == name)
+    return session.scalar(query.where(name_visible(caller_of(session), NameRow.name)))
+
+
+def visible_names(session: ReadSession, names: Iterable[str]) -> set[str]:
+    """Return those of `names` that the session's caller may know of."""
+    query = select(NameRow.name).where(NameRow.name.in_(list(names)))
+    return set(session.scalars(query.where(name_visible(caller_of(session), NameRow.name))))
+
+
+def set_visibility(session: WriteSession, name: str, visibility: Visibility) -> None:
+    """Publish a name, or make it private to its namespace again."""
+    session.execute(update(NameRow).where(NameRow.name == name).values(visibility=visibility))
 
 
 def bases(session: ReadSession) -> Sequence[BaseRow]:
@@ -126,7 +144,8 @@ def table_of(kind: NameKind) -> type[VersionRow]:
     return AdapterVersionRow if kind == "adapter" else CompositionVersionRow
 
 
-def _versions(table: type[V]) -> Select[V]:
+def versions_of(table: type[V]) -> Select[V]:
+    """Select from a table of versions, a composition's with their recipes."""
     if issubclass(table, CompositionVersionRow):
         return select(table).options(joinedload(CompositionVersionRow.recipe))
     return select(table)
@@ -134,49 +153,116 @@ def _versions(table: type[V]) -> Select[V]:
 
 def version(session: ReadSession, table: type[V], name: str, number: int) -> V | None:
     """Return one version, retired or not."""
-    return session.scalar(_versions(table).where(table.name == name, table.number == number))
+    return session.scalar(versions_of(table).where(table.name == name, table.number == number))
 
 
 def newest(session: ReadSession, table: type[V], name: str) -> V | None:
-    """Return the highest version that is not retired, or else the highest of all."""
-    order = (table.retired_at.is_not(None), table.number.desc())
-    return session.scalar(_versions(table).where(table.name == name).order_by(*order).limit(1))
+    """Return the highest version in use, or else the highest not retired, or else of all."""
+    query = versions_of(table).where(table.name == name).order_by(table.retired_at.is_not(None))
+    if issubclass(table, AdapterVersionRow):
+        query = query.order_by(AdapterVersionRow.status == "quarantined")
+    return session.scalar(query.order_by(table.number.desc()).limit(1))
 
 
 def versions(session: ReadSession, table: type[V], name: str) -> Sequence[V]:
     """Return all versions of a name with card and report, oldest first."""
-    query = _versions(table).where(table.name == name).order_by(table.number)
+    query = versions_of(table).where(table.name == name).order_by(table.number)
     return session.scalars(query.options(undefer("*"))).all()
 
 
 def version_by_content(session: ReadSession, table: type[V], name: str, digest: str) -> V:
     """Return the version of a name that has this content, with card and report; there is one."""
-    query = _versions(table).where(table.name == name, table.content == digest)
+    query = versions_of(table).where(table.name == name, table.content == digest)
     return session.scalars(query.options(undefer("*"))).one()
 
 
 def adapter_version_by_digest(session: ReadSession, digest: str) -> AdapterVersionRow | None:
-    """Return the oldest version with this digest that is not retired, or else the oldest."""
+    """Return the oldest visible version with this digest that is in use, or else the oldest."""
     order = (AdapterVersionRow.retired_at.is_not(None), AdapterVersionRow.id)
-    query = select(AdapterVersionRow).where(AdapterVersionRow.digest == digest)
+    query = select(AdapterVersionRow).where(
+        AdapterVersionRow.digest == digest,
+        name_visible(caller_of(session), AdapterVersionRow.name),
+    )
     return session.scalar(query.order_by(*order).limit(1))
 
 
-def newest_of_each(session: ReadSession, table: type[V]) -> Sequence[V]:
-    """Return the highest version of each name that is not retired, by name.
+def with_digest(session: ReadSession, digest: str) -> Sequence[AdapterVersionRow]:
+    """Return every version with this content, whatever its name, oldest first."""
+    query = select(AdapterVersionRow).where(AdapterVersionRow.digest == digest)
+    return session.scalars(query.order_by(AdapterVersionRow.id)).all()
+
+
+def has_twin(session: ReadSession, row: AdapterVersionRow) -> bool:
+    """Say whether another version that is not retired has the same content."""
+    twin = AdapterVersionRow
+    query = select(twin.id).where(twin.digest == row.digest, twin.id != row.id)
+    return session.scalar(query.where(twin.retired_at.is_(None)).limit(1)) is not None
+
+
+def compositions_of(session: ReadSession, digest: str) -> Sequence[tuple[str, int]]:
+    """Return name and number of compositions not retired that have this digest as ingredient."""
+    row, used = CompositionVersionRow, RecipeIngredientRow
+    query = select(row.name, row.number).join(used, used.recipe_digest == row.recipe_digest)
+    query = query.where(used.digest == digest, row.retired_at.is_(None)).distinct()
+    found = session.execute(query.order_by(row.name, row.number))
+    return [(name, number) for name, number in found]
+
+
+def quarantined(session: ReadSession) -> set[tuple[str, int]]:
+    """Return name and number of every quarantined version."""
+    columns = select(AdapterVersionRow.name, AdapterVersionRow.number)
+    found = session.execute(columns.where(AdapterVersionRow.status == "quarantined"))
+    return {(name, number) for name, number in found}
+
+
+def quarantined_ingredient(session: ReadSession, recipe_digest: str) -> AdapterVersionRow | None:
+    """Return a visible quarantined version among a recipe's ingredients.
+
+    A caller who may know of the recipe knows a name of each; a quarantine holds under all of them.
+    """
+    digests = select(RecipeIngredientRow.digest).where(
+        RecipeIngredientRow.recipe_digest == recipe_digest
+    )
+    query = select(AdapterVersionRow).where(
+        AdapterVersionRow.digest.in_(digests),
+        AdapterVersionRow.status == "quarantined",
+        name_visible(caller_of(session), AdapterVersionRow.name),
+    )
+    return session.scalar(query.order_by(AdapterVersionRow.retired_at.is_not(None)).limit(1))
+
+
+def newest_of_each(
+    session: ReadSession,
+    table: type[V],
+    *,
+    in_use: bool = False,
+    after: str = "",
+    limit: int | None = None,
+) -> Sequence[V]:
+    """Return the highest version of each visible name that is not retired, by name after `after`.
+
+    With `in_use`, quarantined versions are passed over too, and compositions whose ingredients the
+    session's caller may not all know.
 
     Of adapters only the columns that a list shows are loaded: modules and reports are long.
     """
-    top = (
+    newest = (
         select(table.name, func.max(table.number).label("number"))
-        .where(table.retired_at.is_(None))
+        .where(table.retired_at.is_(None), table.name > after)
         .group_by(table.name)
-        .subquery()
     )
-    query = _versions(table).join(top, (top.c.name == table.name) & (top.c.number == table.number))
+    if in_use and issubclass(table, AdapterVersionRow):
+        newest = newest.where(AdapterVersionRow.status != "quarantined")
+    top = newest.subquery()
+    is_top = (top.c.name == table.name) & (top.c.number == table.number)
+    query = versions_of(table).join(top, is_top)
+    caller = caller_of(session)
     if issubclass(table, AdapterVersionRow):
         query = query.options(load_only(*_LISTED_COLUMNS, raiseload=True))
-    return session.scalars(query.order_by(table.name)).all()
+    elif in_use:
+        query = query.where(recipe_visible(caller, CompositionVersionRow.recipe_digest))
+    query = query.where(name_visible(caller, table.name)).order_by(table.name)
+    return session.scalars(query.limit(limit)).all()
 
 
 _LISTED_COLUMNS = (
@@ -187,8 +273,29 @@ _LISTED_COLUMNS = (
     AdapterVersionRow.rank,
     AdapterVersionRow.bytes,
     AdapterVersionRow.norm,
+    AdapterVersionRow.status,
     AdapterVersionRow.created_at,
 )
+
+
+# Imports ----------------------------------------------------------------------------------------
+
+
+def import_of(session: ReadSession, source: str, name: str) -> ImportRow | None:
+    """Return what became of a source under a name."""
+    return session.get(ImportRow, (source, name))
+
+
+def save_import(session: WriteSession, row: ImportRow) -> None:
+    """Write down what became of a source, over what stood there."""
+    known = session.get(ImportRow, (row.source, row.name), with_for_update=True)
+    if known is None:
+        try:
+            return insert(session, row)
+        except Conflict:  # somebody else was faster with the same source
+            pass
+    session.merge(row)
+    return None
 
 
 # Aliases ----------------------------------------------------------------------------------------
@@ -212,11 +319,13 @@ def alias_moves(session: ReadSession, name: str) -> Sequence[AliasMoveRow]:
 
 
 def references_in_use(session: ReadSession, limit: int) -> list[str]:
-    """Return up to `limit` names of adapters and compositions, and as many `name@alias`."""
-    names = select(NameRow.name).where(NameRow.kind != "base").order_by(NameRow.name).limit(limit)
-    pairs = select(AliasRow.name, AliasRow.alias).order_by(AliasRow.name, AliasRow.alias)
-    aliased = [f"{name}@{text}" for name, text in session.execute(pairs.limit(limit))]
-    return [*session.scalars(names), *aliased]
+    """Return up to `limit` visible names of adapters and compositions, and as many `name@alias`."""
+    caller = caller_of(session)
+    names = select(NameRow.name).where(NameRow.kind != "base", name_visible(caller, NameRow.name))
+    pairs = select(AliasRow.name, AliasRow.alias).where(name_visible(caller, AliasRow.name))
+    ordered = pairs.order_by(AliasRow.name, AliasRow.alias).limit(limit)
+    aliased = [f"{name}@{text}" for name, text in session.execute(ordered)]
+    return [*session.scalars(names.order_by(NameRow.name).limit(limit)), *aliased]
 
 
 # Recipes, artifacts, lineage --------------------------------------------------------------------
@@ -227,37 +336,27 @@ def recipe(session: ReadSession, digest: str) -> RecipeRow | None:
     return session.get(RecipeRow, digest)
 
 
+def recipe_visible_here(session: ReadSession, digest: str) -> bool:
+    """Say whether the session's caller may know every ingredient of a recipe."""
+    query = select(RecipeRow.digest).where(RecipeRow.digest == digest)
+    visible = recipe_visible(caller_of(session), RecipeRow.digest)
+    return session.scalar(query.where(visible)) is not None
+
+
 def recipe_of_artifact(session: ReadSession, artifact: str) -> RecipeRow | None:
-    """Return the first recipe that was built into this artifact."""
-    query = select(RecipeRow).where(RecipeRow.artifact == artifact)
+    """Return the first recipe that was built into this artifact, of those that are visible."""
+    query = select(RecipeRow).where(
+        RecipeRow.artifact == artifact, recipe_visible(caller_of(session), RecipeRow.digest)
+    )
     return session.scalar(query.order_by(RecipeRow.created_at, RecipeRow.digest).limit(1))
 
 
-def _lineage() -> Select[RecipeRow]:
-    return (
-        select(RecipeRow)
-        .options(selectinload(RecipeRow.ingredients), selectinload(RecipeRow.published))
-        .order_by(RecipeRow.created_at, RecipeRow.digest)
-    )
-
-
-def recipes_making(session: ReadSession, artifact: str) -> Sequence[RecipeRow]:
-    """Return the recipes that were built into this artifact, oldest first."""
-    return session.scalars(_lineage().where(RecipeRow.artifact == artifact)).all()
-
-
-def recipes_using(session: ReadSession, digest: str) -> Sequence[RecipeRow]:
-    """Return the recipes that have this digest among their ingredients, oldest first."""
-    using = select(RecipeIngredientRow.recipe_digest).where(RecipeIngredientRow.digest == digest)
-    return session.scalars(_lineage().where(RecipeRow.digest.in_(using))).all()
-
-
 def known_digests(session: ReadSession, digests: Iterable[str]) -> set[str]:
-    """Return those of `digests` that belong to a version or an artifact."""
-    wanted = set(digests)
-    return {
-        *session.scalars(
-            select(AdapterVersionRow.digest).where(AdapterVersionRow.digest.in_(wanted))
-        ),
-        *session.scalars(select(ArtifactRow.digest).where(ArtifactRow.digest.in_(wanted))),
-    }
+    """Return those of `digests` that belong to a visible version or to what is made of such."""
+    wanted, caller = set(digests), caller_of(session)
+    version, row = AdapterVersionRow, RecipeRow
+    versions = select(version.digest).where(
+        version.digest.in_(wanted), name_visible(caller, version.name)
+    )
+    made = select(row.artifact).where(row.artifact.in_(wanted), recipe_visible(caller, row.digest))
+    return {*session.scalars(versions), *(str(digest) for digest in session.scalars(made))}

@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from registry import queries, rows
+from registry import audit, list_queries, queries, rows
 from registry.database import ReadSession, WriteSession
 from registry.errors import Conflict, UnknownBase, UnknownReference
 from registry.models import (
@@ -18,9 +18,10 @@ from registry.models import (
     RecipeRow,
 )
 from registry.naming import claim, now
+from registry.paging import cursor_of, paged
 from registry.references import check_digest
 from registry.resolving import live
-from registry.types import Lineage
+from registry.types import Lineage, RecipeRecord
 
 
 def save(
@@ -68,7 +69,7 @@ def _check_ingredients(
             raise UnknownReference(digest)
 
 
-def publish(
+def add_version(
     session: WriteSession, name: str, expression: str, recipe_digest: str, actor: str
 ) -> CompositionVersionRow:
     """Make a saved recipe the newest version of a composition, or return the one that has it.
@@ -91,6 +92,9 @@ def publish(
     except Conflict as conflict:
         if conflict.constraint != "uq_composition_versions_name_recipe_digest":
             raise
+    else:
+        subject, detail = f"{name}@{row.number}", {"expression": expression}
+        audit.record(session, actor, "composition.added", subject, **detail)
     version = queries.version_by_content(session, CompositionVersionRow, name, recipe_digest)
     return live(version)
 
@@ -131,15 +135,35 @@ def record_artifact(
     return queries.claim_artifact(session, recipe_digest, artifact_digest, replacing)
 
 
-def lineage(session: ReadSession, digest: str) -> Lineage:
-    """Return the recipes that made a digest and those that it went into.
+def lineage(session: ReadSession, digest: str, cursor: str | None, limit: int) -> Lineage:
+    """Return the recipes that made a digest and a page of those that it went into.
 
     Raises:
+        CursorInvalid: it is not one of this list's.
         DigestInvalid: it has not the form of a digest.
         UnknownReference: it is neither a version's nor an artifact's.
     """
     check_digest(digest)
     if not queries.known_digests(session, [digest]):
         raise UnknownReference(digest)
-    made_by = rows.recipe_records(queries.recipes_making(session, digest))
-    return Lineage(digest, made_by, rows.recipe_records(queries.recipes_using(session, digest)))
+    after = cursor_of("lineage", cursor, str)
+    found = list_queries.recipes_using(session, digest, str(after[0]) if after else "", limit + 1)
+    records = {record.digest: record for record in _records(session, found)}
+    used_by = paged(
+        "lineage", found, limit, lambda row: (row.digest,), lambda row: records[row.digest]
+    )
+    versions = list_queries.versions_with(session, [digest]).get(digest, ())
+    return Lineage(digest, versions, makers(session, digest), used_by.items, used_by.next_cursor)
+
+
+def makers(session: ReadSession, artifact: str) -> tuple[RecipeRecord, ...]:
+    """Return the recipes that an artifact came of, oldest first."""
+    return _records(session, list_queries.recipes_making(session, artifact))
+
+
+def _records(session: ReadSession, found: Sequence[RecipeRow]) -> tuple[RecipeRecord, ...]:
+    published = {version.name for recipe in found for version in recipe.published}
+    names = queries.visible_names(session, published)
+    ingredients = {item.digest for recipe in found for item in recipe.ingredients}
+    versions = list_queries.versions_with(session, ingredients)
+    return tuple(rows.recipe_record(recipe, names, versions) for recipe in found)

@@ -78,6 +78,18 @@ def _match_name(text: str) -> int:
     return end
 
 
+def numbered(reference: Reference) -> tuple[str, int]:
+    """Return name and number of a reference to one version for good.
+
+    Raises:
+        ReferenceInvalid: a bare name, an alias or a digest could mean another version by now.
+    """
+    if reference.name is None or reference.version is None:
+        expected = "a name with a version number, such as name@3"
+        raise ReferenceInvalid(str(reference), len(str(reference)), expected)
+    return reference.name, reference.version
+
+
 def check_name(name: str) -> None:
     """Raise NameInvalid unless `name` can be given to an adapter or a composition."""
     if len(name) > MAX_LENGTH:

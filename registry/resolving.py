@@ -1,10 +1,14 @@
-"""What a reference means at this moment, and the names that come near one that means nothing."""
+"""What a reference means at this moment, and the names that come near one that means nothing.
+
+What the session's caller may not know of is treated as if it did not exist.
+"""
 
 import difflib
 
 from registry import queries, rows
 from registry.database import ReadSession
-from registry.errors import UnknownReference, VersionRetired
+from registry.errors import UnknownReference, VersionQuarantined, VersionRetired
+from registry.models import AdapterVersionRow, CompositionVersionRow
 from registry.queries import V, VersionRow
 from registry.references import Reference
 from registry.types import Resolution, ResolvedArtifact
@@ -17,21 +21,33 @@ _NAMES_COMPARED = 5000
 def resolve(session: ReadSession, reference: Reference) -> Resolution:
     """Return what `reference` means.
 
-    A bare name means its highest version that is not retired; a digest a version or an artifact.
+    A bare name means its highest version that is neither retired nor quarantined; a digest a
+    version or an artifact.
 
     Raises:
         UnknownReference: nothing has this name, version, alias or digest.
         VersionRetired: the version was retired.
+        VersionQuarantined: the version is, or one of the versions that it was merged from.
     """
     if reference.name is None:
         return _by_digest(session, str(reference.digest))
-    row = _by_name(session, reference, reference.name)
+    row = named(session, reference, reference.name)
     if row is None:
         raise unknown(session, str(reference))
+    if isinstance(row, CompositionVersionRow):
+        if not queries.recipe_visible_here(session, row.recipe_digest):
+            raise unknown(session, str(reference))
+        live(row)
+        _refuse_quarantined(session, row.recipe_digest)
     return rows.resolved(live(row))
 
 
-def _by_name(session: ReadSession, reference: Reference, name: str) -> VersionRow | None:
+def named(session: ReadSession, reference: Reference, name: str) -> VersionRow | None:
+    """Return the version that a name with what stands behind it means, in use or not.
+
+    Raises:
+        UnknownReference: the name is neither an adapter's nor a composition's.
+    """
     table = version_table(session, name, str(reference))
     number = reference.version
     if reference.alias is not None:
@@ -51,14 +67,24 @@ def _by_digest(session: ReadSession, digest: str) -> Resolution:
     recipe = queries.recipe_of_artifact(session, digest)
     if recipe is None:
         raise UnknownReference(digest)
+    _refuse_quarantined(session, recipe.digest)
     return ResolvedArtifact(digest, recipe.text, recipe.digest, recipe.base)
 
 
 def live(row: V) -> V:
-    """Return `row`; raise VersionRetired when it is."""
+    """Return `row`; raise VersionRetired or VersionQuarantined when it is."""
+    if isinstance(row, AdapterVersionRow) and row.status == "quarantined":
+        raise VersionQuarantined(row.name, row.number, str(row.status_reason))
     if row.retired_at is not None:
         raise VersionRetired(row.name, row.number, row.retired_at)
     return row
+
+
+def _refuse_quarantined(session: ReadSession, recipe_digest: str) -> None:
+    """Raise VersionQuarantined when one of a recipe's ingredients is."""
+    row = queries.quarantined_ingredient(session, recipe_digest)
+    if row is not None:
+        live(row)
 
 
 def version_table(session: ReadSession, name: str, text: str) -> type[VersionRow]:
@@ -67,7 +93,7 @@ def version_table(session: ReadSession, name: str, text: str) -> type[VersionRow
     Raises:
         UnknownReference: the name is neither an adapter's nor a composition's.
     """
-    kind = queries.kind_of(session, name)
+    kind = queries.visible_kind_of(session, name)
     if kind not in ("adapter", "composition"):
         raise unknown(session, text)
     return queries.table_of(kind)

@@ -3,7 +3,7 @@
 Not covered: which rows (`registry.service`).
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from typing import Any
 
 from registry.models import (
@@ -28,6 +28,7 @@ from registry.types import (
     RecipeRecord,
     ResolvedAdapter,
     ResolvedComposition,
+    Visibility,
 )
 
 
@@ -58,6 +59,8 @@ def adapter_version(row: AdapterVersionRow) -> AdapterVersion:
         norm=row.norm,
         source=row.source,
         licence=row.licence,
+        status=row.status,
+        status_reason=row.status_reason,
         card=row.card,
         report=row.report,
         created_at=row.created_at,
@@ -81,10 +84,17 @@ def composition_version(row: CompositionVersionRow) -> CompositionVersion:
     )
 
 
-def adapter_summary(row: AdapterVersionRow, aliases: Mapping[str, int]) -> AdapterSummary:
+def adapter_summary(
+    row: AdapterVersionRow,
+    visibility: Visibility,
+    tags: Iterable[str],
+    aliases: Mapping[str, int],
+) -> AdapterSummary:
     """Return the line of a list that shows an adapter by this version."""
     return AdapterSummary(
         name=row.name,
+        visibility=visibility,
+        tags=tuple(tags),
         aliases=aliases,
         number=row.number,
         digest=row.digest,
@@ -92,16 +102,18 @@ def adapter_summary(row: AdapterVersionRow, aliases: Mapping[str, int]) -> Adapt
         rank=row.rank,
         bytes=row.bytes,
         norm=row.norm,
+        status=row.status,
         created_at=row.created_at,
     )
 
 
 def composition_summary(
-    row: CompositionVersionRow, aliases: Mapping[str, int]
+    row: CompositionVersionRow, visibility: Visibility, aliases: Mapping[str, int]
 ) -> CompositionSummary:
     """Return the line of a list that shows a composition by this version."""
     return CompositionSummary(
         name=row.name,
+        visibility=visibility,
         aliases=aliases,
         number=row.number,
         expression=row.expression,
@@ -133,15 +145,23 @@ def alias_move(row: AliasMoveRow) -> AliasMove:
     return AliasMove(row.alias, row.from_number, row.to_number, row.moved_at, row.moved_by)
 
 
-def recipe_records(found: Iterable[RecipeRow]) -> tuple[RecipeRecord, ...]:
-    """Return recipes as lineage shows them; ingredients and compositions must be loaded."""
-    return tuple(
-        RecipeRecord(
-            digest=row.digest,
-            base=row.base,
-            artifact=row.artifact,
-            ingredients=tuple(Ingredient(i.digest, i.weight) for i in row.ingredients),
-            compositions=tuple(f"{v.name}@{v.number}" for v in row.published),
-        )
-        for row in found
+def recipe_record(
+    row: RecipeRow, names: Container[str], versions: Mapping[str, tuple[str, ...]]
+) -> RecipeRecord:
+    """Return a recipe as lineage shows it; its ingredients and compositions must be loaded.
+
+    Args:
+        row: the recipe.
+        names: of the compositions to show.
+        versions: to show, by digest.
+    """
+    return RecipeRecord(
+        digest=row.digest,
+        text=row.text,
+        base=row.base,
+        artifact=row.artifact,
+        ingredients=tuple(
+            Ingredient(i.digest, i.weight, versions.get(i.digest, ())) for i in row.ingredients
+        ),
+        compositions=tuple(f"{v.name}@{v.number}" for v in row.published if v.name in names),
     )

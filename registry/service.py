@@ -1,4 +1,4 @@
-"""The registry: register, publish, alias, resolve, retire, record.
+"""The registry: register, compose, alias, resolve, retire, record.
 
 Every public method is one or two short transactions. Files are written before the rows that name
 them, so a crash leaves at most files that nothing refers to.
@@ -7,32 +7,42 @@ Not covered: what a recipe's text means, which callers may do what, and when fil
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from registry import adapters, known_bases, naming, queries, recipes, resolving, rows
+from registry.access import LOCAL, Caller
 from registry.admission import AdmissionPolicy, admit
+from registry.audit import Audit
 from registry.blobs import BlobStore
+from registry.catalogue import Catalogue
 from registry.database import Database, ReadSession
-from registry.errors import NameTaken, StorageFailed
+from registry.describing import Descriptions
+from registry.embedding import Embedder, Embeddings
+from registry.errors import FolderUnreadable, NameTaken
+from registry.evaluations import Evaluations
+from registry.imports import ImportLog
+from registry.keys import Keys
 from registry.models import AdapterVersionRow, CompositionVersionRow
 from registry.references import Reference, check_alias, check_name
+from registry.search import Finder
+from registry.statuses import Statuses
 from registry.types import (
     Adapter,
-    AdapterSummary,
     AdmissionReport,
     Alias,
     AliasMove,
     Base,
     Composition,
-    CompositionSummary,
     CompositionVersion,
     Lineage,
     ListedModel,
     Registration,
     Resolution,
     Shapes,
+    Visibility,
 )
 
 
@@ -40,11 +50,25 @@ class Registry:
     """All that may be done with adapters and compositions. Safe to share by threads."""
 
     def __init__(
-        self, database: Database, blobs: BlobStore, policy: AdmissionPolicy | None = None
+        self,
+        database: Database,
+        blobs: BlobStore,
+        policy: AdmissionPolicy | None = None,
+        embedder: Embedder | None = None,
     ) -> None:
         self._database = database
         self._blobs = blobs
         self._policy = policy or AdmissionPolicy()
+        self.catalogue = Catalogue(database)
+        self.keys = Keys(database)
+        self.audit = Audit(database)
+        self.evaluations = Evaluations(database)
+        self.statuses = Statuses(database)
+        self.imports = ImportLog(database, self._policy)
+        embedder = embedder or Embedder()
+        self.embeddings = Embeddings(database, blobs, embedder)
+        self.descriptions = Descriptions(database, embedder)
+        self.finder = Finder(database, embedder)
 
     # Bases
 
@@ -91,12 +115,20 @@ class Registry:
 
     # Adapters
 
+    def workspace(self) -> AbstractContextManager[Path]:
+        """Give an empty folder on the store's disk for a source to put files in; then it goes.
+
+        Raises:
+            OSError: the store cannot be written.
+        """
+        return self._blobs.workspace()
+
     def check(self, folder: Path, *, base: str | None = None) -> AdmissionReport:
         """Examine an adapter folder as `register` does, and store nothing.
 
         Raises:
             UnknownBase: `base` is given and not known.
-            StorageFailed: the folder cannot be read.
+            FolderUnreadable: as it says.
         """
         with self._database.read() as session:
             asked = None if base is None else rows.base(known_bases.found(session, base))
@@ -104,7 +136,7 @@ class Registry:
         try:
             return admit(folder, asked, self._policy, known=known)
         except OSError as error:
-            raise StorageFailed(str(error)) from error
+            raise FolderUnreadable(str(error)) from error
 
     def register(
         self,
@@ -135,16 +167,23 @@ class Registry:
             UnknownBase: `base` is not known.
             AdmissionRefused: with the report.
             VersionRetired: the name had this content, and it was retired.
-            StorageFailed: the folder cannot be read, or the store is full or gone.
+            VersionQuarantined, ContentQuarantined: this content is quarantined.
+            FolderUnreadable: as it says.
+            StorageFailed: the store is full or gone.
         """
         self._check_names(name, alias)
         report = self.check(folder, base=base)
         content = adapters.store(self._blobs, report)
+        prepared = self.embeddings.prepare(name, content.digest, content.card.text)
         with self._database.transaction() as session:
-            version, created = adapters.add_version(session, name, content, source, actor)
+            row, created = adapters.add_version(session, name, content, source, actor)
+            if created:
+                self.embeddings.add(session, row, prepared)
             if alias is not None:
-                naming.move_alias(session, version, alias, actor)
-            return Registration(rows.adapter_version(version), created, report)
+                naming.move_alias(session, row, alias, actor)
+            version = rows.adapter_version(row)
+        similar = self.finder.similar(Reference(name=name, version=version.number))
+        return Registration(version, created, report, similar)
 
     def _check_names(self, name: str, alias: str | None) -> None:
         """Refuse a hopeless name before any work; the transaction decides for certain."""
@@ -155,13 +194,6 @@ class Registry:
             kind = queries.kind_of(session, name)
         if kind not in (None, "adapter"):
             raise NameTaken(name, kind)
-
-    def adapters(self) -> tuple[AdapterSummary, ...]:
-        """Return every adapter that has a version in use, by name."""
-        with self._database.read() as session:
-            found = queries.newest_of_each(session, AdapterVersionRow)
-            aliases = _aliases_by_name(session)
-            return tuple(rows.adapter_summary(row, aliases[row.name]) for row in found)
 
     def adapter(self, name: str) -> Adapter:
         """Return an adapter with its versions, aliases and their history.
@@ -178,57 +210,77 @@ class Registry:
 
     # What adapters and compositions have in common
 
-    def set_alias(self, name: str, alias: str, version: int, actor: str) -> Alias:
+    def set_alias(
+        self, name: str, alias: str, version: int, actor: str, *, caller: Caller = LOCAL
+    ) -> Alias:
         """Point an alias at a version of an adapter or a composition, and record the move.
 
         Raises:
             AliasInvalid: by the grammar of `registry.references`.
             UnknownReference: there is no such version.
-            VersionRetired: as it says.
+            VersionRetired, VersionQuarantined: as they say.
         """
         check_alias(alias)
-        with self._database.transaction() as session:
+        with self._database.transaction(caller) as session:
             row = naming.locked_version(session, name, version)
             return rows.alias(naming.move_alias(session, row, alias, actor))
 
-    def retire(self, reference: Reference, actor: str) -> None:
+    def set_visibility(
+        self, name: str, visibility: Visibility, actor: str, *, caller: Caller = LOCAL
+    ) -> None:
+        """Publish what is in a namespace to everybody, or make it private to it again.
+
+        Raises:
+            UnknownReference: nothing has this name.
+            AccessDenied: a name without a namespace cannot be private.
+        """
+        with self._database.transaction(caller) as session:
+            naming.set_visibility(session, name, visibility, actor)
+
+    def retire(self, reference: Reference, actor: str, *, caller: Caller = LOCAL) -> None:
         """Take a version out of use, for good; its files and its history stay.
 
         Raises:
             ReferenceInvalid: anything but `name@number`.
             UnknownReference: there is no such version.
-            VersionInUse: an alias points at it.
+            VersionInUse: an alias points at it, or a composition in use is made of it.
         """
-        with self._database.transaction() as session:
+        with self._database.transaction(caller) as session:
             naming.retire(session, reference, actor)
 
-    def resolve(self, reference: Reference) -> Resolution:
+    def resolve(self, reference: Reference, *, caller: Caller = LOCAL) -> Resolution:
         """Return what a reference means now: see `registry.resolving.resolve`.
 
         Raises:
-            UnknownReference: with the nearest names.
-            VersionRetired: the version was retired.
+            UnknownReference: with the nearest names; also for what `caller` may not know of.
+            VersionRetired, VersionQuarantined: the version is out of use.
         """
-        with self._database.read() as session:
+        with self._database.read(caller) as session:
             return resolving.resolve(session, reference)
 
-    def model_ids(self) -> tuple[ListedModel, ...]:
-        """Return everything that can be asked for by name, and by name and alias, sorted."""
-        with self._database.read() as session:
+    def model_ids(self, *, caller: Caller = LOCAL) -> tuple[ListedModel, ...]:
+        """Return all that `caller` can ask for by name, and by name and alias, sorted."""
+        with self._database.read(caller) as session:
             models = [
                 ListedModel(row.name, "adapter", row.base, row.created_at)
-                for row in queries.newest_of_each(session, AdapterVersionRow)
+                for row in queries.newest_of_each(session, AdapterVersionRow, in_use=True)
             ] + [
                 ListedModel(row.name, "composition", row.recipe.base, row.created_at)
-                for row in queries.newest_of_each(session, CompositionVersionRow)
+                for row in queries.newest_of_each(session, CompositionVersionRow, in_use=True)
             ]
             aliases = _aliases_by_name(session)
-        aliased = [replace(m, id=f"{m.id}@{alias}") for m in models for alias in aliases[m.id]]
+            out_of_use = queries.quarantined(session)
+        aliased = [
+            replace(model, id=f"{model.id}@{alias}")
+            for model in models
+            for alias, number in aliases[model.id].items()
+            if (model.id, number) not in out_of_use
+        ]
         return tuple(sorted([*models, *aliased], key=lambda model: model.id))
 
     # Compositions, recipes, artifacts
 
-    def publish(
+    def add_composition(
         self,
         name: str,
         *,
@@ -251,15 +303,8 @@ class Registry:
         check_name(name)
         with self._database.transaction() as session:
             recipes.save(session, recipe_text, recipe_digest, base, ingredients)
-            row = recipes.publish(session, name, expression, recipe_digest, actor)
+            row = recipes.add_version(session, name, expression, recipe_digest, actor)
             return rows.composition_version(row)
-
-    def compositions(self) -> tuple[CompositionSummary, ...]:
-        """Return every composition that has a version in use, by name."""
-        with self._database.read() as session:
-            found = queries.newest_of_each(session, CompositionVersionRow)
-            aliases = _aliases_by_name(session)
-            return tuple(rows.composition_summary(row, aliases[row.name]) for row in found)
 
     def composition(self, name: str) -> Composition:
         """Return a composition with its versions, aliases and their history.
@@ -321,15 +366,20 @@ class Registry:
                 session, recipe_digest, artifact_digest, bytes, seconds, report, replacing
             )
 
-    def lineage(self, digest: str) -> Lineage:
-        """Return what a version or an artifact was made of, and what was made of it.
+    def lineage(
+        self, digest: str, *, cursor: str | None = None, limit: int = 100, caller: Caller = LOCAL
+    ) -> Lineage:
+        """Return what a version or an artifact was made of, and what was made of it, by pages.
+
+        A recipe of which `caller` may not know every ingredient is left out.
 
         Raises:
+            CursorInvalid: it is not one of this list's.
             DigestInvalid: it has not the form of a digest.
             UnknownReference: it is neither a version's nor an artifact's.
         """
-        with self._database.read() as session:
-            return recipes.lineage(session, digest)
+        with self._database.read(caller) as session:
+            return recipes.lineage(session, digest, cursor, limit)
 
 
 def _aliases_by_name(session: ReadSession) -> Mapping[str, dict[str, int]]:

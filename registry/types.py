@@ -13,7 +13,10 @@ from typing import Any, Literal, TypeAlias
 from merge.peft_format import AdapterFolder, Problem
 
 NameKind = Literal["adapter", "base", "composition"]
+Visibility = Literal["private", "public"]
 Severity = Literal["refuse", "warn", "note"]
+EmbeddingKind = Literal["weights", "text", "behaviour"]
+Status = Literal["admitted", "quarantined"]
 Shapes: TypeAlias = Mapping[str, tuple[int, int]]
 
 
@@ -31,6 +34,11 @@ class Base:
     shapes: Shapes
     keys: frozenset[str]
 
+    @property
+    def module_count(self) -> int:
+        """How many modules it has."""
+        return len(self.shapes)
+
 
 @dataclass(frozen=True, slots=True)
 class ModuleFacts:
@@ -41,6 +49,10 @@ class ModuleFacts:
     d_out: int
     alpha: float
     kind: Literal["linear", "embedding"]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the fields by name; `dataclasses.asdict` takes ten times as long."""
+        return {name: getattr(self, name) for name in self.__slots__}
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +71,12 @@ class AdapterFacts:
     norms: Mapping[str, float]
     norm: float | None
     base_said: str | None  # the base as the config writes it
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the fields by name as JSON values."""
+        fields = {name: getattr(self, name) for name in self.__slots__}
+        modules = {name: module.to_json() for name, module in self.modules.items()}
+        return fields | {"modules": modules, "norms": dict(self.norms), "dtypes": list(self.dtypes)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +113,7 @@ class AdmissionReport:
             "accepted": self.accepted,
             "base": self.base,
             "findings": [{"severity": f.severity, **asdict(f.problem)} for f in self.findings],
-            "facts": None if facts is None else asdict(facts) | {"dtypes": list(facts.dtypes)},
+            "facts": None if facts is None else facts.to_json(),
         }
 
 
@@ -116,11 +134,18 @@ class AdapterVersion:
     norm: float
     source: str | None
     licence: str | None
+    status: Status
+    status_reason: str | None  # of a quarantine
     card: str | None
     report: Mapping[str, Any]
     created_at: datetime
     created_by: str
     retired_at: datetime | None
+
+    @property
+    def module_count(self) -> int:
+        """How many modules it has an update for."""
+        return len(self.modules)
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,9 +206,11 @@ class Composition:
 
 @dataclass(frozen=True, slots=True)
 class AdapterSummary:
-    """A line in a list of adapters; everything but the first two is of the newest live version."""
+    """A line in a list of adapters; all from `number` on is of the newest live version."""
 
     name: str
+    visibility: Visibility
+    tags: tuple[str, ...]
     aliases: Mapping[str, int]
     number: int
     digest: str
@@ -191,14 +218,16 @@ class AdapterSummary:
     rank: int
     bytes: int
     norm: float
+    status: Status
     created_at: datetime
 
 
 @dataclass(frozen=True, slots=True)
 class CompositionSummary:
-    """A line in a list of compositions; the last five are of the newest live version."""
+    """A line in a list of compositions; all from `number` on is of the newest live version."""
 
     name: str
+    visibility: Visibility
     aliases: Mapping[str, int]
     number: int
     expression: str
@@ -208,12 +237,36 @@ class CompositionSummary:
 
 
 @dataclass(frozen=True, slots=True)
+class Artifact:
+    """A merged adapter that was built at least once, with the recipes that it came of."""
+
+    digest: str
+    bytes: int
+    seconds: float
+    report: Mapping[str, Any]
+    created_at: datetime
+    recipes: tuple["RecipeRecord", ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Similar:
+    """A version with nearly the same update, by the estimated cosine of the two."""
+
+    reference: str  # for example "legal@2"
+    cosine: float
+
+
+@dataclass(frozen=True, slots=True)
 class Registration:
-    """What came of registering a folder: `created` is False when the name had this content."""
+    """What came of registering a folder: `created` is False when the name had this content.
+
+    `similar` lists the (near-)duplicates under other names and numbers, most similar first.
+    """
 
     version: AdapterVersion
     created: bool
     report: AdmissionReport
+    similar: tuple[Similar, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -269,13 +322,15 @@ class Ingredient:
 
     digest: str
     weight: float
+    versions: tuple[str, ...]  # that have this content, for example "legal@2"
 
 
 @dataclass(frozen=True, slots=True)
 class RecipeRecord:
-    """A recipe as lineage sees it."""
+    """A recipe as lineage sees it; its text is opaque here."""
 
     digest: str
+    text: str
     base: str
     artifact: str | None
     ingredients: tuple[Ingredient, ...]
@@ -284,8 +339,13 @@ class RecipeRecord:
 
 @dataclass(frozen=True, slots=True)
 class Lineage:
-    """Both ways from one digest: the recipes that made it, and those that it went into."""
+    """Both ways from one digest: the recipes that made it, and some of those that it went into.
+
+    `next_cursor` gives the rest of `used_by`, None when these were the last.
+    """
 
     digest: str
+    versions: tuple[str, ...]  # that have this content
     made_by: tuple[RecipeRecord, ...]
     used_by: tuple[RecipeRecord, ...]
+    next_cursor: str | None

@@ -1,30 +1,205 @@
-"""API keys: when the settings name any, every route but /health wants one."""
+"""Who calls, and what a route wants of them.
 
+As long as no key exists, in the settings or in the registry, everybody may do everything. With one,
+every route but /health wants a key; the settings' keys are admins of everything. What a key stands
+for is asked of the registry once a second at most, so a revoked one is useless within two.
+Not covered: what a caller may know of (`registry.access`, `registry.visibility`).
+"""
+
+import asyncio
 import hmac
-from collections.abc import Sequence
+import logging
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Annotated
 
+from fastapi import Depends, Request
 from starlette.datastructures import Headers
+from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from server.errors import KeyInvalid, error_response
+from registry.access import Caller, Role
+from registry.errors import AccessDenied, RegistryError
+from registry.keys import Keys
+from server.errors import KeyInvalid
+from server.problems import error_answer
 
-_OPEN_PATHS = frozenset({"/health"})
+OPEN_PATHS = frozenset({"/health"})
+ANYBODY = Caller("anybody")
+_REMEMBERED_SECONDS = 1.0
+_REMEMBERED = 10_000
+_MAX_KEY_LENGTH = 200
+_USE_SECONDS = 60.0
+_log = logging.getLogger("weft.server")
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """What was found out about a key, and until when it holds."""
+
+    caller: Caller | None
+    until: float
+
+
+class Keyring:
+    """Finds out whom a key stands for. One event loop."""
+
+    def __init__(
+        self,
+        bootstrap: Sequence[str],
+        keys: Keys,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._bootstrap = [key.encode() for key in bootstrap]
+        self._keys = keys
+        self._clock = clock
+        self._known: OrderedDict[str, _Known] = OrderedDict()
+        self._open_until = 0.0
+        self._closed = bool(bootstrap)  # for good: keys are revoked, never forgotten
+        self._used: dict[str, float] = {}
+        self._noting: set[asyncio.Task[None]] = set()
+
+    async def caller(self, key: str) -> Caller:
+        """Return whom a key stands for; "" is none.
+
+        Raises:
+            KeyInvalid: nobody, and there are keys.
+            registry.errors.DatabaseUnavailable: it cannot be found out now.
+        """
+        for number, known in enumerate(self._bootstrap, 1):
+            # In constant time: how long it takes tells nothing about the key.
+            if hmac.compare_digest(key.encode("latin-1"), known):  # the bytes as they came
+                return Caller(f"settings-{number}")
+        if await self._open():
+            return ANYBODY
+        found = await self._registered(key) if 0 < len(key) <= _MAX_KEY_LENGTH else None
+        if found is None:
+            raise KeyInvalid
+        self._note_use(found.name)
+        return found
+
+    async def _open(self) -> bool:
+        """Say whether there is no key at all."""
+        if not self._closed and self._clock() >= self._open_until:
+            self._closed = await asyncio.to_thread(self._keys.any)
+            self._open_until = self._clock() + _REMEMBERED_SECONDS
+        return not self._closed
+
+    async def _registered(self, key: str) -> Caller | None:
+        known = self._known.get(key)
+        if known is None or self._clock() >= known.until:
+            asked = self._clock()  # before: what is true then may not be true afterwards
+            caller = await asyncio.to_thread(self._keys.caller, key)
+            known = self._known[key] = _Known(caller, asked + _REMEMBERED_SECONDS)
+            self._known.move_to_end(key)
+            if len(self._known) > _REMEMBERED:
+                self._known.popitem(last=False)
+        return known.caller
+
+    def _note_use(self, name: str) -> None:
+        """Have the use of a key written down, without keeping the request waiting."""
+        if self._clock() < self._used.get(name, 0.0):
+            return
+        self._used[name] = self._clock() + _USE_SECONDS
+        task = asyncio.create_task(asyncio.to_thread(self._write_use, name))
+        self._noting.add(task)
+        task.add_done_callback(self._noting.discard)
+
+    def _write_use(self, name: str) -> None:
+        try:
+            self._keys.used([name])
+        except RegistryError as error:  # a read-only disk still serves
+            _log.warning("the use of the key %s could not be written down: %s", name, error)
 
 
 class RequireKey:
-    """Middleware that lets a request in with one of `keys` as its bearer token."""
+    """Middleware that finds out who calls and lets nobody else in."""
 
-    def __init__(self, app: ASGIApp, keys: Sequence[str]) -> None:
-        self._app = app
-        self._keys = [key.encode() for key in keys]
+    def __init__(self, app: ASGIApp, keyring: Keyring) -> None:
+        self._app, self._keyring = app, keyring
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on, or answer 401."""
-        if scope["type"] == "http" and scope["path"] not in _OPEN_PATHS and self._keys:
+        """Pass the request on with its caller in the state, or answer 401."""
+        if scope["type"] == "http" and scope["path"] not in OPEN_PATHS:
             scheme, _, key = Headers(scope=scope).get("authorization", "").partition(" ")
-            given = key.strip().encode("latin-1") if scheme.lower() == "bearer" else b""
-            # Every key is compared, in constant time each: timing tells nothing about them.
-            if not any([hmac.compare_digest(given, key) for key in self._keys]):  # noqa: C419
-                await error_response(KeyInvalid())(scope, receive, send)
+            try:
+                given = key.strip() if scheme.lower() == "bearer" else ""
+                caller = await self._keyring.caller(given)
+            except (KeyInvalid, RegistryError) as error:
+                await error_answer(scope["path"], error)(scope, receive, send)
                 return
+            set_caller(scope, caller)
         await self._app(scope, receive, send)
+
+
+def set_caller(scope: Scope, caller: Caller) -> None:
+    """Write down who calls."""
+    scope["state"] = {**scope.get("state", {}), "caller": caller}
+
+
+def caller_of(scope: Scope) -> Caller:
+    """Return who calls; the middleware has found it out."""
+    caller = scope["state"]["caller"]
+    assert isinstance(caller, Caller)
+    return caller
+
+
+@dataclass(frozen=True, slots=True)
+class Needs:
+    """A dependency: the caller of a request, who has the role.
+
+    With `name`, the caller may also change what the path's `name` names; with `everything`, the
+    caller's rights end at no namespace.
+    """
+
+    role: Role
+    name: bool = False
+    everything: bool = False
+
+    async def __call__(self, request: Request) -> Caller:
+        """Return the caller.
+
+        Raises:
+            AccessDenied: by role or by namespace.
+        """
+        caller = caller_of(request.scope)
+        caller.need_role(self.role)
+        if self.everything:
+            caller.need_everything()
+        if self.name:
+            caller.need_name(request.path_params["name"])
+        return caller
+
+
+Reader = Annotated[Caller, Depends(Needs("read"))]
+Publisher = Annotated[Caller, Depends(Needs("publish"))]
+Owner = Annotated[Caller, Depends(Needs("publish", name=True))]
+Admin = Annotated[Caller, Depends(Needs("admin"))]
+Operator = Annotated[Caller, Depends(Needs("admin", everything=True))]
+
+
+class Guarded:
+    """An ASGI app for callers of a role."""
+
+    def __init__(self, app: ASGIApp, role: Role) -> None:
+        self._app, self.role = app, role
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on, or answer 403."""
+        try:
+            caller_of(scope).need_role(self.role)
+        except AccessDenied as error:
+            await error_answer(scope["path"], error)(scope, receive, send)
+            return
+        await self._app(scope, receive, send)
+
+
+def role_of(route: BaseRoute) -> Role | None:
+    """Return the role that a route declares."""
+    if isinstance(route, Route) and isinstance(route.endpoint, Guarded):
+        return route.endpoint.role
+    found = [d.call for d in getattr(getattr(route, "dependant", None), "dependencies", ())]
+    return next((call.role for call in found if isinstance(call, Needs)), None)

@@ -13,12 +13,15 @@ from merge import errors as merge_errors
 from merge.peft_format import FormatError
 from registry import errors as registry_errors
 from server.artifacts.build import BuildFailed, BuildQueueFull
+from server.artifacts.leases import LeaseBusy
 from server.artifacts.provide import ArtifactGone
 from server.artifacts.store import StoreBroken, StoreFull
 from server.artifacts.worker import BuildTimeout
 from server.compose.expression import ExpressionInvalid
 from server.compose.resolve import NotAnIngredient, RankTooLarge, WrongBase
-from server.engine.protocol import EngineRefused, EngineUnavailable
+from server.compose.retrieve import NothingFound, RetrievalInvalid
+from server.embedders import EncoderUnavailable
+from server.engine.protocol import EngineBusy, EngineRefused, EngineUnavailable
 
 _log = logging.getLogger("weft.server")
 
@@ -55,14 +58,58 @@ ERRORS: dict[type[Exception], Row] = {
     NotAnIngredient: Row(400, "not_an_ingredient", "a composition stands where an adapter must"),
     merge_errors.RecipeInvalid: Row(400, "invalid_recipe", "an unknown method, option or value"),
     registry_errors.ReferenceInvalid: Row(400, "invalid_reference", "not a name, not a digest"),
+    RetrievalInvalid: Row(400, "invalid_retrieval", "an `auto(…)` that cannot be carried out"),
+    registry_errors.FilterInvalid: Row(400, "invalid_filter", "a filter does not parse"),
+    registry_errors.NameInvalid: Row(400, "invalid_name", "it cannot be a name"),
+    registry_errors.AliasInvalid: Row(400, "invalid_alias", "it cannot be an alias"),
+    registry_errors.DigestInvalid: Row(400, "invalid_digest", "not a digest's form"),
+    registry_errors.TagInvalid: Row(400, "invalid_tag", "it cannot be a tag"),
+    registry_errors.ValueRefused: Row(400, "invalid_value", "text that no database can keep"),
+    registry_errors.CursorInvalid: Row(400, "invalid_cursor", "not a cursor of this list"),
+    registry_errors.EvaluationInvalid: Row(
+        400, "invalid_evaluation", "a number that cannot be attached to a version"
+    ),
     KeyInvalid: Row(401, "invalid_api_key", "no key, or a wrong one"),
+    registry_errors.AccessDenied: Row(
+        403, "access_denied", "not with this key's role or namespace"
+    ),
+    registry_errors.UnknownKey: Row(404, "key_not_found", "no key has this name"),
+    registry_errors.NameTaken: Row(409, "name_taken", "the name belongs to something else"),
+    registry_errors.KeyNameTaken: Row(409, "key_name_taken", "a key had this name before"),
+    registry_errors.BaseConflict: Row(409, "base_conflict", "another base, or other shapes"),
+    registry_errors.VersionInUse: Row(
+        409, "version_in_use", "aliases or compositions use the version"
+    ),
+    EngineBusy: Row(409, "artifact_busy", "running requests use the artifact"),
+    LeaseBusy: Row(409, "artifact_leased", "requests under way hold the artifact"),
+    registry_errors.AdmissionRefused: Row(422, "admission_refused", "findings say why"),
+    registry_errors.NothingToImport: Row(422, "nothing_to_import", "no adapter lies there"),
+    registry_errors.BaseConfigInvalid: Row(
+        422, "invalid_base_config", "the modules' shapes do not follow from the config.json"
+    ),
+    registry_errors.FolderUnreadable: Row(
+        422, "folder_unreadable", "the folder to import cannot be read"
+    ),
+    registry_errors.StorageFailed: Row(507, "storage_failed", "the adapter could not be stored"),
     registry_errors.UnknownReference: Row(
         404, "model_not_found", "nothing is registered under the name; near ones are given"
     ),
+    registry_errors.UnknownBase: Row(404, "base_not_found", "no base is known under the name"),
+    NothingFound: Row(404, "nothing_found", "no adapter fits an `auto(…)`"),
     merge_errors.IncompatibleAdapters: Row(
         409, "incompatible_adapters", "members cannot be merged: which, and why"
     ),
     WrongBase: Row(409, "wrong_base", "what was named belongs to another base"),
+    registry_errors.NoEmbedding: Row(409, "no_embedding", "a version has nothing to compare by"),
+    registry_errors.VersionQuarantined: Row(
+        409, "version_quarantined", "the version, or one that it was merged from, is unfit"
+    ),
+    registry_errors.HubAddressInvalid: Row(400, "invalid_hub_address", "no address on the Hub"),
+    registry_errors.HubDenied: Row(403, "hub_denied", "the Hub keeps it from this server"),
+    registry_errors.HubNotFound: Row(404, "hub_not_found", "the Hub has no such repository"),
+    registry_errors.HubFailed: Row(502, "hub_failed", "the Hub did not answer as it should"),
+    registry_errors.UploadInvalid: Row(400, "invalid_upload", "what was sent is no adapter's tar"),
+    registry_errors.UploadTooLarge: Row(413, "upload_too_large", "more bytes than are taken"),
     registry_errors.VersionRetired: Row(410, "version_retired", "the version is out of use"),
     ArtifactGone: Row(410, "artifact_gone", "a merged digest whose files cannot be made again"),
     merge_errors.UnsafeResult: Row(422, "unsafe_result", "the merge would harm the engine"),
@@ -78,13 +125,20 @@ ERRORS: dict[type[Exception], Row] = {
     registry_errors.DatabaseUnavailable: Row(
         503, "database_unavailable", "the database cannot be used", _RETRY_SECONDS
     ),
+    EncoderUnavailable: Row(
+        503, "encoder_unavailable", "the text encoder cannot be loaded", _RETRY_SECONDS
+    ),
     StoreBroken: Row(503, "storage_broken", "the disk cannot be used", _RETRY_SECONDS),
     StoreFull: Row(507, "storage_full", "the disk is full"),
     # What is left of the registry's errors can only come from our own data.
     registry_errors.RegistryError: Row(500, "registry_error", "weft's own data is damaged"),
 }
 _INTERNAL = Row(500, "internal_error", "a fault of weft")
-_TYPES = {400: "invalid_request_error", 401: "authentication_error", 404: "not_found_error"}
+NO_SUCH_ROUTE = ("no_such_route", "there is no such path, or no such method of it")
+_TYPES = {
+    400: "invalid_request_error", 401: "authentication_error", 403: "permission_error",
+    404: "not_found_error",
+}  # fmt: skip
 
 
 def row_of(error: BaseException) -> Row:
@@ -95,22 +149,32 @@ def row_of(error: BaseException) -> Row:
     return _INTERNAL
 
 
-def envelope(error: BaseException) -> tuple[Row, dict[str, dict[str, object]]]:
-    """Return the row of `error` and the OpenAI-shaped body that tells it."""
+def row_and_message(error: BaseException) -> tuple[Row, str]:
+    """Return the row of `error` and the sentence that a client may read; faults are logged."""
     row = row_of(error)
     if row is _INTERNAL:
         _log.exception("a request met a fault of ours", exc_info=error)
-        message = "a fault of the server; it is in its log"
-    else:
-        message = str(error)
+        return row, "a fault of the server; it is in its log"
+    return row, str(error)
+
+
+def headers_of(error: BaseException, row: Row) -> dict[str, str] | None:
+    """Return Retry-After where trying again may help."""
+    seconds = getattr(error, "retry_after_seconds", row.retry_after_seconds)
+    return {"Retry-After": str(seconds)} if seconds is not None else None
+
+
+def envelope(error: BaseException) -> tuple[Row, dict[str, dict[str, object]]]:
+    """Return the row of `error` and the OpenAI-shaped body that tells it."""
+    row, message = row_and_message(error)
     kind = _TYPES.get(row.status, "server_error" if row.status >= 500 else "invalid_request_error")
-    param = getattr(error, "param", "model" if row.status < 500 and row.status != 401 else None)
+    param = getattr(
+        error, "param", "model" if row.status < 500 and row.status not in (401, 403) else None
+    )
     return row, {"error": {"message": message, "type": kind, "param": param, "code": row.code}}
 
 
 def error_response(error: BaseException) -> JSONResponse:
-    """Return the answer that tells `error`, with Retry-After where trying again may help."""
+    """Return the answer that tells `error` in OpenAI's shape."""
     row, body = envelope(error)
-    seconds = getattr(error, "retry_after_seconds", row.retry_after_seconds)
-    headers = {"Retry-After": str(seconds)} if seconds is not None else None
-    return JSONResponse(body, status_code=row.status, headers=headers)
+    return JSONResponse(body, status_code=row.status, headers=headers_of(error, row))

@@ -11,17 +11,18 @@ from typing import TypeAlias
 import uvicorn
 from fastapi import FastAPI
 
-from registry.admission import AdmissionPolicy
 from registry.blobs import LocalBlobs
 from registry.database import Database
 from registry.service import Registry
 from registry.types import Base
-from server.app import Gateway, create_app
+from server.app import create_app
 from server.artifacts.store import ArtifactStore
 from server.base_model import ensure_base
+from server.embedders import open_embedder
 from server.engine.client import Endpoint, Fixed, VllmEngine
 from server.engine.launch import Remote, Supervisor
 from server.engine.selftest import self_test
+from server.gateway import Gateway
 from server.settings import Settings
 
 Ready: TypeAlias = Callable[[Callable[[], None]], Awaitable[None]]
@@ -42,8 +43,7 @@ def open_registry(settings: Settings) -> tuple[Registry, LocalBlobs]:
     database = Database(settings.database)
     database.upgrade()
     versions = LocalBlobs(settings.blobs)
-    policy = AdmissionPolicy(norm_limit=settings.norm_limit)
-    return Registry(database, versions, policy), versions
+    return Registry(database, versions, settings.policy, open_embedder(settings)), versions
 
 
 async def serve(settings: Settings, *, ready: Ready | None = None) -> None:

@@ -10,8 +10,12 @@ from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from pydantic_settings.sources import PydanticBaseSettingsSource
 
+from registry.admission import MAX_BYTES, MAX_RANK, AdmissionPolicy, RequiredField
+
 # What vLLM accepts for --max-lora-rank (LoRAConfig in vLLM 0.32).
 LORA_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
+# The text encoder that needs no model.
+HASHING = "hashing"
 
 
 class Settings(BaseSettings):
@@ -61,6 +65,35 @@ class Settings(BaseSettings):
     norm_limit: float = Field(
         1000, gt=0, description="largest Frobenius norm of an adapter's or a merge's whole update"
     )
+    norm_minimum: float = Field(
+        0, ge=0, description="smallest norm of an adapter's update; 1 was the 960-adapter pool's"
+    )
+    import_max_rank: int = Field(
+        MAX_RANK, ge=1, le=MAX_RANK, description="largest rank that is admitted"
+    )
+    import_max_bytes: int = Field(
+        MAX_BYTES, gt=0, description="largest weights file that is admitted, fetched or uploaded"
+    )
+    licences: Annotated[tuple[str, ...], NoDecode] = Field(
+        (), description="comma-separated licences that are admitted; default: any, and none"
+    )
+    required_fields: Annotated[tuple[RequiredField, ...], NoDecode] = Field(
+        (), description="comma-separated, of base, card, licence: what an adapter must say"
+    )
+    import_roots: Annotated[tuple[Path, ...], NoDecode] = Field(
+        (), description="comma-separated folders below which callers may import; default: none"
+    )
+    protected_aliases: Annotated[tuple[str, ...], NoDecode] = Field(
+        ("prod",), description="comma-separated aliases that only admins may move"
+    )
+    hub_endpoint: str | None = Field(
+        None, description="URL of the Hub to import from; default: HF_ENDPOINT, or huggingface.co"
+    )
+    hub_workers: int = Field(4, ge=1, le=32, description="downloads from the Hub that run at once")
+    text_encoder: str = Field(
+        HASHING,
+        description="what texts are searched by: `hashing`, or a sentence-transformers model",
+    )
     self_test: bool = Field(True, description="check at start that base and adapters do not mix")
 
     @field_validator("max_lora_rank")
@@ -70,10 +103,13 @@ class Settings(BaseSettings):
             raise ValueError(f"vLLM takes one of {', '.join(map(str, LORA_RANKS))}")
         return value
 
-    @field_validator("api_keys", mode="before")
+    @field_validator(
+        "api_keys", "licences", "required_fields", "import_roots", "protected_aliases",
+        mode="before",
+    )  # fmt: skip
     @classmethod
-    def _split_keys(cls, value: object) -> object:
-        return [key.strip() for key in value.split(",")] if isinstance(value, str) else value
+    def _split(cls, value: object) -> object:
+        return [part.strip() for part in value.split(",")] if isinstance(value, str) else value
 
     @field_validator("api_keys")
     @classmethod
@@ -81,6 +117,13 @@ class Settings(BaseSettings):
         if not all(key.get_secret_value().strip() for key in keys):
             raise ValueError("an empty key would let everybody in")
         return keys
+
+    @field_validator("import_roots")
+    @classmethod
+    def _whole_paths(cls, roots: tuple[Path, ...]) -> tuple[Path, ...]:
+        if not all(root.is_absolute() for root in roots):
+            raise ValueError("every folder needs its whole path, from /")
+        return roots
 
     @model_validator(mode="after")
     def _enough_memory_slots(self) -> Self:
@@ -92,6 +135,18 @@ class Settings(BaseSettings):
     def base_name(self) -> str:
         """The name under which clients ask for the bare base."""
         return self.served_base or self.model
+
+    @property
+    def policy(self) -> AdmissionPolicy:
+        """What an adapter must be to be admitted."""
+        return AdmissionPolicy(
+            norm_limit=self.norm_limit,
+            norm_minimum=self.norm_minimum,
+            max_rank=self.import_max_rank,
+            max_bytes=self.import_max_bytes,
+            licences=frozenset(licence.lower() for licence in self.licences),
+            required=frozenset(self.required_fields),
+        )
 
     @property
     def database(self) -> str:

@@ -20,6 +20,8 @@ FORBIDDEN = {
 }
 VLLM_FILES = {"server/engine/plugin.py", "server/engine/cpu_kernels.py"}
 LINES = 400
+# All statements stand here; a subject that fills a file has one of its own.
+_QUERIES = r"registry/(\w+_)?queries\.py"
 
 
 def imports(path: Path) -> Iterator[str]:
@@ -90,7 +92,7 @@ def test_one_place_commits() -> None:
 
 
 def test_statements_are_in_queries() -> None:
-    """SQL statements are built in `registry/queries.py` alone."""
+    """SQL statements are built in `registry/queries.py` and its kin by subject alone."""
     builders = {"select", "insert", "update", "delete", "text"}
     found = set()
     for path in SOURCES:
@@ -100,7 +102,8 @@ def test_statements_are_in_queries() -> None:
                 if named & builders:
                     found.add(name_of(path))
 
-    assert found <= {"registry/queries.py", "registry/database.py", "migrations/env.py"}
+    other = {"registry/database.py", "migrations/env.py"}
+    assert set() == {name for name in found if not re.fullmatch(_QUERIES, name)} - other
 
 
 @pytest.mark.parametrize("path", [*SOURCES, *TESTS], ids=name_of)

@@ -3,14 +3,21 @@
 import re
 from pathlib import Path
 
+from fastapi.routing import APIRoute
 from pydantic_core import PydanticUndefined
 from typer.main import get_command
 
 from merge.methods import METHODS
+from registry.findings import CODES
+from server.admin.routes import admin_router
+from server.auth import role_of
 from server.cli.main import app
 from server.compose.expression import Expression, parse_model
+from server.engine.fake import FakeEngine
 from server.errors import ERRORS
+from server.gateway import Gateway
 from server.metrics import Metrics
+from server.serve import open_registry
 from server.settings import Settings
 
 ROOT = Path(__file__).parent.parent
@@ -28,8 +35,10 @@ def test_settings() -> None:
     """The settings' table is the settings: name, default, meaning."""
     expected = []
     for name, field in Settings.model_fields.items():
-        default = "" if field.default in (None, (), "", PydanticUndefined) else f"`{field.default}`"
-        expected.append(f"| `WEFT_{name.upper()}` | {default} | {field.description} |")
+        default = "" if field.default in (None, (), "", PydanticUndefined) else field.default
+        shown = ",".join(default) if isinstance(default, tuple) else str(default)
+        cell = f"`{shown}`" if shown else ""
+        expected.append(f"| `WEFT_{name.upper()}` | {cell} | {field.description} |")
 
     assert expected == rows_of("Settings")
 
@@ -75,6 +84,29 @@ def test_metrics() -> None:
     ]
 
     assert sorted(expected) == sorted(rows_of("Metrics"))
+
+
+def test_findings() -> None:
+    """The findings' table is every code of admission and probe."""
+    expected = [f"| `{name}` | {c.severity} | {c.sentence} |" for name, c in CODES.items()]
+
+    assert expected == rows_of("Findings")
+
+
+def test_routes(tmp_path: Path) -> None:
+    """The registry's table is the admin API: method, path, role, first line of the docstring."""
+    registry, versions = open_registry(settings := Settings(home=tmp_path))
+    engine = FakeEngine("base")
+    gateway = Gateway(settings, registry=registry, versions=versions, engine=engine, base="base")
+    expected = []
+    for route in admin_router(gateway).routes:
+        assert isinstance(route, APIRoute)
+        path = route.path.replace(":path", "")
+        said = route.description.splitlines()[0]
+        role = f"`{role_of(route)}`"
+        expected += [f"| {m} | `{path}` | {role} | {said} |" for m in sorted(route.methods)]
+
+    assert sorted(expected) == sorted(rows_of("Registry"))
 
 
 def test_every_expression_in_the_readme_parses() -> None:

@@ -5,24 +5,15 @@ Not covered: adapters further down than one level, and folders behind symbolic l
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 from merge.peft_format import CONFIG_NAME
 from registry.errors import NothingToImport, RegistryError
 from registry.service import Registry
+from registry.sources.outcome import Imported
 from registry.types import Registration
 
 _NOT_IN_A_NAME = re.compile(r"[^a-z0-9._-]+")
-
-
-@dataclass(frozen=True, slots=True)
-class Imported:
-    """What came of one folder: a registration, or the reason why there is none."""
-
-    folder: Path
-    name: str
-    outcome: Registration | RegistryError
 
 
 def find_adapters(path: Path) -> tuple[Path, ...]:
@@ -45,6 +36,12 @@ def name_for(folder: Path) -> str:
     return _NOT_IN_A_NAME.sub("-", folder.resolve().name.lower()).strip("-")
 
 
+def name_of(folder: Path, path: Path, name: str | None) -> str:
+    """Return the name for a folder that was found in `path`: see `import_folder`."""
+    own = name_for(folder)
+    return own if name is None else name if folder == path else f"{name}/{own}"
+
+
 def import_folder(
     registry: Registry,
     path: Path,
@@ -56,6 +53,8 @@ def import_folder(
 ) -> Iterator[Imported]:
     """Register what `find_adapters` finds, one after the other; a refused one stops no other.
 
+    A store or a database that fails stops all: what was yielded before is there.
+
     Args:
         registry: to register in.
         path: an adapter's folder, or a folder of such.
@@ -66,14 +65,17 @@ def import_folder(
 
     Raises:
         NothingToImport: there is none; nothing was registered.
+        StorageFailed, DatabaseUnavailable: the store or the database is full or gone.
     """
     for folder in find_adapters(path):
-        own = name_for(folder)
-        chosen = own if name is None else name if folder == path else f"{name}/{own}"
+        own, chosen = name_for(folder), name_of(folder, path, name)
         try:
             outcome: Registration | RegistryError = registry.register(
                 folder, name=chosen, base=base, alias=alias, source=f"folder:{own}", actor=actor
             )
         except RegistryError as error:
             outcome = error
-        yield Imported(folder, chosen, outcome)
+        done = Imported(f"folder:{own}", chosen, outcome)
+        if done.fatal is not None:
+            raise done.fatal
+        yield done

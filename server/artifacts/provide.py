@@ -49,9 +49,21 @@ class Provider:
         """Yield the digest that answers for `target`, leased and in the engine's memory.
 
         Raises:
+            merge.errors.MergeError, BuildTimeout, BuildFailed, StoreFull, ArtifactGone: as `hold`.
+            EngineRefused, EngineUnavailable: not loaded.
+        """
+        async with self.hold(target, timings) as digest:
+            with timings.measure("load"):
+                await self.load(digest)
+            yield digest
+
+    @asynccontextmanager
+    async def hold(self, target: Stored | Planned, timings: Timings) -> AsyncIterator[str]:
+        """Yield the digest that stands for `target`, on disk and leased.
+
+        Raises:
             merge.errors.MergeError, BuildTimeout, BuildFailed, StoreFull: no artifact.
             ArtifactGone: it was and cannot be again.
-            EngineRefused, EngineUnavailable: not loaded.
         """
         for _ in range(_ATTEMPTS):
             with timings.measure("merge" if isinstance(target, Planned) else "load"):
@@ -59,8 +71,6 @@ class Provider:
             async with self._leases.hold(digest):
                 if not self._artifacts.touch(digest):
                     continue  # removed between the build and the lease
-                with timings.measure("load"):
-                    await self.load(digest)
                 yield digest
                 return
         raise ArtifactGone(digest)

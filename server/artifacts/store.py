@@ -5,7 +5,6 @@ least recently used entries go when it outgrows its budget.
 """
 
 import errno
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -51,32 +50,11 @@ class ArtifactStore(LocalBlobs):
                 link_or_copy(file, folder / file.name)
             self.adopt(folder)
 
-    def touch(self, digest: str) -> bool:
-        """Note that the artifact is in use now; say whether it is there at all."""
-        try:
-            os.utime(self._root / digest)
-        except FileNotFoundError:
-            return False
-        return True
-
     def oldest_first(self) -> list[str]:
         """Return every digest in the store, the least recently used first."""
-        ages = {digest: self._age(digest) for digest in self.digests()}
-        return sorted(ages, key=lambda digest: (ages[digest], digest))
+        used = {digest: self.used_at(digest) for digest in self.digests()}
+        return sorted(used, key=lambda digest: (used[digest], digest))
 
     def nbytes(self) -> int:
         """Return the bytes of all artifacts."""
         return sum(self.size(digest) for digest in self.digests())
-
-    def size(self, digest: str) -> int:
-        """Return the bytes of one artifact's files; 0 when it is gone."""
-        try:
-            return sum(file.stat().st_size for file in (self._root / digest).iterdir())
-        except FileNotFoundError:
-            return 0
-
-    def _age(self, digest: str) -> float:
-        try:
-            return (self._root / digest).stat().st_mtime
-        except FileNotFoundError:
-            return 0.0

@@ -1,18 +1,17 @@
 """`weft check`: the admission report of a folder, with a registry or without one."""
 
-import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from merge.peft_format import inspect_folder
-from registry.admission import AdmissionPolicy, admit
+from registry.admission import admit
 from registry.bases import LLAMA_31_8B_INSTRUCT, architecture_of, base_keys, module_shapes
 from registry.errors import UnknownBase
 from registry.types import AdmissionReport, Base
 from server.base_model import read_model_config
-from server.cli.console import console, explained, print_table
+from server.cli.console import AsJson, console, explained, print_json, print_table
 from server.serve import open_registry
 from server.settings import Settings
 
@@ -24,16 +23,15 @@ def check(
         str | None,
         typer.Option(help="The base: a known name, or a folder with its config.json."),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: AsJson = False,
     home: Annotated[Path | None, typer.Option(help="Folder of a registry (WEFT_HOME).")] = None,
 ) -> None:
     """Say whether an adapter would be admitted, and everything that was found; exit 1 if not."""
     settings = Settings() if home is None else Settings(home=home)
-    policy = AdmissionPolicy(norm_limit=settings.norm_limit)
     known = _known_bases(settings)
-    report = admit(folder, _chosen(base, known, folder), policy, known=known)
+    report = admit(folder, _chosen(base, known, folder), settings.policy, known=known)
     if as_json:
-        typer.echo(json.dumps(report.to_json(), indent=2))
+        print_json(report.to_json())
     else:
         _print_report(folder, report)
     if not report.accepted:

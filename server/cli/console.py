@@ -1,12 +1,13 @@
 """How the command line talks: tables and progress on a terminal, plain lines elsewhere."""
 
 import getpass
+import json
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import wraps
-from typing import ParamSpec, TypeVar
+from typing import Annotated, ParamSpec, TypeVar
 
 import typer
 from pydantic import ValidationError
@@ -21,17 +22,22 @@ from registry.errors import RegistryError
 from server.base_model import BaseUnreadable
 from server.compose.expression import ExpressionInvalid
 from server.compose.resolve import NotAnIngredient
+from server.compose.retrieve import RetrievalInvalid
+from server.embedders import EncoderUnavailable
 from server.engine.launch import EngineStartFailed
+from server.probe.run import ProbeFailed
+from server.unpickle import ConversionFailed
 
 # A pipe has no width; eighty columns would fold every table.
 console = Console(width=None if sys.stdout.isatty() else 160)
 errors = Console(stderr=True)
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
 # What a user can cause and mend; anything else is a fault of ours and keeps its traceback.
 _EXPECTED = (
     MergeError, FormatError, RegistryError, ExpressionInvalid, NotAnIngredient, EngineStartFailed,
-    BaseUnreadable, OSError,
+    BaseUnreadable, ConversionFailed, ProbeFailed, EncoderUnavailable, RetrievalInvalid, OSError,
 )  # fmt: skip
 
 
@@ -57,6 +63,12 @@ def fail(message: str) -> typer.Exit:
     return typer.Exit(1)
 
 
+def cut_short(error: Exception, done: int, total: int) -> typer.Exit:
+    """Say that an import of many ended before its end, and return the exit to raise."""
+    said = f"the import stopped after {done} of {total} adapters: {error}"
+    return fail(f"{said} Run it again to go on from there.")
+
+
 def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """Print a table."""
     table = Table(title=escape(title), title_justify="left")
@@ -65,6 +77,21 @@ def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[obje
     for row in rows:
         table.add_row(*(escape(str(cell)) for cell in row))
     console.print(table)
+
+
+def print_json(value: object) -> None:
+    """Print a value for programs."""
+    typer.echo(json.dumps(value, indent=2))
+
+
+def say(line: str) -> None:
+    """Print one line as it is."""
+    console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+def minute(text: str) -> str:
+    """Return a moment of the API's as people read it, in UTC."""
+    return text[:16].replace("T", " ")
 
 
 @contextmanager

@@ -23,7 +23,7 @@ from merge.recipe_file import (
 from merge.run import merge as run_merge
 from registry.bases import base_key, canonical_base
 from registry.references import parse_reference
-from server.cli.console import console, explained, fail, progress_bar
+from server.cli.console import explained, fail, progress_bar, say
 from server.compose.resolve import resolve_adapter
 from server.serve import open_registry
 from server.settings import Settings
@@ -96,7 +96,7 @@ def _merge(written: WrittenRecipe, out: Path, threads: int) -> None:
     by_digest = {member.digest: path for member, path in zip(members, paths, strict=True)}
     with progress_bar(f"merging {len(members)} adapters") as show:
         report = run_merge(recipe, by_digest, out, workers=threads, progress=show)
-    console.print(f"{out}: {report.summary()}", highlight=False, markup=False, soft_wrap=True)
+    say(f"{out}: {report.summary()}")
 
 
 def _locate(adapters: Sequence[WrittenAdapter]) -> list[Path]:

@@ -23,6 +23,7 @@ _METHOD = re.compile(r"[a-z][a-z0-9_]*(?=\()")
 _OPTION = re.compile(r"[a-z][a-z0-9_]*")
 _OPERATOR = re.compile(r"\s+([+-])\s+")  # spaces needed: names may hold "-"
 _WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
+_QUOTED = re.compile(r'"[^"]*"')
 _CONSTANTS: dict[str, OptionValue] = {"true": True, "false": False, "none": None}
 
 
@@ -119,9 +120,12 @@ class _Parser:
         number = self._take(_NUMBER)
         if number is not None:
             return sign * (int(number) if number.isdigit() else float(number))
+        quoted = self._take(_QUOTED) if sign == 1 else None
+        if quoted is not None:
+            return quoted[1:-1]
         word = self._take(_WORD) if sign == 1 else None
         if word is None:
-            raise self._error("a number, a word, true, false or none")
+            raise self._error('a number, a word, text in "quotes", true, false or none')
         return _CONSTANTS.get(word, word)
 
     def _sum(self) -> Reference | Expression:

@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from merge.recipe import Member, ModuleShape, Recipe, plan
+from registry.access import LOCAL, Caller
 from registry.references import Reference
 from registry.service import Registry
 from registry.types import ModuleFacts, ResolvedAdapter, ResolvedArtifact, ResolvedComposition
+from server.compose import retrieve
 from server.compose.expression import Expression, Term, parse_model
 
 
@@ -53,6 +55,7 @@ class Stored:
 
     digest: str
     recipe: Recipe | None = None
+    chosen: tuple[str, ...] = ()  # what a retrieval chose, as references
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +63,7 @@ class Planned:
     """A recipe, merged before or not."""
 
     recipe: Recipe
+    chosen: tuple[str, ...] = ()  # what a retrieval chose, as references
 
 
 Target: TypeAlias = Bare | Stored | Planned
@@ -75,34 +79,49 @@ class Resolver:
     dtype: str
     rank_limit: int
 
-    def resolve(self, text: str) -> Target:
-        """Return what `text` names.
+    def resolve(self, text: str, prompt: str = "", *, caller: Caller = LOCAL) -> Target:
+        """Return what `text` names for `caller`, who may know of all that it stands for.
+
+        Args:
+            text: the `model` field.
+            prompt: what a retrieval goes by; see `CompletionRequest.prompt`.
+            caller: who asks; what they may not know of does not exist.
 
         Raises:
             ExpressionInvalid, merge.errors.MergeError: it makes no sense, or cannot be merged.
             registry.errors.UnknownReference, VersionRetired: nothing (any more) has that name.
             NotAnIngredient, WrongBase, RankTooLarge
+            RetrievalInvalid, NothingFound: of an `auto(…)`.
         """
         if text in (self.served_name, self.base):
             return Bare(self.served_name)
         parsed = parse_model(text)
-        if isinstance(parsed, Expression):
-            return Planned(self.plan(parsed))
-        return self._reference(parsed)
+        if isinstance(parsed, Reference):
+            return self._reference(parsed, caller)
+        if parsed.method == retrieve.NAME:
+            return self._retrieved(retrieve.read_retrieval(parsed), prompt, caller)
+        return Planned(self.plan(parsed, caller=caller))
 
-    def plan(self, expression: Expression) -> Recipe:
-        """Return the recipe of an expression, its names resolved now."""
+    def plan(self, expression: Expression, *, caller: Caller = LOCAL) -> Recipe:
+        """Return the recipe of an expression, its names resolved now, as `caller` may know them."""
         return plan(
             expression.method,
-            [self._member(term) for term in expression.terms],
+            [self._member(term, caller) for term in expression.terms],
             options=dict(expression.options),
             base=self.base,
             dtype=self.dtype,
             rank_limit=self.rank_limit,
         )
 
-    def _reference(self, reference: Reference) -> Target:
-        found = self.registry.resolve(reference)
+    def _retrieved(self, wish: retrieve.Retrieval, prompt: str, caller: Caller) -> Target:
+        hits = retrieve.retrieve(self.registry.finder, wish, prompt, base=self.base, caller=caller)
+        chosen = tuple(hit.reference for hit in hits)
+        if len(hits) == 1 and hits[0].rank <= self.rank_limit:  # nothing to merge
+            return Stored(hits[0].digest, chosen=chosen)
+        return Planned(self.plan(wish.expression(hits), caller=caller), chosen)
+
+    def _reference(self, reference: Reference, caller: Caller) -> Target:
+        found = self.registry.resolve(reference, caller=caller)
         if found.base != self.base:
             raise WrongBase(str(reference), found.base, self.base)
         if isinstance(found, ResolvedComposition):
@@ -117,20 +136,22 @@ class Resolver:
             raise RankTooLarge(str(reference), found.rank, self.rank_limit)
         return Stored(found.digest)
 
-    def _member(self, term: Term) -> Member:
-        found = resolve_adapter(self.registry, term.reference)
+    def _member(self, term: Term, caller: Caller) -> Member:
+        found = resolve_adapter(self.registry, term.reference, caller=caller)
         shapes = _shapes(found.modules)
         return Member(str(term.reference), found.digest, term.weight, found.base, shapes)
 
 
-def resolve_adapter(registry: Registry, reference: Reference) -> ResolvedAdapter:
-    """Return the adapter's version that `reference` means now.
+def resolve_adapter(
+    registry: Registry, reference: Reference, *, caller: Caller = LOCAL
+) -> ResolvedAdapter:
+    """Return the adapter's version that `reference` means now, as `caller` may know it.
 
     Raises:
         registry.errors.UnknownReference, VersionRetired: nothing (any more) has that name.
         NotAnIngredient: it is a composition or an artifact.
     """
-    found = registry.resolve(reference)
+    found = registry.resolve(reference, caller=caller)
     if not isinstance(found, ResolvedAdapter):
         kind = "a composition" if isinstance(found, ResolvedComposition) else "an artifact"
         raise NotAnIngredient(str(reference), kind)

@@ -6,15 +6,18 @@ released on every way out, a client that hangs up included.
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+import functools
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, suppress
 
 from starlette.requests import ClientDisconnect, Request
 from starlette.types import Receive, Scope, Send
 
 from merge.peft_format import open_folder
+from registry.access import Caller
 from server.artifacts.provide import Provider
 from server.artifacts.store import ArtifactStore
+from server.auth import caller_of
 from server.compose.resolve import Bare, Resolver
 from server.engine.protocol import Engine, EngineResponse, EngineUnavailable
 from server.errors import RequestInvalid, error_response
@@ -39,7 +42,7 @@ class Relay:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, and stop working on it when its client leaves."""
         request = Request(scope, receive)
-        answer = _Answer(send)
+        answer = _Answer(send, caller_of(scope))
         try:
             asked = await read_completion_request(request)
         except RequestInvalid as error:
@@ -63,7 +66,7 @@ class Relay:
         timings = Timings()
         try:
             async with AsyncExitStack() as held:
-                response = await self._respond(held, asked, path, timings)
+                response = await self._respond(held, asked, path, timings, answer)
                 await answer.relay(response, timings)
         except Exception as error:
             if not answer.started:
@@ -74,16 +77,23 @@ class Relay:
                 raise  # half a JSON document: the server cuts the connection
 
     async def _respond(
-        self, held: AsyncExitStack, asked: CompletionRequest, path: str, timings: Timings
+        self,
+        held: AsyncExitStack,
+        asked: CompletionRequest,
+        path: str,
+        timings: Timings,
+        answer: "_Answer",
     ) -> EngineResponse:
         """Return the engine's answer under way; what it needs stays in `held`."""
         with timings.measure("resolve"):
-            target = await asyncio.to_thread(self._resolver.resolve, asked.model)
+            resolve = functools.partial(self._resolver.resolve, caller=answer.caller)
+            target = await asyncio.to_thread(resolve, asked.model, asked.prompt)
         if not self._engine.available():
             raise EngineUnavailable("the engine is starting or restarting", _RESTART_SECONDS)
         if isinstance(target, Bare):
             return await self._send(held, asked.for_engine(target.name), path, timings)
         digest = await held.enter_async_context(self._provider.provide(target, timings))
+        answer.tell(digest, target.chosen)
         if asked.wants_prompt_logprobs:
             await asyncio.to_thread(self._check_prompt_logprobs, digest)
         body = asked.for_engine(digest)
@@ -114,12 +124,20 @@ class Relay:
 
 
 class _Answer:
-    """What has been sent of one answer."""
+    """What has been sent of one answer, and whom it is for."""
 
-    def __init__(self, send: Send) -> None:
+    def __init__(self, send: Send, caller: Caller) -> None:
         self._send = send
+        self.caller = caller
+        self._names: list[tuple[bytes, bytes]] = []
         self.started = False
         self.events = False
+
+    def tell(self, digest: str, chosen: Sequence[str]) -> None:
+        """Have the headers name what answers, and what a retrieval chose for it."""
+        self._names = [(b"x-weft-artifact", digest.encode())]
+        if chosen:
+            self._names.append((b"x-weft-ingredients", ", ".join(chosen).encode()))
 
     async def refuse(self, error: BaseException) -> None:
         response = error_response(error)
@@ -133,6 +151,7 @@ class _Answer:
         headers = [
             (b"content-type", content_type.encode()),
             (b"server-timing", timings.header().encode()),
+            *self._names,
         ]
         # A body that is read before its head is sent can still turn into a clean error.
         parts = response.chunks() if self.events else _whole(await response.read())

@@ -24,9 +24,36 @@ class CompletionRequest:
         echoed = self.body.get("echo") and self.body.get("logprobs") is not None
         return bool(echoed) or self.body.get("prompt_logprobs") is not None
 
+    @property
+    def prompt(self) -> str:
+        """The text that stays the same through a conversation: its instructions and first question.
+
+        That is every system (or developer) message and the first user message; of a completion
+        request the prompt, or the first of several. Empty where there is no text.
+        """
+        messages = self.body.get("messages")
+        if not isinstance(messages, list):
+            prompt = self.body.get("prompt")
+            first = prompt[0] if isinstance(prompt, list) and prompt else prompt
+            return first if isinstance(first, str) else ""
+        said = [message for message in messages if isinstance(message, dict)]
+        system = [m for m in said if m.get("role") in ("system", "developer")]
+        user = [m for m in said if m.get("role") == "user"]
+        return "\n".join(filter(None, map(_text, [*system, *user[:1]])))
+
     def for_engine(self, model: str) -> bytes:
         """Return the body with `model` in place of what the client wrote."""
         return json.dumps({**self.body, "model": model}).encode()
+
+
+def _text(message: dict[str, Any]) -> str:
+    """Return the text of a message, whose content may be a list of parts."""
+    content = message.get("content")
+    if isinstance(content, str):
+        return content
+    parts = content if isinstance(content, list) else []
+    texts = (part.get("text") for part in parts if isinstance(part, dict))
+    return "\n".join(text for text in texts if isinstance(text, str))
 
 
 async def read_completion_request(request: Request) -> CompletionRequest:

@@ -1,1 +1,1 @@
-"""Benchmarks of the merge engine; run by hand, never by the tests."""
+"""Benchmarks; run by hand, never by the tests."""

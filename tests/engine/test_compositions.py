@@ -74,10 +74,10 @@ async def test_alias_moves_at_once(weft: Weft) -> None:
 
 
 async def test_named_composition(weft: Weft) -> None:
-    """A published composition answers by name, and its artifact by the digest in the answer."""
+    """A composition answers by name, and its artifact by the digest in the answer."""
     expression = "cat(zorp, blim)"
     recipe = _recipe(weft, expression)
-    weft.registry.publish(
+    weft.registry.add_composition(
         "mixes/both", expression=expression, recipe_text=recipe.canonical(),
         recipe_digest=recipe.digest(), base=recipe.base, ingredients=recipe.lineage,
         actor="test",

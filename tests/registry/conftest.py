@@ -16,6 +16,7 @@ from registry.blobs import LocalBlobs
 from registry.database import Database
 from registry.service import Registry
 from registry.types import Base
+from tests.postgresql import Server, serve
 
 BASE = "acme/Tiny-Instruct"
 BASE_CONFIG = {
@@ -60,8 +61,11 @@ def write_adapter(
 ) -> Path:
     """Write a PEFT folder and return it."""
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "adapter_config.json").write_text(json.dumps(config(**changes)))
-    save_file(dict(tensors() if weights is None else weights), folder / "adapter_model.safetensors")
+    made = dict(tensors() if weights is None else weights)
+    targets = sorted({name.partition(".lora_")[0].rpartition(".")[2] for name in made})
+    document = config(**({"target_modules": targets} | changes))
+    (folder / "adapter_config.json").write_text(json.dumps(document))
+    save_file(made, folder / "adapter_model.safetensors")
     return folder
 
 
@@ -79,14 +83,50 @@ def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[Server]:
+    with serve() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def empty_postgresql(postgresql: Server) -> str:
+    url = postgresql.create()
+    made = Database(url)
+    made.upgrade()
+    made.close()  # a database that somebody is connected to is no template
+    return url
+
+
 @pytest.fixture
-def database(tmp_path: Path, empty_database: Path) -> Iterator[Database]:
+def sqlite_database(tmp_path: Path, empty_database: Path) -> Iterator[Database]:
     path = tmp_path / "store" / "weft.db"
     path.parent.mkdir()
     shutil.copyfile(empty_database, path)
     made = Database(f"sqlite:///{path}")
     yield made
     made.close()
+
+
+@pytest.fixture(scope="session")
+def shared_postgresql(postgresql: Server, empty_postgresql: str) -> str:
+    return postgresql.create(empty_postgresql)
+
+
+@pytest.fixture
+def postgresql_database(postgresql: Server, shared_postgresql: str) -> Iterator[Database]:
+    made = Database(shared_postgresql)
+    yield made
+    made.close()
+    postgresql.empty(shared_postgresql)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database(request: pytest.FixtureRequest) -> Database:
+    """The same tests on both databases."""
+    made = request.getfixturevalue(f"{request.param}_database")
+    assert isinstance(made, Database)
+    return made
 
 
 @pytest.fixture

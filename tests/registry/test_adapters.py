@@ -30,7 +30,7 @@ from tests.registry.conftest import BASE, DOWN, PREFIX, Q, Register, tensors, wr
 
 
 def _assert_untouched(registry: Registry, blobs: LocalBlobs, root: Path) -> None:
-    assert () == registry.adapters()
+    assert () == registry.catalogue.adapters().items
     assert () == registry.model_ids()
     assert frozenset() == blobs.digests()
     workspaces = root / "store" / "blobs" / ".workspaces"
@@ -102,9 +102,10 @@ def test_what_changes_the_answer_makes_another_version(
 ) -> None:
     """Scale, a single number and the dtype are content."""
     registry.register(write_adapter(tmp_path / "a"), name="legal")
-    made = tensors(dtype=change.pop("dtype", np.float32))
-    made[f"{PREFIX}{DOWN}.lora_A.weight"][0, 0] += change.pop("number", 0)
-    other = registry.register(write_adapter(tmp_path / "b", made, **change), name="legal")
+    made = tensors(dtype=change.get("dtype", np.float32))
+    made[f"{PREFIX}{DOWN}.lora_A.weight"][0, 0] += change.get("number", 0)
+    config = {key: value for key, value in change.items() if key not in ("dtype", "number")}
+    other = registry.register(write_adapter(tmp_path / "b", made, **config), name="legal")
     assert (2, True) == (other.version.number, other.created)
 
 
@@ -189,7 +190,7 @@ def test_a_taken_name_leaves_no_files(
     registry: Registry, blobs: LocalBlobs, tmp_path: Path
 ) -> None:
     """A composition's name is refused before anything is copied."""
-    registry.publish(
+    registry.add_composition(
         "mix", expression="x", recipe_text="{}", recipe_digest="0" * 64, base=BASE,
         ingredients=[], actor="me",
     )  # fmt: skip

@@ -271,7 +271,7 @@ def test_a_base_that_was_given_stands_in_for_none(
     """Null or a path beside `--base` is noted, not refused."""
     report = _admit(write_adapter(tmp_path, base_model_name_or_path=said), tiny_base)
     assert report.accepted
-    assert ("A032 base-not-named", "note") == (
+    assert ("A034 base-assumed", "note") == (
         _only(report).problem.code, _only(report).severity,
     )  # fmt: skip
 
@@ -302,12 +302,14 @@ def test_what_else_lies_there_is_noted_and_not_opened(tmp_path: Path, tiny_base:
     (folder / "README.md").write_text("# card")
     (folder / "training_args.bin").write_bytes(b"\x80\x04.")
     (folder / "training_args.bin").chmod(0)
+    (folder / "trainer.json").touch()
     for number in range(12):
         (folder / f"z{number:02}.pt").touch()
-    finding = _only(_admit(folder, tiny_base))
-    assert ("A060 other-files", "note") == (finding.problem.code, finding.severity)
-    assert finding.problem.file.startswith("'training_args.bin', 'z00.pt'")
-    assert "and 3 more" in finding.problem.found
+    pickles, others = _admit(folder, tiny_base).findings
+    assert ("A062 pickles-beside", "note") == (pickles.problem.code, pickles.severity)
+    assert pickles.problem.file.startswith("'training_args.bin', 'z00.pt'")
+    assert "and 3 more" in pickles.problem.found
+    assert ("A060 other-files", "'trainer.json'") == (others.problem.code, others.problem.file)
 
 
 def test_a_link_in_the_folder_is_refused(tmp_path: Path, tiny_base: Base) -> None:

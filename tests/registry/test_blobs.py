@@ -172,13 +172,31 @@ def test_a_move_that_fails_is_not_mistaken_for_a_copy(
 def test_sweeping_takes_what_a_crash_left_and_nothing_young(
     blobs: LocalBlobs, tmp_path: Path
 ) -> None:
-    """Age decides; the count is returned; an empty store has nothing to sweep."""
+    """The youngest file's age decides; the count is returned; an empty store has none."""
     assert 0 == blobs.sweep(older_than_seconds=0)
     workspaces = tmp_path / "store" / "blobs" / ".workspaces"
-    for name, age in (("old", 7200.0), ("young", 60.0)):
-        folder = workspaces / name
+    ages = {"old": (7200, 7200, 7200), "young": (60, 60, 60), "growing": (9000, 9000, 60)}
+    for name, (top, below, file) in ages.items():
+        folder = workspaces / name / "upload"
         folder.mkdir(parents=True)
         (folder / "half").touch()
-        os.utime(folder, (time.time() - age, time.time() - age))
+        for path, age in ((folder / "half", file), (folder, below), (folder.parent, top)):
+            os.utime(path, (time.time() - age, time.time() - age))
     assert 1 == blobs.sweep(older_than_seconds=3600)
-    assert ["young"] == _left_behind(tmp_path / "store" / "blobs")
+    assert {"young", "growing"} == set(_left_behind(tmp_path / "store" / "blobs"))
+
+
+def test_a_workspace_that_goes_meanwhile_is_somebodys(
+    blobs: LocalBlobs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An import may end between the list and the look: no error, and nothing swept."""
+    look = Path.lstat
+    with blobs.workspace() as folder:
+
+        def late(path: Path) -> os.stat_result:
+            if path == folder:
+                folder.rmdir()
+            return look(path)
+
+        monkeypatch.setattr(Path, "lstat", late)
+        assert 0 == blobs.sweep(older_than_seconds=-1)

@@ -24,7 +24,28 @@ def test_the_licence_is_what_the_front_matter_says(
 ) -> None:
     """Only a plain value of the front matter counts; the text is kept as it is."""
     (tmp_path / "README.md").write_bytes(text.encode())
-    assert Card(text, licence) == read_card(tmp_path)
+    card = read_card(tmp_path)
+    assert (text, licence) == (card.text, card.licence)
+
+
+@pytest.mark.parametrize(
+    ("front", "base"),
+    [
+        ("base_model: meta-llama/Llama-3.1-8B-Instruct", "meta-llama/Llama-3.1-8B-Instruct"),
+        ("base_model:\n- acme/Tiny\n- acme/Other\ntags: [x]", "acme/Tiny"),
+        ("license: mit\nbase_model: 'acme/Tiny'", "acme/Tiny"),
+        ('base_model:\n  -   "acme/Tiny"', "acme/Tiny"),
+        ("base_model_relation: adapter", None),
+        ("base_model: two words", None),
+        ("base_model:", None),
+    ],
+)
+def test_the_base_is_what_the_front_matter_says(
+    tmp_path: Path, front: str, base: str | None
+) -> None:
+    """One name, or the first of a list."""
+    (tmp_path / "README.md").write_text(f"---\n{front}\n---\nbase_model: not/this\n")
+    assert base == read_card(tmp_path).base
 
 
 def test_a_folder_without_a_card_says_nothing(tmp_path: Path) -> None:

@@ -18,10 +18,10 @@ from registry.models import AdapterRow, AliasRow
 from registry.naming import claim, now
 
 
-def test_a_connection_is_configured_as_promised(database: Database) -> None:
+def test_a_connection_is_configured_as_promised(sqlite_database: Database) -> None:
     """Write-ahead log, foreign keys on, ten seconds of patience, synchronous NORMAL."""
     expected = {"journal_mode": "wal", "foreign_keys": 1, "busy_timeout": 10000, "synchronous": 1}
-    with database.read() as session:
+    with sqlite_database.read() as session:
         found = {key: session.scalar(text(f"PRAGMA {key}")) for key in expected}
     assert expected == found
 
@@ -57,9 +57,9 @@ def test_a_broken_constraint_is_named_and_the_transaction_lives_on(database: Dat
         assert queries.alias(reader, "a", "prod") is not None
 
 
-def test_a_conflict_of_another_kind_keeps_the_databases_words(database: Database) -> None:
+def test_a_conflict_of_another_kind_keeps_the_databases_words(sqlite_database: Database) -> None:
     """Where SQLite names no columns, its own sentence stands in for the constraint."""
-    with pytest.raises(Conflict) as caught, database.transaction() as session:
+    with pytest.raises(Conflict) as caught, sqlite_database.transaction() as session:
         queries.insert(session, AdapterRow(name="nobody"))
     assert "FOREIGN KEY constraint failed" == caught.value.constraint
 
@@ -70,17 +70,17 @@ def test_a_broken_constraint_outside_of_insert_is_not_hidden(database: Database)
         session.add(AdapterRow(name="nobody"))
 
 
-def test_writers_wait_for_each_other(database: Database) -> None:
+def test_writers_wait_for_each_other(sqlite_database: Database) -> None:
     """A second transaction begins when the first has ended, and sees what it did."""
     seen: list[str | None] = []
     begun = threading.Event()
 
     def second() -> None:
         begun.set()
-        with database.transaction() as session:
+        with sqlite_database.transaction() as session:
             seen.append(queries.kind_of(session, "a"))
 
-    with database.transaction() as session:
+    with sqlite_database.transaction() as session:
         thread = threading.Thread(target=second)
         thread.start()
         begun.wait()
@@ -133,11 +133,11 @@ def test_missing_tables_are_a_clear_error(tmp_path: Path) -> None:
         queries.kind_of(session, "a")
 
 
-def test_a_full_disk_is_a_clear_error(database: Database) -> None:
+def test_a_full_disk_is_a_clear_error(sqlite_database: Database) -> None:
     """What SQLite says when it cannot grow reaches the caller, and nothing is stored."""
 
     def fill() -> None:
-        with database.transaction() as session:
+        with sqlite_database.transaction() as session:
             pages = session.scalar(text("PRAGMA page_count"))
             session.execute(text(f"PRAGMA max_page_count = {pages}"))
             for number in range(2000):
@@ -145,7 +145,7 @@ def test_a_full_disk_is_a_clear_error(database: Database) -> None:
 
     with pytest.raises(DatabaseUnavailable, match="full"):
         fill()
-    with database.read() as session:
+    with sqlite_database.read() as session:
         assert queries.kind_of(session, "a0") is None
 
 
@@ -209,9 +209,9 @@ def test_a_password_is_not_repeated() -> None:
     assert "hunter2" not in str(caught.value)
 
 
-def test_close_lets_go_of_the_file(database: Database, tmp_path: Path) -> None:
+def test_close_lets_go_of_the_file(sqlite_database: Database, tmp_path: Path) -> None:
     """After `close` nobody else has to wait for our connections."""
-    database.close()
+    sqlite_database.close()
     other = sqlite3.connect(tmp_path / "store" / "weft.db", timeout=0)
     other.execute("PRAGMA locking_mode = EXCLUSIVE")
     other.execute("BEGIN EXCLUSIVE")

@@ -26,7 +26,11 @@ def _schema(path: Path) -> dict[str, list[str]]:
     query = "SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL"
     with create_engine(_url(path)).connect() as connection:
         rows = connection.execute(text(query)).all()
-    return {name: sorted(line.strip(" ,\t") for line in sql.splitlines()) for name, sql in rows}
+    # SQLite quotes the name of a table that was renamed, as a copy of one is.
+    return {
+        name: sorted(line.strip(" ,\t").replace('"', "") for line in sql.splitlines())
+        for name, sql in rows
+    }
 
 
 def _downgrade(path: Path) -> None:

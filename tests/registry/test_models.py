@@ -41,7 +41,9 @@ def test_timestamps_come_back_in_utc(database: Database) -> None:
     """A moment is stored in UTC and returned aware, whatever zone it was given in."""
     given = datetime(2026, 5, 1, 14, 0, tzinfo=timezone(timedelta(hours=2)))
     with database.transaction() as session:
-        row = NameRow(name="a", kind="adapter", created_at=given, created_by="me")
+        row = NameRow(
+            name="a", kind="adapter", visibility="public", created_at=given, created_by="me"
+        )
         queries.insert(session, row)
     with database.read() as session:
         stored = session.get_one(NameRow, "a").created_at

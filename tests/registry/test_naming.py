@@ -3,6 +3,7 @@
 import pytest
 
 from registry import naming, queries
+from registry.access import Caller
 from registry.database import Database
 from registry.errors import (
     AliasInvalid,
@@ -18,8 +19,8 @@ from registry.service import Registry
 from tests.registry.conftest import BASE, Register
 
 
-def _publish(registry: Registry, name: str, recipe: str) -> None:
-    registry.publish(
+def _compose(registry: Registry, name: str, recipe: str) -> None:
+    registry.add_composition(
         name, expression="x", recipe_text=recipe, recipe_digest=recipe * 64, base=BASE,
         ingredients=[], actor="me",
     )  # fmt: skip
@@ -53,8 +54,8 @@ def test_moving_an_alias_to_where_it_is_changes_nothing(
 
 def test_compositions_have_aliases_too(registry: Registry) -> None:
     """The same rules, the same history."""
-    _publish(registry, "mix", "1")
-    _publish(registry, "mix", "2")
+    _compose(registry, "mix", "1")
+    _compose(registry, "mix", "2")
     registry.set_alias("mix", "prod", 1, "ann")
     registry.set_alias("mix", "prod", 2, "ann")
     mix = registry.composition("mix")
@@ -96,6 +97,33 @@ def test_what_an_alias_points_at_is_not_retired(registry: Registry, register: Re
     with pytest.raises(VersionInUse) as caught:
         registry.retire(parse_reference("legal@1"), "me")
     assert ("canary", "prod") == caught.value.aliases
+    assert "in use: by the alias canary, by the alias prod. Move" in str(caught.value)
+
+
+def test_what_a_composition_is_made_of_is_not_retired(
+    registry: Registry, register: Register
+) -> None:
+    """The refusal names the compositions that the caller may know of and counts the others; once
+    they are retired, or the content has another name in use, nothing stands against it."""
+    digest = register("team/legal")
+    for letter, name in ("a", "mix"), ("b", "other/mix"), ("c", "team/mix"):
+        registry.add_composition(
+            name, expression="cat(…)", recipe_text=letter, recipe_digest=letter * 64, base=BASE,
+            ingredients=[(digest, 1.0)], actor="me",
+        )  # fmt: skip
+    version = parse_reference("team/legal@1")
+    with pytest.raises(VersionInUse) as caught:
+        registry.retire(version, "me", caller=Caller("key", "publish", "team"))
+    assert (("mix@1", "team/mix@1"), 1) == (caught.value.compositions, caught.value.hidden)
+    assert "other/mix" not in str(caught.value)
+    for name in ("mix", "team/mix"):
+        registry.retire(parse_reference(f"{name}@1"), "me")
+    with pytest.raises(VersionInUse, match="in use: in the composition other/mix@1"):
+        registry.retire(version, "me")
+    register("copy")
+    registry.retire(version, "me")
+    with pytest.raises(VersionInUse, match="other/mix@1"):
+        registry.retire(parse_reference("copy@1"), "me")
 
 
 @pytest.mark.parametrize("text", ["legal", "legal@prod", "0" * 64])

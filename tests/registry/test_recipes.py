@@ -8,6 +8,7 @@ import pytest
 from registry import queries
 from registry.errors import (
     Conflict,
+    CursorInvalid,
     DigestInvalid,
     NameInvalid,
     NameTaken,
@@ -29,10 +30,10 @@ def _record(registry: Registry, recipe: str, artifact: str) -> str:
     return registry.record_artifact(recipe, artifact, bytes=10, seconds=0.5, report={"norm": 1.0})
 
 
-def _publish(
+def _compose(
     registry: Registry, name: str, recipe: str, *ingredients: tuple[str, float]
 ) -> CompositionVersion:
-    return registry.publish(
+    return registry.add_composition(
         name, expression=f"cat({name})", recipe_text=f"text of {recipe}", recipe_digest=recipe,
         base=BASE, ingredients=ingredients, actor="ann",
     )  # fmt: skip
@@ -71,7 +72,7 @@ def test_saving_a_recipe_again_changes_nothing(registry: Registry, register: Reg
     registry.save_recipe("text", RECIPE, BASE, [(digest, 0.5)])
     registry.save_recipe("another text", RECIPE, BASE, [])
     used_by = registry.lineage(digest).used_by
-    assert [(Ingredient(digest, 0.5),)] == [recipe.ingredients for recipe in used_by]
+    assert [(Ingredient(digest, 0.5, ("legal@1",)),)] == [recipe.ingredients for recipe in used_by]
 
 
 def test_a_bad_recipe_is_not_saved(registry: Registry, register: Register) -> None:
@@ -96,18 +97,34 @@ def test_a_bad_recipe_is_not_saved(registry: Registry, register: Register) -> No
 def test_lineage_goes_both_ways(registry: Registry, register: Register) -> None:
     """A version knows what it went into; an artifact what it was made of, and into what it went."""
     one, two = register("one"), register("two", seed=1)
-    _publish(registry, "mix", RECIPE, (one, 0.7), (two, -0.3), (one, 0.1))
+    _compose(registry, "mix", RECIPE, (one, 0.7), (two, -0.3), (one, 0.1))
     _record(registry, RECIPE, ARTIFACT)
     registry.save_recipe("text", OTHER, BASE, [(ARTIFACT, 1.0)])
     made = registry.lineage(ARTIFACT)
-    assert (Ingredient(one, 0.7), Ingredient(two, -0.3), Ingredient(one, 0.1)) == (
-        made.made_by[0].ingredients
-    )
+    of_one, of_two = ("one@1",), ("two@1",)
+    assert (
+        Ingredient(one, 0.7, of_one), Ingredient(two, -0.3, of_two), Ingredient(one, 0.1, of_one),
+    ) == made.made_by[0].ingredients  # fmt: skip
     assert (BASE, ARTIFACT, ("mix@1",)) == (
         made.made_by[0].base, made.made_by[0].artifact, made.made_by[0].compositions,
     )  # fmt: skip
     assert [OTHER] == [recipe.digest for recipe in made.used_by]
     assert ((), made.made_by) == (registry.lineage(two).made_by, registry.lineage(two).used_by)
+
+
+def test_what_a_version_went_into_comes_by_pages(registry: Registry, register: Register) -> None:
+    """Every recipe once, by digest, also when others are written down between two pages."""
+    digest = register("legal")
+    for letter in "fdb":
+        registry.save_recipe(letter, letter * 64, BASE, [(digest, 1.0)])
+    first = registry.lineage(digest, limit=2)
+    for letter in "ac":
+        registry.save_recipe(letter, letter * 64, BASE, [(digest, 1.0)])
+    second = registry.lineage(digest, limit=2, cursor=first.next_cursor)
+    assert ["b", "d", "f"] == [recipe.text for recipe in (*first.used_by, *second.used_by)]
+    assert (("legal@1",), None) == (second.versions, second.next_cursor)
+    with pytest.raises(CursorInvalid):
+        registry.lineage(digest, cursor=registry.catalogue.bases(limit=1).next_cursor or "x")
 
 
 def test_lineage_of_nothing(registry: Registry) -> None:
@@ -118,12 +135,12 @@ def test_lineage_of_nothing(registry: Registry) -> None:
         registry.lineage("legal")
 
 
-def test_publishing_makes_versions(registry: Registry, register: Register) -> None:
+def test_composing_makes_versions(registry: Registry, register: Register) -> None:
     """Each recipe is a version, numbered from 1; the same recipe is the version it was."""
     digest = register("legal")
-    first = _publish(registry, "acme/mix", RECIPE, (digest, 1.0))
-    second = _publish(registry, "acme/mix", OTHER, (digest, 2.0))
-    again = _publish(registry, "acme/mix", RECIPE, (digest, 1.0))
+    first = _compose(registry, "acme/mix", RECIPE, (digest, 1.0))
+    second = _compose(registry, "acme/mix", OTHER, (digest, 2.0))
+    again = _compose(registry, "acme/mix", RECIPE, (digest, 1.0))
     assert (1, 2) == (first.number, second.number)
     assert first == again
     assert (f"text of {RECIPE}", RECIPE, BASE, "ann", "cat(acme/mix)") == (
@@ -134,41 +151,41 @@ def test_publishing_makes_versions(registry: Registry, register: Register) -> No
 
 def test_two_compositions_may_share_a_recipe(registry: Registry) -> None:
     """The recipe is content; names are only names."""
-    _publish(registry, "mix", RECIPE)
-    _publish(registry, "mixture", RECIPE)
+    _compose(registry, "mix", RECIPE)
+    _compose(registry, "mixture", RECIPE)
     _record(registry, RECIPE, ARTIFACT)
     assert ("mix@1", "mixture@1") == registry.lineage(ARTIFACT).made_by[0].compositions
 
 
-def test_a_composition_that_cannot_be_published_leaves_nothing(
+def test_a_composition_that_cannot_be_leaves_nothing(
     registry: Registry, register: Register
 ) -> None:
     """A taken or bad name, an unknown ingredient: neither recipe nor composition is there."""
     digest = register("legal")
     with pytest.raises(NameTaken, match="one adapter"):
-        _publish(registry, "legal", RECIPE, (digest, 1.0))
+        _compose(registry, "legal", RECIPE, (digest, 1.0))
     with pytest.raises(NameInvalid):
-        _publish(registry, "Mix", RECIPE, (digest, 1.0))
+        _compose(registry, "Mix", RECIPE, (digest, 1.0))
     with pytest.raises(UnknownReference):
-        _publish(registry, "mix", RECIPE, ("0" * 64, 1.0))
+        _compose(registry, "mix", RECIPE, ("0" * 64, 1.0))
     assert () == registry.lineage(digest).used_by
-    assert () == registry.compositions()
+    assert () == registry.catalogue.compositions().items
 
 
 def test_a_retired_composition_does_not_come_back(registry: Registry) -> None:
     """The same recipe under the same name stays retired."""
-    _publish(registry, "mix", RECIPE)
+    _compose(registry, "mix", RECIPE)
     registry.retire(parse_reference("mix@1"), "me")
     with pytest.raises(VersionRetired):
-        _publish(registry, "mix", RECIPE)
+        _compose(registry, "mix", RECIPE)
 
 
 def _save_another(registry: Registry) -> None:
     registry.save_recipe("text", SECOND, BASE, [])
 
 
-def _publish_another(registry: Registry) -> None:
-    _publish(registry, "mix", OTHER)
+def _compose_another(registry: Registry) -> None:
+    _compose(registry, "mix", OTHER)
 
 
 def _record_one(registry: Registry) -> None:
@@ -177,7 +194,7 @@ def _record_one(registry: Registry) -> None:
 
 @pytest.mark.parametrize(
     ("step", "swallowed"),
-    [(_save_another, ""), (_publish_another, "pk_names"), (_record_one, "")],
+    [(_save_another, ""), (_compose_another, "pk_names"), (_record_one, "")],
 )
 def test_an_unforeseen_conflict_is_not_swallowed(
     registry: Registry,
@@ -187,7 +204,7 @@ def test_an_unforeseen_conflict_is_not_swallowed(
 ) -> None:
     """Only the constraint that means "already there" does; any other is a fault to be seen."""
     registry.save_recipe(f"text of {OTHER}", OTHER, BASE, [])
-    _publish(registry, "mix", RECIPE)
+    _compose(registry, "mix", RECIPE)
     conflicts = [name for name in (swallowed, "something_else") if name]
 
     def fail(*rows: object) -> None:

@@ -15,8 +15,8 @@ def _number(registry: Registry, text: str) -> int:
     return resolved.number
 
 
-def _publish(registry: Registry, digest: str, recipe: str = "e") -> None:
-    registry.publish(
+def _compose(registry: Registry, digest: str, recipe: str = "e") -> None:
+    registry.add_composition(
         "mix", expression="cat(legal)", recipe_text="text " + recipe, recipe_digest=recipe * 64,
         base=BASE, ingredients=[(digest, 1.0)], actor="me",
     )  # fmt: skip
@@ -65,8 +65,8 @@ def test_an_alias_is_read_at_every_request(registry: Registry, register: Registe
 def test_a_composition_resolves_to_its_recipe(registry: Registry, register: Register) -> None:
     """Text and digest of the recipe, the expression, the base; versions and aliases as usual."""
     digest = register("legal")
-    _publish(registry, digest)
-    _publish(registry, digest, "f")
+    _compose(registry, digest)
+    _compose(registry, digest, "f")
     registry.set_alias("mix", "prod", 1, "me")
     assert ResolvedComposition(
         "mix", 1, "cat(legal)", "text e", "e" * 64, BASE
@@ -77,7 +77,7 @@ def test_a_composition_resolves_to_its_recipe(registry: Registry, register: Regi
 
 def test_an_artifact_resolves_by_its_digest(registry: Registry, register: Register) -> None:
     """It comes with the recipe that it was first made by."""
-    _publish(registry, register("legal"))
+    _compose(registry, register("legal"))
     registry.record_artifact("e" * 64, "a" * 64, bytes=1, seconds=0.1, report={})
     assert ResolvedArtifact("a" * 64, "text e", "e" * 64, BASE) == registry.resolve(
         parse_reference("a" * 64)
@@ -111,7 +111,7 @@ def test_an_unknown_reference_suggests_near_ones(
     registry: Registry, register: Register, text: str, near: str
 ) -> None:
     """Names, aliases and compositions in use, three at most."""
-    _publish(registry, register("legal", alias="prod"))
+    _compose(registry, register("legal", alias="prod"))
     register("acme/medical", seed=1)
     for number in range(5):
         register(f"legal-{number}", seed=2)

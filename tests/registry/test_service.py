@@ -11,8 +11,8 @@ from registry.testing import temporary_registry
 from tests.registry.conftest import BASE, SHAPES, Register
 
 
-def _publish(registry: Registry, name: str) -> None:
-    registry.publish(
+def _compose(registry: Registry, name: str) -> None:
+    registry.add_composition(
         name, expression="cat(a)", recipe_text="{}", recipe_digest="e" * 64, base=BASE,
         ingredients=[], actor="me",
     )  # fmt: skip
@@ -25,7 +25,7 @@ def test_lists_show_the_newest_version_in_use(registry: Registry, register: Regi
     register("a", seed=2)
     register("gone", seed=3)
     registry.retire(parse_reference("gone@1"), "me")
-    a, b = registry.adapters()
+    a, b = registry.catalogue.adapters().items
     assert ("a", {}, 1) == (a.name, a.aliases, a.number)
     assert ("b", {"prod": 1}, 2, newest, BASE, 2) == (
         b.name, b.aliases, b.number, b.digest, b.base, b.rank,
@@ -36,9 +36,9 @@ def test_lists_show_the_newest_version_in_use(registry: Registry, register: Regi
 
 def test_compositions_are_listed_alike(registry: Registry) -> None:
     """Name, aliases, expression, recipe and base of the newest version."""
-    _publish(registry, "mix")
+    _compose(registry, "mix")
     registry.set_alias("mix", "prod", 1, "me")
-    (mix,) = registry.compositions()
+    (mix,) = registry.catalogue.compositions().items
     assert ("mix", {"prod": 1}, 1, "cat(a)", "e" * 64, BASE) == (
         mix.name, mix.aliases, mix.number, mix.expression, mix.recipe_digest, mix.base,
     )  # fmt: skip
@@ -50,7 +50,7 @@ def test_models_are_all_that_can_be_asked_for_by_name(
 ) -> None:
     """Adapters and compositions, each also by its aliases, sorted, with what they are."""
     register("legal", alias="prod")
-    _publish(registry, "mix")
+    _compose(registry, "mix")
     registry.set_alias("mix", "best", 1, "me")
     models = registry.model_ids()
     assert [
@@ -64,7 +64,7 @@ def test_models_are_all_that_can_be_asked_for_by_name(
 def test_an_adapter_is_no_composition(registry: Registry, register: Register) -> None:
     """Asking for one as the other is an unknown reference, as is what nobody has."""
     register("legal")
-    _publish(registry, "mix")
+    _compose(registry, "mix")
     with pytest.raises(UnknownReference, match="mix"):
         registry.adapter("mix")
     with pytest.raises(UnknownReference, match="legal"):

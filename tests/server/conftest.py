@@ -7,23 +7,27 @@ torch. Tests of the pool itself (test_build.py, test_workers.py) start their own
 import multiprocessing
 import os
 import shutil
+import threading
+import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from pathlib import Path
 from typing import Any, Protocol
 
 import pytest
+import uvicorn
 from httpx import ASGITransport, AsyncClient
 from typer.testing import CliRunner, Result
 
 from registry.blobs import LocalBlobs
 from registry.service import Registry
 from registry.types import Base
-from server.app import Gateway, create_app
+from server.app import create_app
 from server.artifacts import build, worker
 from server.cli import app
 from server.demo import import_demo_adapters
 from server.engine.fake import FakeEngine
+from server.gateway import Gateway
 from server.serve import open_registry
 from server.settings import Settings
 
@@ -214,3 +218,34 @@ def weft(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Weft:
         return CliRunner().invoke(app, [str(word) for word in words])
 
     return run
+
+
+@pytest.fixture
+def url(make_gateway: MakeGateway) -> Iterator[str]:
+    """A server over real HTTP; it wants the key `secret`."""
+    app = create_app(make_gateway(api_keys=("secret",)))
+    server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=0, log_level="error"))
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    while not server.started:
+        time.sleep(0.01)
+    port = server.servers[0].sockets[0].getsockname()[1]
+    yield f"http://127.0.0.1:{port}"
+    server.should_exit = True
+    thread.join()
+
+
+@pytest.fixture
+def remote(url: str, weft: Weft, monkeypatch: pytest.MonkeyPatch) -> Weft:
+    """Commands that go there, from a place with no registry of its own."""
+    monkeypatch.setenv("WEFT_HOME", "nowhere")
+    monkeypatch.setenv("WEFT_SERVER", url)
+    monkeypatch.setenv("WEFT_KEY", "secret")
+    return weft
+
+
+@pytest.fixture(params=["weft", "remote"], ids=["here", "there"])
+def anywhere(request: pytest.FixtureRequest, shared_workers: None) -> Weft:
+    """Commands on the registry at home, and the same through a server."""
+    found: Weft = request.getfixturevalue(request.param)
+    return found

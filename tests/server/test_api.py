@@ -14,9 +14,9 @@ from merge.peft_format import CONFIG_NAME
 from registry.blobs import LocalBlobs
 from registry.references import parse_reference
 from registry.service import Registry
-from server.app import Gateway
 from server.artifacts.store import ArtifactStore
 from server.engine.fake import FakeEngine
+from server.gateway import Gateway
 from tests.adapters import make_adapter
 from tests.server.asgi import CHAT, COMPLETIONS, Exchange
 from tests.server.conftest import BASE, MakeClient, MakeGateway
@@ -97,23 +97,21 @@ async def test_server_timing_tells_the_stages(client: AsyncClient) -> None:
     assert names == ["resolve", "merge", "load", "engine"]
 
 
-async def test_a_published_composition_answers_by_name(
-    client: AsyncClient, gateway: Gateway
-) -> None:
+async def test_a_composition_answers_by_name(client: AsyncClient, gateway: Gateway) -> None:
     """A composition's name is answered by the artifact of its recipe."""
-    name = publish(gateway, "mix", "cat(zorp, blim)")
+    name = compose(gateway, "mix", "cat(zorp, blim)")
     by_name = (await ask(client, name)).json()["model"]
     assert by_name == (await ask(client, "cat(zorp, blim)")).json()["model"]
 
 
-def publish(gateway: Gateway, name: str, text: str) -> str:
-    """Publish an expression as a composition; return its reference."""
+def compose(gateway: Gateway, name: str, text: str) -> str:
+    """Name an expression as a composition; return its reference."""
     from server.compose.expression import Expression, parse_model
 
     parsed = parse_model(text)
     assert isinstance(parsed, Expression)
     recipe = gateway.resolver.plan(parsed)
-    gateway.registry.publish(
+    gateway.registry.add_composition(
         name, expression=text, recipe_text=recipe.canonical(), recipe_digest=recipe.digest(),
         base=recipe.base, ingredients=recipe.lineage, actor="test",
     )  # fmt: skip
@@ -345,11 +343,11 @@ async def test_a_corrupt_version_never_reaches_the_store(
     assert frozenset() == gateway.artifacts.digests()
 
 
-async def test_a_published_rank_above_the_engine_s_is_refused_before_it_is_merged(
+async def test_a_composed_rank_above_the_engine_s_is_refused_before_it_is_merged(
     make_gateway: MakeGateway, make_client: MakeClient
 ) -> None:
     """A composition of another time, whose rank the engine does not take now, is 422."""
-    publish(make_gateway(max_lora_rank=64), "wide", "linear(zorp, blim, plov; rank=32)")
+    compose(make_gateway(max_lora_rank=64), "wide", "linear(zorp, blim, plov; rank=32)")
     small = make_gateway(max_lora_rank=16)
     async with make_client(small) as client:
         response = await client.post(CHAT, json={"model": "wide"})

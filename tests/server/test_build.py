@@ -12,13 +12,13 @@ from merge.errors import UnsafeResult
 from merge.recipe import Recipe
 from registry.blobs import LocalBlobs
 from registry.service import Registry
-from server.app import Gateway
 from server.artifacts import worker
 from server.artifacts.build import BuildFailed
 from server.artifacts.store import StoreBroken, StoreFull
 from server.artifacts.worker import BuildTimeout
 from server.compose.resolve import Planned
 from server.engine.fake import FakeEngine
+from server.gateway import Gateway
 from tests.server import faulty_builds
 from tests.server.conftest import BASE, MakeGateway, MakeSettings
 

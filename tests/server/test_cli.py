@@ -139,13 +139,13 @@ def test_a_base_without_a_config_is_told(weft: Weft, tmp_path: Path) -> None:
     failed(weft("bases", "add", "acme/base", "--model", tmp_path / "broken"), "no config.json")
 
 
-def test_compositions_are_published_and_listed(weft: Weft, registry: Registry) -> None:
+def test_compositions_are_added_and_listed(weft: Weft, registry: Registry) -> None:
     """An expression gets a name, and its references are those of now."""
-    result = weft("compositions", "publish", "mix", "lego(zorp, blim@prod; rank=8)")
+    result = weft("compositions", "add", "mix", "lego(zorp, blim@prod; rank=8)")
     assert "mix@1" in result.stdout
     assert {"mix", "1"} <= words(weft("compositions", "list"))
     assert BASE == registry.composition("mix").versions[0].base
-    assert "mix@2" in weft("compositions", "publish", "mix", "cat(zorp, blim)").stdout
+    assert "mix@2" in weft("compositions", "add", "mix", "cat(zorp, blim)").stdout
 
 
 @pytest.mark.parametrize(
@@ -163,13 +163,13 @@ def test_a_composition_that_cannot_be_says_why(
     weft: Weft, name: str, expression: str, says: str
 ) -> None:
     """Bad names and bad expressions are one message each."""
-    failed(weft("compositions", "publish", name, expression), says)
+    failed(weft("compositions", "add", name, expression), says)
 
 
 def test_a_composition_is_no_ingredient(weft: Weft) -> None:
-    """What the server refuses, publishing refuses too."""
-    assert weft("compositions", "publish", "mix", "cat(zorp, blim)").exit_code == 0
-    failed(weft("compositions", "publish", "more", "cat(mix, tref)"), "mix is a composition")
+    """What the server refuses, adding refuses too."""
+    assert weft("compositions", "add", "mix", "cat(zorp, blim)").exit_code == 0
+    failed(weft("compositions", "add", "more", "cat(mix, tref)"), "mix is a composition")
 
 
 def test_db_upgrade_makes_a_database(weft: Weft, tmp_path: Path) -> None:

@@ -77,7 +77,7 @@ def test_a_recipe_file_may_name_adapters_of_the_registry(
     assert result.exit_code == 0, result.output
     recipe = json.loads((tmp_path / "out" / "recipe.json").read_text())
     assert digest_of("zorp") == recipe["ingredients"][0]["digest"]
-    assert weft("compositions", "publish", "mix", "cat(zorp, blim)").exit_code == 0
+    assert weft("compositions", "add", "mix", "cat(zorp, blim)").exit_code == 0
     for name, says in (
         ("zrop", "zorp"),
         ("mix", "mix is a composition"),

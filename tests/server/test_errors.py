@@ -31,8 +31,9 @@ NOT_FOR_CLIENTS = {
     "BaseUnreadable": "ends the start",
     "DemoAssetsMissing": "ends `weft demo`",
     "AdapterRejected": "stays inside vLLM, which answers 422",
-    "EngineBusy": "keeps an artifact from removal, which is nobody's request",
-    "LeaseBusy": "keeps an artifact from removal, which is nobody's request",
+    "ConversionFailed": "ends `weft convert`",
+    "ProbeFailed": "ends `weft adapters probe`",
+    "ServerRefused": "ends a command that asked a server",
 }
 NOT_IMPORTED = ("server.engine.plugin", "server.cli.__main__")  # one imports vLLM, one runs
 

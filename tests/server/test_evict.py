@@ -6,10 +6,10 @@ from collections.abc import Callable
 
 import pytest
 
-from server.app import Gateway
 from server.artifacts.leases import LeaseBusy
 from server.engine.fake import FakeEngine
 from server.engine.protocol import EngineBusy, EngineUnavailable
+from server.gateway import Gateway
 from server.metrics import Timings
 from tests.server.test_provide import provide, target_of
 

@@ -6,8 +6,8 @@ import re
 import pytest
 from httpx import AsyncClient
 
-from server.app import Gateway
 from server.engine.fake import FakeEngine
+from server.gateway import Gateway
 from server.metrics import Metrics, Timings
 
 NAMES = {

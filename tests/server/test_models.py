@@ -5,10 +5,10 @@ from pathlib import Path
 from httpx import AsyncClient
 
 from registry.service import Registry
-from server.app import Gateway
+from server.gateway import Gateway
 from tests.adapters import make_adapter
 from tests.server.conftest import BASE
-from tests.server.test_api import publish, told
+from tests.server.test_api import compose, told
 
 
 async def ids(client: AsyncClient) -> list[str]:
@@ -22,7 +22,7 @@ async def test_base_adapters_aliases_and_compositions_are_listed(
     client: AsyncClient, gateway: Gateway
 ) -> None:
     """The base comes first, then every name and every alias of it."""
-    publish(gateway, "mix", "cat(zorp, blim)")
+    compose(gateway, "mix", "cat(zorp, blim)")
     gateway.registry.set_alias("mix", "best", 1, "test")
     listed = await ids(client)
     assert BASE == listed[0]
@@ -32,7 +32,7 @@ async def test_base_adapters_aliases_and_compositions_are_listed(
 
 async def test_every_listed_name_answers(client: AsyncClient, gateway: Gateway) -> None:
     """What is listed can be asked, and is found under its own address."""
-    publish(gateway, "mix", "cat(zorp, blim)")
+    compose(gateway, "mix", "cat(zorp, blim)")
     for model in await ids(client):
         card = (await client.get(f"/v1/models/{model}")).json()
         assert model == card["id"]

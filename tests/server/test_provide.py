@@ -9,12 +9,12 @@ import pytest
 
 from registry.blobs import LocalBlobs
 from registry.service import Registry
-from server.app import Gateway
 from server.artifacts.leases import LeaseBusy
 from server.artifacts.provide import ArtifactGone
 from server.compose.resolve import Planned, Stored
 from server.engine.fake import FakeEngine
 from server.engine.protocol import EngineRefused, EngineUnavailable
+from server.gateway import Gateway
 from server.metrics import Timings
 from tests.server.test_build import merges, recipe
 

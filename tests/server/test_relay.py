@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 from starlette.types import ASGIApp
 
-from server.app import Gateway, create_app
+from server.app import create_app
 from server.engine.fake import FakeEngine, FakeResponse
 from server.engine.protocol import EngineUnavailable
+from server.gateway import Gateway
 from server.openai import requests
 from tests.server.asgi import CHAT, COMPLETIONS, Exchange, ask
 from tests.server.conftest import BASE

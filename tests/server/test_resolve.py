@@ -9,7 +9,6 @@ from merge.errors import IncompatibleAdapters, RecipeInvalid
 from registry.errors import UnknownReference
 from registry.service import Registry
 from registry.types import Base
-from server.app import Gateway
 from server.compose.resolve import (
     Bare,
     NotAnIngredient,
@@ -19,6 +18,7 @@ from server.compose.resolve import (
     Stored,
     WrongBase,
 )
+from server.gateway import Gateway
 from tests.adapters import make_adapter
 from tests.server.conftest import BASE
 
@@ -110,17 +110,17 @@ def test_an_adapter_above_the_engine_s_rank_is_refused(registry: Registry, base:
         Resolver(registry, base.name, BASE, "float32", 8).resolve("plov")
 
 
-def test_a_composition_is_planned_as_it_was_published(gateway: Gateway) -> None:
+def test_a_composition_is_planned_as_it_was_written(gateway: Gateway) -> None:
     """A composition keeps the versions of its publication, wherever its aliases go later."""
     target = gateway.resolver.resolve("cat(zorp@prod, blim)")
     assert isinstance(target, Planned)
-    _publish(gateway, target)
+    _compose(gateway, target)
     assert target == gateway.resolver.resolve("mix")
 
 
-def _publish(gateway: Gateway, target: Planned) -> None:
+def _compose(gateway: Gateway, target: Planned) -> None:
     recipe = target.recipe
-    gateway.registry.publish(
+    gateway.registry.add_composition(
         "mix", expression="…", recipe_text=recipe.canonical(), recipe_digest=recipe.digest(),
         base=recipe.base, ingredients=recipe.lineage, actor="test",
     )  # fmt: skip
@@ -130,7 +130,7 @@ def test_a_composition_is_no_ingredient(gateway: Gateway) -> None:
     """Naming a composition inside an expression is refused, saying what it is."""
     target = gateway.resolver.resolve("cat(zorp, blim)")
     assert isinstance(target, Planned)
-    _publish(gateway, target)
+    _compose(gateway, target)
     with pytest.raises(NotAnIngredient, match="mix is a composition"):
         gateway.resolver.resolve("cat(mix, tref)")
 

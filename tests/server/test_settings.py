@@ -45,6 +45,16 @@ def test_without_anything_there_are_defaults() -> None:
         ("merge_threads", "4", 4),
         ("merge_timeout_seconds", "7", 7.0),
         ("norm_limit", "10", 10.0),
+        ("norm_minimum", "1", 1.0),
+        ("import_max_rank", "256", 256),
+        ("import_max_bytes", "1000000", 10**6),
+        ("licences", "Apache-2.0, mit", ("Apache-2.0", "mit")),
+        ("required_fields", "card,licence", ("card", "licence")),
+        ("import_roots", "/srv/a,/srv/b", (Path("/srv/a"), Path("/srv/b"))),
+        ("protected_aliases", "prod, live", ("prod", "live")),
+        ("text_encoder", "acme/minilm", "acme/minilm"),
+        ("hub_endpoint", "http://mirror", "http://mirror"),
+        ("hub_workers", "8", 8),
         ("self_test", "false", False),
     ],
 )
@@ -78,7 +88,9 @@ def test_arguments_win_over_variables(monkeypatch: pytest.MonkeyPatch) -> None:
         ("merge_workers", "0"), ("merge_threads", "0"), ("merge_timeout_seconds", "0"),
         ("merge_timeout_seconds", "nan"), ("norm_limit", "-1"), ("norm_limit", "nan"),
         ("self_test", "perhaps"), ("engine_start_seconds", "0"), ("max_model_len", "0"),
-        ("api_keys", ""), ("api_keys", "a,,b"), ("api_keys", ","),
+        ("api_keys", ""), ("api_keys", "a,,b"), ("api_keys", ","), ("norm_minimum", "-1"),
+        ("import_max_rank", "0"), ("import_max_rank", "2049"), ("import_max_bytes", "0"),
+        ("hub_workers", "0"),
     ],
 )  # fmt: skip
 def test_a_bad_value_stops_the_start_and_names_itself(

@@ -16,7 +16,7 @@ def test_one_folder_is_one_adapter(registry: Registry, tmp_path: Path) -> None:
     folder = write_adapter(tmp_path / "Legal QA (v2)")
     (done,) = import_folder(registry, folder, alias="prod", actor="ann")
     assert isinstance(done.outcome, Registration)
-    assert ("legal-qa-v2", folder) == (done.name, done.folder)
+    assert ("legal-qa-v2", "folder:legal-qa-v2") == (done.name, done.source)
     version = done.outcome.version
     assert ("legal-qa-v2", "folder:legal-qa-v2", "ann") == (
         version.name, version.source, version.created_by,
@@ -34,7 +34,7 @@ def test_a_folder_of_folders_is_several(registry: Registry, tmp_path: Path) -> N
     (tmp_path / "all" / "file").touch()
     done = list(import_folder(registry, tmp_path / "all", name="acme"))
     assert ["acme/a", "acme/b"] == [one.name for one in done]
-    assert ["acme/a", "acme/b"] == [adapter.name for adapter in registry.adapters()]
+    assert ["acme/a", "acme/b"] == [adapter.name for adapter in registry.catalogue.adapters().items]
 
 
 def test_a_refused_one_stops_no_other(registry: Registry, tmp_path: Path) -> None:

@@ -1,0 +1,240 @@
+"""Lists by pages: adapters, compositions, their versions, aliases and history, artifacts, bases.
+
+Every list is of what its caller may know of. Adapters and compositions are listed by name as long
+as one version is not retired; versions and moves newest first; the rest by name or digest.
+Not covered: evaluations, keys and the audit log, which list themselves.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable
+
+from registry import list_queries, queries, recipes, resolving, rows, search_queries
+from registry.access import LOCAL, Caller
+from registry.database import Database, ReadSession
+from registry.errors import UnknownReference
+from registry.models import AdapterVersionRow, AliasRow, ArtifactRow, CompositionVersionRow
+from registry.paging import Page, cursor_of, paged
+from registry.queries import V
+from registry.types import (
+    AdapterSummary,
+    AdapterVersion,
+    Alias,
+    AliasMove,
+    Artifact,
+    Base,
+    CompositionSummary,
+    CompositionVersion,
+)
+
+LIMIT = 100
+
+
+class Catalogue:
+    """What there is. Safe to share by threads.
+
+    Every method that takes a cursor raises CursorInvalid when it is not one of that list's, and
+    every method that takes a name UnknownReference when there is none that the caller may know.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def adapters(
+        self, *, cursor: str | None = None, limit: int = LIMIT, caller: Caller = LOCAL
+    ) -> Page[AdapterSummary]:
+        """Return adapters by their newest live versions."""
+        after = _text(cursor, "adapters")
+        with self._database.read(caller) as session:
+            found = queries.newest_of_each(session, AdapterVersionRow, after=after, limit=limit + 1)
+            lines = {line.name: line for line in _adapter_lines(session, found)}
+            return paged("adapters", found, limit, _by_name, lambda row: lines[row.name])
+
+    def adapter(self, name: str, *, caller: Caller = LOCAL) -> AdapterSummary:
+        """Return the line of one adapter, by its newest version, live or not."""
+        with self._database.read(caller) as session:
+            row = queries.newest(session, _table(session, AdapterVersionRow, name), name)
+            if row is None:
+                raise resolving.unknown(session, name)
+            (line,) = _adapter_lines(session, [row])
+            return line
+
+    def compositions(
+        self, *, cursor: str | None = None, limit: int = LIMIT, caller: Caller = LOCAL
+    ) -> Page[CompositionSummary]:
+        """Return compositions by their newest live versions."""
+        after = _text(cursor, "compositions")
+        with self._database.read(caller) as session:
+            found = queries.newest_of_each(
+                session, CompositionVersionRow, after=after, limit=limit + 1
+            )
+            lines = {line.name: line for line in _composition_lines(session, found)}
+            return paged("compositions", found, limit, _by_name, lambda row: lines[row.name])
+
+    def composition(self, name: str, *, caller: Caller = LOCAL) -> CompositionSummary:
+        """Return the line of one composition, by its newest version, live or not."""
+        with self._database.read(caller) as session:
+            row = queries.newest(session, _table(session, CompositionVersionRow, name), name)
+            if row is None:
+                raise resolving.unknown(session, name)
+            (line,) = _composition_lines(session, [row])
+            return line
+
+    def adapter_versions(
+        self, name: str, *, cursor: str | None = None, limit: int = LIMIT, caller: Caller = LOCAL
+    ) -> Page[AdapterVersion]:
+        """Return the versions of an adapter."""
+        before = _number(cursor, "versions")
+        with self._database.read(caller) as session:
+            table = _table(session, AdapterVersionRow, name)
+            found = list_queries.versions(session, table, name, before, limit + 1)
+            return paged("versions", found, limit, _by_number, rows.adapter_version)
+
+    def adapter_version(self, name: str, number: int, *, caller: Caller = LOCAL) -> AdapterVersion:
+        """Return one version of an adapter."""
+        with self._database.read(caller) as session:
+            return rows.adapter_version(_version(session, AdapterVersionRow, name, number))
+
+    def composition_versions(
+        self, name: str, *, cursor: str | None = None, limit: int = LIMIT, caller: Caller = LOCAL
+    ) -> Page[CompositionVersion]:
+        """Return the versions of a composition."""
+        before = _number(cursor, "versions")
+        with self._database.read(caller) as session:
+            table = _table(session, CompositionVersionRow, name)
+            found = list_queries.versions(session, table, name, before, limit + 1)
+            return paged("versions", found, limit, _by_number, rows.composition_version)
+
+    def composition_version(
+        self, name: str, number: int, *, caller: Caller = LOCAL
+    ) -> CompositionVersion:
+        """Return one version of a composition."""
+        with self._database.read(caller) as session:
+            return rows.composition_version(_version(session, CompositionVersionRow, name, number))
+
+    def aliases(
+        self, name: str, *, cursor: str | None = None, limit: int = LIMIT, caller: Caller = LOCAL
+    ) -> Page[Alias]:
+        """Return where the aliases of an adapter or a composition point."""
+        after = _text(cursor, "aliases")
+        with self._database.read(caller) as session:
+            resolving.version_table(session, name, name)
+            found = list_queries.aliases(session, name, after, limit + 1)
+            return paged("aliases", found, limit, lambda row: (row.alias,), rows.alias)
+
+    def alias_moves(
+        self, name: str, *, cursor: str | None = None, limit: int = LIMIT, caller: Caller = LOCAL
+    ) -> Page[AliasMove]:
+        """Return where the aliases of an adapter or a composition have pointed."""
+        before = _number(cursor, "moves")
+        with self._database.read(caller) as session:
+            resolving.version_table(session, name, name)
+            found = list_queries.alias_moves(session, name, before, limit + 1)
+            return paged("moves", found, limit, lambda row: (row.id,), rows.alias_move)
+
+    def artifacts(
+        self, *, cursor: str | None = None, limit: int = LIMIT, caller: Caller = LOCAL
+    ) -> Page[Artifact]:
+        """Return what was ever merged, the files of which may be gone."""
+        after = _text(cursor, "artifacts")
+        with self._database.read(caller) as session:
+            found = list_queries.artifacts(session, after, limit + 1)
+            made = {row.digest: _artifact(session, row) for row in found[:limit]}
+            return paged(
+                "artifacts", found, limit, lambda row: (row.digest,), lambda row: made[row.digest]
+            )
+
+    def artifact(self, digest: str, *, caller: Caller = LOCAL) -> Artifact:
+        """Return one artifact.
+
+        Raises:
+            UnknownReference: no artifact that the caller may know of has this digest.
+        """
+        with self._database.read(caller) as session:
+            row = list_queries.artifact(session, digest)
+            if row is None:
+                raise UnknownReference(digest)
+            return _artifact(session, row)
+
+    def bases(self, *, cursor: str | None = None, limit: int = LIMIT) -> Page[Base]:
+        """Return bases."""
+        after = _text(cursor, "bases")
+        with self._database.read() as session:
+            found = list_queries.bases(session, after, limit + 1)
+            return paged("bases", found, limit, lambda row: (row.name,), rows.base)
+
+
+def _text(cursor: str | None, of: str) -> str:
+    after = cursor_of(of, cursor, str)
+    return str(after[0]) if after else ""
+
+
+def _number(cursor: str | None, of: str) -> int | None:
+    before = cursor_of(of, cursor, int)
+    return int(before[0]) if before else None
+
+
+def _by_name(row: AdapterVersionRow | CompositionVersionRow) -> tuple[str]:
+    return (row.name,)
+
+
+def _by_number(row: AdapterVersionRow | CompositionVersionRow) -> tuple[int]:
+    return (row.number,)
+
+
+def _table(session: ReadSession, table: type[V], name: str) -> type[V]:
+    """Return `table` if the versions of `name` are in it.
+
+    Raises:
+        UnknownReference: they are not.
+    """
+    if resolving.version_table(session, name, name) is not table:
+        raise resolving.unknown(session, name)
+    return table
+
+
+def _version(session: ReadSession, table: type[V], name: str, number: int) -> V:
+    row = list_queries.versions(session, _table(session, table, name), name, number + 1, 1)
+    if not row or row[0].number != number:
+        raise resolving.unknown(session, f"{name}@{number}")
+    return row[0]
+
+
+def _adapter_lines(
+    session: ReadSession, found: Iterable[AdapterVersionRow]
+) -> Iterable[AdapterSummary]:
+    by_name = {row.name: row for row in found}
+    visibility = list_queries.visibilities(session, by_name)
+    aliases = _aliases(list_queries.aliases_of(session, by_name))
+    tags = defaultdict[str, list[str]](list)
+    for tag in search_queries.tags(session, by_name):
+        tags[tag.name].append(tag.tag)
+    for name, row in by_name.items():
+        yield rows.adapter_summary(row, visibility[name], tags[name], aliases[name])
+
+
+def _composition_lines(
+    session: ReadSession, found: Iterable[CompositionVersionRow]
+) -> Iterable[CompositionSummary]:
+    by_name = {row.name: row for row in found}
+    visibility = list_queries.visibilities(session, by_name)
+    aliases = _aliases(list_queries.aliases_of(session, by_name))
+    for name, row in by_name.items():
+        yield rows.composition_summary(row, visibility[name], aliases[name])
+
+
+def _aliases(found: Iterable[AliasRow]) -> dict[str, dict[str, int]]:
+    grouped = defaultdict[str, dict[str, int]](dict)
+    for row in found:
+        grouped[row.name][row.alias] = row.number
+    return grouped
+
+
+def _artifact(session: ReadSession, row: ArtifactRow) -> Artifact:
+    return Artifact(
+        digest=row.digest,
+        bytes=row.bytes,
+        seconds=row.seconds,
+        report=row.report,
+        created_at=row.created_at,
+        recipes=recipes.makers(session, row.digest),
+    )

@@ -1,0 +1,93 @@
+"""Filter conditions and "in use" as SQL predicates on `adapter_versions`.
+
+Not covered: the filter's text (`registry.filters`) and the statements they go into
+(`registry.queries`).
+"""
+
+import operator
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from sqlalchemy import ColumnElement, Text, and_, cast, exists, func, not_, or_
+from sqlalchemy.orm import aliased
+
+from registry.access import Caller
+from registry.filters import Condition, Value
+from registry.models import AdapterTagRow, AdapterVersionRow
+from registry.visibility import name_visible
+
+V = AdapterVersionRow
+_COMPARE: Mapping[str, Callable[[Any, Any], Any]] = {
+    "<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge,
+}  # fmt: skip
+
+
+def predicates(conditions: Iterable[Condition], caller: Caller) -> list[ColumnElement[bool]]:
+    """Return what a version must satisfy to be found under these conditions by this caller.
+
+    Bases must be given by their own names. Unless a condition asks for a status, only the newest
+    version in use of each adapter is found.
+    """
+    given = list(conditions)
+    found = [name_visible(caller, V.name), *map(_predicate, given)]
+    if not any(condition.field == "status" for condition in given):
+        found.append(newest_in_use())
+    return found
+
+
+def newest_in_use() -> ColumnElement[bool]:
+    """Return the predicate of versions that a bare name could mean, were they admitted."""
+    newer = aliased(V)
+    # Of `*`, which is the default, SQLite reads the whole row; an index has all that is needed.
+    later = exists(newer.id).where(newer.name == V.name, newer.number > V.number, _in_use(newer))
+    return and_(_in_use(V), not_(later))
+
+
+def _in_use(version: Any) -> ColumnElement[bool]:
+    return and_(version.retired_at.is_(None), version.status == "admitted")
+
+
+def _predicate(condition: Condition) -> ColumnElement[bool]:
+    compare = _COMPARE.get(condition.operator)
+    if compare is not None:
+        column = V.rank if condition.field == "rank" else V.created_at
+        # With several values one must hold, as everywhere.
+        return or_(*(compare(column, value) for value in condition.values))
+    equal = or_(*(_EQUAL[condition.field](value) for value in condition.values))
+    return not_(equal) if condition.operator == "!=" else equal
+
+
+def _name(value: Value) -> ColumnElement[bool]:
+    if str(value).endswith("/"):
+        return V.name.startswith(str(value), autoescape=True)
+    return V.name == value
+
+
+def _module(value: Value) -> ColumnElement[bool]:
+    """A module of this name, or whose name ends in it: the JSON's keys are searched as text."""
+    text = func.lower(cast(V.modules, Text))
+    whole, ending = f'"{value}": {{', f'.{value}": {{'
+    return or_(text.contains(whole, autoescape=True), text.contains(ending, autoescape=True))
+
+
+def _tag(value: Value) -> ColumnElement[bool]:
+    return exists().where(AdapterTagRow.name == V.name, AdapterTagRow.tag == value)
+
+
+def _status(value: Value) -> ColumnElement[bool]:
+    if value == "retired":
+        return V.retired_at.is_not(None)
+    return and_(V.retired_at.is_(None), V.status == value)
+
+
+_EQUAL: Mapping[str, Callable[[Value], ColumnElement[bool]]] = {
+    "base": lambda value: func.lower(V.base) == value,
+    "created": lambda value: V.created_at == value,
+    "licence": lambda value: func.coalesce(func.lower(V.licence), "") == value,
+    "module": _module,
+    "name": _name,
+    "owner": lambda value: func.lower(V.created_by) == value,
+    "rank": lambda value: V.rank == value,
+    "status": _status,
+    "tag": _tag,
+}

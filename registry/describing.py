@@ -1,0 +1,134 @@
+"""What people say of an adapter beside its card: tags and examples. Both count when it is sought.
+
+    tag = letter or digit { letter | digit | "." | "_" | "-" | ":" }     lower case, at most 60
+
+Not covered: who may say it.
+"""
+
+import re
+from collections.abc import Iterable, Sequence
+
+from registry import audit, queries, search_queries
+from registry.access import LOCAL, Caller
+from registry.database import Database, ReadSession, WriteSession
+from registry.embedding import Embedder, describe, write
+from registry.errors import TagInvalid
+from registry.models import AdapterExampleRow, AdapterTagRow
+from registry.resolving import unknown
+
+MAX_TAGS = 50
+MAX_EXAMPLES = 100
+MAX_EXAMPLE_CHARACTERS = 10_000
+_TAG = re.compile(r"[a-z0-9][a-z0-9._:-]{0,59}")
+
+
+class Descriptions:
+    """Tags and examples of adapters. Safe to share by threads."""
+
+    def __init__(self, database: Database, embedder: Embedder) -> None:
+        self._database, self._embedder = database, embedder
+
+    def tags(self, name: str, *, caller: Caller = LOCAL) -> tuple[str, ...]:
+        """Return an adapter's tags, sorted.
+
+        Raises:
+            UnknownReference: no adapter has this name.
+        """
+        with self._database.read(caller) as session:
+            _check_known(session, name)
+            return _tags(session, name)
+
+    def change_tags(
+        self,
+        name: str,
+        *,
+        add: Iterable[str] = (),
+        remove: Iterable[str] = (),
+        actor: str,
+        caller: Caller = LOCAL,
+    ) -> tuple[str, ...]:
+        """Give an adapter tags, take others away, and return those it has then, sorted.
+
+        Raises:
+            TagInvalid: by the grammar above, or one too many.
+            UnknownReference: no adapter has this name.
+        """
+        added, removed = set(add), set(remove)
+        for tag in sorted(added):
+            if _TAG.fullmatch(tag) is None:
+                expected = "lower-case letters, digits and . _ - : after a letter or digit"
+                raise TagInvalid(tag[:100], f"{expected}, at most 60 of them")
+        self._embedder.encoder.encode([name])  # a model is loaded before others have to wait
+        with self._database.transaction(caller) as session:
+            self._lock(session, name)
+            before = set(_tags(session, name))
+            if before == (before - removed) | added:
+                return tuple(sorted(before))
+            search_queries.remove_tags(session, name, removed)
+            new = sorted(added - (before - removed))
+            session.add_all(AdapterTagRow(name=name, tag=tag) for tag in new)
+            session.flush()
+            after = _tags(session, name)
+            if len(after) > MAX_TAGS:
+                raise TagInvalid(after[-1], f"at most {MAX_TAGS} tags")
+            self._embed(session, name)
+            audit.record(session, actor, "tags.changed", name, tags=list(after))
+            return after
+
+    def examples(self, name: str, *, caller: Caller = LOCAL) -> tuple[str, ...]:
+        """Return an adapter's examples in their order.
+
+        Raises:
+            UnknownReference: no adapter has this name.
+        """
+        with self._database.read(caller) as session:
+            _check_known(session, name)
+            return tuple(search_queries.examples(session, name))
+
+    def set_examples(
+        self, name: str, texts: Sequence[str], *, actor: str, caller: Caller = LOCAL
+    ) -> None:
+        """Say what an adapter is for by texts such as its users send, in place of those before.
+
+        Raises:
+            ValueError: too many, too long, or an empty one.
+            UnknownReference: no adapter has this name.
+        """
+        if len(texts) > MAX_EXAMPLES:
+            raise ValueError(f"at most {MAX_EXAMPLES} examples, not {len(texts)}")
+        for text in texts:
+            storable = "\0" not in text and text.encode("utf-8", "ignore").decode() == text
+            if not text.strip() or not storable or len(text) > MAX_EXAMPLE_CHARACTERS:
+                raise ValueError(f"an example is 1 to {MAX_EXAMPLE_CHARACTERS} characters of text")
+        self._embedder.encoder.encode([name])  # a model is loaded before others have to wait
+        with self._database.transaction(caller) as session:
+            self._lock(session, name)
+            search_queries.remove_examples(session, name)
+            session.add_all(
+                AdapterExampleRow(name=name, position=position, text=text)
+                for position, text in enumerate(texts)
+            )
+            session.flush()
+            self._embed(session, name)
+            audit.record(session, actor, "examples.changed", name, count=len(texts))
+
+    @staticmethod
+    def _lock(session: WriteSession, name: str) -> None:
+        queries.lock_name(session, name)
+        _check_known(session, name)
+
+    def _embed(self, session: WriteSession, name: str) -> None:
+        versions = search_queries.live_versions_with_card(session, name)
+        vectors = {
+            row.id: self._embedder.of_text(describe(session, name, row.card)) for row in versions
+        }
+        write(session, "text", self._embedder.encoder.name, vectors)
+
+
+def _check_known(session: ReadSession, name: str) -> None:
+    if queries.visible_kind_of(session, name) != "adapter":
+        raise unknown(session, name)
+
+
+def _tags(session: ReadSession, name: str) -> tuple[str, ...]:
+    return tuple(row.tag for row in search_queries.tags(session, [name]))

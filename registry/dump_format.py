@@ -1,0 +1,96 @@
+"""The dump file: gzipped JSON lines (UTF-8) that say themselves what is in them.
+
+    {"format": "weft-dump", "version": 1, "revision": "<schema>", "rows": {"<table>": n, …}}
+    {"table": "<table>", "columns": {"<column>": "<kind>", …}}
+    [<value>, …]                              one line per row, in the order of the columns
+
+A kind is `plain` (text, number, true, false), `moment` (ISO 8601 with its zone), `json`, `vector`
+(base64 of little-endian float32) or `bytes` (base64); null stands in all of them. Tables come after
+those that they refer to.
+Not covered: where rows come from (`registry.dump`) and go to (`registry.restore`).
+"""
+
+import base64
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Literal, TypeAlias, get_args
+
+import numpy as np
+from sqlalchemy import JSON, DateTime, LargeBinary
+from sqlalchemy.types import NullType, TypeEngine
+
+from registry.models import UtcDateTime
+from registry.vector_type import VectorType
+
+FORMAT = "weft-dump"
+VERSION = 1
+Kind: TypeAlias = Literal["plain", "moment", "json", "vector", "bytes"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
+
+
+@dataclass(frozen=True, slots=True)
+class Dumped:
+    """What a dump holds: the schema's revision, and the number of rows by table."""
+
+    revision: str
+    rows: Mapping[str, int]
+
+    @property
+    def total(self) -> int:
+        """The rows of all tables."""
+        return sum(self.rows.values())
+
+
+def kind_of(column: TypeEngine[Any]) -> Kind:
+    """Return how the values of a column are written."""
+    if isinstance(column, UtcDateTime):
+        return "moment"
+    if isinstance(column, VectorType):
+        return "vector"
+    if isinstance(column, LargeBinary):
+        return "bytes"
+    assert not isinstance(column, DateTime)  # a moment without a zone means nothing elsewhere
+    return "json" if isinstance(column, JSON) else "plain"
+
+
+def type_of(kind: Kind) -> TypeEngine[Any]:
+    """Return the column type that puts decoded values into a database of either sort."""
+    types: Mapping[Kind, TypeEngine[Any]] = {
+        "moment": UtcDateTime(),
+        "vector": VectorType(),
+        "bytes": LargeBinary(),
+        "json": JSON(none_as_null=True),
+    }
+    return types.get(kind, NullType())
+
+
+def encode(kind: Kind, value: Any) -> Any:
+    """Return a column's value as JSON has it."""
+    if value is None or kind in ("plain", "json"):
+        return value
+    if kind == "moment":
+        return value.isoformat()
+    data = value.astype("<f4").tobytes() if kind == "vector" else value
+    return base64.b64encode(data).decode("ascii")
+
+
+def decode(kind: Kind, value: Any) -> Any:
+    """Return what `encode` was given.
+
+    Raises:
+        ValueError, TypeError, OverflowError: it is no value of this kind.
+    """
+    if value is None or kind == "json":
+        return value
+    if kind == "plain":
+        if not isinstance(value, str | int | float):
+            raise TypeError("a text or a number was expected")
+        return value
+    if kind == "moment":
+        moment = datetime.fromisoformat(value)
+        if moment.tzinfo is None:
+            raise ValueError("a moment needs a time zone")
+        return moment.astimezone(UTC)
+    data = base64.b64decode(value, validate=True)
+    return np.frombuffer(data, "<f4") if kind == "vector" else data

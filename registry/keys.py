@@ -1,0 +1,137 @@
+"""API keys: made, shown once, kept as their SHA-256, revoked.
+
+A key is 43 random characters (256 bits), so its plain hash gives nothing away and cannot be guessed
+at. A revoked key keeps its name for ever: records say who did what by that name.
+Not covered: what a key's caller may do (`registry.access`), and how a request shows one.
+"""
+
+import hashlib
+import re
+import secrets
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from registry import access_queries, audit, queries
+from registry.access import LOCAL, Caller, Role
+from registry.database import Database
+from registry.errors import Conflict, KeyNameTaken, NameInvalid, UnknownKey
+from registry.models import ApiKeyRow
+from registry.naming import now
+from registry.paging import Page, cursor_of, paged
+
+_MARK = "weft_"
+_PREFIX_LENGTH = len(_MARK) + 4
+_NAME = re.compile(r"[a-z][a-z0-9._-]{0,59}")
+# How often a key's last use is written down: reading it costs nothing, writing it a transaction.
+_LAST_USE_STEP = timedelta(minutes=1)
+
+
+@dataclass(frozen=True, slots=True)
+class ApiKey:
+    """What is known of a key; the key itself is not."""
+
+    name: str
+    prefix: str
+    role: Role
+    namespace: str | None
+    created_at: datetime
+    created_by: str
+    last_used_at: datetime | None  # to the minute
+    revoked_at: datetime | None
+
+
+class Keys:
+    """The API keys of a registry. Safe to share by threads."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def create(
+        self, name: str, *, role: Role, namespace: str | None = None, actor: str = "local"
+    ) -> tuple[ApiKey, str]:
+        """Make a key and return what is known of it, and the key itself: nobody can show it again.
+
+        Raises:
+            NameInvalid: of the key or of the namespace.
+            KeyNameTaken: by another key, revoked or not.
+        """
+        for text in (name,) if namespace is None else (name, namespace):
+            if not _NAME.fullmatch(text):
+                expected = "lower-case letters, digits and . _ - after a letter, at most 60"
+                raise NameInvalid(text[:100], expected)
+        key = _MARK + secrets.token_urlsafe(32)
+        row = ApiKeyRow(
+            name=name, digest=_digest(key), prefix=key[:_PREFIX_LENGTH], role=role,
+            namespace=namespace, created_at=now(), created_by=actor,
+        )  # fmt: skip
+        with self._database.transaction() as session:
+            try:
+                queries.insert(session, row)
+            except Conflict as conflict:
+                raise KeyNameTaken(name) from conflict
+            audit.record(session, actor, "key.created", name, role=role, namespace=namespace)
+            return _key(row), key
+
+    def revoke(self, name: str, *, actor: str = "local", caller: Caller = LOCAL) -> None:
+        """Make a key useless, for good; once is enough.
+
+        Raises:
+            UnknownKey: there is none of this name that the caller may know of.
+        """
+        with self._database.transaction(caller) as session:
+            row = access_queries.key(session, name)
+            if row is None:
+                raise UnknownKey(name)
+            if row.revoked_at is None:
+                row.revoked_at, row.revoked_by = now(), actor
+                audit.record(session, actor, "key.revoked", name, namespace=row.namespace)
+
+    def page(
+        self, *, cursor: str | None = None, limit: int = 100, caller: Caller = LOCAL
+    ) -> Page[ApiKey]:
+        """Return keys, revoked ones too, by name.
+
+        Raises:
+            CursorInvalid: it is not one of this list's.
+        """
+        after = cursor_of("keys", cursor, str)
+        with self._database.read(caller) as session:
+            found = access_queries.keys(session, str(after[0]) if after else "", limit + 1)
+            return paged("keys", found, limit, lambda row: (row.name,), _key)
+
+    def any(self) -> bool:
+        """Say whether there is or ever was a key: then nobody comes in without one."""
+        with self._database.read() as session:
+            return access_queries.any_key(session)
+
+    def caller(self, key: str) -> Caller | None:
+        """Return whom a key stands for, or None when it is unknown or revoked."""
+        with self._database.read() as session:
+            row = access_queries.key_by_digest(session, _digest(key))
+            if row is None or row.revoked_at is not None:
+                return None
+            return Caller(row.name, row.role, row.namespace)
+
+    def used(self, names: Iterable[str]) -> None:
+        """Write down that keys were used just now, unless that was written a moment ago."""
+        with self._database.transaction() as session:
+            moment = now()
+            access_queries.note_use(session, names, moment, moment - _LAST_USE_STEP)
+
+
+def _digest(key: str) -> str:
+    return hashlib.sha256(key.encode(errors="surrogatepass")).hexdigest()
+
+
+def _key(row: ApiKeyRow) -> ApiKey:
+    return ApiKey(
+        name=row.name,
+        prefix=row.prefix,
+        role=row.role,
+        namespace=row.namespace,
+        created_at=row.created_at,
+        created_by=row.created_by,
+        last_used_at=row.last_used_at,
+        revoked_at=row.revoked_at,
+    )

@@ -1,0 +1,257 @@
+"""The statements behind finding: revision, tags, examples, embeddings, candidates.
+
+Reads take a `ReadSession`, writes a `WriteSession`; nobody commits here.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sqlalchemy import (
+    BindParameter,
+    Float,
+    bindparam,
+    cast,
+    delete,
+    func,
+    or_,
+    select,
+    text,
+    update,
+)
+from sqlalchemy.orm import load_only, undefer
+
+from registry.conditions import predicates
+from registry.database import ReadSession, WriteSession
+from registry.filters import Condition
+from registry.models import (
+    AdapterExampleRow,
+    AdapterTagRow,
+    AdapterVersionRow,
+    EmbeddingRow,
+    RevisionRow,
+)
+from registry.types import EmbeddingKind
+from registry.visibility import caller_of
+
+# What an HNSW index looks at before it gives its best; pgvector's own 40 loses recall.
+_EF_SEARCH = 200
+_ROWS_AT_ONCE = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Space:
+    """The vectors that may be compared: of one kind, by one encoder."""
+
+    kind: EmbeddingKind
+    encoder: str
+    dim: int
+
+
+# The revision -----------------------------------------------------------------------------------
+
+
+def revision(session: ReadSession) -> int:
+    """Return how many changes there have been to what can be found."""
+    return session.scalars(select(RevisionRow.number)).one()
+
+
+def advance_revision(session: WriteSession) -> int:
+    """Count a change and return the new number; others who change wait until this one is done.
+
+    So numbers become visible in their order. Call it late: the wait lasts until the commit.
+    """
+    change = update(RevisionRow).values(number=RevisionRow.number + 1)
+    return session.scalars(change.returning(RevisionRow.number)).one()
+
+
+# Tags and examples ------------------------------------------------------------------------------
+
+
+def tags(session: ReadSession, names: Iterable[str]) -> Sequence[AdapterTagRow]:
+    """Return the tags of these adapters, by name and tag."""
+    query = select(AdapterTagRow).where(AdapterTagRow.name.in_(list(names)))
+    return session.scalars(query.order_by(AdapterTagRow.name, AdapterTagRow.tag)).all()
+
+
+def remove_tags(session: WriteSession, name: str, unwanted: Iterable[str]) -> None:
+    """Take tags from an adapter; those it does not have are no matter."""
+    row = AdapterTagRow
+    session.execute(delete(row).where(row.name == name, row.tag.in_(list(unwanted))))
+
+
+def examples(session: ReadSession, name: str) -> Sequence[str]:
+    """Return an adapter's examples in their order."""
+    row = AdapterExampleRow
+    return session.scalars(select(row.text).where(row.name == name).order_by(row.position)).all()
+
+
+def remove_examples(session: WriteSession, name: str) -> None:
+    """Take all examples from an adapter."""
+    session.execute(delete(AdapterExampleRow).where(AdapterExampleRow.name == name))
+
+
+# Versions ---------------------------------------------------------------------------------------
+
+
+def candidates(
+    session: ReadSession, conditions: Iterable[Condition], among: Sequence[int] | None = None
+) -> NDArray[np.int64]:
+    """Return the ids of the versions (of all, or `among` these) that satisfy the conditions.
+
+    Ascending.
+    """
+    query = select(AdapterVersionRow.id).where(*predicates(conditions, caller_of(session)))
+    if among is not None:
+        query = query.where(AdapterVersionRow.id.in_(among))
+    # Sorted here: for the order of ids SQLite would read through all rows, JSON and all.
+    return np.sort(np.array(session.scalars(query).all(), np.int64))
+
+
+def first_by_name(
+    session: ReadSession, conditions: Iterable[Condition], limit: int
+) -> Sequence[int]:
+    """Return the ids of the first versions that satisfy the conditions, by name and number."""
+    row = AdapterVersionRow
+    query = (
+        select(row.id)
+        .where(*predicates(conditions, caller_of(session)))
+        .order_by(row.name, row.number)
+    )
+    return session.scalars(query.limit(limit)).all()
+
+
+def versions_by_id(session: ReadSession, ids: Iterable[int]) -> Mapping[int, AdapterVersionRow]:
+    """Return versions with what a hit shows, by id."""
+    row = AdapterVersionRow
+    columns = (
+        row.name, row.number, row.digest, row.base, row.rank, row.licence, row.status,
+        row.created_at, row.created_by,
+    )  # fmt: skip
+    query = select(row).where(row.id.in_(list(ids))).options(load_only(*columns, raiseload=True))
+    return {version.id: version for version in session.scalars(query)}
+
+
+def versions_to_embed(
+    session: ReadSession, kind: EmbeddingKind, encoder: str
+) -> Sequence[AdapterVersionRow]:
+    """Return the versions, with their cards, that this encoder has not seen yet."""
+    row, embedding = AdapterVersionRow, EmbeddingRow
+    done = select(embedding.version_id).where(embedding.kind == kind, embedding.encoder == encoder)
+    query = select(row).where(row.retired_at.is_(None), row.id.not_in(done)).order_by(row.id)
+    return session.scalars(query.options(undefer(row.card))).all()
+
+
+def live_versions_with_card(session: ReadSession, name: str) -> Sequence[AdapterVersionRow]:
+    """Return the versions of an adapter that are not retired, with their cards."""
+    row = AdapterVersionRow
+    query = select(row).where(row.name == name, row.retired_at.is_(None)).order_by(row.id)
+    return session.scalars(query.options(undefer(row.card))).all()
+
+
+# Embeddings -------------------------------------------------------------------------------------
+
+
+def embedding(session: ReadSession, version_id: int, kind: EmbeddingKind) -> EmbeddingRow | None:
+    """Return the embedding of this kind that a version was given last."""
+    row = EmbeddingRow
+    query = select(row).where(row.version_id == version_id, row.kind == kind)
+    return session.scalar(query.order_by(row.revision.desc(), row.encoder).limit(1))
+
+
+def vector_of_content(
+    session: ReadSession, digest: str, encoder: str
+) -> NDArray[np.float32] | None:
+    """Return the weight vector that this encoder has made of a content, under whatever name."""
+    row, version = EmbeddingRow, AdapterVersionRow
+    query = select(row.vector).join(version, version.id == row.version_id)
+    query = query.where(version.digest == digest, row.kind == "weights", row.encoder == encoder)
+    return session.scalar(query.order_by(version.id).limit(1))
+
+
+def count_since(session: ReadSession, space: Space, since: int) -> int:
+    """Return how many vectors were written in a space after a revision."""
+    query = select(func.count()).select_from(EmbeddingRow)
+    return session.scalar(query.where(*_in_space(space), EmbeddingRow.revision > since)) or 0
+
+
+def embeddings_since(
+    session: ReadSession, space: Space, since: int
+) -> Iterator[tuple[int, NDArray[np.float32]]]:
+    """Yield (version id, vector) of what was written in a space after a revision, by id.
+
+    A thousand at a time: all of them may be a gigabyte.
+    """
+    row = EmbeddingRow
+    query = select(row.version_id, row.vector).where(*_in_space(space), row.revision > since)
+    options = {"yield_per": _ROWS_AT_ONCE}
+    for found in session.execute(query.order_by(row.version_id), execution_options=options):
+        yield found[0], found[1]
+
+
+def elsewhere_since(session: ReadSession, space: Space, since: int) -> Sequence[int]:
+    """Return the versions whose embedding of a space's kind was put into another space since."""
+    row = EmbeddingRow
+    other = or_(row.encoder != space.encoder, row.dim != space.dim)
+    query = select(row.version_id).where(row.kind == space.kind, row.revision > since, other)
+    return session.scalars(query).all()
+
+
+def vectors(
+    session: ReadSession, space: Space, ids: Iterable[int]
+) -> Mapping[int, NDArray[np.float32]]:
+    """Return the vectors of these versions in a space; those who have none are left out."""
+    row = EmbeddingRow
+    query = select(row.version_id, row.vector).where(*_in_space(space))
+    found = session.execute(query.where(row.version_id.in_(list(ids))))
+    return {row[0]: row[1] for row in found}
+
+
+def _in_space(space: Space) -> tuple[Any, ...]:
+    row = EmbeddingRow
+    return row.kind == space.kind, row.encoder == space.encoder, row.dim == space.dim
+
+
+def forget_embeddings(session: WriteSession, kind: EmbeddingKind, ids: Iterable[int]) -> None:
+    """Remove the embeddings of one kind that these versions have, by any encoder."""
+    row = EmbeddingRow
+    session.execute(delete(row).where(row.kind == kind, row.version_id.in_(list(ids))))
+
+
+def nearest_by_index(
+    session: ReadSession,
+    space: Space,
+    vector: NDArray[np.float32],
+    conditions: Iterable[Condition],
+    limit: int,
+) -> Sequence[int]:
+    """Return the ids nearest to `vector` by inner product, nearest first (PostgreSQL only).
+
+    Where the space has an HNSW index, a few of the true nearest may be missing. As many come as
+    there are: where the index gives up before `limit` versions satisfy the conditions (after
+    `hnsw.max_scan_tuples`), all that satisfy them are compared, exactly.
+    """
+    from pgvector.sqlalchemy import VECTOR
+
+    row = EmbeddingRow
+    session.execute(text("SET LOCAL hnsw.iterative_scan = strict_order"))
+    session.execute(text(f"SET LOCAL hnsw.ef_search = {_EF_SEARCH}"))
+    # The partial index is used when the statement itself names its kind and dim.
+    kind: BindParameter[Any] = bindparam(None, space.kind, literal_execute=True)
+    dim: BindParameter[Any] = bindparam(None, space.dim, literal_execute=True)
+    # The names of types and operators are pgvector's; the cast is the index's expression.
+    product = cast(row.vector, VECTOR(space.dim)).op("<#>", return_type=Float())
+    distance = product(cast(vector, VECTOR(space.dim)))
+    query = (
+        select(row.version_id)
+        .join(AdapterVersionRow, AdapterVersionRow.id == row.version_id)
+        .where(row.kind == kind, row.dim == dim, row.encoder == space.encoder)
+        .where(*predicates(conditions, caller_of(session)))
+        .limit(limit)
+    )
+    found = session.scalars(query.order_by(distance)).all()
+    if len(found) < limit:  # no index is made for a sum
+        found = session.scalars(query.order_by(distance + 0, row.version_id)).all()
+    return found

@@ -1,0 +1,95 @@
+"""Addresses of adapters on the Hugging Face Hub, as text.
+
+    address   = [ "hf:" ] owner "/" name [ "@" revision ] [ "#" subfolder ]
+
+Not covered: whether anything is there (`registry.sources.hub_client`).
+"""
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+
+from registry.errors import HubAddressInvalid
+
+PREFIX = "hf:"
+_REPO = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}/[A-Za-z0-9][A-Za-z0-9._-]{0,95}")
+# Branches, tags, commits and refs/pr/7.
+_REVISION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/+-]{0,99}")
+_SEGMENT = re.compile(r"[A-Za-z0-9._+=-][A-Za-z0-9._+= -]{0,99}")
+_MAX_SUBFOLDER = 200
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+_NOT_IN_A_NAME = re.compile(r"[^a-z0-9._-]+")
+# Names begin with a letter; what does not gets this in front.
+_FIRST_LETTER = "n-"
+
+
+@dataclass(frozen=True, slots=True)
+class HubAddress:
+    """One adapter's folder in a repository of models."""
+
+    repo: str  # owner/name
+    revision: str | None = None
+    subfolder: str | None = None
+
+    def __str__(self) -> str:
+        """Return the text that `parse_address` reads as this."""
+        revision = "" if self.revision is None else f"@{self.revision}"
+        subfolder = "" if self.subfolder is None else f"#{self.subfolder}"
+        return f"{PREFIX}{self.repo}{revision}{subfolder}"
+
+    @property
+    def pinned(self) -> bool:
+        """True when the revision is a commit, which always means the same files."""
+        return self.revision is not None and _COMMIT.fullmatch(self.revision) is not None
+
+    def at(self, commit: str) -> "HubAddress":
+        """Return this address, pinned to a commit."""
+        return replace(self, revision=commit)
+
+    def path(self, file: str) -> str:
+        """Return where a file of the adapter lies in the repository."""
+        return file if self.subfolder is None else f"{self.subfolder}/{file}"
+
+    def name(self) -> str:
+        """Return the adapter name that the address suggests: owner/name[/subfolder] in lower case.
+
+        A part that begins with no letter gets "n-" in front, since names begin with one.
+        """
+        parts = [*self.repo.split("/"), *(self.subfolder or "").split("/")]
+        cleaned = (_NOT_IN_A_NAME.sub("-", part.lower()) for part in parts if part)
+        return "/".join(p if p[0].isalpha() else _FIRST_LETTER + p for p in cleaned)
+
+
+def parse_address(text: str) -> HubAddress:
+    """Return the address that `text` writes; the leading `hf:` may be left out.
+
+    Raises:
+        HubAddressInvalid: saying which part makes no sense.
+    """
+    rest, hash_mark, subfolder = text.strip().removeprefix(PREFIX).partition("#")
+    repo, at, revision = rest.partition("@")
+    if not _REPO.fullmatch(repo) or ".." in repo or "--" in repo:
+        raise HubAddressInvalid(text, "the repository is not owner/name")
+    if at and (not _REVISION.fullmatch(revision) or ".." in revision):
+        raise HubAddressInvalid(text, "the revision is no branch, tag or commit")
+    if hash_mark and not _is_folder(subfolder):
+        raise HubAddressInvalid(text, "the subfolder is no path inside the repository")
+    return HubAddress(repo, revision or None, subfolder or None)
+
+
+def _is_folder(text: str) -> bool:
+    parts = text.split("/")
+    return len(text) <= _MAX_SUBFOLDER and all(
+        _SEGMENT.fullmatch(part) and part not in (".", "..") for part in parts
+    )
+
+
+def read_addresses(lines: Iterable[str]) -> Iterator[HubAddress]:
+    """Yield the addresses of a list, one a line; empty lines and `# …` say nothing.
+
+    Raises:
+        HubAddressInvalid: at the first line that is none.
+    """
+    for line in lines:
+        if line.strip() and not line.lstrip().startswith("# ") and line.strip() != "#":
+            yield parse_address(line)

@@ -1,0 +1,247 @@
+"""The Hugging Face Hub through its own client: list one repository, fetch files, find adapters.
+
+Covered: pinning, sizes and hashes before and after a download, retries, time limits, and errors
+that say whose fault it was. No link is made; nothing is kept but the files that were asked for.
+Not covered: what the files hold (`registry.admission`). A server that sends a file drop by drop is
+cut after `download_seconds`, but only at each 10 MiB, which is what the client reads at a time.
+"""
+
+import hashlib
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import httpx2
+from huggingface_hub import HfApi, constants
+from huggingface_hub.errors import (
+    EntryNotFoundError,
+    GatedRepoError,
+    HfHubHTTPError,
+    LocalEntryNotFoundError,
+    OfflineModeIsEnabled,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
+from huggingface_hub.utils import logging
+from huggingface_hub.utils.tqdm import tqdm
+
+from registry.errors import HubDenied, HubFailed, HubNotFound, RegistryError, StorageFailed
+from registry.sources.hub_address import HubAddress
+
+_PASSING_STATUSES = frozenset({408, 429, 500, 502, 503, 504})
+_LONGEST_WAIT_SECONDS = 300.0
+_CHUNK_BYTES = 2**22
+# What the client raises over an answer that is not the Hub's, such as a proxy's page.
+_SENSELESS = (ValueError, LookupError, TypeError, AttributeError, httpx2.InvalidURL)
+_R = TypeVar("_R")
+
+
+@dataclass(frozen=True, slots=True)
+class HubFile:
+    """One file of a repository, as its commit describes it."""
+
+    path: str
+    size: int
+    sha256: str | None  # of a file in LFS or Xet
+    git_sha1: str | None  # of any other: over "blob <size>\\0" and the bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """A repository's folder at one commit."""
+
+    address: HubAddress  # pinned
+    files: Mapping[str, HubFile]  # by name inside the folder; what lies deeper is left out
+
+
+class _Broken(Exception):
+    """What arrived is not what was announced; another try may help."""
+
+
+class HubClient:
+    """The Hub at `endpoint` (None: HF_ENDPOINT, or huggingface.co). Safe to share by threads.
+
+    Args:
+        endpoint: URL of the Hub.
+        token: None takes HF_TOKEN, or the token of `hf auth login`.
+        timeout_seconds: how long the Hub may take to begin an answer.
+        download_seconds: how long one file may take.
+        tries: of each request that fails in a way that may pass.
+    """
+
+    def __init__(
+        self,
+        endpoint: str | None = None,
+        token: str | None = None,
+        *,
+        timeout_seconds: float = 30.0,
+        download_seconds: float = 3600.0,
+        tries: int = 4,
+    ) -> None:
+        # Over Xet's own protocol neither the limits nor the errors below would hold; the Hub sends
+        # the same files over HTTP.
+        constants.HF_HUB_DISABLE_XET = True
+        # Its warnings quote signed addresses of private files.
+        logging.get_logger("huggingface_hub").setLevel("ERROR")
+        self._api = HfApi(endpoint=endpoint, token=token, library_name="weft")
+        self._timeout = timeout_seconds
+        self._download_seconds = download_seconds
+        self._tries = tries
+
+    def look(self, address: HubAddress) -> Listing:
+        """Return the files of a folder at the commit that its revision means now.
+
+        Raises:
+            HubNotFound, HubDenied, HubFailed: as they say.
+        """
+        info = self._retried(
+            address,
+            lambda: self._api.model_info(
+                address.repo, revision=address.revision, files_metadata=True, timeout=self._timeout
+            ),
+        )
+        if info.sha is None:
+            raise HubFailed(str(address), "the Hub names no commit")
+        files: dict[str, HubFile] = {}
+        for found in info.siblings or ():
+            folder, _, name = found.rfilename.rpartition("/")
+            if folder == (address.subfolder or ""):
+                sha256 = None if found.lfs is None else found.lfs.sha256
+                sha1 = found.blob_id if found.lfs is None else None
+                files[name] = HubFile(found.rfilename, found.size or 0, sha256, sha1)
+        return Listing(address.at(info.sha), files)
+
+    def fetch(self, listing: Listing, name: str, target: Path, *, scratch: Path) -> None:
+        """Download one file of a listing to `target`, by way of the folder `scratch` beside it.
+
+        Raises:
+            HubNotFound, HubDenied, HubFailed: as they say; HubFailed also for other bytes than the
+                commit has.
+            StorageFailed: the disk is full or gone.
+        """
+        file, address = listing.files[name], listing.address
+
+        def download() -> Path:
+            path = Path(
+                self._api.hf_hub_download(
+                    address.repo,
+                    file.path,
+                    revision=address.revision,
+                    local_dir=scratch,
+                    etag_timeout=self._timeout,
+                    tqdm_class=_meter(file.size, time.monotonic() + self._download_seconds),
+                )
+            )
+            _verify(path, file)
+            return path
+
+        self._retried(address, download).rename(target)
+
+    def find(self, base: str, limit: int | None = None) -> Iterator[HubAddress]:
+        """Yield the repositories that call themselves PEFT adapters of a base, by its Hub id.
+
+        The query of arXiv 2602.12323 (its code's `collect_lora_experts.py`); what that code then
+        filters by is admission's.
+
+        Raises:
+            HubNotFound, HubDenied, HubFailed: as they say.
+        """
+        where = HubAddress(base)
+        tags = ["peft", f"base_model:adapter:{base}"]
+        try:
+            for model in self._api.list_models(filter=tags, limit=limit):
+                yield HubAddress(model.id)
+        except (httpx2.HTTPError, OSError, *_SENSELESS) as error:
+            raise _explained(where, error) from error
+
+    def _retried(self, address: HubAddress, call: Callable[[], _R]) -> _R:
+        for attempt in range(1, self._tries + 1):
+            try:
+                return call()
+            except (httpx2.HTTPError, OSError, _Broken, *_SENSELESS) as error:
+                wait = _wait_before_next(error, attempt)
+                if wait is None or attempt == self._tries or wait > _LONGEST_WAIT_SECONDS:
+                    raise _explained(address, error) from error
+                time.sleep(wait)
+        raise AssertionError("the last try returns or raises")
+
+
+def _wait_before_next(error: Exception, attempt: int) -> float | None:
+    """Return the seconds after which another try makes sense, or None when none does."""
+    if isinstance(error, HfHubHTTPError):
+        if error.response.status_code not in _PASSING_STATUSES:
+            return None
+        said = error.response.headers.get("Retry-After", "")
+        return float(said) if said.isdecimal() else 2.0 ** (attempt - 1)
+    if isinstance(error, httpx2.TransportError | _Broken) or _is_inconsistent(error):
+        return 2.0 ** (attempt - 1)
+    return None
+
+
+def _is_inconsistent(error: Exception) -> bool:
+    """The client says with a plain OSError that a file came in another size than announced."""
+    return type(error) is OSError and error.errno is None
+
+
+def _explained(address: HubAddress, error: Exception) -> RegistryError:
+    """Return the error of ours that says the same."""
+    if isinstance(error, LocalEntryNotFoundError) and isinstance(error.__cause__, Exception):
+        error = error.__cause__  # the client has looked for a local copy, too
+    where, status = str(address), _status(error)
+    if isinstance(error, GatedRepoError) or status == 403:
+        return HubDenied(where, "it is gated")
+    if isinstance(error, RepositoryNotFoundError):
+        return HubNotFound(where, "no such repository")
+    if status == 401:
+        return HubDenied(where, "the token is not valid")
+    if isinstance(error, RevisionNotFoundError):
+        return HubNotFound(where, "no such revision")
+    if isinstance(error, EntryNotFoundError):
+        return HubNotFound(where, "a file of it is gone")
+    if isinstance(error, OfflineModeIsEnabled):
+        return HubFailed(where, "HF_HUB_OFFLINE is set")
+    if isinstance(error, OSError) and error.errno is not None:
+        return StorageFailed(str(error))
+    if isinstance(error, _SENSELESS) and status is None:
+        return HubFailed(where, "what answers there is not a Hub")
+    said = f"the Hub answered {status}" if status else str(error) or type(error).__name__
+    return HubFailed(where, said.splitlines()[0][:200])
+
+
+def _status(error: Exception) -> int | None:
+    return error.response.status_code if isinstance(error, HfHubHTTPError) else None
+
+
+def _verify(path: Path, file: HubFile) -> None:
+    """Hold a file against its commit's hash; remove it when it is another one."""
+    hasher = hashlib.sha256() if file.sha256 else hashlib.sha1(usedforsecurity=False)
+    if file.sha256 is None:
+        hasher.update(b"blob %d\0" % path.stat().st_size)
+    with path.open("rb") as data:
+        while chunk := data.read(_CHUNK_BYTES):
+            hasher.update(chunk)
+    expected = file.sha256 or file.git_sha1
+    if expected is not None and hasher.hexdigest() != expected:
+        path.unlink()
+        raise _Broken(f"{file.path} has other bytes than its commit says")
+
+
+def _meter(limit: int, deadline: float) -> type[Any]:
+    """Return a progress bar that shows nothing, and ends a download that goes too far."""
+
+    class Meter(tqdm):
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            super().__init__(*args, **(kwargs | {"disable": True}))  # type: ignore[no-untyped-call]  # theirs
+            self.received = 0.0
+
+        def update(self, n: float | None = 1) -> bool | None:
+            self.received += n or 0
+            if self.received > limit:
+                raise _Broken(f"more than the {limit} bytes that were announced")
+            if time.monotonic() > deadline:
+                raise TimeoutError("the download took too long")
+            return None
+
+    return Meter

@@ -1,0 +1,111 @@
+"""A plain tar archive, read from a stream in bounded memory.
+
+Own code beside the `tarfile` module because that one reads whole extension headers into memory,
+whose length the sender chooses. Covered: regular files and folders of ustar, GNU and pax archives
+whose names fit the header (100 characters, or 255 in two parts). Refused: links, devices, sparse
+files, longer names, compression. Format: POSIX.1-2001, "ustar Interchange Format".
+"""
+
+from collections.abc import Iterable, Iterator
+
+from registry.errors import UploadInvalid, UploadTooLarge
+
+BLOCK_BYTES = 512
+MAX_MEMBERS = 100
+# Extension headers tell times and attributes in a few hundred bytes.
+_MAX_EXTENSION_BYTES = 2**16
+_REGULAR, _FOLDER, _EXTENSIONS = b"0\0", b"5", b"xg"
+_RENAMING = (b" path=", b" size=", b" GNU.sparse")
+
+
+class _Reader:
+    """Chunks of any portions as exact reads, which end with an error beyond `limit` bytes."""
+
+    def __init__(self, chunks: Iterable[bytes], limit: int) -> None:
+        self._chunks = iter(chunks)
+        self._limit = self._left = limit
+        self._rest = memoryview(b"")
+
+    def some(self, most: int) -> memoryview:
+        """Return between 1 and `most` bytes, or none at the end."""
+        while not self._rest:
+            chunk = next(self._chunks, None)
+            if chunk is None:
+                return self._rest
+            self._left -= len(chunk)
+            if self._left < 0:
+                raise UploadTooLarge(self._limit)
+            self._rest = memoryview(chunk)
+        data, self._rest = self._rest[:most], self._rest[most:]
+        return data
+
+    def pieces(self, size: int) -> Iterator[bytes]:
+        """Yield exactly `size` bytes in portions."""
+        while size > 0:
+            data = self.some(size)
+            if not data:
+                raise UploadInvalid("the archive ends in the middle of a file")
+            size -= len(data)
+            yield bytes(data)
+
+    def exactly(self, size: int) -> bytes:
+        """Return exactly `size` bytes."""
+        return b"".join(self.pieces(size))
+
+
+def read_tar(chunks: Iterable[bytes], limit: int) -> Iterator[tuple[str, Iterator[bytes]]]:
+    """Yield path and bytes of every regular file; read each before going on to the next.
+
+    Args:
+        chunks: the archive, in any portions.
+        limit: how many bytes of it are taken.
+
+    Raises:
+        UploadInvalid: it is no plain tar, ends early, or holds something else than files.
+        UploadTooLarge: it goes on beyond `limit`.
+    """
+    reader = _Reader(chunks, limit)
+    for _ in range(MAX_MEMBERS):
+        header = reader.exactly(BLOCK_BYTES)
+        if not any(header):
+            return
+        name, size, kind = _parse(header)
+        padding = -size % BLOCK_BYTES
+        if kind in _EXTENSIONS:
+            _check_extension(reader, size)
+        elif kind in _REGULAR:
+            content = reader.pieces(size)
+            yield name, content
+            for _unread in content:
+                pass
+        elif kind != _FOLDER or size:
+            raise UploadInvalid(f"{name[:80]!a} is no regular file, or its name is too long")
+        reader.exactly(padding)
+    raise UploadInvalid(f"more than {MAX_MEMBERS} files")
+
+
+def _parse(header: bytes) -> tuple[str, int, bytes]:
+    """Return name, size and type of one member, from its 512-byte header."""
+    # The checksum is over the header with blanks in its own place.
+    if _octal(header[148:156]) != sum(header) - sum(header[148:156]) + 8 * ord(" "):
+        raise UploadInvalid("it is no plain tar archive (compressed ones are not taken)")
+    name = header[:100].partition(b"\0")[0]
+    prefix = header[345:500].partition(b"\0")[0] if header[257:263] == b"ustar\0" else b""
+    path = (prefix + b"/" + name if prefix else name).decode("utf-8", "replace")
+    return path, _octal(header[124:136]), header[156:157]
+
+
+def _octal(field: bytes) -> int:
+    digits = field.strip(b" \0")
+    if not digits or digits.strip(b"01234567"):
+        raise UploadInvalid("it is no plain tar archive (a number of it is none)")
+    return int(digits, 8)
+
+
+def _check_extension(reader: _Reader, size: int) -> None:
+    """Pass over a pax header, unless it changes what the next member's own header says."""
+    if size > _MAX_EXTENSION_BYTES:
+        raise UploadInvalid("an extension header is too long")
+    said = reader.exactly(size)
+    if any(key in said for key in _RENAMING):
+        raise UploadInvalid("a name or a size in it is too long for a plain tar archive")

@@ -1,0 +1,127 @@
+"""Adapters that somebody sends: a tar stream, or file by file, written to disk and admitted.
+
+Covered: a limit on all bytes, counted as they come; one folder of regular files under plain names;
+nothing outside the workspace is ever written, and of a refused upload nothing stays.
+Not covered: who may send (the server's), and what the files hold (`registry.admission`). Compressed
+archives are refused: a kilobyte of them can unfold into gigabytes, and weights hardly compress.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path, PurePosixPath
+
+from merge.peft_format import CONFIG_NAME, WEIGHTS_NAME
+from registry.card import CARD_NAME
+from registry.errors import StorageFailed, UploadInvalid, UploadTooLarge
+from registry.references import check_name
+from registry.service import Registry
+from registry.sources.tar_stream import read_tar
+from registry.types import Registration
+
+FILES = (CONFIG_NAME, WEIGHTS_NAME, CARD_NAME)
+# What an archive holds beside its files: headers, padding, names.
+_TAR_OVERHEAD_BYTES = 2**20
+
+
+def import_tar(
+    registry: Registry,
+    chunks: Iterable[bytes],
+    *,
+    name: str,
+    limit_bytes: int,
+    base: str | None = None,
+    alias: str | None = None,
+    actor: str = "local",
+) -> Registration:
+    """Register the adapter in a plain .tar that arrives in chunks.
+
+    Its files lie at the top or in one folder; others than config, weights and card are passed over.
+
+    Args:
+        registry: to register in.
+        chunks: the archive's bytes, in any portions.
+        name: of the adapter.
+        limit_bytes: how many bytes its files may have altogether.
+        base: as `Registry.register`.
+        alias: as `Registry.register`.
+        actor: who sends it.
+
+    Raises:
+        UploadInvalid, UploadTooLarge: the archive is none, is unsafe or does not end.
+        StorageFailed: the disk is full or gone.
+        RegistryError: as `Registry.register`.
+    """
+    parts = _adapter_files(read_tar(chunks, limit_bytes + _TAR_OVERHEAD_BYTES))
+    return _import(registry, parts, name, limit_bytes, base, alias, actor)
+
+
+def import_files(
+    registry: Registry,
+    files: Mapping[str, Iterable[bytes]],
+    *,
+    name: str,
+    limit_bytes: int,
+    base: str | None = None,
+    alias: str | None = None,
+    actor: str = "local",
+) -> Registration:
+    """Register the adapter whose files arrive one by one, in chunks, under their PEFT names.
+
+    Arguments and errors as `import_tar`.
+    """
+    for file in files:
+        if file not in FILES:
+            raise UploadInvalid(f"{file[:80]!a} is none of {', '.join(FILES)}")
+    return _import(registry, files.items(), name, limit_bytes, base, alias, actor)
+
+
+def _import(
+    registry: Registry,
+    files: Iterable[tuple[str, Iterable[bytes]]],
+    name: str,
+    limit_bytes: int,
+    base: str | None,
+    alias: str | None,
+    actor: str,
+) -> Registration:
+    check_name(name)  # before anybody sends a gigabyte
+    try:
+        with registry.workspace() as workspace:
+            folder = workspace / "upload"
+            folder.mkdir()
+            _write(folder, files, limit_bytes)
+            return registry.register(
+                folder, name=name, base=base, alias=alias, source="upload", actor=actor
+            )
+    except OSError as error:
+        raise StorageFailed(str(error)) from error
+
+
+def _write(folder: Path, files: Iterable[tuple[str, Iterable[bytes]]], limit: int) -> None:
+    left = limit
+    for name, chunks in files:
+        try:
+            with (folder / name).open("xb") as out:
+                for chunk in chunks:
+                    left -= len(chunk)
+                    if left < 0:
+                        raise UploadTooLarge(limit)
+                    out.write(chunk)
+        except FileExistsError:
+            raise UploadInvalid(f"{name} comes twice") from None
+
+
+def _adapter_files(
+    files: Iterable[tuple[str, Iterable[bytes]]],
+) -> Iterator[tuple[str, Iterable[bytes]]]:
+    """Yield name and bytes of each of the adapter's files, in the archive's order."""
+    folders: set[PurePosixPath] = set()
+    for text, content in files:
+        path = PurePosixPath(text)
+        if path.is_absolute() or ".." in path.parts:
+            raise UploadInvalid(f"{text[:80]!a} leads out of the archive")
+        if path.name not in FILES:
+            continue
+        folders.add(path.parent)
+        if len(folders) > 1:
+            raise UploadInvalid("its files lie in several folders: one adapter at a time")
+        yield path.name, content

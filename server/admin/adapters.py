@@ -1,0 +1,99 @@
+"""`/registry/adapters`: what there is, versions, tags, examples, quarantine."""
+
+from fastapi import APIRouter
+
+from registry.references import Reference
+from server.admin.bodies import ExamplesBody, StatusBody, TagsBody
+from server.admin.fields import Cursor, Limit, Name, Number
+from server.admin.schemas import (
+    AdapterItem,
+    ExamplesItem,
+    PageOf,
+    StatusItem,
+    TagsItem,
+    VersionDetail,
+    VersionItem,
+)
+from server.auth import Operator, Owner, Reader
+from server.gateway import Gateway
+
+
+def adapters_router(gateway: Gateway) -> APIRouter:
+    """Return the routes of adapters alone."""
+    router = APIRouter(prefix="/adapters", tags=["adapters"])
+    _add_versions(router, gateway)
+    _add_descriptions(router, gateway)
+    catalogue = gateway.registry.catalogue
+
+    @router.get("")
+    def list_adapters(
+        caller: Reader, cursor: Cursor = None, limit: Limit = 20
+    ) -> PageOf[AdapterItem]:
+        """List adapters by name."""
+        found = catalogue.adapters(cursor=cursor, limit=limit, caller=caller)
+        return PageOf[AdapterItem].of(AdapterItem, found)
+
+    @router.get("/{name:path}")  # last: a name's slashes would swallow what stands behind it
+    def get_adapter(name: Name, caller: Reader) -> AdapterItem:
+        """Return one adapter."""
+        return AdapterItem.model_validate(catalogue.adapter(name, caller=caller))
+
+    return router
+
+
+def _add_versions(router: APIRouter, gateway: Gateway) -> None:
+    registry = gateway.registry
+
+    @router.get("/{name:path}/-/versions")
+    def list_versions(
+        name: Name, caller: Reader, cursor: Cursor = None, limit: Limit = 20
+    ) -> PageOf[VersionItem]:
+        """List the versions of an adapter, newest first, retired ones too."""
+        found = registry.catalogue.adapter_versions(name, cursor=cursor, limit=limit, caller=caller)
+        return PageOf[VersionItem].of(VersionItem, found)
+
+    @router.get("/{name:path}/-/versions/{number}")
+    def get_version(name: Name, number: Number, caller: Reader) -> VersionDetail:
+        """Return a version with its card, modules and admission report."""
+        found = registry.catalogue.adapter_version(name, number, caller=caller)
+        return VersionDetail.model_validate(found)
+
+    @router.put("/{name:path}/-/versions/{number}/status")
+    def set_status(name: Name, number: Number, body: StatusBody, caller: Operator) -> StatusItem:
+        """Quarantine a version's content, under every name that has it, or release it."""
+        reference = Reference(name=name, version=number)
+        if body.reason is not None and body.status == "quarantined":
+            set_of = registry.statuses.quarantine(
+                reference, body.reason, caller.name, caller=caller
+            )
+        else:
+            set_of = registry.statuses.release(reference, caller.name, caller=caller)
+        return StatusItem(versions=list(set_of))
+
+
+def _add_descriptions(router: APIRouter, gateway: Gateway) -> None:
+    descriptions = gateway.registry.descriptions
+
+    @router.get("/{name:path}/-/tags")
+    def get_tags(name: Name, caller: Reader) -> TagsItem:
+        """Return an adapter's tags."""
+        return TagsItem(tags=list(descriptions.tags(name, caller=caller)))
+
+    @router.patch("/{name:path}/-/tags")
+    def change_tags(name: Name, body: TagsBody, caller: Owner) -> TagsItem:
+        """Give an adapter tags and take others away."""
+        after = descriptions.change_tags(
+            name, add=body.add, remove=body.remove, actor=caller.name, caller=caller
+        )
+        return TagsItem(tags=list(after))
+
+    @router.get("/{name:path}/-/examples")
+    def get_examples(name: Name, caller: Reader) -> ExamplesItem:
+        """Return texts such as an adapter's users send."""
+        return ExamplesItem(examples=list(descriptions.examples(name, caller=caller)))
+
+    @router.put("/{name:path}/-/examples")
+    def set_examples(name: Name, body: ExamplesBody, caller: Owner) -> ExamplesItem:
+        """Say by examples what an adapter is for, in place of those before."""
+        descriptions.set_examples(name, body.examples, actor=caller.name, caller=caller)
+        return ExamplesItem(examples=body.examples)

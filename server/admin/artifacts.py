@@ -1,0 +1,51 @@
+"""`/registry/artifacts` and `/registry/lineage`: what was merged, of what, and into what."""
+
+import asyncio
+
+from fastapi import APIRouter, Response
+
+from registry.types import Artifact
+from server.admin.fields import Cursor, Digest, Limit
+from server.admin.schemas import ArtifactDetail, ArtifactItem, LineageItem, PageOf
+from server.auth import Operator, Reader
+from server.gateway import Gateway
+
+
+def artifacts_router(gateway: Gateway) -> APIRouter:
+    """Return the routes of artifacts and lineage."""
+    router = APIRouter(tags=["artifacts"])
+    registry, store = gateway.registry, gateway.artifacts
+
+    def item(artifact: Artifact) -> ArtifactItem:
+        return ArtifactItem.made(artifact, on_disk=store.has(artifact.digest))
+
+    @router.get("/artifacts")
+    def list_artifacts(
+        caller: Reader, cursor: Cursor = None, limit: Limit = 20
+    ) -> PageOf[ArtifactItem]:
+        """List what was ever merged, by digest."""
+        found = registry.catalogue.artifacts(cursor=cursor, limit=limit, caller=caller)
+        return PageOf(items=[item(a) for a in found.items], next_cursor=found.next_cursor)
+
+    @router.get("/artifacts/{digest}")
+    def get_artifact(digest: Digest, caller: Reader) -> ArtifactDetail:
+        """Return an artifact with the report of its merge."""
+        found = registry.catalogue.artifact(digest, caller=caller)
+        return ArtifactDetail.made(found, on_disk=store.has(digest))
+
+    @router.delete("/artifacts/{digest}", status_code=204, response_class=Response)
+    async def remove_artifact(digest: Digest, caller: Operator) -> None:
+        """Remove an artifact from engine and disk; it is merged again when it is asked for."""
+        await asyncio.to_thread(registry.catalogue.artifact, digest, caller=caller)
+        await gateway.evictor.remove(digest)
+        await asyncio.to_thread(registry.audit.note, caller.name, "artifact.removed", digest)
+
+    @router.get("/lineage/{digest}")
+    def get_lineage(
+        digest: Digest, caller: Reader, cursor: Cursor = None, limit: Limit = 20
+    ) -> LineageItem:
+        """Return the recipes that made a digest, and by pages those that it went into."""
+        found = registry.lineage(digest, cursor=cursor, limit=limit, caller=caller)
+        return LineageItem.model_validate(found)
+
+    return router

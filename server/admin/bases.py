@@ -1,0 +1,47 @@
+"""`/registry/bases`: the models that adapters belong to."""
+
+from fastapi import APIRouter
+
+from registry.bases import architecture_of, module_shapes
+from registry.types import Base
+from server.admin.bodies import BaseBody
+from server.admin.fields import BaseName, Cursor, Limit
+from server.admin.schemas import BaseDetail, BaseItem, PageOf
+from server.auth import Operator, Reader
+from server.gateway import Gateway
+
+
+def bases_router(gateway: Gateway) -> APIRouter:
+    """Return the routes of bases."""
+    router = APIRouter(prefix="/bases", tags=["bases"])
+    registry = gateway.registry
+
+    @router.get("")
+    def list_bases(_: Reader, cursor: Cursor = None, limit: Limit = 20) -> PageOf[BaseItem]:
+        """List bases by name."""
+        found = registry.catalogue.bases(cursor=cursor, limit=limit)
+        return PageOf(items=[_item(base) for base in found.items], next_cursor=found.next_cursor)
+
+    @router.post("", status_code=201)
+    def add_base(body: BaseBody, caller: Operator) -> BaseItem:
+        """Make a base known by its config.json, or add spellings to one that is."""
+        made = registry.add_base(
+            body.name, shapes=module_shapes(body.config), aliases=body.aliases,
+            architecture=architecture_of(body.config), actor=caller.name,
+        )  # fmt: skip
+        return _item(made)
+
+    @router.get("/{name:path}")
+    def get_base(name: BaseName, _: Reader) -> BaseDetail:
+        """Return the base that the name is a spelling of, with the shapes of its modules."""
+        base = registry.base(name)
+        return BaseDetail(**_item(base).model_dump(), shapes=dict(base.shapes))
+
+    return router
+
+
+def _item(base: Base) -> BaseItem:
+    return BaseItem(
+        name=base.name, architecture=base.architecture, module_count=base.module_count,
+        keys=sorted(base.keys),
+    )  # fmt: skip

@@ -1,0 +1,119 @@
+"""What callers send to the admin API. Unknown fields are refused: a typo is no wish."""
+
+from datetime import datetime
+from typing import Annotated, Any, Self
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+
+from registry.access import Role
+from registry.references import MAX_ALIAS_LENGTH, MAX_LENGTH
+from registry.types import Status, Visibility
+from server.admin.fields import MAX_NUMBER, NAME, PRINTABLE, SEGMENT
+
+_Name = Annotated[str, StringConstraints(pattern=NAME, max_length=MAX_LENGTH)]
+_Alias = Annotated[str, StringConstraints(pattern=f"^{SEGMENT}$", max_length=MAX_ALIAS_LENGTH)]
+_Text = Annotated[str, StringConstraints(pattern=PRINTABLE, max_length=MAX_LENGTH)]
+_Tag = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._:-]{0,59}$")]
+_Example = Annotated[str, StringConstraints(pattern=r"^[^\x00]*\S[^\x00]*$", max_length=10_000)]
+_MAX_EXPRESSION = 20_000
+
+
+class _Body(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class ImportBody(_Body):
+    """Where on the server an adapter lies."""
+
+    name: _Name = Field(examples=["team/legal"])
+    folder: str = Field(
+        pattern=PRINTABLE, max_length=4000, examples=["/srv/adapters/legal"],
+        description="below one of WEFT_IMPORT_ROOTS",
+    )  # fmt: skip
+    base: _Text | None = Field(None, examples=["meta-llama/Llama-3.1-8B-Instruct"])
+    alias: _Alias | None = Field(None, examples=["candidate"])
+
+
+class AliasBody(_Body):
+    """Where an alias shall point."""
+
+    version: int = Field(ge=1, le=MAX_NUMBER, examples=[3])
+
+
+class VisibilityBody(_Body):
+    """Who may know of a name in a namespace: those of the namespace, or everybody."""
+
+    visibility: Visibility = Field(examples=["public"])
+
+
+class StatusBody(_Body):
+    """Whether a content may be served; a quarantine wants its reason."""
+
+    status: Status = Field(examples=["quarantined"])
+    reason: _Text | None = Field(None, examples=["answers in verse"])
+
+    @model_validator(mode="after")
+    def _reasoned(self) -> Self:
+        if self.status == "quarantined" and self.reason is None:
+            raise ValueError("a quarantine needs a reason")
+        return self
+
+
+class TagsBody(_Body):
+    """Tags to give and to take away."""
+
+    add: list[_Tag] = Field([], max_length=50, examples=[["law"]])
+    remove: list[_Tag] = Field([], max_length=50, examples=[["draft"]])
+
+
+class ExamplesBody(_Body):
+    """Texts such as an adapter's users send, in place of those before."""
+
+    examples: list[_Example] = Field(max_length=100, examples=[["Which court has jurisdiction?"]])
+
+
+class ExpressionBody(_Body):
+    """An expression to be written down under a name; its references are resolved now."""
+
+    expression: str = Field(
+        pattern=PRINTABLE, max_length=_MAX_EXPRESSION, examples=["lego(legal, sql@prod; rank=16)"]
+    )
+
+
+class PublishBody(_Body):
+    """The adapter that a composition's merge shall become a version of."""
+
+    adapter: _Name = Field(examples=["team/legal-sql"])
+    alias: _Alias | None = Field(None, examples=["candidate"])
+
+
+class EvaluationBody(_Body):
+    """A number that was measured."""
+
+    dataset: _Text = Field(examples=["legalbench/hearsay"])
+    metric: _Text = Field(examples=["accuracy"])
+    value: float = Field(examples=[0.87])
+    n: int | None = Field(None, ge=1, le=2**31 - 1, examples=[94])
+    measured_at: datetime | None = Field(None, examples=["2026-11-20T12:00:00Z"])
+
+
+class BaseBody(_Body):
+    """A base by its config.json, from which the shapes of its modules follow."""
+
+    name: _Text = Field(examples=["meta-llama/Llama-3.1-8B-Instruct"])
+    config: dict[str, Any] = Field(
+        examples=[{
+            "architectures": ["LlamaForCausalLM"], "hidden_size": 4096, "intermediate_size": 14336,
+            "num_attention_heads": 32, "num_hidden_layers": 32, "num_key_value_heads": 8,
+            "vocab_size": 128256,
+        }]
+    )  # fmt: skip
+    aliases: list[_Text] = Field([], max_length=100, examples=[["unsloth/Llama-3.1-8B-Instruct"]])
+
+
+class KeyBody(_Body):
+    """A key to be made. Without a namespace its rights know none."""
+
+    name: str = Field(pattern=f"^{SEGMENT}$", max_length=60, examples=["ci"])
+    role: Role = Field(examples=["publish"])
+    namespace: str | None = Field(None, pattern=f"^{SEGMENT}$", max_length=60, examples=["team"])

@@ -1,0 +1,103 @@
+"""`/registry/compositions`: named recipes, and what becomes an adapter of them."""
+
+import asyncio
+
+from fastapi import APIRouter
+
+from registry.access import Caller
+from registry.references import Reference
+from registry.service import Registry
+from registry.types import CompositionVersion
+from server.admin.bodies import ExpressionBody, PublishBody
+from server.admin.fields import Cursor, Limit, Name, Number
+from server.admin.imports import registered
+from server.admin.publish import publish
+from server.admin.rules import check_alias_move
+from server.admin.schemas import (
+    CompositionItem,
+    CompositionVersionItem,
+    PageOf,
+    RegisteredItem,
+)
+from server.auth import Owner, Publisher, Reader
+from server.compose.expression import Expression, parse_model
+from server.compose.resolve import Resolver
+from server.errors import RequestInvalid
+from server.gateway import Gateway
+
+
+def compositions_router(gateway: Gateway) -> APIRouter:
+    """Return the routes of compositions alone."""
+    router = APIRouter(prefix="/compositions", tags=["compositions"])
+    _add_versions(router, gateway)
+    catalogue = gateway.registry.catalogue
+
+    @router.get("")
+    def list_compositions(
+        caller: Reader, cursor: Cursor = None, limit: Limit = 20
+    ) -> PageOf[CompositionItem]:
+        """List compositions by name."""
+        found = catalogue.compositions(cursor=cursor, limit=limit, caller=caller)
+        return PageOf[CompositionItem].of(CompositionItem, found)
+
+    @router.get("/{name:path}")  # last: a name's slashes would swallow what stands behind it
+    def get_composition(name: Name, caller: Reader) -> CompositionItem:
+        """Return one composition."""
+        return CompositionItem.model_validate(catalogue.composition(name, caller=caller))
+
+    return router
+
+
+def _add_versions(router: APIRouter, gateway: Gateway) -> None:
+    registry = gateway.registry
+
+    @router.get("/{name:path}/-/versions")
+    def list_versions(
+        name: Name, caller: Reader, cursor: Cursor = None, limit: Limit = 20
+    ) -> PageOf[CompositionVersionItem]:
+        """List the versions of a composition, newest first, retired ones too."""
+        found = registry.catalogue.composition_versions(
+            name, cursor=cursor, limit=limit, caller=caller
+        )
+        return PageOf[CompositionVersionItem].of(CompositionVersionItem, found)
+
+    @router.get("/{name:path}/-/versions/{number}")
+    def get_version(name: Name, number: Number, caller: Reader) -> CompositionVersionItem:
+        """Return one version of a composition."""
+        found = registry.catalogue.composition_version(name, number, caller=caller)
+        return CompositionVersionItem.model_validate(found)
+
+    @router.post("/{name:path}/-/versions", status_code=201)
+    def add_version(name: Name, body: ExpressionBody, caller: Owner) -> CompositionVersionItem:
+        """Give an expression the name; what its references mean now is written down."""
+        made = _added(registry, gateway.resolver, name, body.expression, caller)
+        return CompositionVersionItem.model_validate(made)
+
+    @router.post("/{name:path}/-/versions/{number}/publish", status_code=201)
+    async def publish_version(
+        name: Name, number: Number, body: PublishBody, caller: Publisher
+    ) -> RegisteredItem:
+        """Merge a composition's version and make the result a version of an adapter."""
+        caller.need_name(body.adapter)
+        check_alias_move(caller, body.alias, gateway.settings.protected_aliases)
+        reference = Reference(name=name, version=number)
+        made = await publish(gateway, reference, body.adapter, body.alias, caller)
+        return await asyncio.to_thread(registered, gateway, made, caller)
+
+
+def _added(
+    registry: Registry, resolver: Resolver, name: str, text: str, caller: Caller
+) -> CompositionVersion:
+    """Write an expression down as a version of a composition.
+
+    Raises:
+        RequestInvalid: it is a single reference.
+    """
+    parsed = parse_model(text)
+    if not isinstance(parsed, Expression):
+        raise RequestInvalid(f"{text!r} is a single reference: give it an alias instead")
+    recipe = resolver.plan(parsed, caller=caller)
+    return registry.add_composition(
+        name, expression=text, recipe_text=recipe.canonical(), recipe_digest=recipe.digest(),
+        base=recipe.base, ingredients=recipe.lineage, actor=caller.name,
+    )  # fmt: skip

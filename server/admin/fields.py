@@ -1,0 +1,45 @@
+"""What paths and queries of the admin API are made of, each with its form and an example.
+
+A name may hold slashes, so what belongs to it stands behind `/-/`, which no name can hold:
+`/registry/adapters/team/legal/-/aliases/prod`.
+"""
+
+from typing import Annotated
+
+from fastapi import Path, Query
+
+from registry.references import MAX_ALIAS_LENGTH, MAX_LENGTH
+
+SEGMENT = "[a-z][a-z0-9._-]*"
+NAME = f"^{SEGMENT}(/{SEGMENT})*$"
+DIGEST = "^[0-9a-f]{64}$"
+# Text that any database can hold and any terminal show.
+PRINTABLE = r"^[^\x00-\x1f\x7f]+$"
+MAX_NUMBER = 999_999_999
+MAX_PAGE = 100
+
+Name = Annotated[str, Path(pattern=NAME, max_length=MAX_LENGTH, examples=["team/legal"])]
+BaseName = Annotated[
+    str,
+    Path(pattern=PRINTABLE, max_length=MAX_LENGTH, examples=["meta-llama/Llama-3.1-8B-Instruct"]),
+]
+Number = Annotated[int, Path(ge=1, le=MAX_NUMBER, examples=[3])]
+AliasName = Annotated[
+    str, Path(pattern=f"^{SEGMENT}$", max_length=MAX_ALIAS_LENGTH, examples=["prod"])
+]
+KeyName = Annotated[str, Path(pattern=f"^{SEGMENT}$", max_length=60, examples=["ci"])]
+Digest = Annotated[str, Path(pattern=DIGEST, examples=["3f" * 32])]
+
+Cursor = Annotated[
+    str | None,
+    Query(max_length=1000, description="`next_cursor` of the page before", examples=[None]),
+]
+Limit = Annotated[int, Query(ge=1, le=MAX_PAGE, description="items on a page", examples=[20])]
+AskedBase = Annotated[
+    str | None,
+    Query(pattern=PRINTABLE, max_length=MAX_LENGTH, description="where its config does not say it"),
+]
+AskedAlias = Annotated[
+    str | None,
+    Query(pattern=f"^{SEGMENT}$", max_length=MAX_ALIAS_LENGTH, description="to move to it"),
+]

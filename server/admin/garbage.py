@@ -1,0 +1,53 @@
+"""`/registry/garbage`: the files that nobody needs, shown, and removed beside running requests."""
+
+import asyncio
+from dataclasses import asdict
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+
+from registry.database import Database
+from server.admin.fields import Cursor, Limit
+from server.admin.schemas import CollectedItem, CollectedReport, GarbageItem, PageOf
+from server.artifacts.collect import GRACE_DAYS, collect, collector_of
+from server.auth import Operator
+from server.gateway import Gateway
+
+_GraceDays = Annotated[
+    float,
+    Query(ge=0, le=36500, description="keep what was retired or used within so many days"),
+]
+
+
+def garbage_router(gateway: Gateway) -> APIRouter:
+    """Return the routes."""
+    router = APIRouter(prefix="/garbage", tags=["garbage"])
+    database = Database(gateway.settings.database)
+
+    @router.get("")
+    def list_garbage(
+        _: Operator, grace_days: _GraceDays = GRACE_DAYS, cursor: Cursor = None, limit: Limit = 20
+    ) -> PageOf[GarbageItem]:
+        """List the files that can go, none younger than an hour; nothing is changed."""
+        collector = collector_of(database, gateway.settings, grace_days=grace_days)
+        return PageOf[GarbageItem].of(GarbageItem, collector.page(cursor=cursor, limit=limit))
+
+    @router.post("/collect")
+    async def collect_garbage(
+        caller: Operator, grace_days: _GraceDays = GRACE_DAYS
+    ) -> CollectedReport:
+        """Remove what can go; what requests or the engine hold stays."""
+        collector = collector_of(database, gateway.settings, grace_days=grace_days)
+        planned = await asyncio.to_thread(collector.plan)
+        done = await collect(collector, gateway.evictor, planned)
+        await asyncio.to_thread(collector.sweep)
+        items = [CollectedItem(**asdict(each.garbage), removed=each.removed) for each in done]
+        removed = [item for item in items if item.removed]
+        size_bytes = sum(item.bytes for item in removed)
+        await asyncio.to_thread(
+            gateway.registry.audit.note, caller.name, "garbage.collected", "garbage",
+            removed=len(removed), bytes=size_bytes,
+        )  # fmt: skip
+        return CollectedReport(items=items, bytes_removed=size_bytes)
+
+    return router

@@ -1,0 +1,110 @@
+"""What adapters and compositions have in common: aliases, visibility, retirement, evaluations."""
+
+from typing import Any, Literal
+
+from fastapi import APIRouter, Depends, Response
+
+from registry.references import Reference
+from server.admin.bodies import AliasBody, EvaluationBody, VisibilityBody
+from server.admin.fields import AliasName, Cursor, Limit, Name, Number
+from server.admin.rules import check_alias_move
+from server.admin.schemas import AliasItem, AliasMoveItem, EvaluationItem, PageOf
+from server.auth import Owner, Reader
+from server.gateway import Gateway
+
+
+def named_router(gateway: Gateway, kind: Literal["adapters", "compositions"]) -> APIRouter:
+    """Return the routes below `/{kind}/{name}/-/` that both kinds have.
+
+    Each depends on `known_here`, after the caller's rights: the name must be of this kind.
+    """
+    router = APIRouter(prefix=f"/{kind}/{{name:path}}/-", tags=[kind])
+    registry = gateway.registry
+    find = registry.catalogue.adapter if kind == "adapters" else registry.catalogue.composition
+
+    def known(name: Name, caller: Reader) -> None:
+        find(name, caller=caller)
+
+    known_here = Depends(known)
+    _add_aliases(router, gateway, known_here)
+    _add_evaluations(router, gateway, known_here)
+
+    @router.put("/visibility", status_code=204, response_class=Response)
+    def set_visibility(
+        name: Name, body: VisibilityBody, caller: Owner, _: None = known_here
+    ) -> None:
+        """Show it to every namespace, or to its own only again."""
+        registry.set_visibility(name, body.visibility, caller.name, caller=caller)
+
+    @router.delete("/versions/{number}", status_code=204, response_class=Response)
+    def retire_version(name: Name, number: Number, caller: Owner, _: None = known_here) -> None:
+        """Take a version out of use, for good; refused while aliases point at it."""
+        reference = Reference(name=name, version=number)
+        registry.retire(reference, caller.name, caller=caller)
+
+    return router
+
+
+def _add_aliases(router: APIRouter, gateway: Gateway, known_here: Any) -> None:
+    registry, protected = gateway.registry, gateway.settings.protected_aliases
+
+    @router.get("/aliases")
+    def list_aliases(
+        name: Name,
+        caller: Reader,
+        cursor: Cursor = None,
+        limit: Limit = 20,
+        _: None = known_here,
+    ) -> PageOf[AliasItem]:
+        """List where aliases point."""
+        found = registry.catalogue.aliases(name, cursor=cursor, limit=limit, caller=caller)
+        return PageOf[AliasItem].of(AliasItem, found)
+
+    @router.put("/aliases/{alias}")
+    def move_alias(
+        name: Name, alias: AliasName, body: AliasBody, caller: Owner, _: None = known_here
+    ) -> AliasItem:
+        """Point an alias at a version; the very next request follows."""
+        check_alias_move(caller, alias, protected)
+        moved = registry.set_alias(name, alias, body.version, caller.name, caller=caller)
+        return AliasItem.model_validate(moved)
+
+    @router.get("/alias-moves")
+    def list_alias_moves(
+        name: Name,
+        caller: Reader,
+        cursor: Cursor = None,
+        limit: Limit = 20,
+        _: None = known_here,
+    ) -> PageOf[AliasMoveItem]:
+        """List where aliases have pointed, newest first."""
+        found = registry.catalogue.alias_moves(name, cursor=cursor, limit=limit, caller=caller)
+        return PageOf[AliasMoveItem].of(AliasMoveItem, found)
+
+
+def _add_evaluations(router: APIRouter, gateway: Gateway, known_here: Any) -> None:
+    evaluations = gateway.registry.evaluations
+
+    @router.get("/versions/{number}/evaluations")
+    def list_evaluations(
+        name: Name,
+        number: Number,
+        caller: Reader,
+        cursor: Cursor = None,
+        limit: Limit = 20,
+        _: None = known_here,
+    ) -> PageOf[EvaluationItem]:
+        """List what was measured of a version, newest first."""
+        found = evaluations.page(name, number, cursor=cursor, limit=limit, caller=caller)
+        return PageOf[EvaluationItem].of(EvaluationItem, found)
+
+    @router.post("/versions/{number}/evaluations", status_code=201)
+    def record_evaluation(
+        name: Name, number: Number, body: EvaluationBody, caller: Owner, _: None = known_here
+    ) -> EvaluationItem:
+        """Attach a number to a version."""
+        made = evaluations.record(
+            name, number, dataset=body.dataset, metric=body.metric, value=body.value, n=body.n,
+            measured_at=body.measured_at, actor=caller.name, caller=caller,
+        )  # fmt: skip
+        return EvaluationItem.model_validate(made)

@@ -1,0 +1,335 @@
+"""What the admin API answers. Made from the registry's values, field by field of the same name."""
+
+from datetime import datetime
+from typing import Any, Generic, Self, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from registry.access import Role
+from registry.paging import Page
+from registry.types import Artifact, Severity, Status, Visibility
+from registry.upkeep import Reason, Store
+
+_DIGEST = "3f" * 32
+_MOMENT = "2026-11-22T08:10:00Z"
+_BASE = "meta-llama/Llama-3.1-8B-Instruct"
+I = TypeVar("I", bound=BaseModel)  # noqa: E741 - an item
+
+
+class Item(BaseModel):
+    """The root of the answers."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+
+class PageOf(BaseModel, Generic[I]):
+    """Some of a list; ask again with `cursor=next_cursor` for the rest, until it is null."""
+
+    items: list[I]
+    next_cursor: str | None = Field(examples=["WyJhZGFwdGVycyIsICJ0ZWFtL2xlZ2FsIl0="])
+
+    @classmethod
+    def of(cls, item: type[I], page: Page[Any]) -> Self:
+        """Return a page of the registry's values as JSON has it."""
+        items = [item.model_validate(value) for value in page.items]
+        return cls(items=items, next_cursor=page.next_cursor)
+
+
+class AdapterItem(Item):
+    """An adapter by its newest version in use."""
+
+    name: str = Field(examples=["team/legal"])
+    visibility: Visibility = Field(examples=["private"])
+    tags: list[str] = Field(examples=[["law"]])
+    aliases: dict[str, int] = Field(examples=[{"prod": 2}])
+    number: int = Field(examples=[3])
+    digest: str = Field(examples=[_DIGEST])
+    base: str = Field(examples=[_BASE])
+    rank: int = Field(examples=[16])
+    bytes: int = Field(examples=[83_886_080])
+    norm: float = Field(examples=[3.2], description="Frobenius norm of the whole scaled update")
+    status: Status = Field(examples=["admitted"])
+    created_at: datetime = Field(examples=[_MOMENT])
+
+
+class VersionItem(Item):
+    """One immutable content of an adapter."""
+
+    name: str = Field(examples=["team/legal"])
+    number: int = Field(examples=[3])
+    digest: str = Field(examples=[_DIGEST])
+    base: str = Field(examples=[_BASE])
+    rank: int = Field(examples=[16])
+    module_count: int = Field(examples=[224])
+    use_rslora: bool = Field(examples=[False])
+    dtypes: list[str] = Field(examples=[["BF16"]])
+    bytes: int = Field(examples=[83_886_080])
+    norm: float = Field(examples=[3.2])
+    source: str | None = Field(examples=["hf:acme/legal-lora@0123456#"])
+    licence: str | None = Field(examples=["apache-2.0"])
+    status: Status = Field(examples=["admitted"])
+    status_reason: str | None = Field(examples=[None])
+    created_at: datetime = Field(examples=[_MOMENT])
+    created_by: str = Field(examples=["ci"])
+    retired_at: datetime | None = Field(examples=[None])
+
+
+class ModuleItem(Item):
+    """What a version holds for one module."""
+
+    rank: int = Field(examples=[16])
+    d_in: int = Field(examples=[4096])
+    d_out: int = Field(examples=[4096])
+    alpha: float = Field(examples=[32.0])
+    kind: str = Field(examples=["linear"])
+
+
+class VersionDetail(VersionItem):
+    """A version with its card, its modules and the report that it was admitted on."""
+
+    base_said: str | None = Field(examples=[_BASE])
+    card: str | None = Field(examples=["# Legal\nTrained on court decisions."])
+    modules: dict[str, ModuleItem]
+    report: dict[str, Any] = Field(examples=[{"accepted": True, "findings": []}])
+
+
+class SimilarItem(Item):
+    """A version with nearly the same update."""
+
+    reference: str = Field(examples=["team/legal-old@2"])
+    cosine: float = Field(examples=[0.9995])
+
+
+class FindingItem(BaseModel):
+    """One thing that admission found; only `refuse` keeps an adapter out."""
+
+    severity: Severity = Field(examples=["warn"])
+    code: str = Field(examples=["A052 zero-update"])
+    file: str = Field(examples=["adapter_model.safetensors"])
+    tensor: str | None = Field(examples=["model.layers.0.self_attn.q_proj.lora_B.weight"])
+    expected: str = Field(examples=["an update that changes something"])
+    found: str = Field(examples=["all zeros"])
+
+
+class RegisteredItem(BaseModel):
+    """What came of an import; `created` is false when the name had this content already."""
+
+    version: VersionItem
+    created: bool = Field(examples=[True])
+    findings: list[FindingItem]
+    similar: list[SimilarItem]
+
+
+class CompositionItem(Item):
+    """A composition by its newest version in use."""
+
+    name: str = Field(examples=["team/legal-sql"])
+    visibility: Visibility = Field(examples=["private"])
+    aliases: dict[str, int] = Field(examples=[{"prod": 1}])
+    number: int = Field(examples=[2])
+    expression: str = Field(examples=["lego(legal, sql@prod; rank=16)"])
+    recipe_digest: str = Field(examples=[_DIGEST])
+    base: str = Field(examples=[_BASE])
+    created_at: datetime = Field(examples=[_MOMENT])
+
+
+class CompositionVersionItem(Item):
+    """One recipe of a composition."""
+
+    name: str = Field(examples=["team/legal-sql"])
+    number: int = Field(examples=[2])
+    expression: str = Field(examples=["lego(legal, sql@prod; rank=16)"])
+    recipe_text: str = Field(examples=['{"base":"…","method":"lego"}'])
+    recipe_digest: str = Field(examples=[_DIGEST])
+    base: str = Field(examples=[_BASE])
+    created_at: datetime = Field(examples=[_MOMENT])
+    created_by: str = Field(examples=["ci"])
+    retired_at: datetime | None = Field(examples=[None])
+
+
+class AliasItem(Item):
+    """Where an alias points."""
+
+    alias: str = Field(examples=["prod"])
+    number: int = Field(examples=[3])
+    moved_at: datetime = Field(examples=[_MOMENT])
+    moved_by: str = Field(examples=["ada"])
+
+
+class AliasMoveItem(Item):
+    """One move of an alias; `from_number` is null for its first."""
+
+    alias: str = Field(examples=["prod"])
+    from_number: int | None = Field(examples=[2])
+    to_number: int = Field(examples=[3])
+    moved_at: datetime = Field(examples=[_MOMENT])
+    moved_by: str = Field(examples=["ada"])
+
+
+class TagsItem(BaseModel):
+    """The tags of an adapter, sorted."""
+
+    tags: list[str] = Field(examples=[["law"]])
+
+
+class ExamplesItem(BaseModel):
+    """The examples of an adapter, in their order."""
+
+    examples: list[str] = Field(examples=[["Which court has jurisdiction?"]])
+
+
+class StatusItem(BaseModel):
+    """Every version that has the content whose status was set."""
+
+    versions: list[str] = Field(examples=[["team/legal@3"]])
+
+
+class EvaluationItem(Item):
+    """A number that was measured of a version; `n` is of how many examples."""
+
+    id: int = Field(examples=[17])
+    reference: str = Field(examples=["team/legal@3"])
+    dataset: str = Field(examples=["legalbench/hearsay"])
+    metric: str = Field(examples=["accuracy"])
+    value: float = Field(examples=[0.87])
+    n: int | None = Field(examples=[94])
+    measured_at: datetime = Field(examples=[_MOMENT])
+    created_at: datetime = Field(examples=[_MOMENT])
+    created_by: str = Field(examples=["ci"])
+
+
+class IngredientItem(Item):
+    """One ingredient of a recipe."""
+
+    digest: str = Field(examples=[_DIGEST])
+    weight: float = Field(examples=[1.0])
+    versions: list[str] = Field(examples=[["team/legal@3"]], description="that have this content")
+
+
+class RecipeItem(Item):
+    """A recipe as lineage sees it; its text is JSON."""
+
+    digest: str = Field(examples=[_DIGEST])
+    text: str = Field(examples=['{"base":"…","method":"lego"}'])
+    base: str = Field(examples=[_BASE])
+    artifact: str | None = Field(examples=["a0" * 32])
+    ingredients: list[IngredientItem]
+    compositions: list[str] = Field(examples=[["team/legal-sql@2"]])
+
+
+class LineageItem(Item):
+    """Both ways from a digest; `next_cursor` gives the rest of the recipes that it went into."""
+
+    digest: str = Field(examples=[_DIGEST])
+    versions: list[str] = Field(examples=[["team/legal@3"]], description="that have this content")
+    made_by: list[RecipeItem]
+    used_by: list[RecipeItem]
+    next_cursor: str | None = Field(examples=[None])
+
+
+class ArtifactItem(Item):
+    """A merged adapter; its files may be gone, then they are merged again when asked for."""
+
+    digest: str = Field(examples=["a0" * 32])
+    bytes: int = Field(examples=[83_886_080])
+    seconds: float = Field(examples=[1.4], description="that the merge took")
+    created_at: datetime = Field(examples=[_MOMENT])
+    recipes: list[RecipeItem]
+    on_disk: bool = Field(examples=[True])
+
+    @classmethod
+    def made(cls, artifact: Artifact, *, on_disk: bool) -> Self:
+        """Return an artifact as JSON has it."""
+        fields = {name: getattr(artifact, name, on_disk) for name in cls.model_fields}
+        return cls.model_validate(fields)
+
+
+class ArtifactDetail(ArtifactItem):
+    """An artifact with the report of its merge."""
+
+    report: dict[str, Any] = Field(examples=[{"norm": 3.4}])
+
+
+class GarbageItem(Item):
+    """A folder that nobody needs."""
+
+    store: Store = Field(examples=["artifacts"])
+    digest: str = Field(examples=[_DIGEST])
+    bytes: int = Field(examples=[83_886_080])
+    idle_seconds: float = Field(examples=[864000.0], description="since it was last used")
+    reason: Reason = Field(examples=["unused"])
+
+
+class CollectedItem(GarbageItem):
+    """What became of one; it is not removed when it has come into use again."""
+
+    removed: bool = Field(examples=[True])
+
+
+class CollectedReport(BaseModel):
+    """All of them, and how many bytes went."""
+
+    items: list[CollectedItem]
+    bytes_removed: int = Field(examples=[83_886_080])
+
+
+class BaseItem(Item):
+    """A base and the spellings it is known by."""
+
+    name: str = Field(examples=[_BASE])
+    architecture: str | None = Field(examples=["LlamaForCausalLM"])
+    module_count: int = Field(examples=[226])
+    keys: list[str] = Field(examples=[["meta-llama/llama-3.1-8b-instruct"]])
+
+
+class BaseDetail(BaseItem):
+    """A base with the shapes that adapters are held against."""
+
+    shapes: dict[str, tuple[int, int]] = Field(
+        examples=[{"model.layers.0.mlp.up_proj": (14336, 4096)}],
+        description="(out, in) of each module's update",
+    )
+
+
+class KeyItem(Item):
+    """What is known of a key."""
+
+    name: str = Field(examples=["ci"])
+    prefix: str = Field(examples=["weft_x8Fq"])
+    role: Role = Field(examples=["publish"])
+    namespace: str | None = Field(examples=["team"])
+    created_at: datetime = Field(examples=[_MOMENT])
+    created_by: str = Field(examples=["ada"])
+    last_used_at: datetime | None = Field(examples=[_MOMENT])
+    revoked_at: datetime | None = Field(examples=[None])
+
+
+class NewKeyItem(BaseModel):
+    """A new key. This is the only time that it is shown."""
+
+    key: str = Field(examples=["weft_x8Fq…"])
+    about: KeyItem
+
+
+class ChangeItem(Item):
+    """One entry of the audit log."""
+
+    id: int = Field(examples=[41])
+    at: datetime = Field(examples=[_MOMENT])
+    actor: str = Field(examples=["ada"])
+    action: str = Field(examples=["alias.moved"])
+    subject: str = Field(examples=["team/legal"])
+    detail: dict[str, Any] = Field(examples=[{"alias": "prod", "from": 2, "to": 3}])
+
+
+class Problem(BaseModel):
+    """An error (RFC 9457). Codes add members: `near`, `aliases`, `compositions`, `findings`, …"""
+
+    model_config = ConfigDict(extra="allow")
+
+    type: str = Field(examples=["urn:weft:problem:model_not_found"])
+    title: str = Field(examples=["nothing is registered under the name; near ones are given"])
+    status: int = Field(examples=[404])
+    detail: str = Field(examples=["Nothing is registered as 'legl'. Near names: legal."])
+    instance: str = Field(examples=["/registry/adapters/legl"])
+    code: str = Field(examples=["model_not_found"])

@@ -1,0 +1,123 @@
+"""`GET /registry/search`: adapters by words, by likeness, by examples, by filters."""
+
+import asyncio
+from dataclasses import asdict
+from datetime import datetime
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+from pydantic import BaseModel, ConfigDict, Field
+
+from registry.filters import MAX_LENGTH as MAX_FILTER
+from registry.references import MAX_LENGTH as MAX_REFERENCE
+from registry.references import parse_reference
+from registry.search import MAX_LIMIT, Finder, Hit, Question
+from registry.types import EmbeddingKind, Status
+from server.auth import Reader
+
+# All of it must fit into a URL.
+MAX_TEXT = 8000
+MAX_EXAMPLES = 32
+MAX_EXAMPLE_CHARACTERS = 1000
+
+
+class ReasonBody(BaseModel):
+    """One question's part of a score."""
+
+    question: Question
+    kind: EmbeddingKind
+    encoder: str
+    cosine: float
+
+
+class HitBody(BaseModel):
+    """A version that was found; `score` is the mean of the cosines in `why`."""
+
+    reference: str
+    score: float
+    why: list[ReasonBody]
+    digest: str
+    base: str
+    rank: int
+    licence: str | None
+    tags: list[str]
+    owner: str
+    status: Status
+    created_at: datetime
+
+
+class SearchBody(BaseModel):
+    """What a search found, best first, and the registry's revision before it looked."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "example": {
+                "revision": 41,
+                "hits": [
+                    {
+                        "reference": "legal@2", "score": 0.62,
+                        "why": [
+                            {"question": "text", "kind": "text", "encoder": "hashing-1",
+                             "cosine": 0.62}
+                        ],
+                        "digest": "3f" * 32, "base": "meta-llama/Llama-3.1-8B-Instruct",
+                        "rank": 16, "licence": "apache-2.0", "tags": ["law"], "owner": "ada",
+                        "status": "admitted", "created_at": "2026-11-22T08:10:00Z",
+                    }
+                ],
+            }
+        }
+    )  # fmt: skip
+
+    revision: int
+    hits: list[HitBody]
+
+
+Text = Annotated[str | None, Query(max_length=MAX_TEXT, description="what is sought, in words")]
+Like = Annotated[
+    str | None, Query(max_length=MAX_REFERENCE, description="name, name@3, name@alias or a digest")
+]
+By = Annotated[EmbeddingKind, Query(description="the embedding by which `like` is near")]
+Examples = Annotated[
+    list[Annotated[str, Field(max_length=MAX_EXAMPLE_CHARACTERS)]] | None,
+    Query(max_length=MAX_EXAMPLES, description="texts that it should be good at; repeatable"),
+]
+Filter = Annotated[
+    str, Query(max_length=MAX_FILTER, description="for example `rank<=16 tag=legal,tax`")
+]
+Limit = Annotated[int, Query(ge=1, le=MAX_LIMIT, description="how many hits at most")]
+
+
+def search_router(finder: Finder) -> APIRouter:
+    """Return the route."""
+    router = APIRouter(tags=["search"])
+
+    @router.get("/search")
+    async def search(
+        caller: Reader,
+        text: Text = None,
+        like: Like = None,
+        by: By = "weights",
+        example: Examples = None,
+        filter: Filter = "",  # noqa: A002 - the name it has everywhere
+        limit: Limit = 10,
+    ) -> SearchBody:
+        """Find adapters; without a question, list what the filter lets through by name."""
+
+        def run() -> SearchBody:
+            revision = finder.revision()
+            hits = finder.search(
+                text, like=None if like is None else parse_reference(like), by=by,
+                examples=example or (), filter=filter, limit=limit,
+                caller=caller,
+            )  # fmt: skip
+            return SearchBody(revision=revision, hits=[hit_body(hit) for hit in hits])
+
+        return await asyncio.to_thread(run)
+
+    return router
+
+
+def hit_body(hit: Hit) -> HitBody:
+    """Return a hit as JSON has it."""
+    return HitBody.model_validate(asdict(hit))

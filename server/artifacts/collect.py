@@ -1,0 +1,72 @@
+"""Removal of garbage beside a running gateway: artifacts by the evictor, versions directly.
+
+Not covered: what is garbage (`registry.upkeep`).
+"""
+
+import asyncio
+import logging
+from collections.abc import Iterable
+
+from registry.blobs import LocalBlobs
+from registry.database import Database
+from registry.upkeep import DAY_SECONDS, Collected, Collector, Garbage, KeepRules
+from server.artifacts.evict import Evictor
+from server.artifacts.leases import LeaseBusy
+from server.engine.protocol import EngineError
+from server.settings import Settings
+
+GRACE_DAYS = 7.0
+_log = logging.getLogger("weft.artifacts")
+
+
+def collector_of(
+    database: Database,
+    settings: Settings,
+    *,
+    grace_days: float = GRACE_DAYS,
+    budget_bytes: int | None = None,
+) -> Collector:
+    """Return what plans and removes the garbage of these settings' stores.
+
+    Args:
+        database: of these settings.
+        settings: they name the folders.
+        grace_days: see `KeepRules.grace_seconds`.
+        budget_bytes: of artifacts; None for that of the settings.
+    """
+    budget = settings.artifact_budget_bytes if budget_bytes is None else budget_bytes
+    return Collector(
+        database, LocalBlobs(settings.blobs), LocalBlobs(settings.artifacts),
+        KeepRules(grace_seconds=grace_days * DAY_SECONDS, artifact_budget_bytes=budget),
+    )  # fmt: skip
+
+
+async def collect(
+    collector: Collector, evictor: Evictor, planned: Iterable[Garbage]
+) -> tuple[Collected, ...]:
+    """Remove what was planned: artifacts when no request holds them and the engine has let go.
+
+    What is in use stays, and is in the next plan.
+
+    Raises:
+        registry.errors.DatabaseUnavailable, OSError: as `Collector.collect`.
+    """
+    asked = tuple(planned)
+    versions = [garbage for garbage in asked if garbage.store == "versions"]
+    done = list(await asyncio.to_thread(collector.collect, versions))
+    plan = await asyncio.to_thread(collector.plan)
+    still = {garbage.digest for garbage in plan if garbage.store == "artifacts"}
+    for garbage in asked:
+        if garbage.store == "artifacts":
+            removed = garbage.digest in still and await _removed(evictor, garbage.digest)
+            done.append(Collected(garbage, removed))
+    return tuple(done)
+
+
+async def _removed(evictor: Evictor, digest: str) -> bool:
+    try:
+        await evictor.remove(digest, wait_seconds=0)
+    except (LeaseBusy, EngineError) as error:
+        _log.info("kept %s: %s", digest[:12], error)
+        return False
+    return True

@@ -1,0 +1,148 @@
+"""`weft adapters import`: from folders, from the Hugging Face Hub, one or very many."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from registry.errors import DatabaseUnavailable, RegistryError, StorageFailed
+from registry.service import Registry
+from registry.sources.folder import find_adapters, import_folder
+from registry.sources.hub import HubImport
+from registry.sources.hub_address import PREFIX, HubAddress, parse_address, read_addresses
+from registry.sources.hub_client import HubClient
+from registry.sources.outcome import Imported, tally
+from server.cli.client import Home, Key, Server, connect
+from server.cli.console import (
+    AsJson,
+    actor,
+    cut_short,
+    explained,
+    fail,
+    print_json,
+    print_table,
+    progress_bar,
+)
+from server.cli.uploading import upload_adapters
+from server.serve import open_registry
+from server.settings import Settings
+
+# More rows than this are only counted; --json has them all.
+_ROWS_SHOWN = 50
+
+
+@explained
+def import_adapters(
+    source: Annotated[
+        str | None,
+        typer.Argument(help="A folder (of one adapter or of several), or hf:owner/name@rev#sub."),
+    ] = None,
+    ids: Annotated[Path | None, typer.Option(help="A file with one Hub address a line.")] = None,
+    query: Annotated[
+        str | None, typer.Option(help="A base's Hub id: all PEFT adapters that name it.")
+    ] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="How many of --query at most.")] = None,
+    name: Annotated[
+        str | None,
+        typer.Option(help="Name of the adapter, or namespace of several; default: their own."),
+    ] = None,
+    base: Annotated[
+        str | None, typer.Option(help="The base; default: what config and card say.")
+    ] = None,
+    alias: Annotated[str | None, typer.Option(help="Alias to move to each version.")] = None,
+    as_json: AsJson = False,
+    home: Home = None,
+    server: Server = None,
+    key: Key = None,
+) -> None:
+    """Admit adapters into the registry; refused ones do not stop the others, a full disk does.
+
+    Running it again does only what is missing: what was admitted or refused before is known.
+    """
+    if sum(given is not None for given in (source, ids, query)) != 1:
+        raise fail("name one source: a folder, hf:owner/name, --ids FILE or --query BASE")
+    if server is not None:
+        if source is None or source.startswith(PREFIX):
+            raise fail("to a server go folders; import from the Hub where its registry is")
+        with connect(None, server, key) as api:
+            upload_adapters(api, Path(source), name=name, base=base, alias=alias, as_json=as_json)
+        return
+    settings = Settings() if home is None else Settings(home=home)
+    registry, _ = open_registry(settings)
+    if source is not None and not source.startswith(PREFIX):
+        total, found = _folder(registry, Path(source), name, base, alias)
+    else:
+        client = HubClient(settings.hub_endpoint)
+        addresses = _addresses(client, source, ids, query, limit)
+        several = source is None
+        run = HubImport(
+            registry, client, settings.import_max_bytes, name=None if several else name,
+            namespace=name if several else None, base=base, alias=alias, actor=actor(),
+        )  # fmt: skip
+        total, found = len(addresses), run.run(addresses, workers=settings.hub_workers)
+    outcomes: list[Imported] = []
+    try:
+        _watch(found, total, outcomes)
+    except (StorageFailed, DatabaseUnavailable) as error:
+        if total == 1:
+            raise
+        _print(outcomes, as_json=as_json)
+        raise cut_short(error, len(outcomes), total) from error
+    if total == 1 and not as_json and isinstance(outcomes[0].outcome, RegistryError):
+        raise outcomes[0].outcome  # a sentence says it; tables are for many
+    _print(outcomes, as_json=as_json)
+    if any(item.refused for item in outcomes):
+        raise typer.Exit(1)
+
+
+def _folder(
+    registry: Registry, folder: Path, name: str | None, base: str | None, alias: str | None
+) -> tuple[int, Iterator[Imported]]:
+    found = import_folder(registry, folder, name=name, base=base, alias=alias, actor=actor())
+    return len(find_adapters(folder)), found
+
+
+def _addresses(
+    client: HubClient, source: str | None, ids: Path | None, query: str | None, limit: int | None
+) -> list[HubAddress]:
+    if source is not None:
+        return [parse_address(source)]
+    if ids is not None:
+        return list(dict.fromkeys(read_addresses(ids.read_text().splitlines())))
+    return list(client.find(parse_address(str(query)).repo, limit))
+
+
+def _watch(found: Iterable[Imported], total: int, outcomes: list[Imported]) -> None:
+    """Add to `outcomes` as they come."""
+    with progress_bar("importing") as show:
+        for item in found:
+            outcomes.append(item)
+            show(len(outcomes), total)
+
+
+def _print(outcomes: Sequence[Imported], *, as_json: bool) -> None:
+    if as_json:
+        print_json([_json(item) for item in outcomes])
+        return
+    if len(outcomes) <= _ROWS_SHOWN:
+        columns = ("source", "result", "version", "digest or reason")
+        print_table("Import", columns, map(_row, outcomes))
+    if len(outcomes) > 1:
+        print_table("Sum", ("result", "adapters"), tally(outcomes).items())
+
+
+def _row(item: Imported) -> tuple[str, str, str, str]:
+    if item.version is None:
+        return item.source, "refused", "", "; ".join(item.reasons)
+    notes = [f"like {each.reference} (cosine {each.cosine:.4f})" for each in item.similar]
+    state = "known" if item.verdict == "known" else "new"
+    return item.source, state, item.version, ", ".join([str(item.digest)[:12], *notes])
+
+
+def _json(item: Imported) -> dict[str, object]:
+    return {
+        "source": item.source, "name": item.name, "result": item.verdict, "version": item.version,
+        "digest": item.digest, "reasons": item.reasons,
+        "similar": [{"reference": s.reference, "cosine": s.cosine} for s in item.similar],
+    }  # fmt: skip

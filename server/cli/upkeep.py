@@ -1,0 +1,154 @@
+"""`weft db …` and `weft gc`: the database as a whole, and the files that nobody needs."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from registry.audit import Audit
+from registry.database import Database
+from registry.dump import dump as write_dump
+from registry.restore import restore as read_dump
+from registry.upkeep import DAY_SECONDS, Collected, Collector, Garbage, Reason
+from server.artifacts.collect import GRACE_DAYS, collector_of
+from server.cli.client import Home, Key, Server, connect
+from server.cli.console import (
+    AsJson,
+    actor,
+    explained,
+    fail,
+    print_json,
+    print_table,
+    progress_bar,
+    say,
+)
+from server.settings import Settings
+
+db = typer.Typer(help="The database.", no_args_is_help=True)
+
+_WHY: Mapping[Reason, str] = {
+    "orphan": "nothing registered has these files",
+    "retired": "retired, and no composition in use needs it",
+    "unused": "no composition in use needs it, and nobody has asked for it",
+    "budget": "the artifacts are over their budget",
+}
+
+
+@db.command()
+@explained
+def upgrade(home: Home = None) -> None:
+    """Create the database or bring it to this release's schema."""
+    Database(_settings(home).database).upgrade()
+    say("the database is up to date")
+
+
+@db.command()
+@explained
+def dump(
+    file: Annotated[Path, typer.Argument(help="File to write, e.g. weft.jsonl.gz; must be new.")],
+    home: Home = None,
+) -> None:
+    """Write all rows into one portable file. Adapters' files are not in it: copy `blobs`."""
+    with progress_bar("dumping") as show:
+        dumped = write_dump(Database(_settings(home).database), file, progress=show)
+    say(f"{file}: {dumped.total} rows of schema {dumped.revision}; copy the blobs folder along")
+
+
+@db.command()
+@explained
+def restore(
+    file: Annotated[Path, typer.Argument(help="A file that `weft db dump` wrote.")],
+    home: Home = None,
+) -> None:
+    """Read a dump into an empty database, SQLite or PostgreSQL, and bring it up to date."""
+    settings = _settings(home)
+    with progress_bar("restoring") as show:
+        dumped = read_dump(Database(settings.database), file, progress=show)
+    say(f"{dumped.total} rows restored; the adapters' files belong into {settings.blobs}")
+
+
+@explained
+def gc(
+    delete: Annotated[bool, typer.Option("--delete", help="Do it; else it is only shown.")] = False,
+    grace_days: Annotated[
+        float, typer.Option(min=0, help="Keep what was retired or used within so many days.")
+    ] = GRACE_DAYS,
+    budget_bytes: Annotated[
+        int | None,
+        typer.Option(min=0, help="Bytes of artifacts to keep; default: WEFT_ARTIFACT_BUDGET_BYTES"),
+    ] = None,
+    as_json: AsJson = False,
+    home: Home = None,
+    server: Server = None,
+    key: Key = None,
+) -> None:
+    """Show the files that nobody needs any more, or remove them; none younger than an hour."""
+    if server is not None:
+        if budget_bytes is not None:
+            raise fail("--budget-bytes is the server's own setting, WEFT_ARTIFACT_BUDGET_BYTES")
+        done = _at_server(server, key, grace_days, delete=delete)
+    else:
+        settings = _settings(home)
+        database = Database(settings.database)
+        database.check()
+        collector = collector_of(
+            database, settings, grace_days=grace_days, budget_bytes=budget_bytes
+        )
+        done = _here(collector, Audit(database), delete=delete)
+    if as_json:
+        rows = [{**asdict(item.garbage), "removed": item.removed} for item in done]
+        print_json(rows)
+        return
+    _print_garbage(done, delete=delete)
+
+
+def _at_server(server: str, key: str | None, grace_days: float, *, delete: bool) -> list[Collected]:
+    query = {"grace_days": str(grace_days)}
+    with connect(None, server, key) as api:
+        if not delete:
+            found = api.pages("garbage", query=query)
+            return [Collected(Garbage(**item), removed=False) for item in found]
+        report = api.ask("POST", "garbage", "collect", query=query)
+    removed = [item.pop("removed") for item in report["items"]]
+    return [Collected(Garbage(**i), gone) for i, gone in zip(report["items"], removed, strict=True)]
+
+
+def _here(collector: Collector, audit: Audit, *, delete: bool) -> list[Collected]:
+    planned = collector.plan()
+    if not delete:
+        return [Collected(garbage, removed=False) for garbage in planned]
+    done: list[Collected] = []
+    try:
+        with progress_bar("removing") as show:
+            for start in range(0, len(planned), 100):
+                done += collector.collect(planned[start : start + 100])
+                show(len(done), len(planned))
+    finally:  # what is gone is gone, however it ends
+        removed = [item.garbage.bytes for item in done if item.removed]
+        if removed:
+            detail = {"removed": len(removed), "bytes": sum(removed)}
+            audit.note(actor(), "garbage.collected", "garbage", **detail)
+    collector.sweep()
+    return done
+
+
+def _print_garbage(done: Iterable[Collected], *, delete: bool) -> None:
+    items = list(done)
+    rows = [
+        (g.store, g.digest[:12], f"{g.bytes / 1e6:.1f}", _WHY[g.reason],
+         f"{g.idle_seconds / DAY_SECONDS:.1f}",
+         ("removed" if item.removed else "in use again, kept") if delete else "would go")
+        for item in items
+        for g in [item.garbage]
+    ]  # fmt: skip
+    if rows:
+        print_table("Garbage", ("store", "digest", "MB", "why", "idle days", "result"), rows)
+    total = sum(item.garbage.bytes for item in items if item.removed or not delete)
+    verb = "removed" if delete else "would go (nothing was removed: say --delete)"
+    say(f"{len(rows)} folders, {total / 1e6:.1f} MB {verb}")
+
+
+def _settings(home: Path | None) -> Settings:
+    return Settings() if home is None else Settings(home=home)

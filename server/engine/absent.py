@@ -1,0 +1,35 @@
+"""No engine: what the command line has when it works on the registry by itself."""
+
+from contextlib import AbstractAsyncContextManager
+
+from server.engine.protocol import EngineAdapters, EngineResponse, EngineUnavailable
+
+
+class AbsentEngine:
+    """See `Engine`. Nothing can be loaded, removed or asked."""
+
+    generation = 0
+
+    def available(self) -> bool:
+        """See `Engine`."""
+        return False
+
+    async def load(self, digest: str) -> None:  # noqa: ARG002
+        """See `Engine`."""
+        raise _absent()
+
+    async def remove(self, digest: str) -> None:  # noqa: ARG002
+        """See `Engine`."""
+        raise _absent()
+
+    async def adapters(self) -> EngineAdapters:
+        """See `Engine`."""
+        raise _absent()
+
+    def send(self, path: str, body: bytes) -> AbstractAsyncContextManager[EngineResponse]:  # noqa: ARG002
+        """See `Engine`."""
+        raise _absent()
+
+
+def _absent() -> EngineUnavailable:
+    return EngineUnavailable("there is no engine here; ask the server with --server")

@@ -1,0 +1,37 @@
+"""The parts of one gateway, wired to each other."""
+
+from registry.blobs import BlobStore
+from registry.service import Registry
+from server.artifacts.build import Builder
+from server.artifacts.evict import Evictor
+from server.artifacts.leases import Leases
+from server.artifacts.provide import Provider
+from server.artifacts.store import ArtifactStore
+from server.compose.resolve import Resolver
+from server.engine.protocol import Engine
+from server.metrics import Metrics
+from server.settings import Settings
+
+
+class Gateway:
+    """The parts of one gateway. Starting and stopping is the caller's."""
+
+    def __init__(
+        self, settings: Settings, *, registry: Registry, versions: BlobStore, engine: Engine,
+        base: str,
+    ) -> None:  # fmt: skip
+        self.settings, self.registry, self.engine, self.base = settings, registry, engine, base
+        self.metrics = Metrics()
+        self.leases = Leases()
+        self.artifacts = ArtifactStore(settings.artifacts)
+        self.builder = Builder(settings, registry, versions, self.artifacts, self.metrics)
+        self.provider = Provider(
+            registry, versions, self.artifacts, self.builder, engine, self.leases, self.metrics
+        )
+        self.evictor = Evictor(
+            self.artifacts, engine, self.leases, self.provider, self.metrics,
+            budget_bytes=settings.artifact_budget_bytes,
+        )  # fmt: skip
+        self.resolver = Resolver(
+            registry, base, settings.base_name, settings.merge_dtype, settings.max_lora_rank
+        )

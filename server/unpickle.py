@@ -1,0 +1,147 @@
+"""Pickled weights into safetensors, offline and in a process of its own. The server never does it.
+
+`torch.load(weights_only=True)` calls nothing that a pickle names; should it ever be fooled, the
+process has little memory, little time, may write little and ends. Covered: one file that holds
+tensors by name. Not covered: what the tensors mean (`weft check` says), sharded checkpoints.
+"""
+
+import multiprocessing
+import os
+import resource
+import shutil
+import tempfile
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+from merge.peft_format import CONFIG_NAME, WEIGHTS_NAME
+from registry.card import CARD_NAME
+
+PICKLES = ("adapter_model.bin", "adapter_model.pt")
+_SPARE_BYTES = 2**30
+_END_SECONDS = 5.0
+
+
+class ConversionFailed(Exception):
+    """The pickle could not be turned into safetensors; nothing was written."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What the process may take. Memory is what it may claim beyond what torch itself does."""
+
+    memory_factor: float = 4.0  # of the pickle's size: its bytes, the tensors, a copy, room
+    seconds: float = 300.0
+
+
+def convert(source: Path, target: Path, limits: Limits | None = None) -> int:
+    """Write the adapter of `source` into the new folder `target`, with safetensors for its pickle.
+
+    Config and card are copied as they are.
+
+    Returns:
+        How many tensors there are.
+
+    Raises:
+        ConversionFailed: with the reason.
+        OSError: the disk is full or gone.
+    """
+    pickle = _pickle_of(source)
+    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+        raise ConversionFailed(f"{target} is there already; name a new folder")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix=".convert-") as scratch:
+        folder = Path(scratch) / "adapter"
+        folder.mkdir()
+        count = _run(pickle, folder / WEIGHTS_NAME, limits or Limits())
+        for name in (CONFIG_NAME, CARD_NAME):
+            if (source / name).is_file() and not (source / name).is_symlink():
+                shutil.copyfile(source / name, folder / name)
+        if target.exists():
+            target.rmdir()
+        folder.rename(target)
+    return count
+
+
+def _pickle_of(source: Path) -> Path:
+    for name in PICKLES:
+        if (source / name).is_file() and not (source / name).is_symlink():
+            return source / name
+    raise ConversionFailed(f"{source} has none of {', '.join(PICKLES)}")
+
+
+def _run(pickle: Path, weights: Path, limits: Limits) -> int:
+    context = multiprocessing.get_context("spawn")
+    answers, sender = context.Pipe(duplex=False)
+    child = context.Process(target=_child, args=(sender, pickle, weights, limits), daemon=True)
+    child.start()
+    sender.close()
+    try:
+        if not answers.poll(limits.seconds):
+            raise ConversionFailed(f"it took longer than {limits.seconds:g} s")
+        answer = answers.recv()
+        child.join(_END_SECONDS)
+    except (EOFError, OSError):  # nothing, or half an answer
+        raise ConversionFailed(
+            "its process was ended, for taking too much time or memory"
+        ) from None
+    finally:
+        child.kill()
+        child.join()
+        answers.close()
+    if isinstance(answer, str):
+        raise ConversionFailed(answer)
+    return int(answer)
+
+
+def _child(answers: Connection, pickle: Path, weights: Path, limits: Limits) -> None:
+    try:
+        import torch  # it wants a place for temporary files
+
+        torch.set_num_threads(1)
+        _limit(pickle.stat().st_size, limits)
+        answers.send(load_and_save(pickle, weights))
+    except OSError as error:
+        answers.send(f"{pickle.name} could not be read, or the tensors not written: {error}"[:500])
+    except Exception as error:  # a stranger's file; whatever it was is said in a sentence
+        lines = str(error).strip().splitlines() or [""]
+        answers.send(f"{pickle.name}: {type(error).__name__}: {lines[0]}"[:500])
+
+
+def _limit(size: int, limits: Limits) -> None:
+    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    memory = pages * resource.getpagesize() + int(size * limits.memory_factor) + _SPARE_BYTES
+    for what, limit in (
+        (resource.RLIMIT_AS, memory),
+        (resource.RLIMIT_CPU, int(limits.seconds) + 1),
+        (resource.RLIMIT_FSIZE, 2 * size + 2**20),
+        (resource.RLIMIT_CORE, 0),
+    ):
+        resource.setrlimit(what, (limit, limit))
+    os.nice(5)
+
+
+def load_and_save(pickle: Path, weights: Path) -> int:
+    """Read a pickle of tensors by name and write them as safetensors; return how many.
+
+    Raises:
+        ValueError: it holds something else.
+        Exception: whatever `torch.load` says of a file that is none, or not safe.
+    """
+    import torch
+    from safetensors.torch import save_file
+
+    loaded: Any = torch.load(pickle, map_location="cpu", weights_only=True)
+    if not isinstance(loaded, dict) or not loaded:
+        raise ValueError(f"expected tensors by name, found {type(loaded).__name__}")
+    tensors = {}
+    for name, value in loaded.items():
+        if not isinstance(name, str) or type(value) not in (torch.Tensor, torch.nn.Parameter):
+            raise ValueError(f"expected tensors by name, found {type(value).__name__} at {name!a}")
+        if value.layout is not torch.strided or value.is_quantized or value.device.type != "cpu":
+            raise ValueError(f"{name!a} is no plain tensor")
+        # A copy: several names may share one storage, which safetensors does not know.
+        tensors[name] = value.detach().clone(memory_format=torch.contiguous_format)
+    save_file(tensors, weights, metadata={"format": "pt"})
+    return len(tensors)

@@ -1,0 +1,1 @@
+"""Attempts to break out or to break down; see README.md."""

@@ -1,0 +1,139 @@
+"""Names, aliases, references and digests cannot leave the store."""
+
+import contextlib
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from registry.blobs import LocalBlobs
+from registry.errors import (
+    AliasInvalid,
+    DigestInvalid,
+    HubAddressInvalid,
+    NameInvalid,
+    ReferenceInvalid,
+    RegistryError,
+    UnknownReference,
+)
+from registry.references import parse_reference
+from registry.service import Registry
+from registry.sources.hub_address import parse_address
+from server.compose.expression import ExpressionInvalid, parse_model
+from server.engine.held import AdapterRejected, hold, release
+from tests.attacks.strings import LONG, LOOK_ALIKES, NO_DIGESTS, NO_NAMES, TRAVERSALS
+from tests.registry.conftest import BASE
+
+pytestmark = pytest.mark.usefixtures("watched")
+
+
+def test_no_such_name_can_be_given(registry: Registry, store: LocalBlobs, root: Path) -> None:
+    """Each is refused before anything is stored, and shown so that a terminal stays whole."""
+    for text in NO_NAMES:
+        with pytest.raises(NameInvalid) as caught:
+            registry.register(root / "in" / "good", name=text)
+        assert str(caught.value).isprintable(), repr(text)
+        assert len(str(caught.value)) < 1000
+    assert (frozenset(), ()) == (store.digests(), registry.model_ids())
+
+
+def test_the_form_of_a_digest_is_no_name(registry: Registry, root: Path) -> None:
+    """A name that could be read as somebody's content cannot be given."""
+    with pytest.raises(NameInvalid, match="mistaken for a digest"):
+        registry.register(root / "in" / "good", name="a" * 64)
+
+
+def test_no_such_composition_can_be_named(registry: Registry) -> None:
+    """Compositions live under the same rule."""
+    for text in NO_NAMES:
+        with pytest.raises(NameInvalid):
+            registry.add_composition(text, expression="a", recipe_text="a", recipe_digest="a" * 64,
+                             base=BASE, ingredients=[], actor="me")  # fmt: skip
+
+
+def test_no_such_alias_can_be_given(registry: Registry, root: Path) -> None:
+    """Neither with a version, nor to one; a slash is no part of an alias."""
+    registry.register(root / "in" / "good", name="legal")
+    for text in (*NO_NAMES, "a/b", "7", "a" * 61):
+        with pytest.raises(AliasInvalid):
+            registry.register(root / "in" / "good", name="legal", alias=text)
+        with pytest.raises(AliasInvalid):
+            registry.set_alias("legal", text, 1, "me")
+    assert () == registry.adapter("legal").aliases
+
+
+def test_no_such_reference_means_anything(registry: Registry, root: Path) -> None:
+    """Look-alikes of a name that exists are not it, whatever they look like."""
+    registry.register(root / "in" / "good", name="legal", alias="prod")
+    for text in (*NO_NAMES, *(f"{text}@1" for text in NO_NAMES), *(f"legal@{t}" for t in NO_NAMES)):
+        with pytest.raises((ReferenceInvalid, UnknownReference)):
+            registry.resolve(parse_reference(text))
+
+
+def test_no_such_model_can_be_asked_for() -> None:
+    """The `model` of a request is read by one grammar; what is no reference is an error of it."""
+    for text in NO_NAMES:
+        for model in (text, f"cat({text}, b)", f"0.5*{text} + 0.5*b"):
+            with contextlib.suppress(ExpressionInvalid, ReferenceInvalid):
+                # White space around a reference is no part of it.
+                assert text.strip() in ("a", "-rf"), parse_model(model)
+
+
+def test_no_such_digest_leads_anywhere(store: LocalBlobs) -> None:
+    """Every way into the store asks for the form of a digest before it makes a path."""
+    ways: tuple[Callable[[str], object], ...] = (
+        store.path, store.has, store.verify, store.delete, store.touch, store.used_at, store.size,
+        lambda digest: store.discard(digest, idle_seconds=0),
+    )  # fmt: skip
+    for text in NO_DIGESTS:
+        for way in ways:
+            with pytest.raises(DigestInvalid):
+                way(text)
+
+
+def test_no_such_digest_is_written_down(registry: Registry) -> None:
+    """Of a recipe, an ingredient or an artifact; lineage does not look for it either."""
+    registry.save_recipe("text", "e" * 64, BASE, [])
+    for text in NO_DIGESTS:
+        with pytest.raises(DigestInvalid):
+            registry.save_recipe("text", text, BASE, [])
+        with pytest.raises(DigestInvalid):
+            registry.save_recipe("text", "f" * 64, BASE, [(text, 1.0)])
+        with pytest.raises(DigestInvalid):
+            registry.record_artifact("e" * 64, text, bytes=1, seconds=0.1, report={})
+        with pytest.raises(DigestInvalid):
+            registry.lineage(text)
+
+
+def test_the_engine_links_and_drops_nothing_else(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The plug-in, which any route reaches, knows digests alone."""
+    monkeypatch.setenv("WEFT_ARTIFACTS", str(root / "store" / "blobs"))
+    for text in NO_DIGESTS:
+        with pytest.raises(AdapterRejected, match="not a digest"):
+            hold(text)
+        release(text)
+
+
+def test_no_such_address_on_the_hub() -> None:
+    """Neither the repository nor the revision nor the folder in it leads out of a workspace."""
+    for text in (*TRAVERSALS, *LOOK_ALIKES, *LONG, "a\0b"):
+        with pytest.raises(HubAddressInvalid):
+            parse_address(f"hf:{text}")
+        with pytest.raises(HubAddressInvalid):
+            parse_address(f"hf:owner/{text}/../..")
+    for part in ("..", "a/..", "/a", "a//b", "a/./b", "a\0", "a\\..\\b"):
+        with pytest.raises(HubAddressInvalid):
+            parse_address(f"hf:owner/name#{part}")
+    for revision in ("../x", "/x", "a\0", "refs/../../x"):
+        with pytest.raises(HubAddressInvalid):
+            parse_address(f"hf:owner/name@{revision}")
+
+
+def test_errors_of_ours_alone(registry: Registry) -> None:
+    """Whatever is asked for by name, nothing but the registry's own errors comes back."""
+    for text in NO_NAMES:
+        for ask in (registry.adapter, registry.composition, registry.base):
+            with pytest.raises(RegistryError):
+                ask(text)

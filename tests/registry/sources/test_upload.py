@@ -1,0 +1,235 @@
+"""Uploads: bounded while they arrive, safe wherever their names point, and whole or not at all."""
+
+import contextlib
+import gzip
+import io
+import tarfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from registry.blobs import LocalBlobs
+from registry.errors import (
+    AdmissionRefused,
+    NameInvalid,
+    RegistryError,
+    StorageFailed,
+    UploadInvalid,
+    UploadTooLarge,
+)
+from registry.service import Registry
+from registry.sources.upload import import_files, import_tar
+from registry.types import Registration
+from tests.registry.conftest import write_adapter
+
+CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
+LIMIT = 10**6
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> dict[str, bytes]:
+    """What somebody has to send."""
+    folder = write_adapter(tmp_path / "sent")
+    (folder / "README.md").write_text("---\nlicense: mit\n---\n")
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def tar(
+    files: dict[str, bytes],
+    *extra: tarfile.TarInfo,
+    format: int = tarfile.PAX_FORMAT,  # noqa: A002
+) -> bytes:
+    """Return an archive of files, and of members without content."""
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w", format=format) as archive:
+        for name, data in files.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            archive.addfile(info, io.BytesIO(data))
+        for member in extra:
+            archive.addfile(member)
+    return out.getvalue()
+
+
+def special(name: str, kind: bytes, link: str = "") -> tarfile.TarInfo:
+    """Return a member that is no file."""
+    info = tarfile.TarInfo(name)
+    info.type, info.linkname = kind, link
+    return info
+
+
+def pieces(data: bytes, size: int = 700) -> Iterator[bytes]:
+    """Give bytes in portions that agree with nothing."""
+    yield from (data[start : start + size] for start in range(0, len(data), size))
+
+
+def send(registry: Registry, data: bytes, limit: int = LIMIT) -> Registration:
+    """Upload an archive as `legal`."""
+    return import_tar(registry, pieces(data), name="legal", limit_bytes=limit, actor="ann")
+
+
+@pytest.mark.parametrize("prefix", ["", "./", "my-adapter/", "./my-adapter/"])
+def test_a_tar_becomes_a_version(registry: Registry, files: dict[str, bytes], prefix: str) -> None:
+    """Its files at the top or in a folder; what else it holds is passed over."""
+    sent = {prefix + name: data for name, data in files.items()} | {prefix + "x.bin": b"\x80"}
+    made = send(registry, tar(sent, special(prefix + "logs", tarfile.DIRTYPE)))
+    version = made.version
+    assert ("legal", "upload", "mit", "ann") == (
+        version.name, version.source, version.licence, version.created_by,
+    )  # fmt: skip
+    assert () == made.report.findings
+
+
+def test_files_may_come_one_by_one(registry: Registry, files: dict[str, bytes]) -> None:
+    """The same bytes are the same content as in an archive."""
+    sent = {name: pieces(data) for name, data in files.items()}
+    made = import_files(registry, sent, name="legal", limit_bytes=LIMIT)
+    assert made.version.digest == send(registry, tar(files)).version.digest
+
+
+@pytest.mark.parametrize(
+    ("extra", "said"),
+    [
+        (special("../x", tarfile.REGTYPE), "leads out"),
+        (special("a/../../x", tarfile.REGTYPE), "leads out"),
+        (special("/etc/x", tarfile.REGTYPE), "leads out"),
+        (special("README.md", tarfile.SYMTYPE, "/etc/passwd"), "no regular file"),
+        (special("README.md", tarfile.LNKTYPE, CONFIG), "no regular file"),
+        (special("dev", tarfile.CHRTYPE), "no regular file"),
+        (special("pipe", tarfile.FIFOTYPE), "no regular file"),
+        (special(CONFIG, tarfile.REGTYPE), "twice"),
+        (special(f"other/{CONFIG}", tarfile.REGTYPE), "several folders"),
+    ],
+)
+def test_an_unsafe_archive_is_refused(
+    registry: Registry, files: dict[str, bytes], extra: tarfile.TarInfo, said: str
+) -> None:
+    """Paths that leave it, links, devices, two of one file: nothing of it is registered."""
+    files.pop("README.md")
+    with pytest.raises(UploadInvalid, match=said):
+        send(registry, tar(files, extra))
+    assert () == registry.model_ids()
+
+
+@pytest.mark.parametrize("format_", [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
+def test_every_usual_kind_of_tar_is_read(
+    registry: Registry, files: dict[str, bytes], format_: int
+) -> None:
+    """Old and new archives, with times to the nanosecond and folders of other alphabets."""
+    sent = {f"модель/{name}": data for name, data in files.items()}
+    if format_ == tarfile.PAX_FORMAT:
+        sent = files
+    assert send(registry, tar(sent, format=format_)).created
+
+
+@pytest.mark.parametrize("format_", [tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
+def test_long_names_are_refused_by_name(
+    registry: Registry, files: dict[str, bytes], format_: int
+) -> None:
+    """Rather than a file be taken under a cut name."""
+    long = "x" * 120 + "/"
+    with pytest.raises(UploadInvalid, match="too long"):
+        send(registry, tar({long + name: data for name, data in files.items()}, format=format_))
+
+
+def test_an_extension_header_is_not_read_into_memory(registry: Registry) -> None:
+    """Its length is the sender's word; a long one is refused before it arrives."""
+    header = special("x", tarfile.XHDTYPE)
+    header.size = 2**30
+    block = header.tobuf(tarfile.USTAR_FORMAT)
+    with pytest.raises(UploadInvalid, match="extension header is too long"):
+        import_tar(registry, [block], name="legal", limit_bytes=2**31)
+
+
+def test_what_is_no_plain_tar_is_refused(registry: Registry, files: dict[str, bytes]) -> None:
+    """Compressed, cut, and something else altogether."""
+    whole = tar(files)
+    for data in (gzip.compress(whole), whole[:700], b"PK\x03\x04" + b"\0" * 600, b"no"):
+        with pytest.raises((UploadInvalid, AdmissionRefused)):
+            send(registry, data)
+
+
+def test_an_empty_archive_is_refused_by_admission(registry: Registry) -> None:
+    """There is no adapter in it, and the report says so."""
+    with pytest.raises(AdmissionRefused, match="A001 config-missing"):
+        send(registry, tar({}))
+
+
+def test_an_archive_of_very_many_files_is_refused(registry: Registry) -> None:
+    """A list of names is no adapter either."""
+    with pytest.raises(UploadInvalid, match="more than 100 files"):
+        send(registry, tar({f"f{number}": b"" for number in range(150)}))
+
+
+def test_the_limit_counts_bytes_as_they_come(
+    registry: Registry, files: dict[str, bytes], blobs: LocalBlobs
+) -> None:
+    """No more than the limit is written, whatever an archive announces; nothing stays."""
+    with pytest.raises(UploadTooLarge, match="1000 bytes"):
+        send(registry, tar(files), limit=1000)
+    with pytest.raises(UploadTooLarge, match="1000 bytes"):
+        import_files(registry, {WEIGHTS: [b"x" * 600] * 2}, name="legal", limit_bytes=1000)
+    assert frozenset() == blobs.digests()
+    assert 0 == blobs.sweep(older_than_seconds=-1)
+
+
+def test_an_upload_that_never_ends_is_cut(registry: Registry) -> None:
+    """Also in what the archive does not count as files."""
+    taken = 0
+
+    def forever() -> Iterator[bytes]:
+        nonlocal taken
+        yield tar({"x": b""})[:512]
+        while True:
+            taken += 2**16
+            yield tar({"x": b""})[:512] * 128
+
+    with pytest.raises((UploadTooLarge, UploadInvalid)):
+        import_tar(registry, forever(), name="legal", limit_bytes=LIMIT)
+    assert taken < 2**22
+
+
+def test_other_names_are_refused_one_by_one(registry: Registry) -> None:
+    """A file's name is a choice of three, never a path."""
+    for name in ("../x", "adapter_model.bin", "/etc/passwd", ""):
+        with pytest.raises(UploadInvalid, match="none of"):
+            import_files(registry, {name: [b""]}, name="legal", limit_bytes=LIMIT)
+
+
+def test_a_bad_name_is_refused_before_a_byte_is_read(registry: Registry) -> None:
+    """The sender is told at once."""
+
+    def unread() -> Iterator[bytes]:
+        raise AssertionError("the upload was read")
+        yield b""
+
+    with pytest.raises(NameInvalid):
+        import_tar(registry, unread(), name="Legal!", limit_bytes=LIMIT)
+
+
+def test_a_full_disk_is_said(
+    registry: Registry, files: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is not the sender's fault."""
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "open", full)
+    with pytest.raises(StorageFailed, match="No space left"):
+        send(registry, tar(files))
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@given(position=st.integers(0, 4000), bytes_=st.binary(min_size=1, max_size=40))
+def test_a_damaged_archive_is_an_error_of_ours(
+    registry: Registry, files: dict[str, bytes], position: int, bytes_: bytes
+) -> None:
+    """Whatever was changed in it: a version or a reason, never a traceback."""
+    data = tar(files)
+    with contextlib.suppress(RegistryError):
+        send(registry, data[:position] + bytes_ + data[position + len(bytes_) :])
+    assert {"legal"} >= {model.id for model in registry.model_ids()}

@@ -1,0 +1,132 @@
+"""The audit log: every change leaves an entry, in its own transaction, with its actor."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from registry.access import Caller
+from registry.errors import CursorInvalid, VersionInUse
+from registry.references import parse_reference
+from registry.service import Registry
+from tests.registry.conftest import SHAPES, Register, tensors, write_adapter
+from tests.registry.test_access import MIX, MIX_RECIPE, compose
+
+TEAM = Caller("boss", "admin", "team")
+
+
+def entries(registry: Registry, **asked: Any) -> list[tuple[str, str, str]]:
+    """Return (actor, action, subject), newest first."""
+    return [(c.actor, c.action, c.subject) for c in registry.audit.page(**asked).items]
+
+
+CHANGES: dict[str, Callable[[Registry], object]] = {
+    "base.added": lambda r: r.add_base("acme/new", shapes=SHAPES, actor="ada"),
+    "alias.moved": lambda r: r.set_alias("legal", "prod", 1, "ada"),
+    "version.retired": lambda r: r.retire(parse_reference("legal@1"), "ada"),
+    "visibility.changed": lambda r: r.set_visibility("team/law", "public", "ada"),
+    "evaluation.recorded": lambda r: r.evaluations.record(
+        "legal", 1, dataset="d", metric="m", value=1, actor="ada"
+    ),
+    "key.created": lambda r: r.keys.create("ci", role="read", actor="ada"),
+    "key.revoked": lambda r: r.keys.revoke("old", actor="ada"),
+    "tags.changed": lambda r: r.descriptions.change_tags("legal", add=["law"], actor="ada"),
+    "examples.changed": lambda r: r.descriptions.set_examples("legal", ["who?"], actor="ada"),
+    "version.quarantined": lambda r: r.statuses.quarantine(
+        parse_reference("legal@1"), "bad", "ada"
+    ),
+    "version.released": lambda r: r.statuses.release(parse_reference("legal@1"), "ada"),
+    "garbage.collected": lambda r: r.audit.note("ada", "garbage.collected", "garbage"),
+    "artifact.removed": lambda r: r.audit.note("ada", "artifact.removed", MIX),
+}
+
+
+@pytest.mark.parametrize("action", CHANGES)
+def test_every_change_leaves_one_entry(registry: Registry, register: Register, action: str) -> None:
+    """What changed what is said by one entry, the newest, with its actor."""
+    register("legal")
+    register("team/law", seed=1)
+    registry.keys.create("old", role="read")
+    before = len(entries(registry))
+    CHANGES[action](registry)
+    assert before + 1 == len(entries(registry))
+    assert ("ada", action) == entries(registry)[0][:2]
+
+
+def test_what_is_registered_and_composed_leaves_entries(
+    registry: Registry, register: Register
+) -> None:
+    """With the alias that was moved along, and by reference."""
+    compose(registry, "mix", MIX_RECIPE, MIX, register("legal", alias="prod"))
+    assert [
+        ("test", "composition.added", "mix@1"), ("local", "alias.moved", "legal"),
+        ("local", "adapter.registered", "legal@1"), ("local", "base.added", "acme/Tiny-Instruct"),
+    ] == entries(registry)  # fmt: skip
+
+
+def test_what_changes_nothing_leaves_nothing(registry: Registry, register: Register) -> None:
+    """The same content, alias, base, recipe again; a key or a version retired twice."""
+    compose(registry, "mix", MIX_RECIPE, MIX, register("legal", alias="prod"))
+    register("law", seed=1)
+    registry.keys.create("ci", role="read")
+    for again in (False, True):
+        before = len(entries(registry))
+        compose(registry, "mix", MIX_RECIPE, MIX, register("legal", alias="prod"))
+        registry.add_base("acme/Tiny-Instruct", shapes=SHAPES)
+        registry.retire(parse_reference("law@1"), "ada")
+        registry.keys.revoke("ci")
+        assert not again or before == len(entries(registry))
+
+
+def test_a_change_that_fails_leaves_nothing(registry: Registry, register: Register) -> None:
+    """The entry is part of the change: both are there, or neither."""
+    register("legal", alias="prod")
+    before = entries(registry)
+    with pytest.raises(VersionInUse):
+        registry.retire(parse_reference("legal@1"), "ada")
+    assert before == entries(registry)
+
+
+def test_filters_narrow_the_log(registry: Registry, register: Register) -> None:
+    """By actor, by action, and by subject: a name stands for its versions too."""
+    register("legal", alias="prod")
+    register("legal2", seed=1)
+    registry.keys.create("legal", role="read", actor="ada")
+    assert [("ada", "key.created", "legal")] == entries(registry, actor="ada")
+    assert ["legal"] == [e[2] for e in entries(registry, action="alias.moved")]
+    assert ["legal", "legal", "legal@1"] == [e[2] for e in entries(registry, subject="legal")]
+    assert [] == entries(registry, subject="leg_l")
+
+
+def test_an_admin_of_a_namespace_reads_its_part(registry: Registry, register: Register) -> None:
+    """Changes elsewhere, of bases and of keys for others are not theirs to know."""
+    register("team/law")
+    register("other/law", seed=1)
+    registry.keys.create("ours", role="read", namespace="team")
+    registry.keys.create("theirs", role="read", namespace="other")
+    registry.add_base("team/base", shapes=SHAPES)
+    assert ["ours", "team/law@1"] == [e[2] for e in entries(registry, caller=TEAM)]
+
+
+def test_the_log_goes_by_pages(registry: Registry) -> None:
+    """Newest first; entries that come meanwhile do not move the rest."""
+    for i in range(5):
+        registry.keys.create(f"k{i}", role="read")
+    first = registry.audit.page(limit=2)
+    registry.keys.create("late", role="read")
+    rest = registry.audit.page(limit=10, cursor=first.next_cursor)
+    seen = [change.subject for change in (*first.items, *rest.items)]
+    assert ["k4", "k3", "k2", "k1", "k0", "acme/Tiny-Instruct"] == seen
+    with pytest.raises(CursorInvalid):
+        registry.audit.page(cursor=registry.keys.page(limit=1).next_cursor)
+
+
+def test_detail_says_what_changed(registry: Registry, register: Register, tmp_path: Any) -> None:
+    """Enough to undo it: from where to where an alias moved, which content came in."""
+    digest = register("legal", alias="prod")
+    folder = write_adapter(tmp_path / "next", tensors(seed=5))
+    registry.register(folder, name="legal", alias="prod", source="folder:next")
+    moved, registered, *_ = registry.audit.page().items
+    assert {"alias": "prod", "from": 1, "to": 2} == moved.detail
+    assert "folder:next" == registered.detail["source"]
+    assert digest != registered.detail["digest"]

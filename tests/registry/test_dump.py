@@ -1,0 +1,176 @@
+"""Dump and restore: every row of every table, from either database into either."""
+
+import stat
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import delete
+
+from registry import upkeep_queries as queries
+from registry.blobs import LocalBlobs
+from registry.database import Database
+from registry.dump import dump
+from registry.dump_errors import DatabaseNotEmpty, DumpFailed
+from registry.dump_format import encode, kind_of
+from registry.errors import DatabaseOutdated
+from registry.models import NameRow, RevisionRow, Table
+from registry.references import parse_reference
+from registry.restore import restore
+from registry.service import Registry
+from tests.postgresql import Server
+from tests.registry.conftest import Register, tensors, write_adapter
+from tests.registry.rows import MOMENT, fill
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def target(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
+    """A database without tables, of either kind."""
+    with ExitStack() as closing:
+        url = f"sqlite:///{tmp_path / 'target' / 'weft.db'}"
+        if request.param == "postgresql":
+            server: Server = request.getfixturevalue("postgresql")
+            url = server.create()
+            closing.callback(server.drop, url)
+        made = Database(url)
+        closing.callback(made.close)
+        yield made
+
+
+@pytest.fixture
+def filled(sqlite_database: Database) -> Database:
+    """A SQLite database with a row in every table."""
+    return _filled(sqlite_database, nulls=False)
+
+
+def _filled(database: Database, *, nulls: bool) -> Database:
+    with database.transaction() as session:
+        session.execute(delete(RevisionRow))
+        fill(session, nulls=nulls)
+    return database
+
+
+def everything(database: Database) -> dict[str, list[list[Any]]]:
+    """Return all rows of all tables, as JSON has them."""
+    with database.read() as session:
+        return {
+            name: [
+                [encode(kind_of(c.type), v) for c, v in zip(table.columns, row, strict=True)]
+                for row in queries.all_rows(session, name)
+            ]
+            for name, table in Table.metadata.tables.items()
+        }
+
+
+@pytest.mark.parametrize("nulls", [False, True])
+def test_every_row_of_every_table_comes_back(
+    database: Database, target: Database, tmp_path: Path, nulls: bool
+) -> None:
+    """From SQLite or PostgreSQL into SQLite or PostgreSQL, each value is what it was."""
+    _filled(database, nulls=nulls)
+    dumped = dump(database, tmp_path / "d.gz")
+    assert dict.fromkeys(Table.metadata.tables, 1) == dumped.rows
+    assert dumped == restore(target, tmp_path / "d.gz")
+    target.check()
+    assert everything(database) == everything(target)
+
+
+def test_a_registry_goes_on_where_it_was_dumped(
+    registry: Registry, register: Register, database: Database, blobs: LocalBlobs,
+    target: Database, tmp_path: Path,
+) -> None:  # fmt: skip
+    """After a move, names mean the same, files are found, and numbers and histories go on."""
+    first, second = register("legal", alias="prod"), register("legal", seed=1)
+    dump(database, tmp_path / "d.gz")
+    restore(target, tmp_path / "d.gz")
+    moved = Registry(target, blobs)
+    assert registry.adapter("legal") == moved.adapter("legal")
+    assert registry.model_ids() == moved.model_ids()
+    done = moved.register(
+        write_adapter(tmp_path / "n", tensors(seed=2)), name="legal", alias="prod"
+    )
+    assert 3 == done.version.number
+    assert [1, 3] == [move.to_number for move in moved.adapter("legal").alias_moves]
+    assert moved.resolve(parse_reference(first)) == registry.resolve(parse_reference(first))
+    assert {first, second, done.version.digest} == blobs.digests()
+
+
+def test_an_empty_database_that_was_upgraded_already_will_do(
+    filled: Database, target: Database, tmp_path: Path
+) -> None:
+    """Tables may be there; the rows that migrations make are not in the way."""
+    dump(filled, tmp_path / "d.gz")
+    target.upgrade()
+    restore(target, tmp_path / "d.gz")
+    assert everything(filled) == everything(target)
+
+
+def test_a_database_with_rows_is_refused(
+    filled: Database, target: Database, tmp_path: Path
+) -> None:
+    """The second restore names the tables that are in the way, and changes nothing."""
+    dump(filled, tmp_path / "d.gz")
+    restore(target, tmp_path / "d.gz")
+    before = everything(target)
+    with pytest.raises(DatabaseNotEmpty, match=r"adapter_versions.*restore into an empty one"):
+        restore(target, tmp_path / "d.gz")
+    assert before == everything(target)
+
+
+def test_the_file_is_its_owners_alone(filled: Database, tmp_path: Path) -> None:
+    """There are hashes of keys in it."""
+    dump(filled, tmp_path / "d.gz")
+    assert 0o600 == stat.S_IMODE((tmp_path / "d.gz").stat().st_mode)
+
+
+def test_the_same_rows_are_the_same_file(filled: Database, tmp_path: Path) -> None:
+    """Two dumps of one state are equal to the byte."""
+    dump(filled, tmp_path / "a.gz")
+    dump(filled, tmp_path / "b.gz")
+    assert (tmp_path / "a.gz").read_bytes() == (tmp_path / "b.gz").read_bytes()
+
+
+def test_a_dump_overwrites_nothing(filled: Database, tmp_path: Path) -> None:
+    """A file that is there stays as it is."""
+    (tmp_path / "d.gz").write_text("precious")
+    with pytest.raises(DumpFailed, match="File exists"):
+        dump(filled, tmp_path / "d.gz")
+    assert "precious" == (tmp_path / "d.gz").read_text()
+
+
+def test_a_dump_that_fails_leaves_no_file(
+    filled: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Half a dump is worse than none."""
+
+    def fail(*_: object) -> Iterator[Any]:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(queries, "all_rows", fail)
+    with pytest.raises(DumpFailed, match="No space left"):
+        dump(filled, tmp_path / "d.gz")
+    assert not (tmp_path / "d.gz").exists()
+
+
+def test_only_this_releases_schema_is_dumped(tmp_path: Path) -> None:
+    """A database that was never upgraded says so, and no file is made."""
+    with pytest.raises(DatabaseOutdated, match="weft db upgrade"):
+        dump(Database(f"sqlite:///{tmp_path / 'a.db'}"), tmp_path / "d.gz")
+    assert [] == list(tmp_path.iterdir())
+
+
+def test_progress_is_told(sqlite_database: Database, tmp_path: Path) -> None:
+    """Both ways tell how far they are of how much."""
+    with sqlite_database.transaction() as session:
+        names = (NameRow(name=f"n{n}", kind="adapter", visibility="public", created_at=MOMENT,
+                         created_by="me") for n in range(1001))  # fmt: skip
+        session.add_all(names)
+    target = Database(f"sqlite:///{tmp_path / 'target.db'}")
+    told: list[tuple[int, int]] = []
+    dumped = dump(sqlite_database, tmp_path / "d.gz", progress=lambda *step: told.append(step))
+    restore(target, tmp_path / "d.gz", progress=lambda *step: told.append(step))
+    assert {dumped.total} == {total for _, total in told}
+    assert len(told) >= 4
+    assert all(done <= total for done, total in told)

@@ -1,0 +1,163 @@
+"""How versions get their vectors, and how the missing ones are made good."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from registry import search_queries
+from registry.blobs import LocalBlobs
+from registry.database import Database
+from registry.embedding import Description, Embedder
+from registry.encoding import HashingEncoder, unit_rows
+from registry.errors import BlobMissing, UnknownReference
+from registry.references import parse_reference
+from registry.search_queries import Space
+from registry.service import Registry
+from tests.registry.conftest import BASE, SHAPES, tensors, write_adapter
+from tests.registry.test_search import FlatSketch
+
+
+class Shout(HashingEncoder):
+    """Another encoder, by another name."""
+
+    name = "shout-1"
+
+    def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Return what the hashing encoder says of the texts twice over."""
+        return super().encode([f"{text} shout" for text in texts])
+
+
+@pytest.fixture
+def plain(database: Database, blobs: LocalBlobs) -> Registry:
+    """A registry from before there were sketches."""
+    made = Registry(database, blobs)
+    made.add_base(BASE, shapes=SHAPES)
+    return made
+
+
+@pytest.fixture
+def filled(plain: Registry, tmp_path: Path) -> Registry:
+    """The same with two adapters."""
+    for seed, name in enumerate(["one", "two"]):
+        plain.register(write_adapter(tmp_path / name, tensors(seed=seed)), name=name)
+    return plain
+
+
+def stored(database: Database, kind: str, encoder: str, dim: int) -> dict[int, NDArray[np.float32]]:
+    """What is written in a space."""
+    with database.read() as session:
+        space = Space(kind, encoder, dim)  # type: ignore[arg-type]  # a test's shorthand
+        return dict(search_queries.embeddings_since(session, space, -1))
+
+
+def test_vectors_come_back_as_they_were_stored(filled: Registry, database: Database) -> None:
+    """float32 in, the same float32 out, of length one, on both databases."""
+    vectors = stored(database, "text", "hashing-1", 1024)
+    assert 2 == len(vectors)
+    expected = Embedder().of_text(Description("one", None))
+    np.testing.assert_array_equal(expected, vectors[min(vectors)])
+
+
+def test_missing_embeddings_are_made_once(
+    filled: Registry, database: Database, blobs: LocalBlobs
+) -> None:
+    """After a change of encoders every version in use gets what is missing, and only that."""
+    filled.retire(parse_reference("two@1"), "ada")
+    registry = Registry(database, blobs, embedder=Embedder(Shout(), FlatSketch()))
+    seen: list[tuple[int, int]] = []
+    made = registry.embeddings.add_missing(lambda done, total: seen.append((done, total)))
+    assert (2, [(1, 2), (2, 2)]) == (made, seen)
+    assert 0 == registry.embeddings.add_missing()
+    assert 1 == len(stored(database, "weights", "flat", 16 * 16 + 16 * 24))
+    assert "one@1" == registry.finder.search("one")[0].reference
+
+
+def test_files_that_are_gone_are_an_error(
+    filled: Registry, database: Database, blobs: LocalBlobs
+) -> None:
+    """What cannot be read cannot be sketched; what was made before stays."""
+    blobs.delete(filled.adapter("two").versions[0].digest)
+    registry = Registry(database, blobs, embedder=Embedder(sketcher=FlatSketch()))
+    with pytest.raises(BlobMissing):
+        registry.embeddings.add_missing()
+    assert 1 == len(stored(database, "weights", "flat", 16 * 16 + 16 * 24))
+
+
+def test_equal_content_is_sketched_once(
+    database: Database, blobs: LocalBlobs, tmp_path: Path
+) -> None:
+    """Under a second name the vector that is there is taken."""
+    calls: list[int] = []
+
+    class Counting(FlatSketch):
+        def sketch(self, folder: object) -> NDArray[np.float32]:
+            calls.append(1)
+            return super().sketch(folder)  # type: ignore[arg-type]  # as it came
+
+    registry = Registry(database, blobs, embedder=Embedder(sketcher=Counting()))
+    registry.add_base(BASE, shapes=SHAPES)
+    folder = write_adapter(tmp_path / "a")
+    for name in ("one", "two", "two"):
+        registry.register(folder, name=name)
+    assert [1] == calls
+    assert 2 == len(stored(database, "weights", "flat", 16 * 16 + 16 * 24))
+
+
+@pytest.mark.parametrize("vector", [[], [[1.0]], [np.nan], [np.inf, 0.0]])
+def test_a_behaviour_is_a_finite_vector(filled: Registry, vector: list[float]) -> None:
+    """What a failed probe gives is not written down."""
+    digest = filled.adapter("one").versions[0].digest
+    with pytest.raises(ValueError, match="finite vector"):
+        filled.embeddings.record_behaviour(digest, "probe", np.array(vector, np.float32))
+
+
+def test_a_behaviour_belongs_to_a_version(filled: Registry) -> None:
+    """A digest that no version has is an error; a second measurement replaces the first."""
+    with pytest.raises(UnknownReference):
+        filled.embeddings.record_behaviour("0" * 64, "probe", np.ones(2, np.float32))
+    for vector in ([1.0, 0.0], [0.0, 1.0]):
+        for name in ("one", "two"):
+            digest = filled.adapter(name).versions[0].digest
+            probe = f"probe {'b' * 200}"  # it may hold the name of a base
+            filled.embeddings.record_behaviour(digest, probe, np.array(vector, np.float32))
+    (hit,) = filled.finder.search(like=parse_reference("one"), by="behaviour")
+    assert 1 == pytest.approx(hit.score)
+
+
+def test_examples_weigh_as_much_as_the_description() -> None:
+    """The text vector is the half-way direction between what is said and the mean example."""
+    embedder = Embedder()
+    said = embedder.of_text(Description("name", "card", ("tag",)))
+    shown = embedder.of_examples(["first", "second"])
+    both = embedder.of_text(Description("name", "card", ("tag",), ("first", "second")))
+    np.testing.assert_allclose(unit_rows(said + shown), both, atol=1e-6)
+
+
+def test_front_matter_and_separators_are_not_text() -> None:
+    """The machine's part of a card and the punctuation of a name say nothing."""
+    plain = Embedder().of_text(Description("acme legal v2", "About law."))
+    marked = Embedder().of_text(
+        Description("acme/legal-v2", "---\nlicense: mit\ntags: [peft]\n---\nAbout law.")
+    )
+    np.testing.assert_array_equal(plain, marked)
+
+
+def test_tags_that_change_during_a_registration_count(
+    plain: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The vector is made of what is said when the version is added, not of what was said before."""
+    plain.register(write_adapter(tmp_path / "a"), name="one")
+    prepare = plain.embeddings.prepare
+
+    def slow(name: str, digest: str, card: str | None) -> object:
+        made = prepare(name, digest, card)
+        plain.descriptions.change_tags("one", add=["law"], actor="ada")
+        return made
+
+    monkeypatch.setattr(plain.embeddings, "prepare", slow)
+    plain.register(write_adapter(tmp_path / "b", tensors(seed=1)), name="one")
+    hit = plain.finder.search("law")[0]
+    assert ("one@2", True) == (hit.reference, hit.score > 0.3)

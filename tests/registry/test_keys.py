@@ -1,0 +1,111 @@
+"""API keys: shown once, kept as a hash, revoked for good."""
+
+import pytest
+from sqlalchemy import text
+
+from registry.access import Caller
+from registry.database import Database
+from registry.errors import CursorInvalid, KeyNameTaken, NameInvalid, UnknownKey
+from registry.keys import Keys
+
+TEAM = Caller("boss", "admin", "team")
+
+
+@pytest.fixture
+def keys(database: Database) -> Keys:
+    """The keys of an empty registry."""
+    return Keys(database)
+
+
+def test_a_key_stands_for_its_caller(keys: Keys) -> None:
+    """Name, role and namespace come back for the very key, and for no other."""
+    about, key = keys.create("ci", role="publish", namespace="team", actor="ada")
+    assert Caller("ci", "publish", "team") == keys.caller(key)
+    assert ("ci", "publish", "team", "ada") == (
+        about.name, about.role, about.namespace, about.created_by,
+    )  # fmt: skip
+    for wrong in ("", key[:-1], key + "x", key.upper(), about.prefix, "\0", "\ud800"):
+        assert keys.caller(wrong) is None
+
+
+def test_keys_are_long_random_and_different(keys: Keys) -> None:
+    """256 bits each, and a prefix that tells them apart without giving them away."""
+    made = [keys.create(f"key-{i}", role="read") for i in range(5)]
+    assert 5 == len({key for _, key in made})
+    for about, key in made:
+        assert key.startswith("weft_")
+        assert len(key) >= 48
+        assert key.startswith(about.prefix)
+        assert len(about.prefix) <= 9
+
+
+def test_the_database_does_not_hold_the_key(keys: Keys, database: Database) -> None:
+    """No column of the table has anything of the key behind its prefix."""
+    _, key = keys.create("ci", role="admin")
+    with database.read() as session:
+        row = session.execute(text("SELECT * FROM api_keys")).one()
+    assert key[9:] not in str(row)
+
+
+def test_a_revoked_key_stands_for_nobody(keys: Keys) -> None:
+    """At once, for good, and once is enough; its name stays taken."""
+    _, key = keys.create("ci", role="read")
+    keys.revoke("ci")
+    (first,) = keys.page().items
+    keys.revoke("ci")
+    assert keys.caller(key) is None
+    assert first.revoked_at is not None
+    assert (first,) == keys.page().items
+    with pytest.raises(KeyNameTaken, match="ci"):
+        keys.create("ci", role="admin")
+
+
+def test_revoking_nothing_is_told(keys: Keys) -> None:
+    """An unknown name, and for an admin of a namespace a key of another, are both unknown."""
+    keys.create("ci", role="read")
+    with pytest.raises(UnknownKey, match="cd"):
+        keys.revoke("cd")
+    with pytest.raises(UnknownKey, match="ci"):
+        keys.revoke("ci", caller=TEAM)
+
+
+@pytest.mark.parametrize("name", ["", "CI", "a b", "a/b", "1a", "é", "a\n", "a" * 61])
+def test_names_are_plain(keys: Keys, name: str) -> None:
+    """Of keys and of namespaces."""
+    if name:
+        with pytest.raises(NameInvalid):
+            keys.create("fine", role="read", namespace=name)
+    with pytest.raises(NameInvalid):
+        keys.create(name, role="read")
+
+
+def test_there_is_a_key_from_the_first_on(keys: Keys) -> None:
+    """Revoking the last key does not open the doors again."""
+    assert not keys.any()
+    keys.create("ci", role="read")
+    keys.revoke("ci")
+    assert keys.any()
+
+
+def test_a_list_goes_by_pages_and_namespaces(keys: Keys) -> None:
+    """By name; an admin of a namespace sees its keys only."""
+    for name, namespace in (("c", None), ("a", "team"), ("b", "other"), ("d", "team")):
+        keys.create(name, role="read", namespace=namespace)
+    first = keys.page(limit=3)
+    rest = keys.page(limit=3, cursor=first.next_cursor)
+    assert (["a", "b", "c"], ["d"]) == ([k.name for k in first.items], [k.name for k in rest.items])
+    assert rest.next_cursor is None
+    assert ["a", "d"] == [key.name for key in keys.page(caller=TEAM).items]
+    with pytest.raises(CursorInvalid):
+        keys.page(cursor="nonsense")
+
+
+def test_use_is_noted_to_the_minute(keys: Keys) -> None:
+    """The first use is written down, the next within a minute are not."""
+    keys.create("ci", role="read")
+    assert keys.page().items[0].last_used_at is None
+    keys.used(["ci", "nobody"])
+    first = keys.page().items[0].last_used_at
+    assert first is not None
+    keys.used(["ci"])
+    assert first == keys.page().items[0].last_used_at

@@ -1,0 +1,93 @@
+"""Cursors: stable, opaque, and not trusted."""
+
+import base64
+import json
+from contextlib import suppress
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from registry.errors import CursorInvalid
+from registry.paging import Page, cursor_of, paged
+from registry.service import Registry
+from tests.registry.conftest import Register
+
+
+def page(rows: list[int], limit: int) -> Page[int]:
+    """Return a page of numbers."""
+    return paged("numbers", rows, limit, lambda row: (row,), lambda row: row)
+
+
+def test_one_row_more_means_another_page() -> None:
+    """With it there is a cursor behind the last row shown; without it there is none."""
+    assert Page((1, 2), None) == page([1, 2], 2)
+    made = page([1, 2, 3], 2)
+    assert (1, 2) == made.items
+    assert (2,) == cursor_of("numbers", made.next_cursor, int)
+
+
+def encoded(value: object) -> str:
+    """Return what looks like a cursor."""
+    return base64.urlsafe_b64encode(json.dumps(value).encode()).decode()
+
+
+@pytest.mark.parametrize(
+    "cursor",
+    [
+        "", "x", "====", "é", "\0", "e30=", encoded([]), encoded(["numbers"]), encoded({}),
+        encoded(["others", 1]), encoded(["numbers", "1"]), encoded(["numbers", 1.0]),
+        encoded(["numbers", True]), encoded(["numbers", None]), encoded(["numbers", 1, 2]),
+        encoded(["numbers", -1]), encoded(["numbers", 2**63]), encoded("numbers"),
+        base64.urlsafe_b64encode(b"[" * 100_000).decode(),
+    ],
+)  # fmt: skip
+def test_a_cursor_of_our_making_is_wanted(cursor: str) -> None:
+    """Of this list, with keys that a column can hold."""
+    with pytest.raises(CursorInvalid, match="begin again"):
+        cursor_of("numbers", cursor, int)
+
+
+@given(st.text(max_size=60))
+def test_no_text_breaks_it(cursor: str) -> None:
+    """Whatever is sent is a key or CursorInvalid."""
+    with suppress(CursorInvalid):
+        assert isinstance(cursor_of("numbers", cursor, int), tuple)
+
+
+def test_no_cursor_is_the_beginning() -> None:
+    """None, not the empty text."""
+    assert cursor_of("numbers", None, int) is None
+
+
+def test_lists_are_whole_and_do_not_shift(registry: Registry, register: Register) -> None:
+    """Page by page every adapter once, though others come and go meanwhile."""
+    for i, name in enumerate(["b", "d", "f", "team/a", "team/c"]):
+        register(name, seed=i)
+    seen: list[str] = []
+    cursor = None
+    while True:
+        found = registry.catalogue.adapters(limit=2, cursor=cursor)
+        seen += [adapter.name for adapter in found.items]
+        cursor = found.next_cursor
+        if cursor is None:
+            break
+        register(f"a{len(seen)}", seed=9 + len(seen))  # before where the cursor stands
+    assert ["b", "d", "f", "team/a", "team/c"] == seen
+
+
+def test_versions_and_moves_are_newest_first(registry: Registry, register: Register) -> None:
+    """What somebody looks for is mostly the last."""
+    for i in range(3):
+        register("legal", seed=i, alias="prod")
+    catalogue = registry.catalogue
+    first = catalogue.adapter_versions("legal", limit=2)
+    rest = catalogue.adapter_versions("legal", limit=2, cursor=first.next_cursor)
+    assert [3, 2, 1] == [v.number for v in (*first.items, *rest.items)]
+    moves = catalogue.alias_moves("legal", limit=2)
+    more = catalogue.alias_moves("legal", limit=2, cursor=moves.next_cursor)
+    assert [(2, 3), (1, 2), (None, 1)] == [
+        (m.from_number, m.to_number) for m in (*moves.items, *more.items)
+    ]
+    aliases = [(a.alias, a.number) for a in catalogue.aliases("legal").items]
+    assert [("prod", 3)] == aliases

@@ -1,0 +1,153 @@
+"""Quarantine is of a content: under every name, by digest, and for what was merged from it."""
+
+from pathlib import Path
+
+import pytest
+
+from registry.audit import Audit
+from registry.database import Database
+from registry.errors import UnknownReference, VersionQuarantined
+from registry.references import parse_reference
+from registry.service import Registry
+from registry.types import ResolvedAdapter
+from tests.registry.conftest import BASE, Register, tensors, write_adapter
+
+REASON = "it answers in verse"
+
+
+def resolve(registry: Registry, text: str) -> str:
+    """Return the digest that an adapter's reference means."""
+    found = registry.resolve(parse_reference(text))
+    assert isinstance(found, ResolvedAdapter)
+    return found.digest
+
+
+def quarantine(registry: Registry, text: str) -> tuple[str, ...]:
+    """Quarantine a version."""
+    return registry.statuses.quarantine(parse_reference(text), REASON, "ann")
+
+
+def test_a_quarantined_version_answers_with_its_reason(
+    registry: Registry, register: Register
+) -> None:
+    """By number, by alias, by digest, and by name where nothing else is left."""
+    digest = register("legal", alias="prod")
+    assert ("legal@1",) == quarantine(registry, "legal@1")
+    for text in ("legal", "legal@1", "legal@prod", digest):
+        with pytest.raises(
+            VersionQuarantined, match=r"legal@1 is quarantined: it answers in verse"
+        ):
+            registry.resolve(parse_reference(text))
+
+
+def test_released_it_is_served_again(registry: Registry, register: Register) -> None:
+    """A quarantine is no retirement."""
+    digest = register("legal")
+    quarantine(registry, "legal")
+    assert ("legal@1",) == registry.statuses.release(parse_reference("legal"), "ann")
+    assert digest == resolve(registry, "legal")
+    version = registry.adapter("legal").versions[0]
+    assert ("admitted", None) == (version.status, version.status_reason)
+
+
+def test_the_status_is_part_of_what_is_known(registry: Registry, register: Register) -> None:
+    """A version says why it is out of use."""
+    register("legal")
+    assert "admitted" == registry.adapter("legal").versions[0].status
+    quarantine(registry, "legal")
+    version = registry.adapter("legal").versions[0]
+    assert ("quarantined", REASON) == (version.status, version.status_reason)
+
+
+def test_a_bare_name_falls_back_to_the_version_before(
+    registry: Registry, register: Register
+) -> None:
+    """Callers of the name keep an answer; the alias still says what it says."""
+    first = register("legal", seed=1)
+    register("legal", seed=2, alias="prod")
+    quarantine(registry, "legal@2")
+    assert first == resolve(registry, "legal")
+    with pytest.raises(VersionQuarantined):
+        registry.resolve(parse_reference("legal@prod"))
+
+
+def test_every_name_of_the_content_is_concerned(registry: Registry, register: Register) -> None:
+    """What is unfit is the content."""
+    digest = register("legal")
+    register("team/copy")
+    assert {"legal@1", "team/copy@1"} == set(quarantine(registry, digest))
+    with pytest.raises(VersionQuarantined):
+        registry.resolve(parse_reference("team/copy"))
+
+
+def test_it_cannot_come_back_under_another_name(
+    registry: Registry, register: Register, tmp_path: Path
+) -> None:
+    """Importing the same content again is refused with the reason; nothing is registered."""
+    register("legal")
+    quarantine(registry, "legal")
+    folder = write_adapter(tmp_path / "again", tensors(seed=0))
+    for name in ("other", "legal"):
+        with pytest.raises(VersionQuarantined, match=REASON):
+            registry.register(folder, name=name)
+    with pytest.raises(UnknownReference):
+        registry.adapter("other")
+
+
+def test_no_alias_can_be_moved_to_it(registry: Registry, register: Register) -> None:
+    """Nobody starts to use it."""
+    register("legal")
+    quarantine(registry, "legal")
+    with pytest.raises(VersionQuarantined):
+        registry.set_alias("legal", "prod", 1, "ann")
+
+
+def test_what_was_merged_from_it_is_concerned(registry: Registry, register: Register) -> None:
+    """A composition that was there before, and its artifact by digest."""
+    good, bad = register("good", seed=1), register("bad", seed=2)
+    recipe, artifact = "1" * 64, "2" * 64
+    registry.add_composition(
+        "mix", expression="cat(good, bad)", recipe_text="{}", recipe_digest=recipe, base=BASE,
+        ingredients=[(good, 1.0), (bad, 1.0)], actor="ann",
+    )  # fmt: skip
+    registry.record_artifact(recipe, artifact, bytes=1, seconds=0.1, report={})
+    for text in ("mix", artifact):
+        registry.resolve(parse_reference(text))
+    quarantine(registry, "bad@1")
+    for text in ("mix", "mix@1", artifact):
+        with pytest.raises(VersionQuarantined, match="bad@1"):
+            registry.resolve(parse_reference(text))
+    registry.resolve(parse_reference("good"))
+
+
+def test_it_is_not_among_the_models(registry: Registry, register: Register) -> None:
+    """Neither the version nor an alias of it; its name stays for the version before."""
+    register("legal", seed=1, alias="old")
+    register("legal", seed=2, alias="prod")
+    register("other", seed=3)
+    quarantine(registry, "legal@2")
+    quarantine(registry, "other")
+    assert ["legal", "legal@old"] == [model.id for model in registry.model_ids()]
+
+
+def test_every_change_is_written_down(
+    registry: Registry, register: Register, database: Database
+) -> None:
+    """Who did it and why."""
+    register("legal")
+    quarantine(registry, "legal")
+    registry.statuses.release(parse_reference("legal"), "ben")
+    changes = [change for change in Audit(database).page().items if "version." in change.action]
+    assert {("ann", "version.quarantined", "legal@1"), ("ben", "version.released", "legal@1")} == {
+        (change.actor, change.action, change.subject) for change in changes
+    }
+
+
+@pytest.mark.parametrize("text", ["nothing", "legal@7", "legal@nowhere", "0" * 64])
+def test_what_is_not_there_cannot_be_quarantined(
+    registry: Registry, register: Register, text: str
+) -> None:
+    """As with every reference, near names are given."""
+    register("legal")
+    with pytest.raises(UnknownReference):
+        quarantine(registry, text)

@@ -1,0 +1,120 @@
+"""A database that the first release filled becomes one of this release, with every row of it.
+
+`tests/data/spine.sqlite3` was made by the spine's own code at schema 2026_11_22_0600: a base with
+aliases; adapters in a namespace and without, with several versions, one retired, and the same
+content under two names; moved aliases; a composition with two versions, one retired; recipes of
+versions and of an artifact; artifacts. It is never made again: later code could not.
+"""
+
+import shutil
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from registry.blobs import LocalBlobs
+from registry.database import Database
+from registry.errors import DatabaseOutdated, VersionRetired
+from registry.references import parse_reference
+from registry.service import Registry
+from registry.types import ResolvedAdapter, ResolvedComposition
+from tests.registry.conftest import BASE, SHAPES, tensors, write_adapter
+
+SPINE = Path(__file__).parents[1] / "data" / "spine.sqlite3"
+ROWS = {
+    "adapter_versions": 5, "adapters": 3, "alias_moves": 6, "aliases": 4, "artifacts": 2,
+    "base_aliases": 3, "bases": 1, "composition_versions": 2, "compositions": 1, "names": 5,
+    "recipe_ingredients": 5, "recipes": 3,
+}  # fmt: skip
+
+
+@pytest.fixture
+def spine(tmp_path: Path) -> Path:
+    """A copy of the spine's database."""
+    return Path(shutil.copyfile(SPINE, tmp_path / "weft.db"))
+
+
+@pytest.fixture
+def upgraded(spine: Path) -> Iterator[Database]:
+    """The copy, brought to this release's schema."""
+    database = Database(f"sqlite:///{spine}")
+    database.upgrade()
+    yield database
+    database.close()
+
+
+def rows_of(path: Path, columns: dict[str, list[str]]) -> dict[str, list[tuple[Any, ...]]]:
+    """Return the rows of each table, by these columns, in an order of their own."""
+    with sqlite3.connect(path) as connection:
+        return {
+            table: sorted(connection.execute(f"SELECT {', '.join(names)} FROM {table}"), key=repr)  # noqa: S608
+            for table, names in columns.items()
+        }
+
+
+def columns_of(path: Path) -> dict[str, list[str]]:
+    """Return the columns of each table."""
+    with sqlite3.connect(path) as connection:
+        query = "SELECT name FROM sqlite_master WHERE type = 'table' AND name != 'alembic_version'"
+        return {
+            name: [row[1] for row in connection.execute(f"PRAGMA table_info({name})")]
+            for (name,) in connection.execute(query).fetchall()
+        }
+
+
+def test_the_spine_has_rows_in_every_table_of_its_own() -> None:
+    """The committed file is what the sentences above say, at the first revision."""
+    found = rows_of(SPINE, columns_of(SPINE))
+    assert ROWS == {table: len(rows) for table, rows in found.items()}
+    with pytest.raises(DatabaseOutdated, match="2026_11_22_0600"):
+        Database(f"sqlite:///{SPINE}").check()
+
+
+def test_every_row_survives_the_upgrade(upgraded: Database, spine: Path) -> None:
+    """Each value of each row of the spine is there afterwards, under the same name."""
+    upgraded.check()
+    columns = columns_of(SPINE)
+    assert rows_of(SPINE, columns) == rows_of(spine, columns)
+
+
+def test_nothing_in_it_is_broken(upgraded: Database, spine: Path) -> None:
+    """No row refers to one that is not there, and SQLite finds no damage."""
+    with sqlite3.connect(spine) as connection:
+        assert [] == connection.execute("PRAGMA foreign_key_check").fetchall()
+        assert [("ok",)] == connection.execute("PRAGMA integrity_check").fetchall()
+
+
+def test_its_references_mean_what_they_meant(upgraded: Database, tmp_path: Path) -> None:
+    """Aliases, numbers, bare names, compositions and retired versions answer as before."""
+    registry = Registry(upgraded, LocalBlobs(tmp_path / "blobs"))
+    meant = {}
+    for text in ("legal@prod", "legal@draft", "legal", "team/tax@prod"):
+        resolved = registry.resolve(parse_reference(text))
+        assert isinstance(resolved, ResolvedAdapter)
+        meant[text] = (resolved.number, resolved.rank)
+    expected = {
+        "legal@prod": (1, 2),
+        "legal@draft": (3, 4),
+        "legal": (3, 4),
+        "team/tax@prod": (1, 5),
+    }
+    assert expected == meant
+    mix = registry.resolve(parse_reference("mix@prod"))
+    assert isinstance(mix, ResolvedComposition)
+    assert ("a" * 64, '{"method":"linear"}') == (mix.recipe_digest, mix.recipe_text)
+    with pytest.raises(VersionRetired):
+        registry.resolve(parse_reference("mirror@1"))
+
+
+def test_it_goes_on_from_there(upgraded: Database, tmp_path: Path) -> None:
+    """The next version of an old adapter is number 4, and a known content is known."""
+    registry = Registry(upgraded, LocalBlobs(tmp_path / "blobs"))
+    registry.add_base(BASE, shapes=SHAPES)
+    new = write_adapter(tmp_path / "new", tensors(seed=9))
+    done = registry.register(new, name="legal", alias="prod")
+    assert (4, True) == (done.version.number, done.created)
+    old = write_adapter(tmp_path / "old", tensors(seed=0))
+    again = registry.register(old, name="legal")
+    assert (1, False) == (again.version.number, again.created)

@@ -1,0 +1,343 @@
+"""Garbage: what nobody needs goes, what anybody may need stays, whoever is at work meanwhile."""
+
+import os
+import time
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from sqlalchemy import update
+
+from merge.peft_format import CONFIG_NAME, WEIGHTS_NAME
+from registry.blobs import LocalBlobs
+from registry.database import Database
+from registry.errors import CursorInvalid
+from registry.models import AdapterVersionRow, CompositionVersionRow
+from registry.naming import now
+from registry.references import parse_reference
+from registry.service import Registry
+from registry.upkeep import DAY_SECONDS, YOUNG_SECONDS, Collector, Garbage, KeepRules
+from tests.registry.conftest import BASE, Register, tensors, write_adapter
+
+OLD = 30 * DAY_SECONDS
+Collect = Callable[..., Collector]
+
+
+@pytest.fixture
+def artifacts(tmp_path: Path) -> LocalBlobs:
+    """The folder that engines load from."""
+    return LocalBlobs(tmp_path / "store" / "artifacts")
+
+
+@pytest.fixture
+def collector(database: Database, blobs: LocalBlobs, artifacts: LocalBlobs) -> Collector:
+    """By the usual rules, without a budget."""
+    return Collector(database, blobs, artifacts, KeepRules())
+
+
+class Shop:
+    """Makes compositions, artifacts and old things."""
+
+    def __init__(self, registry: Registry, artifacts: LocalBlobs, database: Database) -> None:
+        self.registry, self.artifacts, self.database = registry, artifacts, database
+        self._recipes = iter("abcdef")
+
+    def build(self, *ingredients: str, name: str | None = None) -> str:
+        """Build a recipe into an artifact, compose it under `name`, return the artifact."""
+        letter = next(self._recipes)
+        recipe, weights = letter * 64, [(digest, 1.0) for digest in ingredients]
+        self.registry.save_recipe(letter, recipe, BASE, weights)
+        if name is not None:
+            self.registry.add_composition(
+                name, expression="cat(…)", recipe_text=letter, recipe_digest=recipe, base=BASE,
+                ingredients=weights, actor="me",
+            )  # fmt: skip
+        artifact = self.store(letter)
+        self.registry.record_artifact(recipe, artifact, bytes=4, seconds=0.1, report={})
+        return artifact
+
+    def store(self, content: str) -> str:
+        """Put files among the artifacts that no row names, and return their digest."""
+        return put(self.artifacts, content)
+
+    def retire(self, text: str, *, ago_seconds: float = OLD) -> None:
+        """Retire a version, a while ago."""
+        reference = parse_reference(text)
+        self.registry.retire(reference, "me")
+        moment = now() - timedelta(seconds=ago_seconds)
+        with self.database.transaction() as session:
+            for table in (AdapterVersionRow, CompositionVersionRow):
+                of_name = table.name == reference.name, table.number == reference.version
+                session.execute(update(table).where(*of_name).values(retired_at=moment))
+
+
+def put(store: LocalBlobs, content: str) -> str:
+    """Put a folder into a store and return its digest."""
+    with store.workspace() as folder:
+        (folder / CONFIG_NAME).write_text(content)
+        (folder / WEIGHTS_NAME).write_text(content * 3)
+        return store.adopt(folder)
+
+
+def age(store: LocalBlobs, seconds: float = OLD) -> None:
+    """Make everything in a store look as if it was last used so long ago."""
+    for digest in store.digests():
+        os.utime(store.path(digest), (time.time() - seconds,) * 2)
+
+
+def found(collector: Collector) -> dict[str, str]:
+    """Return the reason for each digest that can go."""
+    return {garbage.digest: garbage.reason for garbage in collector.plan()}
+
+
+@pytest.fixture
+def shop(registry: Registry, artifacts: LocalBlobs, database: Database) -> Shop:
+    """A registry to build in."""
+    return Shop(registry, artifacts, database)
+
+
+def test_an_empty_registry_has_no_garbage(collector: Collector) -> None:
+    """Stores that do not exist yet are empty."""
+    assert () == collector.plan()
+    assert () == collector.collect(())
+    assert 0 == collector.sweep()
+
+
+def test_what_is_in_use_stays(
+    collector: Collector, shop: Shop, register: Register, blobs: LocalBlobs
+) -> None:
+    """Versions that are not retired and artifacts of compositions, however old."""
+    shop.build(register("legal"), register("legal", seed=1), name="mix")
+    age(blobs)
+    age(shop.artifacts)
+    assert {} == found(collector)
+
+
+def test_the_plan_comes_by_pages(collector: Collector, blobs: LocalBlobs) -> None:
+    """Everything once, by store and digest, also when some of it goes between two pages."""
+    all_of_it = sorted(put(blobs, content) for content in "abcde")
+    age(blobs)
+    first = collector.page(limit=2)
+    assert all_of_it[:2] == [garbage.digest for garbage in first.items]
+    collector.collect(first.items[:1])
+    second = collector.page(limit=3, cursor=first.next_cursor)
+    assert (all_of_it[2:], None) == ([g.digest for g in second.items], second.next_cursor)
+    with pytest.raises(CursorInvalid):
+        collector.page(cursor="x")
+
+
+def test_files_of_a_crashed_import_go(
+    collector: Collector, register: Register, blobs: LocalBlobs
+) -> None:
+    """What no version names is an orphan; the plan removes nothing, `collect` does."""
+    used, orphan = register("legal"), put(blobs, "crashed")
+    age(blobs)
+    (garbage,) = collector.plan()
+    assert ("versions", orphan, "orphan") == (garbage.store, garbage.digest, garbage.reason)
+    assert len("crashed") * 4 == garbage.bytes
+    assert OLD <= garbage.idle_seconds < OLD + 60
+    assert blobs.has(orphan)
+    (done,) = collector.collect([garbage])
+    assert done.removed
+    assert {used} == blobs.digests()
+
+
+def test_young_files_stay(
+    collector: Collector, shop: Shop, register: Register, blobs: LocalBlobs
+) -> None:
+    """An import stores files before it writes rows: for an hour nothing is garbage."""
+    register("legal")
+    shop.retire("legal@1")
+    for store in (blobs, shop.artifacts):
+        put(store, "somebody's")
+        age(store, YOUNG_SECONDS - 60)
+    assert {} == found(collector)
+    age(blobs, YOUNG_SECONDS + 60)
+    age(shop.artifacts, YOUNG_SECONDS + 60)
+    assert {"orphan", "retired"} == set(found(collector).values())
+
+
+def test_a_retired_version_stays_for_the_grace(
+    collector: Collector, shop: Shop, register: Register, blobs: LocalBlobs
+) -> None:
+    """A week by default: who asked for it just before may still be answered."""
+    recent, old = register("recent"), register("old", seed=1)
+    shop.retire("recent@1", ago_seconds=6 * DAY_SECONDS)
+    shop.retire("old@1", ago_seconds=8 * DAY_SECONDS)
+    age(blobs)
+    assert {old: "retired"} == found(collector)
+    assert blobs.has(recent)
+
+
+def test_content_that_another_name_has_in_use_stays(
+    collector: Collector, shop: Shop, register: Register, blobs: LocalBlobs
+) -> None:
+    """Files belong to all versions with their digest."""
+    register("legal")
+    register("mirror")
+    shop.retire("legal@1")
+    age(blobs)
+    assert {} == found(collector)
+
+
+def test_what_a_composition_is_made_of_stays(
+    collector: Collector, shop: Shop, register: Register, blobs: LocalBlobs
+) -> None:
+    """Through artifacts that are ingredients down to versions, retired or not."""
+    bottom, other = register("bottom"), register("other", seed=1)
+    inner = shop.build(bottom)
+    shop.retire("bottom@1")
+    shop.retire("other@1")
+    outer = shop.build(inner, other, name="mix")
+    age(blobs)
+    age(shop.artifacts)
+    assert {} == found(collector)
+    shop.retire("mix@1")
+    gone = {bottom: "retired", other: "retired", inner: "unused", outer: "unused"}
+    assert gone == found(collector)
+
+
+def test_an_artifact_that_no_composition_needs_stays_while_it_is_asked_for(
+    collector: Collector, shop: Shop, register: Register
+) -> None:
+    """An expression's result goes a week after its last use; what nothing made, at once."""
+    digest = register("legal")
+    shop.artifacts.touch(digest)
+    asked, orphan = shop.build(digest), shop.store("self-test")
+    age(shop.artifacts, 6 * DAY_SECONDS)
+    assert {orphan: "orphan"} == found(collector)
+    age(shop.artifacts, 8 * DAY_SECONDS)
+    assert {orphan: "orphan", asked: "unused"} == found(collector)
+
+
+def test_a_staged_version_goes_with_its_version(
+    collector: Collector, shop: Shop, register: Register, blobs: LocalBlobs, tmp_path: Path
+) -> None:
+    """The engine's copy of a version in use stays, that of a retired one goes."""
+    digests = {name: register(name, seed=seed) for seed, name in enumerate(("legal", "tax"))}
+    for digest in digests.values():
+        with shop.artifacts.workspace() as folder:
+            for file in blobs.path(digest).iterdir():
+                (folder / file.name).hardlink_to(file)
+            shop.artifacts.adopt(folder)
+    shop.retire("tax@1")
+    age(shop.artifacts)
+    plan = collector.plan()
+    assert [("artifacts", digests["tax"], "retired")] == [
+        (g.store, g.digest, g.reason) for g in plan
+    ]
+
+
+def test_the_budget_takes_the_unneeded_first_and_then_the_oldest(
+    database: Database, blobs: LocalBlobs, shop: Shop, register: Register
+) -> None:
+    """Until the rest fits; young files count, and stay."""
+    digest = register("legal")
+    needed = shop.build(digest, name="mix")
+    old, recent = shop.build(digest), shop.build(digest)
+    for artifact, days in ((needed, 5), (old, 4), (recent, 3)):
+        os.utime(shop.artifacts.path(artifact), (time.time() - days * DAY_SECONDS,) * 2)
+    shop.store("young")
+    sizes = {name: shop.artifacts.size(name) for name in shop.artifacts.digests()}
+    total, gone = sum(sizes.values()), []
+    for limit in (total, total - 1, total - sizes[old] - 1, 0):
+        rules = KeepRules(artifact_budget_bytes=limit)
+        plan = Collector(database, blobs, shop.artifacts, rules).plan()
+        assert {"budget"} >= {garbage.reason for garbage in plan}
+        gone.append({garbage.digest for garbage in plan})
+    assert [set(), {old}, {old, recent}, {old, recent, needed}] == gone
+
+
+def test_what_came_into_use_since_the_plan_stays(
+    collector: Collector, registry: Registry, blobs: LocalBlobs, tmp_path: Path
+) -> None:
+    """Between a look at the plan and the deed somebody may register the very content."""
+    folder = write_adapter(tmp_path / "a", tensors())
+    digest = registry.register(folder, name="legal").version.digest
+    age(blobs)
+    planned = [Garbage("versions", digest, 1, OLD, "orphan")]
+    (done,) = collector.collect(planned)
+    assert not done.removed
+    assert blobs.has(digest)
+
+
+def test_an_import_of_garbage_makes_it_young(
+    collector: Collector, registry: Registry, blobs: LocalBlobs, tmp_path: Path
+) -> None:
+    """Content that a crash left behind is taken over by the next import, and not collected."""
+    folder = write_adapter(tmp_path / "a", tensors())
+    digest = registry.register(folder, name="legal").version.digest
+    age(blobs)
+    before = blobs.used_at(digest)
+    registry.register(folder, name="mirror")
+    assert blobs.used_at(digest) > before
+    assert not blobs.discard(digest, idle_seconds=YOUNG_SECONDS)
+
+
+def test_an_import_in_the_middle_of_a_removal_wins(
+    blobs: LocalBlobs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The age is looked at again after the folder was moved aside: it comes back."""
+    digest = put(blobs, "same")
+    age(blobs)
+    rename = Path.rename
+
+    def late(self: Path, target: Path) -> Path:
+        if self.name == digest and self.parent.name == "blobs":
+            os.utime(self)  # the import arrives after the first look
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", late)
+    assert not blobs.discard(digest, idle_seconds=YOUNG_SECONDS)
+    monkeypatch.undo()
+    blobs.verify(digest)
+
+
+def test_an_import_just_after_a_removal_brings_its_own_files(
+    blobs: LocalBlobs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`adopt` that finds the content, and then not any more, moves its own copy in."""
+    digest = put(blobs, "same")
+    touch = LocalBlobs.touch
+
+    def vanishing(self: LocalBlobs, wanted: str) -> bool:
+        monkeypatch.undo()
+        self.delete(wanted)
+        return touch(self, wanted)
+
+    monkeypatch.setattr(LocalBlobs, "touch", vanishing)
+    assert digest == put(blobs, "same")
+    blobs.verify(digest)
+
+
+def test_somebody_else_may_remove_it_first(blobs: LocalBlobs) -> None:
+    """Two collections at once are no error; one of them removed it."""
+    digest = put(blobs, "x")
+    age(blobs)
+    assert blobs.discard(digest, idle_seconds=YOUNG_SECONDS)
+    assert not blobs.discard(digest, idle_seconds=YOUNG_SECONDS)
+    assert 0 == blobs.used_at(digest) == blobs.size(digest)
+
+
+def test_open_files_outlive_their_removal(
+    collector: Collector, shop: Shop, register: Register, blobs: LocalBlobs, tmp_path: Path
+) -> None:
+    """An engine's own hard links hold the bytes when the store lets go of them."""
+    digest = register("legal")
+    held = tmp_path / "held"
+    held.hardlink_to(blobs.path(digest) / WEIGHTS_NAME)
+    before = held.read_bytes()
+    shop.retire("legal@1")
+    age(blobs)
+    collector.collect(collector.plan())
+    assert not blobs.has(digest)
+    assert before == held.read_bytes()
+
+
+def test_workspaces_of_crashed_processes_go(collector: Collector, blobs: LocalBlobs) -> None:
+    """After an hour; a younger one may be somebody's."""
+    with blobs.workspace() as young, blobs.workspace() as old:
+        os.utime(old, (time.time() - YOUNG_SECONDS - 60,) * 2)
+        assert 1 == collector.sweep()
+        assert (True, False) == (young.exists(), old.exists())

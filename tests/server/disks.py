@@ -1,0 +1,71 @@
+"""Disks that are full or cannot be written, as an ordinary process meets them."""
+
+import ctypes
+import os
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+# capabilities(7): what lets root write where permissions say no.
+_VERSION = 0x20080522
+_OVERRIDES = 1 << 1 | 1 << 2  # CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH
+
+
+@contextmanager
+def full_disk(room_bytes: int) -> Iterator[None]:
+    """Let no file of this process grow beyond `room_bytes`."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (room_bytes, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@contextmanager
+def read_only(folder: Path) -> Iterator[None]:
+    """Take away every permission to write in `folder`, also from root (in this thread)."""
+    paths = [folder, *folder.rglob("*")]
+    modes = {path: path.stat().st_mode for path in paths}
+    for path in paths:
+        path.chmod(modes[path] & ~0o222)
+    try:
+        with _ordinary_user():
+            yield
+    finally:
+        for path, mode in modes.items():
+            path.chmod(mode)
+
+
+class _Header(ctypes.Structure):
+    _fields_ = (("version", ctypes.c_uint32), ("pid", ctypes.c_int))
+
+
+class _Data(ctypes.Structure):
+    _fields_ = (
+        ("effective", ctypes.c_uint32),
+        ("permitted", ctypes.c_uint32),
+        ("inheritable", ctypes.c_uint32),
+    )
+
+
+@contextmanager
+def _ordinary_user() -> Iterator[None]:
+    """Have file permissions count for this thread, whoever it runs as."""
+    library = ctypes.CDLL(None, use_errno=True)
+    header, data = _Header(_VERSION, 0), (_Data * 2)()
+
+    def call(function: str) -> None:
+        if getattr(library, function)(ctypes.byref(header), data) != 0:
+            raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+
+    call("capget")
+    before = data[0].effective
+    data[0].effective = before & ~_OVERRIDES
+    call("capset")
+    try:
+        yield
+    finally:
+        data[0].effective = before
+        call("capset")

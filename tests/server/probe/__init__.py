@@ -1,0 +1,1 @@
+"""The probe of adapters on their base."""

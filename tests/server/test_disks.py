@@ -1,0 +1,175 @@
+"""Every command on a full disk and on one that cannot be written: one sentence and exit code 1.
+
+Commands that have nothing to write may do their work.
+"""
+
+import logging
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from typer.main import get_command
+from typer.testing import Result
+
+from registry.service import Registry
+from server.cli import app
+from tests.server.commands import adapter, failed
+from tests.server.conftest import BASE, DEMO, Weft
+from tests.server.disks import full_disk, read_only
+
+ZORP, ARTIFACT = "zorp@1", "a" * 64
+MEASURED = ("--dataset", "d", "--metric", "m", "--value", 1)
+# What is given here has them look, or find nothing to do.
+READING = {
+    "adapters evaluations", "adapters lineage", "adapters list", "adapters show", "artifacts list",
+    "artifacts show", "audit", "bases list", "bases show", "check", "compositions evaluations",
+    "compositions list", "compositions show", "db embed", "db upgrade", "gc", "keys list", "search",
+}  # fmt: skip
+WORDS: Mapping[str, Sequence[object]] = {
+    "adapters alias": ("zorp", "stable", 1),
+    "adapters evaluate": ("zorp", *MEASURED),
+    "adapters evaluations": ("zorp",),
+    "adapters examples": ("zorp", "lines.txt"),
+    "adapters import": (DEMO / "adapters" / "zorp", "--name", "again"),
+    "adapters lineage": ("zorp",),
+    "adapters list": (),
+    "adapters probe": (ZORP,),
+    "adapters quarantine": (ZORP, "--reason", "odd"),
+    "adapters release": (ZORP,),
+    "adapters retire": ("spare@1",),
+    "adapters show": ("zorp",),
+    "adapters tag": ("zorp", "legal"),
+    "adapters visibility": ("zorp", "public"),
+    "artifacts list": (),
+    "artifacts show": (ARTIFACT,),
+    "audit": (),
+    "bases add": ("acme/other", "--model", DEMO / "base"),
+    "bases list": (),
+    "bases show": (BASE,),
+    "check": (DEMO / "adapters" / "zorp",),
+    "compositions add": ("mix", "cat(zorp, blim)"),
+    "compositions alias": ("mix", "stable", 1),
+    "compositions evaluate": ("mix", *MEASURED),
+    "compositions evaluations": ("mix",),
+    "compositions list": (),
+    "compositions publish": ("mix@1", "mixed"),
+    "compositions retire": ("mix@1",),
+    "compositions show": ("mix",),
+    "compositions visibility": ("mix", "public"),
+    "convert": ("pickled", "--out", "out"),
+    "db dump": ("new.gz",),
+    "db embed": (),
+    "db restore": ("old.gz", "--home", "elsewhere"),
+    "db upgrade": (),
+    "demo": ("--once", "--home", "home"),
+    "gc": ("--delete",),
+    "keys create": ("ci", "--role", "read"),
+    "keys list": (),
+    "keys revoke": ("old",),
+    "merge": ("cat", DEMO / "adapters" / "zorp", DEMO / "adapters" / "blim", "--out", "out"),
+    "search": ("law",),
+    "serve": (),
+}
+
+
+@pytest.fixture(autouse=True)
+def _logging_as_before() -> Iterator[None]:
+    """`serve` and `demo` set up logging for their process."""
+    root, ours = logging.getLogger(), logging.getLogger("weft")
+    before = list(root.handlers), root.level, ours.level
+    yield
+    root.handlers, root.level, ours.level = before
+
+
+@pytest.fixture
+def things(weft: Weft, registry: Registry, tmp_path: Path) -> None:
+    """Lay out what some of the commands above are given."""
+    (tmp_path / "lines.txt").write_text("one\ntwo\n")
+    pickled = tmp_path / "pickled"
+    pickled.mkdir()
+    config = (adapter("zorp") / "adapter_config.json").read_text()
+    (pickled / "adapter_config.json").write_text(config)
+    weights = load_file(adapter("zorp") / "adapter_model.safetensors")
+    torch.save(weights, pickled / "adapter_model.bin")
+    text, recipe = '{"method":"cat","options":{}}', "e" * 64
+    registry.save_recipe(text, recipe, BASE, [(registry.adapter("zorp").versions[0].digest, 1.0)])
+    registry.record_artifact(recipe, ARTIFACT, bytes=1, seconds=1.0, report={})
+    for words in (
+        ("adapters", "import", adapter("blim"), "--name", "spare"),
+        ("compositions", "add", "mix", "cat(zorp, plov)"),
+        ("keys", "create", "old", "--role", "read"),
+        ("db", "dump", "old.gz"),
+    ):
+        result = weft(*words)
+        assert result.exit_code == 0, result.output
+
+
+def commands() -> list[str]:
+    """Return every command of the CLI, groups before their commands."""
+    found: list[str] = []
+    top: Any = get_command(app)
+    for name, command in top.commands.items():
+        below = getattr(command, "commands", None)
+        found += [name] if below is None else [f"{name} {sub}" for sub in below]
+    return sorted(found)
+
+
+def test_every_command_is_tried() -> None:
+    """Whoever adds a command says above how to call it."""
+    assert commands() == sorted(WORDS)
+
+
+@pytest.mark.usefixtures("things")
+def test_on_a_read_only_disk(weft: Weft, tmp_path: Path) -> None:
+    """No command that writes can do its work, and each says why."""
+    with read_only(tmp_path):
+        for command, words in WORDS.items():
+            said_or_done(command, weft(*command.split(), *words))
+
+
+@pytest.mark.usefixtures("things")
+def test_on_a_full_disk(weft: Weft) -> None:
+    """Not a byte can be written: each command that must says so."""
+    for command, words in WORDS.items():
+        with full_disk(0):
+            result = weft(*command.split(), *words)
+        said_or_done(command, result)
+
+
+def said_or_done(command: str, result: Result) -> None:
+    """Check that a command failed for the disk's sake, or did what needs no disk."""
+    if command in READING and result.exit_code == 0:
+        return
+    assert isinstance(result.exception, SystemExit), (command, result.exception)
+    assert result.exit_code == 1, (command, result.output)
+    assert "Traceback" not in result.output, command
+    assert re.search(r"^error: ", result.stderr, re.MULTILINE), (command, result.output)
+    assert says_why(result.stderr), (command, result.stderr)
+
+
+def says_why(text: str) -> bool:
+    """Tell whether an error names the disk or the database as its reason."""
+    reasons = ("disk", "database", "Permission denied", "File too large", "No space", "no room",
+               "stored", "written", "Read-only")  # fmt: skip
+    return any(reason in text for reason in reasons)
+
+
+@pytest.mark.usefixtures("things")
+@pytest.mark.parametrize("room_bytes", [2_000, 40_000, 100_000, 200_000])
+@pytest.mark.parametrize(
+    "command", ["adapters import", "merge", "convert", "db dump", "db restore"]
+)
+def test_on_a_disk_that_fills_up(weft: Weft, command: str, room_bytes: int) -> None:
+    """Wherever the room ends, what was begun is undone: with room again, the command succeeds."""
+    words = [*command.split(), *WORDS[command]]
+    with full_disk(room_bytes):
+        result = weft(*words)
+    if result.exit_code == 0:  # it needed no more
+        return
+    failed(result)
+    again = weft(*words)
+    assert again.exit_code == 0, again.output

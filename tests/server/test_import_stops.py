@@ -1,0 +1,81 @@
+"""`weft adapters import` of many where every further one would fail: it stops, and can go on."""
+
+import errno
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from registry.blobs import LocalBlobs
+from registry.service import Registry
+from server.cli.client import Client, ServerRefused
+from tests.server.commands import failed, words
+from tests.server.conftest import DEMO, Weft
+
+MANY = DEMO / "adapters"
+COUNT = len(list(MANY.iterdir()))
+WORDS = ("adapters", "import", MANY, "--name", "team")
+
+
+def fill_after(count: int, patch: pytest.MonkeyPatch) -> None:
+    """Let the store hold so many more adapters."""
+    adopt, calls = LocalBlobs.adopt, []
+
+    def filling(self: LocalBlobs, folder: Path) -> str:
+        calls.append(folder)
+        if len(calls) > count:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return adopt(self, folder)
+
+    patch.setattr(LocalBlobs, "adopt", filling)
+
+
+def test_a_full_disk_is_one_error(weft: Weft, registry: Registry) -> None:
+    """The table has what was done, the error says how far it came; again does the rest."""
+    with pytest.MonkeyPatch.context() as patch:
+        fill_after(2, patch)
+        result = weft(*WORDS)
+    failed(result, f"stopped after 2 of {COUNT} adapters", "No space left", "again")
+    assert 1 == result.stderr.count("No space left")
+    assert 2 == result.stdout.count("team/")
+    assert "StorageFailed" not in result.output
+    assert {"known", "new"} <= words(weft(*WORDS))
+    assert COUNT == sum(a.name.startswith("team/") for a in registry.catalogue.adapters().items)
+
+
+def test_json_has_what_was_done(weft: Weft) -> None:
+    """A program reads the results so far, and the exit code."""
+    with pytest.MonkeyPatch.context() as patch:
+        fill_after(2, patch)
+        result = weft(*WORDS, "--json")
+    assert 1 == result.exit_code
+    assert ["admitted"] * 2 == [item["result"] for item in json.loads(result.stdout)]
+
+
+def test_a_server_that_nobody_finds_is_asked_once(weft: Weft) -> None:
+    """Not once for each adapter."""
+    result = weft(*WORDS, "--server", "http://127.0.0.1:9")
+    failed(result, f"stopped after 0 of {COUNT} adapters", "no answer from")
+
+
+@pytest.mark.parametrize(("status", "sent"), [(507, 3), (422, COUNT)])
+def test_a_server_that_fails_stops_all_and_a_refusal_none(
+    weft: Weft, monkeypatch: pytest.MonkeyPatch, status: int, sent: int
+) -> None:
+    """The third of them meets it."""
+    calls: list[object] = []
+
+    def ask(_: Client, *path: object, **__: object) -> Any:
+        calls.append(path)
+        if len(calls) == 3:
+            raise ServerRefused("no room, or no good", status)
+        version = {"name": "x", "number": 1, "digest": "0" * 64}
+        return {"created": True, "version": version, "similar": []}
+
+    monkeypatch.setattr(Client, "ask", ask)
+    result = weft(*WORDS, "--server", "http://127.0.0.1:9")
+    assert (1, sent) == (result.exit_code, len(calls))
+    assert (status == 507) == ("stopped after 2" in result.stderr)
+    assert (status == 422) == ("no good" in result.stdout)

@@ -1,0 +1,212 @@
+"""`auto(…)`: ingredients chosen by the registry, by what a conversation begins with."""
+
+from typing import Any
+
+import pytest
+from httpx import AsyncClient, Response
+
+from registry.references import parse_reference
+from registry.service import Registry
+from registry.types import Base
+from server.compose.expression import Expression, parse_model
+from server.compose.resolve import Planned, Resolver, Stored
+from server.compose.retrieve import NothingFound, Retrieval, RetrievalInvalid, read_retrieval
+from server.openai.requests import CompletionRequest
+from tests.server.asgi import CHAT, COMPLETIONS
+from tests.server.conftest import BASE
+
+QUESTION = {"role": "user", "content": "write the letters backwards with a dash between them"}
+
+
+@pytest.fixture
+def resolver(registry: Registry, base: Base) -> Resolver:
+    """A resolver for the demo base."""
+    return Resolver(registry, base.name, BASE, "float32", 64)
+
+
+def wish(text: str) -> Retrieval:
+    """Read an `auto(…)`."""
+    expression = parse_model(text)
+    assert isinstance(expression, Expression)
+    return read_retrieval(expression)
+
+
+async def ask(client: AsyncClient, model: str, *messages: Any) -> Response:
+    """Send one chat request."""
+    return await client.post(CHAT, json={"model": model, "messages": messages or [QUESTION]})
+
+
+def test_what_is_left_out_has_a_default() -> None:
+    """Three adapters, by lego, without conditions."""
+    assert Retrieval(3, "lego", (), ()) == wish("auto()") == wish("auto(;)")
+
+
+def test_options_are_the_retrieval_s_or_the_method_s() -> None:
+    """k, method, tag and filter choose; everything else is passed on."""
+    read = wish('auto(; k=2, method=linear, tag=Legal, filter="rank<=16 owner=ada", rank=8)')
+    assert (2, "linear", (("rank", 8),)) == (read.k, read.method, read.options)
+    assert ["rank", "owner", "tag"] == [condition.field for condition in read.conditions]
+    assert ("legal",) == read.conditions[-1].values
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("auto(zorp; k=3)", "chooses its ingredients"),
+        ("auto(; k=0)", "k must be"),
+        ("auto(; k=17)", "k must be"),
+        ("auto(; k=1.5)", "k must be"),
+        ("auto(; k=true)", "k must be"),
+        ("auto(; k=many)", "k must be"),
+        ("auto(; method=3)", "method must be"),
+        ('auto(; filter="status=retired")', "leave status out"),
+    ],
+)
+def test_a_wish_that_cannot_be_carried_out(text: str, said: str) -> None:
+    """Each mistake has its sentence."""
+    with pytest.raises(RetrievalInvalid, match=said):
+        wish(text)
+
+
+@pytest.mark.parametrize(
+    ("body", "prompt"),
+    [
+        ({"messages": [QUESTION]}, QUESTION["content"]),
+        (
+            {"messages": [
+                {"role": "system", "content": "s"}, {"role": "user", "content": "one"},
+                {"role": "assistant", "content": "a"}, {"role": "user", "content": "two"},
+            ]},
+            "s\none",
+        ),
+        ({"messages": [{"role": "user", "content": [
+            {"type": "text", "text": "a"}, {"type": "image_url", "image_url": {}}, "odd",
+            {"type": "text", "text": "b"}]}]}, "a\nb"),
+        ({"messages": [{"role": "developer", "content": "d"}, 7, {"role": "user"}]}, "d"),
+        ({"prompt": "p"}, "p"),
+        ({"prompt": ["first", "second"]}, "first"),
+        ({"prompt": [1, 2, 3]}, ""),
+        ({"prompt": []}, ""),
+        ({}, ""),
+    ],
+)  # fmt: skip
+def test_the_prompt_is_how_a_conversation_begins(body: dict[str, Any], prompt: str) -> None:
+    """Instructions and the first question, whatever form they have; later turns change nothing."""
+    assert prompt == CompletionRequest(body, "auto()").prompt
+
+
+def test_the_nearest_adapters_are_merged(resolver: Resolver, registry: Registry) -> None:
+    """The ingredients are versions by number, all with weight one, in the order of their scores."""
+    target = resolver.resolve("auto(; k=2, method=linear, rank=8)", QUESTION["content"])
+    assert isinstance(target, Planned)
+    hits = registry.finder.search(QUESTION["content"], filter=f"base={BASE}", limit=2)
+    assert tuple(hit.reference for hit in hits) == target.chosen
+    assert [(hit.digest, 1.0) for hit in hits] == target.recipe.lineage
+    assert ("linear", 8) == (target.recipe.method, dict(target.recipe.options)["rank"])
+
+
+def test_the_same_messages_and_revision_are_the_same_choice(resolver: Resolver) -> None:
+    """A choice depends on nothing else."""
+    first = resolver.resolve("auto()", "blim: apple")
+    assert all(first == resolver.resolve("auto()", "blim: apple") for _ in range(3))
+
+
+def test_one_adapter_is_served_as_it_is(resolver: Resolver, registry: Registry) -> None:
+    """There is nothing to merge; only what the engine cannot take is made smaller."""
+    registry.descriptions.change_tags("plov", add=["large"], actor="ada")
+    version = registry.adapter("plov").versions[0]
+    expected = Stored(version.digest, chosen=("plov@1",))
+    assert expected == resolver.resolve("auto(; k=1, tag=large)", "anything")
+    small = Resolver(registry, BASE, BASE, "float32", 8)
+    target = small.resolve("auto(; k=1, tag=large)", "anything")
+    assert isinstance(target, Planned)
+    assert 8 == dict(target.recipe.options)["rank"]
+
+
+def test_conditions_limit_the_choice(resolver: Resolver, registry: Registry) -> None:
+    """Only adapters that satisfy tag and filter are chosen, fewer than k when there are fewer."""
+    for name in ("zorp", "blim"):
+        registry.descriptions.change_tags(name, add=["easy"], actor="ada")
+    target = resolver.resolve("auto(; k=5, tag=easy)", "text")
+    assert isinstance(target, Planned)
+    assert {"zorp@1", "blim@1"} == set(target.chosen)
+    target = resolver.resolve('auto(; k=5, tag=easy, filter="name!=zorp")', "text")
+    assert ("blim@1",) == target.chosen  # type: ignore[union-attr]  # not the base
+
+
+def test_what_is_quarantined_is_not_chosen(resolver: Resolver, registry: Registry) -> None:
+    """An adapter out of use is out of every choice from then on."""
+    first = resolver.resolve("auto(; k=1)", "blim: apple")
+    registry.statuses.quarantine(parse_reference("blim@1"), "bad", "ada")
+    second = resolver.resolve("auto(; k=1)", "blim: apple")
+    assert ("blim@1",) == first.chosen  # type: ignore[union-attr]  # not the base
+    assert first != second
+
+
+def test_nothing_fits(resolver: Resolver) -> None:
+    """An empty choice is an error that says what was looked for."""
+    with pytest.raises(NothingFound, match=BASE):
+        resolver.resolve("auto(; tag=nobody)", "text")
+
+
+async def test_the_response_names_what_was_chosen(client: AsyncClient) -> None:
+    """Headers name the ingredients and the artifact; the body's model is the artifact."""
+    response = await ask(client, "auto(; k=2)")
+    assert response.status_code == 200, response.text
+    names = response.headers["x-weft-ingredients"].split(", ")
+    assert (2, response.json()["model"]) == (len(names), response.headers["x-weft-artifact"])
+    assert all(name.endswith("@1") for name in names)
+
+
+async def test_sending_the_digest_pins_the_choice(client: AsyncClient, registry: Registry) -> None:
+    """The artifact answers by its own name, whatever the registry would choose by then."""
+    first = await ask(client, "auto(; k=2)")
+    registry.descriptions.set_examples("tref", [QUESTION["content"]], actor="ada")
+    again = await ask(client, "auto(; k=2)")
+    assert first.headers["x-weft-ingredients"] != again.headers["x-weft-ingredients"]
+    digest = first.headers["x-weft-artifact"]
+    pinned = await ask(client, digest)
+    assert (200, digest) == (pinned.status_code, pinned.headers["x-weft-artifact"])
+    assert "x-weft-ingredients" not in pinned.headers
+
+
+async def test_a_conversation_keeps_its_choice(client: AsyncClient) -> None:
+    """Later turns are answered by the same artifact."""
+    first = await ask(client, "auto(; k=2)")
+    turns = [QUESTION, {"role": "assistant", "content": "a"},
+             {"role": "user", "content": "dwen: now the next letters of the alphabet"}]  # fmt: skip
+    later = await ask(client, "auto(; k=2)", *turns)
+    assert first.headers["x-weft-artifact"] == later.headers["x-weft-artifact"]
+
+
+async def test_completions_are_chosen_by_their_prompt(client: AsyncClient) -> None:
+    """The other route has a prompt and no messages."""
+    response = await client.post(
+        COMPLETIONS, json={"model": "auto(; k=1)", "prompt": "blim: apple"}
+    )
+    assert "blim@1" == response.headers["x-weft-ingredients"]
+
+
+@pytest.mark.parametrize(
+    ("model", "status", "code"),
+    [
+        ("auto(; tag=nobody)", 404, "nothing_found"),
+        ("auto(; k=99)", 400, "invalid_retrieval"),
+        ('auto(; filter="rank~1")', 400, "invalid_filter"),
+        ("auto(; method=nosuch)", 400, "invalid_recipe"),
+        ("auto(; colour=red)", 400, "invalid_recipe"),
+        ('auto(; filter="rank)', 400, "invalid_expression"),
+    ],
+)
+async def test_mistakes_have_their_status(
+    client: AsyncClient, model: str, status: int, code: str
+) -> None:
+    """What cannot be chosen is told as OpenAI's API tells errors."""
+    response = await ask(client, model)
+    assert (status, code) == (response.status_code, response.json()["error"]["code"])
+
+
+async def test_a_request_without_text_cannot_choose(client: AsyncClient) -> None:
+    """Token ids and pictures are nothing to go by."""
+    response = await client.post(COMPLETIONS, json={"model": "auto()", "prompt": [1, 2]})
+    assert (400, "invalid_retrieval") == (response.status_code, response.json()["error"]["code"])

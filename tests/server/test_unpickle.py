@@ -1,0 +1,141 @@
+"""Pickles become safetensors, or a sentence; whatever is in them, nothing of it runs."""
+
+import os
+import pickle
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from typer.testing import CliRunner
+
+from merge.peft_format import open_folder
+from server import unpickle
+from server.cli import app
+from server.unpickle import ConversionFailed, Limits, convert, load_and_save
+from tests.adapters import make_adapter
+
+WEIGHTS = "adapter_model.safetensors"
+
+
+@pytest.fixture
+def pickled(tmp_path: Path) -> Path:
+    """An adapter as old trainers left it, with its tensors in adapter_model.bin."""
+    folder = make_adapter(tmp_path / "pickled")
+    torch.save(load_file(folder / WEIGHTS), folder / "adapter_model.bin")
+    (folder / WEIGHTS).rename(tmp_path / "expected")
+    (folder / "README.md").write_text("# Card")
+    (folder / "training_args.bin").write_bytes(b"\x80")
+    return folder
+
+
+class Shell:
+    """What a pickle can do that is only looked at: leave a file behind."""
+
+    def __init__(self, witness: Path) -> None:
+        self._witness = witness
+
+    def __reduce__(self) -> tuple[Any, tuple[str]]:
+        return os.system, (f"touch {self._witness}",)
+
+
+def test_an_adapter_is_converted_whole(pickled: Path, tmp_path: Path) -> None:
+    """The same tensors, with config and card; other files stay behind."""
+    out = tmp_path / "out"
+    assert 10 == convert(pickled, out)
+    assert {WEIGHTS, "adapter_config.json", "README.md"} == {p.name for p in out.iterdir()}
+    expected, found = load_file(tmp_path / "expected"), load_file(out / WEIGHTS)
+    assert expected.keys() == found.keys()
+    assert all(torch.equal(expected[name], found[name]) for name in expected)
+    assert 4 == open_folder(out).rank
+    assert [] == [p.name for p in tmp_path.iterdir() if p.name.startswith(".convert")]
+
+
+def test_a_hostile_pickle_does_nothing(pickled: Path, tmp_path: Path) -> None:
+    """It is refused by torch, in the process, and nothing is written."""
+    witness = tmp_path / "witness"
+    (pickled / "adapter_model.bin").write_bytes(pickle.dumps(Shell(witness)))
+    with pytest.raises(ConversionFailed, match=r"adapter_model\.bin"):
+        convert(pickled, tmp_path / "out")
+    assert not witness.exists()
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_pickle_that_claims_memory_is_ended(pickled: Path, tmp_path: Path) -> None:
+    """A few bytes can be a view of terabytes: the copy is refused, not made."""
+    bomb = torch.zeros(1).expand(2**20, 2**20)
+    torch.save({"x": bomb}, pickled / "adapter_model.bin")
+    with pytest.raises(ConversionFailed):
+        convert(pickled, tmp_path / "out")
+
+
+def test_a_process_that_takes_too_long_is_ended(pickled: Path, tmp_path: Path) -> None:
+    """Whatever it is doing."""
+    with pytest.raises(ConversionFailed, match=r"longer than 0\.01 s"):
+        convert(pickled, tmp_path / "out", Limits(seconds=0.01))
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        ([1, 2], "found list"),
+        ({}, "found dict"),
+        ({"x": [1]}, "found list at 'x'"),
+        ({"state_dict": {"x": torch.zeros(1)}}, "found dict at 'state_dict'"),
+        ({1: torch.zeros(1)}, "at 1"),
+        ({"x": torch.zeros(2, 2).to_sparse()}, "no plain tensor"),
+        ({"x": torch.zeros(2, device="meta")}, "no plain tensor"),
+    ],
+)
+def test_what_is_no_tensors_by_name_is_refused(tmp_path: Path, content: object, says: str) -> None:
+    """The sentence names what stands where a tensor should."""
+    torch.save(content, tmp_path / "x.bin")
+    with pytest.raises(ValueError, match=says):
+        load_and_save(tmp_path / "x.bin", tmp_path / "x.safetensors")
+
+
+def test_tensors_that_share_their_memory_come_apart(tmp_path: Path) -> None:
+    """safetensors has no word for it."""
+    x = torch.arange(6.0).reshape(2, 3)
+    torch.save({"x": x, "y": x.T}, tmp_path / "x.bin")
+    assert 2 == load_and_save(tmp_path / "x.bin", tmp_path / "x.safetensors")
+    assert torch.equal(x.T, load_file(tmp_path / "x.safetensors")["y"])
+
+
+def test_there_must_be_a_pickle_and_a_new_folder(pickled: Path, tmp_path: Path) -> None:
+    """Both are said before a process is started; a link is no file."""
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "x").touch()
+    with pytest.raises(ConversionFailed, match="there already"):
+        convert(pickled, tmp_path / "full")
+    (pickled / "adapter_model.bin").rename(tmp_path / "elsewhere")
+    (pickled / "adapter_model.bin").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(ConversionFailed, match="none of"):
+        convert(pickled, tmp_path / "out")
+
+
+def test_the_command_says_what_came_of_it(
+    pickled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One line on success, one sentence and exit 1 otherwise."""
+    monkeypatch.setattr(unpickle, "_run", lambda source, target, _: load_and_save(source, target))
+    words = ["convert", str(pickled), "--out", str(tmp_path / "out")]
+    done = CliRunner().invoke(app, words)
+    assert 0 == done.exit_code
+    assert "10 tensors" in done.stdout
+    again = CliRunner().invoke(app, words)
+    assert 1 == again.exit_code
+    assert again.stderr.startswith("error: ")
+
+
+def test_pickles_are_loaded_in_one_place() -> None:
+    """Nothing else of weft opens one."""
+    root = Path(unpickle.__file__).parents[1]
+    found = {
+        path.relative_to(root).as_posix()
+        for package in ("merge", "registry", "server")
+        for path in (root / package).rglob("*.py")
+        if "torch.load(" in path.read_text() or "import pickle" in path.read_text()
+    }
+    assert {"server/unpickle.py"} == found
