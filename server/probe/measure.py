@@ -30,7 +30,6 @@ class Measured:
     """One adapter on its base.
 
     Attributes:
-        finite: whether every logit is.
         effect: mean over all positions of all prompts of KL(base ‖ adapter), in nats; None when
             the logits are not finite.
         signature: (prompts · tokens,) float32, the log-probability that the adapter gives minus
@@ -38,7 +37,6 @@ class Measured:
             there; None when the logits are not finite.
     """
 
-    finite: bool
     effect: float | None
     signature: NDArray[np.float32] | None
 
@@ -85,12 +83,12 @@ class Probe:
         with applied(self._model, open_folder(path)):
             found = self._log_probabilities()
         if not bool(found[self._mask].isfinite().all()):
-            return Measured(finite=False, effect=None, signature=None)
+            return Measured(effect=None, signature=None)
         base = self._base[self._mask].double()  # (positions, vocabulary)
         kl = (base.exp() * (base - found[self._mask].double())).sum(dim=-1)
         shift = self._at_ends(found) - self._at_ends(self._base)
         signature = shift.gather(1, self._tokens).flatten().cpu().numpy().astype(np.float32)
-        return Measured(finite=True, effect=max(0.0, float(kl.mean())), signature=signature)
+        return Measured(effect=max(0.0, float(kl.mean())), signature=signature)
 
     @torch.inference_mode()
     def _log_probabilities(self) -> Tensor:

@@ -184,8 +184,8 @@ ALONGSIDE = {
     "A099 more-findings": {"A061 symlink"},
 }
 PROBED = {
-    "A090 logits-not-finite": Measured(finite=False, effect=None, signature=None),
-    "A091 no-effect": Measured(finite=True, effect=0.0, signature=np.zeros(2, dtype=np.float32)),
+    "A090 logits-not-finite": Measured(effect=None, signature=None),
+    "A091 no-effect": Measured(effect=0.0, signature=np.zeros(2, dtype=np.float32)),
 }
 
 

@@ -28,9 +28,9 @@ SIGNATURE = np.ones(4, dtype=np.float32)
 @pytest.mark.parametrize(
     ("measured", "passed", "codes"),
     [
-        (Measured(finite=True, effect=0.3, signature=SIGNATURE), True, []),
-        (Measured(finite=True, effect=1e-9, signature=SIGNATURE), True, ["A091 no-effect"]),
-        (Measured(finite=False, effect=None, signature=None), False, ["A090 logits-not-finite"]),
+        (Measured(effect=0.3, signature=SIGNATURE), True, []),
+        (Measured(effect=1e-9, signature=SIGNATURE), True, ["A091 no-effect"]),
+        (Measured(effect=None, signature=None), False, ["A090 logits-not-finite"]),
     ],
 )
 def test_what_was_measured_is_judged(measured: Measured, passed: bool, codes: list[str]) -> None:
