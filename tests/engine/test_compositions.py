@@ -2,8 +2,6 @@
 
 import asyncio
 import json
-import time
-from itertools import pairwise
 
 from tests.engine.gateway import ADAPTERS, BASE, Weft
 from tests.engine.test_parity import prompts_of
@@ -23,33 +21,20 @@ async def test_one_merge_for_a_hundred_requests(weft: Weft) -> None:
 
 
 async def test_streams_flow_while_a_merge_runs(weft: Weft) -> None:
-    """While a merge runs, another request's stream keeps coming."""
+    """While a merge runs, other requests' streams begin, flow and end."""
     slow = "lego(zorp, blim, frob, glix, dwen, plov, krun, tref; rank=32, n_init=150)"
-    arrivals: list[float] = []
-    body = {
-        "model": BASE, "prompt": "abc", "max_tokens": 400, "ignore_eos": True, "stream": True,
-    }  # fmt: skip
+    body = {"model": BASE, "prompt": "abc", "max_tokens": 40, "ignore_eos": True, "stream": True}
 
     async with weft.http() as http:
-
-        async def stream() -> None:
-            while not merging.done():
-                async with http.stream("POST", "/v1/completions", json=body) as response:
-                    arrivals.extend([time.monotonic() async for _ in response.aiter_lines()])
-
-        began = time.monotonic()
         merging = asyncio.create_task(weft.complete(http, slow, "zorp: abc"))
-        streaming = asyncio.create_task(stream())
+        for _ in range(2):
+            async with http.stream("POST", "/v1/completions", json=body) as response:
+                lines = [line async for line in response.aiter_lines() if line]
+            assert lines[-1] == "data: [DONE]"
+            assert len(lines) > 40
+            # No clock: how soon the lines come is the scheduler's and the engine's to say.
+            assert not merging.done(), "the stream ended only after the merge"
         await merging
-        ended = time.monotonic()
-        await streaming
-
-    took = ended - began
-    assert took > 0.5, "the merge was too quick to show anything"
-    # A stream, not a trickle, and no silence as long as half the merge.
-    during = [began, *(moment for moment in arrivals if began < moment < ended), ended]
-    assert max(later - earlier for earlier, later in pairwise(during)) < took / 2
-    assert len(during) > 20
 
 
 async def test_alias_moves_at_once(weft: Weft) -> None:
