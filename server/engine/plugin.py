@@ -110,12 +110,14 @@ def _refusal(status: int, detail: str) -> JSONResponse:
 
 async def _list(request: Request) -> dict[str, Any]:
     models = request.app.state.openai_serving_models
+    # A busy engine may take its time to answer: what ran meanwhile counts, too.
+    before = _running(models)
     ids = await models.engine_client.list_loras()
     known = dict(models.lora_requests)
     return {
         "known": sorted(known),
         "resident": sorted(name for name, lora in known.items() if lora.lora_int_id in ids),
-        "running": _running(models),
+        "running": before | _running(models),
     }
 
 
@@ -165,11 +167,11 @@ async def _remove(digest: str, request: Request) -> dict[str, Any]:
     return {"removed": True}
 
 
-def _running(models: Any) -> dict[str, int]:
+def _running(models: Any) -> Counter[str]:
     # The one place that looks behind the public surface: nothing public tells which adapter a
     # request under way uses, and removing one in use makes the next step load it again, nameless.
     states = models.engine_client.output_processor.request_states.values()
-    return dict(Counter(state.lora_name for state in states if state.lora_name is not None))
+    return Counter(state.lora_name for state in states if state.lora_name is not None)
 
 
 async def _drain(models: Any, digest: str) -> None:

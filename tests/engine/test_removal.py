@@ -1,7 +1,5 @@
 """Removing adapters from a real engine for certain, while it is in use and when it is not."""
 
-import asyncio
-
 import pytest
 
 from registry.blobs import LocalBlobs
@@ -16,19 +14,21 @@ async def test_remove_while_it_runs(weft: Weft) -> None:
     engine = VllmEngine(Fixed(weft.engine_endpoint()))
     async with weft.http() as http:
         digest = (await weft.complete(http, "cat(0.9*glix)", "glix: abc"))["model"]
-        body = {"model": digest, "prompt": "x", "max_tokens": 200, "ignore_eos": True}
-        running = asyncio.create_task(http.post("/v1/completions", json=body))
-        while digest not in (await engine.adapters()).running:
-            await asyncio.sleep(0.01)
-        await engine.remove(digest)
-        ended_before = running.done() or digest not in (await engine.adapters()).running
-        adapters = await engine.adapters()
-        answer = await running
+        body = {
+            "model": digest, "prompt": "x", "max_tokens": 400, "ignore_eos": True, "stream": True,
+        }  # fmt: skip
+        async with http.stream("POST", "/v1/completions", json=body) as response:
+            lines = response.aiter_lines()
+            await anext(lines)  # from here on the engine is at work on it
+            assert digest in (await engine.adapters()).running
+            await engine.remove(digest)
+            adapters = await engine.adapters()
+            rest = [line async for line in lines if line]
     await engine.close()
 
-    assert ended_before
-    assert 200 == answer.status_code
+    assert digest not in adapters.running
     assert digest not in adapters.known | adapters.resident
+    assert rest[-1] == "data: [DONE]"
 
 
 async def test_remove_twice(weft: Weft) -> None:
