@@ -20,7 +20,7 @@ import numpy as np
 from sqlalchemy import JSON, DateTime, LargeBinary
 from sqlalchemy.types import NullType, TypeEngine
 
-from registry.models import UtcDateTime
+from registry.table import UtcDateTime
 from registry.vector_type import VectorType
 
 FORMAT = "weft-dump"

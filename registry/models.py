@@ -2,32 +2,30 @@
 
 Names of adapters, compositions and bases share one table, so one `model` string never means two
 things. Rows of versions, recipes, artifacts and alias moves are only ever added.
-Not covered: statements (`registry.queries`) and what rows look like outside (`registry.types`).
+Not covered: files and jobs (`registry.job_models`), statements (`registry.queries`), and what rows
+look like outside (`registry.types`).
 """
 
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy import (
-    JSON,
     BigInteger,
     CheckConstraint,
-    DateTime,
-    Dialect,
     Double,
     ForeignKey,
     Index,
-    MetaData,
     String,
     Text,
     UniqueConstraint,
 )
-from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship, synonym
-from sqlalchemy.types import TypeDecorator
+from sqlalchemy.orm import Mapped, mapped_column, relationship, synonym
 
+from registry import job_models  # noqa: F401 - whoever knows a table knows them all
 from registry.access import Role
+from registry.table import Table as Table  # noqa: PLC0414 - known as one of this module's
 from registry.types import EmbeddingKind, NameKind, Status, Visibility
 from registry.vector_type import VectorType
 
@@ -37,44 +35,6 @@ _TAG_LENGTH = 60
 _ENCODER_LENGTH = 300  # it may hold the name of a base
 # What decides whether a version is found: no row's JSON is read to get at its status.
 _FOUND_BY = ("name", "number", "status", "retired_at", "base", "rank", "created_at")
-
-
-class UtcDateTime(TypeDecorator[datetime]):
-    """An aware UTC timestamp, also where the database keeps no time zone (SQLite)."""
-
-    impl = DateTime(timezone=True)
-    cache_ok = True
-
-    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002
-        """Return `value` in UTC; ValueError when nobody knows what zone it is in."""
-        if value is not None and value.tzinfo is None:
-            raise ValueError(f"{value} has no time zone: expected an aware timestamp")
-        return None if value is None else value.astimezone(UTC)
-
-    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002
-        """Return the stored moment in UTC, whether or not the database keeps the zone."""
-        if value is None:
-            return None
-        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
-
-
-class Table(DeclarativeBase):
-    """The root of all tables."""
-
-    metadata = MetaData(
-        naming_convention={
-            "ck": "ck_%(table_name)s_%(constraint_name)s",
-            "fk": "fk_%(table_name)s_%(column_0_N_name)s_%(referred_table_name)s",
-            "ix": "ix_%(table_name)s_%(column_0_N_name)s",
-            "pk": "pk_%(table_name)s",
-            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
-        }
-    )
-    type_annotation_map = {  # noqa: RUF012 - SQLAlchemy reads it off the class
-        datetime: UtcDateTime(),
-        dict[str, Any]: JSON(),
-        list[str]: JSON(),
-    }
 
 
 class NameRow(Table):

@@ -20,7 +20,8 @@ from sqlalchemy import (
 )
 
 from registry.database import WriteSession
-from registry.models import Table, UtcDateTime
+from registry.models import Table
+from registry.table import UtcDateTime
 from registry.vector_type import VectorType
 
 TEXT = 'ns/ünï "quoted" \\ № 漢字 \N{SQUID} {braces} \t\n\x7f'

@@ -9,8 +9,9 @@ from sqlalchemy.exc import InvalidRequestError, StatementError
 
 from registry import queries
 from registry.database import Database
-from registry.models import NameRow, RecipeRow, Table, UtcDateTime
+from registry.models import NameRow, RecipeRow, Table
 from registry.service import Registry
+from registry.table import UtcDateTime
 from tests.registry.conftest import BASE
 
 

@@ -1,0 +1,95 @@
+"""What the registry hands out of files and jobs: frozen values, free of sessions.
+
+Not covered: a job's request and report, which are JSON that means nothing here but for the pool's
+`members` (`registry.upkeep` spares their files).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Literal, TypeAlias
+
+JobStatus = Literal["queued", "running", "succeeded", "failed", "cancelled"]
+EndStatus = Literal["succeeded", "failed", "cancelled"]
+Level = Literal["info", "warn", "error"]
+EventKind = Literal["message", "metrics", "candidate"]
+ACTIVE: tuple[JobStatus, ...] = ("queued", "running")  # a job of any other status never changes it
+Json: TypeAlias = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """A file that a client sent; its bytes lie elsewhere."""
+
+    id: str
+    filename: str
+    purpose: str
+    bytes: int
+    digest: str  # SHA-256 of its bytes
+    namespace: str | None  # whose it is; None for one whose rights know no namespaces
+    created_at: datetime
+    created_by: str
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A job as it stands; what it found is another question (`Jobs.report`)."""
+
+    id: str
+    status: JobStatus
+    base: str
+    request: Json
+    training_file: str
+    validation_file: str | None
+    name: str  # what the result is to be called
+    model: str | None  # the reference that answers, once published
+    seed: int
+    namespace: str | None
+    created_at: datetime
+    created_by: str
+    started_at: datetime | None  # for the first time
+    finished_at: datetime | None
+    heartbeat_at: datetime | None
+    worker: str | None  # who has it, or had it last
+    device: str | None
+    attempts: int  # how often it was begun, orderly stops not counted
+    cancel_asked_at: datetime | None
+    error: Json | None  # code, message, param
+    trained_tokens: int | None
+
+    @property
+    def active(self) -> bool:
+        """True while it waits or runs."""
+        return self.status in ACTIVE
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """Something to be written into a job's log; `at` is now unless said."""
+
+    message: str
+    level: Level = "info"
+    kind: EventKind = "message"
+    data: Json = field(default_factory=dict)
+    at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class JobEvent:
+    """One entry of a job's log; ids grow within a job."""
+
+    id: int
+    job: str
+    at: datetime
+    level: Level
+    kind: EventKind
+    message: str
+    data: Json
+
+
+@dataclass(frozen=True, slots=True)
+class Beat:
+    """What a worker learns when it says that it lives."""
+
+    mine: bool  # else somebody took the job away, or it ended: stop
+    cancel: bool  # somebody asked for its end
