@@ -1,9 +1,11 @@
 """Who changed what: one row per change, written in the transaction of the change itself.
 
     adapter.registered   alias.moved            artifact.removed   base.added
-    composition.added    evaluation.recorded    examples.changed   key.created
-    garbage.collected    key.revoked            tags.changed       version.quarantined
-    version.released     version.retired        visibility.changed
+    composition.added    evaluation.recorded    examples.changed   file.added
+    file.removed         garbage.collected      job.cancelled      job.created
+    job.finished         job.published          key.created        key.revoked
+    tags.changed         version.quarantined    version.released   version.retired
+    visibility.changed
 
 Not covered: what serving does by itself (merges, loads, removals that keep a budget).
 """
@@ -21,10 +23,12 @@ from registry.paging import Page, cursor_of, paged
 
 Action = Literal[
     "adapter.registered", "alias.moved", "artifact.removed", "base.added", "composition.added",
-    "evaluation.recorded", "examples.changed", "garbage.collected", "key.created", "key.revoked",
+    "evaluation.recorded", "examples.changed", "file.added", "file.removed", "garbage.collected",
+    "job.cancelled", "job.created", "job.finished", "job.published", "key.created", "key.revoked",
     "tags.changed", "version.quarantined", "version.released", "version.retired",
     "visibility.changed",
 ]  # fmt: skip
+_OWNED = ("file.", "job.", "key.")  # what is in a namespace although its name does not say so
 
 
 def record(session: WriteSession, actor: str, action: Action, subject: str, **detail: Any) -> None:
@@ -34,10 +38,10 @@ def record(session: WriteSession, actor: str, action: Action, subject: str, **de
         session: the one that makes the change.
         actor: who makes it.
         action: what it is.
-        subject: a reference, or the name of a base or a key.
-        detail: JSON values that say more; of a key also its `namespace`.
+        subject: a reference, the name of a base or a key, or the id of a file or a job.
+        detail: JSON values that say more; of a key, a file or a job also its `namespace`.
     """
-    namespace = detail.get("namespace") if action.startswith("key.") else namespace_of(subject)
+    namespace = detail.get("namespace") if action.startswith(_OWNED) else namespace_of(subject)
     if action == "base.added":
         namespace = None  # owner/name, as on the Hub, is no namespace here
     session.add(

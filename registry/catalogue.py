@@ -2,11 +2,13 @@
 
 Every list is of what its caller may know of. Adapters and compositions are listed by name as long
 as one version is not retired; versions and moves newest first; the rest by name or digest.
-Not covered: evaluations, keys and the audit log, which list themselves.
+What can be asked for as a model comes as a whole.
+Not covered: evaluations, keys, files, jobs and the audit log, which list themselves.
 """
 
 from collections import defaultdict
 from collections.abc import Iterable
+from dataclasses import replace
 
 from registry import list_queries, queries, recipes, resolving, rows, search_queries
 from registry.access import LOCAL, Caller
@@ -24,6 +26,7 @@ from registry.types import (
     Base,
     CompositionSummary,
     CompositionVersion,
+    ListedModel,
 )
 
 LIMIT = 100
@@ -161,6 +164,26 @@ class Catalogue:
         with self._database.read() as session:
             found = list_queries.bases(session, after, limit + 1)
             return paged("bases", found, limit, lambda row: (row.name,), rows.base)
+
+
+def models_in(session: ReadSession) -> tuple[ListedModel, ...]:
+    """Return all that the session's caller can ask for by name, and by name and alias, sorted."""
+    models = [
+        ListedModel(row.name, "adapter", row.base, row.created_at)
+        for row in queries.newest_of_each(session, AdapterVersionRow, in_use=True)
+    ] + [
+        ListedModel(row.name, "composition", row.recipe.base, row.created_at)
+        for row in queries.newest_of_each(session, CompositionVersionRow, in_use=True)
+    ]
+    aliases = _aliases(queries.aliases(session))
+    out_of_use = queries.quarantined(session)
+    aliased = [
+        replace(model, id=f"{model.id}@{alias}")
+        for model in models
+        for alias, number in aliases[model.id].items()
+        if (model.id, number) not in out_of_use
+    ]
+    return tuple(sorted([*models, *aliased], key=lambda model: model.id))
 
 
 def _text(cursor: str | None, of: str) -> str:

@@ -5,10 +5,8 @@ them, so a crash leaves at most files that nothing refers to.
 Not covered: what a recipe's text means, which callers may do what, and when files are deleted.
 """
 
-from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +15,15 @@ from registry.access import LOCAL, Caller
 from registry.admission import AdmissionPolicy, admit
 from registry.audit import Audit
 from registry.blobs import BlobStore
-from registry.catalogue import Catalogue
+from registry.catalogue import Catalogue, models_in
 from registry.database import Database, ReadSession
 from registry.describing import Descriptions
 from registry.embedding import Embedder, Embeddings
 from registry.errors import FolderUnreadable, NameTaken
 from registry.evaluations import Evaluations
+from registry.files import Files
 from registry.imports import ImportLog
+from registry.jobs import Jobs
 from registry.keys import Keys
 from registry.models import AdapterVersionRow, CompositionVersionRow
 from registry.references import Reference, check_alias, check_name
@@ -63,6 +63,8 @@ class Registry:
         self.keys = Keys(database)
         self.audit = Audit(database)
         self.evaluations = Evaluations(database)
+        self.files = Files(database)
+        self.jobs = Jobs(database)
         self.statuses = Statuses(database)
         self.imports = ImportLog(database, self._policy)
         embedder = embedder or Embedder()
@@ -261,22 +263,7 @@ class Registry:
     def model_ids(self, *, caller: Caller = LOCAL) -> tuple[ListedModel, ...]:
         """Return all that `caller` can ask for by name, and by name and alias, sorted."""
         with self._database.read(caller) as session:
-            models = [
-                ListedModel(row.name, "adapter", row.base, row.created_at)
-                for row in queries.newest_of_each(session, AdapterVersionRow, in_use=True)
-            ] + [
-                ListedModel(row.name, "composition", row.recipe.base, row.created_at)
-                for row in queries.newest_of_each(session, CompositionVersionRow, in_use=True)
-            ]
-            aliases = _aliases_by_name(session)
-            out_of_use = queries.quarantined(session)
-        aliased = [
-            replace(model, id=f"{model.id}@{alias}")
-            for model in models
-            for alias, number in aliases[model.id].items()
-            if (model.id, number) not in out_of_use
-        ]
-        return tuple(sorted([*models, *aliased], key=lambda model: model.id))
+            return models_in(session)
 
     # Compositions, recipes, artifacts
 
@@ -380,13 +367,6 @@ class Registry:
         """
         with self._database.read(caller) as session:
             return recipes.lineage(session, digest, cursor, limit)
-
-
-def _aliases_by_name(session: ReadSession) -> Mapping[str, dict[str, int]]:
-    grouped: defaultdict[str, dict[str, int]] = defaultdict(dict)
-    for row in queries.aliases(session):
-        grouped[row.name][row.alias] = row.number
-    return grouped
 
 
 def _aliases_and_moves(

@@ -1,9 +1,10 @@
 """Which files nobody needs any more, and their removal: first a plan, then the deed.
 
-Needed are the files of versions in use, of versions retired a short while ago, and of whatever a
-composition in use is merged from, step by step down to versions. Needed artifacts are those of
-compositions in use. The rest is garbage, once nobody has stored or used it for an hour: an import
-stores files before the rows that name them, so young files may be somebody's.
+Needed are the files of versions in use, of versions retired a short while ago, of the adapters
+that a job draws on until it has ended, and of whatever a composition in use is merged from, step
+by step down to versions. Needed artifacts are those of compositions in use. The rest is garbage,
+once nobody has stored or used it for an hour: an import stores files before the rows that name
+them, so young files may be somebody's.
 
 Safe while others work:
 - Engines read versions and artifacts through hard links of their own (`server.engine.held`), and
@@ -24,6 +25,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal, TypeAlias
 
+from registry import job_queries
 from registry import upkeep_queries as queries
 from registry.blobs import LocalBlobs
 from registry.database import Database, ReadSession
@@ -211,12 +213,18 @@ def _needs(session: ReadSession, rules: KeepRules) -> _Needs:
     return _Needs(
         versions=frozenset(digest for digest, _ in versions),
         artifacts=frozenset(queries.artifact_digests(session)),
-        needed=frozenset(roots | _made_of(session, recipes)),
+        needed=frozenset(roots | _drawn_on(session) | _made_of(session, recipes)),
     )
 
 
 def _counts(retired_at: datetime | None, since: datetime) -> bool:
     return retired_at is None or retired_at > since
+
+
+def _drawn_on(session: ReadSession) -> set[str]:
+    """Return the digests of the members that jobs which wait or run have asked for."""
+    requests = job_queries.active_requests(session)
+    return {member["digest"] for request in requests for member in request.get("members") or ()}
 
 
 def _made_of(session: ReadSession, recipes: set[str]) -> set[str]:

@@ -12,6 +12,7 @@ from starlette.responses import JSONResponse
 from merge import errors as merge_errors
 from merge.peft_format import FormatError
 from registry import errors as registry_errors
+from registry import job_errors
 from server.artifacts.build import BuildFailed, BuildQueueFull
 from server.artifacts.leases import LeaseBusy
 from server.artifacts.provide import ArtifactGone
@@ -74,6 +75,13 @@ ERRORS: dict[type[Exception], Row] = {
         403, "access_denied", "not with this key's role or namespace"
     ),
     registry_errors.UnknownKey: Row(404, "key_not_found", "no key has this name"),
+    job_errors.UnknownFile: Row(404, "file_not_found", "no file has this id"),
+    job_errors.UnknownJob: Row(404, "job_not_found", "no job has this id"),
+    job_errors.FileInUse: Row(409, "file_in_use", "a job that has not ended needs the file"),
+    job_errors.JobFinished: Row(409, "job_finished", "the job has ended already"),
+    job_errors.JobNotSucceeded: Row(
+        409, "job_not_succeeded", "the job has found nothing, or not yet"
+    ),
     registry_errors.NameTaken: Row(409, "name_taken", "the name belongs to something else"),
     registry_errors.KeyNameTaken: Row(409, "key_name_taken", "a key had this name before"),
     registry_errors.BaseConflict: Row(409, "base_conflict", "another base, or other shapes"),

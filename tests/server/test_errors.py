@@ -10,6 +10,7 @@ import pytest
 
 import merge.errors
 import registry.errors
+import registry.job_errors
 import server
 from merge.peft_format import FormatError, Problem
 from server.engine.protocol import EngineUnavailable
@@ -40,7 +41,7 @@ NOT_IMPORTED = ("server.engine.plugin", "server.cli.__main__")  # one imports vL
 
 def modules() -> Iterator[ModuleType]:
     """Give every module whose errors a request may meet."""
-    yield from (merge.errors, registry.errors)
+    yield from (merge.errors, registry.errors, registry.job_errors)
     for found in pkgutil.walk_packages(server.__path__, "server."):
         if found.name not in NOT_IMPORTED:
             yield import_module(found.name)

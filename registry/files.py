@@ -1,0 +1,135 @@
+"""Files that clients send: rows about them. Their bytes lie elsewhere, under the file's id.
+
+A file belongs to its caller's namespace and is seen from there alone. A removed one keeps its row,
+since jobs refer to it, and is never found again.
+Not covered: the bytes, what is in them, and the form of ids (`server.jobs`).
+"""
+
+from datetime import datetime
+
+from registry import audit, job_queries, naming, queries
+from registry.access import LOCAL, Caller
+from registry.database import Database, ReadSession
+from registry.errors import CursorInvalid
+from registry.job_errors import FileInUse, UnknownFile
+from registry.job_models import FileRow
+from registry.job_types import File
+from registry.paging import Page
+
+
+class Files:
+    """The files of a registry. Safe to share by threads."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def add(
+        self,
+        *,
+        id: str,  # noqa: A002 - the name it has everywhere
+        filename: str,
+        purpose: str,
+        bytes: int,  # noqa: A002 - the name it has everywhere
+        digest: str,
+        actor: str = "local",
+        caller: Caller = LOCAL,
+    ) -> File:
+        """Write down a file whose bytes are in place already.
+
+        Args:
+            id: one that no file ever had.
+            filename: as the client calls it.
+            purpose: what it is for.
+            bytes: how many it has.
+            digest: SHA-256 of them.
+            actor: who sent it.
+            caller: for whom; it is found by callers of the same namespace.
+
+        Raises:
+            Conflict: a file has or had this id.
+            ValueRefused: text that no database can keep.
+        """
+        row = FileRow(
+            id=id, filename=filename, purpose=purpose, bytes=bytes, digest=digest,
+            namespace=caller.namespace, created_at=naming.now(), created_by=actor,
+        )  # fmt: skip
+        with self._database.transaction(caller) as session:
+            queries.insert(session, row)
+            said = {"filename": filename, "bytes": bytes, "digest": digest}
+            audit.record(session, actor, "file.added", id, namespace=row.namespace, **said)
+            return _file(row)
+
+    def get(self, file_id: str, *, caller: Caller = LOCAL) -> File:
+        """Return a file.
+
+        Raises:
+            UnknownFile: there is none that the caller may know of.
+        """
+        with self._database.read(caller) as session:
+            row = job_queries.file(session, file_id)
+            if row is None:
+                raise UnknownFile(file_id)
+            return _file(row)
+
+    def page(
+        self,
+        *,
+        purpose: str | None = None,
+        after: str | None = None,
+        limit: int = 100,
+        caller: Caller = LOCAL,
+    ) -> Page[File]:
+        """Return files, newest first; a page's cursor is the id of its last file.
+
+        Args:
+            purpose: only files of this one.
+            after: the id that the page before ended with.
+            limit: how many.
+            caller: who asks.
+
+        Raises:
+            CursorInvalid: `after` is no file that the caller may know of.
+        """
+        with self._database.read(caller) as session:
+            place = None if after is None else _place(session, after)
+            found = job_queries.files(session, purpose, place, limit + 1)
+            more = found[limit - 1].id if len(found) > limit else None
+            return Page(tuple(map(_file, found[:limit])), more)
+
+    def remove(self, file_id: str, *, actor: str = "local", caller: Caller = LOCAL) -> File:
+        """Take a file out of use, for good, and return what it was; its bytes may then go.
+
+        Raises:
+            UnknownFile: there is none (any more) that the caller may know of.
+            FileInUse: a job that has not ended needs it.
+        """
+        with self._database.transaction(caller) as session:
+            row = job_queries.locked_file(session, file_id)
+            if row is None:
+                raise UnknownFile(file_id)
+            job = job_queries.active_user_of(session, file_id)
+            if job is not None:
+                raise FileInUse(file_id, job)
+            row.removed_at, row.removed_by = naming.now(), actor
+            audit.record(session, actor, "file.removed", file_id, namespace=row.namespace)
+            return _file(row)
+
+
+def _place(session: ReadSession, after: str) -> tuple[datetime, str]:
+    moment = job_queries.place_of(session, FileRow, after)
+    if moment is None:
+        raise CursorInvalid
+    return moment, after
+
+
+def _file(row: FileRow) -> File:
+    return File(
+        id=row.id,
+        filename=row.filename,
+        purpose=row.purpose,
+        bytes=row.bytes,
+        digest=row.digest,
+        namespace=row.namespace,
+        created_at=row.created_at,
+        created_by=row.created_by,
+    )

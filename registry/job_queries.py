@@ -1,0 +1,151 @@
+"""The statements behind files and jobs.
+
+Reads take a `ReadSession`, writes a `WriteSession`; nobody commits here. What belongs to a
+namespace is found for those callers only whose rights reach it.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any, TypeVar
+
+from sqlalchemy import Select, and_, or_, select, update
+from sqlalchemy.orm import undefer
+
+from registry.database import ReadSession, WriteSession
+from registry.job_models import FileRow, JobEventRow, JobRow
+from registry.job_types import ACTIVE, Beat, JobStatus
+from registry.visibility import caller_of
+
+R = TypeVar("R", FileRow, JobRow)
+
+
+def _visible(session: ReadSession, table: type[R]) -> Select[R]:
+    namespace = caller_of(session).namespace
+    query = select(table)
+    if issubclass(table, FileRow):
+        query = query.where(FileRow.removed_at.is_(None))
+    return query if namespace is None else query.where(table.namespace == namespace)
+
+
+def place_of(session: ReadSession, table: type[R], row_id: str) -> datetime | None:
+    """Return since when there is a file or a job that the caller may know, removed or not."""
+    namespace = caller_of(session).namespace
+    query = select(table.created_at).where(table.id == row_id)
+    query = query if namespace is None else query.where(table.namespace == namespace)
+    return session.scalar(query)
+
+
+def _newest_first(
+    query: Select[R], table: type[R], after: tuple[datetime, str] | None
+) -> Select[R]:
+    if after is not None:
+        moment, id_ = after
+        same = and_(table.created_at == moment, table.id < id_)
+        query = query.where(or_(table.created_at < moment, same))
+    return query.order_by(table.created_at.desc(), table.id.desc())
+
+
+# Files ------------------------------------------------------------------------------------------
+
+
+def file(session: ReadSession, file_id: str) -> FileRow | None:
+    """Return a file that was not removed."""
+    return session.scalar(_visible(session, FileRow).where(FileRow.id == file_id))
+
+
+def locked_file(session: WriteSession, file_id: str) -> FileRow | None:
+    """Return a file that was not removed; who would use or remove it waits."""
+    return session.scalar(_visible(session, FileRow).where(FileRow.id == file_id).with_for_update())
+
+
+def files(
+    session: ReadSession, purpose: str | None, after: tuple[datetime, str] | None, limit: int
+) -> Sequence[FileRow]:
+    """Return files, newest first, those before one."""
+    query = _newest_first(_visible(session, FileRow), FileRow, after)
+    query = query if purpose is None else query.where(FileRow.purpose == purpose)
+    return session.scalars(query.limit(limit)).all()
+
+
+def active_user_of(session: ReadSession, file: str) -> str | None:
+    """Return a job that waits or runs and uses a file, whoever's it is."""
+    uses = or_(JobRow.training_file == file, JobRow.validation_file == file)
+    query = select(JobRow.id).where(JobRow.status.in_(ACTIVE), uses)
+    return session.scalar(query.order_by(JobRow.created_at, JobRow.id).limit(1))
+
+
+# Jobs -------------------------------------------------------------------------------------------
+
+
+def job(session: ReadSession, job_id: str) -> JobRow | None:
+    """Return a job."""
+    return session.scalar(_visible(session, JobRow).where(JobRow.id == job_id))
+
+
+def locked_job(session: WriteSession, job_id: str) -> JobRow | None:
+    """Return a job that others who would change it wait for."""
+    return session.scalar(_visible(session, JobRow).where(JobRow.id == job_id).with_for_update())
+
+
+def job_with_report(session: ReadSession, job_id: str) -> JobRow | None:
+    """Return a job with what it found."""
+    query = _visible(session, JobRow).where(JobRow.id == job_id)
+    return session.scalar(query.options(undefer(JobRow.report)))
+
+
+def jobs(
+    session: ReadSession, status: JobStatus | None, after: tuple[datetime, str] | None, limit: int
+) -> Sequence[JobRow]:
+    """Return jobs, newest first, those before one."""
+    query = _newest_first(_visible(session, JobRow), JobRow, after)
+    query = query if status is None else query.where(JobRow.status == status)
+    return session.scalars(query.limit(limit)).all()
+
+
+def next_queued(session: WriteSession, base: str | None) -> JobRow | None:
+    """Return the oldest job that waits and that nobody else is about to take, locked."""
+    query = select(JobRow).where(JobRow.status == "queued")
+    query = query if base is None else query.where(JobRow.base == base)
+    query = query.order_by(JobRow.created_at, JobRow.id).limit(1)
+    return session.scalar(query.with_for_update(skip_locked=True))
+
+
+def silent_since(session: WriteSession, moment: datetime) -> Sequence[JobRow]:
+    """Return the jobs whose workers were last heard of before a moment, oldest first, locked."""
+    query = select(JobRow).where(JobRow.status == "running", JobRow.heartbeat_at < moment)
+    query = query.order_by(JobRow.created_at, JobRow.id)
+    return session.scalars(query.with_for_update(skip_locked=True)).all()
+
+
+def lock_job(session: WriteSession, job_id: str) -> bool:
+    """Have others who would change a job wait, without reading it; say whether there is one."""
+    query = select(JobRow.id).where(JobRow.id == job_id)
+    return session.scalar(query.with_for_update()) is not None
+
+
+def beat(session: WriteSession, job_id: str, worker: str, moment: datetime) -> Beat:
+    """Note that a worker lives, if the job is its own, and return what it should know."""
+    row = JobRow
+    change = update(row).where(row.id == job_id, row.status == "running", row.worker == worker)
+    change = change.values(heartbeat_at=moment).execution_options(synchronize_session=False)
+    found = session.execute(change.returning(row.cancel_asked_at)).one_or_none()
+    return Beat(mine=found is not None, cancel=found is not None and found[0] is not None)
+
+
+def active_requests(session: ReadSession) -> Sequence[dict[str, Any]]:
+    """Return the requests of all jobs that wait or run."""
+    return session.scalars(select(JobRow.request).where(JobRow.status.in_(ACTIVE))).all()
+
+
+# Events -----------------------------------------------------------------------------------------
+
+
+def events(
+    session: ReadSession, job: str, after: int | None, limit: int, *, oldest_first: bool
+) -> Sequence[JobEventRow]:
+    """Return some of a job's log: those after an entry, or before it when newest come first."""
+    row = JobEventRow
+    query = select(row).where(row.job == job).limit(limit)
+    if after is not None:
+        query = query.where(row.id > after if oldest_first else row.id < after)
+    return session.scalars(query.order_by(row.id if oldest_first else row.id.desc())).all()

@@ -1,0 +1,337 @@
+"""Jobs as rows: asked for by a caller, run by one worker at a time, watched through their log.
+
+A worker claims a job, says every second or so that it lives, and finishes it. When it falls silent
+another one takes over; the first learns so from its next beat. Each claim has a worker's name of
+its own, so nobody is taken for the one before.
+A job belongs to its caller's namespace and is seen from there alone; workers see all.
+Not covered: what a job does (`merge.adaptive`) and the process that does it (`server.jobs`).
+"""
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime, timedelta
+from typing import Any
+
+from registry import audit, job_queries, job_steps, known_bases, naming, queries
+from registry.access import LOCAL, Caller
+from registry.database import Database, ReadSession, WriteSession
+from registry.errors import CursorInvalid
+from registry.job_errors import JobFinished, JobNotSucceeded, UnknownFile, UnknownJob
+from registry.job_models import JobRow
+from registry.job_steps import LOST, event_of, job_of
+from registry.job_types import Beat, EndStatus, Job, JobEvent, JobStatus, Json, Note
+from registry.paging import Page
+from registry.references import check_name
+
+
+class Jobs:
+    """The jobs of a registry. Safe to share by threads."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    # For callers
+
+    def create(
+        self,
+        *,
+        id: str,  # noqa: A002 - the name it has everywhere
+        base: str,
+        request: Mapping[str, Any],
+        training_file: str,
+        validation_file: str | None = None,
+        name: str,
+        seed: int,
+        actor: str = "local",
+        caller: Caller = LOCAL,
+    ) -> Job:
+        """Queue a job.
+
+        Args:
+            id: one that no job ever had.
+            base: that the result is for; any of its spellings.
+            request: what was asked for, as JSON. The files of the adapters in its `members`, a list
+                of {"reference", "digest"}, are kept until the job has ended.
+            training_file: id of a file that the caller may know of.
+            validation_file: of another one.
+            name: that the result is to have.
+            seed: of everything random in it.
+            actor: who asks.
+            caller: for whom; it is found by callers of the same namespace.
+
+        Raises:
+            NameInvalid: by the grammar of `registry.references`.
+            UnknownBase: as it says.
+            UnknownFile: naming the parameter.
+            Conflict: a job has or had this id.
+        """
+        check_name(name)
+        with self._database.transaction(caller) as session:
+            row = JobRow(
+                id=id, status="queued", base=known_bases.found(session, base).name,
+                request=job_steps.plain(request), training_file=training_file,
+                validation_file=validation_file, name=name, seed=seed, namespace=caller.namespace,
+                created_at=naming.now(), created_by=actor, attempts=0,
+            )  # fmt: skip
+            _lock_files(session, training_file, validation_file)
+            queries.insert(session, row)
+            job_steps.say(session, id, Note("The job was queued."))
+            said = {"base": row.base, "name": name, "training_file": training_file}
+            audit.record(session, actor, "job.created", id, namespace=row.namespace, **said)
+            return job_of(row)
+
+    def get(self, job_id: str, *, caller: Caller = LOCAL) -> Job:
+        """Return a job.
+
+        Raises:
+            UnknownJob: there is none that the caller may know of.
+        """
+        with self._database.read(caller) as session:
+            return job_of(_found(job_queries.job(session, job_id), job_id))
+
+    def report(self, job_id: str, *, caller: Caller = LOCAL) -> Json | None:
+        """Return what a job found, or None when it has ended without or goes on.
+
+        Raises:
+            UnknownJob: as `get`.
+        """
+        with self._database.read(caller) as session:
+            return _found(job_queries.job_with_report(session, job_id), job_id).report
+
+    def page(
+        self,
+        *,
+        after: str | None = None,
+        limit: int = 100,
+        status: JobStatus | None = None,
+        caller: Caller = LOCAL,
+    ) -> Page[Job]:
+        """Return jobs, newest first; a page's cursor is the id of its last job.
+
+        Args:
+            after: the id that the page before ended with.
+            limit: how many.
+            status: only jobs of this one.
+            caller: who asks.
+
+        Raises:
+            CursorInvalid: `after` is no job that the caller may know of.
+        """
+        with self._database.read(caller) as session:
+            place = None if after is None else _place(session, after)
+            found = job_queries.jobs(session, status, place, limit + 1)
+            more = found[limit - 1].id if len(found) > limit else None
+            return Page(tuple(map(job_of, found[:limit])), more)
+
+    def events(
+        self,
+        job_id: str,
+        *,
+        after: int | None = None,
+        limit: int = 100,
+        oldest_first: bool,
+        caller: Caller = LOCAL,
+    ) -> Page[JobEvent]:
+        """Return some of a job's log; a page's cursor is the id of its last entry, as text.
+
+        Entries come in the order of their ids also while workers write: whoever reads oldest first
+        and goes on after the last one misses none. The entry of the end is there as soon as the
+        job's status says so.
+
+        Raises:
+            UnknownJob: as `get`.
+        """
+        with self._database.read(caller) as session:
+            _found(job_queries.job(session, job_id), job_id)
+            found = job_queries.events(session, job_id, after, limit + 1, oldest_first=oldest_first)
+            more = str(found[limit - 1].id) if len(found) > limit else None
+            return Page(tuple(map(event_of, found[:limit])), more)
+
+    def cancel(self, job_id: str, *, actor: str = "local", caller: Caller = LOCAL) -> Job:
+        """End a job that waits; have the worker of one that runs told to; return the job.
+
+        Asking again changes nothing.
+
+        Raises:
+            UnknownJob: as `get`.
+            JobFinished: it has ended already.
+        """
+        with self._database.transaction(caller) as session:
+            row = _found(job_queries.locked_job(session, job_id), job_id)
+            if not job_of(row).active:
+                raise JobFinished(job_id, row.status)
+            if row.cancel_asked_at is None:
+                row.cancel_asked_at = naming.now()
+                audit.record(session, actor, "job.cancelled", job_id, namespace=row.namespace)
+                if row.status == "queued":
+                    job_steps.end(session, row, "cancelled", actor)
+                else:
+                    job_steps.say(session, job_id, Note("The job's end was asked for.", "warn"))
+            return job_of(row)
+
+    def publish(
+        self,
+        job_id: str,
+        model: str,
+        *,
+        actor: str = "local",
+        caller: Caller = LOCAL,
+    ) -> Job:
+        """Write down the reference that a job's result answers to from now on.
+
+        Raises:
+            UnknownJob: as `get`.
+            JobNotSucceeded: it has not, or not yet.
+        """
+        with self._database.transaction(caller) as session:
+            row = _found(job_queries.locked_job(session, job_id), job_id)
+            if row.status != "succeeded":
+                raise JobNotSucceeded(job_id, row.status)
+            if row.model != model:
+                moved = {"from": row.model, "to": model}
+                row.model = model
+                job_steps.say(session, job_id, Note(f"Its result is {model} now.", data=moved))
+                audit.record(
+                    session, actor, "job.published", job_id, namespace=row.namespace, **moved
+                )
+            return job_of(row)
+
+    # For workers
+
+    def claim(
+        self,
+        worker: str,
+        device: str | None,
+        *,
+        base: str | None = None,
+        now: datetime | None = None,
+    ) -> Job | None:
+        """Take the job that has waited longest, or return None when none waits.
+
+        However many ask at once, in whatever processes, no two get the same.
+
+        Args:
+            worker: a name that no other claim has.
+            device: that it will run on.
+            base: only jobs for the base of this very name.
+            now: the moment; this one unless said.
+        """
+        with self._database.transaction() as session:
+            row = job_queries.next_queued(session, base)
+            if row is None:
+                return None
+            job_steps.begin(session, row, worker, device, now or naming.now())
+            return job_of(row)
+
+    def beat(self, job_id: str, worker: str) -> Beat:
+        """Say that a worker lives, and learn whether the job is still its own and wanted."""
+        with self._database.transaction() as session:
+            return job_queries.beat(session, job_id, worker, naming.now())
+
+    def note(self, job_id: str, notes: Iterable[Note]) -> None:
+        """Add entries to a job's log, all or none.
+
+        Raises:
+            UnknownJob: there is none.
+        """
+        with self._database.transaction() as session:
+            if not job_queries.lock_job(session, job_id):  # ids must grow in the order of commits
+                raise UnknownJob(job_id)
+            for note in notes:
+                job_steps.say(session, job_id, note)
+
+    def finish(
+        self,
+        job_id: str,
+        worker: str,
+        status: EndStatus,
+        *,
+        report: Mapping[str, Any] | None = None,
+        error: Mapping[str, Any] | None = None,
+        model: str | None = None,
+        trained_tokens: int | None = None,
+    ) -> bool:
+        """End a job that this worker has; say whether it was: else nothing is changed.
+
+        Args:
+            job_id: which one.
+            worker: whose it is.
+            status: how it ended.
+            report: what it found, as JSON.
+            error: of a failed one: {"code", "message", "param"}.
+            model: the reference that answers.
+            trained_tokens: how many it learnt from.
+        """
+        with self._database.transaction() as session:
+            row = _of_worker(session, job_id, worker)
+            if row is None:
+                return False
+            row.report = None if report is None else job_steps.plain(report)
+            row.trained_tokens = trained_tokens
+            job_steps.end(session, row, status, worker, error, model)
+            return True
+
+    def release(self, job_id: str, worker: str) -> bool:
+        """Have a job of this worker's wait for another, at an orderly stop; say whether it was.
+
+        The stop does not count as an attempt; a job whose end was asked for has ended then.
+        """
+        with self._database.transaction() as session:
+            row = _of_worker(session, job_id, worker)
+            if row is None:
+                return False
+            row.attempts -= 1
+            job_steps.put_back(session, row, worker)
+            return True
+
+    def requeue(self, silent_for_seconds: float, *, most_attempts: int = 3) -> tuple[Job, ...]:
+        """Have jobs whose workers have fallen silent wait for others, and return them.
+
+        One that was begun `most_attempts` times fails instead, and one whose end was asked for has
+        ended.
+        """
+        with self._database.transaction() as session:
+            since = naming.now() - timedelta(seconds=silent_for_seconds)
+            found = job_queries.silent_since(session, since)
+            for row in found:
+                if row.attempts >= most_attempts and row.cancel_asked_at is None:
+                    times = f"{row.attempts} times" if row.attempts > 1 else "once"
+                    message = f"its worker fell silent, and it was begun {times}: not again"
+                    error = {"code": LOST, "message": message, "param": None}
+                    job_steps.end(session, row, "failed", "local", error)
+                else:
+                    why = Note("Its worker fell silent; the job waits to go on.", "warn")
+                    job_steps.put_back(session, row, "local", why)
+            return tuple(map(job_of, found))
+
+
+def _found(row: JobRow | None, job_id: str) -> JobRow:
+    if row is None:
+        raise UnknownJob(job_id)
+    return row
+
+
+def _of_worker(session: WriteSession, job_id: str, worker: str) -> JobRow | None:
+    row = job_queries.locked_job(session, job_id)
+    mine = row is not None and row.status == "running" and row.worker == worker
+    return row if mine else None
+
+
+def _place(session: ReadSession, after: str) -> tuple[datetime, str]:
+    moment = job_queries.place_of(session, JobRow, after)
+    if moment is None:
+        raise CursorInvalid
+    return moment, after
+
+
+def _lock_files(session: WriteSession, training: str, validation: str | None) -> None:
+    """Keep a job's files from being removed until its row is there.
+
+    Raises:
+        UnknownFile: one of them cannot be found.
+    """
+    wanted = {training: "training_file"}
+    if validation is not None:
+        wanted.setdefault(validation, "validation_file")
+    for id_, param in sorted(wanted.items()):  # in one order, so that no two wait for each other
+        if job_queries.locked_file(session, id_) is None:
+            raise UnknownFile(id_, param)
