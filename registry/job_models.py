@@ -36,7 +36,7 @@ class FileRow(Table):
 
 
 class JobRow(Table):
-    """A job; `worker` is who runs it, and null while nobody does."""
+    """A job; `worker` is who has it or had it last, and null while it waits."""
 
     __tablename__ = "jobs"
     __table_args__ = (

@@ -10,9 +10,11 @@ from registry.errors import CursorInvalid, VersionInUse
 from registry.references import parse_reference
 from registry.service import Registry
 from tests.registry.conftest import SHAPES, Register, tensors, write_adapter
+from tests.registry.job_rows import job_id, put_file, queue
 from tests.registry.test_access import MIX, MIX_RECIPE, compose
 
 TEAM = Caller("boss", "admin", "team")
+FILE = f"file-{1:024x}"
 
 
 def entries(registry: Registry, **asked: Any) -> list[tuple[str, str, str]]:
@@ -37,8 +39,22 @@ CHANGES: dict[str, Callable[[Registry], object]] = {
     ),
     "version.released": lambda r: r.statuses.release(parse_reference("legal@1"), "ada"),
     "garbage.collected": lambda r: r.audit.note("ada", "garbage.collected", "garbage"),
+    "file.added": lambda r: put_file(r, 2),
+    "file.removed": lambda r: r.files.remove(FILE, actor="ada"),
+    "job.created": lambda r: queue(r, 4, training_file=FILE),
+    "job.cancelled": lambda r: r.jobs.cancel(job_id(2), actor="ada"),
+    "job.finished": lambda r: r.jobs.finish(job_id(2), "ada", "succeeded"),
+    "job.published": lambda r: r.jobs.publish(job_id(1), "legal@1", actor="ada"),
     "artifact.removed": lambda r: r.audit.note("ada", "artifact.removed", MIX),
 }
+
+
+def _run_jobs(registry: Registry) -> None:
+    """Have one job that succeeded and one that runs, for `ada`."""
+    for number in (1, 2):
+        queue(registry, number)
+        registry.jobs.claim("ada", None)
+    registry.jobs.finish(job_id(1), "ada", "succeeded")
 
 
 @pytest.mark.parametrize("action", CHANGES)
@@ -47,6 +63,8 @@ def test_every_change_leaves_one_entry(registry: Registry, register: Register, a
     register("legal")
     register("team/law", seed=1)
     registry.keys.create("old", role="read")
+    put_file(registry, 1)
+    _run_jobs(registry)
     before = len(entries(registry))
     CHANGES[action](registry)
     assert before + 1 == len(entries(registry))
@@ -105,7 +123,10 @@ def test_an_admin_of_a_namespace_reads_its_part(registry: Registry, register: Re
     registry.keys.create("ours", role="read", namespace="team")
     registry.keys.create("theirs", role="read", namespace="other")
     registry.add_base("team/base", shapes=SHAPES)
-    assert ["ours", "team/law@1"] == [e[2] for e in entries(registry, caller=TEAM)]
+    queue(registry, 1, caller=TEAM)
+    put_file(registry, 1)
+    ours = [job_id(1), f"file-{10_001:024x}", "ours", "team/law@1"]
+    assert ours == [e[2] for e in entries(registry, caller=TEAM)]
 
 
 def test_the_log_goes_by_pages(registry: Registry) -> None:

@@ -1,24 +1,28 @@
 """The errors as part of the interface."""
 
 import inspect
+import sys
 from datetime import UTC, datetime
 
 import pytest
 
-from registry import errors
+from registry import dump_errors, errors, job_errors
 from registry.errors import RegistryError
 
 CLASSES = [
     value
-    for _, value in inspect.getmembers(errors, inspect.isclass)
-    if issubclass(value, RegistryError) and value is not RegistryError
+    for module in (errors, dump_errors, job_errors)
+    for _, value in inspect.getmembers(module, inspect.isclass)
+    if issubclass(value, RegistryError)
+    and value is not RegistryError
+    and value.__module__ == module.__name__
 ]
 
 
 @pytest.mark.parametrize("error", CLASSES)
 def test_every_error_stands_in_the_tree(error: type[RegistryError]) -> None:
-    """The tree at the top of the module names every class."""
-    assert error.__name__ in (errors.__doc__ or "")
+    """The tree at the top of its module names every class."""
+    assert error.__name__ in (sys.modules[error.__module__].__doc__ or "")
 
 
 @pytest.mark.parametrize(
@@ -40,6 +44,15 @@ def test_every_error_stands_in_the_tree(error: type[RegistryError]) -> None:
         (
             errors.DatabaseOutdated(None, "head"),
             "The database is at revision None, this weft needs head: run `weft db upgrade`.",
+        ),
+        (
+            job_errors.FileInUse("file-1", "ftjob-1"),
+            "The file file-1 is needed by the job ftjob-1, which has not ended: wait for it, or"
+            " cancel it.",
+        ),
+        (
+            job_errors.JobFinished("ftjob-1", "cancelled"),
+            "The job ftjob-1 has been cancelled already: there is nothing left to cancel.",
         ),
     ],
 )

@@ -19,6 +19,7 @@ from registry.references import parse_reference
 from registry.service import Registry
 from registry.upkeep import DAY_SECONDS, YOUNG_SECONDS, Collector, Garbage, KeepRules
 from tests.registry.conftest import BASE, Register, tensors, write_adapter
+from tests.registry.job_rows import job_id, queue
 
 OLD = 30 * DAY_SECONDS
 Collect = Callable[..., Collector]
@@ -196,6 +197,26 @@ def test_what_a_composition_is_made_of_stays(
     shop.retire("mix@1")
     gone = {bottom: "retired", other: "retired", inner: "unused", outer: "unused"}
     assert gone == found(collector)
+
+
+@pytest.mark.parametrize("running", [False, True])
+def test_what_a_job_draws_on_stays_until_it_has_ended(
+    collector: Collector, shop: Shop, register: Register, blobs: LocalBlobs, running: bool
+) -> None:
+    """A version that was retired after the job was asked for, whether it waits or runs."""
+    registry, digest = shop.registry, register("legal")
+    queue(registry, 1, request={"members": [{"reference": "legal@1", "digest": digest}]})
+    queue(registry, 2, request={"members": None})
+    shop.retire("legal@1")
+    age(blobs)
+    if running:
+        registry.jobs.claim("w", None)
+    assert {} == found(collector)
+    if running:
+        registry.jobs.finish(job_id(1), "w", "succeeded")
+    else:
+        registry.jobs.cancel(job_id(1))
+    assert {digest: "retired"} == found(collector)
 
 
 def test_an_artifact_that_no_composition_needs_stays_while_it_is_asked_for(

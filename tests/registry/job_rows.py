@@ -1,0 +1,41 @@
+"""Files and jobs to test with: rows alone, of which nothing lies on a disk."""
+
+from typing import Any
+
+from registry.access import Caller
+from registry.job_types import File, Job
+from registry.service import Registry
+from tests.registry.conftest import BASE
+
+TEAM, OTHER = Caller("ada", "publish", "team"), Caller("bob", "publish", "other")
+
+
+def put_file(registry: Registry, number: int, **changes: Any) -> File:
+    """Write down a file, `file-<number>`."""
+    given: dict[str, Any] = {
+        "id": f"file-{number:024x}", "filename": "train.jsonl", "purpose": "fine-tune",
+        "bytes": 10, "digest": "0" * 64, "actor": "ada",
+    }  # fmt: skip
+    return registry.files.add(**(given | changes))
+
+
+def queue(registry: Registry, number: int, **changes: Any) -> Job:
+    """Queue a job, `ftjob-<number>`, with a file of its own unless one is given."""
+    if "training_file" not in changes:
+        caller = {name: value for name, value in changes.items() if name == "caller"}
+        changes["training_file"] = put_file(registry, 10_000 + number, **caller).id
+    given: dict[str, Any] = {
+        "id": job_id(number), "base": BASE, "request": {}, "name": "law", "seed": 0, "actor": "ada",
+    }  # fmt: skip
+    return registry.jobs.create(**(given | changes))
+
+
+def job_id(number: int) -> str:
+    """Return the id that `queue` gives a job."""
+    return f"ftjob-{number:024x}"
+
+
+def told(registry: Registry, number: int) -> list[str]:
+    """Return the messages of a job's log, oldest first."""
+    page = registry.jobs.events(job_id(number), limit=1000, oldest_first=True)
+    return [event.message for event in page.items]

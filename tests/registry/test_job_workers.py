@@ -1,0 +1,188 @@
+"""Jobs as workers see them: claimed, kept alive, ended, lost and taken over."""
+
+from datetime import timedelta
+
+import pytest
+
+from registry.job_steps import LOST
+from registry.job_types import Beat, Note
+from registry.naming import now
+from registry.service import Registry
+from tests.registry.conftest import BASE, SHAPES
+from tests.registry.job_rows import TEAM, job_id, put_file, queue, told
+
+LONG_AGO = timedelta(hours=1)
+MINUTE = 60.0
+
+
+def claimed(registry: Registry, worker: str = "w") -> str | None:
+    """Claim a job as if an hour ago, and return its id."""
+    job = registry.jobs.claim(worker, "cuda:0", now=now() - LONG_AGO)
+    return None if job is None else job.id
+
+
+def test_the_oldest_goes_first(registry: Registry) -> None:
+    """Whoever's it is; when none waits, none is given."""
+    ids = [queue(registry, 3, caller=TEAM).id, queue(registry, 1).id, queue(registry, 2).id]
+    assert [*ids, None] == [claimed(registry, f"w{n}") for n in range(4)]
+
+
+def test_a_worker_takes_jobs_of_its_base(registry: Registry) -> None:
+    """A gateway that serves one base leaves those of others to others."""
+    registry.add_base("acme/other", shapes=SHAPES)
+    queue(registry, 1, base="acme/other")
+    queue(registry, 2)
+    found = registry.jobs.claim("w", None, base=BASE)
+    assert found is not None
+    assert job_id(2) == found.id
+    assert registry.jobs.claim("v", None, base=BASE) is None
+
+
+def test_a_claimed_job_runs(registry: Registry) -> None:
+    """By whom, on what, since when and for which time is written down."""
+    queue(registry, 1)
+    moment = now() - LONG_AGO
+    job = registry.jobs.claim("w", "cuda:0", now=moment)
+    assert job == registry.jobs.get(job_id(1))
+    assert job is not None
+    assert ("running", "w", "cuda:0", moment, moment, 1) == (
+        job.status, job.worker, job.device, job.started_at, job.heartbeat_at, job.attempts,
+    )  # fmt: skip
+    assert ["The job was queued.", "The job began."] == told(registry, 1)
+
+
+def test_a_beat_keeps_a_job(registry: Registry) -> None:
+    """The heartbeat is now, and whose the job is and whether it is wanted is told."""
+    queue(registry, 1)
+    claimed(registry)
+    assert Beat(mine=True, cancel=False) == registry.jobs.beat(job_id(1), "w")
+    assert () == registry.jobs.requeue(MINUTE)
+    registry.jobs.cancel(job_id(1))
+    assert Beat(mine=True, cancel=True) == registry.jobs.beat(job_id(1), "w")
+    nobody_s = Beat(mine=False, cancel=False)
+    assert nobody_s == registry.jobs.beat(job_id(1), "v")
+    assert nobody_s == registry.jobs.beat("ftjob-x", "w")
+
+
+def test_a_job_ends_with_what_it_found(registry: Registry) -> None:
+    """Report, model and tokens are there with the status, and so is the log's last entry."""
+    queue(registry, 1)
+    claimed(registry)
+    report = {"candidates": [{"name": "base", "loss": float("nan")}], "deep": {"é": [1.5]}}
+    assert registry.jobs.finish(
+        job_id(1), "w", "succeeded", report=report, model="law@1", trained_tokens=2**40
+    )
+    job = registry.jobs.get(job_id(1))
+    assert ("succeeded", "law@1", 2**40, None, "w", False) == (
+        job.status, job.model, job.trained_tokens, job.error, job.worker, job.active,
+    )  # fmt: skip
+    assert job.finished_at is not None
+    kept = {"candidates": [{"name": "base", "loss": None}], "deep": {"é": [1.5]}}
+    assert kept == registry.jobs.report(job_id(1))
+    assert "The job succeeded." == told(registry, 1)[-1]
+    assert not registry.jobs.beat(job_id(1), "w").mine
+
+
+def test_a_job_that_failed_says_why(registry: Registry) -> None:
+    """In its error and in its log, whatever characters the reason has."""
+    queue(registry, 1)
+    claimed(registry)
+    error = {"code": "loss_not_finite", "message": "at step 7\0", "param": None}
+    assert registry.jobs.finish(job_id(1), "w", "failed", error=error, report={"step": 7})
+    job = registry.jobs.get(job_id(1))
+    assert ("failed", error | {"message": "at step 7\ufffd"}) == (job.status, job.error)
+    assert {"step": 7} == registry.jobs.report(job_id(1))
+    event = registry.jobs.events(job_id(1), limit=1, oldest_first=False).items[0]
+    assert ("error", "The job failed: at step 7\ufffd", job.error) == (
+        event.level, event.message, event.data,
+    )  # fmt: skip
+
+
+def test_only_who_has_a_job_ends_it(registry: Registry) -> None:
+    """Once; what anybody else says changes nothing."""
+    queue(registry, 1)
+    assert not registry.jobs.finish(job_id(1), "w", "succeeded")
+    claimed(registry)
+    before = registry.jobs.get(job_id(1))
+    assert not registry.jobs.finish(job_id(1), "v", "failed", report={"a": 1})
+    assert not registry.jobs.release(job_id(1), "v")
+    assert not registry.jobs.finish("ftjob-x", "w", "succeeded")
+    assert before == registry.jobs.get(job_id(1))
+    assert registry.jobs.finish(job_id(1), "w", "succeeded")
+    assert not registry.jobs.finish(job_id(1), "w", "failed")
+    assert not registry.jobs.release(job_id(1), "w")
+    assert "succeeded" == registry.jobs.get(job_id(1)).status
+    assert 3 == len(told(registry, 1))
+
+
+def test_an_orderly_stop_hands_a_job_on(registry: Registry) -> None:
+    """It waits where it stood, goes on as the same attempt, and has its first start."""
+    queue(registry, 1)
+    queue(registry, 2)
+    claimed(registry)
+    started = registry.jobs.get(job_id(1)).started_at
+    assert registry.jobs.release(job_id(1), "w")
+    job = registry.jobs.get(job_id(1))
+    assert ("queued", None, None, 0) == (job.status, job.worker, job.device, job.attempts)
+    assert not registry.jobs.beat(job_id(1), "w").mine
+    again = registry.jobs.claim("v", None)
+    assert again is not None
+    assert (job_id(1), 1, started) == (again.id, again.attempts, again.started_at)
+    assert ["Its worker stopped; the job waits to go on.", "The job goes on."] == (
+        told(registry, 1)[-2:]
+    )
+
+
+def test_a_job_whose_worker_fell_silent_is_taken_over(registry: Registry) -> None:
+    """Others keep theirs; the one before learns of it and can end nothing."""
+    for number in (1, 2, 3):
+        queue(registry, number)
+    claimed(registry, "lost")
+    registry.jobs.claim("alive", None)
+    (job,) = registry.jobs.requeue(MINUTE)
+    assert (job_id(1), "queued", 1) == (job.id, job.status, job.attempts)
+    assert () == registry.jobs.requeue(MINUTE)
+    taken = registry.jobs.claim("next", None)
+    assert taken is not None
+    assert (job_id(1), 2) == (taken.id, taken.attempts)
+    assert not registry.jobs.beat(job_id(1), "lost").mine
+    assert not registry.jobs.finish(job_id(1), "lost", "succeeded")
+    assert registry.jobs.finish(job_id(1), "next", "succeeded")
+
+
+@pytest.mark.parametrize("most", [1, 3])
+def test_a_job_that_is_lost_too_often_fails(registry: Registry, most: int) -> None:
+    """After so many attempts, with the reason; its report is none."""
+    queue(registry, 1)
+    for attempt in range(1, most + 1):
+        claimed(registry, f"w{attempt}")
+        (job,) = registry.jobs.requeue(MINUTE, most_attempts=most)
+        assert ("failed" if attempt == most else "queued") == job.status
+    job = registry.jobs.get(job_id(1))
+    assert job.error is not None
+    assert (LOST, None) == (job.error["code"], job.error["param"])
+    assert "fell silent" in job.error["message"]
+    assert claimed(registry) is None
+
+
+@pytest.mark.parametrize("orderly", [True, False])
+def test_a_job_whose_end_was_asked_for_does_not_go_on(registry: Registry, orderly: bool) -> None:
+    """When its worker stops or dies before it could end it, it has ended."""
+    queue(registry, 1)
+    claimed(registry)
+    registry.jobs.cancel(job_id(1))
+    if orderly:
+        assert registry.jobs.release(job_id(1), "w")
+    else:
+        assert ["cancelled"] == [job.status for job in registry.jobs.requeue(0, most_attempts=1)]
+    assert "cancelled" == registry.jobs.get(job_id(1)).status
+
+
+def test_a_note_may_say_when_it_was(registry: Registry) -> None:
+    """What a worker saw a moment ago keeps its moment; else it is now."""
+    queue(registry, 1, training_file=put_file(registry, 1).id)
+    moment = now() - LONG_AGO
+    registry.jobs.note(job_id(1), [Note("then", at=moment), Note("now")])
+    then, later = registry.jobs.events(job_id(1), after=1, oldest_first=True).items
+    assert moment == then.at
+    assert later.at > moment
