@@ -5,26 +5,54 @@ does with them.
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from fnmatch import fnmatchcase
-from typing import TypeAlias
+from functools import lru_cache
+from typing import NamedTuple, TypeAlias
 
 from merge.errors import RecipeInvalid
 
 Patterns: TypeAlias = tuple[tuple[str, float], ...]
 """Shell patterns (`*`, `?`, `[…]`) on whole module names, each with its weight."""
 
-# Patterns are a stranger's and matched against every module.
+# Patterns are a stranger's and matched against every module; plain names are looked up.
 _MAX_PATTERNS = 64
+_MAX_NAMES = 10_000
 _MAX_LENGTH = 200
+_WILD = frozenset("*?[")
 
 
 def weight_in(module: str, weight: float, patterns: Patterns) -> float:
     """Return the weight in `module`: that of the last pattern that matches it, else `weight`."""
-    for pattern, number in reversed(patterns):
+    found = _ordered(patterns)
+    place, number = found.names.get(module, (-1, weight))
+    for at, pattern, other in found.wild:
+        if at < place:
+            break
         if fnmatchcase(module, pattern):
-            return number
-    return weight
+            return other
+    return number
+
+
+class _Ordered(NamedTuple):
+    names: Mapping[str, tuple[int, float]]  # plain names: place and weight of the last
+    wild: tuple[tuple[int, str, float], ...]  # true patterns, the last first
+
+
+@lru_cache(maxsize=1024)
+def _ordered(patterns: Patterns) -> _Ordered:
+    names, wild = {}, []
+    for at, (pattern, number) in enumerate(patterns):
+        if is_wild(pattern):
+            wild.append((at, pattern, number))
+        else:
+            names[pattern] = (at, number)
+    return _Ordered(names, tuple(reversed(wild)))
+
+
+def is_wild(pattern: str) -> bool:
+    """Whether a pattern can match more than the one name that it spells."""
+    return not _WILD.isdisjoint(pattern)
 
 
 def check_weights(weights: Iterable[tuple[float, Patterns]]) -> None:
@@ -36,8 +64,11 @@ def check_weights(weights: Iterable[tuple[float, Patterns]]) -> None:
     numbers: list[float] = []
     for weight, patterns in weights:
         numbers += [weight, *(number for _, number in patterns)]
-        if len(patterns) > _MAX_PATTERNS:
-            raise RecipeInvalid(f"{len(patterns)} weight patterns: at most {_MAX_PATTERNS}")
+        wild = sum(is_wild(pattern) for pattern, _ in patterns)
+        if wild > _MAX_PATTERNS:
+            raise RecipeInvalid(f"{wild} weight patterns: at most {_MAX_PATTERNS}")
+        if len(patterns) > _MAX_NAMES:
+            raise RecipeInvalid(f"{len(patterns)} weights by module: at most {_MAX_NAMES}")
         for pattern, _ in patterns:
             if not 0 < len(pattern) <= _MAX_LENGTH:
                 raise RecipeInvalid(

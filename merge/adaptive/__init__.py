@@ -1,0 +1,1 @@
+"""Coefficients learned from examples: adaptive merging and its controls."""

@@ -1,0 +1,264 @@
+"""A whole job: from examples and a pool to measured candidates, and the one to serve.
+
+base → fresh LoRA → selection → the method, for each k → controls → verdict. Every stage is kept in
+the job's folder when it is done, and a training at each evaluation, so that the same call on the
+same folder goes on where the last one ended, with the numbers that it would have had.
+Not covered: where pool and examples come from, processes, serving (the caller's).
+"""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from merge.adaptive import reality
+from merge.adaptive.candidates import Candidate
+from merge.adaptive.desk import Desk, Setting, Watch, write_whole
+from merge.adaptive.examples import Example, Message, encode
+from merge.adaptive.fold import Held
+from merge.adaptive.learn import Ingredients, learn, scale
+from merge.adaptive.loading import (
+    Loaded,
+    check_fits,
+    device_of,
+    load_base,
+    load_tokenizer,
+    size_of,
+)
+from merge.adaptive.options import Options, OptionsInvalid
+from merge.adaptive.pool import MemberScore, Pool, PoolMember, ScoreMemory
+from merge.adaptive.scoring import Scorer, TorchScorer
+from merge.adaptive.selection import Chosen, cosine, select
+from merge.adaptive.training import Progress
+from merge.adaptive.verdict import Verdict, judge
+from merge.peft_format import open_folder
+from merge.recipe import Recipe
+from merge.sketch import sketch
+
+__all__ = ["OUTCOME", "VALIDATION", "Conversation", "Outcome", "Setting", "Watch", "adapt"]
+
+Conversation: TypeAlias = Sequence[Message]
+MakeScorer: TypeAlias = Callable[[Loaded, Options], Scorer]
+OUTCOME = "outcome.json"
+VALIDATION = "validation.json"
+_PACKAGES = ("weft", "torch", "transformers", "nevergrad")
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """A finished job.
+
+    Attributes:
+        options, setting: as asked.
+        task: digest of the training examples.
+        main: the name of the method's own candidate.
+        verdict: what to serve and why.
+        candidates: in the order in which they were measured.
+        selected: what was chosen from the pool, best first.
+    """
+
+    options: Options
+    setting: Setting
+    task: str
+    main: str
+    verdict: Verdict
+    candidates: tuple[Candidate, ...]
+    selected: tuple[Chosen, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return everything that a report tells, as JSON values."""
+        seed = self.options.seed
+        return {
+            "task": self.task, "method": self.options.method, "main": self.main,
+            "metric": self.verdict.metric, "ranked": list(self.verdict.ranked),
+            "best": self.verdict.best, "sentence": self.verdict.sentence, "seed": seed,
+            "options": self.options.to_json(),
+            "versions": {name: version(name) for name in _PACKAGES},
+            "selected": [
+                {"reference": c.member.reference, "digest": c.member.digest, "score": c.score}
+                for c in self.selected
+            ],
+            "seconds": {each.name: each.seconds for each in self.candidates},
+            "candidates": [each.told(seed=seed) for each in self.candidates],
+        }  # fmt: skip
+
+
+def torch_scorer(base: Loaded, options: Options) -> Scorer:
+    """Return the scorer that asks the base in this process."""
+    return TorchScorer(
+        base.model, base.tokenizer, pattern=options.pattern, longest_answer=options.longest_answer
+    )
+
+
+def adapt(
+    setting: Setting,
+    options: Options,
+    pool: Pool,
+    train: Sequence[Conversation],
+    validation: Sequence[Conversation],
+    *,
+    scores: ScoreMemory,
+    folder: Path,
+    watch: Watch,
+    scorer: MakeScorer = torch_scorer,
+) -> Outcome:
+    """Run a job, or go on with it; `folder/outcome.json` then holds what is returned.
+
+    Args:
+        setting: where it runs and what the results are for.
+        options: what is asked.
+        pool: what may be chosen from.
+        train: conversations to learn from.
+        validation: conversations to measure on; at least one.
+        scores: what is known of pool members on this task.
+        folder: the job's own.
+        watch: told of every step and candidate; what it raises ends the job.
+        scorer: what makes the scorer.
+
+    Raises:
+        OptionsInvalid: the options do not fit the pool.
+        ExampleInvalid: an example cannot be trained on.
+        MemoryTooSmall: before anything is loaded.
+        LossNotFinite: with the step; the last good checkpoint is kept.
+        merge.errors.MergeError, FormatError: an adapter cannot be used.
+        OSError: the disk is full or gone, or the base is not there.
+    """
+    members = pool.members()
+    tokenizer = load_tokenizer(setting.model)
+    learned = [encode(tokenizer, each, longest=options.longest) for each in train]
+    measured = [encode(tokenizer, each, longest=options.longest) for each in validation]
+    _write_validation(folder / VALIDATION, measured)
+    _check_memory(setting, options, members, [*learned, *measured])
+    base = Loaded(load_base(setting.model, device_of(setting.device)), tokenizer)
+    desk = Desk(
+        setting, options, model=base.model, scorer=scorer(base, options), train=learned,
+        validation=measured, folder=folder, watch=watch,
+    )  # fmt: skip
+    outcome = _Job(desk, members, scores).run()
+    write_whole(folder / OUTCOME, json.dumps(outcome.to_json(), indent=1))
+    return outcome
+
+
+class _Job:
+    """The stages in their order."""
+
+    def __init__(self, desk: Desk, members: Sequence[PoolMember], scores: ScoreMemory) -> None:
+        self._desk, self._members, self._scores = desk, members, scores
+        self._options = desk.options
+        self._targeted = self._options.target and self._options.method != "scale"
+        self._evaluated = 0
+
+    def run(self) -> Outcome:
+        """Run what is missing and judge."""
+        desk, options = self._desk, self._options
+        found = [desk.candidate("base", lambda: reality.base(desk))]
+        fresh = None
+        if options.needs_fresh:
+            found.append(desk.candidate("fresh_lora", self._fresh))
+            fresh = desk.own("fresh_lora")
+        chosen = self._choose(fresh)
+        held = [_held(each.member) for each in chosen]
+        mains = self._mains(held, fresh)
+        found += mains
+        main = min(mains, key=lambda each: each.scored.loss).name
+        if options.reality_check:
+            assert fresh is not None
+            known = {
+                h.digest: self._evaluate(each.member) for h, each in zip(held, chosen, strict=True)
+            }
+            for name, make in reality.controls(
+                desk, held, known, fresh, targeted=self._targeted
+            ).items():
+                found.append(desk.candidate(name, make))
+        verdict = judge(found, main, seed=options.seed)
+        return Outcome(options, desk.setting, desk.task, main, verdict, tuple(found), tuple(chosen))
+
+    def _fresh(self) -> Candidate:
+        title = "a fresh LoRA on the same examples"
+        return reality.fresh_lora(self._desk, "fresh_lora", title, self._options.fresh_dropout)
+
+    def _choose(self, fresh: Held | None) -> tuple[Chosen, ...]:
+        """Return what is merged, for the largest k; smaller ones take the first of it."""
+        options = self._options
+        if options.recipe is not None:
+            named = {item.digest for item in Recipe.parse(options.recipe).ingredients}
+            return tuple(Chosen(each, 0.0) for each in self._members if each.digest in named)
+        k = max(options.k) - self._targeted
+        if not self._members and not self._targeted:
+            raise OptionsInvalid("the pool is empty: nothing to choose from")
+        target = None if fresh is None else sketch(fresh.folder)
+
+        def similarity(member: PoolMember) -> float:
+            assert target is not None
+            return cosine(sketch(open_folder(member.path)), target)
+
+        if k == 0 or not self._members:
+            return ()
+        return select(
+            self._members, k, options.selection, seed=options.seed, evaluate=self._evaluate,
+            similarity=similarity,
+        )  # fmt: skip
+
+    def _evaluate(self, member: PoolMember) -> MemberScore:
+        """Return how a member alone does on the training examples, measured once for a task."""
+        desk = self._desk
+        self._evaluated += 1
+        desk.watch(
+            Progress("evaluation", min(self._evaluated, len(self._members)), len(self._members))
+        )
+        known = self._scores.get(desk.task, member.digest)
+        if known is not None:
+            return known
+        scored = desk.scorer.score(desk.updates(open_folder(member.path)), desk.train)
+        score = MemberScore(scored.accuracy, scored.loss)
+        self._scores.put(desk.task, member.digest, score)
+        return score
+
+    def _mains(self, held: Sequence[Held], fresh: Held | None) -> list[Candidate]:
+        """Return the method's own candidates, one for each k that differs."""
+        desk, options = self._desk, self._options
+        if options.method == "scale":
+            title = "a static merge at its best scale"
+            return [desk.candidate("scale", lambda: scale(desk, "scale", title, held))]
+        first = [fresh] if self._targeted and fresh is not None else []
+        sizes = sorted({min(k - len(first), len(held)) for k in options.k})
+        found = []
+        for size in sizes:
+            name = options.method if len(sizes) == 1 else f"{options.method}_k{size + len(first)}"
+            title = f"{options.method} over {size} of the pool" + (
+                " and a fresh LoRA" if first else ""
+            )
+
+            def make(name: str = name, title: str = title, size: int = size) -> Candidate:
+                return learn(desk, name, title, Ingredients.of([*first, *held[:size]]))
+
+            found.append(desk.candidate(name, make))
+        return found
+
+
+def _held(member: PoolMember) -> Held:
+    return Held(member.reference, member.digest, open_folder(member.path))
+
+
+def _check_memory(
+    setting: Setting, options: Options, members: Sequence[PoolMember], examples: Sequence[Example]
+) -> None:
+    device = device_of(setting.device)
+    folders = [open_folder(each.path) for each in members]
+    ranks = [{m.name: m.rank for m in folder.modules.values()} for folder in folders]
+    sizes = size_of(
+        setting.model, device, options, fresh_rank=min(options.fresh_rank, setting.rank_limit),
+        ranks=ranks, longest=max(len(each.tokens) for each in examples),
+    )  # fmt: skip
+    check_fits(sizes, device, setting.memory_bytes)
+
+
+def _write_validation(path: Path, examples: Sequence[Example]) -> None:
+    """Write down what a scorer of an engine needs."""
+    rows = [
+        {"prompt": e.prompt, "tokens": e.tokens, "labels": e.labels, "answer": e.answer}
+        for e in examples
+    ]
+    write_whole(path, json.dumps(rows))

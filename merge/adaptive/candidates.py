@@ -1,0 +1,123 @@
+"""What a job compares: candidates with their marks, and how each could be served.
+
+Covered: the values, and their form as JSON, in which a job that was stopped finds them again.
+Not covered: how they come about (`reality`, `methods`), which is best (`verdict`).
+"""
+
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal, Self
+
+from merge.adaptive.scoring import Scored, figures
+
+Kind = Literal["base", "adapter", "recipe", "nothing"]
+
+
+@dataclass(frozen=True, slots=True)
+class Serving:
+    """How a candidate is served; folders are relative to the job's.
+
+    Attributes:
+        kind: the base itself; an adapter that the job made; a recipe; nothing that can be served.
+        folder: of the adapter.
+        recipe: canonical text.
+        adapters: by digest, folders of adapters that the job made and the recipe names.
+        reason: why nothing.
+    """
+
+    kind: Kind
+    folder: str | None = None
+    recipe: str | None = None
+    adapters: dict[str, str] = field(default_factory=dict)
+    reason: str | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what its kind has as JSON values."""
+        match self.kind:
+            case "adapter":
+                return {"kind": self.kind, "folder": self.folder}
+            case "recipe":
+                return {"kind": self.kind, "recipe": self.recipe, "adapters": self.adapters}
+            case "nothing":
+                return {"kind": self.kind, "reason": self.reason}
+            case "base":
+                return {"kind": self.kind}
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """One candidate, measured.
+
+    Attributes:
+        name: [a-z][a-z0-9_]*, unique in the job.
+        title: for people.
+        scored: unfolded, on the validation examples.
+        serving: how it is served.
+        folded: the same of the files that would be served, in this process; None where nothing
+            was folded.
+        energy: of the fold, |result|² / |exact sum|²; None where the fold is exact.
+        best_step: whose state was kept, of a training.
+        curve: (step, training loss, validation loss or None) of a training, in order.
+        members: references of the adapters in it.
+        detail: numbers that a method tells of itself, such as the scale that it found.
+        seconds: it took.
+    """
+
+    name: str
+    title: str
+    scored: Scored
+    serving: Serving
+    folded: Scored | None = None
+    energy: float | None = None
+    best_step: int | None = None
+    curve: tuple[tuple[int, float, float | None], ...] = ()
+    members: tuple[str, ...] = ()
+    detail: dict[str, Any] = field(default_factory=dict)
+    seconds: float = 0.0
+
+    def to_json(self) -> dict[str, Any]:
+        """Return everything as JSON values; `from_json` is the inverse."""
+        return {
+            "name": self.name, "title": self.title, "scored": self.scored._asdict(),
+            "serving": self.serving.to_json(),
+            "folded": None if self.folded is None else self.folded._asdict(),
+            "energy": self.energy, "best_step": self.best_step, "curve": list(self.curve),
+            "members": list(self.members), "detail": self.detail, "seconds": self.seconds,
+        }  # fmt: skip
+
+    @classmethod
+    def from_json(cls, raw: dict[str, Any]) -> Self:
+        """Return the candidate that `to_json` wrote down."""
+        folded = raw["folded"]
+        return cls(
+            **{
+                **raw,
+                "scored": _scored(raw["scored"]),
+                "serving": Serving(**raw["serving"]),
+                "folded": None if folded is None else _scored(folded),
+                "curve": tuple((step, loss, valid) for step, loss, valid in raw["curve"]),
+                "members": tuple(raw["members"]),
+            }
+        )
+
+    def told(self, *, seed: int) -> dict[str, Any]:
+        """Return what a report says of it, its figures with intervals."""
+        return {
+            "name": self.name, "title": self.title,
+            "figures": figures(self.scored, seed=seed).to_json(),
+            "folded": None if self.folded is None else figures(self.folded, seed=seed).to_json(),
+            "energy": self.energy, "best_step": self.best_step, "curve": list(self.curve),
+            "members": list(self.members), "detail": self.detail, "seconds": self.seconds,
+            "serve": self.serving.to_json(),
+        }  # fmt: skip
+
+    def taking(self, seconds: float) -> Self:
+        """Return the same with the time that it took."""
+        return replace(self, seconds=round(seconds, 3))
+
+
+def _scored(raw: dict[str, Any]) -> Scored:
+    found = raw["found"]
+    return Scored(
+        tuple(raw["nll"]), tuple(raw["tokens"]), tuple(raw["right"]),
+        None if found is None else tuple(found),
+    )  # fmt: skip

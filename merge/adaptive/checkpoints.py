@@ -1,0 +1,79 @@
+"""Where a training stands, in memory and on disk: written whole or not at all.
+
+Covered: the best state so far, the optimiser's, the curve. Not covered: when one is written
+(`training`). Read with torch's restricted unpickler: a checkpoint holds tensors and plain values.
+"""
+
+import os
+from copy import deepcopy
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+
+@dataclass(slots=True)
+class State:
+    """A run so far. The best state is that of the lowest validation loss, or the last without."""
+
+    step: int = 0
+    best_step: int | None = None
+    best_loss: float | None = None
+    best: dict[str, Tensor] | None = None
+    curve: list[tuple[int, float, float | None]] = field(default_factory=list)
+
+    def keep_best(self, step: int, loss: float | None, updates: nn.Module) -> None:
+        """Keep the state of a step, if it is the best; NaN never is."""
+        better = loss is None or self.best_loss is None or loss < self.best_loss
+        if better and loss == loss:
+            self.best_step, self.best_loss = step, loss
+            self.best = deepcopy(trained_tensors(updates))
+
+    def put_best(self, updates: nn.Module) -> None:
+        """Put the best state back, if there is one."""
+        if self.best is not None:
+            updates.load_state_dict(self.best, strict=False)
+
+
+def trained_tensors(updates: nn.Module) -> dict[str, Tensor]:
+    """Return what is trained, by name: the frozen factors are not copied."""
+    return {name: p.detach() for name, p in updates.named_parameters() if p.requires_grad}
+
+
+def save_state(
+    path: Path | None, state: State, updates: nn.Module, optimizer: Any, rates: Any
+) -> None:
+    """Write a checkpoint; the one before it stays until the new one is whole.
+
+    Raises:
+        OSError: the disk is full or gone.
+    """
+    if path is None:
+        return
+    partial = path.with_suffix(".partial")
+    document = {
+        "step": state.step, "best_step": state.best_step, "best_loss": state.best_loss,
+        "best": state.best, "curve": state.curve, "now": trained_tensors(updates),
+        "optimizer": optimizer.state_dict(), "rates": rates.state_dict(),
+    }  # fmt: skip
+    with partial.open("wb") as file:
+        torch.save(document, file)
+        file.flush()
+        os.fsync(file.fileno())
+    partial.replace(path)
+
+
+def load_state(path: Path | None, updates: nn.Module, optimizer: Any, rates: Any) -> State | None:
+    """Put everything back as it was when the checkpoint was written; None without one."""
+    if path is None or not path.exists():
+        return None
+    document = torch.load(path, weights_only=True)
+    updates.load_state_dict(document["now"], strict=False)
+    optimizer.load_state_dict(document["optimizer"])
+    rates.load_state_dict(document["rates"])
+    curve = [(step, loss, valid) for step, loss, valid in document["curve"]]
+    return State(
+        document["step"], document["best_step"], document["best_loss"], document["best"], curve
+    )

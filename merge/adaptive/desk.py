@@ -1,0 +1,168 @@
+"""What every stage of a job works with, and the folder in which finished stages are found again.
+
+Covered: the loaded base, the examples in tokens, candidates and adapters on disk. Not covered: what
+the stages do (`learn`, `reality`) and their order (`adapt`).
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+import torch
+
+from merge.adaptive.candidates import Candidate
+from merge.adaptive.examples import Example
+from merge.adaptive.fold import Held, Target
+from merge.adaptive.host import Updates
+from merge.adaptive.options import Options
+from merge.adaptive.scoring import Scorer, figures
+from merge.adaptive.stacks import Modules, embeddings_of, read_modules, stack
+from merge.adaptive.training import Progress
+from merge.factors import Factors
+from merge.peft_format import AdapterFolder, digest_folder, open_folder
+from merge.peft_io import write_peft
+
+CANDIDATES = "candidates"
+U = TypeVar("U", bound=Updates)
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """Where a job runs and what its results are for.
+
+    Attributes:
+        model: the base's weights, a folder or a Hub id.
+        base: the base's name in recipes.
+        device: of torch; "auto" is a GPU where there is one.
+        dtype: of written adapters and recipes: "float32", "bfloat16" or "float16".
+        rank_limit: the engine's largest rank.
+        norm_limit: the largest norm of an update that may be served.
+        memory_bytes: that the job may take; None: what is free on the device.
+    """
+
+    model: str
+    base: str
+    device: str = "auto"
+    dtype: str = "bfloat16"
+    rank_limit: int = 64
+    norm_limit: float = 1000.0
+    memory_bytes: int | None = None
+
+    @property
+    def target(self) -> Target:
+        """What folded artifacts must be."""
+        return Target(self.base, self.dtype, self.rank_limit)
+
+
+class Measured(NamedTuple):
+    """A candidate was measured: figures with intervals, as `Figures.to_json` has them."""
+
+    candidate: str
+    figures: dict[str, Any]
+
+
+Watch = Callable[[Progress | Measured], None]
+"""Told of every step and every candidate; what it raises ends the job."""
+
+
+class Desk:
+    """One job's things. The folder is the job's alone."""
+
+    def __init__(
+        self,
+        setting: Setting,
+        options: Options,
+        *,
+        model: Any,
+        scorer: Scorer,
+        train: Sequence[Example],
+        validation: Sequence[Example],
+        folder: Path,
+        watch: Watch,
+    ) -> None:
+        self.setting, self.options = setting, options
+        self.model, self.scorer = model, scorer
+        self.train, self.validation = train, validation
+        self.folder, self.watch = folder, watch
+
+    @property
+    def fresh_rank(self) -> int:
+        """The rank of LoRAs that are trained from nothing."""
+        return min(self.options.fresh_rank, self.setting.rank_limit)
+
+    @property
+    def task(self) -> str:
+        """What a score on the training examples depends on, besides the adapter: a digest."""
+        options = self.options
+        text = json.dumps(
+            [self.setting.base, options.pattern, options.longest_answer,
+             [(each.tokens, each.labels) for each in self.train]]
+        )  # fmt: skip
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    def candidate(self, name: str, make: Callable[[], Candidate]) -> Candidate:
+        """Return the candidate that an earlier run measured, or make it and keep it."""
+        path = self.folder / CANDIDATES / f"{name}.json"
+        if path.exists():
+            return Candidate.from_json(json.loads(path.read_text()))
+        began = time.perf_counter()
+        made = make().taking(time.perf_counter() - began)
+        write_whole(path, json.dumps(made.to_json()))
+        self.watch(Measured(name, figures(made.scored, seed=self.options.seed).to_json()))
+        return made
+
+    def adapter(self, name: str, modules: Mapping[str, Factors], kinds: Mapping[str, Any]) -> Held:
+        """Write an adapter of the job's own into its folder and return it."""
+        path = self.folder / CANDIDATES / name
+        partial = path.with_name(f".{name}.partial")
+        for left in (partial, path):  # of a run that was stopped between two steps
+            shutil.rmtree(left, ignore_errors=True)
+        write_peft(partial, modules, kinds=kinds, base=self.setting.base, dtype=self.setting.dtype)
+        partial.replace(path)
+        return self.own(name)
+
+    def own(self, name: str) -> Held:
+        """Return an adapter that the job wrote before."""
+        path = self.folder / CANDIDATES / name
+        return Held(name, digest_folder(path), open_folder(path))
+
+    def own_folder(self, held: Held) -> str | None:
+        """Return where an adapter lies in the job's folder; None for one of the pool."""
+        path = held.folder.path
+        return str(path.relative_to(self.folder)) if path.is_relative_to(self.folder) else None
+
+    def updates(self, folder: AdapterFolder) -> Updates:
+        """Return one adapter, to be attached to the base."""
+        return self.fixed([read_modules(folder)], [1.0], embeddings_of([folder]))
+
+    def fixed(
+        self, adapters: Sequence[Modules], weights: Sequence[float], embeddings: frozenset[str]
+    ) -> Updates:
+        """Return Σ weight · update, to be attached to the base."""
+        layers, layout = stack(adapters, embeddings=embeddings)
+        placed = self.placed(Updates(layers))
+        for name, layer in layers.items():
+            layer.gates = torch.tensor(list(weights))[layout.owners[name]].to(layer.a.device)
+        return placed
+
+    def placed(self, updates: U) -> U:
+        """Return updates on the base's device; frozen factors in its dtype."""
+        first = next(self.model.parameters())
+        return updates.to(first.device)
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a file that is there whole or not at all. Raises OSError: the disk is full or gone."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.partial")
+    with partial.open("w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    partial.replace(path)

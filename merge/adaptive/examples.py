@@ -1,0 +1,117 @@
+"""From conversations to token ids: the loss counts the assistant's tokens, nothing else.
+
+Covered: one conversation in tokens, batches of them. Not covered: reading files, and what may
+stand in one (the caller's), the loss itself (`losses`).
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+IGNORED = -100
+
+Message = Mapping[str, str]  # {"role": …, "content": …}
+
+
+class ExampleInvalid(ValueError):
+    """An example that cannot be trained on; the message says which and why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One conversation in tokens.
+
+    Attributes:
+        tokens: the whole of it, as the chat template writes it.
+        labels: the same, with IGNORED wherever no assistant speaks.
+        prompt: what stands before the last answer, ready for it to be generated.
+        answer: the last answer's text.
+    """
+
+    tokens: tuple[int, ...]
+    labels: tuple[int, ...]
+    prompt: tuple[int, ...]
+    answer: str
+
+
+def encode(tokenizer: Any, messages: Sequence[Message], *, longest: int) -> Example:
+    """Return a conversation in tokens.
+
+    Earlier answers count too, as long as the template writes them down as it would have when they
+    were given; some templates forget.
+
+    Args:
+        tokenizer: of transformers, with a chat template.
+        messages: ending with an assistant's.
+        longest: tokens that the model takes.
+
+    Raises:
+        ExampleInvalid: too long, no answer at the end, or a template that rewrites the question
+            once it is answered.
+    """
+    if not messages or messages[-1]["role"] != "assistant":
+        raise ExampleInvalid("the last message is not the assistant's: nothing to learn")
+    whole = _tokens(tokenizer, messages)
+    if len(whole) > longest:
+        raise ExampleInvalid(f"{len(whole)} tokens, the limit is {longest}: shorten it")
+    labels = [IGNORED] * len(whole)
+    for turn, message in enumerate(messages):
+        if message["role"] == "assistant":
+            before, after = _turn(tokenizer, messages, turn)
+            if whole[: len(after)] == after and after[: len(before)] == before:
+                labels[len(before) : len(after)] = after[len(before) :]
+    prompt, _ = _turn(tokenizer, messages, len(messages) - 1)
+    if all(label == IGNORED for label in labels[len(prompt) :]):
+        raise ExampleInvalid("the chat template does not write the answer after the question")
+    return Example(tuple(whole), tuple(labels), tuple(prompt), messages[-1]["content"])
+
+
+def _turn(tokenizer: Any, messages: Sequence[Message], turn: int) -> tuple[list[int], list[int]]:
+    """Return the tokens before an answer and those up to its end."""
+    before = _tokens(tokenizer, messages[:turn], generation=True)
+    return before, _tokens(tokenizer, messages[: turn + 1])
+
+
+def _tokens(tokenizer: Any, messages: Sequence[Message], *, generation: bool = False) -> list[int]:
+    text = tokenizer.apply_chat_template(
+        [dict(message) for message in messages], tokenize=False, add_generation_prompt=generation
+    )
+    ids: list[int] = tokenizer(text, add_special_tokens=False)["input_ids"]
+    return ids
+
+
+class Batch(NamedTuple):
+    """Examples side by side, padded at the end: (n, longest) each."""
+
+    tokens: Tensor  # long
+    labels: Tensor  # long, IGNORED where nothing is asked
+    mask: Tensor  # long, 0 at the padding
+
+
+def collate(examples: Sequence[Example], device: torch.device) -> Batch:
+    """Return `examples` as one batch."""
+    width = max(len(example.tokens) for example in examples)
+    tokens = torch.zeros(len(examples), width, dtype=torch.long)
+    labels = torch.full_like(tokens, IGNORED)
+    mask = torch.zeros_like(tokens)
+    for row, example in enumerate(examples):
+        end = len(example.tokens)
+        tokens[row, :end] = torch.tensor(example.tokens)
+        labels[row, :end] = torch.tensor(example.labels)
+        mask[row, :end] = 1
+    return Batch(tokens.to(device), labels.to(device), mask.to(device))
+
+
+def pieces(examples: Sequence[Example], tokens: int) -> list[list[int]]:
+    """Return positions of `examples` in groups of at most `tokens` padded tokens, by length."""
+    groups: list[list[int]] = []
+    for at in sorted(range(len(examples)), key=lambda at: len(examples[at].tokens)):
+        width = len(examples[at].tokens)
+        if groups and (len(groups[-1]) + 1) * width <= tokens:
+            groups[-1].append(at)
+        else:
+            groups.append([at])
+    return groups

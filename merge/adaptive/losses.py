@@ -1,0 +1,58 @@
+"""How surprised a model is by the right answers: negative log-likelihoods, in nats.
+
+Covered: the loss that is trained on, and the same example by example without gradients.
+"""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from merge.adaptive.examples import IGNORED, Batch, Example, collate, pieces
+
+# Padded tokens in one forward pass: logits are (tokens, vocabulary) float32.
+PASS_TOKENS = 8192
+
+
+class Losses(NamedTuple):
+    """Per example: the answer tokens' summed negative log-likelihood, and how many there are."""
+
+    nll: tuple[float, ...]
+    tokens: tuple[int, ...]
+
+    @property
+    def mean(self) -> float:
+        """The mean over all answer tokens: what training minimises."""
+        return sum(self.nll) / sum(self.tokens)
+
+
+def nll(model: Any, batch: Batch) -> Tensor:
+    """Return (n,) float32: each example's summed negative log-likelihood of its answer tokens."""
+    logits = model(input_ids=batch.tokens, attention_mask=batch.mask, use_cache=False).logits
+    targets = batch.labels[:, 1:]
+    losses = functional.cross_entropy(
+        logits[:, :-1].float().flatten(0, 1),
+        targets.flatten(),
+        ignore_index=IGNORED,
+        reduction="none",
+    )
+    return losses.view(targets.shape).sum(dim=1)
+
+
+def answer_tokens(example: Example) -> int:
+    """Return how many tokens of an example the loss counts."""
+    return sum(label != IGNORED for label in example.labels[1:])
+
+
+@torch.inference_mode()
+def measure_losses(model: Any, examples: Sequence[Example]) -> Losses:
+    """Return the losses of `examples`, in their order; the model is left as it is."""
+    found = [0.0] * len(examples)
+    device = next(model.parameters()).device
+    for group in pieces(examples, PASS_TOKENS):
+        values = nll(model, collate([examples[at] for at in group], device))
+        for at, value in zip(group, values.tolist(), strict=True):
+            found[at] = value
+    return Losses(tuple(found), tuple(map(answer_tokens, examples)))

@@ -1,0 +1,200 @@
+"""What a job may ask of the learning: every option, what it accepts, and its default.
+
+The defaults are the papers': arXiv 2602.12323 for `recycle` and the fresh LoRA, arXiv 2307.13269
+for `lorahub` (with the budget that the former gives it).
+Not covered: which pool and which examples (`adapt`'s arguments).
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, Literal, Self, get_type_hints
+
+from merge.errors import did_you_mean
+from merge.methods.options import Count, Kind, Positive, Seed, Share, kind_of
+
+Method = Literal["recycle", "lorahub", "scale"]
+Selection = Literal["evaluation", "random", "weights", "text"]
+Granularity = Literal["adapter", "layer", "sublayer", "module", "rank"]
+Activation = Literal["linear", "softmax", "sigmoid", "square", "leaky_relu"]
+Initial = Literal["zero", "uniform", "normal", "root_k", "one_hot"]
+
+MAX_K = 100
+_MAX_PATTERN = 1000
+
+
+class OptionsInvalid(ValueError):
+    """An option that does not exist, a value that it does not take, or two that do not agree."""
+
+
+@dataclass(frozen=True, slots=True)
+class Design:
+    """What coefficients there are, what they go through, and where they begin.
+
+    Raises:
+        OptionsInvalid: `square` from zero, where its gradient is zero for ever.
+    """
+
+    granularity: Granularity = "module"
+    activation: Activation = "leaky_relu"
+    initial: Initial = "zero"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.activation == "square" and self.initial in ("zero", "one_hot"):
+            raise OptionsInvalid(
+                f"activation square with initial {self.initial} has no gradient where it begins: "
+                "use uniform, normal or root_k"
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """One job's wishes, all of them decided.
+
+    Raises:
+        OptionsInvalid: options that do not agree with each other.
+    """
+
+    method: Method = "recycle"
+    # How many adapters are merged, the target LoRA included; several are tried one after another.
+    k: tuple[int, ...] = (30,)
+    selection: Selection = "evaluation"
+    target: bool = True  # a fresh LoRA, trained first on the same examples, stands in slot 0
+    # recycle
+    granularity: Granularity = "module"
+    activation: Activation = "leaky_relu"
+    initial: Initial = "zero"
+    steps: Count = 100
+    learning_rate: Positive = 5e-2
+    batch_size: Count = 8
+    warm_up: Share = 0.1
+    evaluate_every: Count = 10
+    l1: Share = 0.0
+    # lorahub
+    budget: Count = 100
+    bound: Positive = 1.5
+    cross_terms: bool = False
+    # scale: of a whole recipe, or of this method on what was selected
+    recipe: str | None = None
+    static: str = "average"
+    static_options: Mapping[str, Any] = field(default_factory=dict)
+    # the fresh LoRA, target and control
+    fresh_rank: Count = 64
+    fresh_alpha: Positive = 16.0
+    fresh_dropout: Share = 0.1
+    fresh_steps: Count = 400
+    fresh_learning_rate: Positive = 3e-4
+    # measuring
+    reality_check: bool = True
+    pattern: str | None = None
+    longest_answer: Count = 64  # tokens that are generated
+    longest: int = 2048  # tokens of an example; a longer one is refused
+    seed: Seed = 0
+
+    def __post_init__(self) -> None:
+        _ = self.design
+        if self.longest < 2:
+            raise _wrong("longest", "a whole number of at least 2", self.longest)
+        if self.method == "scale" and len(self.k) > 1:
+            raise OptionsInvalid("method scale takes one k: it learns one number of one recipe")
+        if self.recipe is not None and self.method != "scale":
+            raise OptionsInvalid(f"a recipe is for method scale; {self.method} makes its own")
+        if self.cross_terms and self.method != "lorahub":
+            raise OptionsInvalid(f"cross_terms is LoraHub's; method {self.method} has none")
+
+    @property
+    def design(self) -> Design:
+        """The coefficients that these options ask for."""
+        return Design(self.granularity, self.activation, self.initial, self.seed)
+
+    @property
+    def needs_fresh(self) -> bool:
+        """Whether a fresh LoRA is trained at all."""
+        targeted = self.target and self.method != "scale"
+        return self.reality_check or targeted or self.selection == "weights"
+
+    def to_json(self) -> dict[str, Any]:
+        """Return every option by name as JSON values; `parse` is the inverse."""
+        return {**asdict(self), "k": list(self.k), "static_options": dict(self.static_options)}
+
+    @classmethod
+    def parse(cls, raw: Mapping[str, object]) -> Self:
+        """Return options from JSON values or text; what is left out keeps its default.
+
+        Raises:
+            OptionsInvalid: naming the option, what it accepts, and near names.
+        """
+        known = [each.name for each in fields(cls)]
+        for name in raw:
+            if name not in known:
+                near = did_you_mean(name, known)
+                raise OptionsInvalid(f"no option {name!r:.80}{near}; there are {', '.join(known)}")
+        return cls(**{name: _parsed(name, value) for name, value in raw.items()})
+
+
+def _parsed(name: str, value: object) -> Any:
+    match name:
+        case "k":
+            return _numbers(value)
+        case "static_options":
+            if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
+                raise _wrong(name, "options of the static method, by name", value)
+            return dict(value)
+        case "recipe" | "pattern" | "static":
+            return _text(name, value)
+    kind = _KINDS[name]
+    try:
+        return kind.parse(value)
+    except (ValueError, OverflowError) as error:
+        raise _wrong(name, kind.accepts, value) from error
+
+
+def _numbers(value: object) -> tuple[int, ...]:
+    """Return k: a number, a list of numbers, or text with commas."""
+    expected = f"whole numbers from 1 to {MAX_K}, each once"
+    parts = value.split(",") if isinstance(value, str) else value
+    listed: list[Any] = list(parts) if isinstance(parts, list | tuple) else [parts]
+    try:
+        found = tuple(int(each) for each in listed if not isinstance(each, bool))
+    except (TypeError, ValueError, OverflowError) as error:
+        raise _wrong("k", expected, value) from error
+    good = len(found) == len(listed) == len(set(found)) and all(1 <= k <= MAX_K for k in found)
+    if not good or not found or [float(each) for each in listed] != [float(k) for k in found]:
+        raise _wrong("k", expected, value)
+    return tuple(sorted(found))
+
+
+def _text(name: str, value: object) -> str | None:
+    if value is None and name != "static":
+        return None
+    if not isinstance(value, str) or not value:
+        raise _wrong(name, "a text", value)
+    if name == "pattern":
+        _check_pattern(value)
+    return value
+
+
+def _check_pattern(pattern: str) -> None:
+    if len(pattern) > _MAX_PATTERN:
+        raise OptionsInvalid(f"pattern: at most {_MAX_PATTERN} characters")
+    try:
+        re.compile(pattern)
+    except (re.error, OverflowError, RecursionError) as error:
+        raise OptionsInvalid(f"pattern: not a regular expression: {error}") from error
+
+
+def _wrong(name: str, accepts: str, value: object) -> OptionsInvalid:
+    return OptionsInvalid(f"option {name} takes {accepts}, not {value!r:.80}")
+
+
+def _kinds() -> dict[str, Kind]:
+    found = {}
+    for name, annotation in get_type_hints(Options, include_extras=True).items():
+        kind = kind_of(annotation)
+        if kind is not None:
+            found[name] = kind
+    return found
+
+
+_KINDS = _kinds()

@@ -1,0 +1,90 @@
+"""Many frozen adapters as one: per module their factors side by side, with a gate on each rank.
+
+y = W₀x + B(g ⊙ Ax), where A stacks all members' rows, B their columns with the scales folded in,
+and g holds one number per rank-1 component. Two products for any number of members; what is kept
+for the backward pass grows with the total rank alone. With one gate per member this is
+Σ g_k s_k B_k A_k x of arXiv 2602.12323.
+Not covered: where gates come from (`coefficients`).
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from merge.errors import IncompatibleAdapters
+from merge.factors import Factors
+from merge.peft_format import AdapterFolder
+from merge.peft_io import read_peft
+
+Modules = Mapping[str, Factors]  # one adapter, by module
+
+
+class Layout(NamedTuple):
+    """Which rank of which module is whose, in the modules' order."""
+
+    members: int
+    owners: Mapping[str, Tensor]  # (R,) long each
+
+
+class GatedLayer(nn.Module):
+    """One module's members side by side. `gates` is set anew before each pass: (R,) float32."""
+
+    a: Tensor
+    b: Tensor
+
+    def __init__(self, members: Sequence[Factors], *, embedding: bool = False) -> None:
+        super().__init__()
+        self.register_buffer("a", torch.cat([each.a for each in members]))
+        self.register_buffer("b", torch.cat([each.b * each.scale for each in members], dim=1))
+        self._embedding = embedding
+        self.gates: Tensor | None = None
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the update (…, d_out) of an input (…, d_in), or of token ids (…)."""
+        inner = self.a.T[x] if self._embedding else x.to(self.a.dtype) @ self.a.T
+        if self.gates is not None:
+            inner = inner * self.gates.to(inner.dtype)
+        return inner @ self.b.T
+
+
+def stack(
+    adapters: Sequence[Modules], *, embeddings: frozenset[str] = frozenset()
+) -> tuple[dict[str, GatedLayer], Layout]:
+    """Return the gated layers of adapters, by module, and whose each rank is.
+
+    Args:
+        adapters: in the order that coefficients refer to; modules may differ.
+        embeddings: the modules that read token ids.
+
+    Raises:
+        IncompatibleAdapters: a module has different widths in two adapters.
+    """
+    layers, owners = {}, {}
+    for name in sorted({name for adapter in adapters for name in adapter}):
+        held = [(at, adapter[name]) for at, adapter in enumerate(adapters) if name in adapter]
+        widths = {(len(factors.b), factors.a.shape[1]) for _, factors in held}
+        if len(widths) > 1:
+            raise IncompatibleAdapters(f"{name}: (d_out, d_in) differ: {sorted(widths)}")
+        layers[name] = GatedLayer([each for _, each in held], embedding=name in embeddings)
+        ranks = torch.tensor([factors.rank for _, factors in held])
+        owners[name] = torch.tensor([at for at, _ in held]).repeat_interleave(ranks)
+    return layers, Layout(len(adapters), owners)
+
+
+def read_modules(folder: AdapterFolder) -> dict[str, Factors]:
+    """Return an adapter's factors by module, float32."""
+    return {name: read_peft(folder, module) for name, module in folder.modules.items()}
+
+
+def embeddings_of(folders: Sequence[AdapterFolder]) -> frozenset[str]:
+    """Return the modules that read token ids."""
+    return frozenset(_embeddings(folders))
+
+
+def _embeddings(folders: Sequence[AdapterFolder]) -> Iterator[str]:
+    for folder in folders:
+        for name, module in folder.modules.items():
+            if module.kind == "embedding":
+                yield name

@@ -1,0 +1,102 @@
+"""Which candidate to serve, and the sentence that says why.
+
+The simplest one that nothing beats for certain: the method's own only where its lead over a freshly
+trained LoRA is clear of chance, any of them only where it clearly beats the base. Differences are
+paired bootstrap intervals on the validation examples.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Literal, NamedTuple
+
+from merge.adaptive.bootstrap import Interval, difference
+from merge.adaptive.candidates import Candidate
+
+Metric = Literal["exact_match", "pattern", "loss"]
+BASE, FRESH = "base", "fresh_lora"
+
+
+class Verdict(NamedTuple):
+    """What came of a comparison."""
+
+    metric: Metric  # that candidates are ranked by
+    ranked: tuple[str, ...]  # names, best first
+    best: str  # that should be served; always one that can be
+    sentence: str
+
+
+def judge(candidates: Sequence[Candidate], main: str, *, seed: int) -> Verdict:
+    """Return the verdict on candidates that were scored on the same examples.
+
+    Args:
+        candidates: with a base among them.
+        main: the name of the method's own.
+        seed: of the intervals.
+    """
+    metric = _metric(candidates)
+    ranked = sorted(candidates, key=lambda each: _key(each, metric))
+    by_name = {each.name: each for each in candidates}
+    able = [each for each in ranked if each.serving.kind != "nothing"]
+    best = able[0]
+    for simple in (FRESH, BASE):
+        other = by_name.get(simple)
+        if other is not None and other in able and not _beats(best, other, metric, seed):
+            best = other
+    sentence = _sentence(best, by_name, main, metric, seed)
+    return Verdict(metric, tuple(each.name for each in ranked), best.name, sentence)
+
+
+def _metric(candidates: Sequence[Candidate]) -> Metric:
+    """The pattern's marks if there is one, else exact matches; the loss where nobody has any."""
+    if any(each.scored.found is not None and any(each.scored.found) for each in candidates):
+        return "pattern"
+    return "exact_match" if any(any(each.scored.right) for each in candidates) else "loss"
+
+
+def _key(candidate: Candidate, metric: Metric) -> tuple[float, float]:
+    marks = _marks(candidate, metric)
+    return (-sum(marks) / len(marks), candidate.scored.loss)
+
+
+def _marks(candidate: Candidate, metric: Metric) -> Sequence[float]:
+    """One number for each example, larger being better."""
+    scored = candidate.scored
+    if metric == "loss":
+        return [-value for value in scored.nll]
+    return scored.right if metric == "exact_match" or scored.found is None else scored.found
+
+
+def compare(ours: Candidate, theirs: Candidate, metric: Metric, *, seed: int) -> Interval:
+    """Return by how much ours is better: a share of examples, or nats per answer token."""
+    weights = ours.scored.tokens if metric == "loss" else None
+    return difference(_marks(ours, metric), _marks(theirs, metric), weights=weights, seed=seed)
+
+
+def _beats(ours: Candidate, theirs: Candidate, metric: Metric, seed: int) -> bool:
+    """Whether ours is better beyond chance; over the base, a clearly smaller loss will do."""
+    metrics: tuple[Metric, ...] = (metric, "loss") if theirs.name == BASE else (metric,)
+    return any(compare(ours, theirs, each, seed=seed).low > 0.0 for each in metrics)
+
+
+def _sentence(
+    best: Candidate, by_name: Mapping[str, Candidate], main: str, metric: Metric, seed: int
+) -> str:
+    ours, fresh, base = by_name[main], by_name.get(FRESH), by_name[BASE]
+    if best.name == BASE:
+        leader = min((each for each in (ours, fresh) if each), key=lambda c: _key(c, metric))
+        gap = _gap(leader, base, metric, seed)
+        return f"nothing clearly beats the base: serve it; {leader.name} adds {gap}"
+    if fresh is None:
+        return f"serve {best.name}: it adds {_gap(best, base, metric, seed)} to the base"
+    if best.name == FRESH:
+        gap = _gap(ours, fresh, metric, seed)
+        is_worse = compare(ours, fresh, metric, seed=seed).high < 0.0
+        claim = "is better" if is_worse else "is as good"
+        return f"the fresh LoRA {claim}: serve it; the pool adds {gap}"
+    return f"serve {best.name}: it adds {_gap(best, fresh, metric, seed)} to the fresh LoRA"
+
+
+def _gap(ours: Candidate, theirs: Candidate, metric: Metric, seed: int) -> str:
+    found = compare(ours, theirs, metric, seed=seed)
+    if metric == "loss":
+        return f"{found.value:+.3f} ± {found.half:.3f} nats per token"
+    return f"{100 * found.value:+.1f} ± {100 * found.half:.1f} points"
