@@ -1,0 +1,1 @@
+"""Adaptive merging: learning, controls, folds, whole jobs."""
