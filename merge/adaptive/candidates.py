@@ -76,13 +76,12 @@ class Candidate:
 
     def to_json(self) -> dict[str, Any]:
         """Return everything as JSON values; `from_json` is the inverse."""
-        return {
-            "name": self.name, "title": self.title, "scored": self.scored._asdict(),
+        folded = None if self.folded is None else self.folded._asdict()
+        return self._plain() | {
+            "scored": self.scored._asdict(),
+            "folded": folded,
             "serving": self.serving.to_json(),
-            "folded": None if self.folded is None else self.folded._asdict(),
-            "energy": self.energy, "best_step": self.best_step, "curve": list(self.curve),
-            "members": list(self.members), "detail": self.detail, "seconds": self.seconds,
-        }  # fmt: skip
+        }
 
     @classmethod
     def from_json(cls, raw: dict[str, Any]) -> Self:
@@ -101,13 +100,18 @@ class Candidate:
 
     def told(self, *, seed: int) -> dict[str, Any]:
         """Return what a report says of it, its figures with intervals."""
-        return {
-            "name": self.name, "title": self.title,
+        folded = None if self.folded is None else figures(self.folded, seed=seed).to_json()
+        return self._plain() | {
             "figures": figures(self.scored, seed=seed).to_json(),
-            "folded": None if self.folded is None else figures(self.folded, seed=seed).to_json(),
-            "energy": self.energy, "best_step": self.best_step, "curve": list(self.curve),
-            "members": list(self.members), "detail": self.detail, "seconds": self.seconds,
+            "folded": folded,
             "serve": self.serving.to_json(),
+        }
+
+    def _plain(self) -> dict[str, Any]:
+        return {
+            "name": self.name, "title": self.title, "energy": self.energy,
+            "best_step": self.best_step, "curve": [list(point) for point in self.curve],
+            "members": list(self.members), "detail": self.detail, "seconds": self.seconds,
         }  # fmt: skip
 
     def taking(self, seconds: float) -> Self:

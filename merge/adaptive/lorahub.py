@@ -6,6 +6,7 @@ weft's `average_factors(split=full)`. The budget is that of arXiv 2602.12323; th
 """
 
 import json
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,18 +49,21 @@ def search_weights(
     start.random_state.seed(search.seed)
     optimizer = ng.optimizers.NGOpt(parametrization=start, budget=search.budget)
     known = _read(history)
-    for done in range(search.budget):
-        asked = optimizer.ask()
-        weights = [float(w) for w in asked.value]
-        if done < len(known):
-            value = known[done]
-        else:
-            value = loss(weights)
-            _append(history, value)
-        optimizer.tell(asked, value + PENALTY * sum(map(abs, weights)) / search.members)
-        if told is not None:
-            told(done + 1, value)
-    return tuple(float(w) for w in optimizer.recommend().value)
+    with warnings.catch_warnings():
+        # nevergrad hands scipy small budgets, which scipy then mends.
+        warnings.filterwarnings("ignore", message="COBYLA", category=UserWarning)
+        for done in range(search.budget):
+            asked = optimizer.ask()
+            weights = [float(w) for w in asked.value]
+            if done < len(known):
+                value = known[done]
+            else:
+                value = loss(weights)
+                _append(history, value)
+            optimizer.tell(asked, value + PENALTY * sum(map(abs, weights)) / search.members)
+            if told is not None:
+                told(done + 1, value)
+        return tuple(float(w) for w in optimizer.recommend().value)
 
 
 def _read(history: Path | None) -> list[float]:

@@ -1,0 +1,244 @@
+"""Whole jobs on the demo's base and adapters, small enough to take seconds."""
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pytest
+import torch
+
+from merge.adaptive.adapt import Conversation, Outcome, Setting, adapt
+from merge.adaptive.desk import Measured
+from merge.adaptive.examples import ExampleInvalid
+from merge.adaptive.memory import MemoryTooSmall
+from merge.adaptive.options import Options, OptionsInvalid
+from merge.adaptive.pool import FileScores, PoolMember
+from merge.adaptive.training import LossNotFinite, Progress
+from merge.peft_format import digest_folder
+from merge.recipe import Recipe
+from tests.lab.language import TASKS_WITHOUT_ADAPTER, Example
+
+DEMO = Path(__file__).parents[3] / "deploy" / "demo"
+BASE = "weft/demo-llama"
+SMALL: dict[str, Any] = {
+    "k": 4, "steps": 6, "evaluate_every": 3, "batch_size": 4, "fresh_steps": 8, "fresh_rank": 8,
+    "fresh_learning_rate": 5e-3, "budget": 4, "longest_answer": 8,
+}  # fmt: skip
+NAMES = ("blim", "dwen", "frob", "zorp")
+
+
+class Stopped(Exception):
+    """What a test's watch raises to end a job."""
+
+
+class Some:
+    """A pool of some of the demo's adapters."""
+
+    def __init__(self, names: Sequence[str] = NAMES) -> None:
+        self._names = names
+
+    def members(self) -> list[PoolMember]:
+        """See `Pool`."""
+        folders = [DEMO / "adapters" / name for name in self._names]
+        return [PoolMember(f"{f.name}@1", digest_folder(f), f) for f in folders]
+
+
+def conversation(example: Example) -> Conversation:
+    """Return an example as a chat."""
+    return [
+        {"role": "user", "content": example.prompt},
+        {"role": "assistant", "content": example.answer},
+    ]
+
+
+def data(n: int) -> tuple[list[Conversation], list[Conversation]]:
+    """Return training and validation conversations of a task without an adapter."""
+    task, rng = TASKS_WITHOUT_ADAPTER["wolm"], Random(1)
+    train = [conversation(task.draw(rng, "train")) for _ in range(n)]
+    return train, [conversation(example) for example in task.prompts(6, 1)]
+
+
+def setting(**more: Any) -> Setting:
+    """Return where the tests' jobs run."""
+    return Setting(str(DEMO / "base"), BASE, device="cpu", dtype="float32", **more)
+
+
+class Watching:
+    """Remembers what a job tells, and ends it when asked to."""
+
+    def __init__(self, stop_at: tuple[str, int] | None = None) -> None:
+        self.steps: list[tuple[str, int]] = []
+        self.measured: list[str] = []
+        self._stop_at = stop_at
+
+    def __call__(self, event: Progress | Measured) -> None:
+        """Take one event."""
+        if isinstance(event, Measured):
+            self.measured.append(event.candidate)
+            return
+        self.steps.append((event.stage, event.step))
+        if self.steps[-1] == self._stop_at:
+            raise Stopped
+
+
+def run(
+    folder: Path, watch: Watching, options: dict[str, Any] | None = None, pool: Some | None = None,
+    **more: Any,
+) -> Outcome:  # fmt: skip
+    """Run a small job in a folder."""
+    train, validation = data(12)
+    folder.mkdir(exist_ok=True)
+    return adapt(
+        setting(**more), Options.parse(SMALL | (options or {})), pool or Some(), train, validation,
+        scores=FileScores(folder / "scores"), folder=folder, watch=watch,
+    )  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Sums in one order, so that runs can be compared bit by bit."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+CONTROLS = {
+    "base", "fresh_lora", "fresh_lora_dropout", "fresh_lora_retuned", "best_single", "average",
+    "random_parameters",
+}  # fmt: skip
+
+
+def test_a_job_measures_the_method_and_every_control(tmp_path: Path) -> None:
+    """The outcome has the method and all controls with figures, says what to serve and why, and
+    stands in the folder."""
+    outcome = run(tmp_path / "job", watch := Watching())
+    told = outcome.to_json()
+
+    assert {*CONTROLS, "recycle"} == {each["name"] for each in told["candidates"]}
+    assert set(watch.measured) == {each["name"] for each in told["candidates"]}
+    assert told["best"] in told["sentence"] or "fresh LoRA" in told["sentence"]
+    assert told == json.loads((tmp_path / "job" / "outcome.json").read_text())
+    assert 3 == len(told["selected"])  # k counts the target
+    for each in told["candidates"]:
+        assert each["figures"]["loss"]["low"] <= each["figures"]["loss"]["value"]
+    assert {"weft", "torch", "transformers", "nevergrad"} == told["versions"].keys()
+
+
+def test_what_is_served_is_what_was_measured(tmp_path: Path) -> None:
+    """A fold that is exact has the losses of the unfolded adapters; the recipe names the pool's
+    digests and the job's own target, whose folder is given."""
+    told = run(tmp_path / "job", Watching()).to_json()
+    by_name = {each["name"]: each for each in told["candidates"]}
+    ours, serve = by_name["recycle"], by_name["recycle"]["serve"]
+    recipe = Recipe.parse(serve["recipe"])
+
+    assert ours["energy"] is None
+    assert ours["folded"]["loss"]["value"] == pytest.approx(
+        ours["figures"]["loss"]["value"], abs=1e-4
+    )
+    (own,) = serve["adapters"].items()
+    assert own[0] == digest_folder(tmp_path / "job" / own[1])
+    chosen = {each["digest"] for each in told["selected"]}
+    assert {item.digest for item in recipe.ingredients} == {own[0], *chosen}
+    assert {"kind": "adapter", "folder": "candidates/fresh_lora"} == by_name["fresh_lora"]["serve"]
+    assert "nothing" == by_name["random_parameters"]["serve"]["kind"]
+
+
+@pytest.mark.parametrize(
+    "stop_at", [("fresh_lora", 5), ("evaluation", 2), ("recycle", 4), ("random_parameters", 5)]
+)
+def test_a_stopped_job_goes_on(stop_at: tuple[str, int], tmp_path: Path) -> None:
+    """Called again on its folder, a job goes on from its last evaluation and ends as one that was
+    never stopped."""
+    whole = run(tmp_path / "whole", Watching()).to_json()
+    with pytest.raises(Stopped):
+        run(tmp_path / "job", first := Watching(stop_at))
+    again = run(tmp_path / "job", second := Watching()).to_json()
+
+    assert not set(first.measured) & set(second.measured)
+    assert "evaluation" == stop_at[0] or (stop_at[0], 1) not in second.steps
+    assert timeless(whole) == timeless(again)
+
+
+def timeless(told: dict[str, Any]) -> dict[str, Any]:
+    """Return an outcome without what a clock said."""
+    candidates = [{**each, "seconds": 0} for each in told["candidates"]]
+    return {**told, "seconds": {}, "candidates": candidates}
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"method": "lorahub"},
+        {"method": "lorahub", "cross_terms": True, "target": False},
+        {"method": "scale", "static": "ties"},
+        {"granularity": "rank", "target": False},
+        {"activation": "softmax", "selection": "random", "k": [2, 3]},
+        {"selection": "weights", "reality_check": False},
+    ],
+    ids=lambda options: "-".join(map(str, options.values())),
+)
+def test_every_way_of_adapting_ends_in_something_to_serve(
+    options: dict[str, Any], tmp_path: Path
+) -> None:
+    """Each method and selection gives a candidate that can be served as it was measured."""
+    told = run(tmp_path / "job", Watching(), options, Some(("blim", "frob", "zorp"))).to_json()
+    main = next(each for each in told["candidates"] if each["name"] == told["main"])
+
+    assert main["name"].startswith(told["method"])
+    assert main["serve"]["kind"] in ("recipe", "adapter")
+    assert main["folded"]["loss"]["value"] == pytest.approx(
+        main["figures"]["loss"]["value"], abs=1e-3
+    )
+
+
+def test_members_are_measured_once_for_a_task(tmp_path: Path) -> None:
+    """A second job on the same examples asks the pool's members nothing."""
+    train, validation = data(12)
+    scores = FileScores(tmp_path / "scores")
+    asked: list[str] = []
+
+    class Counting(FileScores):
+        def put(self, task: str, digest: str, score: Any) -> None:
+            asked.append(digest)
+            scores.put(task, digest, score)
+
+        def get(self, task: str, digest: str) -> Any:
+            return scores.get(task, digest)
+
+    options = Options.parse(SMALL | {"reality_check": False, "target": False, "k": 2})
+    for job in ("one", "two"):
+        (tmp_path / job).mkdir()
+        adapt(
+            setting(), options, Some(), train, validation, scores=Counting(tmp_path),
+            folder=tmp_path / job, watch=Watching(),
+        )  # fmt: skip
+
+    assert 4 == len(asked) == len(set(asked))
+
+
+def test_too_little_memory_is_told_before_anything_is_loaded(tmp_path: Path) -> None:
+    """The refusal says what is needed and what there is."""
+    with pytest.raises(MemoryTooSmall, match=r"needs at least \d+\.\d\d GiB and 0.00 GiB are free"):
+        run(tmp_path / "job", Watching(), memory_bytes=1000)
+
+
+def test_a_training_that_explodes_says_where(tmp_path: Path) -> None:
+    """The error names the stage and the step."""
+    with pytest.raises(LossNotFinite, match=r"fresh_lora: .* at step \d+"):
+        run(tmp_path / "job", Watching(), {"fresh_learning_rate": 1e30})
+
+
+def test_an_example_that_is_too_long_is_refused(tmp_path: Path) -> None:
+    """Nothing is cut off in silence."""
+    with pytest.raises(ExampleInvalid, match="tokens, the limit is 10"):
+        run(tmp_path / "job", Watching(), {"longest": 10})
+
+
+def test_an_empty_pool_is_refused_unless_there_is_a_target(tmp_path: Path) -> None:
+    """Without a pool there is nothing to merge."""
+    with pytest.raises(OptionsInvalid, match="the pool is empty"):
+        run(tmp_path / "job", Watching(), {"target": False}, Some(()))

@@ -1,0 +1,152 @@
+"""Folding coefficients into recipes and adapters: exact while it fits, with the energy when not."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from merge.adaptive.coefficients import Gated
+from merge.adaptive.fold import Held, Target, fold_gates, fold_table, fold_weights
+from merge.adaptive.host import attached
+from merge.adaptive.options import Design
+from merge.adaptive.stacks import read_modules
+from merge.errors import RecipeInvalid
+from merge.peft_format import digest_folder, open_folder
+from merge.recipe import Recipe
+from merge.run import merge
+from tests.adapters import BASE, make_adapter
+from tests.merge.adaptive.small import dense, gated
+from tests.merge.llama import load_in_peft, logits, tiny_llama
+
+WIDE = Target(BASE, "float32", 64)
+FEW = {"model.layers.0.mlp.gate_proj": (16, 24), "model.layers.1.mlp.down_proj": (24, 16)}
+
+
+@pytest.fixture
+def held(tmp_path: Path) -> list[Held]:
+    """Three adapters of mixed ranks, scales and module sets."""
+    paths = [
+        make_adapter(tmp_path / "a", seed=1, rank=4),
+        make_adapter(tmp_path / "b", seed=2, rank=2, alpha=3.0, modules=FEW),
+        make_adapter(tmp_path / "c", seed=3, rank=6, use_rslora=True),
+    ]
+    return [Held(path.name, digest_folder(path), open_folder(path)) for path in paths]
+
+
+def learned(held: list[Held], design: Design) -> Gated:
+    """Return gated adapters with some coefficients."""
+    updates = gated([read_modules(each.folder) for each in held], design)
+    updates.prepare()
+    return updates
+
+
+def merged(held: list[Held], recipe: Recipe, out: Path) -> dict[str, Tensor]:
+    """Return the updates that a recipe gives, (d_out, d_in) float64 by module."""
+    merge(recipe, {each.digest: each.folder.path for each in held}, out)
+    return {name: dense(f) for name, f in read_modules(open_folder(out)).items()}
+
+
+def unfolded(updates: Gated) -> Tensor:
+    """Return the tiny Llama's logits with the gated adapters attached."""
+    model = tiny_llama()
+    with attached(model, updates):
+        return logits(model)
+
+
+@pytest.mark.parametrize("granularity", ["adapter", "layer", "sublayer", "module"])
+def test_a_fold_answers_as_what_was_learned(
+    granularity: str, held: list[Held], tmp_path: Path
+) -> None:
+    """While it fits, the recipe is `cat`, and PEFT with the merged files gives the logits of the
+    gated adapters."""
+    updates = learned(held, Design(granularity=granularity, initial="normal", seed=4))  # type: ignore[arg-type]
+    recipe = fold_table(held, updates.coefficients.table(), WIDE)
+    merged(held, recipe, tmp_path / "out")
+
+    assert "cat" == recipe.method
+    torch.testing.assert_close(
+        logits(load_in_peft(tmp_path / "out")), unfolded(updates), rtol=1e-4, atol=1e-5
+    )
+
+
+def test_a_fold_above_the_engines_rank_is_truncated(held: list[Held], tmp_path: Path) -> None:
+    """Ranks that do not fit are brought to the limit by `linear`; the report has the energy."""
+    updates = learned(held, Design(initial="normal", seed=4))
+    table = updates.coefficients.table()
+    recipe = fold_table(held, table, Target(BASE, "float32", 8))
+    report = merge(recipe, {h.digest: h.folder.path for h in held}, tmp_path / "out")
+
+    assert ("linear", 8) == (recipe.method, dict(recipe.options)["rank"])
+    assert 8 == report.overall.rank
+    assert report.overall.energy is not None
+    assert 0.5 < report.overall.energy < 1.0
+
+
+def test_a_member_left_out_everywhere_takes_no_rank(held: list[Held]) -> None:
+    """A coefficient of exactly 0 counts neither for the rank nor in the merge."""
+    table = dict.fromkeys(held[0].folder.modules, (1.0, 0.0, 0.0))
+    recipe = fold_table(held, table, Target(BASE, "float32", 4))
+
+    assert "cat" == recipe.method
+
+
+def test_nothing_learned_is_no_recipe(held: list[Held]) -> None:
+    """All coefficients 0 are refused: the base itself is that."""
+    with pytest.raises(RecipeInvalid, match="every weight is 0"):
+        fold_table(held, dict.fromkeys(held[0].folder.modules, (0.0, 0.0, 0.0)), WIDE)
+
+
+def test_one_coefficient_for_all_modules_needs_no_patterns(held: list[Held]) -> None:
+    """Where a member has the same coefficient everywhere, the recipe says it once."""
+    recipe = fold_table(held, dict.fromkeys(held[0].folder.modules, (0.5, -1.0, 2.0)), WIDE)
+
+    assert [(0.5, ()), (-1.0, ()), (2.0, ())] == [
+        (i.weight, i.patterns) for i in recipe.ingredients
+    ]
+
+
+def test_a_fold_survives_its_text(held: list[Held]) -> None:
+    """A recipe of hundreds of weights reads back as itself."""
+    updates = learned(held, Design(initial="normal", seed=4))
+    recipe = fold_table(held, updates.coefficients.table(), WIDE)
+
+    assert recipe == Recipe.parse(recipe.canonical())
+
+
+def test_weights_make_any_methods_recipe(held: list[Held]) -> None:
+    """One weight a member works for every static method."""
+    recipe = fold_weights(held, [1.0, 1.0, 1.0], WIDE, method="lego", options={"rank": 5})
+
+    assert ("lego", 5) == (recipe.method, dict(recipe.options)["rank"])
+
+
+def test_gates_of_single_ranks_fold_into_factors(held: list[Held]) -> None:
+    """What no recipe can say becomes factors: exact while they fit."""
+    updates = learned(held, Design(granularity="rank", initial="normal", seed=4))
+    factors, energy = fold_gates(updates.gated(), 64)
+
+    assert energy is None
+    model = tiny_llama()
+    for name, each in factors.items():
+        weight = model.get_submodule(name).weight
+        with torch.no_grad():
+            weight += dense(each).float()
+    torch.testing.assert_close(logits(model), unfolded(updates), rtol=1e-4, atol=1e-5)
+
+
+def test_gates_above_the_limit_are_truncated_as_well_as_can_be(held: list[Held]) -> None:
+    """Brought to a rank, each module is its best approximation, and the energy is what is left."""
+    updates = learned(held, Design(granularity="rank", initial="normal", seed=4))
+    whole, _ = fold_gates(updates.gated(), 64)
+    factors, energy = fold_gates(updates.gated(), 3)
+
+    kept = total = 0.0
+    for name, exact in whole.items():
+        values = torch.linalg.svdvals(dense(exact)).square()
+        kept, total = kept + float(values[:3].sum()), total + float(values.sum())
+        best = float(values[3:].sum())
+        assert float((dense(factors[name]) - dense(exact)).square().sum()) == pytest.approx(
+            best, rel=1e-3, abs=1e-6
+        )
+    assert energy == pytest.approx(kept / total, rel=1e-4)
