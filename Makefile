@@ -5,7 +5,7 @@ BIN := .venv/bin
 # Tests and the tools they start share few cores: threads that wait must not spin.
 export OMP_WAIT_POLICY := PASSIVE
 
-.PHONY: setup demo test test-slow lint format demo-assets bench-merge bench-registry lab-merge
+.PHONY: setup demo test test-slow lint format demo-assets bench-merge bench-registry bench-adapt lab-merge
 
 setup: $(STAMP)
 
@@ -40,6 +40,10 @@ bench-merge: $(STAMP)
 # million rows on PostgreSQL: half an hour or so on two cores, and 10 GB of disk.
 bench-registry: $(STAMP)
 	$(BIN)/python -m tests.bench.registry $(if $(MILLION),--million)
+
+# A training step of coefficients beside one of a plain LoRA; build/bench-adapt.json.
+bench-adapt: $(STAMP)
+	$(BIN)/python -m tests.bench.adapt $(if $(DEVICE),--device $(DEVICE))
 
 # Merge methods on the demo's skills: quality tables under tests/lab/results; resumable.
 lab-merge: $(STAMP)
