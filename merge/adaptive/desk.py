@@ -22,7 +22,7 @@ from merge.adaptive.fold import Held, Target
 from merge.adaptive.host import Updates
 from merge.adaptive.options import Options
 from merge.adaptive.scoring import Scorer, figures
-from merge.adaptive.stacks import Modules, embeddings_of, read_modules, stack
+from merge.adaptive.stacks import Modules, stack, updates_of
 from merge.adaptive.training import Progress
 from merge.factors import Factors
 from merge.peft_format import AdapterFolder, digest_folder, open_folder
@@ -139,7 +139,7 @@ class Desk:
 
     def updates(self, folder: AdapterFolder) -> Updates:
         """Return one adapter, to be attached to the base."""
-        return self.fixed([read_modules(folder)], [1.0], embeddings_of([folder]))
+        return self.placed(updates_of(folder))
 
     def fixed(
         self, adapters: Sequence[Modules], weights: Sequence[float], embeddings: frozenset[str]

@@ -13,6 +13,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from merge.adaptive.host import Updates
 from merge.errors import IncompatibleAdapters
 from merge.factors import Factors
 from merge.peft_format import AdapterFolder
@@ -71,6 +72,16 @@ def stack(
         ranks = torch.tensor([factors.rank for _, factors in held])
         owners[name] = torch.tensor([at for at, _ in held]).repeat_interleave(ranks)
     return layers, Layout(len(adapters), owners)
+
+
+def updates_of(folder: AdapterFolder) -> Updates:
+    """Return one adapter as its files have it, to be attached to its base; float32 on the CPU.
+
+    Raises:
+        FormatError, OSError: it cannot be read.
+    """
+    layers, _ = stack([read_modules(folder)], embeddings=embeddings_of([folder]))
+    return Updates(layers)
 
 
 def read_modules(folder: AdapterFolder) -> dict[str, Factors]:

@@ -5,8 +5,6 @@ the base serves every adapter and is never changed. Not covered: generation, and
 adapter does is any good. Runs inside the probe's own process (`server.probe.run`).
 """
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,9 +14,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from merge.factors import Factors
-from merge.peft_format import AdapterFolder, open_folder
-from merge.peft_io import read_peft
+from merge.adaptive.host import attached
+from merge.adaptive.stacks import updates_of
+from merge.peft_format import open_folder
 from server.probe.prompts import PROMPTS
 
 # Tokens per prompt in a signature: those that the base alone finds most probable.
@@ -80,7 +78,8 @@ class Probe:
             FormatError: it is no adapter.
             AttributeError: the base has no module of a name.
         """
-        with applied(self._model, open_folder(path)):
+        updates = updates_of(open_folder(path)).to(next(self._model.parameters()).device)
+        with attached(self._model, updates):
             found = self._log_probabilities()
         if not bool(found[self._mask].isfinite().all()):
             return Measured(effect=None, signature=None)
@@ -99,44 +98,3 @@ class Probe:
     def _at_ends(self, x: Tensor) -> Tensor:
         """Return (prompts, vocabulary) of (prompts, positions, vocabulary): each prompt's end."""
         return x[torch.arange(len(x), device=x.device), self._last]
-
-
-@contextmanager
-def applied(model: Any, folder: AdapterFolder) -> Iterator[None]:
-    """Give `model` the update of an adapter for as long as the context lasts."""
-    handles = []
-    try:
-        for module in folder.modules.values():
-            layer = model.get_submodule(module.name)
-            factors = read_peft(folder, module).folded()
-            device = layer.weight.device
-            factors = Factors(factors.a.to(device), factors.b.to(device))
-            add = _add_embedding(factors) if module.kind == "embedding" else _add_linear(factors)
-            handles.append(layer.register_forward_hook(add))
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()
-
-
-_Hook = Callable[[Any, tuple[Tensor, ...], Tensor], Tensor]
-
-
-def _add_linear(factors: Factors) -> _Hook:
-    """x (…, d_in) gives out + x aᵀ bᵀ, (…, d_out)."""
-
-    def add(_layer: Any, inputs: tuple[Tensor, ...], out: Tensor) -> Tensor:
-        update = inputs[0].float() @ factors.a.T @ factors.b.T
-        return out + update.to(out.dtype)
-
-    return add
-
-
-def _add_embedding(factors: Factors) -> _Hook:
-    """Token ids (…) give out + rows of aᵀ times bᵀ, (…, width)."""
-
-    def add(_layer: Any, inputs: tuple[Tensor, ...], out: Tensor) -> Tensor:
-        update = factors.a.T[inputs[0]] @ factors.b.T
-        return out + update.to(out.dtype)
-
-    return add

@@ -9,9 +9,11 @@ import torch
 from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from merge.adaptive.host import attached
+from merge.adaptive.stacks import updates_of
 from merge.peft_format import open_folder
 from merge.peft_io import read_peft
-from server.probe.measure import TOKENS_PER_PROMPT, Probe, applied
+from server.probe.measure import TOKENS_PER_PROMPT, Probe
 from server.probe.prompts import PROMPTS
 from tests.adapters import make_adapter, write_folder
 from tests.server.conftest import DEMO
@@ -21,7 +23,7 @@ Shapes = dict[str, tuple[int, int]]
 
 @pytest.fixture(scope="module")
 def base() -> Any:
-    """The demo base; `applied` leaves it as it was, so one is enough."""
+    """The demo base; `attached` leaves it as it was, so one is enough."""
     torch.set_num_threads(1)
     return AutoModelForCausalLM.from_pretrained(DEMO / "base", dtype="float32").eval()
 
@@ -51,7 +53,7 @@ def logits(model: Any) -> torch.Tensor:
 def test_hooks_give_the_logits_of_peft(base: Any, name: str) -> None:
     """To rounding; and the base is itself again afterwards."""
     before, folder = logits(base), DEMO / "adapters" / name
-    with applied(base, open_folder(folder)):
+    with attached(base, updates_of(open_folder(folder))):
         found = logits(base)
     assert torch.equal(before, logits(base))
     fresh = AutoModelForCausalLM.from_pretrained(DEMO / "base", dtype="float32").eval()
@@ -72,7 +74,7 @@ def test_an_embedding_s_update_is_that_of_its_rows(base: Any, tmp_path: Path) ->
     write_folder(tmp_path, {f"{prefix}A": a, f"{prefix}B": b})
     folder = open_folder(tmp_path)
     factors = read_peft(folder, folder.modules["model.embed_tokens"])
-    with applied(base, folder):
+    with attached(base, updates_of(folder)):
         found = logits(base)
     # The head shares the table where the two are tied: only what is looked up may change.
     token_ids = torch.tensor([[1, 5, 9, 2, 7, 11, 3, 4]])
@@ -116,7 +118,7 @@ def test_the_effect_is_the_divergence_of_the_definition(
         ids = torch.tensor([tokenizer(text)["input_ids"]])
         with torch.inference_mode():
             plain = base(ids).logits.double().log_softmax(-1)
-            with applied(base, open_folder(folder)):
+            with attached(base, updates_of(open_folder(folder))):
                 changed = base(ids).logits.double().log_softmax(-1)
         total += float((plain.exp() * (plain - changed)).sum())
         count += ids.shape[1]
