@@ -15,7 +15,7 @@ from typing import Any, TypeAlias
 
 from merge.adaptive import reality
 from merge.adaptive.candidates import Candidate
-from merge.adaptive.desk import Desk, Setting, Watch, write_whole
+from merge.adaptive.desk import Desk, Setting, Watch
 from merge.adaptive.examples import Example, Message, encode
 from merge.adaptive.fold import Held
 from merge.adaptive.learn import Ingredients, learn, scale
@@ -33,6 +33,7 @@ from merge.adaptive.scoring import Scorer, TorchScorer
 from merge.adaptive.selection import Chosen, cosine, select
 from merge.adaptive.training import Progress
 from merge.adaptive.verdict import Verdict, judge
+from merge.adaptive.whole import write_whole
 from merge.peft_format import open_folder
 from merge.recipe import Recipe
 from merge.sketch import sketch

@@ -4,7 +4,6 @@ Covered: the best state so far, the optimiser's, the curve. Not covered: when on
 (`training`). Read with torch's restricted unpickler: a checkpoint holds tensors and plain values.
 """
 
-import os
 from copy import deepcopy
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +11,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from merge.adaptive.whole import appearing
 
 
 @dataclass(slots=True)
@@ -52,17 +53,19 @@ def save_state(
     """
     if path is None:
         return
-    partial = path.with_suffix(".partial")
     document = {
         "step": state.step, "best_step": state.best_step, "best_loss": state.best_loss,
         "best": state.best, "curve": state.curve, "now": trained_tensors(updates),
         "optimizer": optimizer.state_dict(), "rates": rates.state_dict(),
     }  # fmt: skip
-    with partial.open("wb") as file:
-        torch.save(document, file)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
+    with appearing(path) as file:
+        try:
+            torch.save(document, file)
+        except RuntimeError as error:
+            # Torch closes its archive after a failed write, and what that raises hides the cause.
+            if isinstance(error.__context__, OSError):
+                raise error.__context__ from None
+            raise
 
 
 def load_state(path: Path | None, updates: nn.Module, optimizer: Any, rates: Any) -> State | None:

@@ -6,7 +6,6 @@ the stages do (`learn`, `reality`) and their order (`adapt`).
 
 import hashlib
 import json
-import os
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -24,6 +23,7 @@ from merge.adaptive.options import Options
 from merge.adaptive.scoring import Scorer, figures
 from merge.adaptive.stacks import Modules, stack, updates_of
 from merge.adaptive.training import Progress
+from merge.adaptive.whole import write_whole
 from merge.factors import Factors
 from merge.peft_format import AdapterFolder, digest_folder, open_folder
 from merge.peft_io import write_peft
@@ -155,14 +155,3 @@ class Desk:
         """Return updates on the base's device; frozen factors in its dtype."""
         first = next(self.model.parameters())
         return updates.to(first.device)
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Write a file that is there whole or not at all. Raises OSError: the disk is full or gone."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
-    with partial.open("w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
