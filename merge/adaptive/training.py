@@ -91,7 +91,7 @@ class Run:
             LossNotFinite: with the step; the best state before is in the updates.
         """
         device = next(self.model.parameters()).device
-        self.updates.to(device)
+        self.updates.to(device).eval()  # also where no step is left: dropout is for steps alone
         parameters = [p for p in self.updates.parameters() if p.requires_grad]
         optimizer = torch.optim.AdamW(
             parameters, lr=self.schedule.learning_rate, betas=_BETAS, weight_decay=0.0
