@@ -72,7 +72,8 @@ def load_state(path: Path | None, updates: nn.Module, optimizer: Any, rates: Any
     """Put everything back as it was when the checkpoint was written; None without one."""
     if path is None or not path.exists():
         return None
-    document = torch.load(path, weights_only=True)
+    # On the CPU first: the device may be another by now, or full.
+    document = torch.load(path, map_location="cpu", weights_only=True)
     updates.load_state_dict(document["now"], strict=False)
     optimizer.load_state_dict(document["optimizer"])
     rates.load_state_dict(document["rates"])

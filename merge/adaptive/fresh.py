@@ -88,11 +88,11 @@ class Fresh(Updates):
 
     @torch.no_grad()
     def modules_now(self) -> dict[str, Factors]:
-        """Return a copy of the factors by module."""
+        """Return a copy of the factors by module, on the CPU."""
         found = {}
         for name, layer in self.layers().items():
             assert isinstance(layer, FreshLayer)
-            a, b = layer.a.detach().clone(), layer.b.detach().clone()
+            a, b = layer.a.detach().to("cpu", copy=True), layer.b.detach().to("cpu", copy=True)
             found[name] = Factors(a, b, layer.scale)
         return found
 
