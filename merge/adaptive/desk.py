@@ -10,6 +10,7 @@ import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -96,7 +97,7 @@ class Desk:
         """The rank of LoRAs that are trained from nothing."""
         return min(self.options.fresh_rank, self.setting.rank_limit)
 
-    @property
+    @cached_property
     def task(self) -> str:
         """What a score on the training examples depends on, besides the adapter: a digest."""
         options = self.options
@@ -152,6 +153,5 @@ class Desk:
         return placed
 
     def placed(self, updates: U) -> U:
-        """Return updates on the base's device; frozen factors in its dtype."""
-        first = next(self.model.parameters())
-        return updates.to(first.device)
+        """Return updates on the base's device; their dtype stays, whatever the base's is."""
+        return updates.to(next(self.model.parameters()).device)
