@@ -3,6 +3,7 @@
 Both are protocols: who keeps adapters, and where, is not known here.
 """
 
+import errno
 import json
 import os
 from collections.abc import Sequence
@@ -56,7 +57,7 @@ class ScoreMemory(Protocol):
 
 
 class FileScores:
-    """Scores in a folder: one file a task, one line a score; half a line is no score."""
+    """Scores in a folder: one file a task, one line a score; half a line or none is no score."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -69,11 +70,13 @@ class FileScores:
     def put(self, task: str, digest: str, score: MemberScore) -> None:
         """See `ScoreMemory`."""
         self._folder.mkdir(parents=True, exist_ok=True)
-        line = json.dumps({"digest": digest, **score._asdict()}) + "\n"
+        # Begun on a line of its own: the last one may have been cut off.
+        line = f"\n{json.dumps({'digest': digest, **score._asdict()})}\n".encode()
         # One write to a file that is opened for appending: lines of two jobs do not mix.
         file = os.open(self._path(task), os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
         try:
-            os.write(file, line.encode())
+            if os.write(file, line) < len(line):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self._path(task)))
             os.fsync(file)
         finally:
             os.close(file)
