@@ -46,7 +46,7 @@ def search_weights(
         OSError: the history cannot be written.
     """
     start = ng.p.Array(init=[0.0] * search.members, lower=-search.bound, upper=search.bound)
-    start.random_state.seed(search.seed)
+    start.random_state.seed(search.seed % 2**32)  # all that NumPy's old generator takes
     optimizer = ng.optimizers.NGOpt(parametrization=start, budget=search.budget)
     known = _read(history)
     with warnings.catch_warnings():
