@@ -1,11 +1,11 @@
 """Which candidate to serve, and the sentence that says why.
 
-The simplest one that nothing beats for certain: the method's own only where its lead over a freshly
-trained LoRA is clear of chance, any of them only where it clearly beats the base. Differences are
-paired bootstrap intervals on the validation examples.
+The simplest one that nothing servable beats for certain: the base, else the freshly trained LoRA,
+else the best of those whose lead over both is clear of chance. Differences are paired bootstrap
+intervals on the validation examples.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 from merge.adaptive.bootstrap import Interval, difference
@@ -34,15 +34,25 @@ def judge(candidates: Sequence[Candidate], main: str, *, seed: int) -> Verdict:
     """
     metric = _metric(candidates)
     ranked = sorted(candidates, key=lambda each: _key(each, metric))
-    by_name = {each.name: each for each in candidates}
-    able = [each for each in ranked if each.serving.kind != "nothing"]
-    best = able[0]
-    for simple in (FRESH, BASE):
-        other = by_name.get(simple)
-        if other is not None and other in able and not _beats(best, other, metric, seed):
-            best = other
-    sentence = _sentence(best, by_name, main, metric, seed)
+    best = _simplest([each for each in ranked if _can_serve(each)], metric, seed)
+    sentence = _sentence(best, ranked, main, metric, seed)
     return Verdict(metric, tuple(each.name for each in ranked), best.name, sentence)
+
+
+def _can_serve(candidate: Candidate) -> bool:
+    return candidate.serving.kind != "nothing"
+
+
+def _simplest(able: Sequence[Candidate], metric: Metric, seed: int) -> Candidate:
+    """Return the base or the fresh LoRA if nothing beats it, else the best of what beats both."""
+    by_name = {each.name: each for each in able}
+    rivals = able
+    for simple in filter(None, map(by_name.get, (BASE, FRESH))):
+        better = [each for each in rivals if _beats(each, simple, metric, seed)]
+        if not better:
+            return simple
+        rivals = better
+    return rivals[0]
 
 
 def _metric(candidates: Sequence[Candidate]) -> Metric:
@@ -72,23 +82,30 @@ def compare(ours: Candidate, theirs: Candidate, metric: Metric, *, seed: int) ->
 
 
 def _beats(ours: Candidate, theirs: Candidate, metric: Metric, seed: int) -> bool:
-    """Whether ours is better beyond chance; over the base, a clearly smaller loss will do."""
-    metrics: tuple[Metric, ...] = (metric, "loss") if theirs.name == BASE else (metric,)
-    return any(compare(ours, theirs, each, seed=seed).low > 0.0 for each in metrics)
+    """Whether ours is better beyond chance; over the base, no worse and a smaller loss will do."""
+    found = compare(ours, theirs, metric, seed=seed)
+    if theirs.name != BASE or found.low > 0.0:
+        return found.low > 0.0
+    return found.value >= 0.0 and compare(ours, theirs, "loss", seed=seed).low > 0.0
 
 
 def _sentence(
-    best: Candidate, by_name: Mapping[str, Candidate], main: str, metric: Metric, seed: int
+    best: Candidate, ranked: Sequence[Candidate], main: str, metric: Metric, seed: int
 ) -> str:
+    by_name = {each.name: each for each in ranked}
     ours, fresh, base = by_name[main], by_name.get(FRESH), by_name[BASE]
     if best.name == BASE:
-        leader = min((each for each in (ours, fresh) if each), key=lambda c: _key(c, metric))
+        leader = next(each for each in ranked if each in (ours, fresh))
+        is_beaten = any(_beats(each, base, metric, seed) for each in ranked)
+        nothing = "nothing that can be served" if is_beaten else "nothing"
         gap = _gap(leader, base, metric, seed)
-        return f"nothing clearly beats the base: serve it; {leader.name} adds {gap}"
+        return f"{nothing} clearly beats the base: serve it; {leader.name} adds {gap}"
     if fresh is None:
         return f"serve {best.name}: it adds {_gap(best, base, metric, seed)} to the base"
     if best.name == FRESH:
         gap = _gap(ours, fresh, metric, seed)
+        if not _can_serve(ours) and _beats(ours, fresh, metric, seed):
+            return f"the best that can be served is the fresh LoRA; the pool would add {gap}"
         is_worse = compare(ours, fresh, metric, seed=seed).high < 0.0
         claim = "is better" if is_worse else "is as good"
         return f"the fresh LoRA {claim}: serve it; the pool adds {gap}"
