@@ -148,7 +148,11 @@ def fold_recipe(desk: Desk, name: str, recipe: Recipe, held: Sequence[Held]) -> 
 def lorahub(desk: Desk, name: str, title: str, over: Ingredients) -> Candidate:
     """One weight per adapter, by NGOpt on the training loss."""
     options = desk.options
-    make = _with_cross_terms(desk, over) if options.cross_terms else _weighted(desk, over)
+    make = (
+        _with_cross_terms(desk, over)
+        if options.cross_terms
+        else _weighted(desk, over.modules, over.embeddings)
+    )
 
     def loss(weights: Sequence[float]) -> float:
         return desk.scorer.losses(make(weights), desk.train).mean
@@ -167,9 +171,11 @@ def lorahub(desk: Desk, name: str, title: str, over: Ingredients) -> Candidate:
     )  # fmt: skip
 
 
-def _weighted(desk: Desk, over: Ingredients) -> Callable[[Sequence[float]], Updates]:
+def _weighted(
+    desk: Desk, modules: Sequence[Modules], embeddings: frozenset[str]
+) -> Callable[[Sequence[float]], Updates]:
     """Return what makes Σ w s B A of weights: one copy of the factors, with other gates."""
-    layers, layout = stack(over.modules, embeddings=over.embeddings)
+    layers, layout = stack(modules, embeddings=embeddings)
     updates = desk.placed(Updates(layers))
 
     def make(weights: Sequence[float]) -> Updates:
@@ -182,13 +188,14 @@ def _weighted(desk: Desk, over: Ingredients) -> Callable[[Sequence[float]], Upda
 
 def _with_cross_terms(desk: Desk, over: Ingredients) -> Callable[[Sequence[float]], Updates]:
     """Return what makes (Σ w √s B)(Σ w √s A) of weights: the original's, for equal ranks."""
-    names = sorted({name for modules in over.modules for name in modules})
+    adapters = [dict(modules) for modules in over.modules]  # read once
+    names = sorted({name for modules in adapters for name in modules})
 
     def make(weights: Sequence[float]) -> Updates:
         merged: dict[str, Factors] = {}
         for name in names:
-            held = [at for at, modules in enumerate(over.modules) if name in modules]
-            members = tuple(over.modules[at][name] for at in held)
+            held = [at for at, modules in enumerate(adapters) if name in modules]
+            members = tuple(adapters[at][name] for at in held)
             stacked = Stack(name, members, tuple(weights[at] for at in held))
             merged[name] = average_factors(stacked, split="full").factors
         return desk.fixed([merged], [1.0], over.embeddings)
@@ -224,17 +231,17 @@ def scale(desk: Desk, name: str, title: str, held: Sequence[Held]) -> Candidate:
     folders = {each.digest: each.folder.path for each in held}
     report = merge(recipe, folders, out, norm_limit=desk.setting.norm_limit)
     folder = open_folder(out)
-    modules, embeddings = [read_modules(folder)], embeddings_of([folder])
+    make = _weighted(desk, [read_modules(folder)], embeddings_of([folder]))
     shutil.rmtree(out)
 
     def loss(factor: float) -> float:
-        return desk.scorer.losses(desk.fixed(modules, [factor], embeddings), desk.validation).mean
+        return desk.scorer.losses(make([factor]), desk.validation).mean
 
     def told(done: int, value: float) -> None:
         desk.watch(Progress(name, done, EVALUATIONS, None, value))
 
     found = search_scale(loss, told)
-    scored = desk.scorer.score(desk.fixed(modules, [found.scale], embeddings), desk.validation)
+    scored = desk.scorer.score(make([found.scale]), desk.validation)
     # Where the recipe says `match`, the report knows the factor that this came to.
     options = dict(recipe.options) | {"scale": report.scale * found.scale}
     scaled = replace(recipe, options=tuple(sorted(options.items())))

@@ -7,19 +7,20 @@ release of arXiv 2602.12323 draws them; ranks, scales and modules are kept.
 import torch
 from torch import Tensor
 
-from merge.adaptive.stacks import Modules
+from merge.adaptive.stacks import Modules, OnDemand
 from merge.factors import Factors
 from merge.seeds import generator_for
 
 
-def redrawn(modules: Modules, *, seed: int, name: str) -> dict[str, Factors]:
+def redrawn(modules: Modules, *, seed: int, name: str) -> Modules:
     """Return an adapter of the same shape and size without content; `name` makes draws differ."""
-    found = {}
-    for module, factors in modules.items():
-        generator = generator_for(seed, f"{name}/{module}")
+
+    def draw(module: str) -> Factors:
+        factors, generator = modules[module], generator_for(seed, f"{name}/{module}")
         a, b = _like(factors.a, generator), _like(factors.b, generator)
-        found[module] = Factors(a, b, factors.scale)
-    return found
+        return Factors(a, b, factors.scale)
+
+    return OnDemand(modules, draw)
 
 
 def _like(x: Tensor, generator: torch.Generator) -> Tensor:

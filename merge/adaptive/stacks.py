@@ -7,7 +7,7 @@ for the backward pass grows with the total rank alone. With one gate per member 
 Not covered: where gates come from (`coefficients`).
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import torch
@@ -20,6 +20,30 @@ from merge.peft_format import AdapterFolder
 from merge.peft_io import read_peft
 
 Modules = Mapping[str, Factors]  # one adapter, by module
+
+
+class OnDemand(Mapping[str, Factors]):
+    """An adapter whose modules are made one at a time, when each is asked for; none is kept.
+
+    Thirty adapters of an 8B base are ten gigabytes: once, in a stack, is enough.
+    """
+
+    def __init__(self, names: Mapping[str, object], make: Callable[[str], Factors]) -> None:
+        self._names, self._make = names, make
+
+    def __getitem__(self, name: str) -> Factors:
+        if name not in self._names:
+            raise KeyError(name)
+        return self._make(name)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._names
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
 
 
 class Layout(NamedTuple):
@@ -84,9 +108,9 @@ def updates_of(folder: AdapterFolder) -> Updates:
     return Updates(layers)
 
 
-def read_modules(folder: AdapterFolder) -> dict[str, Factors]:
-    """Return an adapter's factors by module, float32."""
-    return {name: read_peft(folder, module) for name, module in folder.modules.items()}
+def read_modules(folder: AdapterFolder) -> Modules:
+    """Return an adapter's factors by module, float32; each is read when it is asked for."""
+    return OnDemand(folder.modules, lambda name: read_peft(folder, folder.modules[name]))
 
 
 def embeddings_of(folders: Sequence[AdapterFolder]) -> frozenset[str]:
