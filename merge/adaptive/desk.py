@@ -142,15 +142,20 @@ class Desk:
         """Return one adapter, to be attached to the base."""
         return self.placed(updates_of(folder))
 
-    def fixed(
-        self, adapters: Sequence[Modules], weights: Sequence[float], embeddings: frozenset[str]
-    ) -> Updates:
-        """Return Σ weight · update, to be attached to the base."""
+    def weighted(
+        self, adapters: Sequence[Modules], embeddings: frozenset[str]
+    ) -> Callable[[Sequence[float]], Updates]:
+        """Return what makes Σ weight · update of weights: one copy of the factors, other gates."""
         layers, layout = stack(adapters, embeddings=embeddings)
-        placed = self.placed(Updates(layers))
-        for name, layer in layers.items():
-            layer.gates = torch.tensor(list(weights))[layout.owners[name]].to(layer.a.device)
-        return placed
+        updates = self.placed(Updates(layers))
+
+        def make(weights: Sequence[float]) -> Updates:
+            for name, layer in layers.items():
+                gates = torch.tensor(list(weights))[layout.owners[name]]
+                layer.gates = gates.to(layer.a.device)
+            return updates
+
+        return make
 
     def placed(self, updates: U) -> U:
         """Return updates on the base's device; their dtype stays, whatever the base's is."""

@@ -11,8 +11,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
-import torch
-
 from merge.adaptive.candidates import Candidate, Serving
 from merge.adaptive.coefficients import Coefficients, Gated
 from merge.adaptive.desk import CANDIDATES, Desk
@@ -151,7 +149,7 @@ def lorahub(desk: Desk, name: str, title: str, over: Ingredients) -> Candidate:
     make = (
         _with_cross_terms(desk, over)
         if options.cross_terms
-        else _weighted(desk, over.modules, over.embeddings)
+        else desk.weighted(over.modules, over.embeddings)
     )
 
     def loss(weights: Sequence[float]) -> float:
@@ -171,21 +169,6 @@ def lorahub(desk: Desk, name: str, title: str, over: Ingredients) -> Candidate:
     )  # fmt: skip
 
 
-def _weighted(
-    desk: Desk, modules: Sequence[Modules], embeddings: frozenset[str]
-) -> Callable[[Sequence[float]], Updates]:
-    """Return what makes Σ w s B A of weights: one copy of the factors, with other gates."""
-    layers, layout = stack(modules, embeddings=embeddings)
-    updates = desk.placed(Updates(layers))
-
-    def make(weights: Sequence[float]) -> Updates:
-        for name, layer in layers.items():
-            layer.gates = torch.tensor(list(weights))[layout.owners[name]].to(layer.a.device)
-        return updates
-
-    return make
-
-
 def _with_cross_terms(desk: Desk, over: Ingredients) -> Callable[[Sequence[float]], Updates]:
     """Return what makes (Σ w √s B)(Σ w √s A) of weights: the original's, for equal ranks."""
     adapters = [dict(modules) for modules in over.modules]  # read once
@@ -198,7 +181,7 @@ def _with_cross_terms(desk: Desk, over: Ingredients) -> Callable[[Sequence[float
             members = tuple(adapters[at][name] for at in held)
             stacked = Stack(name, members, tuple(weights[at] for at in held))
             merged[name] = average_factors(stacked, split="full").factors
-        return desk.fixed([merged], [1.0], over.embeddings)
+        return desk.weighted([merged], over.embeddings)([1.0])
 
     return make
 
@@ -231,7 +214,7 @@ def scale(desk: Desk, name: str, title: str, held: Sequence[Held]) -> Candidate:
     folders = {each.digest: each.folder.path for each in held}
     report = merge(recipe, folders, out, norm_limit=desk.setting.norm_limit)
     folder = open_folder(out)
-    make = _weighted(desk, [read_modules(folder)], embeddings_of([folder]))
+    make = desk.weighted([read_modules(folder)], embeddings_of([folder]))
     shutil.rmtree(out)
 
     def loss(factor: float) -> float:

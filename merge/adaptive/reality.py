@@ -65,7 +65,8 @@ def average(desk: Desk, held: Sequence[Held]) -> Candidate:
     modules = [read_modules(each.folder) for each in held]
     folders = [each.folder for each in held]
     even = [1 / len(held)] * len(held)
-    scored = desk.scorer.score(desk.fixed(modules, even, embeddings_of(folders)), desk.validation)
+    updates = desk.weighted(modules, embeddings_of(folders))(even)
+    scored = desk.scorer.score(updates, desk.validation)
     recipe = fold_weights(
         held, [1.0] * len(held), desk.setting.target, method="average", options={}
     )
