@@ -63,6 +63,12 @@ def fold_table(held: Sequence[Held], table: Table, target: Target) -> Recipe:
     )
 
 
+def fold_sum(held: Sequence[Held], weights: Sequence[float], target: Target) -> Recipe:
+    """Return the recipe of Σ weight · update. Raises as `fold_table`."""
+    names = sorted({name for each in held for name in each.folder.modules})
+    return fold_table(held, dict.fromkeys(names, weights), target)
+
+
 def fold_weights(
     held: Sequence[Held],
     weights: Sequence[float],

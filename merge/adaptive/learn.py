@@ -14,7 +14,7 @@ from typing import NamedTuple
 from merge.adaptive.candidates import Candidate, Serving
 from merge.adaptive.coefficients import Coefficients, Gated
 from merge.adaptive.desk import CANDIDATES, Desk
-from merge.adaptive.fold import Held, fold_gates, fold_table, fold_weights
+from merge.adaptive.fold import Held, fold_gates, fold_sum, fold_table, fold_weights
 from merge.adaptive.host import Updates
 from merge.adaptive.line_search import EVALUATIONS, search_scale
 from merge.adaptive.lorahub import Search, search_weights
@@ -194,8 +194,7 @@ def _fold_weighted(desk: Desk, name: str, weights: Sequence[float], held: Sequen
                 held, weights, target, method="average_factors", options={"split": "full"}
             )
         else:
-            modules = {name for each in held for name in each.folder.modules}
-            recipe = fold_table(held, dict.fromkeys(sorted(modules), weights), target)
+            recipe = fold_sum(held, weights, target)
     except MergeError as error:
         return Fold(Serving("nothing", reason=str(error)))
     return fold_recipe(desk, name, recipe, held)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from merge.adaptive.candidates import Candidate, Serving
 from merge.adaptive.desk import CANDIDATES, Desk
-from merge.adaptive.fold import Held, fold_table, fold_weights
+from merge.adaptive.fold import Held, fold_sum
 from merge.adaptive.fresh import Fresh, FreshPlan, linear_widths
 from merge.adaptive.learn import Ingredients, fold_recipe, learn, recycle, train
 from merge.adaptive.noise import redrawn
@@ -52,8 +52,7 @@ def best_single(desk: Desk, held: Sequence[Held], scores: Mapping[str, MemberSco
     """The member that alone does best on the training examples."""
     best = min(held, key=lambda h: (-scores[h.digest].accuracy, scores[h.digest].loss))
     scored = desk.scorer.score(desk.updates(best.folder), desk.validation)
-    ones = dict.fromkeys(best.folder.modules, (1.0,))
-    fold = fold_recipe(desk, "best_single", fold_table([best], ones, desk.setting.target), [best])
+    fold = fold_recipe(desk, "best_single", fold_sum([best], [1.0], desk.setting.target), [best])
     return Candidate(
         "best_single", "the best single member, as it is", scored, fold.serving,
         folded=fold.scored, energy=fold.energy, members=(best.reference,),
@@ -61,16 +60,13 @@ def best_single(desk: Desk, held: Sequence[Held], scores: Mapping[str, MemberSco
 
 
 def average(desk: Desk, held: Sequence[Held]) -> Candidate:
-    """The plain average of the members' updates."""
+    """The plain average of the members' updates; a member adds nothing to modules it lacks."""
     modules = [read_modules(each.folder) for each in held]
     folders = [each.folder for each in held]
     even = [1 / len(held)] * len(held)
     updates = desk.weighted(modules, embeddings_of(folders))(even)
     scored = desk.scorer.score(updates, desk.validation)
-    recipe = fold_weights(
-        held, [1.0] * len(held), desk.setting.target, method="average", options={}
-    )
-    fold = fold_recipe(desk, "average", recipe, held)
+    fold = fold_recipe(desk, "average", fold_sum(held, even, desk.setting.target), held)
     return Candidate(
         "average", "the average of the members", scored, fold.serving, folded=fold.scored,
         energy=fold.energy, members=tuple(each.reference for each in held),
