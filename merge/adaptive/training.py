@@ -19,7 +19,7 @@ from transformers import get_cosine_schedule_with_warmup
 from merge.adaptive.checkpoints import State, load_state, save_state
 from merge.adaptive.examples import Example, collate, pieces
 from merge.adaptive.host import Updates, attached
-from merge.adaptive.losses import PASS_TOKENS, answer_tokens, measure_losses, nll
+from merge.adaptive.losses import STEP_TOKENS, answer_tokens, measure_losses, nll
 from merge.seeds import generator_for
 
 _BETAS = (0.9, 0.999)
@@ -123,7 +123,7 @@ class Run:
         batch = [self.train[at] for at in batch_of(len(self.train), self.schedule, step)]
         tokens, device = sum(map(answer_tokens, batch)), parameters[0].device
         total = 0.0
-        for group in pieces(batch, PASS_TOKENS):
+        for group in pieces(batch, STEP_TOKENS):
             part = collate([batch[at] for at in group], device)
             loss = nll(self.model, part).sum() / tokens
             loss.backward()  # type: ignore[no-untyped-call]
