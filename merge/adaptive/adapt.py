@@ -19,14 +19,7 @@ from merge.adaptive.desk import Desk, Setting, Watch
 from merge.adaptive.examples import Example, Message, encode
 from merge.adaptive.fold import Held
 from merge.adaptive.learn import Ingredients, learn, scale
-from merge.adaptive.loading import (
-    Loaded,
-    check_fits,
-    device_of,
-    load_base,
-    load_tokenizer,
-    size_of,
-)
+from merge.adaptive.loading import Loaded, Room, device_of, load_base, load_tokenizer, room_for
 from merge.adaptive.options import Options, OptionsInvalid
 from merge.adaptive.pool import MemberScore, Pool, PoolMember, ScoreMemory
 from merge.adaptive.scoring import Scorer, TorchScorer
@@ -121,7 +114,8 @@ def adapt(
     Raises:
         OptionsInvalid: the options do not fit the pool.
         ExampleInvalid: an example cannot be trained on.
-        MemoryTooSmall: before anything is loaded.
+        MemoryTooSmall: before anything is loaded, if no k members would fit; else once it is known
+            which they are.
         LossNotFinite: with the step; the last good checkpoint is kept.
         merge.errors.MergeError, FormatError: an adapter cannot be used.
         OSError: the disk is full or gone, or the base is not there.
@@ -131,13 +125,18 @@ def adapt(
     learned = [encode(tokenizer, each, longest=options.longest) for each in train]
     measured = [encode(tokenizer, each, longest=options.longest) for each in validation]
     _write_validation(folder / VALIDATION, measured)
-    _check_memory(setting, options, members, [*learned, *measured])
-    base = Loaded(load_base(setting.model, device_of(setting.device)), tokenizer)
+    device = device_of(setting.device)
+    room = room_for(
+        setting.model, device, options, fresh_rank=min(options.fresh_rank, setting.rank_limit),
+        lengths=[len(each.tokens) for each in (*learned, *measured)], allowed=setting.memory_bytes,
+    )  # fmt: skip
+    room.check([open_folder(each.path) for each in members], max(options.k) - options.targeted)
+    base = Loaded(load_base(setting.model, device), tokenizer)
     desk = Desk(
         setting, options, model=base.model, scorer=scorer(base, options), train=learned,
         validation=measured, folder=folder, watch=watch,
     )  # fmt: skip
-    outcome = _Job(desk, members, scores).run()
+    outcome = _Job(desk, members, scores, room).run()
     write_whole(folder / OUTCOME, json.dumps(outcome.to_json(), indent=1))
     return outcome
 
@@ -145,10 +144,11 @@ def adapt(
 class _Job:
     """The stages in their order."""
 
-    def __init__(self, desk: Desk, members: Sequence[PoolMember], scores: ScoreMemory) -> None:
-        self._desk, self._members, self._scores = desk, members, scores
+    def __init__(
+        self, desk: Desk, members: Sequence[PoolMember], scores: ScoreMemory, room: Room
+    ) -> None:
+        self._desk, self._members, self._scores, self._room = desk, members, scores, room
         self._options = desk.options
-        self._targeted = self._options.target and self._options.method != "scale"
         self._evaluated = 0
 
     def run(self) -> Outcome:
@@ -161,6 +161,7 @@ class _Job:
             fresh = desk.own("fresh_lora")
         chosen = self._choose(fresh)
         held = [_held(each.member) for each in chosen]
+        self._room.check([each.folder for each in held], len(held))
         mains = self._mains(held, fresh)
         found += mains
         main = min(mains, key=lambda each: each.scored.loss).name
@@ -170,7 +171,7 @@ class _Job:
                 h.digest: self._evaluate(each.member) for h, each in zip(held, chosen, strict=True)
             }
             for name, make in reality.controls(
-                desk, held, known, fresh, targeted=self._targeted
+                desk, held, known, fresh, targeted=options.targeted
             ).items():
                 found.append(desk.candidate(name, make))
         verdict = judge(found, main, seed=options.seed)
@@ -186,8 +187,8 @@ class _Job:
         if options.recipe is not None:
             named = {item.digest for item in Recipe.parse(options.recipe).ingredients}
             return tuple(Chosen(each, 0.0) for each in self._members if each.digest in named)
-        k = max(options.k) - self._targeted
-        if not self._members and not self._targeted:
+        k = max(options.k) - options.targeted
+        if not self._members and not options.targeted:
             raise OptionsInvalid("the pool is empty: nothing to choose from")
         target = None if fresh is None else sketch(fresh.folder)
 
@@ -223,7 +224,7 @@ class _Job:
         if options.method == "scale":
             title = "a static merge at its best scale"
             return [desk.candidate("scale", lambda: scale(desk, "scale", title, held))]
-        first = [fresh] if self._targeted and fresh is not None else []
+        first = [fresh] if options.targeted and fresh is not None else []
         sizes = sorted({min(k - len(first), len(held)) for k in options.k})
         found = []
         for size in sizes:
@@ -241,19 +242,6 @@ class _Job:
 
 def _held(member: PoolMember) -> Held:
     return Held(member.reference, member.digest, open_folder(member.path))
-
-
-def _check_memory(
-    setting: Setting, options: Options, members: Sequence[PoolMember], examples: Sequence[Example]
-) -> None:
-    device = device_of(setting.device)
-    folders = [open_folder(each.path) for each in members]
-    ranks = [{m.name: m.rank for m in folder.modules.values()} for folder in folders]
-    sizes = size_of(
-        setting.model, device, options, fresh_rank=min(options.fresh_rank, setting.rank_limit),
-        ranks=ranks, longest=max(len(each.tokens) for each in examples),
-    )  # fmt: skip
-    check_fits(sizes, device, setting.memory_bytes)
 
 
 def _write_validation(path: Path, examples: Sequence[Example]) -> None:

@@ -5,6 +5,7 @@ that its config names.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import psutil
@@ -12,9 +13,10 @@ import torch
 
 from merge.adaptive.fresh import linear_widths
 from merge.adaptive.host import freeze
-from merge.adaptive.losses import PASS_TOKENS
-from merge.adaptive.memory import Sizes, check_memory, most_ranks
+from merge.adaptive.losses import PASS_TOKENS, STEP_TOKENS
+from merge.adaptive.memory import Sizes, check_memory, least_ranks
 from merge.adaptive.options import Options
+from merge.peft_format import AdapterFolder
 
 
 class Loaded(NamedTuple):
@@ -48,24 +50,38 @@ def load_tokenizer(model: str) -> Any:
     return AutoTokenizer.from_pretrained(model)
 
 
-def size_of(
+@dataclass(frozen=True, slots=True)
+class Room:
+    """What a job will take, and what there is: measured before anything is loaded."""
+
+    sizes: Sizes  # of a job that merges nothing
+    free: int  # bytes
+    target: Mapping[str, int]  # ranks of the target LoRA by module; none without one
+
+    def check(self, members: Sequence[AdapterFolder], k: int) -> None:
+        """Check that k of these adapters fit, the smallest. Raises MemoryTooSmall."""
+        ranks = [{name: m.rank for name, m in each.modules.items()} for each in members]
+        check_memory(replace(self.sizes, ranks=least_ranks(ranks, k, self.target)), self.free)
+
+
+def room_for(
     model: str,
     device: torch.device,
     options: Options,
     *,
     fresh_rank: int,
-    ranks: Sequence[Mapping[str, int]],
-    longest: int,
-) -> Sizes:
-    """Return what decides a job's memory, from the base's config alone.
+    lengths: Sequence[int],
+    allowed: int | None,
+) -> Room:
+    """Return the room for a job, from the base's config alone.
 
     Args:
         model: the base's weights; only its config is read.
         device: that it will be on.
         options: of the job.
         fresh_rank: of the fresh LoRA.
-        ranks: by module, of each pool member.
-        longest: tokens of the longest example.
+        lengths: tokens of every example.
+        allowed: bytes that it may take; None for what is free.
     """
     from transformers import AutoConfig, AutoModelForCausalLM
 
@@ -74,26 +90,24 @@ def size_of(
         empty = AutoModelForCausalLM.from_config(config)
     widths = linear_widths(empty)
     dtype = torch.float32 if device.type == "cpu" else config.dtype or torch.float32
-    rank = fresh_rank if options.needs_fresh else 0
-    targeted = dict.fromkeys(widths, rank) if options.target else {}
-    k = max(options.k) - (1 if targeted else 0)
-    return Sizes(
+    rank, longest = fresh_rank if options.needs_fresh else 0, max(lengths)
+    sizes = Sizes(
         base_bytes=sum(p.numel() for p in empty.parameters()) * dtype.itemsize,
-        number_bytes=4,
         layers=config.num_hidden_layers,
         width=config.hidden_size,
         vocabulary=config.vocab_size,
-        tokens=max(longest, min(PASS_TOKENS, longest * options.batch_size)),
+        step=max(longest, min(STEP_TOKENS, longest * options.batch_size)),
+        measure=max(longest, min(PASS_TOKENS, sum(lengths))),
         modules=widths,
         fresh_rank=rank,
-        ranks=most_ranks(ranks, k, targeted),
+        ranks={},
     )
+    free = _free(device)
+    target = dict.fromkeys(widths, rank) if options.targeted else {}
+    return Room(sizes, free if allowed is None else min(allowed, free), target)
 
 
-def check_fits(sizes: Sizes, device: torch.device, allowed: int | None) -> int:
-    """Return the bytes that a job needs. Raises MemoryTooSmall: more than there are."""
+def _free(device: torch.device) -> int:
     if device.type == "cuda":
-        free = int(torch.cuda.mem_get_info(device)[0])
-    else:
-        free = int(psutil.virtual_memory().available)
-    return check_memory(sizes, free if allowed is None else min(allowed, free))
+        return int(torch.cuda.mem_get_info(device)[0])
+    return int(psutil.virtual_memory().available)

@@ -109,10 +109,14 @@ class Options:
         return Design(self.granularity, self.activation, self.initial, self.seed)
 
     @property
+    def targeted(self) -> bool:
+        """Whether a fresh LoRA is merged: `scale` takes recipes as they are."""
+        return self.target and self.method != "scale"
+
+    @property
     def needs_fresh(self) -> bool:
         """Whether a fresh LoRA is trained at all."""
-        targeted = self.target and self.method != "scale"
-        return self.reality_check or targeted or self.selection == "weights"
+        return self.reality_check or self.targeted or self.selection == "weights"
 
     def to_json(self) -> dict[str, Any]:
         """Return every option by name as JSON values; `parse` is the inverse."""
