@@ -134,6 +134,29 @@ class Finder:
         own = f"{version.name}@{version.number}"
         return tuple(hit for hit in hits if hit.reference != own)[:limit]
 
+    def every(
+        self,
+        *,
+        filter: str = "",  # noqa: A002 - the name it has everywhere
+        where: Iterable[Condition] = (),
+        examples: Sequence[str] = (),
+        limit: int,
+        caller: Caller = LOCAL,
+    ) -> tuple[Hit, ...]:
+        """Return all versions that conditions let through, by name, at most `limit` of them.
+
+        Nothing is left out for being unlike the examples: they only give each its score.
+
+        Raises:
+            FilterInvalid, UnknownBase: as `search`.
+        """
+        conditions = (*parse_filter(filter), *where)
+        asked = self._asked(None, examples)
+        with self._database.read(caller) as session:
+            conditions = _with_known_bases(session, conditions)
+            found = search_queries.first_by_name(session, conditions, limit)
+            return _hits(session, _reasons(session, asked, found))
+
     def similar(self, reference: Reference, caller: Caller = LOCAL) -> tuple[Similar, ...]:
         """Return the versions in use whose update is nearly that of `reference`, nearest first.
 

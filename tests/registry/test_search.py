@@ -181,6 +181,17 @@ def test_examples_find_what_is_good_at_them(finder: Finder) -> None:
     assert ("tax@1", "examples") == (hits[0].reference, hits[0].why[0].question)
 
 
+def test_every_version_is_listed_with_its_score(finder: Finder) -> None:
+    """By name, whatever examples say; they only give each the score that a search would."""
+    questions = ["Fill in this tax form"]
+    every = finder.every(examples=questions, limit=10)
+    assert ["legal@1", "soup@1", "tax@1"] == names(every)
+    searched = {hit.reference: hit.score for hit in finder.search(examples=questions)}
+    assert searched == {hit.reference: hit.score for hit in every}
+    assert ["legal@1"] == names(finder.every(filter="name!=soup", limit=1))
+    assert [0.0] == [hit.score for hit in finder.every(filter="name=soup", limit=1)]
+
+
 def test_several_questions_are_one_score(finder: Finder) -> None:
     """The score is the mean of the reasons' cosines, each of which is told."""
     hits = finder.search("tax forms", like=parse_reference("legal"), examples=["courts"])
