@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from starlette.responses import JSONResponse
 
 from merge import errors as merge_errors
+from merge.adaptive.options import OptionsInvalid
 from merge.peft_format import FormatError
 from registry import errors as registry_errors
 from registry import job_errors
@@ -23,6 +24,8 @@ from server.compose.resolve import NotAnIngredient, RankTooLarge, WrongBase
 from server.compose.retrieve import NothingFound, RetrievalInvalid
 from server.embedders import EncoderUnavailable
 from server.engine.protocol import EngineBusy, EngineRefused, EngineUnavailable
+from server.jobs.pools import PoolEmpty, PoolInvalid
+from server.jobs.publish import NotServable
 
 _log = logging.getLogger("weft.server")
 
@@ -60,6 +63,8 @@ ERRORS: dict[type[Exception], Row] = {
     merge_errors.RecipeInvalid: Row(400, "invalid_recipe", "an unknown method, option or value"),
     registry_errors.ReferenceInvalid: Row(400, "invalid_reference", "not a name, not a digest"),
     RetrievalInvalid: Row(400, "invalid_retrieval", "an `auto(…)` that cannot be carried out"),
+    OptionsInvalid: Row(400, "invalid_options", "an unknown option of a job, or a bad value"),
+    PoolInvalid: Row(400, "invalid_pool", "no pool that a job can choose from"),
     registry_errors.FilterInvalid: Row(400, "invalid_filter", "a filter does not parse"),
     registry_errors.NameInvalid: Row(400, "invalid_name", "it cannot be a name"),
     registry_errors.AliasInvalid: Row(400, "invalid_alias", "it cannot be an alias"),
@@ -103,11 +108,13 @@ ERRORS: dict[type[Exception], Row] = {
         404, "model_not_found", "nothing is registered under the name; near ones are given"
     ),
     registry_errors.UnknownBase: Row(404, "base_not_found", "no base is known under the name"),
+    PoolEmpty: Row(404, "pool_empty", "no adapter fits a job's pool"),
     NothingFound: Row(404, "nothing_found", "no adapter fits an `auto(…)`"),
     merge_errors.IncompatibleAdapters: Row(
         409, "incompatible_adapters", "members cannot be merged: which, and why"
     ),
     WrongBase: Row(409, "wrong_base", "what was named belongs to another base"),
+    NotServable: Row(409, "not_servable", "nobody can be served by a job's candidate"),
     registry_errors.NoEmbedding: Row(409, "no_embedding", "a version has nothing to compare by"),
     registry_errors.VersionQuarantined: Row(
         409, "version_quarantined", "the version, or one that it was merged from, is unfit"

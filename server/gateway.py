@@ -8,7 +8,12 @@ from server.artifacts.leases import Leases
 from server.artifacts.provide import Provider
 from server.artifacts.store import ArtifactStore
 from server.compose.resolve import Resolver
+from server.engine.absent import AbsentEngine
 from server.engine.protocol import Engine
+from server.jobs.closing import Closing
+from server.jobs.publish import Publisher
+from server.jobs.runner import Runner
+from server.jobs.storage import JobStorage
 from server.metrics import Metrics
 from server.settings import Settings
 
@@ -21,6 +26,7 @@ class Gateway:
         base: str,
     ) -> None:  # fmt: skip
         self.settings, self.registry, self.engine, self.base = settings, registry, engine, base
+        self.versions = versions
         self.metrics = Metrics()
         self.leases = Leases()
         self.artifacts = ArtifactStore(settings.artifacts)
@@ -35,3 +41,10 @@ class Gateway:
         self.resolver = Resolver(
             registry, base, settings.base_name, settings.merge_dtype, settings.max_lora_rank
         )
+        self.storage = JobStorage(settings.jobs)
+        self.publisher = Publisher(registry, self.storage, settings.base_name)
+        self.closing = Closing(
+            self.publisher, self.provider, self.artifacts, self.storage,
+            None if isinstance(engine, AbsentEngine) else engine,
+        )  # fmt: skip
+        self.jobs = Runner(settings, registry, versions, self.storage, self.closing, base)

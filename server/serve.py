@@ -77,6 +77,9 @@ async def _open(stack: AsyncExitStack, settings: Settings) -> Gateway:
         store.sweep(older_than_seconds=_SWEEP_SECONDS)
     await gateway.builder.start()
     stack.push_async_callback(gateway.builder.stop)
+    gateway.storage.sweep(older_than_seconds=_SWEEP_SECONDS)
+    gateway.jobs.start()
+    stack.push_async_callback(gateway.jobs.stop)
     shrinking = asyncio.create_task(_keep_small(gateway), name="artifact budget")
     stack.callback(shrinking.cancel)
     return gateway

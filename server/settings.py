@@ -94,6 +94,15 @@ class Settings(BaseSettings):
         HASHING,
         description="what texts are searched by: `hashing`, or a sentence-transformers model",
     )
+    job_devices: Annotated[tuple[str, ...], NoDecode] = Field(
+        ("auto",), description="comma-separated torch devices, a job at a time on each; empty: none"
+    )
+    job_memory_bytes: int | None = Field(
+        None, gt=0, description="memory that a job may take; default: what is free on its device"
+    )
+    file_max_bytes: int = Field(
+        100 * 2**20, gt=0, description="largest file of examples that is taken"
+    )
     self_test: bool = Field(True, description="check at start that base and adapters do not mix")
 
     @field_validator("max_lora_rank")
@@ -105,11 +114,16 @@ class Settings(BaseSettings):
 
     @field_validator(
         "api_keys", "licences", "required_fields", "import_roots", "protected_aliases",
-        mode="before",
+        "job_devices", mode="before",
     )  # fmt: skip
     @classmethod
     def _split(cls, value: object) -> object:
         return [part.strip() for part in value.split(",")] if isinstance(value, str) else value
+
+    @field_validator("job_devices")
+    @classmethod
+    def _no_empty_device(cls, devices: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(filter(None, devices))
 
     @field_validator("api_keys")
     @classmethod
@@ -157,6 +171,11 @@ class Settings(BaseSettings):
     def blobs(self) -> Path:
         """Folder of the registered versions' files."""
         return self.home.resolve() / "blobs"
+
+    @property
+    def jobs(self) -> Path:
+        """Folder of files that clients send, and of what jobs write."""
+        return self.home.resolve() / "jobs"
 
     @property
     def artifacts(self) -> Path:

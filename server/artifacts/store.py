@@ -13,23 +13,23 @@ from server.links import link_or_copy
 
 
 class StoreFull(Exception):
-    """The disk that holds artifacts is full."""
+    """The disk is full."""
 
 
 class StoreBroken(Exception):
-    """The disk that holds artifacts cannot be written or read."""
+    """The disk cannot be written or read."""
 
 
 @contextmanager
-def storage_errors() -> Iterator[None]:
-    """Turn what the disk says into StoreFull or StoreBroken."""
+def storage_errors(what: str = "the merged adapter") -> Iterator[None]:
+    """Turn what the disk says into StoreFull or StoreBroken; `what` is being written."""
     try:
         yield
     except OSError as error:
         # EFBIG: a limit on file sizes; to whoever asked it is the same as no room.
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            raise StoreFull("no room for the merged adapter; nothing of it was kept") from error
-        raise StoreBroken(f"the artifact store cannot be used: {error}") from error
+            raise StoreFull(f"no room for {what}; nothing of it was kept") from error
+        raise StoreBroken(f"the disk of {what} cannot be used: {error}") from error
 
 
 class ArtifactStore(LocalBlobs):

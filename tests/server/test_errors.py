@@ -35,6 +35,10 @@ NOT_FOR_CLIENTS = {
     "ConversionFailed": "ends `weft convert`",
     "ProbeFailed": "ends `weft adapters probe`",
     "ServerRefused": "ends a command that asked a server",
+    "DatasetInvalid": "ends a job, or `weft adapt`",
+    "JobFailed": "ends a job",
+    "WorkerDied": "starts a job's process again, or ends the job",
+    "ScoringFailed": "is told in a job's report",
 }
 NOT_IMPORTED = ("server.engine.plugin", "server.cli.__main__")  # one imports vLLM, one runs
 

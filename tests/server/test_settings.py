@@ -55,6 +55,9 @@ def test_without_anything_there_are_defaults() -> None:
         ("text_encoder", "acme/minilm", "acme/minilm"),
         ("hub_endpoint", "http://mirror", "http://mirror"),
         ("hub_workers", "8", 8),
+        ("job_devices", "cuda:0, cuda:1", ("cuda:0", "cuda:1")),
+        ("job_memory_bytes", "1000", 1000),
+        ("file_max_bytes", "1000", 1000),
         ("self_test", "false", False),
     ],
 )

@@ -1,0 +1,1 @@
+"""Jobs: examples in, a served candidate and an honest table out."""

@@ -1,0 +1,149 @@
+"""Where the bytes of files lie, and what a job writes while it runs: folders below `home`/jobs.
+
+    files/<file id>   as it was sent           <job id>/    checkpoints, candidates, outcome.json
+    scores/           of pool members          incoming/    uploads under way
+
+Not covered: whose a file or a job is (`registry.files`, `registry.jobs`), and what is in them.
+"""
+
+import hashlib
+import json
+import os
+import re
+import secrets
+import shutil
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Literal
+
+from registry.access import Caller
+from registry.blobs import sync
+from registry.files import Files
+from registry.job_types import File
+
+_ID = re.compile(r"(?:file|ftjob)-[0-9a-f]{24}")
+OUTCOME = "outcome.json"
+PURPOSE = "fine-tune"  # what OpenAI calls examples to learn from
+
+
+def new_id(kind: Literal["file", "ftjob"]) -> str:
+    """Return an id that no file or job ever had."""
+    return f"{kind}-{secrets.token_hex(12)}"
+
+
+class Incoming:
+    """A file on its way in: written piece by piece, counted and hashed."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = path.open("xb")
+        self._hash = hashlib.sha256()
+        self.path = path
+        self.nbytes = 0
+
+    def write(self, data: bytes) -> None:
+        """Add bytes. Raises OSError: the disk is full or gone."""
+        self._file.write(data)
+        self._hash.update(data)
+        self.nbytes += len(data)
+
+    def close(self) -> str:
+        """Have the disk hold it and return the SHA-256 of all bytes. Raises OSError: as `write`."""
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        self._file.close()
+        return self._hash.hexdigest()
+
+    def discard(self) -> None:
+        """Remove what came, unless it was kept."""
+        with suppress(OSError):  # what is still to be written need not be
+            self._file.close()
+        self.path.unlink(missing_ok=True)
+
+
+class JobStorage:
+    """The folder of files and jobs. Nothing is made before it is needed."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+
+    def incoming(self) -> Incoming:
+        """Return a new file to write what comes in to. Raises OSError: the disk is full or gone."""
+        folder = self._root / "incoming"
+        folder.mkdir(parents=True, exist_ok=True)
+        return Incoming(folder / secrets.token_hex(16))
+
+    def keep(self, incoming: Incoming, file_id: str) -> None:
+        """Make a closed incoming file the one with this id. Raises OSError: as `incoming`."""
+        path = self.file(file_id)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        incoming.path.rename(path)
+        sync(path.parent)
+
+    def file(self, file_id: str) -> Path:
+        """Return where the bytes of a file lie."""
+        return self._root / "files" / _checked(file_id)
+
+    def remove_file(self, file_id: str) -> None:
+        """Remove the bytes of a file, if they are there. Raises OSError: they cannot be."""
+        self.file(file_id).unlink(missing_ok=True)
+
+    def folder(self, job: str) -> Path:
+        """Return where a job writes."""
+        return self._root / _checked(job)
+
+    @property
+    def scores(self) -> Path:
+        """Where the scores of pool members are kept, for all jobs."""
+        return self._root / "scores"
+
+    def outcome(self, job: str) -> dict[str, Any] | None:
+        """Return what the learning of a job found, or None while it has not.
+
+        Raises:
+            OSError: it cannot be read.
+        """
+        path = self.folder(job) / OUTCOME
+        if not path.exists():
+            return None
+        found: dict[str, Any] = json.loads(path.read_text())
+        return found
+
+    def sweep(self, *, older_than_seconds: float) -> None:
+        """Remove uploads that a crash left behind."""
+        limit = time.time() - older_than_seconds
+        for path in (self._root / "incoming").glob("*"):
+            if path.stat().st_mtime < limit:
+                path.unlink(missing_ok=True)
+
+    def remove_job(self, job: str) -> None:
+        """Remove what a job has written, if there is something."""
+        shutil.rmtree(self.folder(job), ignore_errors=True)
+
+
+def _checked(given: str) -> str:
+    if not _ID.fullmatch(given):
+        raise ValueError(f"{given!r:.80} is no id of a file or a job")
+    return given
+
+
+def keep_file(
+    files: Files, storage: JobStorage, incoming: Incoming, filename: str, caller: Caller
+) -> File:
+    """Make what came in a file of the caller's: on disk first, then in the registry.
+
+    Raises:
+        registry.errors.RegistryError: it cannot be written down; the bytes are gone again.
+        OSError: the disk is full or gone.
+    """
+    digest = incoming.close()
+    file_id = new_id("file")
+    storage.keep(incoming, file_id)
+    try:
+        return files.add(
+            id=file_id, filename=filename, purpose=PURPOSE, bytes=incoming.nbytes, digest=digest,
+            actor=caller.name, caller=caller,
+        )  # fmt: skip
+    except Exception:
+        storage.remove_file(file_id)
+        raise

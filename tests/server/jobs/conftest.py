@@ -1,0 +1,179 @@
+"""Gateways whose jobs learn nothing: outcomes are made up, everything around them is real."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from contextlib import asynccontextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any, Protocol
+
+import pytest
+
+from merge.peft_format import open_folder
+from merge.recipe import Member, plan
+from registry.access import LOCAL, Caller
+from registry.blobs import LocalBlobs
+from registry.job_types import Job
+from registry.service import Registry
+from server.gateway import Gateway
+from server.jobs.create import Wish, create_job
+from server.jobs.follow import follow
+from server.jobs.runner import Pace, Runner
+from server.jobs.storage import keep_file
+from server.jobs.worker import Entry, Task
+from tests.adapters import make_adapter
+from tests.server.conftest import BASE
+from tests.server.jobs import children
+from tests.server.jobs.engine import ScoringEngine
+
+MEMBERS = ("zorp", "blim")
+FAST = Pace(look=0.02, beat=0.02, note=0.02, silence=20.0, retry=0.02, retries=3)
+FRESH = "candidates/fresh_lora"
+SECONDS = 120  # that a test waits for a job at most
+
+
+def figure(value: float) -> dict[str, float]:
+    """Return a figure with some interval."""
+    return {"value": value, "low": value - 0.1, "high": value + 0.1}
+
+
+def candidate(
+    name: str, serve: Mapping[str, Any], accuracy: float, members: Iterable[str] = ()
+) -> dict[str, Any]:
+    """Return a candidate as an outcome has it."""
+    figures = {"loss": figure(1 - accuracy), "exact_match": figure(accuracy), "pattern": None}
+    return {
+        "name": name, "title": f"the {name}", "figures": figures, "folded": figures,
+        "energy": None, "best_step": 2, "curve": [[1, 2.0, None], [2, 1.5, 1.8]],
+        "members": list(members), "detail": {}, "seconds": 0.1, "serve": dict(serve),
+    }  # fmt: skip
+
+
+class MakeOutcome(Protocol):
+    """Makes an outcome; keywords override."""
+
+    def __call__(self, **changes: Any) -> dict[str, Any]:
+        """Return it."""
+
+
+@pytest.fixture
+def fresh(registry: Registry, tmp_path: Path) -> Path:
+    """An adapter that a job has made."""
+    module = "model.layers.0.self_attn.q_proj"
+    d_out, d_in = registry.base(BASE).shapes[module]
+    return make_adapter(tmp_path / "fresh_lora", modules={module: (d_in, d_out)}, base=BASE)
+
+
+@pytest.fixture
+def make_outcome(registry: Registry, versions: LocalBlobs, fresh: Path) -> MakeOutcome:
+    """An outcome over zorp and blim: recycle is best, then the fresh LoRA, then the base."""
+
+    def make(**changes: Any) -> dict[str, Any]:
+        digests = [registry.adapter(name).versions[0].digest for name in MEMBERS]
+        members = [
+            Member.from_folder(name, open_folder(versions.path(digest)), 0.5, digest, base=BASE)
+            for name, digest in zip(MEMBERS, digests, strict=True)
+        ]
+        recipe = plan("cat", members, options={}, base=BASE, dtype="float32", rank_limit=64)
+        references = [f"{name}@1" for name in MEMBERS]
+        recipe_serve = {"kind": "recipe", "recipe": recipe.canonical(), "adapters": {}}
+        noise = {"kind": "nothing", "reason": "a control without content"}
+        found = {
+            "task": "0" * 64, "method": "recycle", "main": "recycle", "metric": "exact_match",
+            "ranked": ["recycle", "random_parameters", "fresh_lora", "base"], "best": "recycle",
+            "sentence": "serve recycle: it adds +20.0 ± 5.0 points to the fresh LoRA", "seed": 0,
+            "options": {"pattern": None, "longest_answer": 8}, "versions": {"weft": "0.1.0"},
+            "selected": [], "seconds": {"recycle": 0.1},
+            "candidates": [
+                candidate("base", {"kind": "base"}, 0.1),
+                candidate("fresh_lora", {"kind": "adapter", "folder": FRESH}, 0.4),
+                candidate("recycle", recipe_serve, 0.6, references),
+                candidate("random_parameters", noise, 0.5, references),
+            ],
+        }  # fmt: skip
+        return found | changes
+
+    return make
+
+
+@pytest.fixture
+def engine() -> ScoringEngine:
+    return ScoringEngine(BASE)
+
+
+def send_file(gateway: Gateway, text: str, caller: Caller = LOCAL) -> str:
+    """Keep a file of this text and return its id."""
+    incoming = gateway.storage.incoming()
+    incoming.write(text.encode())
+    return keep_file(gateway.registry.files, gateway.storage, incoming, "x.jsonl", caller).id
+
+
+def examples(count: int = 12) -> str:
+    """Return so many good examples."""
+    return "".join(
+        json.dumps({"messages": [
+            {"role": "user", "content": f"what is {n}?"}, {"role": "assistant", "content": str(n)},
+        ]}) + "\n"
+        for n in range(count)
+    )  # fmt: skip
+
+
+def queue(gateway: Gateway, caller: Caller = LOCAL, text: str | None = None, **wish: Any) -> Job:
+    """Queue a job with good examples over zorp and blim, unless something else is said."""
+    file = send_file(gateway, examples() if text is None else text, caller)
+    asked: dict[str, Any] = {"pool": list(MEMBERS)} | wish
+    return create_job(gateway.resolver, Wish(training_file=file, **asked), caller)
+
+
+@asynccontextmanager
+async def running(gateway: Gateway, entry: Entry, pace: Pace = FAST) -> AsyncIterator[Runner]:
+    """Run the queue with processes that do `entry`."""
+    runner = Runner(
+        gateway.settings, gateway.registry, gateway.versions, gateway.storage, gateway.closing,
+        gateway.base, entry=entry, pace=pace,
+    )  # fmt: skip
+    gateway.jobs = runner
+    runner.start()
+    try:
+        yield runner
+    finally:
+        await runner.stop()
+        await gateway.builder.stop()
+
+
+async def ended(gateway: Gateway, job: Job) -> Job:
+    """Return a job once it has ended."""
+    async with asyncio.timeout(SECONDS):
+        async for _ in follow(gateway.registry.jobs, job.id, caller=LOCAL):
+            pass
+    return gateway.registry.jobs.get(job.id)
+
+
+async def told(gateway: Gateway, job: Job, word: str) -> Mapping[str, Any]:
+    """Return the data of the first entry in a job's log with this word, once it is there."""
+    async with asyncio.timeout(SECONDS):
+        async for events in follow(gateway.registry.jobs, job.id, caller=LOCAL):
+            for event in events:
+                if word in event.message:
+                    return event.data
+    raise AssertionError(f"nothing in the log says {word}")
+
+
+def log_of(gateway: Gateway, job: Job) -> list[str]:
+    """Return the sentences of a job's log, oldest first."""
+    page = gateway.registry.jobs.events(job.id, limit=1000, oldest_first=True)
+    return [event.message for event in page.items]
+
+
+def learned(gateway: Gateway, job: Job, outcome: Mapping[str, Any], fresh: Path) -> None:
+    """Leave a job's folder as a process does that has found this outcome."""
+    folder = gateway.storage.folder(job.id)
+    folder.mkdir(parents=True)
+    task = Task({}, (), Path(), None, folder, Path(), "", "", "", "", 1, 1.0, None)
+    learns(outcome, fresh)(task, lambda _: None)
+
+
+def learns(outcome: Mapping[str, Any], fresh: Path) -> Callable[..., None]:
+    """Return an entry that finds this outcome."""
+    return partial(children.learn, outcome, {FRESH: fresh})

@@ -1,0 +1,27 @@
+"""A gateway's queue in a process of its own, whose jobs hang: `python -m … HOME`; it is killed."""
+
+import asyncio
+import sys
+from pathlib import Path
+
+from server.engine.absent import AbsentEngine
+from server.gateway import Gateway
+from server.serve import open_registry
+from tests.server.conftest import BASE, demo_settings
+from tests.server.jobs import children
+from tests.server.jobs.conftest import running
+
+
+async def main(home: Path) -> None:
+    """Run the queue until the end."""
+    settings = demo_settings(home)
+    registry, versions = open_registry(settings)
+    gateway = Gateway(
+        settings, registry=registry, versions=versions, engine=AbsentEngine(), base=BASE
+    )
+    async with running(gateway, children.hang):
+        await asyncio.Event().wait()
+
+
+if __name__ == "__main__":
+    asyncio.run(main(Path(sys.argv[1])))

@@ -1,0 +1,225 @@
+"""The end of a job: what is published, what is served, and what the report says of it."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from registry.access import Caller
+from registry.references import Reference
+from registry.types import Registration
+from server.gateway import Gateway
+from server.jobs.closing import Closed
+from tests.server.conftest import BASE
+from tests.server.jobs.conftest import MakeOutcome, learned, queue
+from tests.server.jobs.engine import LOGPROB, ScoringEngine
+
+Close = Callable[..., Awaitable[Closed]]
+
+
+@pytest.fixture
+def close(gateway: Gateway, make_outcome: MakeOutcome, fresh: Path) -> Close:
+    """Close a job that has learned an outcome; `before` runs after it was asked for."""
+
+    async def run(
+        outcome: Mapping[str, Any] | None = None,
+        before: Callable[[], object] = lambda: None,
+        **wish: Any,
+    ) -> Closed:
+        job = queue(gateway, **wish)
+        found = outcome or make_outcome()
+        learned(gateway, job, found, fresh)
+        before()
+        try:
+            return await gateway.closing.close(job, found, _quiet)
+        finally:
+            await gateway.builder.stop()
+
+    return run
+
+
+async def _quiet(_: str) -> None:
+    pass
+
+
+def by_name(closed: Closed) -> dict[str, dict[str, Any]]:
+    """Return the candidates of a report."""
+    return {each["name"]: each for each in closed.report["candidates"]}
+
+
+async def test_the_best_is_folded_served_and_published(close: Close, gateway: Gateway) -> None:
+    """A recipe becomes a composition, whose artifact is loaded; served is beside learned."""
+    closed = await close(name="bot")
+    assert ("bot@1", None) == (closed.model, closed.failure)
+    version = gateway.registry.composition("bot").versions[0]
+    assert "recycle(zorp@1, blim@1) of ftjob-" in version.expression
+    served = by_name(closed)["recycle"]["served"]
+    assert isinstance(gateway.engine, ScoringEngine)
+    assert [served["artifact"]] == gateway.engine.loads
+    assert -LOGPROB == served["figures"]["loss"]["value"]
+    assert 1.0 == served["figures"]["exact_match"]["value"]
+    assert 0.4 == pytest.approx(served["difference"]["exact_match"])
+    assert closed.report["served"] is None
+    assert {"candidate": "recycle", "model": "bot@1"} == closed.report["published"]
+
+
+async def test_requests_are_one_at_a_time_and_of_one_kind(
+    close: Close, engine: ScoringEngine
+) -> None:
+    """Log-probabilities of all examples, then all answers: greedy, from token ids."""
+    await close()
+    kinds = ["prompt_logprobs" in body for body in engine.bodies]
+    assert [True, True, False, False] == kinds
+    assert {0} == {body["temperature"] for body in engine.bodies}
+    assert 0 == engine.running.total()
+
+
+async def test_the_pick_is_published(close: Close, gateway: Gateway) -> None:
+    """An adapter that the job made becomes a version of one; it is asked as well."""
+    closed = await close(serve="fresh_lora", name="bot")
+    assert "bot@1" == closed.model
+    version = gateway.registry.adapter("bot").versions[0]
+    assert str(version.source).startswith("job:ftjob-")
+    assert version.digest == by_name(closed)["fresh_lora"]["served"]["artifact"]
+    assert by_name(closed)["recycle"]["served"] is not None
+
+
+async def test_the_base_needs_no_name(close: Close, gateway: Gateway) -> None:
+    """Where nothing beats it, it is what answers."""
+    closed = await close(serve="base", name="bot")
+    assert BASE == closed.model
+    assert "bot" not in {model.id for model in gateway.registry.model_ids()}
+
+
+async def test_none_leaves_the_registry_as_it_is(close: Close, gateway: Gateway) -> None:
+    """The report is there, and nothing is published."""
+    before = gateway.registry.model_ids()
+    closed = await close(serve="none")
+    assert (None, None, None) == (closed.model, closed.failure, closed.report["published"])
+    assert by_name(closed)["recycle"]["served"] is not None
+    assert before == gateway.registry.model_ids()
+
+
+async def test_the_job_s_own_adapters_are_registered_with_a_recipe(
+    close: Close, gateway: Gateway, make_outcome: MakeOutcome
+) -> None:
+    """The fresh LoRA in slot 0, beside the result's name; with `none` it is left alone."""
+    outcome = make_outcome()
+    serve = next(c["serve"] for c in outcome["candidates"] if c["name"] == "recycle")
+    serve["adapters"] = {"0" * 64: "candidates/fresh_lora"}
+    closed = await close(outcome, serve="none", name="bot")
+    assert "serve is none" in closed.report["served"]
+    closed = await close(outcome, name="bot")
+    assert "bot@1" == closed.model
+    assert 1 == len(gateway.registry.adapter("bot-fresh-lora").versions)
+
+
+def retire(gateway: Gateway) -> None:
+    """Take zorp out of use: its alias first."""
+    registered: Registration = gateway.registry.register(
+        gateway.versions.path(gateway.registry.adapter("blim").versions[0].digest), name="zorp"
+    )
+    gateway.registry.set_alias("zorp", "prod", registered.version.number, "test")
+    gateway.registry.retire(Reference(name="zorp", version=1), "test")
+
+
+async def test_a_member_that_was_retired_takes_its_candidates_with_it(
+    close: Close, gateway: Gateway
+) -> None:
+    """The best of the others is published, and the sentence says why."""
+    closed = await close(before=lambda: retire(gateway), name="bot")
+    assert "bot@1" == closed.model
+    assert "zorp@1 was retired" in by_name(closed)["recycle"]["unservable"]
+    assert ("fresh_lora", "fresh_lora") == (
+        closed.report["published"]["candidate"], closed.report["best"],
+    )  # fmt: skip
+    assert "recycle did best and cannot be served" in closed.report["sentence"]
+    assert "serve fresh_lora" in closed.report["sentence"]
+
+
+async def test_nothing_left_fails_and_names_the_member(
+    close: Close, gateway: Gateway, make_outcome: MakeOutcome
+) -> None:
+    """Without controls there is nothing else to serve; the report stays."""
+    only = [c for c in make_outcome()["candidates"] if c["name"] == "recycle"]
+    outcome = make_outcome(candidates=only, ranked=["recycle"])
+    closed = await close(outcome, before=lambda: retire(gateway))
+    assert closed.failure is not None
+    assert "not_servable" == closed.failure.code
+    assert "zorp@1 was retired" in closed.failure.message
+    assert closed.report["candidates"]
+
+
+async def test_a_pick_that_cannot_be_served_fails(close: Close, gateway: Gateway) -> None:
+    """Nobody is given something else than what was asked for."""
+    closed = await close(before=lambda: retire(gateway), serve="recycle")
+    assert closed.failure is not None
+    assert "recycle cannot be served" in closed.failure.message
+
+
+async def test_what_the_engine_refuses_is_not_published(
+    close: Close, gateway: Gateway, engine: ScoringEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The next best is, and the refusal is in the report."""
+
+    async def load(digest: str) -> None:
+        engine.refuse.update({} if engine.refuse else {digest: "too odd"})
+        await ScoringEngine.load(engine, digest)
+
+    monkeypatch.setattr(engine, "load", load)
+    closed = await close(name="bot")
+    assert "too odd" in by_name(closed)["recycle"]["unservable"]
+    assert "fresh_lora" == closed.report["published"]["candidate"]
+
+
+async def test_an_engine_that_leaves_things_out_is_told(
+    close: Close, engine: ScoringEngine
+) -> None:
+    """The candidate is published all the same."""
+    engine.silent = True
+    closed = await close(name="bot")
+    assert "bot@1" == closed.model
+    assert "left log-probabilities out" in closed.report["served"]
+
+
+async def test_a_name_of_another_kind_is_made_another(close: Close, gateway: Gateway) -> None:
+    """An adapter's name cannot be a composition's: nothing is lost for that."""
+    closed = await close(name="krun")
+    assert "krun-recycle@1" == closed.model
+
+
+async def test_a_namespace_keeps_its_results(close: Close, gateway: Gateway) -> None:
+    """What a namespaced caller asked for is named in the namespace, and private to it."""
+    caller = Caller("ada", "publish", "team")
+    closed = await close(caller=caller, suffix="My Bot!")
+    assert str(closed.model).startswith("team/ft-my-bot-")
+    mine = {model.id for model in gateway.registry.model_ids(caller=caller)}
+    others = Caller("bob", "publish", "other")
+    theirs = {model.id for model in gateway.registry.model_ids(caller=others)}
+    assert str(closed.model).partition("@")[0] in mine - theirs
+
+
+async def test_closing_again_gives_the_same(
+    gateway: Gateway, make_outcome: MakeOutcome, fresh: Path
+) -> None:
+    """A gateway that died in between leaves no second version."""
+    job = queue(gateway, serve="fresh_lora", name="bot")
+    learned(gateway, job, make_outcome(), fresh)
+    closed = [await gateway.closing.close(job, make_outcome(), _quiet) for _ in range(2)]
+    await gateway.builder.stop()
+    assert ["bot@1", "bot@1"] == [each.model for each in closed]
+
+
+async def test_without_an_engine_the_report_says_so(
+    gateway: Gateway, make_outcome: MakeOutcome, fresh: Path
+) -> None:
+    """What is published is folded all the same."""
+    gateway.closing = replace(gateway.closing, engine=None)
+    job = queue(gateway)
+    learned(gateway, job, make_outcome(), fresh)
+    closed = await gateway.closing.close(job, make_outcome(), _quiet)
+    await gateway.builder.stop()
+    assert "no engine could be asked" in closed.report["served"]
+    assert closed.model is not None

@@ -1,0 +1,175 @@
+"""From a wish to a row: what is checked before a job is queued, and what is written down."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from merge.adaptive.options import Options, OptionsInvalid
+from merge.errors import RecipeInvalid
+from merge.recipe import Recipe
+from registry.access import Caller
+from registry.errors import (
+    AccessDenied,
+    FilterInvalid,
+    NameInvalid,
+    NameTaken,
+    UnknownReference,
+    VersionQuarantined,
+)
+from registry.job_errors import UnknownFile
+from registry.references import Reference
+from server.compose.expression import Expression, parse_model
+from server.compose.resolve import NotAnIngredient
+from server.errors import RequestInvalid
+from server.gateway import Gateway
+from server.jobs.create import Wish, create_job
+from server.jobs.pools import PoolEmpty, PoolInvalid, choose
+from tests.server.conftest import BASE
+from tests.server.jobs.conftest import examples, queue, send_file
+
+
+def references(gateway: Gateway, pool: str | list[str], caller: Caller) -> list[str]:
+    """Return what a pool is for a caller."""
+    return [m.reference for m in choose(gateway.registry, pool, base=BASE, caller=caller)]
+
+
+EVERYTHING = Caller("ada")
+
+
+@pytest.fixture
+def private(gateway: Gateway, fresh: Path) -> str:
+    """The name of an adapter that is private to other/."""
+    gateway.registry.register(fresh, name="other/hidden")
+    return "other/hidden"
+
+
+def test_all_is_written_down(gateway: Gateway) -> None:
+    """Options with every default, the pool by digest, and what is to be served."""
+    job = queue(
+        gateway, options={"k": 2, "steps": "7"}, seed=3, metadata={"ticket": "L-17"}, name="bot"
+    )
+    assert ("queued", BASE, "bot", 3) == (job.status, job.base, job.name, job.seed)
+    options = Options.parse(job.request["options"])
+    assert ((2,), 7, 3) == (options.k, options.steps, options.seed)
+    digests = {m["reference"]: m["digest"] for m in job.request["members"]}
+    expected = {n: gateway.registry.adapter(n).versions[0].digest for n in ("zorp", "blim")}
+    assert {f"{name}@1": digest for name, digest in expected.items()} == digests
+    assert ("best", {"ticket": "L-17"}) == (job.request["serve"], job.request["metadata"])
+
+
+@pytest.mark.parametrize(
+    ("wish", "error", "says"),
+    [
+        ({"options": {"stepz": 1}}, OptionsInvalid, "did you mean steps"),
+        ({"options": {"k": 0}}, OptionsInvalid, "option k"),
+        ({"serve": "fresh"}, RequestInvalid, "serve takes one of best, none, recycle"),
+        ({"serve": "average", "options": {"reality_check": False}}, RequestInvalid, "serve takes"),
+        ({"serve": "random_parameters"}, RequestInvalid, "serve takes"),
+        ({"name": "Bot"}, NameInvalid, "lower-case"),
+        ({"name": BASE}, NameTaken, "belongs to one base"),
+        ({"suffix": "!!"}, RequestInvalid, "suffix takes"),
+        ({"pool": "rank<"}, FilterInvalid, "number"),
+        ({"pool": "status=retired"}, PoolInvalid, "leave status out"),
+        ({"pool": "tag=nothing"}, PoolEmpty, "no adapter"),
+        ({"pool": []}, PoolEmpty, "no adapter"),
+        ({"pool": ["zorb"]}, UnknownReference, "zorp"),
+        ({"pool": [BASE]}, UnknownReference, "demo-llama"),
+        ({"options": {"recipe": "cat(zorp)"}}, OptionsInvalid, "method scale"),
+        ({"options": {"recipe": "zorp", "method": "scale"}}, RequestInvalid, "takes an expression"),
+        ({"options": {"recipe": 7, "method": "scale"}}, RequestInvalid, "takes an expression"),
+        (
+            {"options": {"recipe": "lego()", "method": "scale"}},
+            RecipeInvalid,
+            "at least one",
+        ),
+        ({"validation_file": "file-" + "0" * 24}, UnknownFile, "no file"),
+    ],
+)
+def test_what_can_be_known_beforehand_is_told(
+    gateway: Gateway, wish: dict[str, Any], error: type[Exception], says: str
+) -> None:
+    """Nothing is queued then."""
+    with pytest.raises(error, match=says):
+        queue(gateway, **wish)
+    assert () == gateway.registry.jobs.page().items
+
+
+@pytest.mark.parametrize("serve", ["best", "none", "recycle", "recycle_k5", "average", "base"])
+def test_candidates_may_be_picked_beforehand(gateway: Gateway, serve: str) -> None:
+    """By the names that they will have."""
+    assert serve == queue(gateway, serve=serve).request["serve"]
+
+
+def test_a_recipe_is_an_expression_of_what_the_caller_may_use(
+    gateway: Gateway, private: str
+) -> None:
+    """It is resolved at once, and its ingredients are the pool."""
+    options = {"recipe": "lego(zorp, blim; rank=8)", "method": "scale"}
+    job = queue(gateway, options=options, pool=None)
+    recipe = Recipe.parse(job.request["options"]["recipe"])
+    digests = {member["digest"] for member in job.request["members"]}
+    assert ("lego", digests) == (recipe.method, {item.digest for item in recipe.ingredients})
+    stranger = Caller("bob", "publish", "team")
+    with pytest.raises(UnknownReference):
+        queue(
+            gateway, stranger, options={"recipe": f"cat(zorp, {private})", "method": "scale"},
+            pool=None,
+        )  # fmt: skip
+
+
+def test_a_pool_is_what_the_caller_may_use(gateway: Gateway, private: str) -> None:
+    """By filter it is left out, by name it does not exist."""
+    stranger = Caller("bob", "publish", "team")
+    assert f"{private}@1" in references(gateway, "", EVERYTHING)
+    assert f"{private}@1" not in references(gateway, "", stranger)
+    assert f"{private}@1" in references(gateway, "", Caller("o", "publish", "other"))
+    with pytest.raises(UnknownReference):
+        references(gateway, [private], stranger)
+
+
+def test_a_pool_holds_what_may_be_served_each_content_once(gateway: Gateway) -> None:
+    """The quarantined are left out, or refused when they are named; a copy counts once."""
+    registry = gateway.registry
+    zorp = registry.adapter("zorp").versions[0].digest
+    registry.register(gateway.versions.path(zorp), name="zorp-copy")
+    assert 8 == len(references(gateway, "", EVERYTHING))
+    assert ["zorp@1"] == references(gateway, ["zorp@prod", "zorp-copy", "zorp"], EVERYTHING)
+    registry.statuses.quarantine(Reference(digest=zorp), "in verse", "t")
+    assert 7 == len(references(gateway, "", EVERYTHING))
+    with pytest.raises(VersionQuarantined, match="in verse"):
+        references(gateway, ["zorp@1"], EVERYTHING)
+
+
+def test_an_artifact_is_no_member(gateway: Gateway) -> None:
+    """A composition's name stands for a merge of adapters, which are in the pool themselves."""
+    recipe = gateway.resolver.plan(_expression("cat(zorp, blim)"))
+    gateway.registry.add_composition(
+        "mix", expression="cat(zorp, blim)", recipe_text=recipe.canonical(),
+        recipe_digest=recipe.digest(), base=BASE, ingredients=recipe.lineage, actor="t",
+    )  # fmt: skip
+    with pytest.raises(NotAnIngredient):
+        references(gateway, ["mix"], EVERYTHING)
+
+
+def _expression(text: str) -> Expression:
+    parsed = parse_model(text)
+    assert isinstance(parsed, Expression)
+    return parsed
+
+
+def test_names_are_in_the_caller_s_namespace(gateway: Gateway) -> None:
+    """Made up ones are put there, others must be there."""
+    caller = Caller("ada", "publish", "team")
+    assert queue(gateway, caller).name.startswith("team/ft-")
+    assert "team/bot" == queue(gateway, caller, name="team/bot").name
+    with pytest.raises(AccessDenied, match="begin with team/"):
+        queue(gateway, caller, name="bot")
+    assert queue(gateway, suffix="Tax Law (v2)").name.startswith("ft-tax-law-v2-")
+
+
+def test_files_of_others_cannot_be_used(gateway: Gateway) -> None:
+    """What is in another namespace does not exist."""
+    file = send_file(gateway, examples(), Caller("ada", "publish", "team"))
+    with pytest.raises(UnknownFile):
+        create_job(gateway.resolver, Wish(file), Caller("bob", "publish", "other"))

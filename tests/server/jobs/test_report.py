@@ -1,0 +1,71 @@
+"""Tables and pictures of reports: every candidate, its interval, and what is the matter with it."""
+
+import math
+from typing import Any
+from xml.etree import ElementTree
+
+import pytest
+
+from server.jobs.chart import chart
+from server.jobs.report import interval_text, rows
+from tests.server.jobs.conftest import MakeOutcome, figure
+
+
+@pytest.fixture
+def report(make_outcome: MakeOutcome) -> dict[str, Any]:
+    """A report in which recycle was served and published."""
+    found = make_outcome(published={"candidate": "recycle", "model": "bot@1"}, served=None)
+    for candidate in found["candidates"]:
+        candidate["served"] = None
+        candidate["unservable"] = candidate["serve"].get("reason")
+    found["candidates"][2]["served"] = {"figures": {"exact_match": figure(0.55)}}
+    return found
+
+
+def test_rows_are_ranked_and_marked(report: dict[str, Any]) -> None:
+    """As the verdict ranks them; published, served and unservable ones say so."""
+    found = list(rows(report))
+    assert report["ranked"] == [row.name for row in found]
+    assert [True, False, False, False] == [row.published for row in found]
+    assert found[0].served is not None
+    assert "without content" in str(found[1].reason)
+
+
+@pytest.mark.parametrize(
+    ("given", "metric", "expected"),
+    [
+        (figure(0.5), "exact_match", "50.0 [40.0, 60.0]"),
+        (figure(1.25), "loss", "1.250 [1.150, 1.350]"),
+        (None, "pattern", ""),
+        ({"value": None, "low": None, "high": None}, "loss", ""),
+    ],
+)
+def test_a_figure_is_shown_with_its_interval(given: Any, metric: Any, expected: str) -> None:
+    """Shares in percent, losses as they are, nothing where nothing is."""
+    assert expected == interval_text(given, metric)
+
+
+def test_the_chart_shows_every_candidate(report: dict[str, Any]) -> None:
+    """By its name, and whether it was published or cannot be served."""
+    root = ElementTree.fromstring(chart(report))  # noqa: S314 - it is ours
+    texts = [each.text for each in root.iter("{http://www.w3.org/2000/svg}text")]
+    assert {"recycle (published)", "random_parameters (cannot be served)", "base"} <= set(texts)
+    assert "validation loss while training, by share of the steps" in texts
+
+
+@pytest.mark.parametrize("value", [None, math.nan, math.inf])
+def test_what_is_not_finite_is_left_out(report: dict[str, Any], value: float | None) -> None:
+    """A chart is always a document."""
+    for candidate in report["candidates"]:
+        candidate["curve"] = [[1, value, value]]
+    report["candidates"][0]["figures"]["exact_match"] = {"value": value, "low": 0.1, "high": 0.2}
+    report["candidates"][1]["figures"]["exact_match"] = None
+    text = chart(report)
+    ElementTree.fromstring(text)  # noqa: S314 - it is ours
+    assert "nan" not in text
+
+
+def test_names_are_no_markup(report: dict[str, Any]) -> None:
+    """Whatever a candidate is called."""
+    report["candidates"][0]["name"] = report["ranked"][3] = "<script>"
+    assert "<script>" not in chart(report)

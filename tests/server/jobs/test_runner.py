@@ -1,0 +1,227 @@
+"""The queue: what becomes of jobs, whatever becomes of their processes and of the gateway."""
+
+import asyncio
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from registry.errors import DatabaseUnavailable
+from server.gateway import Gateway
+from server.jobs import worker
+from server.jobs.runner import MOST_ATTEMPTS, Pace
+from tests.server.conftest import MakeGateway
+from tests.server.jobs import children
+from tests.server.jobs.conftest import (
+    FAST,
+    SECONDS,
+    MakeOutcome,
+    ended,
+    learned,
+    learns,
+    log_of,
+    queue,
+    running,
+    told,
+)
+
+
+def is_there(pid: int) -> bool:
+    """Say whether a process is alive."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+async def test_a_job_is_seen_to_its_end(
+    gateway: Gateway, make_outcome: MakeOutcome, fresh: Path
+) -> None:
+    """Steps are in its log, what it found in its report, and its model is named."""
+    job = queue(gateway, name="team/bot")
+    async with running(gateway, learns(make_outcome(), fresh)):
+        done = await ended(gateway, job)
+    assert ("succeeded", "team/bot@1", None, 1) == (
+        done.status, done.model, done.error, done.attempts,
+    )  # fmt: skip
+    events = gateway.registry.jobs.events(job.id, limit=100, oldest_first=True).items
+    steps = [event.data["step"] for event in events if event.kind == "metrics"]
+    assert [*range(1, children.STEPS + 1)] == steps
+    report = gateway.registry.jobs.report(job.id)
+    assert report is not None
+    assert {"candidate": "recycle", "model": "team/bot@1"} == report["published"]
+
+
+async def test_a_killed_process_is_started_again(
+    gateway: Gateway, make_outcome: MakeOutcome, fresh: Path
+) -> None:
+    """It finds its folder as it left it, and the log says so."""
+    job = queue(gateway)
+    again = partial(children.die_once, make_outcome(), {"candidates/fresh_lora": fresh})
+    async with running(gateway, again):
+        assert "succeeded" == (await ended(gateway, job)).status
+    assert any("ended by signal 9" in said and "goes on" in said for said in log_of(gateway, job))
+
+
+async def test_a_process_that_is_always_killed_fails_its_job(gateway: Gateway) -> None:
+    """After three attempts, with the reason."""
+    job = queue(gateway)
+    async with running(gateway, children.die):
+        done = await ended(gateway, job)
+    assert "failed" == done.status
+    assert done.error is not None
+    assert "worker_died" == done.error["code"]
+    assert "signal 9" in done.error["message"]
+    assert MOST_ATTEMPTS == log_of(gateway, job).count("still alive")
+
+
+@pytest.mark.parametrize(
+    ("entry", "code", "says"),
+    [
+        (children.diverge, "loss_not_finite", "at step 7 is not finite"),
+        (children.fill_the_disk, "storage_full", "no room"),
+        (children.break_down, "internal_error", "a fault of the server"),
+    ],
+)
+async def test_what_ends_the_learning_is_the_job_s_error(
+    gateway: Gateway, entry: worker.Entry, code: str, says: str
+) -> None:
+    """NaN, a full disk, a fault of ours: once, with a code and a sentence."""
+    job = queue(gateway)
+    async with running(gateway, entry):
+        done = await ended(gateway, job)
+    assert ("failed", 1) == (done.status, done.attempts)
+    assert done.error is not None
+    assert code == done.error["code"]
+    assert says in done.error["message"]
+
+
+async def test_bad_lines_end_a_job_before_anything_is_loaded(gateway: Gateway) -> None:
+    """Each with its number: the first few in the sentence, all of them in the log."""
+    lines = ['{"messages": []}'] * 30
+    job = queue(gateway, text="\n".join(lines))
+    async with running(gateway, worker.learn):
+        done = await ended(gateway, job)
+        data = await told(gateway, job, "30 bad lines")
+    assert done.error is not None
+    assert ("invalid_training_file", "training_file") == (done.error["code"], done.error["param"])
+    assert "line 1:" in done.error["message"]
+    assert [*range(1, 31)] == [line["number"] for line in data["lines"]]
+
+
+async def test_a_cancelled_job_is_dead(gateway: Gateway) -> None:
+    """Its process is gone when its row says cancelled, and nothing of it stays on disk."""
+    job = queue(gateway)
+    async with running(gateway, children.hang, replace(FAST, beat=Pace().beat)):
+        pid = (await told(gateway, job, "waiting"))["pid"]
+        assert is_there(pid)
+        gateway.registry.jobs.cancel(job.id)
+        assert "cancelled" == (await ended(gateway, job)).status
+        assert not is_there(pid)
+    assert not gateway.storage.folder(job.id).exists()
+
+
+async def test_a_stopped_queue_puts_its_job_back(
+    gateway: Gateway, make_outcome: MakeOutcome, fresh: Path
+) -> None:
+    """It waits, no attempt is counted, and the next one takes it up."""
+    job = queue(gateway)
+    async with running(gateway, children.hang):
+        pid = (await told(gateway, job, "waiting"))["pid"]
+    assert not is_there(pid)
+    waiting = gateway.registry.jobs.get(job.id)
+    assert ("queued", 0) == (waiting.status, waiting.attempts)
+    async with running(gateway, learns(make_outcome(), fresh)):
+        assert "succeeded" == (await ended(gateway, job)).status
+
+
+async def test_a_killed_gateway_s_job_is_taken_up_by_the_next(
+    gateway: Gateway, make_outcome: MakeOutcome, fresh: Path
+) -> None:
+    """Its process dies with it, its row runs on until somebody finds it silent."""
+    job = queue(gateway)
+    command = [
+        sys.executable,
+        "-m",
+        "tests.server.jobs.gateway_process",
+        str(gateway.settings.home),
+    ]
+    with subprocess.Popen(command) as other:  # noqa: ASYNC220 - it is only started here
+        pid = (await told(gateway, job, "waiting"))["pid"]
+        other.kill()
+        other.wait()
+    assert "running" == gateway.registry.jobs.get(job.id).status
+    async with running(gateway, learns(make_outcome(), fresh), replace(FAST, silence=0.0)):
+        assert "succeeded" == (await ended(gateway, job)).status
+    while is_there(pid):  # it hangs on a pipe that broke with its parent
+        os.sched_yield()
+    assert 2 == gateway.registry.jobs.get(job.id).attempts
+
+
+async def test_what_was_learned_is_not_learned_again(
+    gateway: Gateway, make_outcome: MakeOutcome, fresh: Path
+) -> None:
+    """A job whose gateway died after the learning is closed by the next one, without a process."""
+    job = queue(gateway)
+    learned(gateway, job, make_outcome(), fresh)
+    async with running(gateway, children.die):
+        assert "succeeded" == (await ended(gateway, job)).status
+
+
+async def test_a_job_that_is_somebody_else_s_is_let_go(gateway: Gateway) -> None:
+    """Its process is ended, and what becomes of the job is the other's to say."""
+    job = queue(gateway)
+    jobs = gateway.registry.jobs
+    async with running(gateway, children.hang):
+        pid = (await told(gateway, job, "waiting"))["pid"]
+        jobs.requeue(-1)
+        assert jobs.claim("other", "cpu", base=gateway.base) is not None
+        async with asyncio.timeout(SECONDS):
+            while is_there(pid):
+                await asyncio.sleep(0)
+    assert "other" == jobs.get(job.id).worker
+
+
+async def test_a_database_that_is_away_is_waited_for(
+    gateway: Gateway, make_outcome: MakeOutcome, fresh: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither beats nor the end of a job are lost on it."""
+    failing = ["beat", "note", "finish", "finish"]
+    jobs = type(gateway.registry.jobs)
+
+    def away(name: str) -> None:
+        real = getattr(jobs, name)
+
+        def call(*args: object, **kwargs: object) -> object:
+            if name in failing:
+                failing.remove(name)
+                raise DatabaseUnavailable("locked")
+            return real(*args, **kwargs)
+
+        monkeypatch.setattr(jobs, name, call)
+
+    for name in dict.fromkeys(failing):
+        away(name)
+    job = queue(gateway)
+    async with running(gateway, learns(make_outcome(), fresh)):
+        done = await ended(gateway, job)
+    assert ("succeeded", []) == (done.status, failing)
+    assert "step 5" in log_of(gateway, job)
+
+
+async def test_no_device_takes_no_job(make_gateway: MakeGateway) -> None:
+    """A gateway that was told so leaves jobs to others."""
+    gateway = make_gateway(job_devices="")
+    job = queue(gateway)
+    async with running(gateway, children.die) as runner:
+        assert [] == runner._tasks
+    assert "queued" == gateway.registry.jobs.get(job.id).status
+
+
+def test_a_cancel_is_noticed_in_time() -> None:
+    """Two seconds are four beats: a job is asked after its end often enough."""
+    assert Pace().beat <= 0.5
