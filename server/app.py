@@ -13,6 +13,8 @@ from server.auth import OPEN_PATHS, Guarded, Keyring, Reader, RequireKey, role_o
 from server.counting import CountRequests
 from server.engine.protocol import EngineUnavailable
 from server.gateway import Gateway
+from server.openai.files import files_router
+from server.openai.fine_tuning import fine_tuning_router
 from server.openai.models import models_router
 from server.openai.relay import Relay
 from server.problems import handle_errors
@@ -40,6 +42,8 @@ def create_app(gateway: Gateway) -> FastAPI:
     app.include_router(
         models_router(gateway.registry, base=gateway.base, served_name=gateway.settings.base_name)
     )
+    app.include_router(files_router(gateway))
+    app.include_router(fine_tuning_router(gateway))
     app.include_router(admin_router(gateway))
     app.include_router(openapi_router(app))
 

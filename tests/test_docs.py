@@ -7,6 +7,7 @@ from fastapi.routing import APIRoute
 from pydantic_core import PydanticUndefined
 from typer.main import get_command
 
+from merge.adaptive.options import Options
 from merge.methods import METHODS
 from registry.findings import CODES
 from server.admin.routes import admin_router
@@ -16,6 +17,7 @@ from server.compose.expression import Expression, parse_model
 from server.engine.fake import FakeEngine
 from server.errors import ERRORS
 from server.gateway import Gateway
+from server.jobs.failures import MEANINGS
 from server.metrics import Metrics
 from server.serve import open_registry
 from server.settings import Settings
@@ -73,6 +75,24 @@ def test_errors() -> None:
     ]
 
     assert expected == rows_of("Errors")
+
+
+def test_options_of_jobs() -> None:
+    """The table of adaptive merging is every option of a job, with its default."""
+    expected = []
+    for name, default in Options().to_json().items():
+        shown = ",".join(map(str, default)) if isinstance(default, list) else str(default)
+        expected.append((f"`{name}`", "" if default is None else f"`{shown}`"))
+
+    cells = [row.split(" | ") for row in rows_of("Adaptive merging")]
+    assert expected == [(name.removeprefix("| "), default.strip()) for name, default, _ in cells]
+
+
+def test_errors_of_jobs() -> None:
+    """The jobs' table is every code that only a job can fail with."""
+    expected = [f"| `{code}` | {meaning} |" for code, meaning in MEANINGS.items()]
+
+    assert expected == rows_of("Errors of jobs")
 
 
 def test_metrics() -> None:

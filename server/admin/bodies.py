@@ -10,7 +10,7 @@ from registry.references import MAX_ALIAS_LENGTH, MAX_LENGTH
 from registry.types import Status, Visibility
 from server.admin.fields import MAX_NUMBER, NAME, PRINTABLE, SEGMENT
 
-_Name = Annotated[str, StringConstraints(pattern=NAME, max_length=MAX_LENGTH)]
+Name = Annotated[str, StringConstraints(pattern=NAME, max_length=MAX_LENGTH)]
 _Alias = Annotated[str, StringConstraints(pattern=f"^{SEGMENT}$", max_length=MAX_ALIAS_LENGTH)]
 _Text = Annotated[str, StringConstraints(pattern=PRINTABLE, max_length=MAX_LENGTH)]
 _Tag = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._:-]{0,59}$")]
@@ -18,14 +18,16 @@ _Example = Annotated[str, StringConstraints(pattern=r"^[^\x00]*\S[^\x00]*$", max
 _MAX_EXPRESSION = 20_000
 
 
-class _Body(BaseModel):
+class Body(BaseModel):
+    """The root of the bodies."""
+
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
-class ImportBody(_Body):
+class ImportBody(Body):
     """Where on the server an adapter lies."""
 
-    name: _Name = Field(examples=["team/legal"])
+    name: Name = Field(examples=["team/legal"])
     folder: str = Field(
         pattern=PRINTABLE, max_length=4000, examples=["/srv/adapters/legal"],
         description="below one of WEFT_IMPORT_ROOTS",
@@ -34,19 +36,19 @@ class ImportBody(_Body):
     alias: _Alias | None = Field(None, examples=["candidate"])
 
 
-class AliasBody(_Body):
+class AliasBody(Body):
     """Where an alias shall point."""
 
     version: int = Field(ge=1, le=MAX_NUMBER, examples=[3])
 
 
-class VisibilityBody(_Body):
+class VisibilityBody(Body):
     """Who may know of a name in a namespace: those of the namespace, or everybody."""
 
     visibility: Visibility = Field(examples=["public"])
 
 
-class StatusBody(_Body):
+class StatusBody(Body):
     """Whether a content may be served; a quarantine wants its reason."""
 
     status: Status = Field(examples=["quarantined"])
@@ -59,20 +61,20 @@ class StatusBody(_Body):
         return self
 
 
-class TagsBody(_Body):
+class TagsBody(Body):
     """Tags to give and to take away."""
 
     add: list[_Tag] = Field([], max_length=50, examples=[["law"]])
     remove: list[_Tag] = Field([], max_length=50, examples=[["draft"]])
 
 
-class ExamplesBody(_Body):
+class ExamplesBody(Body):
     """Texts such as an adapter's users send, in place of those before."""
 
     examples: list[_Example] = Field(max_length=100, examples=[["Which court has jurisdiction?"]])
 
 
-class ExpressionBody(_Body):
+class ExpressionBody(Body):
     """An expression to be written down under a name; its references are resolved now."""
 
     expression: str = Field(
@@ -80,14 +82,14 @@ class ExpressionBody(_Body):
     )
 
 
-class PublishBody(_Body):
+class PublishBody(Body):
     """The adapter that a composition's merge shall become a version of."""
 
-    adapter: _Name = Field(examples=["team/legal-sql"])
+    adapter: Name = Field(examples=["team/legal-sql"])
     alias: _Alias | None = Field(None, examples=["candidate"])
 
 
-class EvaluationBody(_Body):
+class EvaluationBody(Body):
     """A number that was measured."""
 
     dataset: _Text = Field(examples=["legalbench/hearsay"])
@@ -97,7 +99,7 @@ class EvaluationBody(_Body):
     measured_at: datetime | None = Field(None, examples=["2026-11-20T12:00:00Z"])
 
 
-class BaseBody(_Body):
+class BaseBody(Body):
     """A base by its config.json, from which the shapes of its modules follow."""
 
     name: _Text = Field(examples=["meta-llama/Llama-3.1-8B-Instruct"])
@@ -111,7 +113,7 @@ class BaseBody(_Body):
     aliases: list[_Text] = Field([], max_length=100, examples=[["unsloth/Llama-3.1-8B-Instruct"]])
 
 
-class KeyBody(_Body):
+class KeyBody(Body):
     """A key to be made. Without a namespace its rights know none."""
 
     name: str = Field(pattern=f"^{SEGMENT}$", max_length=60, examples=["ci"])

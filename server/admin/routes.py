@@ -8,6 +8,7 @@ from server.admin.bases import bases_router
 from server.admin.compositions import compositions_router
 from server.admin.garbage import garbage_router
 from server.admin.imports import imports_router
+from server.admin.jobs import jobs_router
 from server.admin.keys import audit_router, keys_router
 from server.admin.named import named_router
 from server.admin.search import search_router
@@ -28,7 +29,7 @@ def admin_router(gateway: Gateway) -> APIRouter:
     router.include_router(imports_router(gateway))
     for make in (
         adapters_router, compositions_router, artifacts_router, bases_router, keys_router,
-        audit_router, garbage_router,
+        audit_router, garbage_router, jobs_router,
     ):  # fmt: skip
         router.include_router(make(gateway))
     router.include_router(search_router(gateway.registry.finder))

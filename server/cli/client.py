@@ -5,8 +5,10 @@ command line, with the rights of one who has the files anyway.
 """
 
 import asyncio
+import json
 import tarfile
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Annotated, Any, Self
@@ -40,6 +42,8 @@ Key = Annotated[
 ]
 _CONNECT_SECONDS = 10.0
 _CHUNK_BYTES = 2**20
+_MOST_FAILURES = 5  # of a stream, one after another
+_AGAIN_SECONDS = 1.0
 
 
 class ServerRefused(OSError):
@@ -80,7 +84,7 @@ class Client:
         Raises:
             ServerRefused: with what the server said.
         """
-        url = "/".join((PREFIX, *(quote(str(part), safe="/") for part in path)))
+        url = _url(path)
         given = {name: value for name, value in (query or {}).items() if value is not None}
         headers = {} if content is None else {"content-type": "application/x-tar"}
         try:
@@ -92,6 +96,34 @@ class Client:
         if answer.is_success:
             return answer.json() if answer.content else None
         raise ServerRefused(_said(answer), answer.status_code)
+
+    def events(self, *path: str | int) -> Iterator[dict[str, Any]]:
+        """Yield the events of a stream to its end; one that breaks off is taken up again.
+
+        The last one's `kind` is "end". For servers only: at home an answer comes as a whole.
+
+        Raises:
+            ServerRefused: with what the server said, or when it does not answer any more.
+        """
+        url, seen, failures = _url(path), None, 0
+        while True:
+            try:
+                with self._http.stream(
+                    "GET", url, params={"after": seen} if seen else {}
+                ) as answer:
+                    if not answer.is_success:
+                        answer.read()
+                        raise ServerRefused(_said(answer), answer.status_code)
+                    for event in _events(answer.iter_lines()):
+                        seen, failures = event.get("id", seen), 0
+                        yield event
+                        if event["kind"] == "end":
+                            return
+            except httpx.HTTPError as error:
+                failures += 1
+                if failures > _MOST_FAILURES:
+                    raise ServerRefused(f"no answer from {self._http.base_url}: {error}") from error
+            time.sleep(_AGAIN_SECONDS)
 
     def pages(
         self, *path: str | int, query: Mapping[str, str | int | None] | None = None
@@ -118,12 +150,19 @@ def connect(
         headers = {"authorization": f"Bearer {key}"} if key else {}
         timeout = httpx.Timeout(None, connect=_CONNECT_SECONDS)  # merges and imports take long
         return Client(httpx.Client(base_url=server, headers=headers, timeout=timeout))
+    return client_of(gateway_at_home(home, with_base=with_base))
+
+
+def gateway_at_home(home: Path | None, *, with_base: bool) -> Gateway:
+    """Return the parts of a gateway on the registry at home, with no engine."""
     settings = Settings() if home is None else Settings(home=home)
     registry, versions = open_registry(settings)
     base = ensure_base(registry, settings).name if with_base else settings.base_name
-    gateway = Gateway(
-        settings, registry=registry, versions=versions, engine=AbsentEngine(), base=base
-    )
+    return Gateway(settings, registry=registry, versions=versions, engine=AbsentEngine(), base=base)
+
+
+def client_of(gateway: Gateway) -> Client:
+    """Return the API of a gateway in this very process."""
     return Client(httpx.Client(base_url="http://localhost", transport=_AtHome(gateway)))
 
 
@@ -172,6 +211,21 @@ class _AtHome(httpx.BaseTransport):
     async def _as_caller(self, scope: Scope, receive: Receive, send: Send) -> None:
         set_caller(scope, self._caller)
         await self._app(scope, receive, send)
+
+
+def _url(path: Iterable[str | int]) -> str:
+    return "/".join((PREFIX, *(quote(str(part), safe="/") for part in path)))
+
+
+def _events(lines: Iterable[str]) -> Iterator[dict[str, Any]]:
+    """Yield the events of a stream of server-sent ones: their data, and what kind they are."""
+    kind = ""
+    for line in lines:
+        field, _, value = line.partition(": ")
+        if field == "event":
+            kind = value
+        elif field == "data":
+            yield {**json.loads(value), "kind": kind}
 
 
 def _said(answer: httpx.Response) -> str:

@@ -25,6 +25,7 @@ from server.compose.resolve import NotAnIngredient
 from server.compose.retrieve import RetrievalInvalid
 from server.embedders import EncoderUnavailable
 from server.engine.launch import EngineStartFailed
+from server.jobs.datasets import DatasetInvalid
 from server.probe.run import ProbeFailed
 from server.unpickle import ConversionFailed
 
@@ -37,7 +38,8 @@ _R = TypeVar("_R")
 # What a user can cause and mend; anything else is a fault of ours and keeps its traceback.
 _EXPECTED = (
     MergeError, FormatError, RegistryError, ExpressionInvalid, NotAnIngredient, EngineStartFailed,
-    BaseUnreadable, ConversionFailed, ProbeFailed, EncoderUnavailable, RetrievalInvalid, OSError,
+    BaseUnreadable, ConversionFailed, ProbeFailed, EncoderUnavailable, RetrievalInvalid,
+    DatasetInvalid, OSError,
 )  # fmt: skip
 
 

@@ -3,12 +3,14 @@
 import typer
 
 from server.cli.adapters import adapters
+from server.cli.adapting import adapt
 from server.cli.artifacts import artifacts, show_lineage
 from server.cli.auditing import audit
 from server.cli.bases import bases
 from server.cli.checking import check
 from server.cli.compositions import compositions
 from server.cli.importing import import_adapters
+from server.cli.jobs import jobs
 from server.cli.keys import keys
 from server.cli.merging import merge
 from server.cli.probing import convert, probe_adapters, quarantine, release
@@ -21,7 +23,7 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
-for command in (serve, demo, merge, check, convert, gc, search, audit):
+for command in (serve, demo, adapt, merge, check, convert, gc, search, audit):
     app.command()(command)
 adapters.command("import")(import_adapters)
 adapters.command("probe")(probe_adapters)
@@ -33,6 +35,6 @@ adapters.command("lineage")(show_lineage)
 db.command("embed")(embed)
 for name, group in (
     ("adapters", adapters), ("artifacts", artifacts), ("bases", bases),
-    ("compositions", compositions), ("db", db), ("keys", keys),
+    ("compositions", compositions), ("db", db), ("jobs", jobs), ("keys", keys),
 ):  # fmt: skip
     app.add_typer(group, name=name)

@@ -71,7 +71,7 @@ def merge(
         written = WrittenRecipe(
             method=what,
             adapters=_adapters(folders or [], weights),
-            options=_pairs(option or []) | options,
+            options=pairs(option or []) | options,
             dtype=dtype or DEFAULT_DTYPE,
             base=None,
         )
@@ -148,7 +148,8 @@ def _numbers(text: str) -> list[float]:
         raise fail(f"--weights {text!r}: numbers with commas between them, e.g. 0.7,-0.5") from None
 
 
-def _pairs(texts: Iterable[str]) -> dict[str, object]:
+def pairs(texts: Iterable[str]) -> dict[str, object]:
+    """Return options that were written as name=value."""
     options: dict[str, object] = {}
     for text in texts:
         name, equals, value = text.partition("=")

@@ -20,16 +20,20 @@ from server.cli import app
 from tests.server.commands import adapter, failed
 from tests.server.conftest import BASE, DEMO, Weft
 from tests.server.disks import full_disk, read_only
+from tests.server.jobs.conftest import examples
 
 ZORP, ARTIFACT = "zorp@1", "a" * 64
+DONE, WAITING = "ftjob-" + "0" * 24, "ftjob-" + "1" * 24
 MEASURED = ("--dataset", "d", "--metric", "m", "--value", 1)
 # What is given here has them look, or find nothing to do.
 READING = {
     "adapters evaluations", "adapters lineage", "adapters list", "adapters show", "artifacts list",
     "artifacts show", "audit", "bases list", "bases show", "check", "compositions evaluations",
-    "compositions list", "compositions show", "db embed", "db upgrade", "gc", "keys list", "search",
+    "compositions list", "compositions show", "db embed", "db upgrade", "gc", "jobs list",
+    "jobs show", "keys list", "search",
 }  # fmt: skip
 WORDS: Mapping[str, Sequence[object]] = {
+    "adapt": ("examples.jsonl",),
     "adapters alias": ("zorp", "stable", 1),
     "adapters evaluate": ("zorp", *MEASURED),
     "adapters evaluations": ("zorp",),
@@ -67,6 +71,10 @@ WORDS: Mapping[str, Sequence[object]] = {
     "db upgrade": (),
     "demo": ("--once", "--home", "home"),
     "gc": ("--delete",),
+    "jobs cancel": (WAITING,),
+    "jobs list": (),
+    "jobs publish": (DONE, "base"),
+    "jobs show": (DONE,),
     "keys create": ("ci", "--role", "read"),
     "keys list": (),
     "keys revoke": ("old",),
@@ -98,6 +106,8 @@ def things(weft: Weft, registry: Registry, tmp_path: Path) -> None:
     text, recipe = '{"method":"cat","options":{}}', "e" * 64
     registry.save_recipe(text, recipe, BASE, [(registry.adapter("zorp").versions[0].digest, 1.0)])
     registry.record_artifact(recipe, ARTIFACT, bytes=1, seconds=1.0, report={})
+    (tmp_path / "examples.jsonl").write_text(examples())
+    lay_out_jobs(registry)
     for words in (
         ("adapters", "import", adapter("blim"), "--name", "spare"),
         ("compositions", "add", "mix", "cat(zorp, plov)"),
@@ -106,6 +116,22 @@ def things(weft: Weft, registry: Registry, tmp_path: Path) -> None:
     ):
         result = weft(*words)
         assert result.exit_code == 0, result.output
+
+
+def lay_out_jobs(registry: Registry) -> None:
+    """Have a job that has succeeded, and one that waits."""
+    file, base = "file-" + "0" * 24, {"name": "base", "members": [], "serve": {"kind": "base"}}
+    registry.files.add(id=file, filename="x", purpose="fine-tune", bytes=0, digest="0" * 64)
+    request = {"options": {"method": "recycle"}, "pool": "", "members": [], "serve": "best",
+               "metadata": {}}  # fmt: skip
+    report = {"candidates": [base], "ranked": [], "published": None, "served": None, "sentence": ""}
+    for job in (DONE, WAITING):
+        registry.jobs.create(
+            id=job, base=BASE, request=request, training_file=file, name="bot", seed=0
+        )
+        if job == DONE:
+            assert registry.jobs.claim("w", "cpu") is not None
+            registry.jobs.finish(job, "w", "succeeded", report=report)
 
 
 def commands() -> list[str]:

@@ -14,7 +14,8 @@ from tests.server.admin.conftest import ClientOf
 # What stands in a path where a route has a parameter: well formed, and nothing there.
 PARAMETERS = {
     "{name:path}": "team/nothing", "{number}": "7", "{alias}": "live", "{digest}": "0" * 64,
-    "{key}": "nobody", "{model:path}": "team/nothing",
+    "{key}": "nobody", "{model:path}": "team/nothing", "{file}": f"file-{'0' * 24}",
+    "{job}": f"ftjob-{'0' * 24}",
 }  # fmt: skip
 
 

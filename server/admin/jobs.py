@@ -1,0 +1,204 @@
+"""`/registry/jobs`: jobs are asked for, watched, cancelled; reports shown, candidates published."""
+
+import asyncio
+import functools
+import json
+from collections.abc import AsyncIterator, Sequence
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Header, Path, Query, Response
+from starlette.responses import StreamingResponse
+
+from registry.access import Caller
+from registry.errors import UnknownReference
+from registry.job_errors import JobNotSucceeded
+from registry.job_types import Job, JobEvent, JobStatus
+from server.admin.fields import Cursor, Limit
+from server.admin.job_schemas import CandidateBody, JobBody, JobEventItem, JobItem
+from server.admin.schemas import PageOf
+from server.artifacts.store import storage_errors
+from server.auth import Publisher, Reader
+from server.compose.resolve import Bare
+from server.gateway import Gateway
+from server.jobs.chart import chart
+from server.jobs.create import create_job
+from server.jobs.follow import follow
+from server.jobs.pools import unusable
+from server.jobs.publish import NotServable
+from server.jobs.storage import keep_file
+from server.metrics import Timings
+
+JobId = Annotated[
+    str, Path(pattern="^ftjob-[0-9a-f]{24}$", examples=["ftjob-0123456789abcdef01234567"])
+]
+_AfterEvent = Annotated[int | None, Query(ge=0, lt=2**63, description="id of the last one seen")]
+_LastEvent = Annotated[str | None, Header(pattern="^[0-9]{1,18}$")]
+_STREAM: dict[int | str, dict[str, Any]] = {
+    200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}
+}
+_SVG: dict[int | str, dict[str, Any]] = {
+    200: {"content": {"image/svg+xml": {"schema": {"type": "string"}}}}
+}
+
+
+def jobs_router(gateway: Gateway) -> APIRouter:
+    """Return the routes."""
+    router = APIRouter(prefix="/jobs", tags=["jobs"])
+    jobs = gateway.registry.jobs
+    _add_results(router, gateway)
+
+    @router.post("", status_code=201)
+    async def create(body: JobBody, caller: Publisher) -> JobItem:
+        """Queue a job that learns a merge from examples, with its controls."""
+        job = await asyncio.to_thread(_create, gateway, body, caller)
+        gateway.jobs.wake()
+        return JobItem.of(job)
+
+    @router.get("")
+    def list_jobs(
+        caller: Reader, status: JobStatus | None = None, cursor: Cursor = None, limit: Limit = 20
+    ) -> PageOf[JobItem]:
+        """List jobs, newest first."""
+        found = jobs.page(after=cursor, limit=limit, status=status, caller=caller)
+        return PageOf(items=[JobItem.of(j) for j in found.items], next_cursor=found.next_cursor)
+
+    @router.get("/{job}")
+    def get_job(job: JobId, caller: Reader) -> JobItem:
+        """Return a job as it stands."""
+        return JobItem.of(jobs.get(job, caller=caller))
+
+    @router.post("/{job}/cancel")
+    def cancel(job: JobId, caller: Publisher) -> JobItem:
+        """End a job: at once when it waits, within two seconds when it runs."""
+        return JobItem.of(jobs.cancel(job, actor=caller.name, caller=caller))
+
+    @router.get("/{job}/events", response_class=StreamingResponse, responses=_STREAM)
+    async def stream_events(
+        job: JobId, caller: Reader, after: _AfterEvent = None, last_event_id: _LastEvent = None
+    ) -> StreamingResponse:
+        """Stream what happens to a job as server-sent events, until it has ended."""
+        seen = int(last_event_id) if last_event_id is not None else after
+        found = await asyncio.to_thread(jobs.get, job, caller=caller)
+        stream = _events(gateway, found.id, seen, caller)
+        return StreamingResponse(stream, media_type="text/event-stream")
+
+    return router
+
+
+def _add_results(router: APIRouter, gateway: Gateway) -> None:
+    jobs = gateway.registry.jobs
+
+    def report_of(job: str, caller: Caller) -> dict[str, Any]:
+        found = jobs.report(job, caller=caller)
+        if found is None:
+            raise JobNotSucceeded(job, jobs.get(job, caller=caller).status)
+        return dict(found)
+
+    @router.get("/{job}/report")
+    def get_report(job: JobId, caller: Reader) -> dict[str, Any]:
+        """Return what a job has found: every candidate with its figures, and what to serve."""
+        return report_of(job, caller)
+
+    @router.get("/{job}/chart", response_class=Response, responses=_SVG)
+    def get_chart(job: JobId, caller: Reader) -> Response:
+        """Return the report's picture as SVG."""
+        return Response(chart(report_of(job, caller)), media_type="image/svg+xml")
+
+    @router.post("/{job}/publish")
+    async def publish_candidate(job: JobId, body: CandidateBody, caller: Publisher) -> JobItem:
+        """Have another candidate of a job answer, under the job's name or one of its own."""
+        found = await asyncio.to_thread(jobs.get, job, caller=caller)
+        report = await asyncio.to_thread(report_of, job, caller)
+        name = body.name or found.name
+        caller.need_name(name)
+        candidate = _candidate(report, body.candidate)
+        return JobItem.of(await _publish(gateway, found, candidate, name, caller))
+
+
+def _create(gateway: Gateway, body: JobBody, caller: Caller) -> Job:
+    """Queue a job; examples that came with it become files first.
+
+    Raises:
+        as `create_job`; StoreFull, StoreBroken.
+    """
+    made: list[str] = []
+
+    def file_of(examples: Sequence[dict[str, Any]] | None, given: str | None) -> str | None:
+        if examples is None:
+            return given
+        with storage_errors("the examples"):
+            made.append(_keep(gateway, examples, caller))
+        return made[-1]
+
+    training = file_of(body.examples, body.training_file)
+    assert training is not None, "the body was checked"
+    try:
+        validation = file_of(body.validation_examples, body.validation_file)
+        return create_job(gateway.resolver, body.wish(training, validation), caller)
+    except Exception:
+        for file in made:  # what came for a job that is none
+            gateway.registry.files.remove(file, actor=caller.name, caller=caller)
+            gateway.storage.remove_file(file)
+        raise
+
+
+def _keep(gateway: Gateway, examples: Sequence[dict[str, Any]], caller: Caller) -> str:
+    incoming = gateway.storage.incoming()
+    try:
+        for each in examples:
+            incoming.write(json.dumps(each).encode() + b"\n")
+        files = gateway.registry.files
+        return keep_file(files, gateway.storage, incoming, "examples.jsonl", caller).id
+    finally:
+        incoming.discard()
+
+
+def _candidate(report: dict[str, Any], name: str) -> dict[str, Any]:
+    for candidate in report["candidates"]:
+        if candidate["name"] == name:
+            found: dict[str, Any] = candidate
+            return found
+    raise UnknownReference(name, [each["name"] for each in report["candidates"]])
+
+
+async def _publish(
+    gateway: Gateway, job: Job, candidate: dict[str, Any], name: str, caller: Caller
+) -> Job:
+    """Have a candidate answer, once nothing speaks against it any more.
+
+    Raises:
+        JobNotSucceeded, NotServable: as they say.
+        registry.errors.RegistryError, merge.errors.MergeError, EngineError, StoreFull: not now.
+    """
+    registry = gateway.registry
+    if job.status != "succeeded":
+        raise JobNotSucceeded(job.id, job.status)
+    known = {each["reference"] for each in job.request["members"]}
+    members = known.intersection(candidate["members"])
+    gone = await asyncio.to_thread(unusable, registry, sorted(members), caller)
+    if gone:
+        raise NotServable(" ".join(gone.values()))
+    made = await asyncio.to_thread(gateway.publisher.publish, job, candidate, name)
+    if gateway.engine.available() and not isinstance(made.target, Bare):
+        async with gateway.provider.provide(made.target, Timings()):
+            pass  # the next request finds it ready
+    publish = functools.partial(
+        registry.jobs.publish, job.id, made.model, actor=caller.name, caller=caller
+    )
+    return await asyncio.to_thread(publish)
+
+
+async def _events(
+    gateway: Gateway, job: str, after: int | None, caller: Caller
+) -> AsyncIterator[bytes]:
+    """Yield a job's log as server-sent events; a comment now and then while nothing happens."""
+    jobs = gateway.registry.jobs
+    async for events in follow(jobs, job, after=after, caller=caller):
+        yield b"".join(map(_event, events)) or b": still there\n\n"
+    ended = JobItem.of(await asyncio.to_thread(jobs.get, job, caller=caller))
+    yield b"event: end\ndata: " + ended.model_dump_json().encode() + b"\n\n"
+
+
+def _event(event: JobEvent) -> bytes:
+    item = JobEventItem.model_validate(event)
+    return f"id: {item.id}\nevent: {item.kind}\ndata: {item.model_dump_json()}\n\n".encode()

@@ -1,0 +1,138 @@
+"""`weft adapt`: a file of examples in, a served candidate and the table of its rivals out."""
+
+import asyncio
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from registry.access import LOCAL
+from registry.job_errors import JobFinished
+from server.admin.job_schemas import MAX_INLINE, JobEventItem
+from server.cli.client import Client, Home, Key, Server, client_of, connect, gateway_at_home
+from server.cli.console import AsJson, explained, fail, print_json, say
+from server.cli.job_tables import Show, ending_of, print_report, watching
+from server.cli.merging import pairs
+from server.gateway import Gateway
+from server.jobs.datasets import Conversation, read_dataset, read_examples
+from server.jobs.follow import follow
+
+
+@explained
+def adapt(
+    file: Annotated[Path, typer.Argument(help="Examples as chat JSONL: a line each.")],
+    method: Annotated[
+        str, typer.Option(help="What is learned: recycle, lorahub or scale.")
+    ] = "recycle",
+    pool: Annotated[
+        str | None,
+        typer.Option(help="A filter such as 'tag=legal rank<=16'; default: every adapter."),
+    ] = None,
+    member: Annotated[
+        list[str] | None, typer.Option(help="An adapter of the pool, repeatable; no --pool then.")
+    ] = None,
+    k: Annotated[
+        str | None, typer.Option(help="How many are merged; several with commas are all tried.")
+    ] = None,
+    validation: Annotated[
+        Path | None, typer.Option(help="Examples to measure on; default: a fifth of the file.")
+    ] = None,
+    serve: Annotated[str, typer.Option(help="best, none, or a candidate's name.")] = "best",
+    seed: Annotated[int | None, typer.Option(min=0, help="Of all that is random.")] = None,
+    option: Annotated[
+        list[str] | None, typer.Option(help="name=value, repeatable; see the README's table.")
+    ] = None,
+    name: Annotated[
+        str | None, typer.Option(help="Name of the result; default: one is made up.")
+    ] = None,
+    as_json: AsJson = False,
+    home: Home = None,
+    server: Server = None,
+    key: Key = None,
+) -> None:
+    """Learn a merge from examples, measure it beside its controls, and serve what is best."""
+    if pool is not None and member:
+        raise fail("--pool is a filter, --member names adapters: give one of them")
+    read_dataset(file, validation, seed=seed or 0)  # every bad line is told before anything is sent
+    body = {
+        "examples": _inline(file), "options": {**pairs(option or []), "method": method},
+        "validation_examples": None if validation is None else _inline(validation),
+        "pool": member or pool, "k": None if k is None else _numbers(k), "serve": serve,
+        "name": name, "seed": seed,
+    }  # fmt: skip
+    if server is not None:
+        with connect(None, server, key) as api:
+            job = api.ask("POST", "jobs", json=body)
+            _watch_there(api, job["id"])
+            _print(api, job["id"], as_json=as_json)
+        return
+    gateway = gateway_at_home(home, with_base=True)
+    with client_of(gateway) as api:
+        job = api.ask("POST", "jobs", json=body)
+        _watch_here(gateway, job["id"])
+        _print(api, job["id"], as_json=as_json)
+
+
+def _inline(path: Path) -> list[dict[str, Conversation]]:
+    """Return a file's examples as the API takes them."""
+    found = [{"messages": each} for each in read_examples(path, "training_file").values()]
+    if len(found) > MAX_INLINE:
+        raise fail(f"{path}: more than {MAX_INLINE} examples: send it to /v1/files, name its id")
+    return found
+
+
+def _numbers(text: str) -> list[int]:
+    try:
+        return [int(part) for part in text.split(",")]
+    except ValueError:
+        raise fail(f"--k {text!r}: whole numbers with commas between them, e.g. 5,10") from None
+
+
+def _watch_there(api: Client, job: str) -> None:
+    """Show what happens to a job at a server; it goes on when nobody watches any more."""
+    try:
+        with watching() as show:
+            for event in api.events("jobs", job, "events"):
+                if event["kind"] != "end":
+                    show(event)
+    except KeyboardInterrupt:
+        say(f"{job} goes on at the server: see `weft jobs show {job}`, or cancel it")
+        raise typer.Exit(130) from None
+
+
+def _watch_here(gateway: Gateway, job: str) -> None:
+    """Run the queue of the registry at home until a job has ended, and show what happens."""
+    try:
+        with watching() as show:
+            asyncio.run(_run_here(gateway, job, show))
+    except KeyboardInterrupt:
+        with suppress(JobFinished):
+            gateway.registry.jobs.cancel(job)
+        say(f"{job}: cancelled")
+        raise typer.Exit(130) from None
+
+
+async def _run_here(gateway: Gateway, job: str, show: Show) -> None:
+    gateway.jobs.start()
+    try:
+        async for events in follow(gateway.registry.jobs, job, caller=LOCAL):
+            for event in events:
+                show(JobEventItem.model_validate(event).model_dump())
+    finally:
+        await gateway.jobs.stop()
+        await gateway.builder.stop()
+
+
+def _print(api: Client, job: str, *, as_json: bool) -> None:
+    """Print what came of a job; exit code 1 unless it succeeded."""
+    ended: Mapping[str, Any] = api.ask("GET", "jobs", job)
+    report = api.ask("GET", "jobs", job, "report") if ended["status"] == "succeeded" else None
+    if as_json:
+        print_json({"job": ended, "report": report})
+    elif report is not None:
+        print_report(report)
+        say(ending_of(ended))
+    if ended["status"] != "succeeded":
+        raise typer.Exit(1) if as_json else fail(ending_of(ended))
