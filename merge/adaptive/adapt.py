@@ -16,7 +16,7 @@ from typing import Any, TypeAlias
 from merge.adaptive import reality
 from merge.adaptive.candidates import Candidate
 from merge.adaptive.desk import Desk, Setting, Watch
-from merge.adaptive.examples import Example, Message, encode
+from merge.adaptive.examples import Example, ExampleInvalid, Message, encode_all
 from merge.adaptive.fold import Held
 from merge.adaptive.learn import Ingredients, learn, scale
 from merge.adaptive.loading import Loaded, Room, device_of, load_base, load_tokenizer, room_for
@@ -104,7 +104,7 @@ def adapt(
         setting: where it runs and what the results are for.
         options: what is asked.
         pool: what may be chosen from.
-        train: conversations to learn from.
+        train: conversations to learn from; at least one.
         validation: conversations to measure on; at least one.
         scores: what is known of pool members on this task.
         folder: the job's own.
@@ -113,7 +113,7 @@ def adapt(
 
     Raises:
         OptionsInvalid: the options do not fit the pool.
-        ExampleInvalid: an example cannot be trained on.
+        ExampleInvalid: examples cannot be trained on; names them.
         MemoryTooSmall: before anything is loaded, if no k members would fit; else once it is known
             which they are.
         LossNotFinite: with the step; the last good checkpoint is kept.
@@ -122,8 +122,8 @@ def adapt(
     """
     members = pool.members()
     tokenizer = load_tokenizer(setting.model)
-    learned = [encode(tokenizer, each, longest=options.longest) for each in train]
-    measured = [encode(tokenizer, each, longest=options.longest) for each in validation]
+    learned = _encoded(tokenizer, train, options, "training")
+    measured = _encoded(tokenizer, validation, options, "validation")
     _write_validation(folder / VALIDATION, measured)
     device = device_of(setting.device)
     room = room_for(
@@ -242,6 +242,15 @@ class _Job:
 
 def _held(member: PoolMember) -> Held:
     return Held(member.reference, member.digest, open_folder(member.path))
+
+
+def _encoded(
+    tokenizer: Any, conversations: Sequence[Conversation], options: Options, what: str
+) -> list[Example]:
+    try:
+        return encode_all(tokenizer, conversations, longest=options.longest)
+    except ExampleInvalid as error:
+        raise ExampleInvalid(f"{what} examples: {error}") from error
 
 
 def _write_validation(path: Path, examples: Sequence[Example]) -> None:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 IGNORED = -100
+_SHOWN, _SHOWN_TEXT = 5, 60  # of examples that are refused: how many, and characters of each
 
 Message = Mapping[str, str]  # {"role": …, "content": …}
 
@@ -49,8 +50,8 @@ def encode(tokenizer: Any, messages: Sequence[Message], *, longest: int) -> Exam
         longest: tokens that the model takes.
 
     Raises:
-        ExampleInvalid: too long, no answer at the end, or a template that rewrites the question
-            once it is answered.
+        ExampleInvalid: too long, no answer at the end, a template that does not take it, or one
+            that rewrites the question once it is answered.
     """
     if not messages or messages[-1]["role"] != "assistant":
         raise ExampleInvalid("the last message is not the assistant's: nothing to learn")
@@ -69,6 +70,29 @@ def encode(tokenizer: Any, messages: Sequence[Message], *, longest: int) -> Exam
     return Example(tuple(whole), tuple(labels), tuple(prompt), messages[-1]["content"])
 
 
+def encode_all(
+    tokenizer: Any, conversations: Sequence[Sequence[Message]], *, longest: int
+) -> list[Example]:
+    """Return conversations in tokens; see `encode`.
+
+    Raises:
+        ExampleInvalid: naming all that cannot be trained on, the first few with the reason.
+    """
+    found, bad = [], []
+    for number, messages in enumerate(conversations, 1):
+        try:
+            found.append(encode(tokenizer, messages, longest=longest))
+        except ExampleInvalid as error:
+            start = messages[0]["content"] if messages else ""
+            bad.append(f"number {number}, {start!r:.{_SHOWN_TEXT}}: {error}")
+    if bad:
+        more = f"; and {len(bad) - _SHOWN} more" if len(bad) > _SHOWN else ""
+        raise ExampleInvalid("; ".join(bad[:_SHOWN]) + more)
+    if not found:
+        raise ExampleInvalid("there is no example")
+    return found
+
+
 def _turn(tokenizer: Any, messages: Sequence[Message], turn: int) -> tuple[list[int], list[int]]:
     """Return the tokens before an answer and those up to its end."""
     before = _tokens(tokenizer, messages[:turn], generation=True)
@@ -76,9 +100,16 @@ def _turn(tokenizer: Any, messages: Sequence[Message], turn: int) -> tuple[list[
 
 
 def _tokens(tokenizer: Any, messages: Sequence[Message], *, generation: bool = False) -> list[int]:
-    text = tokenizer.apply_chat_template(
-        [dict(message) for message in messages], tokenize=False, add_generation_prompt=generation
-    )
+    from jinja2 import TemplateError
+
+    try:
+        text = tokenizer.apply_chat_template(
+            [dict(message) for message in messages],
+            tokenize=False,
+            add_generation_prompt=generation,
+        )
+    except (TemplateError, ValueError) as error:
+        raise ExampleInvalid(f"the base's chat template does not take it: {error}") from error
     ids: list[int] = tokenizer(text, add_special_tokens=False)["input_ids"]
     return ids
 
