@@ -179,17 +179,22 @@ def headers_of(error: BaseException, row: Row) -> dict[str, str] | None:
     return {"Retry-After": str(seconds)} if seconds is not None else None
 
 
-def envelope(error: BaseException) -> tuple[Row, dict[str, dict[str, object]]]:
-    """Return the row of `error` and the OpenAI-shaped body that tells it."""
+def envelope(
+    error: BaseException, param: str | None = "model"
+) -> tuple[Row, dict[str, dict[str, object]]]:
+    """Return the row of `error` and the OpenAI-shaped body that tells it.
+
+    `param` is to blame for what a request got wrong, unless the error says what is.
+    """
     row, message = row_and_message(error)
     kind = _TYPES.get(row.status, "server_error" if row.status >= 500 else "invalid_request_error")
-    param = getattr(
-        error, "param", "model" if row.status < 500 and row.status not in (401, 403) else None
+    blamed = getattr(
+        error, "param", param if row.status < 500 and row.status not in (401, 403) else None
     )
-    return row, {"error": {"message": message, "type": kind, "param": param, "code": row.code}}
+    return row, {"error": {"message": message, "type": kind, "param": blamed, "code": row.code}}
 
 
-def error_response(error: BaseException) -> JSONResponse:
-    """Return the answer that tells `error` in OpenAI's shape."""
-    row, body = envelope(error)
+def error_response(error: BaseException, param: str | None = "model") -> JSONResponse:
+    """Return the answer that tells `error` in OpenAI's shape; see `envelope`."""
+    row, body = envelope(error, param)
     return JSONResponse(body, status_code=row.status, headers=headers_of(error, row))

@@ -26,6 +26,7 @@ from server.errors import (
 
 PREFIX = "/registry"
 MEDIA_TYPE = "application/problem+json"
+_WITHOUT_MODEL = ("/v1/files", "/v1/fine_tuning")  # what is wrong there is not the model
 _EXTRAS: Mapping[type[Exception], Callable[[Any], Mapping[str, Any]]] = {
     registry_errors.UnknownReference: lambda e: {"near": e.near},
     registry_errors.UnknownBase: lambda e: {"known": e.known},
@@ -44,7 +45,7 @@ _EXTRAS: Mapping[type[Exception], Callable[[Any], Mapping[str, Any]]] = {
 def error_answer(path: str, error: Exception) -> Response:
     """Return the answer that tells `error` in the shape that this path has."""
     if not path.startswith(f"{PREFIX}/"):
-        return error_response(error)
+        return error_response(error, None if path.startswith(_WITHOUT_MODEL) else "model")
     row, message = row_and_message(error)
     extras = next((make(error) for kind, make in _EXTRAS.items() if isinstance(error, kind)), {})
     return _problem(path, row, message, headers_of(error, row), **extras)

@@ -10,7 +10,6 @@ from fastapi import APIRouter, Header, Path, Query, Response
 from starlette.responses import StreamingResponse
 
 from registry.access import Caller
-from registry.errors import UnknownReference
 from registry.job_errors import JobNotSucceeded
 from registry.job_types import Job, JobEvent, JobStatus
 from server.admin.fields import Cursor, Limit
@@ -19,6 +18,7 @@ from server.admin.schemas import PageOf
 from server.artifacts.store import storage_errors
 from server.auth import Publisher, Reader
 from server.compose.resolve import Bare
+from server.errors import RequestInvalid
 from server.gateway import Gateway
 from server.jobs.chart import chart
 from server.jobs.create import create_job
@@ -154,11 +154,10 @@ def _keep(gateway: Gateway, examples: Sequence[dict[str, Any]], caller: Caller) 
 
 
 def _candidate(report: dict[str, Any], name: str) -> dict[str, Any]:
-    for candidate in report["candidates"]:
-        if candidate["name"] == name:
-            found: dict[str, Any] = candidate
-            return found
-    raise UnknownReference(name, [each["name"] for each in report["candidates"]])
+    found: dict[str, dict[str, Any]] = {each["name"]: each for each in report["candidates"]}
+    if name not in found:
+        raise RequestInvalid(f"no candidate is called {name}: there are {', '.join(found)}")
+    return found[name]
 
 
 async def _publish(

@@ -10,13 +10,22 @@ import typer
 
 from registry.access import LOCAL
 from registry.job_errors import JobFinished
-from server.admin.job_schemas import MAX_INLINE, JobEventItem
-from server.cli.client import Client, Home, Key, Server, client_of, connect, gateway_at_home
+from server.admin.job_schemas import JobEventItem
+from server.cli.client import (
+    Client,
+    Home,
+    Key,
+    Server,
+    ServerRefused,
+    client_of,
+    connect,
+    gateway_at_home,
+)
 from server.cli.console import AsJson, explained, fail, print_json, say
 from server.cli.job_tables import Show, ending_of, print_report, watching
 from server.cli.merging import pairs
 from server.gateway import Gateway
-from server.jobs.datasets import Conversation, read_dataset, read_examples
+from server.jobs.datasets import read_dataset
 from server.jobs.follow import follow
 
 
@@ -57,30 +66,34 @@ def adapt(
         raise fail("--pool is a filter, --member names adapters: give one of them")
     read_dataset(file, validation, seed=seed or 0)  # every bad line is told before anything is sent
     body = {
-        "examples": _inline(file), "options": {**pairs(option or []), "method": method},
-        "validation_examples": None if validation is None else _inline(validation),
-        "pool": member or pool, "k": None if k is None else _numbers(k), "serve": serve,
-        "name": name, "seed": seed,
+        "options": {**pairs(option or []), "method": method}, "pool": member or pool,
+        "k": None if k is None else _numbers(k), "serve": serve, "name": name, "seed": seed,
     }  # fmt: skip
     if server is not None:
         with connect(None, server, key) as api:
-            job = api.ask("POST", "jobs", json=body)
-            _watch_there(api, job["id"])
-            _print(api, job["id"], as_json=as_json)
+            job = _ask(api, body, file, validation)
+            _watch_there(api, job)
+            _print(api, job, as_json=as_json)
         return
     gateway = gateway_at_home(home, with_base=True)
     with client_of(gateway) as api:
-        job = api.ask("POST", "jobs", json=body)
-        _watch_here(gateway, job["id"])
-        _print(api, job["id"], as_json=as_json)
+        job = _ask(api, body, file, validation)
+        _watch_here(gateway, job)
+        _print(api, job, as_json=as_json)
 
 
-def _inline(path: Path) -> list[dict[str, Conversation]]:
-    """Return a file's examples as the API takes them."""
-    found = [{"messages": each} for each in read_examples(path, "training_file").values()]
-    if len(found) > MAX_INLINE:
-        raise fail(f"{path}: more than {MAX_INLINE} examples: send it to /v1/files, name its id")
-    return found
+def _ask(api: Client, body: Mapping[str, Any], file: Path, validation: Path | None) -> str:
+    """Send the examples, ask for a job and return its id; refused, what was sent is removed."""
+    files = {"training_file": api.upload(file)}
+    try:
+        if validation is not None:
+            files["validation_file"] = api.upload(validation)
+        return str(api.ask("POST", "jobs", json={**body, **files})["id"])
+    except ServerRefused:
+        for each in files.values():
+            with suppress(ServerRefused):
+                api.remove_upload(each)
+        raise
 
 
 def _numbers(text: str) -> list[int]:

@@ -28,6 +28,9 @@ from server.base_model import ensure_base
 from server.cli.console import actor
 from server.engine.absent import AbsentEngine
 from server.gateway import Gateway
+from server.jobs.storage import PURPOSE
+from server.openai.files import PREFIX as FILES_PATH
+from server.openai.files import files_router
 from server.problems import PREFIX, handle_errors
 from server.serve import open_registry
 from server.settings import Settings
@@ -84,13 +87,31 @@ class Client:
         Raises:
             ServerRefused: with what the server said.
         """
-        url = _url(path)
         given = {name: value for name, value in (query or {}).items() if value is not None}
         headers = {} if content is None else {"content-type": "application/x-tar"}
+        return self._send(
+            method, _url(path), json=json, content=content, params=given, headers=headers
+        )
+
+    def upload(self, path: Path) -> str:
+        """Send a file of examples and return its id.
+
+        Raises:
+            ServerRefused: as `ask`.
+            OSError: it cannot be read.
+        """
+        with path.open("rb") as file:
+            sent = {"file": (path.name, file)}
+            made = self._send("POST", FILES_PATH, files=sent, data={"purpose": PURPOSE})
+        return str(made["id"])
+
+    def remove_upload(self, file: str) -> None:
+        """Remove a file of examples. Raises ServerRefused: as `ask`."""
+        self._send("DELETE", f"{FILES_PATH}/{file}")
+
+    def _send(self, method: str, url: str, **request: Any) -> Any:
         try:
-            answer = self._http.request(
-                method, url, json=json, content=content, params=given, headers=headers
-            )
+            answer = self._http.request(method, url, **request)
         except httpx.HTTPError as error:
             raise ServerRefused(f"no answer from {self._http.base_url}: {error}") from error
         if answer.is_success:
@@ -193,6 +214,7 @@ class _AtHome(httpx.BaseTransport):
         self._gateway = gateway
         self._caller = Caller(actor())
         self._app = FastAPI(openapi_url=None)
+        self._app.include_router(files_router(gateway))
         self._app.include_router(admin_router(gateway))
         handle_errors(self._app)
 
@@ -229,9 +251,9 @@ def _events(lines: Iterable[str]) -> Iterator[dict[str, Any]]:
 
 
 def _said(answer: httpx.Response) -> str:
-    """Return the sentence of a problem document, or what there is instead."""
+    """Return the sentence of a problem document or of OpenAI's, or what there is instead."""
     try:
         body = answer.json()
-        return str(body["detail"])
+        return str(body["error"]["message"] if "error" in body else body["detail"])
     except (ValueError, KeyError, TypeError):
         return f"the server answered {answer.status_code}: {answer.text[:200]}"

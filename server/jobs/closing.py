@@ -140,13 +140,13 @@ class Closing:
             if isinstance(target, Bare):
                 model = target.name
             else:
-                await say(f"{candidate['title']}: folding and loading")
+                await say(f"{candidate['name']} is folded and loaded.")
                 model = await held.enter_async_context(self._ready(target))
             if self.engine is None:
                 return _NO_ENGINE
             if not isinstance(target, Bare) and await asyncio.to_thread(self._has_head, model):
                 return "prompt log-probabilities cannot be had of adapters of the lm_head"
-            await say(f"{candidate['title']}: asking the engine")
+            await say(f"{candidate['name']}: the engine is asked.")
             examples = await asyncio.to_thread(self._examples, job)
             options = outcome["options"]
             try:
@@ -193,7 +193,7 @@ class Closing:
             if wish == BEST and candidate["name"] != report["best"]:
                 report["sentence"] = _instead(by_name[report["best"]], candidate)
                 report["best"] = candidate["name"]
-            await say(f"{candidate['title']} answers as {made.model}")
+            await say(f"{candidate['name']} answers as {made.model}.")
             return made
         raise JobFailed(_nothing_left(wish, order))
 

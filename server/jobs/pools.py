@@ -28,9 +28,13 @@ _MOST_VERSIONS = 20_000
 class PoolInvalid(ValueError):
     """A pool that is no pool: a filter that asks for what cannot be served, or far too many."""
 
+    param = "pool"
+
 
 class PoolEmpty(Exception):
     """No adapter fits what was asked for."""
+
+    param = "pool"
 
     def __init__(self, base: str) -> None:
         super().__init__(

@@ -230,6 +230,7 @@ class Runner:
         finally:
             process.kill()
             await asyncio.wait({listening})
+            listening.exception()  # looked at: of a job that was cancelled nobody asks for it
 
     async def _closed(self, job: Job, outcome: Json, log: JobLog) -> Closed:
         try:
@@ -258,6 +259,8 @@ class Runner:
             job.id, str(job.worker), ending.status, report=ending.report, error=error,
             model=ending.model,
         )  # fmt: skip
+        if ending.status == "succeeded":
+            self._storage.remove_checkpoints(job.id)
 
 
 async def _whole(call: Callable[[], T], undo: Callable[[T], object]) -> T:

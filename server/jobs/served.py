@@ -5,14 +5,16 @@ batch), then greedy answers, one at a time too, so that they can be repeated to 
 Not covered: what is made of the figures (`report`).
 """
 
+import asyncio
 import json
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from merge.adaptive.answers import agrees, matches
+from merge.adaptive.answers import matches
 from merge.adaptive.scoring import Scored
 from server.engine.protocol import Engine, EngineUnavailable
+from server.jobs.marks import Pairs, PatternSlow, agreements
 
 _PATH = "/v1/completions"
 _IGNORED = -100  # the label of a token that is not counted
@@ -35,15 +37,22 @@ async def score(
     """Return how well `model`, which the engine has loaded, does on examples.
 
     Raises:
-        ScoringFailed: it refused a request, a prompt that is too long, say.
+        ScoringFailed: it refused a request, a prompt that is too long, say; or the pattern is slow.
         EngineUnavailable: it is gone, or has lost the model; the same may succeed later.
     """
     nll = [await _nll(engine, model, each) for each in examples]
     said = [await _answer(engine, model, each, longest_answer) for each in examples]
     pairs = [(text, str(each["answer"])) for text, each in zip(said, examples, strict=True)]
-    found = None if pattern is None else tuple(agrees(pattern, *pair) for pair in pairs)
+    found = None if pattern is None else await _found(pattern, pairs)
     right = tuple(matches(*pair) for pair in pairs)
     return Scored(tuple(nll), tuple(map(_counted, examples)), right, found)
+
+
+async def _found(pattern: str, pairs: Pairs) -> tuple[bool, ...]:
+    try:
+        return await asyncio.to_thread(agreements, pattern, pairs)
+    except PatternSlow as error:
+        raise ScoringFailed(str(error)) from error
 
 
 async def _nll(engine: Engine, model: str, example: Example) -> float:

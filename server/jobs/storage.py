@@ -116,6 +116,11 @@ class JobStorage:
             if path.stat().st_mtime < limit:
                 path.unlink(missing_ok=True)
 
+    def remove_checkpoints(self, job: str) -> None:
+        """Remove what only a job that goes on needs; candidates stay, to be published."""
+        for name in ("checkpoints", "folded"):
+            shutil.rmtree(self.folder(job) / name, ignore_errors=True)
+
     def remove_job(self, job: str) -> None:
         """Remove what a job has written, if there is something."""
         shutil.rmtree(self.folder(job), ignore_errors=True)

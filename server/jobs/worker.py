@@ -112,6 +112,7 @@ def run(messages: Connection, lifeline: Connection, entry: Entry, task: Task) ->
     last: object = Done()
     try:
         task.folder.mkdir(parents=True, exist_ok=True)
+        messages.send(Note("Its process is at work.", data={"pid": os.getpid()}))
         entry(task, messages.send)
     except Exception as error:
         last = failure_of(error)

@@ -15,6 +15,7 @@ from server.gateway import Gateway
 from server.jobs.storage import PURPOSE, keep_file
 from server.openai.multipart import Form, receive
 
+PREFIX = "/v1/files"
 MAX_PAGE = 10_000
 _MAX_FILENAME = 255
 _WHAT = "the file"
@@ -40,7 +41,7 @@ _FORM = {
 
 def files_router(gateway: Gateway) -> APIRouter:
     """Return the routes."""
-    router = APIRouter(prefix="/v1/files", tags=["files"])
+    router = APIRouter(prefix=PREFIX, tags=["files"])
     files, storage = gateway.registry.files, gateway.storage
 
     @router.post("", openapi_extra={"requestBody": _FORM})

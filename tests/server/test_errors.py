@@ -39,6 +39,7 @@ NOT_FOR_CLIENTS = {
     "JobFailed": "ends a job",
     "WorkerDied": "starts a job's process again, or ends the job",
     "ScoringFailed": "is told in a job's report",
+    "PatternSlow": "is told in a job's report",
 }
 NOT_IMPORTED = ("server.engine.plugin", "server.cli.__main__")  # one imports vLLM, one runs
 

@@ -147,8 +147,8 @@ async def test_only_what_can_be_served_is_published(
 ) -> None:
     """An unknown candidate, a control without content, one with a quarantined member."""
     path = f"/registry/jobs/{done}/publish"
-    unknown = problem(await client.post(path, json={"candidate": "other"}), 404, "model_not_found")
-    assert "recycle" in unknown["near"]
+    unknown = problem(await client.post(path, json={"candidate": "other"}), 400, "invalid_request")
+    assert "there are base, fresh_lora, recycle" in unknown["detail"]
     noise = await client.post(path, json={"candidate": "random_parameters"})
     assert "without content" in problem(noise, 409, "not_servable")["detail"]
     gateway.registry.statuses.quarantine(Reference(name="zorp", version=1), "in verse", "t")

@@ -18,7 +18,6 @@ _BEGUN = "begun"
 
 def learn(outcome: Mapping[str, Any], adapters: Mapping[str, Path], task: Task, send: Send) -> None:
     """Tell of some steps and find an outcome; `adapters` are what it made, by folder."""
-    send(Note("the process is here", data={"pid": os.getpid()}))
     for step in range(1, STEPS + 1):
         data = {"stage": "recycle", "step": step, "steps": STEPS, "train_loss": 1 / step,
                 "valid_loss": None}  # fmt: skip

@@ -69,7 +69,7 @@ def test_at_home_the_whole_of_it_runs(
     assert "serve recycle: it adds" in said
     assert "no engine could be asked" in said
     assert "succeeded: ask for bot@1" in said
-    assert "the recycle answers as bot@1" in result.stderr
+    assert "recycle answers as bot@1" in result.stderr
     assert "bot" == registry.composition("bot").versions[0].name
     (job,) = registry.jobs.page().items
     assert job.id in words(weft("jobs", "list"))

@@ -28,13 +28,14 @@ from tests.server.jobs.conftest import (
     running,
     told,
 )
+from tests.server.jobs.engine import ScoringEngine
 
 
 def is_there(pid: int) -> bool:
     """Say whether a process is alive."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):
         return False
 
 
@@ -211,6 +212,19 @@ async def test_a_database_that_is_away_is_waited_for(
         done = await ended(gateway, job)
     assert ("succeeded", []) == (done.status, failing)
     assert "step 5" in log_of(gateway, job)
+
+
+async def test_an_engine_that_stays_away_keeps_no_job_waiting(
+    gateway: Gateway, make_outcome: MakeOutcome, fresh: Path, engine: ScoringEngine
+) -> None:
+    """After some tries the job ends without having asked it, and says so."""
+    engine.up = False
+    job = queue(gateway)
+    async with running(gateway, learns(make_outcome(), fresh)):
+        done = await ended(gateway, job)
+    report = gateway.registry.jobs.report(job.id)
+    assert report is not None
+    assert ("succeeded", True) == (done.status, "no engine could be asked" in report["served"])
 
 
 async def test_no_device_takes_no_job(make_gateway: MakeGateway) -> None:
