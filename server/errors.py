@@ -114,7 +114,9 @@ ERRORS: dict[type[Exception], Row] = {
         409, "incompatible_adapters", "members cannot be merged: which, and why"
     ),
     WrongBase: Row(409, "wrong_base", "what was named belongs to another base"),
-    NotServable: Row(409, "not_servable", "nobody can be served by a job's candidate"),
+    NotServable: Row(
+        409, "not_servable", "a job's candidate cannot be served: a member was retired, say"
+    ),
     registry_errors.NoEmbedding: Row(409, "no_embedding", "a version has nothing to compare by"),
     registry_errors.VersionQuarantined: Row(
         409, "version_quarantined", "the version, or one that it was merged from, is unfit"

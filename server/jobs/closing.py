@@ -9,7 +9,7 @@ Not covered: learning (`worker`), and the job's row (`runner`).
 import asyncio
 import json
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextlib import AsyncExitStack
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import dataclass
 from typing import Any
 
@@ -160,7 +160,7 @@ class Closing:
         candidate["served"] = served_part(candidate, model, told)
         return None
 
-    def _ready(self, target: Stored | Planned) -> Any:
+    def _ready(self, target: Stored | Planned) -> AbstractAsyncContextManager[str]:
         """Return the context in which a target is on disk and, where there is one, loaded."""
         if self.engine is None:
             return self.provider.hold(target, Timings())
@@ -182,8 +182,7 @@ class Closing:
             if candidate["unservable"]:
                 continue
             try:
-                made = await asyncio.to_thread(self._made, job, candidate)
-                why = await self._ask(job, candidate, made.target, report, say)
+                made, why = await self._asked_and_made(job, candidate, report, say)
             except _AGAINST as error:
                 candidate["unservable"] = str(error)
                 continue
@@ -197,8 +196,19 @@ class Closing:
             return made
         raise JobFailed(_nothing_left(wish, order))
 
-    def _made(self, job: Job, candidate: Mapping[str, Any]) -> Published:
-        return self.publisher.publish(job, candidate, job.name)
+    async def _asked_and_made(
+        self, job: Job, candidate: dict[str, Any], report: Mapping[str, Any], say: Say
+    ) -> tuple[Published, str | None]:
+        """Publish a candidate that the engine takes; return also why it was not asked, if not.
+
+        What can be tried before it has a name is.
+        """
+        target = await asyncio.to_thread(self.publisher.prepare, job, candidate, job.name)
+        why = None if target is None else await self._ask(job, candidate, target, report, say)
+        made = await asyncio.to_thread(self.publisher.publish, job, candidate, job.name)
+        if target is None:
+            why = await self._ask(job, candidate, made.target, report, say)
+        return made, why
 
     @staticmethod
     def _order(

@@ -17,18 +17,18 @@ MEANINGS: Mapping[str, str] = {
     "invalid_training_file": "bad lines, each with its number, or too few examples",
     "invalid_validation_file": "bad lines, or examples that are in the training file too",
     "invalid_example": "an example that the base's chat template or length does not allow",
+    "base_unavailable": "the base's weights cannot be loaded, with the reason",
     "memory_too_small": "the base and the pool do not fit into the device's memory",
     "loss_not_finite": "training met NaN or infinity, with the step; the state before is kept",
     "nothing_to_compare": "members that cannot be ranked in the way that was asked for",
-    "not_servable": "what was asked for, or all there is: a member was retired meanwhile, say",
     "worker_died": "its process was killed three times, perhaps for want of memory",
     "worker_lost": "whoever ran it fell silent three times",
-    "storage_full": "the disk is full",
 }
 # What the learning raises, by name: its modules are loaded in the workers alone.
 _LEARNING: Mapping[str, str] = {
     "ExampleInvalid": "invalid_example",
     "MemoryTooSmall": "memory_too_small",
+    "OutOfMemoryError": "memory_too_small",  # torch's, where the estimate was too low
     "LossNotFinite": "loss_not_finite",
     "NoComparison": "nothing_to_compare",
 }
@@ -66,6 +66,8 @@ def failure_of(error: BaseException) -> Failure:
     from server.artifacts.store import StoreFull, storage_errors
     from server.errors import row_and_message  # it knows all of the server
 
+    if isinstance(error, OSError) and error.errno is None:  # transformers has no errors of its own
+        return Failure("base_unavailable", str(error))
     if isinstance(error, OSError):
         try:
             with storage_errors("what the job writes"):

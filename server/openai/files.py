@@ -7,6 +7,7 @@ from fastapi import APIRouter, Path, Query, Request
 from starlette.responses import FileResponse
 
 from registry.access import Caller
+from registry.job_errors import UnknownFile
 from registry.job_types import File
 from server.artifacts.store import storage_errors
 from server.auth import Publisher, Reader
@@ -71,9 +72,10 @@ def files_router(gateway: Gateway) -> APIRouter:
     def get_content(file: FileId, caller: Reader) -> FileResponse:
         """Return a file's bytes as they came."""
         found = files.get(file, caller=caller)
-        return FileResponse(
-            storage.file(found.id), media_type="application/octet-stream", filename=found.filename
-        )
+        path = storage.file(found.id)
+        if not path.is_file():  # a database that was restored without its files
+            raise UnknownFile(file)
+        return FileResponse(path, media_type="application/octet-stream", filename=found.filename)
 
     @router.delete("/{file}")
     def remove_file(file: FileId, caller: Publisher) -> dict[str, Any]:

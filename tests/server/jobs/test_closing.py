@@ -159,19 +159,21 @@ async def test_a_pick_that_cannot_be_served_fails(close: Close, gateway: Gateway
     assert "recycle cannot be served" in closed.failure.message
 
 
-async def test_what_the_engine_refuses_is_not_published(
-    close: Close, gateway: Gateway, engine: ScoringEngine, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The next best is, and the refusal is in the report."""
+@pytest.mark.parametrize("main", ["recycle", "base"])
+async def test_what_the_engine_refuses_gets_no_name(
+    close: Close, engine: ScoringEngine, make_outcome: MakeOutcome,
+    monkeypatch: pytest.MonkeyPatch, main: str,
+) -> None:  # fmt: skip
+    """The next best does, whether or not it is the method's own; the refusal is in the report."""
 
     async def load(digest: str) -> None:
         engine.refuse.update({} if engine.refuse else {digest: "too odd"})
         await ScoringEngine.load(engine, digest)
 
     monkeypatch.setattr(engine, "load", load)
-    closed = await close(name="bot")
+    closed = await close(make_outcome(main=main), name="bot")
     assert "too odd" in by_name(closed)["recycle"]["unservable"]
-    assert "fresh_lora" == closed.report["published"]["candidate"]
+    assert {"candidate": "fresh_lora", "model": "bot@1"} == closed.report["published"]
 
 
 async def test_an_engine_that_leaves_things_out_is_told(

@@ -96,6 +96,14 @@ async def test_files_are_kept_listed_and_removed(client: AsyncOpenAI, gateway: G
     assert ids[1::-1] == [file.id async for file in client.files.list(after=ids[2])][-2:]
 
 
+async def test_a_file_without_its_bytes_is_not_found(client: AsyncOpenAI, gateway: Gateway) -> None:
+    """As after a restore of the database alone."""
+    file = await upload(client)
+    gateway.storage.remove_file(file)
+    with pytest.raises(openai.NotFoundError):
+        await client.files.content(file)
+
+
 async def test_a_large_file_is_streamed_to_disk(client: AsyncOpenAI, gateway: Gateway) -> None:
     """Byte for byte, whatever is in it."""
     content = bytes(range(256)) * 20_000 + b"\r\n--boundary\r\n"
