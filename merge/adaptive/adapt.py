@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from merge.adaptive import reality
+from merge.adaptive.answers import occurs
 from merge.adaptive.candidates import Candidate
 from merge.adaptive.desk import Desk, Setting, Watch
 from merge.adaptive.examples import Example, ExampleInvalid, Message, encode_all
@@ -23,10 +24,11 @@ from merge.adaptive.loading import Loaded, Room, device_of, load_base, load_toke
 from merge.adaptive.options import Options, OptionsInvalid
 from merge.adaptive.pool import MemberScore, Pool, PoolMember, ScoreMemory
 from merge.adaptive.scoring import Scorer, TorchScorer
-from merge.adaptive.selection import Chosen, cosine, select
+from merge.adaptive.selection import Chosen, cosine, select, text_similarity
 from merge.adaptive.training import Progress
 from merge.adaptive.verdict import Verdict, judge
 from merge.adaptive.whole import write_whole
+from merge.methods import find_method
 from merge.peft_format import open_folder
 from merge.recipe import Recipe
 from merge.sketch import sketch
@@ -112,12 +114,13 @@ def adapt(
         scorer: what makes the scorer.
 
     Raises:
-        OptionsInvalid: the options do not fit the pool.
+        OptionsInvalid: the options do not fit the pool or the examples.
+        NoComparison: a pool cannot be ordered as asked.
         ExampleInvalid: examples cannot be trained on; names them.
         MemoryTooSmall: before anything is loaded, if no k members would fit; else once it is known
             which they are.
         LossNotFinite: with the step; the last good checkpoint is kept.
-        merge.errors.MergeError, FormatError: an adapter cannot be used.
+        merge.errors.MergeError, FormatError: a recipe or an adapter cannot be used.
         OSError: the disk is full or gone, or the base is not there.
     """
     members = pool.members()
@@ -125,6 +128,7 @@ def adapt(
     learned = _encoded(tokenizer, train, options, "training")
     measured = _encoded(tokenizer, validation, options, "validation")
     _write_validation(folder / VALIDATION, measured)
+    _check_wishes(options, members, measured)
     device = device_of(setting.device)
     room = room_for(
         setting.model, device, options, fresh_rank=min(options.fresh_rank, setting.rank_limit),
@@ -188,16 +192,14 @@ class _Job:
             named = {item.digest for item in Recipe.parse(options.recipe).ingredients}
             return tuple(Chosen(each, 0.0) for each in self._members if each.digest in named)
         k = max(options.k) - options.targeted
-        if not self._members and not options.targeted:
-            raise OptionsInvalid("the pool is empty: nothing to choose from")
-        target = None if fresh is None else sketch(fresh.folder)
+        if k == 0 or not self._members:
+            return ()
+        target = sketch(fresh.folder) if fresh and options.selection == "weights" else None
 
         def similarity(member: PoolMember) -> float:
             assert target is not None
             return cosine(sketch(open_folder(member.path)), target)
 
-        if k == 0 or not self._members:
-            return ()
         return select(
             self._members, k, options.selection, seed=options.seed, evaluate=self._evaluate,
             similarity=similarity,
@@ -242,6 +244,34 @@ class _Job:
 
 def _held(member: PoolMember) -> Held:
     return Held(member.reference, member.digest, open_folder(member.path))
+
+
+def _check_wishes(
+    options: Options, members: Sequence[PoolMember], validation: Sequence[Example]
+) -> None:
+    """Refuse before anything is loaded what would fail after hours.
+
+    Raises:
+        OptionsInvalid, NoComparison, merge.errors.MergeError: see `adapt`.
+    """
+    if options.recipe is not None:
+        known = {each.digest for each in members}
+        for item in Recipe.parse(options.recipe).ingredients:
+            if item.digest not in known:
+                raise OptionsInvalid(f"the recipe's ingredient {item.digest} is not in the pool")
+    elif not members and not options.targeted:
+        raise OptionsInvalid("the pool is empty: nothing to choose from")
+    elif options.selection == "text":
+        for each in members:
+            text_similarity(each)
+    if options.method == "scale" and options.recipe is None:
+        find_method(options.static).bind(options.static_options)
+    pattern = options.pattern
+    if pattern is not None and not any(occurs(pattern, each.answer) for each in validation):
+        raise OptionsInvalid(
+            f"option pattern: {pattern!r:.80} finds nothing in any answer of the validation "
+            "examples, so that every answer without it would be right"
+        )
 
 
 def _encoded(

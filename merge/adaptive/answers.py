@@ -20,6 +20,11 @@ def matches(answer: str, expected: str) -> bool:
     return normalise(answer) == normalise(expected)
 
 
+def occurs(pattern: str, text: str) -> bool:
+    """Whether the pattern finds something."""
+    return re.search(pattern, text) is not None
+
+
 def agrees(pattern: str, answer: str, expected: str) -> bool:
     """Whether the pattern finds the same in both: its first group, or all that it matched.
 

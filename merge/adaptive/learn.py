@@ -18,7 +18,6 @@ from merge.adaptive.fold import Held, fold_gates, fold_sum, fold_table, fold_wei
 from merge.adaptive.host import Updates
 from merge.adaptive.line_search import EVALUATIONS, search_scale
 from merge.adaptive.lorahub import Search, search_weights
-from merge.adaptive.options import OptionsInvalid
 from merge.adaptive.scoring import Scored
 from merge.adaptive.stacks import Modules, embeddings_of, read_modules, stack
 from merge.adaptive.training import Progress, Run, Schedule, Trained
@@ -204,7 +203,6 @@ def scale(desk: Desk, name: str, title: str, held: Sequence[Held]) -> Candidate:
     """One number on a static recipe, by a line search on the validation loss.
 
     Raises:
-        OptionsInvalid: the recipe names an adapter that is not at hand.
         MergeError: the recipe cannot be merged.
     """
     recipe = _static_recipe(desk, held)
@@ -242,9 +240,4 @@ def _static_recipe(desk: Desk, held: Sequence[Held]) -> Recipe:
             held, [1.0] * len(held), desk.setting.target, method=options.static,
             options=options.static_options,
         )  # fmt: skip
-    recipe = Recipe.parse(options.recipe)
-    known = {each.digest for each in held}
-    for item in recipe.ingredients:
-        if item.digest not in known:
-            raise OptionsInvalid(f"the recipe's ingredient {item.digest} is not in the pool")
-    return recipe
+    return Recipe.parse(options.recipe)

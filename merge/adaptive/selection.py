@@ -62,7 +62,7 @@ def select(
         case "weights":
             return _highest(ordered, k, similarity)
         case "text":
-            return _highest(ordered, k, _text_similarity)
+            return _highest(ordered, k, text_similarity)
 
 
 def _highest(
@@ -72,7 +72,8 @@ def _highest(
     return tuple(sorted(chosen, key=lambda each: -each.score)[:k])
 
 
-def _text_similarity(member: PoolMember) -> float:
+def text_similarity(member: PoolMember) -> float:
+    """Return how near a member's text is to the examples. Raises NoComparison: nobody knows."""
     if member.text_similarity is None:
         raise NoComparison(
             f"selection text: {member.reference} was not compared with the examples: "
