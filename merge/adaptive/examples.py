@@ -138,10 +138,17 @@ def collate(examples: Sequence[Example], device: torch.device) -> Batch:
 
 def pieces(examples: Sequence[Example], tokens: int) -> list[list[int]]:
     """Return positions of `examples` in groups of at most `tokens` padded tokens, by length."""
+    return grouped([len(example.tokens) for example in examples], tokens)
+
+
+def grouped(lengths: Sequence[int], tokens: int) -> list[list[int]]:
+    """Return positions by length, in groups whose size times longest is at most `tokens`.
+
+    What is longer than that alone is a group of its own.
+    """
     groups: list[list[int]] = []
-    for at in sorted(range(len(examples)), key=lambda at: len(examples[at].tokens)):
-        width = len(examples[at].tokens)
-        if groups and (len(groups[-1]) + 1) * width <= tokens:
+    for at in sorted(range(len(lengths)), key=lambda at: lengths[at]):
+        if groups and (len(groups[-1]) + 1) * lengths[at] <= tokens:
             groups[-1].append(at)
         else:
             groups.append([at])
