@@ -5,7 +5,7 @@ BIN := .venv/bin
 # Tests and the tools they start share few cores: threads that wait must not spin.
 export OMP_WAIT_POLICY := PASSIVE
 
-.PHONY: setup demo test test-slow lint format demo-assets bench-merge bench-registry bench-adapt lab-merge
+.PHONY: setup demo test test-slow lint format demo-assets bench-merge bench-registry bench-adapt lab-merge lab
 
 setup: $(STAMP)
 
@@ -48,6 +48,10 @@ bench-adapt: $(STAMP)
 # Merge methods on the demo's skills: quality tables under tests/lab/results; resumable.
 lab-merge: $(STAMP)
 	$(BIN)/python -m tests.lab.merge_table
+
+# Adaptive merging and its controls on few-shot tasks: tables under tests/lab/results; resumable.
+lab: $(STAMP)
+	$(BIN)/python -m tests.lab.adapt_table
 
 # Trains the demo base and adapters again: about ten minutes on two cores.
 demo-assets: $(STAMP)

@@ -16,9 +16,10 @@ from pathlib import Path
 import torch
 from rich.console import Console
 
+from tests.lab.cell_file import CellFile
 from tests.lab.language import TASKS
 from tests.lab.merging.adapters import BASE, ensure_adapters
-from tests.lab.merging.cells import CellFile
+from tests.lab.merging.cells import Cell
 from tests.lab.merging.design import MERGES, SAME_RANK, SAME_RANK_MERGES, Wanted, merges, prunings
 from tests.lab.merging.measure import Bench
 from tests.lab.merging.results import Studies, write_results
@@ -31,7 +32,9 @@ SAID_EVERY_SECONDS = 20.0
 Say = Callable[[str], None]
 
 
-def measure_missing(bench: Bench, cells: CellFile, wanted: Sequence[Wanted], say: Say) -> None:
+def measure_missing(
+    bench: Bench, cells: CellFile[Cell], wanted: Sequence[Wanted], say: Say
+) -> None:
     """Measure every wanted cell that is not in the file yet."""
     said = time.monotonic()
     for done, one in enumerate(wanted):
@@ -42,7 +45,9 @@ def measure_missing(bench: Bench, cells: CellFile, wanted: Sequence[Wanted], say
             say(f"{done + 1}/{len(wanted)} {one.variant.label}")
 
 
-def complete(bench: Bench, cells: CellFile, wanted: Sequence[Wanted], say: Say) -> list[Measured]:
+def complete(
+    bench: Bench, cells: CellFile[Cell], wanted: Sequence[Wanted], say: Say
+) -> list[Measured]:
     """The measured cells, of variants of which none is missing."""
     placed = [(one, cells.get(bench.key(one))) for one in wanted]
     lacking = {one.variant.label for one, cell in placed if cell is None}
@@ -72,7 +77,8 @@ def main() -> None:
     torch.set_num_threads(1)  # the passes are small, and a second thread waits more than it works
     lab, adapters = Lab(BASE), arguments.build / "adapters"
     accuracies = ensure_adapters(adapters, lab, console.print)
-    bench, cells = Bench(lab, adapters), CellFile(arguments.build / "merge" / "cells.jsonl")
+    bench = Bench(lab, adapters)
+    cells = CellFile(arguments.build / "merge" / "cells.jsonl", Cell.from_line)
     studies = [
         list(merges(MERGES, TASKS)),
         list(merges(SAME_RANK_MERGES, SAME_RANK)),

@@ -15,12 +15,13 @@ import pytest
 import torch
 
 from merge.methods import METHODS
+from tests.lab.cell_file import CellFile
 from tests.lab.evaluate import answer_prompts
 from tests.lab.language import TASKS, exact_match
 from tests.lab.merge_table import complete, measure_missing
 from tests.lab.merging import tables
 from tests.lab.merging.adapters import BASE, adapter_folder, plan_for, read_update
-from tests.lab.merging.cells import MODES, Cell, CellFile
+from tests.lab.merging.cells import MODES, Cell
 from tests.lab.merging.charts import Curve, Panel, line_chart
 from tests.lab.merging.design import (
     GROWING_SIZES,
@@ -104,8 +105,8 @@ def test_a_stopped_run_goes_on(tmp_path: Path) -> None:
     first, second = CountingBench(lasts=3), CountingBench(lasts=100)
 
     with pytest.raises(KeyboardInterrupt):
-        measure_missing(first, CellFile(path), PLACES, print)
-    measure_missing(second, CellFile(path), PLACES, print)
+        measure_missing(first, CellFile(path, Cell.from_line), PLACES, print)
+    measure_missing(second, CellFile(path, Cell.from_line), PLACES, print)
 
     assert list(TASKS) == first.measured + second.measured
 
@@ -113,20 +114,22 @@ def test_a_stopped_run_goes_on(tmp_path: Path) -> None:
 def test_a_line_cut_off_is_measured_again(tmp_path: Path) -> None:
     """A run killed in the middle of a line loses that cell alone, and the file stays readable."""
     path = tmp_path / "cells.jsonl"
-    cells = CellFile(path)
+    cells = CellFile(path, Cell.from_line)
     for key in "abc":
         cells.add(cell(key))
     path.write_text(path.read_text()[:-20])
 
-    cells = CellFile(path)
+    cells = CellFile(path, Cell.from_line)
     cells.add(cell("d"))
 
-    assert [cell("a"), cell("b"), None, cell("d")] == [CellFile(path).get(key) for key in "abcd"]
+    assert [cell("a"), cell("b"), None, cell("d")] == [
+        CellFile(path, Cell.from_line).get(key) for key in "abcd"
+    ]
 
 
 def test_tables_show_whole_variants_only(tmp_path: Path) -> None:
     """A variant that lacks a cell is named, and is in no table."""
-    cells, said = CellFile(tmp_path / "cells.jsonl"), list[str]()
+    cells, said = CellFile(tmp_path / "cells.jsonl", Cell.from_line), list[str]()
     other = [one._replace(variant=Variant("other", "linear"), tasks=("x",)) for one in PLACES[:1]]
     for one in PLACES:
         cells.add(cell("+".join(one.tasks)))

@@ -1,13 +1,13 @@
-"""Cells: one merge, measured; a file with one on each line, so that a stopped run goes on.
+"""Cells: one merge, measured.
 
-Covered: the value, its line, reading what an interrupted run left.
-Not covered: what is measured (`measure.py`), which cells there should be (`design.py`).
+Covered: the value, its line.
+Not covered: what is measured (`measure.py`), which cells there should be (`design.py`), the file of
+them (`tests/lab/cell_file.py`).
 """
 
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
 MODES = ("1", "match", "best")  # the scales at which every merge is tested
 
@@ -42,27 +42,3 @@ class Cell:
         """The cell of a line; raises ValueError for a line that was cut off."""
         fields = json.loads(line)
         return Cell(**{**fields, "tasks": tuple(fields["tasks"])})
-
-
-class CellFile:
-    """The cells measured so far, in memory and on disk."""
-
-    def __init__(self, path: Path) -> None:
-        """Read what is there; a last line without an end was being written and is dropped."""
-        self.path = path
-        path.parent.mkdir(parents=True, exist_ok=True)
-        text = path.read_text() if path.exists() else ""
-        whole = text[: text.rfind("\n") + 1]
-        if whole != text:
-            path.write_text(whole)
-        self._cells = {cell.key: cell for cell in map(Cell.from_line, whole.splitlines())}
-
-    def get(self, key: str) -> Cell | None:
-        """The cell of that key, if it was measured."""
-        return self._cells.get(key)
-
-    def add(self, cell: Cell) -> None:
-        """Keep a cell, on disk before this returns."""
-        with self.path.open("a") as file:
-            file.write(cell.to_line() + "\n")
-        self._cells[cell.key] = cell

@@ -1,0 +1,121 @@
+"""Measure one cell: the examples of its unit, the pool's scores on them, the arm, the exam.
+
+Covered: the protocol, which is part of a cell's key; what the arms of a unit share.
+Not covered: the arms themselves (`arms.py`), which cells (`design.py`).
+"""
+
+import hashlib
+import json
+import shutil
+import time
+from pathlib import Path
+
+from merge.adaptive import reality
+from merge.adaptive.candidates import Candidate
+from merge.adaptive.desk import Desk, Setting
+from merge.adaptive.fold import Held
+from merge.adaptive.loading import Loaded
+from merge.adaptive.options import Options, Selection
+from merge.adaptive.pool import FileScores, MemberScore, PoolMember
+from merge.adaptive.selection import select
+from merge.peft_format import open_folder
+from tests.lab.adapting.arms import Among
+from tests.lab.adapting.cells import Cell
+from tests.lab.adapting.design import ARMS, Wanted
+from tests.lab.adapting.pool import Pool
+from tests.lab.adapting.scoring import Examiner
+from tests.lab.adapting.tasks import FEW_SHOT, TEST_SEED, TESTS_EACH, split
+from tests.lab.merging.adapters import BASE
+from tests.lab.train_adapters import BASE_NAME
+
+SETTING = Setting(str(BASE), BASE_NAME, device="cpu", dtype="float32", rank_limit=64)
+OPTIONS = Options(fresh_steps=200)
+PROTOCOL = {
+    "version": 1, "tests": TESTS_EACH, "test_seed": TEST_SEED, "rank_limit": SETTING.rank_limit,
+    "options": OPTIONS.to_json(),
+}  # fmt: skip
+
+
+class Bench:
+    """Everything that stays the same from cell to cell; `folder` is its own."""
+
+    def __init__(self, base: Loaded, pool: Pool, folder: Path) -> None:
+        self._base, self._pool, self._folder = base, pool, folder
+        self._units: dict[tuple[str, int, int], Unit] = {}
+
+    def key(self, wanted: Wanted) -> str:
+        """What identifies the numbers of a cell: its place, the pool, the protocol."""
+        digests = sorted(one.digest for one in self._pool.adapters)
+        what = FEW_SHOT[wanted.task].description
+        text = json.dumps([wanted, what, digests, PROTOCOL], sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    def measure(self, wanted: Wanted) -> Cell:
+        """Learn and examine."""
+        place = (wanted.task, wanted.seed, wanted.examples)
+        if place not in self._units:
+            self._units = {place: Unit(self._base, self._pool, self._folder, wanted)}
+        unit = self._units[place]
+        desk = unit.desk(self.key(wanted))
+        began = time.perf_counter()
+        made = ARMS[wanted.arm].make(unit, desk)
+        seconds = made.seconds or time.perf_counter() - began
+        shutil.rmtree(desk.folder, ignore_errors=True)
+        return Cell.of(self.key(wanted), wanted.arm, place, made, seconds)
+
+
+class Unit:
+    """A task's examples of one seed and what is known on them: a place for arms."""
+
+    def __init__(self, base: Loaded, pool: Pool, folder: Path, wanted: Wanted) -> None:
+        self._base, self._pool = base, pool
+        self._task = FEW_SHOT[wanted.task]
+        self._split = split(base.tokenizer, self._task, wanted.examples, wanted.seed)
+        self._options = Options.parse({**OPTIONS.to_json(), "seed": wanted.seed})
+        self._folder, self._memory = folder, FileScores(folder / "scores")
+        self._fresh = self.desk(f"fresh-{wanted.task}-{wanted.seed}-{wanted.examples}")
+
+    def desk(self, name: str) -> Desk:
+        """Return a desk with a folder of that name."""
+        return Desk(
+            SETTING, self._options, model=self._base.model,
+            scorer=Examiner(self._base.model, self._split), train=self._split.train,
+            validation=self._split.validation, folder=self._folder / "desks" / name,
+            watch=lambda _: None,
+        )  # fmt: skip
+
+    def fresh_lora(self) -> Candidate:
+        """See `Place`."""
+        desk, dropout = self._fresh, self._options.fresh_dropout
+        return desk.candidate(
+            "fresh_lora", lambda: reality.fresh_lora(desk, "fresh_lora", "", dropout)
+        )
+
+    def fresh(self) -> Held:
+        """See `Place`."""
+        self.fresh_lora()
+        return self._fresh.own("fresh_lora")
+
+    def scores(self) -> dict[str, MemberScore]:
+        """See `Place`."""
+        return {member.digest: self._score(member) for member in self._pool.adapters}
+
+    def chosen(self, k: int, among: Among, how: Selection) -> list[Held]:
+        """See `Place`."""
+        found = select(
+            among(self._pool, self._task), k, how, seed=self._options.seed, evaluate=self._score,
+            similarity=lambda _: 0.0,
+        )  # fmt: skip
+        return [
+            Held(each.reference, each.digest, open_folder(each.path))
+            for each in (chosen.member for chosen in found)
+        ]
+
+    def _score(self, member: PoolMember) -> MemberScore:
+        desk = self._fresh
+        known = self._memory.get(desk.task, member.digest)
+        if known is None:
+            scored = desk.scorer.score(desk.updates(open_folder(member.path)), desk.train)
+            known = MemberScore(scored.accuracy, scored.loss)
+            self._memory.put(desk.task, member.digest, known)
+        return known
