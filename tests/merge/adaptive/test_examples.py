@@ -1,0 +1,113 @@
+"""From conversations to tokens, and to greedy answers."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from merge.adaptive.examples import IGNORED, ExampleInvalid, Message, encode, encode_all, grouped
+from merge.adaptive.generation import answers
+from merge.adaptive.loading import load_base, load_tokenizer
+from merge.adaptive.losses import measure_losses
+from tests.lab.language import Example
+
+DEMO = Path(__file__).parents[3] / "deploy" / "demo"
+# The demo's own template shows the last question alone; this one shows all of a conversation.
+WHOLE = (
+    "{% for m in messages %}<|{{ m.role }}|>{{ m.content }}"
+    "{% if m.role == 'assistant' %}<|end|>{% endif %}{% endfor %}"
+    "{% if add_generation_prompt %}<|assistant|>{% endif %}"
+)
+
+
+@pytest.fixture
+def tokenizer() -> Any:
+    """The demo's tokenizer, made anew for each test."""
+    return load_tokenizer(str(DEMO / "base"))
+
+
+def chat(*texts: str) -> list[Message]:
+    """Return a conversation: user and assistant in turns."""
+    roles = ("user", "assistant")
+    return [{"role": roles[at % 2], "content": text} for at, text in enumerate(texts)]
+
+
+def learned(tokenizer: Any, labels: tuple[int, ...]) -> str:
+    """Return the text that labels count."""
+    return str(tokenizer.decode([label for label in labels if label != IGNORED]))
+
+
+def test_the_assistants_tokens_count_and_no_others(tokenizer: Any) -> None:
+    """The answer and its end are learned; the question is the prompt."""
+    example = encode(tokenizer, chat("copy: abc", "abc"), longest=50)
+
+    assert "abc<|end|>" == learned(tokenizer, example.labels)
+    assert "<|user|>copy: abc<|assistant|>" == tokenizer.decode(example.prompt)
+    assert example.tokens[: len(example.prompt)] == example.prompt
+    assert "abc" == example.answer
+
+
+def test_every_turn_of_the_assistant_counts(tokenizer: Any) -> None:
+    """Earlier answers are learned too, where the template shows them as they were."""
+    tokenizer.chat_template = WHOLE
+    example = encode(tokenizer, chat("copy: ab", "ab", "copy: cd", "cd"), longest=50)
+
+    assert "ab<|end|>cd<|end|>" == learned(tokenizer, example.labels)
+    assert tokenizer.decode(example.prompt).endswith("<|user|>copy: cd<|assistant|>")
+
+
+@pytest.mark.parametrize(
+    ("messages", "longest", "said"),
+    [
+        (chat("copy: abc"), 50, "the last message is not the assistant's"),
+        ([], 50, "the last message is not the assistant's"),
+        (chat("copy: abc", "abc"), 5, r"\d+ tokens, the limit is 5: shorten it"),
+    ],
+)
+def test_what_cannot_be_learned_is_refused(
+    tokenizer: Any, messages: list[Message], longest: int, said: str
+) -> None:
+    """Nothing is cut off or left out in silence."""
+    with pytest.raises(ExampleInvalid, match=said):
+        encode(tokenizer, messages, longest=longest)
+
+
+def test_a_template_that_hides_the_answer_is_refused(tokenizer: Any) -> None:
+    """Templates that rewrite the question once it is answered leave nothing to learn."""
+    tokenizer.chat_template = "{% if add_generation_prompt %}<|assistant|>{% else %}x{% endif %}"
+    with pytest.raises(ExampleInvalid, match="does not write the answer after the question"):
+        encode(tokenizer, chat("a", "b"), longest=50)
+
+
+def test_all_bad_examples_are_named_at_once(tokenizer: Any) -> None:
+    """By number, the first few with their reasons."""
+    with pytest.raises(ExampleInvalid, match=r"number 2, .*number 3, ") as caught:
+        encode_all(tokenizer, [chat("a", "b"), chat("c"), chat("d")], longest=50)
+
+    assert "number 1," not in str(caught.value)
+
+
+def test_groups_fit() -> None:
+    """Groups are by length, within the tokens allowed, and hold everything once."""
+    groups = grouped([5, 1, 9, 3, 3, 50], 12)
+
+    assert list(range(6)) == sorted(at for group in groups for at in group)
+    assert [[1, 3, 4], [0], [2], [5]] == groups
+
+
+def test_company_changes_nothing(tokenizer: Any) -> None:
+    """Losses and greedy answers of examples of many lengths are those of each alone: padding does
+    not count."""
+    model = load_base(str(DEMO / "base"), torch.device("cpu"))
+    asked = [Example("reverse: abcdefg", "gfedcba"), Example("copy: abc", "abc"),
+             Example("upper dash: xyz", "X-Y-Z")]  # fmt: skip
+    examples = [encode(tokenizer, chat(e.prompt, e.answer), longest=60) for e in asked]
+
+    together = measure_losses(model, examples)
+    apart = [measure_losses(model, [each]) for each in examples]
+    said = answers(model, tokenizer, examples, longest=12)
+
+    assert together.nll == pytest.approx([each.nll[0] for each in apart], abs=1e-4)
+    assert said == tuple(answers(model, tokenizer, [e], longest=12)[0] for e in examples)
+    assert tuple(e.answer for e in asked) == said

@@ -1,0 +1,191 @@
+"""The gated layer and its coefficients: the whole design space, against dense sums."""
+
+import itertools
+from pathlib import Path
+from typing import get_args
+
+import pytest
+import torch
+
+from merge.adaptive.coefficients import Coefficients
+from merge.adaptive.host import Updates, attached
+from merge.adaptive.memory import MemoryTooSmall, Sizes, check_memory, estimate, least_ranks
+from merge.adaptive.noise import redrawn
+from merge.adaptive.options import Activation, Design, Granularity, Initial, OptionsInvalid
+from merge.adaptive.stacks import GatedLayer, stack
+from merge.errors import IncompatibleAdapters
+from merge.factors import Factors
+from tests.merge.adaptive.small import dense, gated, random_adapters
+from tests.merge.llama import logits, tiny_llama
+
+DESIGNS = [
+    Design(granularity, activation, initial, seed=3)
+    for granularity, activation, initial in itertools.product(
+        get_args(Granularity), get_args(Activation), get_args(Initial)
+    )
+    if activation != "square" or initial not in ("zero", "one_hot")
+]
+
+
+@pytest.mark.parametrize(
+    "design", DESIGNS, ids=lambda d: "-".join((d.granularity, d.activation, d.initial))
+)
+def test_gated_adapters_are_the_weighted_sum(design: Design, tmp_path: Path) -> None:
+    """Whatever the design, what is attached is Σ gate · s B A, and the gradient reaches every
+    coefficient that is used."""
+    adapters = random_adapters(tmp_path)
+    updates = gated(adapters, design)
+    gates = {name: g.detach() for name, g in updates.coefficients.gates().items()}
+    model, summed = tiny_llama(), tiny_llama()
+    with torch.no_grad():
+        for name, layer in updates.gated().items():
+            update = (layer.b.double() * gates[name].double()) @ layer.a.double()
+            summed.get_submodule(name).weight += update.float()
+    with attached(model, updates):
+        found = logits(model)
+        model(torch.tensor([[1, 5, 9]])).logits.square().sum().backward()
+
+    torch.testing.assert_close(found, logits(summed), rtol=1e-4, atol=1e-4)
+    assert updates.coefficients.raw.grad is not None
+    assert bool(updates.coefficients.raw.grad.abs().sum() > 0)
+
+
+@pytest.mark.parametrize(
+    ("granularity", "shape"),
+    [("adapter", (1, 3)), ("layer", (2, 3)), ("sublayer", (4, 3)), ("module", (5, 3))],
+)
+def test_granularity_is_how_many_numbers_there_are(
+    granularity: Granularity, shape: tuple[int, int], tmp_path: Path
+) -> None:
+    """One row per group of modules; modules of a group have the same coefficients."""
+    updates = gated(random_adapters(tmp_path), Design(granularity, initial="normal", seed=1))
+    table = updates.coefficients.table()
+
+    assert shape == tuple(updates.coefficients.raw.shape)
+    assert 5 == len(table)
+    # The second adapter has two modules only: elsewhere its coefficient is 0.
+    assert 2 == sum(row[1] != 0.0 for row in table.values())
+    assert shape[0] == len({(row[0], row[2]) for row in table.values()})
+
+
+def test_single_ranks_have_numbers_of_their_own(tmp_path: Path) -> None:
+    """One number for every rank of every module, and no table of members."""
+    coefficients = gated(random_adapters(tmp_path), Design("rank")).coefficients
+
+    assert (1, 5 * (4 + 6) + 2 * 2) == tuple(coefficients.raw.shape)
+    with pytest.raises(OptionsInvalid, match="single ranks"):
+        coefficients.table()
+
+
+@pytest.mark.parametrize("granularity", ["module", "rank"])
+def test_softmax_sums_to_one(granularity: Granularity, tmp_path: Path) -> None:
+    """Over the members of a group, or over the ranks of a module."""
+    design = Design(granularity, "softmax", "normal", seed=2)
+    coefficients = gated(random_adapters(tmp_path), design).coefficients
+
+    if granularity == "module":
+        torch.testing.assert_close(coefficients.values().sum(1), torch.ones(5))
+    else:
+        for gates in coefficients.gates().values():
+            assert float(gates.detach().sum()) == pytest.approx(1.0, abs=1e-6)
+
+
+def test_activations_and_beginnings() -> None:
+    """LeakyReLU has slope 0.01 below 0; the beginnings are the paper's."""
+    _, layout = stack([{"m": Factors(torch.ones(2, 3), torch.ones(4, 2))}] * 4)
+
+    def begun(initial: Initial, activation: Activation = "linear") -> list[float]:
+        design = Design("module", activation, initial, seed=2)
+        return [float(v) for v in Coefficients(layout, design).values().detach().flatten()]
+
+    assert [0.0] * 4 == begun("zero")
+    assert [0.5] * 4 == begun("root_k")
+    assert [1.0, 0.0, 0.0, 0.0] == begun("one_hot")
+    assert all(0.0 <= value < 1.0 for value in begun("uniform"))
+    raw, leaky = begun("normal"), begun("normal", "leaky_relu")
+    assert min(raw) < 0.0
+    assert leaky == pytest.approx([v if v > 0 else 0.01 * v for v in raw])
+
+
+def test_embeddings_are_read_by_token() -> None:
+    """A module that reads token ids looks up the columns of `a`."""
+    member = Factors(torch.randn(2, 10), torch.randn(4, 2), 0.5)
+    layer = GatedLayer([member], embedding=True)
+    layer.gates = torch.tensor([2.0, -1.0])
+    tokens = torch.tensor([[3, 7], [0, 9]])
+
+    gates = torch.tensor([2.0, -1.0])
+    expected = (0.5 * member.b * gates) @ member.a  # (4, 10)
+    torch.testing.assert_close(layer(tokens), expected.T[tokens])
+
+
+def test_widths_that_differ_are_refused() -> None:
+    """One module cannot have two shapes; the message names it."""
+    narrow = Factors(torch.ones(1, 3), torch.ones(4, 1))
+    wide = Factors(torch.ones(1, 5), torch.ones(4, 1))
+    with pytest.raises(IncompatibleAdapters, match=r"m: \(d_out, d_in\) differ"):
+        stack([{"m": narrow}, {"m": wide}])
+
+
+def test_a_missing_module_leaves_no_hook(tmp_path: Path) -> None:
+    """Attaching to a base without a module fails, and nothing stays on it."""
+    adapter = {"model.nowhere": Factors(torch.ones(1, 3), torch.ones(4, 1))}
+    layers, _ = stack([*random_adapters(tmp_path), adapter])
+    model = tiny_llama()
+    with pytest.raises(AttributeError), attached(model, Updates(layers)):
+        pass
+
+    assert not any(module._forward_hooks for module in model.modules())
+    assert not model._forward_pre_hooks
+
+
+def test_noise_has_the_size_and_nothing_else(tmp_path: Path) -> None:
+    """Redrawn factors have the deviations, shapes and scales of those that they stand for; names
+    and seeds draw differently."""
+    (adapter, *_) = random_adapters(tmp_path)
+    noise = redrawn(adapter, seed=1, name="a")
+
+    for name, real in adapter.items():
+        drawn = noise[name]
+        assert (real.a.shape, real.b.shape, real.scale) == (
+            drawn.a.shape, drawn.b.shape, drawn.scale,
+        )  # fmt: skip
+        assert float(drawn.a.std()) == pytest.approx(float(real.a.std()), rel=0.5)
+        ours, theirs = dense(drawn).flatten(), dense(real).flatten()
+        assert abs(float(torch.cosine_similarity(ours, theirs, dim=0))) < 0.6
+        assert torch.equal(drawn.a, redrawn(adapter, seed=1, name="a")[name].a)
+        for other in (redrawn(adapter, seed=2, name="a"), redrawn(adapter, seed=1, name="b")):
+            assert not torch.equal(drawn.a, other[name].a)
+
+
+def sizes(**more: object) -> Sizes:
+    """Return the sizes of a small job."""
+    plain: dict[str, object] = {
+        "base_bytes": 10**9, "layers": 4, "width": 64, "vocabulary": 1000, "step": 512,
+        "measure": 1024, "modules": {"m": (64, 64)}, "fresh_rank": 0, "ranks": {"m": 80},
+    }  # fmt: skip
+    return Sizes(**(plain | more))  # type: ignore[arg-type]
+
+
+def test_memory_grows_with_the_total_rank_alone() -> None:
+    """The estimate knows summed ranks, not how many adapters they belong to; more of anything is
+    more memory."""
+    assert least_ranks([{"m": 8}] * 10, 10, {}) == least_ranks([{"m": 40}] * 2, 2, {}) == {"m": 80}
+    for more in ({"ranks": {"m": 160}}, {"base_bytes": 2 * 10**9}, {"step": 1024}):
+        assert estimate(sizes(**more)) > estimate(sizes())
+
+
+def test_the_smallest_members_count() -> None:
+    """Which k will be chosen is not known: what does not fit with the smallest cannot fit."""
+    members = [{"m": 4}, {"m": 64}, {"m": 4, "n": 8}]
+
+    assert {"m": 12, "n": 4} == least_ranks(members, 2, {"m": 4, "n": 4})
+
+
+def test_too_little_memory_says_the_numbers() -> None:
+    """What is needed, what is free, and what to ask for instead."""
+    needed = check_memory(sizes(), 2**40)
+    with pytest.raises(MemoryTooSmall, match="GiB are free: ask for a smaller k") as caught:
+        check_memory(sizes(), needed - 1)
+
+    assert (needed, needed - 1) == (caught.value.needed, caught.value.free)

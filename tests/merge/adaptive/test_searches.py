@@ -1,0 +1,91 @@
+"""Learning without gradients: LoraHub against nevergrad itself, and the line search."""
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import nevergrad as ng
+import pytest
+
+from merge.adaptive.line_search import EVALUATIONS, search_scale
+from merge.adaptive.lorahub import Search, search_weights
+from merge.adaptive.training import LossNotFinite
+
+WANTED = (0.9, -0.4, 0.0)
+
+
+def bowl(weights: Sequence[float]) -> float:
+    """A loss with its lowest place at WANTED."""
+    return sum((w - wanted) ** 2 for w, wanted in zip(weights, WANTED, strict=True))
+
+
+@pytest.mark.filterwarnings("ignore:COBYLA")
+def test_lorahub_is_nevergrad() -> None:
+    """The same weights as NGOpt called directly, as the original calls it: from 0, in ±1.5, on the
+    loss + 0.05 · mean|w|."""
+    array = ng.p.Array(init=[0.0] * 3, lower=[-1.5] * 3, upper=[1.5] * 3)
+    array.random_state.seed(7)
+    optimizer = ng.optimizers.NGOpt(parametrization=array, budget=60)
+    found = optimizer.minimize(lambda w: bowl(w) + 0.05 * sum(abs(x) for x in w) / 3)
+
+    ours = search_weights(Search(3, budget=60, seed=7), bowl)
+
+    assert tuple(found.value) == pytest.approx(ours, abs=1e-12)
+    assert ours == pytest.approx(WANTED, abs=0.1)
+
+
+@pytest.mark.parametrize("cut", [False, True])
+def test_a_stopped_search_goes_on(cut: bool, tmp_path: Path) -> None:
+    """Losses that were measured are not measured again, and the weights are those of a search that
+    was not stopped; a last line that was cut off is measured again."""
+    history, asked = tmp_path / "history", list[Sequence[float]]()
+
+    def stopping(weights: Sequence[float]) -> float:
+        asked.append(weights)
+        if len(asked) == 25:
+            raise KeyboardInterrupt
+        return bowl(weights)
+
+    with pytest.raises(KeyboardInterrupt):
+        search_weights(Search(3, budget=60, seed=7), stopping, history=history)
+    if cut:
+        history.write_text(history.read_text()[:-3])
+    before = len(asked)
+    again = search_weights(Search(3, budget=60, seed=7), stopping, history=history)
+
+    assert 60 - (23 if cut else 24) == len(asked) - before
+    assert again == search_weights(Search(3, budget=60, seed=7), bowl)
+
+
+def test_lorahub_tells_of_every_evaluation() -> None:
+    """Progress counts all evaluations with their losses, the penalty left out."""
+    told: list[tuple[int, float]] = []
+    search_weights(Search(3, budget=5), bowl, told=lambda *event: told.append(event))
+
+    assert [1, 2, 3, 4, 5] == [done for done, _ in told]
+    assert told[0][1] == pytest.approx(bowl((0.0, 0.0, 0.0)))
+
+
+@pytest.mark.parametrize("best", [0.13, 0.7, 1.0, 1.9, 7.5])
+def test_the_line_search_finds_the_valley(best: float) -> None:
+    """On a smooth loss with one valley the scale is found to a few percent."""
+    calls: list[float] = []
+
+    def loss(scale: float) -> float:
+        calls.append(scale)
+        return math.log(scale / best) ** 2
+
+    found = search_scale(loss)
+
+    assert EVALUATIONS == len(calls) == len(found.tried)
+    assert abs(math.log(found.scale / best)) < 0.1
+    assert found.loss == min(value for _, value in found.tried)
+
+
+def test_the_line_search_never_takes_what_is_not_finite() -> None:
+    """NaN and infinity lose against any number; where there is nothing else, it says so."""
+    found = search_scale(lambda s: math.nan if s > 1 else math.inf if s < 0.5 else s)
+    assert 0.5 == found.scale
+
+    with pytest.raises(LossNotFinite, match="the loss at every scale"):
+        search_scale(lambda _: math.nan)

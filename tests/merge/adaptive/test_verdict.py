@@ -1,0 +1,125 @@
+"""What is served, and the sentence that says why."""
+
+from collections.abc import Sequence
+
+import pytest
+
+from merge.adaptive.candidates import Candidate, Kind, Serving
+from merge.adaptive.scoring import Scored
+from merge.adaptive.verdict import judge
+
+N = 40
+
+
+def candidate(
+    name: str, right: int, loss: float = 1.0, kind: Kind = "recipe",
+    found: Sequence[bool] | None = None,
+) -> Candidate:  # fmt: skip
+    """Return a candidate that answers so many of N examples."""
+    marks = tuple(at < right for at in range(N))
+    scored = Scored((loss,) * N, (1,) * N, marks, None if found is None else tuple(found))
+    return Candidate(name, name, scored, Serving(kind, reason="why not"))
+
+
+BASE = candidate("base", 4, 5.0, "base")
+
+
+def verdict(*others: Candidate, main: str = "recycle") -> tuple[str, str]:
+    """Return what is best and the sentence."""
+    found = judge([BASE, *others], main, seed=0)
+    assert found.best in {each.name for each in (BASE, *others)}
+    return found.best, found.sentence
+
+
+def test_a_clear_lead_over_the_fresh_lora_is_served() -> None:
+    """The method's own wins where its lead is beyond chance."""
+    best, said = verdict(candidate("fresh_lora", 20, kind="adapter"), candidate("recycle", 35))
+
+    assert "recycle" == best
+    assert said.startswith("serve recycle: it adds +37.5 ± ")
+    assert said.endswith("points to the fresh LoRA")
+
+
+def test_a_lead_that_may_be_chance_is_not() -> None:
+    """Where the pool adds nothing for certain, the fresh LoRA is served, and the figure is told."""
+    best, said = verdict(candidate("fresh_lora", 30, kind="adapter"), candidate("recycle", 31))
+
+    assert "fresh_lora" == best
+    assert said.startswith("the fresh LoRA is as good: serve it; the pool adds +2.5 ± ")
+
+
+def test_a_worse_pool_is_called_worse() -> None:
+    """Where the fresh LoRA is clearly better, the sentence says that."""
+    best, said = verdict(candidate("fresh_lora", 35, kind="adapter"), candidate("recycle", 10))
+
+    assert "fresh_lora" == best
+    assert said.startswith("the fresh LoRA is better: serve it; the pool adds -62.5 ± ")
+
+
+def test_the_base_is_served_where_nothing_beats_it() -> None:
+    """Neither more right answers nor a smaller loss: nothing is worth serving."""
+    best, said = verdict(candidate("fresh_lora", 4, 5.0, "adapter"), candidate("recycle", 5, 5.0))
+
+    assert "base" == best
+    assert said.startswith("nothing clearly beats the base: serve it; recycle adds +2.5 ± ")
+
+
+def test_a_smaller_loss_is_enough_over_the_base() -> None:
+    """As many right answers and clearly less surprise: better than the base."""
+    assert "fresh_lora" == verdict(
+        candidate("fresh_lora", 4, 2.0, "adapter"), candidate("recycle", 4, 2.0)
+    )[0]  # fmt: skip
+
+
+def test_without_a_reality_check_the_base_is_the_measure() -> None:
+    """Where no fresh LoRA was trained, the sentence compares with the base."""
+    best, said = verdict(candidate("recycle", 30))
+
+    assert "recycle" == best
+    assert said.startswith("serve recycle: it adds +65.0 ± ")
+    assert said.endswith("to the base")
+
+
+def test_what_cannot_be_served_is_never_best() -> None:
+    """A control that leads is in the table and not served."""
+    best, said = verdict(
+        candidate("fresh_lora", 20, kind="adapter"), candidate("recycle", 21),
+        candidate("random_parameters", 38, kind="nothing"),
+    )  # fmt: skip
+
+    assert "fresh_lora" == best
+    assert "as good" in said
+
+
+@pytest.mark.parametrize(
+    ("right", "found", "metric"),
+    [(3, [True] * N, "pattern"), (3, None, "exact_match"), (0, None, "loss")],
+)
+def test_the_metric_is_what_tells_candidates_apart(
+    right: int, found: list[bool] | None, metric: str
+) -> None:
+    """The pattern if there is one; exact matches; the loss where nobody has any."""
+    none = None if found is None else [False] * N
+    base = candidate("base", 0, 5.0, "base", none)
+    verdict = judge([base, candidate("recycle", right, 1.0, found=found)], "recycle", seed=0)
+
+    assert (metric, "recycle", ("recycle", "base")) == (
+        verdict.metric, verdict.best, verdict.ranked,
+    )  # fmt: skip
+
+
+def test_candidates_read_back() -> None:
+    """A candidate's JSON gives the same candidate."""
+    for kind in ("base", "adapter", "recipe", "nothing"):
+        serving = {
+            "base": Serving("base"),
+            "adapter": Serving("adapter", folder="candidates/x"),
+            "recipe": Serving("recipe", recipe="{}", adapters={"d": "f"}),
+            "nothing": Serving("nothing", reason="noise"),
+        }[kind]
+        one = Candidate(
+            "x", "X", BASE.scored, serving, folded=BASE.scored, energy=0.5, best_step=3,
+            curve=((1, 2.0, None), (2, 1.0, 1.5)), members=("a@1",), detail={"scale": 2.0},
+        ).taking(1.23456)  # fmt: skip
+        assert one == Candidate.from_json(one.to_json())
+        assert 1.235 == one.seconds
