@@ -7,7 +7,6 @@ from server.engine.client import Fixed, VllmEngine
 from server.engine.protocol import EngineRefused
 from tests.engine.gateway import Weft
 
-
 ATTEMPTS = 20
 
 
