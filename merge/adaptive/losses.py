@@ -3,6 +3,7 @@
 Covered: the loss that is trained on, and the same example by example without gradients.
 """
 
+import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -15,6 +16,9 @@ from merge.adaptive.examples import IGNORED, Batch, Example, collate, pieces
 # Padded tokens in one pass: its logits are (tokens, vocabulary) float32. A step's pass also keeps
 # what every layer read, 22 GB of an 8B base.
 PASS_TOKENS, STEP_TOKENS = 8192, 2048
+# Nats per token that NaN and infinity count as: worse than anything, and still a number that can be
+# ranked, averaged and written down.
+WORST = 1e6
 
 
 class Losses(NamedTuple):
@@ -49,11 +53,12 @@ def answer_tokens(example: Example) -> int:
 
 @torch.inference_mode()
 def measure_losses(model: Any, examples: Sequence[Example]) -> Losses:
-    """Return the losses of `examples`, in their order; the model is left as it is."""
+    """Return the losses of `examples`, in their order; one that is not finite is `WORST`."""
     found = [0.0] * len(examples)
     device = next(model.parameters()).device
     for group in pieces(examples, PASS_TOKENS):
         values = nll(model, collate([examples[at] for at in group], device))
         for at, value in zip(group, values.tolist(), strict=True):
-            found[at] = value
+            worst = WORST * answer_tokens(examples[at])
+            found[at] = value if math.isfinite(value) else worst
     return Losses(tuple(found), tuple(map(answer_tokens, examples)))
