@@ -23,11 +23,6 @@ class Interval(NamedTuple):
     high: float
 
     @property
-    def is_clear(self) -> bool:
-        """Whether the interval leaves out 0: a difference with a known sign."""
-        return self.low > 0.0 or self.high < 0.0
-
-    @property
     def half(self) -> float:
         """Half the interval's width."""
         return (self.high - self.low) / 2

@@ -1,7 +1,7 @@
 """What a job compares: candidates with their marks, and how each could be served.
 
 Covered: the values, and their form as JSON, in which a job that was stopped finds them again.
-Not covered: how they come about (`reality`, `methods`), which is best (`verdict`).
+Not covered: how they come about (`reality`, `learn`), which is best (`verdict`).
 """
 
 from dataclasses import dataclass, field, replace

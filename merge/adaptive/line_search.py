@@ -1,8 +1,8 @@
 """One number: the scale of a whole update, by a short search along it.
 
 The validation loss along the scale is smooth and has one valley in practice; so: a coarse grid of
-powers of two, then halving steps in the logarithm beside the best. Not covered: scales below 1/8
-or above 8, and negative ones.
+powers of two, then halving steps in the logarithm beside the best. Not covered: scales far below
+1/8 or above 8, and negative ones.
 """
 
 import math
