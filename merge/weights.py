@@ -39,7 +39,7 @@ class _Ordered(NamedTuple):
     wild: tuple[tuple[int, str, float], ...]  # true patterns, the last first
 
 
-@lru_cache(maxsize=1024)
+@lru_cache(maxsize=128)  # the members of a large merge, and no gigabytes of a stranger's names
 def _ordered(patterns: Patterns) -> _Ordered:
     names, wild = {}, []
     for at, (pattern, number) in enumerate(patterns):
