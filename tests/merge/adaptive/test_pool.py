@@ -1,31 +1,97 @@
-"""What is remembered of pool members: by task and digest, through crashes."""
+"""Scores of pool members in files: shared, appended, safe from crashes and full disks."""
 
 from pathlib import Path
 
+import pytest
+
 from merge.adaptive.pool import FileScores, MemberScore
+from tests.server.disks import full_disk
 
-ONE, TWO = MemberScore(0.5, 1.25), MemberScore(0.0, 9.5)
+TASK, A, B = "t" * 64, "a" * 64, "b" * 64
+GOOD, BAD = MemberScore(0.1 + 0.2, 1 / 3), MemberScore(0.0, 1e6)
 
 
-def test_scores_are_kept_by_task_and_digest(tmp_path: Path) -> None:
-    """A score is found by whoever opens the folder later, for its task alone."""
+def test_a_score_is_found_again(tmp_path: Path) -> None:
+    """To the last digit, by the same instance and by one that is opened later."""
     scores = FileScores(tmp_path / "scores")
-    scores.put("task", "a", ONE)
-    scores.put("task", "b", TWO)
+    assert scores.get(TASK, A) is None
+    scores.put(TASK, A, GOOD)
 
-    for each in (scores, FileScores(tmp_path / "scores")):
-        assert (ONE, TWO) == (each.get("task", "a"), each.get("task", "b"))
-        assert each.get("other", "a") is None
+    assert GOOD == scores.get(TASK, A) == FileScores(tmp_path / "scores").get(TASK, A)
 
 
-def test_half_a_line_is_no_score(tmp_path: Path) -> None:
-    """What a crash cut off is not there, and what is written after it is."""
-    FileScores(tmp_path).put("task", "a", ONE)
-    FileScores(tmp_path).put("task", "b", TWO)
-    path = tmp_path / "task.jsonl"
-    path.write_text(path.read_text().rstrip()[:-4])
+def test_tasks_are_apart(tmp_path: Path) -> None:
+    """A score counts for its own task alone."""
+    FileScores(tmp_path).put(TASK, A, GOOD)
 
-    FileScores(tmp_path).put("task", "c", TWO)
+    assert FileScores(tmp_path).get("u" * 64, A) is None
+
+
+def test_two_jobs_keep_each_others_lines(tmp_path: Path) -> None:
+    """Two instances that write in turns lose nothing: whoever opens the file next has both."""
+    one, two = FileScores(tmp_path), FileScores(tmp_path)
+    assert one.get(TASK, A) is two.get(TASK, A) is None  # both have read the empty file
+    one.put(TASK, A, GOOD)
+    two.put(TASK, B, BAD)
 
     again = FileScores(tmp_path)
-    assert (ONE, None, TWO) == tuple(again.get("task", digest) for digest in "abc")
+    assert (GOOD, BAD) == (again.get(TASK, A), again.get(TASK, B))
+
+
+def test_the_last_score_counts(tmp_path: Path) -> None:
+    """A member that two jobs measured at the same time has one score."""
+    FileScores(tmp_path).put(TASK, A, BAD)
+    FileScores(tmp_path).put(TASK, A, GOOD)
+
+    assert GOOD == FileScores(tmp_path).get(TASK, A)
+
+
+def cut(folder: Path, letters: int) -> Path:
+    """Cut off the end of the only file in a folder, as a crash does."""
+    (path,) = folder.iterdir()
+    path.write_bytes(path.read_bytes()[:-letters])
+    return path
+
+
+@pytest.mark.parametrize("letters", [2, 30, 60])
+def test_half_a_line_is_no_score(letters: int, tmp_path: Path) -> None:
+    """What a crash cut off is unknown, what stood before it is not."""
+    FileScores(tmp_path).put(TASK, A, GOOD)
+    FileScores(tmp_path).put(TASK, B, BAD)
+    cut(tmp_path, letters)
+    scores = FileScores(tmp_path)
+
+    assert (GOOD, None) == (scores.get(TASK, A), scores.get(TASK, B))
+
+
+def test_what_is_kept_after_half_a_line_is_kept(tmp_path: Path) -> None:
+    """A score that follows a line that was cut off does not get lost with it."""
+    FileScores(tmp_path).put(TASK, A, BAD)
+    cut(tmp_path, 30)
+    FileScores(tmp_path).put(TASK, B, GOOD)
+
+    assert GOOD == FileScores(tmp_path).get(TASK, B)
+
+
+@pytest.mark.parametrize(
+    "line", ["", "null", "[]", "7", "{}", '{"digest": "a"}', '{"digest": "a", "accuracy": null}']
+)
+def test_a_line_that_is_no_score_is_passed_over(line: str, tmp_path: Path) -> None:
+    """Junk in the file costs nothing but itself."""
+    FileScores(tmp_path).put(TASK, A, GOOD)
+    (path,) = tmp_path.iterdir()
+    path.write_text(f"{line}\n{path.read_text()}{line}")
+
+    assert GOOD == FileScores(tmp_path).get(TASK, A)
+
+
+@pytest.mark.parametrize("room", [0, 20])
+def test_a_full_disk_is_told(room: int, tmp_path: Path) -> None:
+    """A score that the disk did not take, or took half of, is an error and not known."""
+    scores = FileScores(tmp_path)
+    with full_disk(room), pytest.raises(OSError, match=r"No space left|too large"):
+        scores.put(TASK, A, GOOD)
+
+    assert scores.get(TASK, A) is FileScores(tmp_path).get(TASK, A) is None
+    scores.put(TASK, A, GOOD)
+    assert GOOD == FileScores(tmp_path).get(TASK, A)

@@ -1,0 +1,77 @@
+"""Bootstrap intervals: they hold what they should, as often as they should."""
+
+import numpy as np
+import pytest
+
+from merge.adaptive.bootstrap import CONFIDENCE, bootstrap, difference
+
+
+def test_intervals_hold_the_truth_as_often_as_they_say() -> None:
+    """Of 300 samples of 60 from a skewed distribution whose mean is 1, about 95 % of the intervals
+    hold it."""
+    rng = np.random.default_rng(7)
+    intervals = [bootstrap(rng.exponential(size=60).tolist(), seed=i) for i in range(300)]
+    held = sum(each.low <= 1.0 <= each.high for each in intervals) / 300
+
+    assert held == pytest.approx(CONFIDENCE, abs=0.04)
+
+
+def test_the_width_is_the_standard_errors() -> None:
+    """Of many examples the interval is 1.96 standard errors to each side."""
+    values = np.random.default_rng(1).normal(size=2000)
+    found = bootstrap(values.tolist(), seed=0)
+
+    assert found.value == pytest.approx(values.mean())
+    assert found.half == pytest.approx(1.96 * values.std() / 2000**0.5, rel=0.06)
+
+
+def test_a_figure_with_weights_is_a_ratio_of_sums() -> None:
+    """Nats per token over all examples: sums over sums, in the figure and in every resample."""
+    nll, tokens = [1.0, 30.0, 4.0], [1, 10, 4]
+    found = bootstrap(nll, weights=tokens, seed=3)
+
+    assert 35 / 15 == found.value
+    assert (1.0, 3.0) == (found.low, found.high)  # of one example three times
+
+
+def test_equal_values_have_no_interval() -> None:
+    """Where nothing varies, the interval is the figure."""
+    assert (0.25, 0.25, 0.25) == bootstrap([0.25] * 9, seed=0)
+    assert (1.0, 1.0, 1.0) == bootstrap([True], seed=0)
+
+
+def test_paired_differences_are_narrow() -> None:
+    """Two figures that go up and down together differ by less than their own intervals say."""
+    rng = np.random.default_rng(5)
+    hard = rng.normal(size=40)
+    ours, theirs = (hard + 0.3).tolist(), (hard + 0.01 * rng.normal(size=40)).tolist()
+    apart = difference(ours, theirs, seed=0)
+
+    assert apart.value == pytest.approx(0.3, abs=0.01)
+    assert apart.low > 0.29
+    assert apart.half < bootstrap(ours, seed=0).half / 20
+
+
+def test_a_difference_is_that_of_the_figures() -> None:
+    """With weights too; the other way round it is its mirror image."""
+    ours, theirs, tokens = [3.0, 8.0, 1.0], [2.0, 2.0, 2.0], [1, 2, 1]
+    found = difference(ours, theirs, weights=tokens, seed=4)
+    mirror = difference(theirs, ours, weights=tokens, seed=4)
+
+    assert 6 / 4 == found.value
+    assert (-found.value, -found.high, -found.low) == pytest.approx(tuple(mirror))
+
+
+def test_a_seed_repeats_itself() -> None:
+    """The same seed gives the same interval, another one another."""
+    values = np.random.default_rng(2).normal(size=20).tolist()
+
+    assert bootstrap(values, seed=1) == bootstrap(values, seed=1)
+    assert bootstrap(values, seed=1) != bootstrap(values, seed=2)
+    assert bootstrap(values, seed=2**63 - 1)
+
+
+def test_lists_must_go_together() -> None:
+    """Figures of different examples cannot be compared."""
+    with pytest.raises(ValueError, match="argument 2 is longer"):
+        difference([1.0], [1.0, 2.0], seed=0)
