@@ -1,0 +1,124 @@
+"""What candidates are worth: marks, figures, and the scorer that asks a model in torch."""
+
+import math
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from merge.adaptive.bootstrap import bootstrap
+from merge.adaptive.examples import IGNORED, Example
+from merge.adaptive.host import Updates, freeze
+from merge.adaptive.losses import WORST, Losses, measure_losses
+from merge.adaptive.scoring import Figures, Scored, TorchScorer, figures, mark
+from merge.adaptive.stacks import stack, updates_of
+from merge.factors import Factors
+from merge.peft_format import open_folder
+from tests.adapters import make_adapter
+from tests.merge.adaptive.small import random_examples
+from tests.merge.llama import tiny_llama
+
+SCORED = Scored((2.0, 9.0, 4.0), (1, 3, 2), (True, False, True), None)
+
+
+class Letters:
+    """A tokenizer whose tokens are letters; the tiny Llama has no end of text."""
+
+    eos_token_id, pad_token_id = 31, 0
+
+    def batch_decode(self, rows: torch.Tensor, **_: bool) -> list[str]:
+        """Return a letter for each token."""
+        return ["".join(chr(64 + token) for token in row) for row in rows.tolist()]
+
+
+def scorer(pattern: str | None = None) -> TorchScorer:
+    """Return a scorer that asks the tiny Llama for answers of five tokens."""
+    return TorchScorer(freeze(tiny_llama()), Letters(), pattern=pattern, longest_answer=5)
+
+
+def plain_nll(model: Any, example: Example) -> float:
+    """Return the answer's negative log-likelihood, one sequence alone and in float64."""
+    with torch.no_grad():
+        logs = model(torch.tensor([example.tokens])).logits[0].double().log_softmax(-1)
+    counted = [at for at, label in enumerate(example.labels) if label != IGNORED]
+    return -math.fsum(float(logs[at - 1, example.tokens[at]]) for at in counted)
+
+
+def test_losses_are_each_examples_own() -> None:
+    """Side by side and padded, examples have the losses that they have alone, in their order."""
+    examples = random_examples(9, seed=3)
+    model = freeze(tiny_llama())
+    losses = measure_losses(model, examples)
+
+    assert [plain_nll(model, each) for each in examples] == pytest.approx(losses.nll, rel=1e-5)
+    assert tuple(sum(x != IGNORED for x in each.labels) for each in examples) == losses.tokens
+    assert losses.mean == pytest.approx(sum(losses.nll) / sum(losses.tokens))
+
+
+def test_a_loss_that_is_not_finite_is_the_worst() -> None:
+    """NaN in an update costs its examples the most there is, a number that can be ranked."""
+    bad = Factors(torch.full((1, 16), math.nan), torch.ones(16, 1))
+    layers, _ = stack([{"model.layers.0.self_attn.q_proj": bad}])
+    losses = scorer().losses(Updates(layers), random_examples(3, seed=3))
+
+    assert tuple(WORST * tokens for tokens in losses.tokens) == losses.nll
+    assert WORST == losses.mean
+
+
+def test_updates_count_for_their_call_only(tmp_path: Path) -> None:
+    """A candidate has losses of its own, and the base after it those that it had before."""
+    updates = updates_of(open_folder(make_adapter(tmp_path / "a", seed=1)))
+    ask, examples = scorer(), random_examples(4, seed=3)
+    base, with_updates = ask.losses(None, examples), ask.losses(updates, examples)
+
+    assert base != with_updates
+    assert base == ask.losses(None, examples)
+    assert with_updates.nll == ask.score(updates, examples).nll
+
+
+def test_a_score_marks_what_the_model_says() -> None:
+    """Exact match compares greedy answers with the examples', the pattern what it finds in both."""
+    (example,) = random_examples(1, seed=3)
+    tokens = freeze(tiny_llama()).generate(
+        torch.tensor([example.prompt]), max_new_tokens=5, do_sample=False, pad_token_id=0
+    )[:, len(example.prompt) :]
+    (text,) = Letters().batch_decode(tokens)
+    right, wrong = replace(example, answer=f"{text}."), replace(example, answer=f"x{text}")
+
+    assert ((True, False), None) == scorer().score(None, [right, wrong])[2:]
+    assert (True, False) == scorer("^.").score(None, [right, wrong]).found
+    assert (True, True) == scorer(".$").score(None, [replace(right, answer=text), wrong]).found
+
+
+def test_marks_are_in_the_examples_order() -> None:
+    """Each answer is marked against its own example."""
+    examples = [Example((1, 2), (IGNORED, 2), (1,), text) for text in ("Yes.", "no", "7 apples")]
+    losses = Losses((1.0, 2.0, 3.0), (1, 1, 1))
+    scored = mark(losses, ["yes", "yes", "I have 7"], examples, r"\d+")
+
+    assert (True, False, False) == scored.right
+    assert (True, True, True) == scored.found
+    assert losses == (scored.nll, scored.tokens)
+
+
+def test_accuracy_is_the_patterns_where_there_is_one() -> None:
+    """Without a pattern the share of exact matches counts."""
+    assert SCORED.accuracy == pytest.approx(2 / 3)
+    assert SCORED._replace(found=(False, False, True)).accuracy == pytest.approx(1 / 3)
+    assert 15 / 6 == SCORED.loss
+
+
+def test_figures_are_bootstrap_intervals() -> None:
+    """The loss is nats per token, matches are shares, and what was not asked is null."""
+    found = figures(SCORED, seed=5)
+
+    assert bootstrap([2.0, 9.0, 4.0], weights=[1, 3, 2], seed=5) == found.loss
+    assert bootstrap([1, 0, 1], seed=5) == found.exact_match
+    assert found.pattern is None
+    told = found.to_json()
+    assert {"value": 2.5, "low": found.loss.low, "high": found.loss.high} == told["loss"]
+    assert told["pattern"] is None
+    assert list(Figures._fields) == list(told)
+    assert 0.0 == figures(SCORED._replace(found=(False,) * 3), seed=5).to_json()["pattern"]["value"]
