@@ -5,18 +5,27 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
+from merge.adaptive.examples import encode
+from merge.adaptive.generation import answers
+from merge.adaptive.host import Updates, attached
+from merge.adaptive.loading import Loaded, load_base, load_tokenizer
 from merge.adaptive.pool import PoolMember
+from merge.adaptive.stacks import read_modules, stack
+from merge.peft_format import open_folder
 from tests.lab.adapt_table import measure_missing
 from tests.lab.adapting.cells import Cell
 from tests.lab.adapting.design import ARMS, EXAMPLES, MOST, SEEDS, Wanted, wanted_cells
 from tests.lab.adapting.measure import Bench
 from tests.lab.adapting.pool import SKILLS_OF, Pool
 from tests.lab.adapting.results import figures, write_results
+from tests.lab.adapting.scoring import Examiner, examine
 from tests.lab.adapting.tables import FINDINGS, Measured
-from tests.lab.adapting.tasks import FEW_SHOT, TEST_SEED, TESTS_EACH, shown
+from tests.lab.adapting.tasks import FEW_SHOT, LONGEST, TEST_SEED, TESTS_EACH, shown, split
 from tests.lab.cell_file import CellFile
 from tests.lab.language import TASKS, TASKS_WITHOUT_ADAPTER, is_held_out, make_lexicon
+from tests.lab.merging.adapters import BASE, adapter_folder
 from tests.lab.train_base import BasePlan
 
 RESULTS = Path(__file__).parent / "results" / "2026-11-25-adaptive"
@@ -79,6 +88,41 @@ def test_every_place_is_wanted_once() -> None:
     assert {one.arm for one in wanted} == set(ARMS)
 
 
+@pytest.fixture(scope="module")
+def loaded() -> Loaded:
+    """The demo's base."""
+    return Loaded(load_base(str(BASE), torch.device("cpu")), load_tokenizer(str(BASE)))
+
+
+def test_marks_are_those_of_greedy_decoding(loaded: Loaded) -> None:
+    """One pass marks each prompt as decoding token by token does, case and all."""
+    folders = [open_folder(adapter_folder(Path(), 0, name)) for name in ("blim", "frob")]
+    layers, layout = stack([read_modules(folder) for folder in folders])
+    for name, layer in layers.items():
+        layer.gates = torch.full((len(layout.owners[name]),), 0.9)
+    asked = [
+        encode(loaded.tokenizer, [{"role": "user", "content": e.prompt},
+                                  {"role": "assistant", "content": e.answer}], longest=LONGEST)
+        for name in ("blim", "frob") for e in TASKS[name].prompts(30, seed=5)
+    ]  # fmt: skip
+    with attached(loaded.model, Updates(layers)):
+        marks = examine(loaded.model, asked).right
+        said = answers(loaded.model, loaded.tokenizer, asked, longest=16)
+
+    assert [text == each.answer for text, each in zip(said, asked, strict=True)] == list(marks)
+    assert 0 < sum(marks) < len(marks)  # else neither way would have had to tell right from wrong
+
+
+def test_candidates_are_examined_on_held_out_prompts(loaded: Loaded) -> None:
+    """Asked for validation marks the examiner marks the tests; losses stay the validation's."""
+    parts = split(loaded.tokenizer, FEW_SHOT["corv"], 30, 0)
+    examiner = Examiner(loaded.model, parts)
+
+    assert len(parts.tests) == len(examiner.score(None, parts.validation).right)
+    assert len(parts.train) == len(examiner.score(None, parts.train).right)
+    assert len(parts.validation) == len(examiner.losses(None, parts.validation).nll)
+
+
 class Counting(Bench):
     """Measures nothing, and breaks off after some cells."""
 
@@ -122,6 +166,7 @@ def test_differences_are_paired_and_whole() -> None:
 
     assert gap is not None
     assert (0.625, 2) == (gap.mean, gap.count)
+    assert [0.625] == measured.gaps(beats_base)
     assert measured.gap(beats_single) is None
     assert {"base", "recycle"} == figures(measured)["adaptive"].keys()
 

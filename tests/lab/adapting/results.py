@@ -23,7 +23,9 @@ HEAD = """\
 
 Made by `make lab`. Share of exact answers on {tests} held-out prompts a task, case and all; the
 mean over {units} units (a task with a seed of examples and beginnings), ± Student's 95 % interval.
-"Served files" is the same of the folded artifact. Differences are paired by unit.
+"Served files" is the same of the folded artifact. Differences are paired, over units and over the
+tasks' means, bold where the interval leaves out 0. Units of one task are alike: intervals over
+units speak of these tasks only, those over tasks also of others like them.
 
 Protocol: `{protocol}`
 

@@ -1,7 +1,7 @@
 """Tables of adaptive merging: arms by examples, and the paper's findings as paired differences.
 
-A unit is a task with a seed; means and differences are over units, ± is Student's 95 % interval.
-Units of one task share their held-out prompts, so intervals are somewhat too narrow.
+A unit is a task with a seed; ± is Student's 95 % interval. Units of one task are alike: intervals
+over units speak of these tasks only, those over the tasks' means also of others like them.
 
 Covered: the figures and their Markdown. Not covered: what they mean (the README beside them).
 """
@@ -40,6 +40,8 @@ FINDINGS = (
                 ("fresh_lora", n))
         for n in EXAMPLES
     ),
+    Finding("… so is it with a pool without content", ("random_parameters_target", 100),
+            ("fresh_lora", 100)),
     Finding("content matters without the target", ("recycle", 100), ("random_parameters", 100)),
     Finding("content does not matter with the target", ("recycle_target", 100),
             ("random_parameters_target", 100)),
@@ -93,6 +95,16 @@ class Measured:
             return None
         return difference(self.accuracies(finding.ours), self.accuracies(finding.theirs))
 
+    def gaps(self, finding: Finding) -> list[float] | None:
+        """Ours less theirs in each task, the mean over its seeds; None as `gap`."""
+        if self.gap(finding) is None:
+            return None
+        tasks = sorted({task for task, _ in self.units})
+        return [
+            self.mean(finding.ours, task).mean - self.mean(finding.theirs, task).mean
+            for task in tasks
+        ]
+
 
 def summary(measured: Measured) -> str:
     """Every arm with the most examples, best first, by task."""
@@ -123,14 +135,21 @@ def by_examples(measured: Measured) -> str:
 
 
 def findings(measured: Measured) -> str:
-    """Each finding of the paper as a paired difference."""
+    """Each finding of the paper as a paired difference, bold where its sign is clear."""
     rows = []
     for each in FINDINGS:
-        gap = measured.gap(each)
-        if gap is not None:
+        gap, gaps = measured.gap(each), measured.gaps(each)
+        if gap is not None and gaps is not None:
             arms = f"`{each.ours[0]}` - `{each.theirs[0]}`"
-            rows.append([each.claim, arms, shown(gap, signed=True), "yes" if gap.is_clear else ""])
-    return table(["the claim", "difference", "accuracy", "clear of 0"], rows)
+            above = f"{sum(one > 0 for one in gaps)}/{len(gaps)}"
+            rows.append([each.claim, arms, clear(gap), clear(interval(gaps)), above])
+    return table(["the claim", "difference", "over units", "over tasks", "tasks above 0"], rows)
+
+
+def clear(value: Interval) -> str:
+    """A difference as text, bold where its interval leaves out 0."""
+    text = shown(value, signed=True)
+    return f"**{text}**" if value.is_clear else text
 
 
 def shown(value: Interval, *, signed: bool = False) -> str:
