@@ -10,12 +10,11 @@ import torch
 from merge.adaptive.coefficients import Coefficients
 from merge.adaptive.host import Updates, attached
 from merge.adaptive.memory import MemoryTooSmall, Sizes, check_memory, estimate, least_ranks
-from merge.adaptive.noise import redrawn
 from merge.adaptive.options import Activation, Design, Granularity, Initial, OptionsInvalid
 from merge.adaptive.stacks import GatedLayer, stack
 from merge.errors import IncompatibleAdapters
 from merge.factors import Factors
-from tests.merge.adaptive.small import dense, gated, random_adapters
+from tests.merge.adaptive.small import gated, random_adapters
 from tests.merge.llama import logits, tiny_llama
 
 DESIGNS = [
@@ -137,25 +136,6 @@ def test_a_missing_module_leaves_no_hook(tmp_path: Path) -> None:
 
     assert not any(module._forward_hooks for module in model.modules())
     assert not model._forward_pre_hooks
-
-
-def test_noise_has_the_size_and_nothing_else(tmp_path: Path) -> None:
-    """Redrawn factors have the deviations, shapes and scales of those that they stand for; names
-    and seeds draw differently."""
-    (adapter, *_) = random_adapters(tmp_path)
-    noise = redrawn(adapter, seed=1, name="a")
-
-    for name, real in adapter.items():
-        drawn = noise[name]
-        assert (real.a.shape, real.b.shape, real.scale) == (
-            drawn.a.shape, drawn.b.shape, drawn.scale,
-        )  # fmt: skip
-        assert float(drawn.a.std()) == pytest.approx(float(real.a.std()), rel=0.5)
-        ours, theirs = dense(drawn).flatten(), dense(real).flatten()
-        assert abs(float(torch.cosine_similarity(ours, theirs, dim=0))) < 0.6
-        assert torch.equal(drawn.a, redrawn(adapter, seed=1, name="a")[name].a)
-        for other in (redrawn(adapter, seed=2, name="a"), redrawn(adapter, seed=1, name="b")):
-            assert not torch.equal(drawn.a, other[name].a)
 
 
 def sizes(**more: object) -> Sizes:

@@ -1,15 +1,12 @@
-"""Learning without gradients: LoraHub against nevergrad itself, and the line search."""
+"""LoraHub's search: nevergrad's own, also after a stop."""
 
-import math
 from collections.abc import Sequence
 from pathlib import Path
 
 import nevergrad as ng
 import pytest
 
-from merge.adaptive.line_search import EVALUATIONS, search_scale
 from merge.adaptive.lorahub import Search, search_weights
-from merge.adaptive.training import LossNotFinite
 
 WANTED = (0.9, -0.4, 0.0)
 
@@ -64,28 +61,3 @@ def test_lorahub_tells_of_every_evaluation() -> None:
 
     assert [1, 2, 3, 4, 5] == [done for done, _ in told]
     assert told[0][1] == pytest.approx(bowl((0.0, 0.0, 0.0)))
-
-
-@pytest.mark.parametrize("best", [0.13, 0.7, 1.0, 1.9, 7.5])
-def test_the_line_search_finds_the_valley(best: float) -> None:
-    """On a smooth loss with one valley the scale is found to a few percent."""
-    calls: list[float] = []
-
-    def loss(scale: float) -> float:
-        calls.append(scale)
-        return math.log(scale / best) ** 2
-
-    found = search_scale(loss)
-
-    assert EVALUATIONS == len(calls) == len(found.tried)
-    assert abs(math.log(found.scale / best)) < 0.1
-    assert found.loss == min(value for _, value in found.tried)
-
-
-def test_the_line_search_never_takes_what_is_not_finite() -> None:
-    """NaN and infinity lose against any number; where there is nothing else, it says so."""
-    found = search_scale(lambda s: math.nan if s > 1 else math.inf if s < 0.5 else s)
-    assert 0.5 == found.scale
-
-    with pytest.raises(LossNotFinite, match="the loss at every scale"):
-        search_scale(lambda _: math.nan)
