@@ -264,9 +264,9 @@ def _check_dtype(dtype: str) -> None:
 def _check_patterns(members: Sequence[Member]) -> None:
     for member in members:
         for pattern, _ in member.patterns:
-            if pattern in member.modules:
-                continue
-            if not any(fnmatchcase(name, pattern) for name in member.modules):
+            if pattern not in member.modules and not any(
+                fnmatchcase(name, pattern) for name in member.modules
+            ):
                 raise RecipeInvalid(
                     f"weight pattern {pattern!r:.80} matches no module of {member.label}, "
                     f"which has {len(member.modules)} like {min(member.modules)}"

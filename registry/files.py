@@ -5,12 +5,9 @@ since jobs refer to it, and is never found again.
 Not covered: the bytes, what is in them, and the form of ids (`server.jobs`).
 """
 
-from datetime import datetime
-
 from registry import audit, job_queries, naming, queries
 from registry.access import LOCAL, Caller
-from registry.database import Database, ReadSession
-from registry.errors import CursorInvalid
+from registry.database import Database
 from registry.job_errors import FileInUse, UnknownFile
 from registry.job_models import FileRow
 from registry.job_types import File
@@ -91,7 +88,7 @@ class Files:
             CursorInvalid: `after` is no file that the caller may know of.
         """
         with self._database.read(caller) as session:
-            place = None if after is None else _place(session, after)
+            place = job_queries.place_of(session, FileRow, after)
             found = job_queries.files(session, purpose, place, limit + 1)
             more = found[limit - 1].id if len(found) > limit else None
             return Page(tuple(map(_file, found[:limit])), more)
@@ -113,13 +110,6 @@ class Files:
             row.removed_at, row.removed_by = naming.now(), actor
             audit.record(session, actor, "file.removed", file_id, namespace=row.namespace)
             return _file(row)
-
-
-def _place(session: ReadSession, after: str) -> tuple[datetime, str]:
-    moment = job_queries.place_of(session, FileRow, after)
-    if moment is None:
-        raise CursorInvalid
-    return moment, after
 
 
 def _file(row: FileRow) -> File:

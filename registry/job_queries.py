@@ -12,6 +12,7 @@ from sqlalchemy import Select, and_, or_, select, update
 from sqlalchemy.orm import undefer
 
 from registry.database import ReadSession, WriteSession
+from registry.errors import CursorInvalid
 from registry.job_models import FileRow, JobEventRow, JobRow
 from registry.job_types import ACTIVE, Beat, JobStatus
 from registry.visibility import caller_of
@@ -27,12 +28,23 @@ def _visible(session: ReadSession, table: type[R]) -> Select[R]:
     return query if namespace is None else query.where(table.namespace == namespace)
 
 
-def place_of(session: ReadSession, table: type[R], row_id: str) -> datetime | None:
-    """Return since when there is a file or a job that the caller may know, removed or not."""
+def place_of(
+    session: ReadSession, table: type[R], row_id: str | None
+) -> tuple[datetime, str] | None:
+    """Return where in a list a page ended: at a file or a job, removed or not; None for no page.
+
+    Raises:
+        CursorInvalid: it is none that the caller may know of.
+    """
+    if row_id is None:
+        return None
     namespace = caller_of(session).namespace
     query = select(table.created_at).where(table.id == row_id)
     query = query if namespace is None else query.where(table.namespace == namespace)
-    return session.scalar(query)
+    moment = session.scalar(query)
+    if moment is None:
+        raise CursorInvalid
+    return moment, row_id
 
 
 def _newest_first(

@@ -13,8 +13,7 @@ from typing import Any
 
 from registry import audit, job_queries, job_steps, known_bases, naming, queries
 from registry.access import LOCAL, Caller
-from registry.database import Database, ReadSession, WriteSession
-from registry.errors import CursorInvalid
+from registry.database import Database, WriteSession
 from registry.job_errors import JobFinished, JobNotSucceeded, UnknownFile, UnknownJob
 from registry.job_models import JobRow
 from registry.job_steps import LOST, event_of, job_of
@@ -117,7 +116,7 @@ class Jobs:
             CursorInvalid: `after` is no job that the caller may know of.
         """
         with self._database.read(caller) as session:
-            place = None if after is None else _place(session, after)
+            place = job_queries.place_of(session, JobRow, after)
             found = job_queries.jobs(session, status, place, limit + 1)
             more = found[limit - 1].id if len(found) > limit else None
             return Page(tuple(map(job_of, found[:limit])), more)
@@ -314,13 +313,6 @@ def _of_worker(session: WriteSession, job_id: str, worker: str) -> JobRow | None
     row = job_queries.locked_job(session, job_id)
     mine = row is not None and row.status == "running" and row.worker == worker
     return row if mine else None
-
-
-def _place(session: ReadSession, after: str) -> tuple[datetime, str]:
-    moment = job_queries.place_of(session, JobRow, after)
-    if moment is None:
-        raise CursorInvalid
-    return moment, after
 
 
 def _lock_files(session: WriteSession, training: str, validation: str | None) -> None:

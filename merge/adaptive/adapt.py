@@ -15,17 +15,23 @@ from typing import Any, TypeAlias
 
 from merge.adaptive import reality
 from merge.adaptive.answers import occurs
-from merge.adaptive.candidates import Candidate
+from merge.adaptive.candidates import OUTCOME, VALIDATION, Candidate
 from merge.adaptive.desk import Desk, Setting, Watch
-from merge.adaptive.examples import Example, ExampleInvalid, Message, encode_all
+from merge.adaptive.examples import (
+    Example,
+    ExampleInvalid,
+    Message,
+    dump_examples,
+    encode_all,
+)
 from merge.adaptive.fold import Held
-from merge.adaptive.learn import Ingredients, learn, scale
+from merge.adaptive.learn import Ingredients, learn, scale, schedule_of
 from merge.adaptive.loading import Loaded, Room, device_of, load_base, load_tokenizer, room_for
 from merge.adaptive.options import Options, OptionsInvalid
 from merge.adaptive.pool import MemberScore, Pool, PoolMember, ScoreMemory
 from merge.adaptive.scoring import Scorer, TorchScorer
 from merge.adaptive.selection import Chosen, cosine, select, text_similarity
-from merge.adaptive.training import Progress
+from merge.adaptive.training import Progress, tokens_shown
 from merge.adaptive.verdict import Verdict, judge
 from merge.adaptive.whole import write_whole
 from merge.methods import find_method
@@ -33,12 +39,10 @@ from merge.peft_format import open_folder
 from merge.recipe import Recipe
 from merge.sketch import sketch
 
-__all__ = ["OUTCOME", "VALIDATION", "Conversation", "Outcome", "Setting", "Watch", "adapt"]
+__all__ = ["Conversation", "Outcome", "Setting", "Watch", "adapt"]
 
 Conversation: TypeAlias = Sequence[Message]
 MakeScorer: TypeAlias = Callable[[Loaded, Options], Scorer]
-OUTCOME = "outcome.json"
-VALIDATION = "validation.json"
 _PACKAGES = ("weft", "torch", "transformers", "nevergrad")
 
 
@@ -53,6 +57,7 @@ class Outcome:
         verdict: what to serve and why.
         candidates: in the order in which they were measured.
         selected: what was chosen from the pool, best first.
+        trained_tokens: read by the method's own training, its target's included; no control's.
     """
 
     options: Options
@@ -62,6 +67,7 @@ class Outcome:
     verdict: Verdict
     candidates: tuple[Candidate, ...]
     selected: tuple[Chosen, ...]
+    trained_tokens: int
 
     def to_json(self) -> dict[str, Any]:
         """Return everything that a report tells, as JSON values."""
@@ -72,6 +78,7 @@ class Outcome:
             "best": self.verdict.best, "sentence": self.verdict.sentence, "seed": seed,
             "options": self.options.to_json(),
             "versions": {name: version(name) for name in _PACKAGES},
+            "trained_tokens": self.trained_tokens,
             "selected": [
                 {"reference": c.member.reference, "digest": c.member.digest, "score": c.score}
                 for c in self.selected
@@ -127,7 +134,7 @@ def adapt(
     tokenizer = load_tokenizer(setting.model)
     learned = _encoded(tokenizer, train, options, "training")
     measured = _encoded(tokenizer, validation, options, "validation")
-    _write_validation(folder / VALIDATION, measured)
+    write_whole(folder / VALIDATION, dump_examples(measured))  # for a scorer of an engine
     _check_wishes(options, members, measured)
     device = device_of(setting.device)
     room = room_for(
@@ -179,7 +186,10 @@ class _Job:
             ).items():
                 found.append(desk.candidate(name, make))
         verdict = judge(found, main, seed=options.seed)
-        return Outcome(options, desk.setting, desk.task, main, verdict, tuple(found), tuple(chosen))
+        return Outcome(
+            options, desk.setting, desk.task, main, verdict, tuple(found), tuple(chosen),
+            _trained_tokens(desk, len(mains)),
+        )  # fmt: skip
 
     def _fresh(self) -> Candidate:
         title = "a fresh LoRA on the same examples"
@@ -242,6 +252,20 @@ class _Job:
         return found
 
 
+def _trained_tokens(desk: Desk, times: int) -> int:
+    """Return what the method's own trainings read, of which there were so many."""
+    options, train = desk.options, desk.train
+    target = tokens_shown(train, reality.fresh_schedule(desk)) if options.targeted else 0
+    match options.method:
+        case "recycle":
+            return target + times * tokens_shown(train, schedule_of(desk))
+        case "lorahub":
+            once = sum(len(each.tokens) for each in train)
+            return target + times * options.budget * once
+        case "scale":
+            return 0
+
+
 def _held(member: PoolMember) -> Held:
     return Held(member.reference, member.digest, open_folder(member.path))
 
@@ -281,12 +305,3 @@ def _encoded(
         return encode_all(tokenizer, conversations, longest=options.longest)
     except ExampleInvalid as error:
         raise ExampleInvalid(f"{what} examples: {error}") from error
-
-
-def _write_validation(path: Path, examples: Sequence[Example]) -> None:
-    """Write down what a scorer of an engine needs."""
-    rows = [
-        {"prompt": e.prompt, "tokens": e.tokens, "labels": e.labels, "answer": e.answer}
-        for e in examples
-    ]
-    write_whole(path, json.dumps(rows))

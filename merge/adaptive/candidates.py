@@ -9,6 +9,9 @@ from typing import Any, Literal, Self
 
 from merge.adaptive.scoring import Scored, figures
 
+OUTCOME = "outcome.json"  # in a job's folder: all that it found
+VALIDATION = "validation.json"  # beside it: the examples that candidates are measured on
+
 Kind = Literal["base", "adapter", "recipe", "nothing"]
 
 

@@ -26,9 +26,8 @@ class State:
     curve: list[tuple[int, float, float | None]] = field(default_factory=list)
 
     def keep_best(self, step: int, loss: float | None, updates: nn.Module) -> None:
-        """Keep the state of a step, if it is the best; NaN never is."""
-        better = loss is None or self.best_loss is None or loss < self.best_loss
-        if better and loss == loss:
+        """Keep the state of a step, if it is the best."""
+        if loss is None or self.best_loss is None or loss < self.best_loss:
             self.best_step, self.best_loss = step, loss
             self.best = deepcopy(trained_tensors(updates))
 

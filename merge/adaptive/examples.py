@@ -4,8 +4,9 @@ Covered: one conversation in tokens, batches of them. Not covered: reading files
 stand in one (the caller's), the loss itself (`losses`).
 """
 
+import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
 import torch
@@ -91,6 +92,19 @@ def encode_all(
     if not found:
         raise ExampleInvalid("there is no example")
     return found
+
+
+def dump_examples(examples: Sequence[Example]) -> str:
+    """Return examples as JSON; `load_examples` is the inverse."""
+    return json.dumps([asdict(each) for each in examples])
+
+
+def load_examples(text: str) -> list[Example]:
+    """Return the examples that `dump_examples` wrote down."""
+    return [
+        Example(tuple(e["tokens"]), tuple(e["labels"]), tuple(e["prompt"]), e["answer"])
+        for e in json.loads(text)
+    ]
 
 
 def _turn(tokenizer: Any, messages: Sequence[Message], turn: int) -> tuple[list[int], list[int]]:

@@ -103,17 +103,14 @@ def fold_gates(
     """
     found: dict[str, Factors] = {}
     kept = total = 0.0
-    truncated = False
     for name, layer in layers.items():
         a, b = layer.a.float().cpu(), layer.b.float().cpu()
         whole = Factors(a, b if layer.gates is None else b * layer.gates.float().cpu())
-        merged = truncated_sum([whole], [1.0], min(rank_limit, whole.rank))
-        square = _square(merged.factors)
-        energy = merged.energy if merged.energy else 1.0
-        kept, total = kept + square, total + square / energy
-        truncated |= whole.rank > rank_limit
-        found[name] = merged.factors if whole.rank > rank_limit else whole
-    return found, (kept / total if total else 1.0) if truncated else None
+        fits = whole.rank <= rank_limit
+        found[name] = whole if fits else truncated_sum([whole], [1.0], rank_limit).factors
+        kept, total = kept + _square(found[name]), total + _square(whole)
+    exact = all(layer.b.shape[1] <= rank_limit for layer in layers.values())
+    return found, None if exact else kept / total if total else 1.0
 
 
 def _square(factors: Factors) -> float:

@@ -33,18 +33,23 @@ def fresh_lora(desk: Desk, name: str, title: str, dropout: float) -> Candidate:
         rank=desk.fresh_rank, alpha=options.fresh_alpha, dropout=dropout, seed=options.seed
     )
     updates = Fresh(linear_widths(desk.model), plan)
-    schedule = Schedule(
-        steps=options.fresh_steps, learning_rate=options.fresh_learning_rate,
-        batch_size=options.batch_size, warm_up=options.warm_up,
-        evaluate_every=options.evaluate_every, seed=options.seed,
-    )  # fmt: skip
-    trained = train(desk, name, updates, schedule)
+    trained = train(desk, name, updates, fresh_schedule(desk))
     scored = desk.scorer.score(updates, desk.validation)
     written = desk.adapter(name, updates.modules_now(), {})
     folded = desk.scorer.score(desk.updates(written.folder), desk.validation)
     return Candidate(
         name, title, scored, Serving("adapter", folder=f"{CANDIDATES}/{name}"), folded=folded,
         best_step=trained.best_step, curve=trained.curve,
+    )  # fmt: skip
+
+
+def fresh_schedule(desk: Desk) -> Schedule:
+    """Return how a fresh LoRA is trained."""
+    options = desk.options
+    return Schedule(
+        steps=options.fresh_steps, learning_rate=options.fresh_learning_rate,
+        batch_size=options.batch_size, warm_up=options.warm_up,
+        evaluate_every=options.evaluate_every, seed=options.seed,
     )  # fmt: skip
 
 

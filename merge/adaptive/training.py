@@ -155,6 +155,13 @@ class Run:
         return valid
 
 
+def tokens_shown(examples: Sequence[Example], schedule: Schedule) -> int:
+    """Return how many tokens a whole training reads, every example as often as it is shown."""
+    steps = range(1, schedule.steps + 1)
+    shown = (at for step in steps for at in batch_of(len(examples), schedule, step))
+    return sum(len(examples[at].tokens) for at in shown)
+
+
 def batch_of(examples: int, schedule: Schedule, step: int) -> list[int]:
     """Return the examples of a step, counted from 1: epochs of permutations, one after another."""
     first = (step - 1) * schedule.batch_size

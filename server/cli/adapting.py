@@ -21,9 +21,8 @@ from server.cli.client import (
     connect,
     gateway_at_home,
 )
-from server.cli.console import AsJson, explained, fail, print_json, say
+from server.cli.console import AsJson, explained, fail, pairs, print_json, say
 from server.cli.job_tables import Show, ending_of, print_report, watching
-from server.cli.merging import pairs
 from server.gateway import Gateway
 from server.jobs.datasets import read_dataset
 from server.jobs.follow import follow

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import wraps
-from typing import Annotated, ParamSpec, TypeVar
+from typing import Annotated, ParamSpec, Protocol, TypeVar
 
 import typer
 from pydantic import ValidationError
@@ -96,15 +96,33 @@ def minute(text: str) -> str:
     return text[:16].replace("T", " ")
 
 
+def pairs(texts: Iterable[str]) -> dict[str, object]:
+    """Return options that were written as name=value."""
+    options: dict[str, object] = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals or not name:
+            raise fail(f"--option {text!r}: write name=value")
+        options[name] = value
+    return options
+
+
+class ShowProgress(Protocol):
+    """Shows how far something is, and what it is at where that changes."""
+
+    def __call__(self, done: int, total: int, title: str | None = None) -> None:
+        """Show it."""
+
+
 @contextmanager
-def progress_bar(title: str) -> Iterator[Callable[[int, int], None]]:
-    """Yield a function that shows (done, total); nothing is shown where there is no terminal."""
+def progress_bar(title: str) -> Iterator[ShowProgress]:
+    """Yield what shows a bar; nothing is shown where there is no terminal."""
     columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     with Progress(*columns, console=errors, transient=True, disable=not errors.is_terminal) as bar:
         task = bar.add_task(title, total=None)
 
-        def show(done: int, total: int) -> None:
-            bar.update(task, completed=done, total=total)
+        def show(done: int, total: int, title: str | None = None) -> None:
+            bar.update(task, completed=done, total=total, description=title)
 
         yield show
 

@@ -5,9 +5,8 @@ from contextlib import contextmanager
 from typing import Any
 
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn
 
-from server.cli.console import errors, minute, print_table, say
+from server.cli.console import errors, minute, print_table, progress_bar, say
 from server.jobs.report import METRICS, interval_text, rows, title_of
 
 Show = Callable[[Mapping[str, Any]], None]
@@ -16,16 +15,14 @@ Show = Callable[[Mapping[str, Any]], None]
 @contextmanager
 def watching() -> Iterator[Show]:
     """Yield a function that shows events: steps as a bar on a terminal, sentences as lines."""
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    with Progress(*columns, console=errors, transient=True, disable=not errors.is_terminal) as bar:
-        task = bar.add_task("waiting", total=None)
+    with progress_bar("waiting") as bar:
 
         def show(event: Mapping[str, Any]) -> None:
             data = event["data"]
             if event["kind"] == "metrics":
                 loss = data["valid_loss"] if data["valid_loss"] is not None else data["train_loss"]
                 said = data["stage"] if loss is None else f"{data['stage']}, loss {loss:.3f}"
-                bar.update(task, description=said, completed=data["step"], total=data["steps"])
+                bar(data["step"], data["steps"], said)
             else:
                 errors.print(escape(event["message"]), highlight=False, soft_wrap=True)
 

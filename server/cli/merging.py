@@ -23,7 +23,7 @@ from merge.recipe_file import (
 from merge.run import merge as run_merge
 from registry.bases import base_key, canonical_base
 from registry.references import parse_reference
-from server.cli.console import explained, fail, progress_bar, say
+from server.cli.console import explained, fail, pairs, progress_bar, say
 from server.compose.resolve import resolve_adapter
 from server.serve import open_registry
 from server.settings import Settings
@@ -146,14 +146,3 @@ def _numbers(text: str) -> list[float]:
         return [float(part) for part in text.split(",")]
     except ValueError:
         raise fail(f"--weights {text!r}: numbers with commas between them, e.g. 0.7,-0.5") from None
-
-
-def pairs(texts: Iterable[str]) -> dict[str, object]:
-    """Return options that were written as name=value."""
-    options: dict[str, object] = {}
-    for text in texts:
-        name, equals, value = text.partition("=")
-        if not equals or not name:
-            raise fail(f"--option {text!r}: write name=value")
-        options[name] = value
-    return options

@@ -7,12 +7,13 @@ Not covered: learning (`worker`), and the job's row (`runner`).
 """
 
 import asyncio
-import json
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import dataclass
 from typing import Any
 
+from merge.adaptive.candidates import VALIDATION
+from merge.adaptive.examples import Example, load_examples
 from merge.adaptive.scoring import figures
 from merge.errors import MergeError
 from merge.peft_format import FormatError, open_folder
@@ -220,10 +221,8 @@ class Closing:
     def _has_head(self, digest: str) -> bool:
         return "lm_head" in open_folder(self.artifacts.path(digest)).modules
 
-    def _examples(self, job: Job) -> list[dict[str, Any]]:
-        path = self.storage.folder(job.id) / "validation.json"
-        found: list[dict[str, Any]] = json.loads(path.read_text())
-        return found
+    def _examples(self, job: Job) -> list[Example]:
+        return load_examples((self.storage.folder(job.id) / VALIDATION).read_text())
 
 
 def caller_of(job: Job) -> Caller:

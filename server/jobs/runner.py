@@ -257,7 +257,7 @@ class Runner:
         error = None if ending.failure is None else ending.failure.to_json()
         self._jobs.finish(
             job.id, str(job.worker), ending.status, report=ending.report, error=error,
-            model=ending.model,
+            model=ending.model, trained_tokens=(ending.report or {}).get("trained_tokens"),
         )  # fmt: skip
         if ending.status == "succeeded":
             self._storage.remove_checkpoints(job.id)

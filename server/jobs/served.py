@@ -11,15 +11,13 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from merge.adaptive.answers import matches
-from merge.adaptive.scoring import Scored
+from merge.adaptive.examples import IGNORED, Example
+from merge.adaptive.losses import Losses, answer_tokens
+from merge.adaptive.scoring import Scored, mark
 from server.engine.protocol import Engine, EngineUnavailable
 from server.jobs.marks import Pairs, PatternSlow, agreements
 
 _PATH = "/v1/completions"
-_IGNORED = -100  # the label of a token that is not counted
-
-Example = Mapping[str, Any]  # prompt, tokens, labels: token ids; answer: text
 
 
 class ScoringFailed(Exception):
@@ -42,10 +40,12 @@ async def score(
     """
     nll = [await _nll(engine, model, each) for each in examples]
     said = [await _answer(engine, model, each, longest_answer) for each in examples]
-    pairs = [(text, str(each["answer"])) for text, each in zip(said, examples, strict=True)]
-    found = None if pattern is None else await _found(pattern, pairs)
-    right = tuple(matches(*pair) for pair in pairs)
-    return Scored(tuple(nll), tuple(map(_counted, examples)), right, found)
+    losses = Losses(tuple(nll), tuple(map(answer_tokens, examples)))
+    scored = mark(losses, said, examples, None)
+    if pattern is None:
+        return scored
+    pairs = [(text, each.answer) for text, each in zip(said, examples, strict=True)]
+    return scored._replace(found=await _found(pattern, pairs))
 
 
 async def _found(pattern: str, pairs: Pairs) -> tuple[bool, ...]:
@@ -57,11 +57,11 @@ async def _found(pattern: str, pairs: Pairs) -> tuple[bool, ...]:
 
 async def _nll(engine: Engine, model: str, example: Example) -> float:
     """Return the summed negative log-likelihood of an example's answer tokens, nats."""
-    tokens, labels = example["tokens"], example["labels"]
+    tokens, labels = example.tokens, example.labels
     asked = {"model": model, "prompt": tokens, "max_tokens": 1, "temperature": 0,
              "prompt_logprobs": 0}  # fmt: skip
     found: Any = (await _ask(engine, asked)).get("prompt_logprobs")
-    counted = [at for at in range(1, len(tokens)) if labels[at] != _IGNORED]
+    counted = [at for at in range(1, len(tokens)) if labels[at] != IGNORED]
     try:
         return -math.fsum(found[at][str(tokens[at])]["logprob"] for at in counted)
     except (KeyError, IndexError, TypeError) as error:
@@ -69,12 +69,8 @@ async def _nll(engine: Engine, model: str, example: Example) -> float:
 
 
 async def _answer(engine: Engine, model: str, example: Example, longest: int) -> str:
-    asked = {"model": model, "prompt": example["prompt"], "max_tokens": longest, "temperature": 0}
+    asked = {"model": model, "prompt": example.prompt, "max_tokens": longest, "temperature": 0}
     return str((await _ask(engine, asked))["text"])
-
-
-def _counted(example: Example) -> int:
-    return sum(label != _IGNORED for label in example["labels"][1:])
 
 
 async def _ask(engine: Engine, request: Mapping[str, Any]) -> dict[str, Any]:

@@ -17,13 +17,13 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
 
+from merge.adaptive.candidates import OUTCOME
 from registry.access import Caller
 from registry.blobs import sync
 from registry.files import Files
 from registry.job_types import File
 
 _ID = re.compile(r"(?:file|ftjob)-[0-9a-f]{24}")
-OUTCOME = "outcome.json"
 PURPOSE = "fine-tune"  # what OpenAI calls examples to learn from
 
 

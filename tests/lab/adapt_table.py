@@ -7,10 +7,7 @@ Covered: the command line and the stages. Not covered: what a cell is (`adapting
 there are (`adapting/design.py`), what is written (`adapting/results.py`).
 """
 
-import argparse
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
-from pathlib import Path
 
 import torch
 from rich.console import Console
@@ -22,10 +19,9 @@ from tests.lab.adapting.measure import Bench
 from tests.lab.adapting.pool import open_pool
 from tests.lab.adapting.results import write_results
 from tests.lab.cell_file import CellFile
+from tests.lab.command import parse_arguments
 from tests.lab.merging.adapters import BASE, ensure_adapters
 from tests.lab.merging.scoring import Lab
-
-RESULTS = Path(__file__).parent / "results"
 
 Say = Callable[[str], None]
 
@@ -42,19 +38,9 @@ def measure_missing(
             say(f"{place}, {one.arm}: {cell.accuracy:.3f} in {cell.seconds:.0f} s")
 
 
-def parse_arguments() -> argparse.Namespace:
-    """The command line."""
-    today = datetime.now(UTC).date().isoformat()
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--build", type=Path, default=Path("build/lab"), help="kept between runs")
-    parser.add_argument("--out", type=Path, default=RESULTS / f"{today}-adaptive")
-    parser.add_argument("--tables-only", action="store_true", help="of what is measured already")
-    return parser.parse_args()
-
-
 def main() -> None:
     """Train, measure, write, print."""
-    arguments = parse_arguments()
+    arguments = parse_arguments(__doc__, "adaptive")
     console = Console(highlight=False, markup=False, soft_wrap=True)
     torch.set_num_threads(1)  # the passes are small, and a second thread waits more than it works
     adapters = arguments.build / "adapters"

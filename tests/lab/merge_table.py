@@ -7,16 +7,14 @@ Covered: the command line and the stages. Not covered: what a cell is (`merging/
 there are (`merging/design.py`), what is written (`merging/results.py`).
 """
 
-import argparse
 import time
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
-from pathlib import Path
 
 import torch
 from rich.console import Console
 
 from tests.lab.cell_file import CellFile
+from tests.lab.command import parse_arguments
 from tests.lab.language import TASKS
 from tests.lab.merging.adapters import BASE, ensure_adapters
 from tests.lab.merging.cells import Cell
@@ -26,7 +24,6 @@ from tests.lab.merging.results import Studies, write_results
 from tests.lab.merging.scoring import Lab
 from tests.lab.merging.tables import Measured
 
-RESULTS = Path(__file__).parent / "results"
 SAID_EVERY_SECONDS = 20.0
 
 Say = Callable[[str], None]
@@ -60,19 +57,9 @@ def complete(
     ]
 
 
-def parse_arguments() -> argparse.Namespace:
-    """The command line."""
-    today = datetime.now(UTC).date().isoformat()
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--build", type=Path, default=Path("build/lab"), help="kept between runs")
-    parser.add_argument("--out", type=Path, default=RESULTS / f"{today}-merge")
-    parser.add_argument("--tables-only", action="store_true", help="of what is measured already")
-    return parser.parse_args()
-
-
 def main() -> None:
     """Train, measure, write, print."""
-    arguments = parse_arguments()
+    arguments = parse_arguments(__doc__, "merge")
     console = Console(highlight=False, markup=False, soft_wrap=True)
     torch.set_num_threads(1)  # the passes are small, and a second thread waits more than it works
     lab, adapters = Lab(BASE), arguments.build / "adapters"

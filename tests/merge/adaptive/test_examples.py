@@ -6,7 +6,16 @@ from typing import Any
 import pytest
 import torch
 
-from merge.adaptive.examples import IGNORED, ExampleInvalid, Message, encode, encode_all, grouped
+from merge.adaptive.examples import (
+    IGNORED,
+    ExampleInvalid,
+    Message,
+    dump_examples,
+    encode,
+    encode_all,
+    grouped,
+    load_examples,
+)
 from merge.adaptive.generation import answers
 from merge.adaptive.loading import load_base, load_tokenizer
 from merge.adaptive.losses import measure_losses
@@ -86,6 +95,13 @@ def test_all_bad_examples_are_named_at_once(tokenizer: Any) -> None:
         encode_all(tokenizer, [chat("a", "b"), chat("c"), chat("d")], longest=50)
 
     assert "number 1," not in str(caught.value)
+
+
+def test_examples_read_back(tokenizer: Any) -> None:
+    """What is written down for whoever asks an engine is the same examples."""
+    found = encode_all(tokenizer, [chat("a", "b"), chat("c", "d")], longest=50)
+
+    assert found == load_examples(dump_examples(found))
 
 
 def test_groups_fit() -> None:

@@ -15,7 +15,15 @@ from merge.adaptive.examples import IGNORED, Example
 from merge.adaptive.fresh import Fresh, FreshPlan, linear_widths
 from merge.adaptive.host import Updates, freeze
 from merge.adaptive.stacks import Modules
-from merge.adaptive.training import LossNotFinite, Progress, Run, Schedule, Trained, batch_of
+from merge.adaptive.training import (
+    LossNotFinite,
+    Progress,
+    Run,
+    Schedule,
+    Trained,
+    batch_of,
+    tokens_shown,
+)
 from tests.merge.adaptive.small import dense, gated, random_adapters, random_examples
 from tests.merge.llama import tiny_llama
 
@@ -202,6 +210,13 @@ def test_every_epoch_shows_every_example_once() -> None:
     assert list(range(10)) == sorted(shown[:10]) == sorted(shown[10:20])
     assert shown[:10] != shown[10:20]
     assert shown != [at for s in range(1, 8) for at in batch_of(10, replace(schedule, seed=1), s)]
+
+
+def test_tokens_are_counted_as_often_as_they_are_shown() -> None:
+    """Three epochs show every token three times."""
+    schedule = Schedule(steps=10, batch_size=6)  # of 20 examples
+
+    assert 3 * sum(len(each.tokens) for each in TRAIN) == tokens_shown(TRAIN, schedule)
 
 
 def test_l1_pulls_towards_zero(adapters: list[Modules]) -> None:

@@ -83,6 +83,7 @@ def make_outcome(registry: Registry, versions: LocalBlobs, fresh: Path) -> MakeO
             "task": "0" * 64, "method": "recycle", "main": "recycle", "metric": "exact_match",
             "ranked": ["recycle", "random_parameters", "fresh_lora", "base"], "best": "recycle",
             "sentence": "serve recycle: it adds +20.0 ± 5.0 points to the fresh LoRA", "seed": 0,
+            "trained_tokens": 77,
             "options": {"pattern": None, "longest_answer": 8}, "versions": {"weft": "0.1.0"},
             "selected": [], "seconds": {"recycle": 0.1},
             "candidates": [

@@ -67,6 +67,7 @@ async def test_from_a_file_to_an_answer(
             model=done.fine_tuned_model, messages=[{"role": "user", "content": "hello"}]
         )
     assert answer.choices[0].message.content == f"answered by {answer.model}"
+    assert 77 == done.trained_tokens
     assert done.finished_at is not None
     assert {"ticket": "L-17"} == done.metadata
     assert "adaptive_merge" == done.to_dict()["method"]["type"]  # type: ignore[index]

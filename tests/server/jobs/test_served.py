@@ -2,12 +2,13 @@
 
 import pytest
 
+from merge.adaptive.examples import Example
 from server.jobs.marks import PatternSlow, agreements
 from server.jobs.served import ScoringFailed, score
 from tests.server.conftest import BASE
 from tests.server.jobs.engine import ANSWER, LOGPROB, ScoringEngine
 
-EXAMPLE = {"prompt": [1, 2], "tokens": [1, 2, 3, 4], "labels": [-100, -100, 3, 4], "answer": "yes"}
+EXAMPLE = Example(tokens=(1, 2, 3, 4), labels=(-100, -100, 3, 4), prompt=(1, 2), answer="yes")
 
 
 def test_a_pattern_s_finds_are_compared() -> None:
