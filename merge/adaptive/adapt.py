@@ -14,22 +14,22 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from merge.adaptive import reality
-from merge.adaptive.answers import occurs
 from merge.adaptive.candidates import OUTCOME, VALIDATION, Candidate
 from merge.adaptive.desk import Desk, Setting, Watch
-from merge.adaptive.examples import (
+from merge.adaptive.fold import Held
+from merge.adaptive.learn import Ingredients, learn, scale, schedule_of
+from merge.adaptive.loading import Loaded, Room, device_of, load_base, load_tokenizer, room_for
+from merge.adaptive.options import Options, OptionsInvalid
+from merge.adaptive.pool import MemberScore, Pool, PoolMember, ScoreMemory
+from merge.adaptive.scoring.answers import occurs
+from merge.adaptive.scoring.examples import (
     Example,
     ExampleInvalid,
     Message,
     dump_examples,
     encode_all,
 )
-from merge.adaptive.fold import Held
-from merge.adaptive.learn import Ingredients, learn, scale, schedule_of
-from merge.adaptive.loading import Loaded, Room, device_of, load_base, load_tokenizer, room_for
-from merge.adaptive.options import Options, OptionsInvalid
-from merge.adaptive.pool import MemberScore, Pool, PoolMember, ScoreMemory
-from merge.adaptive.scoring import Scorer, TorchScorer
+from merge.adaptive.scoring.scorer import Scorer, TorchScorer
 from merge.adaptive.selection import Chosen, cosine, select, text_similarity
 from merge.adaptive.training import Progress, tokens_shown
 from merge.adaptive.verdict import Verdict, judge

@@ -7,7 +7,7 @@ Not covered: how they come about (`reality`, `learn`), which is best (`verdict`)
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Self
 
-from merge.adaptive.scoring import Scored, figures
+from merge.adaptive.scoring.scorer import Scored, figures
 
 OUTCOME = "outcome.json"  # in a job's folder: all that it found
 VALIDATION = "validation.json"  # beside it: the examples that candidates are measured on

@@ -17,11 +17,11 @@ from typing import Any, NamedTuple, TypeVar
 import torch
 
 from merge.adaptive.candidates import Candidate
-from merge.adaptive.examples import Example
 from merge.adaptive.fold import Held, Target
 from merge.adaptive.host import Updates
 from merge.adaptive.options import Options
-from merge.adaptive.scoring import Scorer, figures
+from merge.adaptive.scoring.examples import Example
+from merge.adaptive.scoring.scorer import Scorer, figures
 from merge.adaptive.stacks import Modules, stack, updates_of
 from merge.adaptive.training import Progress
 from merge.adaptive.whole import write_whole

@@ -18,7 +18,7 @@ from merge.adaptive.fold import Held, fold_gates, fold_sum, fold_table, fold_wei
 from merge.adaptive.host import Updates
 from merge.adaptive.line_search import EVALUATIONS, search_scale
 from merge.adaptive.lorahub import Search, search_weights
-from merge.adaptive.scoring import Scored
+from merge.adaptive.scoring.scorer import Scored
 from merge.adaptive.stacks import Modules, embeddings_of, read_modules, stack
 from merge.adaptive.training import Progress, Run, Schedule, Trained
 from merge.errors import MergeError

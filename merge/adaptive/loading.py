@@ -13,9 +13,9 @@ import torch
 
 from merge.adaptive.fresh import linear_widths
 from merge.adaptive.host import freeze
-from merge.adaptive.losses import PASS_TOKENS, STEP_TOKENS
 from merge.adaptive.memory import Sizes, check_memory, least_ranks
 from merge.adaptive.options import Options
+from merge.adaptive.scoring.losses import PASS_TOKENS, STEP_TOKENS
 from merge.peft_format import AdapterFolder
 
 

@@ -17,9 +17,9 @@ from torch import Tensor
 from transformers import get_cosine_schedule_with_warmup
 
 from merge.adaptive.checkpoints import State, load_state, save_state
-from merge.adaptive.examples import Example, collate, pieces
 from merge.adaptive.host import Updates, attached
-from merge.adaptive.losses import STEP_TOKENS, answer_tokens, measure_losses, nll
+from merge.adaptive.scoring.examples import Example, collate, pieces
+from merge.adaptive.scoring.losses import STEP_TOKENS, answer_tokens, measure_losses, nll
 from merge.seeds import generator_for
 
 _BETAS = (0.9, 0.999)

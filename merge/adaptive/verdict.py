@@ -8,8 +8,8 @@ intervals on the validation examples.
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
-from merge.adaptive.bootstrap import Interval, difference
 from merge.adaptive.candidates import Candidate
+from merge.adaptive.scoring.bootstrap import Interval, difference
 
 Metric = Literal["exact_match", "pattern", "loss"]
 BASE, FRESH = "base", "fresh_lora"

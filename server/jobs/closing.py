@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from merge.adaptive.candidates import VALIDATION
-from merge.adaptive.examples import Example, load_examples
-from merge.adaptive.scoring import figures
+from merge.adaptive.scoring.examples import Example, load_examples
+from merge.adaptive.scoring.scorer import figures
 from merge.errors import MergeError
 from merge.peft_format import FormatError, open_folder
 from registry.access import Caller

@@ -3,7 +3,7 @@
     {"messages": [{"role": "user", "content": "…"}, {"role": "assistant", "content": "…"}]}
 
 Covered: the form of lines, the 80/20 split, and that no example stands on both sides. Not covered:
-tokens (`merge.adaptive.examples`).
+tokens (`merge.adaptive.scoring.examples`).
 """
 
 import json

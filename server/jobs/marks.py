@@ -8,7 +8,7 @@ import multiprocessing
 from collections.abc import Sequence
 from multiprocessing.connection import Connection
 
-from merge.adaptive.answers import agrees
+from merge.adaptive.scoring.answers import agrees
 
 _SECONDS = 30.0
 Pairs = Sequence[tuple[str, str]]  # an answer, and the one that was expected

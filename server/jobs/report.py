@@ -8,7 +8,7 @@ from what was learned; what cannot be served any more; what was published. Not c
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal, NamedTuple
 
-from merge.adaptive.scoring import Figures
+from merge.adaptive.scoring.scorer import Figures
 
 Metric = Literal["exact_match", "pattern", "loss"]
 METRICS: tuple[Metric, ...] = ("exact_match", "pattern", "loss")

@@ -11,9 +11,9 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from merge.adaptive.examples import IGNORED, Example
-from merge.adaptive.losses import Losses, answer_tokens
-from merge.adaptive.scoring import Scored, mark
+from merge.adaptive.scoring.examples import IGNORED, Example
+from merge.adaptive.scoring.losses import Losses, answer_tokens
+from merge.adaptive.scoring.scorer import Scored, mark
 from server.engine.protocol import Engine, EngineUnavailable
 from server.jobs.marks import Pairs, PatternSlow, agreements
 

@@ -13,10 +13,10 @@ from typing import Any
 
 import torch
 
-from merge.adaptive.examples import IGNORED, Example, collate, pieces
 from merge.adaptive.host import Updates, attached
-from merge.adaptive.losses import Losses, answer_tokens, measure_losses
-from merge.adaptive.scoring import Scored
+from merge.adaptive.scoring.examples import IGNORED, Example, collate, pieces
+from merge.adaptive.scoring.losses import Losses, answer_tokens, measure_losses
+from merge.adaptive.scoring.scorer import Scored
 from tests.lab.adapting.tasks import Split
 
 PASS_TOKENS = 1024  # padded, in a pass: what it needs still fits in a core's cache

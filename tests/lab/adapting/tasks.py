@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from random import Random
 from typing import Any, NamedTuple
 
-from merge.adaptive.examples import Example as Encoded
-from merge.adaptive.examples import encode
+from merge.adaptive.scoring.examples import Example as Encoded
+from merge.adaptive.scoring.examples import encode
 from tests.lab.language import VOWELS, Example, Task, apply_skills
 
 LONGEST = 128  # tokens of an example

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from merge.adaptive.coefficients import Coefficients, Gated
-from merge.adaptive.examples import IGNORED, Example
 from merge.adaptive.options import Design
+from merge.adaptive.scoring.examples import IGNORED, Example
 from merge.adaptive.stacks import Modules, read_modules, stack
 from merge.factors import Factors
 from merge.peft_format import open_folder

@@ -11,10 +11,10 @@ import torch
 
 from merge.adaptive.adapt import Conversation, Outcome, Setting, adapt
 from merge.adaptive.desk import Measured
-from merge.adaptive.examples import ExampleInvalid
 from merge.adaptive.memory import MemoryTooSmall
 from merge.adaptive.options import Options, OptionsInvalid
 from merge.adaptive.pool import FileScores, PoolMember
+from merge.adaptive.scoring.examples import ExampleInvalid
 from merge.adaptive.training import LossNotFinite, Progress
 from merge.peft_format import digest_folder
 from merge.recipe import Recipe

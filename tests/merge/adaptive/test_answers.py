@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from merge.adaptive.answers import agrees, matches, normalise, occurs
+from merge.adaptive.scoring.answers import agrees, matches, normalise, occurs
 
 
 @pytest.mark.parametrize(

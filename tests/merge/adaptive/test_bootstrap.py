@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from merge.adaptive.bootstrap import CONFIDENCE, bootstrap, difference
+from merge.adaptive.scoring.bootstrap import CONFIDENCE, bootstrap, difference
 
 
 def test_intervals_hold_the_truth_as_often_as_they_say() -> None:

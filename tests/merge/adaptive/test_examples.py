@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 import torch
 
-from merge.adaptive.examples import (
+from merge.adaptive.loading import load_base, load_tokenizer
+from merge.adaptive.scoring.examples import (
     IGNORED,
     ExampleInvalid,
     Message,
@@ -16,9 +17,8 @@ from merge.adaptive.examples import (
     grouped,
     load_examples,
 )
-from merge.adaptive.generation import answers
-from merge.adaptive.loading import load_base, load_tokenizer
-from merge.adaptive.losses import measure_losses
+from merge.adaptive.scoring.generation import answers
+from merge.adaptive.scoring.losses import measure_losses
 from tests.lab.language import Example
 
 DEMO = Path(__file__).parents[3] / "deploy" / "demo"

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 import torch
 
-from merge.adaptive.bootstrap import bootstrap
-from merge.adaptive.examples import IGNORED, Example
 from merge.adaptive.host import Updates, freeze
-from merge.adaptive.losses import WORST, Losses, measure_losses
-from merge.adaptive.scoring import Figures, Scored, TorchScorer, figures, mark
+from merge.adaptive.scoring.bootstrap import bootstrap
+from merge.adaptive.scoring.examples import IGNORED, Example
+from merge.adaptive.scoring.losses import WORST, Losses, measure_losses
+from merge.adaptive.scoring.scorer import Figures, Scored, TorchScorer, figures, mark
 from merge.adaptive.stacks import stack, updates_of
 from merge.factors import Factors
 from merge.peft_format import open_folder

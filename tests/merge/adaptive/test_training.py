@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 from torch.func import functional_call
 
-from merge.adaptive.examples import IGNORED, Example
 from merge.adaptive.fresh import Fresh, FreshPlan, linear_widths
 from merge.adaptive.host import Updates, freeze
+from merge.adaptive.scoring.examples import IGNORED, Example
 from merge.adaptive.stacks import Modules
 from merge.adaptive.training import (
     LossNotFinite,

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import pytest
 
 from merge.adaptive.candidates import Candidate, Kind, Serving
-from merge.adaptive.scoring import Scored
+from merge.adaptive.scoring.scorer import Scored
 from merge.adaptive.verdict import judge
 
 N = 40

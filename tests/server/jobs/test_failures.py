@@ -5,8 +5,8 @@ import errno
 import pytest
 import torch
 
-from merge.adaptive.examples import ExampleInvalid
 from merge.adaptive.memory import MemoryTooSmall
+from merge.adaptive.scoring.examples import ExampleInvalid
 from merge.adaptive.selection import NoComparison
 from merge.adaptive.training import LossNotFinite
 from merge.errors import IncompatibleAdapters

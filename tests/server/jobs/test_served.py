@@ -2,7 +2,7 @@
 
 import pytest
 
-from merge.adaptive.examples import Example
+from merge.adaptive.scoring.examples import Example
 from server.jobs.marks import PatternSlow, agreements
 from server.jobs.served import ScoringFailed, score
 from tests.server.conftest import BASE

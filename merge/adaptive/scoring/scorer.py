@@ -7,12 +7,12 @@ scores one candidate alone, so base and adapters never share a batch.
 from collections.abc import Sequence
 from typing import Any, NamedTuple, Protocol
 
-from merge.adaptive.answers import agrees, matches
-from merge.adaptive.bootstrap import Interval, bootstrap
-from merge.adaptive.examples import Example
-from merge.adaptive.generation import answers
 from merge.adaptive.host import Updates, attached
-from merge.adaptive.losses import Losses, measure_losses
+from merge.adaptive.scoring.answers import agrees, matches
+from merge.adaptive.scoring.bootstrap import Interval, bootstrap
+from merge.adaptive.scoring.examples import Example
+from merge.adaptive.scoring.generation import answers
+from merge.adaptive.scoring.losses import Losses, measure_losses
 
 
 class Scored(NamedTuple):

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from merge.adaptive.examples import IGNORED, Batch, Example, collate, pieces
+from merge.adaptive.scoring.examples import IGNORED, Batch, Example, collate, pieces
 
 # Padded tokens in one pass: its logits are (tokens, vocabulary) float32. A step's pass also keeps
 # what every layer read, 22 GB of an 8B base.

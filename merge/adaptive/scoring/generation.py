@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from merge.adaptive.examples import Example, grouped
+from merge.adaptive.scoring.examples import Example, grouped
 
 # Of sequences that are written side by side, questions, answers and padding: what is kept of so
 # many is two gigabytes of an 8B base.
