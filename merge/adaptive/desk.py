@@ -18,11 +18,11 @@ import torch
 
 from merge.adaptive.candidates import Candidate
 from merge.adaptive.fold import Held, Target
-from merge.adaptive.host import Updates
+from merge.adaptive.model.hooks import Updates
+from merge.adaptive.model.stacked import Modules, stack, updates_of
 from merge.adaptive.options import Options
 from merge.adaptive.scoring.examples import Example
 from merge.adaptive.scoring.scorer import Scorer, figures
-from merge.adaptive.stacks import Modules, stack, updates_of
 from merge.adaptive.training import Progress
 from merge.adaptive.whole import write_whole
 from merge.factors import Factors

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import torch
 
-from merge.adaptive.stacks import GatedLayer
+from merge.adaptive.model.stacked import GatedLayer
 from merge.factors import Factors, gram_of_rows
 from merge.linalg import truncated_sum
 from merge.peft_format import AdapterFolder

@@ -12,14 +12,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 from merge.adaptive.candidates import Candidate, Serving
-from merge.adaptive.coefficients import Coefficients, Gated
 from merge.adaptive.desk import CANDIDATES, Desk
 from merge.adaptive.fold import Held, fold_gates, fold_sum, fold_table, fold_weights
-from merge.adaptive.host import Updates
 from merge.adaptive.line_search import EVALUATIONS, search_scale
 from merge.adaptive.lorahub import Search, search_weights
+from merge.adaptive.model.coefficients import Coefficients, Gated
+from merge.adaptive.model.hooks import Updates
+from merge.adaptive.model.stacked import Modules, embeddings_of, read_modules, stack
 from merge.adaptive.scoring.scorer import Scored
-from merge.adaptive.stacks import Modules, embeddings_of, read_modules, stack
 from merge.adaptive.training import Progress, Run, Schedule, Trained
 from merge.errors import MergeError
 from merge.factors import Factors, Stack

@@ -7,7 +7,7 @@ release of arXiv 2602.12323 draws them; ranks, scales and modules are kept.
 import torch
 from torch import Tensor
 
-from merge.adaptive.stacks import Modules, OnDemand
+from merge.adaptive.model.stacked import Modules, OnDemand
 from merge.factors import Factors
 from merge.seeds import generator_for
 

@@ -10,11 +10,11 @@ from collections.abc import Callable, Mapping, Sequence
 from merge.adaptive.candidates import Candidate, Serving
 from merge.adaptive.desk import CANDIDATES, Desk
 from merge.adaptive.fold import Held, fold_sum
-from merge.adaptive.fresh import Fresh, FreshPlan, linear_widths
 from merge.adaptive.learn import Ingredients, fold_recipe, learn, recycle, train
+from merge.adaptive.model.fresh_lora import Fresh, FreshPlan, linear_widths
+from merge.adaptive.model.stacked import embeddings_of, read_modules
 from merge.adaptive.noise import redrawn
 from merge.adaptive.pool import MemberScore
-from merge.adaptive.stacks import embeddings_of, read_modules
 from merge.adaptive.training import Schedule
 
 DROPOUT = 0.5  # of the regularised control (arXiv 2602.12323, figure 4)

@@ -17,7 +17,7 @@ from torch import Tensor
 from transformers import get_cosine_schedule_with_warmup
 
 from merge.adaptive.checkpoints import State, load_state, save_state
-from merge.adaptive.host import Updates, attached
+from merge.adaptive.model.hooks import Updates, attached
 from merge.adaptive.scoring.examples import Example, collate, pieces
 from merge.adaptive.scoring.losses import STEP_TOKENS, answer_tokens, measure_losses, nll
 from merge.seeds import generator_for

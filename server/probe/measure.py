@@ -14,8 +14,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from merge.adaptive.host import attached
-from merge.adaptive.stacks import updates_of
+from merge.adaptive.model.hooks import attached
+from merge.adaptive.model.stacked import updates_of
 from merge.peft_format import open_folder
 from server.probe.prompts import PROMPTS
 

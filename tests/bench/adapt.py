@@ -28,11 +28,11 @@ from rich.table import Table
 from torch import Tensor, nn
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from merge.adaptive.coefficients import Coefficients, Gated
-from merge.adaptive.fresh import Fresh, FreshPlan, linear_widths
-from merge.adaptive.host import Updates, attached, freeze
+from merge.adaptive.model.coefficients import Coefficients, Gated
+from merge.adaptive.model.fresh_lora import Fresh, FreshPlan, linear_widths
+from merge.adaptive.model.hooks import Updates, attached, freeze
+from merge.adaptive.model.stacked import Modules, stack
 from merge.adaptive.options import Design
-from merge.adaptive.stacks import Modules, stack
 from merge.factors import Factors
 from merge.seeds import generator_for
 

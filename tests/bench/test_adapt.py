@@ -2,8 +2,8 @@
 
 import torch
 
-from merge.adaptive.coefficients import Gated
-from merge.adaptive.host import attached
+from merge.adaptive.model.coefficients import Gated
+from merge.adaptive.model.hooks import attached
 from tests.bench.adapt import Apart, base_of, cases, contenders, measure
 
 CPU = torch.device("cpu")

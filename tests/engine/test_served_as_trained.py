@@ -9,13 +9,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from merge.adaptive.coefficients import Coefficients, Gated
 from merge.adaptive.fold import Held, Target, fold_table
-from merge.adaptive.host import Updates, attached
-from merge.adaptive.loading import load_base, load_tokenizer
+from merge.adaptive.model.base import load_base, load_tokenizer
+from merge.adaptive.model.coefficients import Coefficients, Gated
+from merge.adaptive.model.hooks import Updates, attached
+from merge.adaptive.model.stacked import read_modules, stack
 from merge.adaptive.options import Design
 from merge.adaptive.scoring.examples import IGNORED, Example, encode
-from merge.adaptive.stacks import read_modules, stack
 from merge.adaptive.training import Run, Schedule
 from merge.peft_format import open_folder
 from merge.recipe import Recipe

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 import torch
 from rich.console import Console
 
-from merge.adaptive.loading import Loaded, load_base, load_tokenizer
+from merge.adaptive.model.base import Loaded, load_base, load_tokenizer
 from tests.lab.adapting.cells import Cell
 from tests.lab.adapting.design import Wanted, wanted_cells
 from tests.lab.adapting.measure import Bench

@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from merge.adaptive.host import Updates, attached
-from merge.adaptive.loading import Loaded, load_base, load_tokenizer
+from merge.adaptive.model.base import Loaded, load_base, load_tokenizer
+from merge.adaptive.model.hooks import Updates, attached
+from merge.adaptive.model.stacked import read_modules, stack
 from merge.adaptive.pool import PoolMember
 from merge.adaptive.scoring.examples import encode
 from merge.adaptive.scoring.generation import answers
-from merge.adaptive.stacks import read_modules, stack
 from merge.peft_format import open_folder
 from tests.lab.adapt_table import measure_missing
 from tests.lab.adapting.cells import Cell

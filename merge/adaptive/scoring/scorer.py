@@ -7,7 +7,7 @@ scores one candidate alone, so base and adapters never share a batch.
 from collections.abc import Sequence
 from typing import Any, NamedTuple, Protocol
 
-from merge.adaptive.host import Updates, attached
+from merge.adaptive.model.hooks import Updates, attached
 from merge.adaptive.scoring.answers import agrees, matches
 from merge.adaptive.scoring.bootstrap import Interval, bootstrap
 from merge.adaptive.scoring.examples import Example

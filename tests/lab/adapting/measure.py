@@ -14,7 +14,7 @@ from merge.adaptive import reality
 from merge.adaptive.candidates import Candidate
 from merge.adaptive.desk import Desk, Setting
 from merge.adaptive.fold import Held
-from merge.adaptive.loading import Loaded
+from merge.adaptive.model.base import Loaded
 from merge.adaptive.options import Options, Selection
 from merge.adaptive.pool import FileScores, MemberScore, PoolMember
 from merge.adaptive.selection import select

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from merge.adaptive.host import Updates, attached
+from merge.adaptive.model.hooks import Updates, attached
 from merge.adaptive.scoring.examples import IGNORED, Example, collate, pieces
 from merge.adaptive.scoring.losses import Losses, answer_tokens, measure_losses
 from merge.adaptive.scoring.scorer import Scored

@@ -6,10 +6,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from merge.adaptive.coefficients import Coefficients, Gated
+from merge.adaptive.model.coefficients import Coefficients, Gated
+from merge.adaptive.model.stacked import Modules, read_modules, stack
 from merge.adaptive.options import Design
 from merge.adaptive.scoring.examples import IGNORED, Example
-from merge.adaptive.stacks import Modules, read_modules, stack
 from merge.factors import Factors
 from merge.peft_format import open_folder
 from tests.adapters import make_adapter

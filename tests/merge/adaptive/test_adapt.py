@@ -11,7 +11,7 @@ import torch
 
 from merge.adaptive.adapt import Conversation, Outcome, Setting, adapt
 from merge.adaptive.desk import Measured
-from merge.adaptive.memory import MemoryTooSmall
+from merge.adaptive.model.memory import MemoryTooSmall
 from merge.adaptive.options import Options, OptionsInvalid
 from merge.adaptive.pool import FileScores, PoolMember
 from merge.adaptive.scoring.examples import ExampleInvalid

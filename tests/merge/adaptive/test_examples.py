@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 
-from merge.adaptive.loading import load_base, load_tokenizer
+from merge.adaptive.model.base import load_base, load_tokenizer
 from merge.adaptive.scoring.examples import (
     IGNORED,
     ExampleInvalid,

@@ -6,11 +6,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from merge.adaptive.coefficients import Gated
 from merge.adaptive.fold import Held, Target, fold_gates, fold_table, fold_weights
-from merge.adaptive.host import attached
+from merge.adaptive.model.coefficients import Gated
+from merge.adaptive.model.hooks import attached
+from merge.adaptive.model.stacked import read_modules
 from merge.adaptive.options import Design
-from merge.adaptive.stacks import read_modules
 from merge.errors import RecipeInvalid
 from merge.peft_format import digest_folder, open_folder
 from merge.recipe import Recipe

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from merge.adaptive.fresh import Fresh, FreshPlan, linear_widths
-from merge.adaptive.host import attached, freeze
+from merge.adaptive.model.fresh_lora import Fresh, FreshPlan, linear_widths
+from merge.adaptive.model.hooks import attached, freeze
 from merge.adaptive.training import Run, Schedule
 from merge.peft_io import write_peft
 from tests.merge.adaptive.small import random_examples

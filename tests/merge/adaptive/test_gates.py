@@ -7,11 +7,11 @@ from typing import get_args
 import pytest
 import torch
 
-from merge.adaptive.coefficients import Coefficients
-from merge.adaptive.host import Updates, attached
-from merge.adaptive.memory import MemoryTooSmall, Sizes, check_memory, estimate, least_ranks
+from merge.adaptive.model.coefficients import Coefficients
+from merge.adaptive.model.hooks import Updates, attached
+from merge.adaptive.model.memory import MemoryTooSmall, Sizes, check_memory, estimate, least_ranks
+from merge.adaptive.model.stacked import GatedLayer, stack
 from merge.adaptive.options import Activation, Design, Granularity, Initial, OptionsInvalid
-from merge.adaptive.stacks import GatedLayer, stack
 from merge.errors import IncompatibleAdapters
 from merge.factors import Factors
 from tests.merge.adaptive.small import gated, random_adapters

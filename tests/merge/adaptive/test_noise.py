@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from merge.adaptive.model.stacked import Modules, read_modules
 from merge.adaptive.noise import redrawn
-from merge.adaptive.stacks import Modules, read_modules
 from merge.factors import Factors
 from merge.peft_format import open_folder
 from tests.adapters import MODULES, make_adapter

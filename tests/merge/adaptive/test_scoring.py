@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 import torch
 
-from merge.adaptive.host import Updates, freeze
+from merge.adaptive.model.hooks import Updates, freeze
+from merge.adaptive.model.stacked import stack, updates_of
 from merge.adaptive.scoring.bootstrap import bootstrap
 from merge.adaptive.scoring.examples import IGNORED, Example
 from merge.adaptive.scoring.losses import WORST, Losses, measure_losses
 from merge.adaptive.scoring.scorer import Figures, Scored, TorchScorer, figures, mark
-from merge.adaptive.stacks import stack, updates_of
 from merge.factors import Factors
 from merge.peft_format import open_folder
 from tests.adapters import make_adapter

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 from torch.func import functional_call
 
-from merge.adaptive.fresh import Fresh, FreshPlan, linear_widths
-from merge.adaptive.host import Updates, freeze
+from merge.adaptive.model.fresh_lora import Fresh, FreshPlan, linear_widths
+from merge.adaptive.model.hooks import Updates, freeze
+from merge.adaptive.model.stacked import Modules
 from merge.adaptive.scoring.examples import IGNORED, Example
-from merge.adaptive.stacks import Modules
 from merge.adaptive.training import (
     LossNotFinite,
     Progress,

@@ -5,7 +5,7 @@ import errno
 import pytest
 import torch
 
-from merge.adaptive.memory import MemoryTooSmall
+from merge.adaptive.model.memory import MemoryTooSmall
 from merge.adaptive.scoring.examples import ExampleInvalid
 from merge.adaptive.selection import NoComparison
 from merge.adaptive.training import LossNotFinite

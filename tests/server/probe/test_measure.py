@@ -9,8 +9,8 @@ import torch
 from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from merge.adaptive.host import attached
-from merge.adaptive.stacks import updates_of
+from merge.adaptive.model.hooks import attached
+from merge.adaptive.model.stacked import updates_of
 from merge.peft_format import open_folder
 from merge.peft_io import read_peft
 from server.probe.measure import TOKENS_PER_PROMPT, Probe

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from merge.adaptive.host import Updates
+from merge.adaptive.model.hooks import Updates
 from merge.errors import IncompatibleAdapters
 from merge.factors import Factors
 from merge.peft_format import AdapterFolder

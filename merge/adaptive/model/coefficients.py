@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from merge.adaptive.host import Updates
+from merge.adaptive.model.hooks import Updates
+from merge.adaptive.model.stacked import GatedLayer, Layout
 from merge.adaptive.options import Design, Granularity, OptionsInvalid
-from merge.adaptive.stacks import GatedLayer, Layout
 
 SLOPE = 0.01  # of LeakyReLU below 0
 _LAYER = re.compile(r"\blayers\.(\d+)\.(\w+)")

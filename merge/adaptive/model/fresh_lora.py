@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from merge.adaptive.host import Updates
+from merge.adaptive.model.hooks import Updates
 from merge.factors import Factors
 from merge.seeds import generator_for
 

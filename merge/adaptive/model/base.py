@@ -11,9 +11,9 @@ from typing import Any, NamedTuple
 import psutil
 import torch
 
-from merge.adaptive.fresh import linear_widths
-from merge.adaptive.host import freeze
-from merge.adaptive.memory import Sizes, check_memory, least_ranks
+from merge.adaptive.model.fresh_lora import linear_widths
+from merge.adaptive.model.hooks import freeze
+from merge.adaptive.model.memory import Sizes, check_memory, least_ranks
 from merge.adaptive.options import Options
 from merge.adaptive.scoring.losses import PASS_TOKENS, STEP_TOKENS
 from merge.peft_format import AdapterFolder
