@@ -16,8 +16,8 @@ from typing import Any, TypeAlias
 from merge.adaptive import reality
 from merge.adaptive.candidates import OUTCOME, VALIDATION, Candidate
 from merge.adaptive.desk import Desk, Setting, Watch
-from merge.adaptive.fold import Held
-from merge.adaptive.learn import Ingredients, learn, scale, schedule_of
+from merge.adaptive.methods.fold import Held
+from merge.adaptive.methods.learn import Ingredients, learn, scale, schedule_of
 from merge.adaptive.model.base import Loaded, Room, device_of, load_base, load_tokenizer, room_for
 from merge.adaptive.options import Options, OptionsInvalid
 from merge.adaptive.pool import MemberScore, Pool, PoolMember, ScoreMemory

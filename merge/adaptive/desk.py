@@ -17,7 +17,7 @@ from typing import Any, NamedTuple, TypeVar
 import torch
 
 from merge.adaptive.candidates import Candidate
-from merge.adaptive.fold import Held, Target
+from merge.adaptive.methods.fold import Held, Target
 from merge.adaptive.model.hooks import Updates
 from merge.adaptive.model.stacked import Modules, stack, updates_of
 from merge.adaptive.options import Options

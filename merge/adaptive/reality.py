@@ -9,8 +9,8 @@ from collections.abc import Callable, Mapping, Sequence
 
 from merge.adaptive.candidates import Candidate, Serving
 from merge.adaptive.desk import CANDIDATES, Desk
-from merge.adaptive.fold import Held, fold_sum
-from merge.adaptive.learn import Ingredients, fold_recipe, learn, recycle, train
+from merge.adaptive.methods.fold import Held, fold_sum
+from merge.adaptive.methods.learn import Ingredients, fold_recipe, learn, recycle, train
 from merge.adaptive.model.fresh_lora import Fresh, FreshPlan, linear_widths
 from merge.adaptive.model.stacked import embeddings_of, read_modules
 from merge.adaptive.noise import redrawn

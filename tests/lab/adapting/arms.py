@@ -10,8 +10,8 @@ from typing import Protocol, TypeAlias
 from merge.adaptive import reality
 from merge.adaptive.candidates import Candidate
 from merge.adaptive.desk import Desk
-from merge.adaptive.fold import Held
-from merge.adaptive.learn import Ingredients, lorahub, recycle, scale
+from merge.adaptive.methods.fold import Held
+from merge.adaptive.methods.learn import Ingredients, lorahub, recycle, scale
 from merge.adaptive.options import Selection
 from merge.adaptive.pool import MemberScore, PoolMember
 from tests.lab.adapting.pool import Pool

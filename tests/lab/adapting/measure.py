@@ -13,7 +13,7 @@ from pathlib import Path
 from merge.adaptive import reality
 from merge.adaptive.candidates import Candidate
 from merge.adaptive.desk import Desk, Setting
-from merge.adaptive.fold import Held
+from merge.adaptive.methods.fold import Held
 from merge.adaptive.model.base import Loaded
 from merge.adaptive.options import Options, Selection
 from merge.adaptive.pool import FileScores, MemberScore, PoolMember

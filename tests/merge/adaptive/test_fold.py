@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from merge.adaptive.fold import Held, Target, fold_gates, fold_table, fold_weights
+from merge.adaptive.methods.fold import Held, Target, fold_gates, fold_table, fold_weights
 from merge.adaptive.model.coefficients import Gated
 from merge.adaptive.model.hooks import attached
 from merge.adaptive.model.stacked import read_modules

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from merge.adaptive.line_search import COARSE, EVALUATIONS, ROUNDS, search_scale
+from merge.adaptive.methods.scale import COARSE, EVALUATIONS, ROUNDS, search_scale
 from merge.adaptive.training import LossNotFinite
 
 FINEST = 2.0 ** (0.5**ROUNDS)  # the last step

@@ -6,7 +6,7 @@ from pathlib import Path
 import nevergrad as ng
 import pytest
 
-from merge.adaptive.lorahub import Search, search_weights
+from merge.adaptive.methods.lorahub import Search, search_weights
 
 WANTED = (0.9, -0.4, 0.0)
 

@@ -13,9 +13,9 @@ from typing import NamedTuple
 
 from merge.adaptive.candidates import Candidate, Serving
 from merge.adaptive.desk import CANDIDATES, Desk
-from merge.adaptive.fold import Held, fold_gates, fold_sum, fold_table, fold_weights
-from merge.adaptive.line_search import EVALUATIONS, search_scale
-from merge.adaptive.lorahub import Search, search_weights
+from merge.adaptive.methods.fold import Held, fold_gates, fold_sum, fold_table, fold_weights
+from merge.adaptive.methods.lorahub import Search, search_weights
+from merge.adaptive.methods.scale import EVALUATIONS, search_scale
 from merge.adaptive.model.coefficients import Coefficients, Gated
 from merge.adaptive.model.hooks import Updates
 from merge.adaptive.model.stacked import Modules, embeddings_of, read_modules, stack
