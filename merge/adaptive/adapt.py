@@ -13,9 +13,9 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from merge.adaptive import reality
+from merge.adaptive import controls as reality
 from merge.adaptive.candidates import OUTCOME, VALIDATION, Candidate
-from merge.adaptive.desk import Desk, Setting, Watch
+from merge.adaptive.context import Desk, Setting, Watch
 from merge.adaptive.methods.fold import Held
 from merge.adaptive.methods.learn import Ingredients, learn, scale, schedule_of
 from merge.adaptive.model.base import Loaded, Room, device_of, load_base, load_tokenizer, room_for
@@ -33,9 +33,9 @@ from merge.adaptive.scoring.scorer import Scorer, TorchScorer
 from merge.adaptive.selection import Chosen, cosine, select, text_similarity
 from merge.adaptive.training import Progress, tokens_shown
 from merge.adaptive.verdict import Verdict, judge
-from merge.adaptive.whole import write_whole
 from merge.methods import find_method
 from merge.peft_format import open_folder
+from merge.peft_format.atomic_files import write_whole
 from merge.recipe import Recipe
 from merge.sketch import sketch
 

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from merge.adaptive.whole import appearing
+from merge.peft_format.atomic_files import appearing
 
 
 @dataclass(slots=True)

@@ -20,7 +20,7 @@ from server.jobs.closing import BEST, NONE
 from server.jobs.pools import Chosen, choose
 from server.jobs.storage import new_id
 
-# What can be served besides the method's own: `merge.adaptive.reality`.
+# What can be served besides the method's own: `merge.adaptive.controls`.
 CONTROLS = (
     "base", "fresh_lora", "fresh_lora_dropout", "fresh_lora_retuned", "best_single", "average",
 )  # fmt: skip

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from merge.adaptive.candidates import Candidate, Serving
-from merge.adaptive.desk import CANDIDATES, Desk
+from merge.adaptive.context import CANDIDATES, Desk
 from merge.adaptive.methods.fold import Held, fold_gates, fold_sum, fold_table, fold_weights
 from merge.adaptive.methods.lorahub import Search, search_weights
 from merge.adaptive.methods.scale import EVALUATIONS, search_scale

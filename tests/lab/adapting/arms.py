@@ -7,9 +7,9 @@ and with how many examples (`design.py`), what stays the same (`measure.py`).
 from collections.abc import Callable
 from typing import Protocol, TypeAlias
 
-from merge.adaptive import reality
+from merge.adaptive import controls as reality
 from merge.adaptive.candidates import Candidate
-from merge.adaptive.desk import Desk
+from merge.adaptive.context import Desk
 from merge.adaptive.methods.fold import Held
 from merge.adaptive.methods.learn import Ingredients, lorahub, recycle, scale
 from merge.adaptive.options import Selection

@@ -10,9 +10,9 @@ import shutil
 import time
 from pathlib import Path
 
-from merge.adaptive import reality
+from merge.adaptive import controls as reality
 from merge.adaptive.candidates import Candidate
-from merge.adaptive.desk import Desk, Setting
+from merge.adaptive.context import Desk, Setting
 from merge.adaptive.methods.fold import Held
 from merge.adaptive.model.base import Loaded
 from merge.adaptive.options import Options, Selection

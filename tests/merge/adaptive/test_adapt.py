@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from merge.adaptive.adapt import Conversation, Outcome, Setting, adapt
-from merge.adaptive.desk import Measured
+from merge.adaptive.context import Measured
 from merge.adaptive.model.memory import MemoryTooSmall
 from merge.adaptive.options import Options, OptionsInvalid
 from merge.adaptive.pool import FileScores, PoolMember

@@ -24,9 +24,9 @@ from merge.adaptive.options import Options
 from merge.adaptive.scoring.examples import Example
 from merge.adaptive.scoring.scorer import Scorer, figures
 from merge.adaptive.training import Progress
-from merge.adaptive.whole import write_whole
 from merge.factors import Factors
 from merge.peft_format import AdapterFolder, digest_folder, open_folder
+from merge.peft_format.atomic_files import write_whole
 from merge.peft_io import write_peft
 
 CANDIDATES = "candidates"
