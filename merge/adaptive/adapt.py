@@ -15,9 +15,11 @@ from typing import Any, TypeAlias
 
 from merge.adaptive import controls as reality
 from merge.adaptive.candidates import OUTCOME, VALIDATION, Candidate
-from merge.adaptive.context import Desk, Setting, Watch
-from merge.adaptive.methods.fold import Held
-from merge.adaptive.methods.learn import Ingredients, learn, scale, schedule_of
+from merge.adaptive.context import Desk, Held, Setting, Watch
+from merge.adaptive.methods.fold import Ingredients
+from merge.adaptive.methods.learn import learn
+from merge.adaptive.methods.recycle import schedule_of
+from merge.adaptive.methods.scale import scale
 from merge.adaptive.model.base import Loaded, Room, device_of, load_base, load_tokenizer, room_for
 from merge.adaptive.options import Options, OptionsInvalid
 from merge.adaptive.pool import MemberScore, Pool, PoolMember, ScoreMemory

@@ -17,17 +17,33 @@ from typing import Any, NamedTuple, TypeVar
 import torch
 
 from merge.adaptive.candidates import Candidate
-from merge.adaptive.methods.fold import Held, Target
 from merge.adaptive.model.hooks import Updates
 from merge.adaptive.model.stacked import Modules, stack, updates_of
 from merge.adaptive.options import Options
 from merge.adaptive.scoring.examples import Example
 from merge.adaptive.scoring.scorer import Scorer, figures
-from merge.adaptive.training import Progress
+from merge.adaptive.training import Progress, Run, Schedule, Trained
 from merge.factors import Factors
 from merge.peft_format import AdapterFolder, digest_folder, open_folder
 from merge.peft_format.atomic_files import write_whole
 from merge.peft_io import write_peft
+
+
+class Held(NamedTuple):
+    """An adapter at hand: what people call it, its digest, its opened folder."""
+
+    reference: str
+    digest: str
+    folder: AdapterFolder
+
+
+class Target(NamedTuple):
+    """What a folded artifact must be: its base by name, its dtype, the engine's largest rank."""
+
+    base: str
+    dtype: str
+    rank_limit: int
+
 
 CANDIDATES = "candidates"
 U = TypeVar("U", bound=Updates)
@@ -160,3 +176,20 @@ class Desk:
     def placed(self, updates: U) -> U:
         """Return updates on the base's device; their dtype stays, whatever the base's is."""
         return updates.to(next(self.model.parameters()).device)
+
+
+def train(desk: Desk, name: str, updates: Updates, schedule: Schedule) -> Trained:
+    """Train what is trainable in `updates`, from its checkpoint if there is one."""
+    run = Run(
+        stage=name, model=desk.model, updates=updates, train=desk.train,
+        validation=desk.validation, schedule=schedule, watch=desk.watch,
+        checkpoint=checkpoint_of(desk, name),
+    )  # fmt: skip
+    return run()
+
+
+def checkpoint_of(desk: Desk, name: str) -> Path:
+    """Return where a stage keeps how far it got."""
+    path = desk.folder / "checkpoints" / f"{name}.pt"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path

@@ -8,9 +8,10 @@ and that LoRA with its own coefficients tuned again, which arXiv 2602.12323 lack
 from collections.abc import Callable, Mapping, Sequence
 
 from merge.adaptive.candidates import Candidate, Serving
-from merge.adaptive.context import CANDIDATES, Desk
-from merge.adaptive.methods.fold import Held, fold_sum
-from merge.adaptive.methods.learn import Ingredients, fold_recipe, learn, recycle, train
+from merge.adaptive.context import CANDIDATES, Desk, Held, train
+from merge.adaptive.methods.fold import Ingredients, fold_recipe, fold_sum
+from merge.adaptive.methods.learn import learn
+from merge.adaptive.methods.recycle import recycle
 from merge.adaptive.model.fresh_lora import Fresh, FreshPlan, linear_widths
 from merge.adaptive.model.stacked import embeddings_of, read_modules
 from merge.adaptive.noise import redrawn

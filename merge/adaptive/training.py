@@ -18,8 +18,9 @@ from transformers import get_cosine_schedule_with_warmup
 
 from merge.adaptive.checkpoints import State, load_state, save_state
 from merge.adaptive.model.hooks import Updates, attached
+from merge.adaptive.model.memory import STEP_TOKENS
 from merge.adaptive.scoring.examples import Example, collate, pieces
-from merge.adaptive.scoring.losses import STEP_TOKENS, answer_tokens, measure_losses, nll
+from merge.adaptive.scoring.losses import answer_tokens, measure_losses, nll
 from merge.seeds import generator_for
 
 _BETAS = (0.9, 0.999)

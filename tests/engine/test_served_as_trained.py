@@ -9,7 +9,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from merge.adaptive.methods.fold import Held, Target, fold_table
+from merge.adaptive.context import Held, Target
+from merge.adaptive.methods.fold import fold_table
 from merge.adaptive.model.base import load_base, load_tokenizer
 from merge.adaptive.model.coefficients import Coefficients, Gated
 from merge.adaptive.model.hooks import Updates, attached

@@ -5,34 +5,24 @@ One number per member and module is a recipe: the exact `cat` while its rank fit
 no recipe of members: the gates go into the factors.
 """
 
+import shutil
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import torch
 
-from merge.adaptive.model.stacked import GatedLayer
+from merge.adaptive.candidates import Serving
+from merge.adaptive.context import Desk, Held, Target
+from merge.adaptive.model.stacked import GatedLayer, Modules, embeddings_of, read_modules
+from merge.adaptive.scoring.scorer import Scored
+from merge.errors import MergeError
 from merge.factors import Factors, gram_of_rows
 from merge.linalg import truncated_sum
-from merge.peft_format import AdapterFolder
+from merge.peft_format import open_folder
 from merge.recipe import Member, Recipe, plan
+from merge.run import merge
 
 Table = Mapping[str, Sequence[float]]  # by module: a number for each member
-
-
-class Held(NamedTuple):
-    """An adapter at hand: what people call it, its digest, its opened folder."""
-
-    reference: str
-    digest: str
-    folder: AdapterFolder
-
-
-class Target(NamedTuple):
-    """What a folded artifact must be: its base by name, its dtype, the engine's largest rank."""
-
-    base: str
-    dtype: str
-    rank_limit: int
 
 
 def fold_table(held: Sequence[Held], table: Table, target: Target) -> Recipe:
@@ -132,3 +122,56 @@ def _member(held: Held, at: int, table: Table, base: str) -> Member:
     return Member.from_folder(
         held.reference, held.folder, mean, held.digest, base=base, patterns=tuple(rounded.items())
     )
+
+
+class Ingredients(NamedTuple):
+    """Adapters to learn over, and what they are served as; `modules` may differ from the files."""
+
+    held: Sequence[Held]
+    modules: Sequence[Modules]  # one for each
+    is_noise: bool = False  # the modules are redrawn: nothing that could be served
+
+    @staticmethod
+    def of(held: Sequence[Held]) -> "Ingredients":
+        """Return adapters as their files have them."""
+        return Ingredients(held, [read_modules(each.folder) for each in held])
+
+    @property
+    def embeddings(self) -> frozenset[str]:
+        """The modules that read token ids."""
+        return embeddings_of([each.folder for each in self.held])
+
+    @property
+    def references(self) -> tuple[str, ...]:
+        """What people call them."""
+        return tuple(each.reference for each in self.held)
+
+
+class Fold(NamedTuple):
+    """What became of a candidate as files: how it is served, and how the files do."""
+
+    serving: Serving
+    scored: Scored | None = None
+    energy: float | None = None
+
+
+NOT_SERVABLE = Fold(Serving("nothing", reason="a control without content"))
+
+
+def fold_recipe(desk: Desk, name: str, recipe: Recipe, held: Sequence[Held]) -> Fold:
+    """Merge a recipe as the server will, and score the files that come of it."""
+    out = desk.folder / "folded" / name
+    shutil.rmtree(out, ignore_errors=True)
+    try:
+        folders = {each.digest: each.folder.path for each in held}
+        report = merge(recipe, folders, out, norm_limit=desk.setting.norm_limit)
+        scored = desk.scorer.score(desk.updates(open_folder(out)), desk.validation)
+    except MergeError as error:
+        return Fold(Serving("nothing", reason=str(error)))
+    finally:
+        shutil.rmtree(out, ignore_errors=True)
+    used = {item.digest for item in recipe.ingredients}
+    own = {each.digest: desk.own_folder(each) for each in held if each.digest in used}
+    adapters = {digest: folder for digest, folder in own.items() if folder is not None}
+    serving = Serving("recipe", recipe=recipe.canonical(), adapters=adapters)
+    return Fold(serving, scored, report.overall.energy)

@@ -13,6 +13,22 @@ from pathlib import Path
 
 import nevergrad as ng
 
+from merge.adaptive.candidates import Candidate, Serving
+from merge.adaptive.context import Desk, Held, checkpoint_of
+from merge.adaptive.methods.fold import (
+    NOT_SERVABLE,
+    Fold,
+    Ingredients,
+    fold_recipe,
+    fold_sum,
+    fold_weights,
+)
+from merge.adaptive.model.hooks import Updates
+from merge.adaptive.training import Progress
+from merge.errors import MergeError
+from merge.factors import Factors, Stack
+from merge.methods.average_factors import average_factors
+
 PENALTY = 0.05
 
 
@@ -80,3 +96,60 @@ def _append(history: Path | None, value: float) -> None:
     if history is not None:
         with history.open("a") as file:
             file.write(f"{json.dumps(value)}\n")
+
+
+def lorahub(desk: Desk, name: str, title: str, over: Ingredients) -> Candidate:
+    """One weight per adapter, by NGOpt on the training loss."""
+    options = desk.options
+    make = (
+        _with_cross_terms(desk, over)
+        if options.cross_terms
+        else desk.weighted(over.modules, over.embeddings)
+    )
+
+    def loss(weights: Sequence[float]) -> float:
+        return desk.scorer.losses(make(weights), desk.train).mean
+
+    def told(done: int, value: float) -> None:
+        desk.watch(Progress(name, done, options.budget, value))
+
+    search = Search(len(over.held), options.budget, options.bound, options.seed)
+    history = checkpoint_of(desk, name).with_suffix(".jsonl")
+    weights = search_weights(search, loss, history=history, told=told)
+    scored = desk.scorer.score(make(weights), desk.validation)
+    fold = NOT_SERVABLE if over.is_noise else _fold_weighted(desk, name, weights, over.held)
+    return Candidate(
+        name, title, scored, fold.serving, folded=fold.scored, energy=fold.energy,
+        members=over.references, detail={"weights": list(weights)},
+    )  # fmt: skip
+
+
+def _with_cross_terms(desk: Desk, over: Ingredients) -> Callable[[Sequence[float]], Updates]:
+    """Return what makes (Σ w √s B)(Σ w √s A) of weights: the original's, for equal ranks."""
+    adapters = [dict(modules) for modules in over.modules]  # read once
+    names = sorted({name for modules in adapters for name in modules})
+
+    def make(weights: Sequence[float]) -> Updates:
+        merged: dict[str, Factors] = {}
+        for name in names:
+            held = [at for at, modules in enumerate(adapters) if name in modules]
+            members = tuple(adapters[at][name] for at in held)
+            stacked = Stack(name, members, tuple(weights[at] for at in held))
+            merged[name] = average_factors(stacked, split="full").factors
+        return desk.weighted([merged], over.embeddings)([1.0])
+
+    return make
+
+
+def _fold_weighted(desk: Desk, name: str, weights: Sequence[float], held: Sequence[Held]) -> Fold:
+    target = desk.setting.target
+    try:
+        if desk.options.cross_terms:
+            recipe = fold_weights(
+                held, weights, target, method="average_factors", options={"split": "full"}
+            )
+        else:
+            recipe = fold_sum(held, weights, target)
+    except MergeError as error:
+        return Fold(Serving("nothing", reason=str(error)))
+    return fold_recipe(desk, name, recipe, held)

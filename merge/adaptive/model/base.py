@@ -13,9 +13,8 @@ import torch
 
 from merge.adaptive.model.fresh_lora import linear_widths
 from merge.adaptive.model.hooks import freeze
-from merge.adaptive.model.memory import Sizes, check_memory, least_ranks
+from merge.adaptive.model.memory import PASS_TOKENS, STEP_TOKENS, Sizes, check_memory, least_ranks
 from merge.adaptive.options import Options
-from merge.adaptive.scoring.losses import PASS_TOKENS, STEP_TOKENS
 from merge.peft_format import AdapterFolder
 
 

@@ -8,6 +8,11 @@ whatever the base is in. Not counted: what allocators waste.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+# Padded tokens in one pass: its logits are (tokens, vocabulary) float32. A step's pass also keeps
+# what every layer read, 22 GB of an 8B base.
+PASS_TOKENS, STEP_TOKENS = 8192, 2048
+
+
 _FLOAT = 4
 # Bytes per token, layer and width of the model that a pass keeps for the way back: measured on
 # Llamas of Llama-3.1-8B's proportions with a fresh LoRA, 108 in float32 and 82 in bfloat16, for

@@ -11,11 +11,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from merge.adaptive.model.memory import PASS_TOKENS
 from merge.adaptive.scoring.examples import IGNORED, Batch, Example, collate, pieces
 
-# Padded tokens in one pass: its logits are (tokens, vocabulary) float32. A step's pass also keeps
-# what every layer read, 22 GB of an 8B base.
-PASS_TOKENS, STEP_TOKENS = 8192, 2048
 # Nats per token that NaN and infinity count as: worse than anything, and still a number that can be
 # ranked, averaged and written down.
 WORST = 1e6

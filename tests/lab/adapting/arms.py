@@ -9,9 +9,11 @@ from typing import Protocol, TypeAlias
 
 from merge.adaptive import controls as reality
 from merge.adaptive.candidates import Candidate
-from merge.adaptive.context import Desk
-from merge.adaptive.methods.fold import Held
-from merge.adaptive.methods.learn import Ingredients, lorahub, recycle, scale
+from merge.adaptive.context import Desk, Held
+from merge.adaptive.methods.fold import Ingredients
+from merge.adaptive.methods.lorahub import lorahub
+from merge.adaptive.methods.recycle import recycle
+from merge.adaptive.methods.scale import scale
 from merge.adaptive.options import Selection
 from merge.adaptive.pool import MemberScore, PoolMember
 from tests.lab.adapting.pool import Pool

@@ -12,8 +12,7 @@ from pathlib import Path
 
 from merge.adaptive import controls as reality
 from merge.adaptive.candidates import Candidate
-from merge.adaptive.context import Desk, Setting
-from merge.adaptive.methods.fold import Held
+from merge.adaptive.context import Desk, Held, Setting
 from merge.adaptive.model.base import Loaded
 from merge.adaptive.options import Options, Selection
 from merge.adaptive.pool import FileScores, MemberScore, PoolMember

@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from merge.adaptive.methods.fold import Held, Target, fold_gates, fold_table, fold_weights
+from merge.adaptive.context import Held, Target
+from merge.adaptive.methods.fold import fold_gates, fold_table, fold_weights
 from merge.adaptive.model.coefficients import Gated
 from merge.adaptive.model.hooks import attached
 from merge.adaptive.model.stacked import read_modules
