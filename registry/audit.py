@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from typing import Any, Literal
 
 from registry import access_queries
-from registry.access import LOCAL, Caller, namespace_of
+from registry.callers import LOCAL, Caller, namespace_of
 from registry.database import Database, WriteSession
 from registry.models import AuditRow
 from registry.paging import Page, cursor_of, paged

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from registry import list_queries, queries, recipes, resolving, rows, search_queries
-from registry.access import LOCAL, Caller
+from registry.callers import LOCAL, Caller
 from registry.database import Database, ReadSession
 from registry.errors import UnknownReference
 from registry.models import AdapterVersionRow, AliasRow, ArtifactRow, CompositionVersionRow

@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Text, and_, cast, exists, func, not_, or_
 from sqlalchemy.orm import aliased
 
-from registry.access import Caller
+from registry.callers import Caller
 from registry.filters import Condition, Value
 from registry.models import AdapterTagRow, AdapterVersionRow
 from registry.visibility import name_visible

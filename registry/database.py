@@ -30,7 +30,7 @@ from sqlalchemy.orm import Session
 from sqlalchemy.pool import ConnectionPoolEntry
 
 import migrations
-from registry.access import LOCAL, Caller
+from registry.callers import LOCAL, Caller
 from registry.errors import (
     DatabaseAhead,
     DatabaseOutdated,

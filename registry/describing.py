@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable, Sequence
 
 from registry import audit, queries, search_queries
-from registry.access import LOCAL, Caller
+from registry.callers import LOCAL, Caller
 from registry.database import Database, ReadSession, WriteSession
 from registry.embedding import Embedder, describe, write
 from registry.errors import TagInvalid

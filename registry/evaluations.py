@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from registry import access_queries, audit, naming, queries
-from registry.access import LOCAL, Caller
+from registry.callers import LOCAL, Caller
 from registry.database import Database
 from registry.errors import EvaluationInvalid
 from registry.models import EvaluationRow

@@ -6,7 +6,7 @@ Not covered: the bytes, what is in them, and the form of ids (`server.jobs`).
 """
 
 from registry import audit, job_queries, naming, queries
-from registry.access import LOCAL, Caller
+from registry.callers import LOCAL, Caller
 from registry.database import Database
 from registry.job_errors import FileInUse, UnknownFile
 from registry.job_models import FileRow

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from registry import audit, job_queries, job_steps, known_bases, naming, queries
-from registry.access import LOCAL, Caller
+from registry.callers import LOCAL, Caller
 from registry.database import Database, WriteSession
 from registry.job_errors import JobFinished, JobNotSucceeded, UnknownFile, UnknownJob
 from registry.job_models import JobRow

@@ -2,7 +2,7 @@
 
 A key is 43 random characters (256 bits), so its plain hash gives nothing away and cannot be guessed
 at. A revoked key keeps its name for ever: records say who did what by that name.
-Not covered: what a key's caller may do (`registry.access`), and how a request shows one.
+Not covered: what a key's caller may do (`registry.callers`), and how a request shows one.
 """
 
 import hashlib
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from registry import access_queries, audit, queries
-from registry.access import LOCAL, Caller, Role
+from registry.callers import LOCAL, Caller, Role
 from registry.database import Database
 from registry.errors import Conflict, KeyNameTaken, NameInvalid, UnknownKey
 from registry.models import ApiKeyRow

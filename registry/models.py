@@ -24,7 +24,7 @@ from sqlalchemy import (
 from sqlalchemy.orm import Mapped, mapped_column, relationship, synonym
 
 from registry import job_models  # noqa: F401 - whoever knows a table knows them all
-from registry.access import Role
+from registry.callers import Role
 from registry.table import Table as Table  # noqa: PLC0414 - known as one of this module's
 from registry.types import EmbeddingKind, NameKind, Status, Visibility
 from registry.vector_type import VectorType

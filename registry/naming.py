@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
 from registry import audit, queries, search_queries
-from registry.access import namespace_of
+from registry.callers import namespace_of
 from registry.database import WriteSession
 from registry.errors import AccessDenied, Conflict, NameTaken, VersionInUse
 from registry.models import (

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from registry import known_bases, queries, resolving, search_queries
-from registry.access import LOCAL, Caller
+from registry.callers import LOCAL, Caller
 from registry.database import Database, ReadSession
 from registry.embedding import Embedder
 from registry.errors import NoEmbedding

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from registry import adapters, known_bases, naming, queries, recipes, resolving, rows
-from registry.access import LOCAL, Caller
 from registry.admission import AdmissionPolicy, admit
 from registry.audit import Audit
 from registry.blobs import BlobStore
+from registry.callers import LOCAL, Caller
 from registry.catalogue import Catalogue, models_in
 from registry.database import Database, ReadSession
 from registry.describing import Descriptions

@@ -6,7 +6,7 @@ Not covered: what finds a version unfit (the probe, a person), and who may say s
 """
 
 from registry import audit, queries, resolving, search_queries
-from registry.access import LOCAL, Caller
+from registry.callers import LOCAL, Caller
 from registry.database import Database, ReadSession
 from registry.models import AdapterVersionRow
 from registry.references import Reference

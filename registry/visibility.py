@@ -1,4 +1,4 @@
-"""The rules of `registry.access` as SQL predicates, for the caller that a session works for.
+"""The rules of `registry.callers` as SQL predicates, for the caller that a session works for.
 
 A digest is visible when a visible name has it. What was merged is visible when everything that it
 was merged from is: so the check holds for expressions, compositions and bare digests alike.
@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, exists, not_, or_, true
 from sqlalchemy.orm import aliased
 
-from registry.access import LOCAL, Caller
+from registry.callers import LOCAL, Caller
 from registry.database import ReadSession
 from registry.models import AdapterVersionRow, NameRow, RecipeIngredientRow
 

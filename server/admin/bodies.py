@@ -5,7 +5,7 @@ from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
-from registry.access import Role
+from registry.callers import Role
 from registry.references import MAX_ALIAS_LENGTH, MAX_LENGTH
 from registry.types import Status, Visibility
 from server.admin.fields import MAX_NUMBER, NAME, PRINTABLE, SEGMENT

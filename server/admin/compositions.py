@@ -4,7 +4,7 @@ import asyncio
 
 from fastapi import APIRouter
 
-from registry.access import Caller
+from registry.callers import Caller
 from registry.references import Reference
 from registry.service import Registry
 from registry.types import CompositionVersion

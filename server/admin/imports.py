@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from fastapi import APIRouter, Request
 from starlette.requests import ClientDisconnect
 
-from registry.access import Caller
+from registry.callers import Caller
 from registry.errors import UploadInvalid
 from registry.references import Reference
 from registry.sources.upload import import_tar

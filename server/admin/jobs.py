@@ -9,7 +9,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Header, Path, Query, Response
 from starlette.responses import StreamingResponse
 
-from registry.access import Caller
+from registry.callers import Caller
 from registry.job_errors import JobNotSucceeded
 from registry.job_types import Job, JobEvent, JobStatus
 from server.admin.fields import Cursor, Limit

@@ -3,7 +3,7 @@
 import asyncio
 import functools
 
-from registry.access import Caller
+from registry.callers import Caller
 from registry.references import Reference
 from registry.types import Registration
 from server.compose.resolve import Planned

@@ -6,7 +6,7 @@ Not covered: roles and names (`server.auth`), and what is visible (`registry.vis
 from collections.abc import Collection, Iterable
 from pathlib import Path
 
-from registry.access import Caller
+from registry.callers import Caller
 from registry.errors import AccessDenied
 
 

@@ -5,7 +5,7 @@ from typing import Any, Generic, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from registry.access import Role
+from registry.callers import Role
 from registry.paging import Page
 from registry.types import Artifact, Severity, Status, Visibility
 from registry.upkeep import Reason, Store

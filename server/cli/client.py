@@ -19,7 +19,7 @@ import typer
 from fastapi import FastAPI
 from starlette.types import Receive, Scope, Send
 
-from registry.access import Caller
+from registry.callers import Caller
 from registry.sources.upload import FILES
 from server.admin.fields import MAX_PAGE
 from server.admin.routes import admin_router

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from registry.access import Role
+from registry.callers import Role
 from server.cli.client import Home, Key, Server, connect
 from server.cli.console import AsJson, explained, minute, print_json, print_table, say
 

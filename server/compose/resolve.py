@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from merge.recipe import Member, ModuleShape, Recipe, plan
-from registry.access import LOCAL, Caller
+from registry.callers import LOCAL, Caller
 from registry.references import Reference
 from registry.service import Registry
 from registry.types import ModuleFacts, ResolvedAdapter, ResolvedArtifact, ResolvedComposition

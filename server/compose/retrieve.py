@@ -9,7 +9,7 @@ Not covered: choosing by what adapters do (their behaviour) or by later messages
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from registry.access import Caller
+from registry.callers import Caller
 from registry.filters import Condition, parse_filter
 from registry.search import Finder, Hit
 from server.compose.expression import Expression, OptionValue, Term

@@ -17,7 +17,7 @@ from merge.adaptive.scoring.examples import Example, load_examples
 from merge.adaptive.scoring.scorer import figures
 from merge.errors import MergeError
 from merge.peft_format import FormatError, open_folder
-from registry.access import Caller
+from registry.callers import Caller
 from registry.errors import (
     AdmissionRefused,
     ContentQuarantined,

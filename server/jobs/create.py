@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from merge.adaptive.options import Options
-from registry.access import Caller
+from registry.callers import Caller
 from registry.errors import NameTaken, UnknownBase
 from registry.job_types import Job
 from registry.references import check_name

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 
-from registry.access import Caller
+from registry.callers import Caller
 from registry.job_types import JobEvent
 from registry.jobs import Jobs
 

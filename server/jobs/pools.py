@@ -10,8 +10,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from merge.adaptive.pool import PoolMember
-from registry.access import Caller
 from registry.blobs import BlobStore
+from registry.callers import Caller
 from registry.errors import UnknownReference, VersionQuarantined, VersionRetired
 from registry.filters import Condition, parse_filter
 from registry.references import parse_reference

@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from merge.adaptive.candidates import OUTCOME
-from registry.access import Caller
 from registry.blobs import sync
+from registry.callers import Caller
 from registry.files import Files
 from registry.job_types import File
 

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Path, Query, Request
 from starlette.responses import FileResponse
 
-from registry.access import Caller
+from registry.callers import Caller
 from registry.job_errors import UnknownFile
 from registry.job_types import File
 from server.artifacts.store import storage_errors

@@ -5,7 +5,7 @@ from typing import Any
 
 from fastapi import APIRouter
 
-from registry.access import Caller
+from registry.callers import Caller
 from registry.errors import UnknownReference
 from registry.references import parse_reference
 from registry.service import Registry

@@ -14,7 +14,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.types import Receive, Scope, Send
 
 from merge.peft_format import open_folder
-from registry.access import Caller
+from registry.callers import Caller
 from server.artifacts.provide import Provider
 from server.artifacts.store import ArtifactStore
 from server.auth import caller_of

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from registry.access import LOCAL, Caller, Role, namespace_of, visible
+from registry.callers import LOCAL, Caller, Role, namespace_of, visible
 from registry.errors import (
     AccessDenied,
     ContentQuarantined,

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from registry.access import Caller
+from registry.callers import Caller
 from registry.errors import CursorInvalid, VersionInUse
 from registry.references import parse_reference
 from registry.service import Registry

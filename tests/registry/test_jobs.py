@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from registry.access import LOCAL
+from registry.callers import LOCAL
 from registry.errors import Conflict, CursorInvalid, NameInvalid, UnknownBase
 from registry.job_errors import JobFinished, JobNotSucceeded, UnknownFile, UnknownJob
 from registry.job_types import JobEvent, Note

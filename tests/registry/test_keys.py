@@ -3,7 +3,7 @@
 import pytest
 from sqlalchemy import text
 
-from registry.access import Caller
+from registry.callers import Caller
 from registry.database import Database
 from registry.errors import CursorInvalid, KeyNameTaken, NameInvalid, UnknownKey
 from registry.keys import Keys

@@ -3,7 +3,7 @@
 import pytest
 
 from registry import naming, queries
-from registry.access import Caller
+from registry.callers import Caller
 from registry.database import Database
 from registry.errors import (
     AliasInvalid,

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from safetensors.numpy import load_file
 
 from merge.peft_format import AdapterFolder
-from registry.access import Caller
 from registry.blobs import LocalBlobs
+from registry.callers import Caller
 from registry.database import Database
 from registry.embedding import Embedder
 from registry.errors import FilterInvalid, NoEmbedding, UnknownBase, UnknownReference

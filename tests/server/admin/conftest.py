@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import pytest
 from httpx import ASGITransport, AsyncClient, Response
 
-from registry.access import Role
+from registry.callers import Role
 from registry.service import Registry
 from registry.types import Base
 from server.app import create_app

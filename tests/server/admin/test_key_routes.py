@@ -3,7 +3,7 @@
 import pytest
 from httpx import AsyncClient
 
-from registry.access import Caller
+from registry.callers import Caller
 from registry.service import Registry
 from server.auth import ANYBODY, Keyring
 from server.errors import KeyInvalid

@@ -5,7 +5,7 @@ from fastapi import FastAPI
 from httpx import AsyncClient
 from starlette.routing import BaseRoute, Route
 
-from registry.access import ROLES, Role
+from registry.callers import ROLES, Role
 from server.app import create_app
 from server.auth import OPEN_PATHS, role_of
 from server.gateway import Gateway

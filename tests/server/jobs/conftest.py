@@ -12,8 +12,8 @@ import pytest
 
 from merge.peft_format import open_folder
 from merge.recipe import Member, plan
-from registry.access import LOCAL, Caller
 from registry.blobs import LocalBlobs
+from registry.callers import LOCAL, Caller
 from registry.job_types import Job
 from registry.service import Registry
 from server.gateway import Gateway

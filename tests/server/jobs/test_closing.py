@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from registry.access import Caller
+from registry.callers import Caller
 from registry.references import Reference
 from registry.types import Registration
 from server.gateway import Gateway

@@ -8,7 +8,7 @@ import pytest
 from merge.adaptive.options import Options, OptionsInvalid
 from merge.errors import RecipeInvalid
 from merge.recipe import Recipe
-from registry.access import Caller
+from registry.callers import Caller
 from registry.errors import (
     AccessDenied,
     FilterInvalid,

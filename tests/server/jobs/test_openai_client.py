@@ -9,7 +9,7 @@ import openai
 import pytest
 from openai import AsyncOpenAI, DefaultAsyncHttpxClient
 
-from registry.access import Role
+from registry.callers import Role
 from registry.service import Registry
 from server.app import create_app
 from server.gateway import Gateway

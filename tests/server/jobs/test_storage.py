@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from registry.access import LOCAL
+from registry.callers import LOCAL
 from registry.errors import DatabaseUnavailable
 from registry.files import Files
 from registry.service import Registry
