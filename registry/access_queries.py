@@ -9,8 +9,8 @@ from datetime import datetime
 
 from sqlalchemy import Select, or_, select, update
 
-from registry.database import ReadSession, WriteSession
-from registry.models import ApiKeyRow, AuditRow, EvaluationRow
+from registry.storage.database import ReadSession, WriteSession
+from registry.storage.models import ApiKeyRow, AuditRow, EvaluationRow
 from registry.visibility import caller_of
 
 # Keys -------------------------------------------------------------------------------------------

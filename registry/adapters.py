@@ -7,13 +7,13 @@ from dataclasses import dataclass
 
 from merge.peft_format import normalise_folder
 from registry import audit, queries
-from registry.blobs import BlobStore
 from registry.card import Card, read_card
-from registry.database import WriteSession
 from registry.errors import AdmissionRefused, Conflict, ContentQuarantined, StorageFailed
-from registry.models import AdapterRow, AdapterVersionRow
 from registry.naming import claim, now
 from registry.resolving import live
+from registry.storage.blobs import BlobStore
+from registry.storage.database import WriteSession
+from registry.storage.models import AdapterRow, AdapterVersionRow
 from registry.types import AdapterFacts, AdmissionReport
 
 

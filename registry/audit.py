@@ -17,9 +17,9 @@ from typing import Any, Literal
 
 from registry import access_queries
 from registry.callers import LOCAL, Caller, namespace_of
-from registry.database import Database, WriteSession
-from registry.models import AuditRow
 from registry.paging import Page, cursor_of, paged
+from registry.storage.database import Database, WriteSession
+from registry.storage.models import AuditRow
 
 Action = Literal[
     "adapter.registered", "alias.moved", "artifact.removed", "base.added", "composition.added",

@@ -12,11 +12,11 @@ from dataclasses import replace
 
 from registry import list_queries, queries, recipes, resolving, rows, search_queries
 from registry.callers import LOCAL, Caller
-from registry.database import Database, ReadSession
 from registry.errors import UnknownReference
-from registry.models import AdapterVersionRow, AliasRow, ArtifactRow, CompositionVersionRow
 from registry.paging import Page, cursor_of, paged
 from registry.queries import V
+from registry.storage.database import Database, ReadSession
+from registry.storage.models import AdapterVersionRow, AliasRow, ArtifactRow, CompositionVersionRow
 from registry.types import (
     AdapterSummary,
     AdapterVersion,

@@ -13,7 +13,7 @@ from sqlalchemy.orm import aliased
 
 from registry.callers import Caller
 from registry.filters import Condition, Value
-from registry.models import AdapterTagRow, AdapterVersionRow
+from registry.storage.models import AdapterTagRow, AdapterVersionRow
 from registry.visibility import name_visible
 
 V = AdapterVersionRow

@@ -10,11 +10,11 @@ from collections.abc import Iterable, Sequence
 
 from registry import audit, queries, search_queries
 from registry.callers import LOCAL, Caller
-from registry.database import Database, ReadSession, WriteSession
 from registry.embedding import Embedder, describe, write
 from registry.errors import TagInvalid
-from registry.models import AdapterExampleRow, AdapterTagRow
 from registry.resolving import unknown
+from registry.storage.database import Database, ReadSession, WriteSession
+from registry.storage.models import AdapterExampleRow, AdapterTagRow
 
 MAX_TAGS = 50
 MAX_EXAMPLES = 100

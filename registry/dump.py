@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from registry import upkeep_queries as queries
-from registry.blobs import sync
-from registry.database import Database, ReadSession
 from registry.dump_errors import DumpFailed
 from registry.dump_format import FORMAT, VERSION, Dumped, encode, kind_of
-from registry.models import Table
+from registry.storage.blobs import sync
+from registry.storage.database import Database, ReadSession
+from registry.storage.models import Table
 
 Progress = Callable[[int, int], None]
 _LEVEL = 6

@@ -18,11 +18,11 @@ from numpy.typing import NDArray
 
 from merge.peft_format import AdapterFolder, open_folder
 from registry import queries, search_queries
-from registry.blobs import BlobStore
-from registry.database import Database, ReadSession, WriteSession
 from registry.encoding import Encoder, HashingEncoder, unit_rows
 from registry.errors import StorageFailed, UnknownReference
-from registry.models import AdapterVersionRow, EmbeddingRow
+from registry.storage.blobs import BlobStore
+from registry.storage.database import Database, ReadSession, WriteSession
+from registry.storage.models import AdapterVersionRow, EmbeddingRow
 from registry.types import EmbeddingKind
 
 # Encoders read a beginning; what a card says first says what it is about.

@@ -11,11 +11,11 @@ from datetime import datetime
 
 from registry import access_queries, audit, naming, queries
 from registry.callers import LOCAL, Caller
-from registry.database import Database
 from registry.errors import EvaluationInvalid
-from registry.models import EvaluationRow
 from registry.paging import Page, cursor_of, paged
 from registry.resolving import unknown, version_table
+from registry.storage.database import Database
+from registry.storage.models import EvaluationRow
 
 _MAX_TEXT = 200
 _MAX_N = 2**31 - 1

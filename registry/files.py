@@ -7,11 +7,11 @@ Not covered: the bytes, what is in them, and the form of ids (`server.jobs`).
 
 from registry import audit, job_queries, naming, queries
 from registry.callers import LOCAL, Caller
-from registry.database import Database
 from registry.job_errors import FileInUse, UnknownFile
-from registry.job_models import FileRow
 from registry.job_types import File
 from registry.paging import Page
+from registry.storage.database import Database
+from registry.storage.job_models import FileRow
 
 
 class Files:

@@ -13,10 +13,10 @@ from dataclasses import asdict, dataclass
 
 from registry import queries
 from registry.admission import AdmissionPolicy
-from registry.database import Database
 from registry.findings import CODES
-from registry.models import ImportRow
 from registry.naming import now
+from registry.storage.database import Database
+from registry.storage.models import ImportRow
 
 # To be raised with every change of what admission refuses: remembered refusals then count no more.
 ADMISSION_REVISION = 1

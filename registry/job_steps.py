@@ -13,9 +13,9 @@ from datetime import datetime
 from typing import Any
 
 from registry import audit, naming
-from registry.database import WriteSession
-from registry.job_models import JobEventRow, JobRow
 from registry.job_types import EndStatus, Job, JobEvent, Json, Note
+from registry.storage.database import WriteSession
+from registry.storage.job_models import JobEventRow, JobRow
 
 _LONGEST_MESSAGE = 10_000
 LOST = "worker_lost"

@@ -13,13 +13,13 @@ from typing import Any
 
 from registry import audit, job_queries, job_steps, known_bases, naming, queries
 from registry.callers import LOCAL, Caller
-from registry.database import Database, WriteSession
 from registry.job_errors import JobFinished, JobNotSucceeded, UnknownFile, UnknownJob
-from registry.job_models import JobRow
 from registry.job_steps import LOST, event_of, job_of
 from registry.job_types import Beat, EndStatus, Job, JobEvent, JobStatus, Json, Note
 from registry.paging import Page
 from registry.references import check_name
+from registry.storage.database import Database, WriteSession
+from registry.storage.job_models import JobRow
 
 
 class Jobs:

@@ -14,11 +14,11 @@ from datetime import datetime, timedelta
 
 from registry import access_queries, audit, queries
 from registry.callers import LOCAL, Caller, Role
-from registry.database import Database
 from registry.errors import Conflict, KeyNameTaken, NameInvalid, UnknownKey
-from registry.models import ApiKeyRow
 from registry.naming import now
 from registry.paging import Page, cursor_of, paged
+from registry.storage.database import Database
+from registry.storage.models import ApiKeyRow
 
 _MARK = "weft_"
 _PREFIX_LENGTH = len(_MARK) + 4

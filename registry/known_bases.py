@@ -4,11 +4,11 @@ from collections.abc import Iterable
 
 from registry import audit, queries
 from registry.bases import base_key, base_keys
-from registry.database import ReadSession, WriteSession
 from registry.errors import BaseConflict, Conflict, NameInvalid, UnknownBase
-from registry.models import BaseAliasRow, BaseRow
 from registry.naming import claim
 from registry.references import MAX_LENGTH
+from registry.storage.database import ReadSession, WriteSession
+from registry.storage.models import BaseAliasRow, BaseRow
 from registry.types import Shapes
 
 

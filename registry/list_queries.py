@@ -10,8 +10,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from sqlalchemy import ColumnElement, Select, exists, select, true
 from sqlalchemy.orm import selectinload, undefer
 
-from registry.database import ReadSession
-from registry.models import (
+from registry.queries import V, versions_of
+from registry.storage.database import ReadSession
+from registry.storage.models import (
     AdapterVersionRow,
     AliasMoveRow,
     AliasRow,
@@ -21,7 +22,6 @@ from registry.models import (
     RecipeIngredientRow,
     RecipeRow,
 )
-from registry.queries import V, versions_of
 from registry.types import Visibility
 from registry.visibility import caller_of, name_visible, recipe_visible
 

@@ -9,9 +9,12 @@ from datetime import UTC, datetime
 
 from registry import audit, queries, search_queries
 from registry.callers import namespace_of
-from registry.database import WriteSession
 from registry.errors import AccessDenied, Conflict, NameTaken, VersionInUse
-from registry.models import (
+from registry.queries import VersionRow
+from registry.references import Reference, numbered
+from registry.resolving import live, unknown, version_table
+from registry.storage.database import WriteSession
+from registry.storage.models import (
     AdapterRow,
     AdapterVersionRow,
     AliasMoveRow,
@@ -21,9 +24,6 @@ from registry.models import (
     NameRow,
     Table,
 )
-from registry.queries import VersionRow
-from registry.references import Reference, numbered
-from registry.resolving import live, unknown, version_table
 from registry.types import NameKind, Visibility
 
 

@@ -11,9 +11,9 @@ from sqlalchemy import PrimaryKeyConstraint, Select, UniqueConstraint, func, sel
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import joinedload, load_only, selectinload, undefer
 
-from registry.database import ReadSession, WriteSession
 from registry.errors import Conflict
-from registry.models import (
+from registry.storage.database import ReadSession, WriteSession
+from registry.storage.models import (
     AdapterVersionRow,
     AliasMoveRow,
     AliasRow,

@@ -8,19 +8,19 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from registry import audit, list_queries, queries, rows
-from registry.database import ReadSession, WriteSession
 from registry.errors import Conflict, UnknownBase, UnknownReference
-from registry.models import (
+from registry.naming import claim, now
+from registry.paging import cursor_of, paged
+from registry.references import check_digest
+from registry.resolving import live
+from registry.storage.database import ReadSession, WriteSession
+from registry.storage.models import (
     ArtifactRow,
     CompositionRow,
     CompositionVersionRow,
     RecipeIngredientRow,
     RecipeRow,
 )
-from registry.naming import claim, now
-from registry.paging import cursor_of, paged
-from registry.references import check_digest
-from registry.resolving import live
 from registry.types import Lineage, RecipeRecord
 
 

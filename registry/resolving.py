@@ -6,11 +6,11 @@ What the session's caller may not know of is treated as if it did not exist.
 import difflib
 
 from registry import queries, rows
-from registry.database import ReadSession
 from registry.errors import UnknownReference, VersionQuarantined, VersionRetired
-from registry.models import AdapterVersionRow, CompositionVersionRow
 from registry.queries import V, VersionRow
 from registry.references import Reference
+from registry.storage.database import ReadSession
+from registry.storage.models import AdapterVersionRow, CompositionVersionRow
 from registry.types import Resolution, ResolvedArtifact
 
 _NEAR_NAMES = 3

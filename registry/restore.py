@@ -18,10 +18,10 @@ from sqlalchemy import Connection, column, table
 from sqlalchemy.exc import DataError, IntegrityError
 
 from registry import upkeep_queries as queries
-from registry.database import Database, known_revisions, migrations_config
 from registry.dump import Progress
 from registry.dump_errors import DatabaseNotEmpty, DumpInvalid
 from registry.dump_format import FORMAT, KINDS, VERSION, Dumped, Kind, decode, type_of
+from registry.storage.database import Database, known_revisions, migrations_config
 
 _ROWS_AT_ONCE = 500
 # A row is an adapter's modules, report and card at most, a few megabytes; a kilobyte of gzip can

@@ -6,7 +6,8 @@ Not covered: which rows (`registry.service`).
 from collections.abc import Container, Iterable, Mapping
 from typing import Any
 
-from registry.models import (
+from registry.queries import VersionRow
+from registry.storage.models import (
     AdapterVersionRow,
     AliasMoveRow,
     AliasRow,
@@ -14,7 +15,6 @@ from registry.models import (
     CompositionVersionRow,
     RecipeRow,
 )
-from registry.queries import VersionRow
 from registry.types import (
     AdapterSummary,
     AdapterVersion,

@@ -16,13 +16,13 @@ from numpy.typing import NDArray
 
 from registry import known_bases, queries, resolving, search_queries
 from registry.callers import LOCAL, Caller
-from registry.database import Database, ReadSession
 from registry.embedding import Embedder
 from registry.errors import NoEmbedding
 from registry.filters import Condition, parse_filter
-from registry.models import AdapterVersionRow
 from registry.references import Reference, parse_reference
 from registry.search_queries import Space
+from registry.storage.database import Database, ReadSession
+from registry.storage.models import AdapterVersionRow
 from registry.types import EmbeddingKind, Similar, Status
 from registry.vectors import Conditions, Index
 

@@ -24,9 +24,9 @@ from sqlalchemy import (
 from sqlalchemy.orm import load_only, undefer
 
 from registry.conditions import predicates
-from registry.database import ReadSession, WriteSession
 from registry.filters import Condition
-from registry.models import (
+from registry.storage.database import ReadSession, WriteSession
+from registry.storage.models import (
     AdapterExampleRow,
     AdapterTagRow,
     AdapterVersionRow,

@@ -13,10 +13,8 @@ from typing import Any
 from registry import adapters, known_bases, naming, queries, recipes, resolving, rows
 from registry.admission import AdmissionPolicy, admit
 from registry.audit import Audit
-from registry.blobs import BlobStore
 from registry.callers import LOCAL, Caller
 from registry.catalogue import Catalogue, models_in
-from registry.database import Database, ReadSession
 from registry.describing import Descriptions
 from registry.embedding import Embedder, Embeddings
 from registry.errors import FolderUnreadable, NameTaken
@@ -25,10 +23,12 @@ from registry.files import Files
 from registry.imports import ImportLog
 from registry.jobs import Jobs
 from registry.keys import Keys
-from registry.models import AdapterVersionRow, CompositionVersionRow
 from registry.references import Reference, check_alias, check_name
 from registry.search import Finder
 from registry.statuses import Statuses
+from registry.storage.blobs import BlobStore
+from registry.storage.database import Database, ReadSession
+from registry.storage.models import AdapterVersionRow, CompositionVersionRow
 from registry.types import (
     Adapter,
     AdmissionReport,

@@ -7,9 +7,9 @@ Not covered: what finds a version unfit (the probe, a person), and who may say s
 
 from registry import audit, queries, resolving, search_queries
 from registry.callers import LOCAL, Caller
-from registry.database import Database, ReadSession
-from registry.models import AdapterVersionRow
 from registry.references import Reference
+from registry.storage.database import Database, ReadSession
+from registry.storage.models import AdapterVersionRow
 from registry.types import Status
 
 _MAX_REASON = 500

@@ -3,9 +3,9 @@
 from pathlib import Path
 
 from registry.admission import AdmissionPolicy
-from registry.blobs import LocalBlobs
-from registry.database import Database
 from registry.service import Registry
+from registry.storage.blobs import LocalBlobs
+from registry.storage.database import Database
 
 
 def temporary_registry(root: Path, policy: AdmissionPolicy | None = None) -> Registry:

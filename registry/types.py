@@ -2,7 +2,7 @@
 
 Covered: bases, adapters, compositions, aliases, admission reports, resolutions, lineage.
 Not covered: references as text (`registry.references`) and the rows these are read from
-(`registry.models`).
+(`registry.storage.models`).
 """
 
 from collections.abc import Mapping

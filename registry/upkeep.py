@@ -27,10 +27,10 @@ from typing import Literal, TypeAlias
 
 from registry import job_queries
 from registry import upkeep_queries as queries
-from registry.blobs import LocalBlobs
-from registry.database import Database, ReadSession
 from registry.naming import now
 from registry.paging import Page, cursor_of, paged
+from registry.storage.blobs import LocalBlobs
+from registry.storage.database import Database, ReadSession
 
 YOUNG_SECONDS = 3600.0
 DAY_SECONDS = 86400.0

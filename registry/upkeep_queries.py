@@ -20,8 +20,8 @@ from sqlalchemy import (
 )
 from sqlalchemy import table as table_clause
 
-from registry.database import ReadSession
-from registry.models import (
+from registry.storage.database import ReadSession
+from registry.storage.models import (
     AdapterVersionRow,
     ArtifactRow,
     CompositionVersionRow,

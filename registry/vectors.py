@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from registry import search_queries
-from registry.database import ReadSession
 from registry.filters import Condition
 from registry.search_queries import Space
+from registry.storage.database import ReadSession
 from registry.visibility import caller_of
 
 Conditions: TypeAlias = tuple[Condition, ...]

@@ -12,8 +12,8 @@ from sqlalchemy import ColumnElement, exists, not_, or_, true
 from sqlalchemy.orm import aliased
 
 from registry.callers import LOCAL, Caller
-from registry.database import ReadSession
-from registry.models import AdapterVersionRow, NameRow, RecipeIngredientRow
+from registry.storage.database import ReadSession
+from registry.storage.models import AdapterVersionRow, NameRow, RecipeIngredientRow
 
 
 def caller_of(session: ReadSession) -> Caller:

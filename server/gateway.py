@@ -1,7 +1,7 @@
 """The parts of one gateway, wired to each other."""
 
-from registry.blobs import BlobStore
 from registry.service import Registry
+from registry.storage.blobs import BlobStore
 from server.artifacts.build import Builder
 from server.artifacts.evict import Evictor
 from server.artifacts.leases import Leases

@@ -11,9 +11,9 @@ from typing import TypeAlias
 import uvicorn
 from fastapi import FastAPI
 
-from registry.blobs import LocalBlobs
-from registry.database import Database
 from registry.service import Registry
+from registry.storage.blobs import LocalBlobs
+from registry.storage.database import Database
 from registry.types import Base
 from server.app import create_app
 from server.artifacts.store import ArtifactStore

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from sqlalchemy import URL, create_engine, make_url, text
 
-from registry.models import Table
+from registry.storage.models import Table
 
 # What keeps data safe when the machine loses power, and makes tests slow.
 _UNSAFE = ("fsync", "full_page_writes", "synchronous_commit")

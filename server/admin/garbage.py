@@ -6,7 +6,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query
 
-from registry.database import Database
+from registry.storage.database import Database
 from server.admin.fields import Cursor, Limit
 from server.admin.schemas import CollectedItem, CollectedReport, GarbageItem, PageOf
 from server.artifacts.collect import GRACE_DAYS, collect, collector_of

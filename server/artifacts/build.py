@@ -14,8 +14,8 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 from merge.recipe import Recipe
-from registry.blobs import BlobStore
 from registry.service import Registry
+from registry.storage.blobs import BlobStore
 from server.artifacts import worker
 from server.artifacts.store import ArtifactStore, storage_errors
 from server.metrics import Metrics

@@ -7,8 +7,8 @@ import asyncio
 import logging
 from collections.abc import Iterable
 
-from registry.blobs import LocalBlobs
-from registry.database import Database
+from registry.storage.blobs import LocalBlobs
+from registry.storage.database import Database
 from registry.upkeep import DAY_SECONDS, Collected, Collector, Garbage, KeepRules
 from server.artifacts.evict import Evictor
 from server.artifacts.leases import LeaseBusy

@@ -9,8 +9,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from merge.recipe import Recipe
-from registry.blobs import BlobStore
 from registry.service import Registry
+from registry.storage.blobs import BlobStore
 from server.artifacts.build import Builder
 from server.artifacts.leases import Leases
 from server.artifacts.store import ArtifactStore, storage_errors

@@ -8,7 +8,7 @@ import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from registry.blobs import BlobStore, LocalBlobs
+from registry.storage.blobs import BlobStore, LocalBlobs
 from server.links import link_or_copy
 
 

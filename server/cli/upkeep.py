@@ -8,9 +8,9 @@ from typing import Annotated
 import typer
 
 from registry.audit import Audit
-from registry.database import Database
 from registry.dump import dump as write_dump
 from registry.restore import restore as read_dump
+from registry.storage.database import Database
 from registry.upkeep import DAY_SECONDS, Collected, Collector, Garbage, Reason
 from server.artifacts.collect import GRACE_DAYS, collector_of
 from server.cli.client import Home, Key, Server, connect

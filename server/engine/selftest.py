@@ -24,7 +24,7 @@ from merge.peft_format import (
     WeightsWriter,
     tensor_names,
 )
-from registry.blobs import LocalBlobs
+from registry.storage.blobs import LocalBlobs
 from server.engine.protocol import Engine
 
 _PROMPT = "weft: one, two, three"

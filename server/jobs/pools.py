@@ -10,12 +10,12 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from merge.adaptive.pool import PoolMember
-from registry.blobs import BlobStore
 from registry.callers import Caller
 from registry.errors import UnknownReference, VersionQuarantined, VersionRetired
 from registry.filters import Condition, parse_filter
 from registry.references import parse_reference
 from registry.service import Registry
+from registry.storage.blobs import BlobStore
 from server.compose.resolve import WrongBase, resolve_adapter
 
 MAX_MEMBERS = 2000

@@ -20,10 +20,10 @@ from dataclasses import dataclass, replace
 from queue import SimpleQueue
 from typing import TypeVar
 
-from registry.blobs import BlobStore
 from registry.errors import RegistryError
 from registry.job_types import EndStatus, Job, Json, Note
 from registry.service import Registry
+from registry.storage.blobs import BlobStore
 from server.engine.protocol import EngineUnavailable
 from server.errors import row_of
 from server.jobs import worker

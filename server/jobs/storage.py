@@ -18,10 +18,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from merge.adaptive.candidates import OUTCOME
-from registry.blobs import sync
 from registry.callers import Caller
 from registry.files import Files
 from registry.job_types import File
+from registry.storage.blobs import sync
 
 _ID = re.compile(r"(?:file|ftjob)-[0-9a-f]{24}")
 PURPOSE = "fine-tune"  # what OpenAI calls examples to learn from

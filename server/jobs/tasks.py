@@ -1,8 +1,8 @@
 """From a job's row to what its process needs: folders in the place of digests and ids."""
 
-from registry.blobs import BlobStore
 from registry.job_types import Job
 from registry.service import Registry
+from registry.storage.blobs import BlobStore
 from server.jobs.closing import caller_of
 from server.jobs.datasets import prompts, read_examples
 from server.jobs.pools import compared, members_of

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from registry.blobs import LocalBlobs
-from registry.database import Database
 from registry.service import Registry
+from registry.storage.blobs import LocalBlobs
+from registry.storage.database import Database
 from tests.registry.conftest import BASE, SHAPES, write_adapter
 
 OUTSIDE = "precious.txt"

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from registry.blobs import LocalBlobs
 from registry.errors import AdmissionRefused, NothingToImport
 from registry.service import Registry
 from registry.sources.folder import find_adapters, import_folder
+from registry.storage.blobs import LocalBlobs
 from registry.types import Registration
 from tests.attacks.conftest import OUTSIDE
 from tests.attacks.strings import NO_NAMES

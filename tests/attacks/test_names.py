@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from registry.blobs import LocalBlobs
 from registry.errors import (
     AliasInvalid,
     DigestInvalid,
@@ -19,6 +18,7 @@ from registry.errors import (
 from registry.references import parse_reference
 from registry.service import Registry
 from registry.sources.hub_address import parse_address
+from registry.storage.blobs import LocalBlobs
 from server.compose.expression import ExpressionInvalid, parse_model
 from server.engine.held import AdapterRejected, hold, release
 from tests.attacks.strings import LONG, LOOK_ALIKES, NO_DIGESTS, NO_NAMES, TRAVERSALS

@@ -14,7 +14,14 @@ from numpy.typing import NDArray
 from sqlalchemy import ColumnElement, Connection, Text, cast, func, insert, literal, select, text
 
 from registry.encoding import unit_rows
-from registry.models import AdapterRow, AdapterVersionRow, BaseRow, EmbeddingRow, NameRow, Table
+from registry.storage.models import (
+    AdapterRow,
+    AdapterVersionRow,
+    BaseRow,
+    EmbeddingRow,
+    NameRow,
+    Table,
+)
 
 DIM = 384
 QUESTIONS = 100

@@ -26,11 +26,11 @@ from sqlalchemy import create_engine, text
 from merge.peft_format import TensorSpec, WeightsWriter
 from merge.peft_format.names import tensor_names
 from registry.bases import is_embedding, module_shapes
-from registry.blobs import LocalBlobs
-from registry.database import Database
 from registry.embedding import Embedder
 from registry.search import Finder
 from registry.service import Registry
+from registry.storage.blobs import LocalBlobs
+from registry.storage.database import Database
 from server.embedders import WeightSketch
 from tests.bench.many_rows import DIM, QUESTIONS, Vectors, fill
 from tests.postgresql import Server, serve

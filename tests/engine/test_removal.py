@@ -2,7 +2,7 @@
 
 import pytest
 
-from registry.blobs import LocalBlobs
+from registry.storage.blobs import LocalBlobs
 from server.engine.client import Fixed, VllmEngine
 from server.engine.protocol import EngineRefused
 from tests.engine.gateway import Weft

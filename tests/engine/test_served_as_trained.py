@@ -21,8 +21,8 @@ from merge.adaptive.training import Run, Schedule
 from merge.peft_format import open_folder
 from merge.recipe import Recipe
 from merge.run import merge
-from registry.blobs import LocalBlobs
 from registry.references import parse_reference
+from registry.storage.blobs import LocalBlobs
 from registry.types import ResolvedAdapter
 from tests.engine.gateway import BASE, DEMO, Weft
 from tests.lab.language import TASKS_WITHOUT_ADAPTER

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from safetensors.numpy import save_file
 
 from registry.bases import base_keys, module_shapes
-from registry.blobs import LocalBlobs
-from registry.database import Database
 from registry.service import Registry
+from registry.storage.blobs import LocalBlobs
+from registry.storage.database import Database
 from registry.types import Base
 from tests.postgresql import Server, serve
 

@@ -9,9 +9,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from registry.blobs import LocalBlobs
-from registry.database import Database
 from registry.service import Registry
+from registry.storage.blobs import LocalBlobs
+from registry.storage.database import Database
 from registry.upkeep import Collector, KeepRules
 from tests.registry.conftest import BASE, SHAPES
 

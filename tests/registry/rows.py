@@ -19,10 +19,10 @@ from sqlalchemy import (
     insert,
 )
 
-from registry.database import WriteSession
-from registry.models import Table
-from registry.table import UtcDateTime
-from registry.vector_type import VectorType
+from registry.storage.columns import UtcDateTime
+from registry.storage.database import WriteSession
+from registry.storage.models import Table
+from registry.storage.vector_type import VectorType
 
 TEXT = 'ns/ünï "quoted" \\ № 漢字 \N{SQUID} {braces} \t\n\x7f'
 JSON_VALUE = {"a": [1, 2.5, None, True, {"deep": TEXT}], "big": 2**60, "small": 5e-324, "": ""}

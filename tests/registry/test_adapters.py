@@ -10,8 +10,6 @@ import pytest
 
 from merge.peft_format import normalise_folder
 from registry import adapters, queries
-from registry.blobs import LocalBlobs
-from registry.database import Database
 from registry.errors import (
     AdmissionRefused,
     AliasInvalid,
@@ -26,6 +24,8 @@ from registry.errors import (
 )
 from registry.references import parse_reference
 from registry.service import Registry
+from registry.storage.blobs import LocalBlobs
+from registry.storage.database import Database
 from tests.registry.conftest import BASE, DOWN, PREFIX, Q, Register, tensors, write_adapter
 
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from merge.peft_format import CONFIG_NAME, WEIGHTS_NAME, digest_folder
-from registry.blobs import BlobStore, LocalBlobs
 from registry.errors import BlobCorrupt, BlobMissing, DigestInvalid
+from registry.storage.blobs import BlobStore, LocalBlobs
 
 ABSENT = "0" * 64
 

@@ -8,14 +8,14 @@ import pytest
 from numpy.typing import NDArray
 
 from registry import search_queries
-from registry.blobs import LocalBlobs
-from registry.database import Database
 from registry.embedding import Description, Embedder
 from registry.encoding import HashingEncoder, unit_rows
 from registry.errors import BlobMissing, UnknownReference
 from registry.references import parse_reference
 from registry.search_queries import Space
 from registry.service import Registry
+from registry.storage.blobs import LocalBlobs
+from registry.storage.database import Database
 from tests.registry.conftest import BASE, SHAPES, tensors, write_adapter
 from tests.registry.test_search import FlatSketch
 

@@ -4,9 +4,9 @@ import pytest
 from sqlalchemy import text
 
 from registry.callers import Caller
-from registry.database import Database
 from registry.errors import CursorInvalid, KeyNameTaken, NameInvalid, UnknownKey
 from registry.keys import Keys
+from registry.storage.database import Database
 
 TEAM = Caller("boss", "admin", "team")
 

@@ -12,9 +12,9 @@ from alembic.script import ScriptDirectory
 from alembic.util import CommandError
 from sqlalchemy import create_engine, text
 
-from registry.database import Database, migrations_config
 from registry.errors import DatabaseAhead, DatabaseOutdated
-from registry.models import Table
+from registry.storage.database import Database, migrations_config
+from registry.storage.models import Table
 
 
 def _url(path: Path) -> str:

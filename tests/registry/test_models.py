@@ -10,10 +10,10 @@ from sqlalchemy.engine.default import DefaultDialect
 from sqlalchemy.exc import InvalidRequestError, StatementError
 
 from registry import queries
-from registry.database import Database
-from registry.models import NameRow, RecipeRow, Table
 from registry.service import Registry
-from registry.table import UtcDateTime
+from registry.storage.columns import UtcDateTime
+from registry.storage.database import Database
+from registry.storage.models import NameRow, RecipeRow, Table
 from tests.registry.conftest import BASE
 
 
@@ -75,7 +75,7 @@ def test_a_naive_timestamp_is_refused(database: Database) -> None:
 
 
 def test_whoever_knows_the_models_knows_every_table() -> None:
-    """`registry.models` alone is enough, as for `alembic` by hand; else it would drop the rest."""
+    """`registry.storage.models` alone is enough, as for `alembic` by hand; else it would drop the rest."""
     asked = "from registry.models import Table; print(*sorted(Table.metadata.tables))"
     known = subprocess.check_output([sys.executable, "-c", asked], text=True).split()
     assert sorted(Table.metadata.tables) == known

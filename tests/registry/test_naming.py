@@ -4,7 +4,6 @@ import pytest
 
 from registry import naming, queries
 from registry.callers import Caller
-from registry.database import Database
 from registry.errors import (
     AliasInvalid,
     Conflict,
@@ -13,9 +12,10 @@ from registry.errors import (
     VersionInUse,
     VersionRetired,
 )
-from registry.models import AdapterRow
 from registry.references import parse_reference
 from registry.service import Registry
+from registry.storage.database import Database
+from registry.storage.models import AdapterRow
 from tests.registry.conftest import BASE, Register
 
 

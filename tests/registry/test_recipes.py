@@ -16,9 +16,9 @@ from registry.errors import (
     UnknownReference,
     VersionRetired,
 )
-from registry.models import RecipeRow
 from registry.references import parse_reference
 from registry.service import Registry
+from registry.storage.models import RecipeRow
 from registry.types import CompositionVersion, Ingredient
 from tests.registry.conftest import BASE, Register
 

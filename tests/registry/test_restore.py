@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 from registry import upkeep_queries as queries
-from registry.database import Database
 from registry.dump import dump
 from registry.dump_errors import DumpInvalid
 from registry.errors import DatabaseOutdated, DatabaseUnavailable, ReferencesBroken
 from registry.restore import restore
+from registry.storage.database import Database
 
 FIRST = "2026_11_22_0600"
 KINDS = {"name": "plain", "kind": "plain", "created_at": "moment", "created_by": "plain"}

@@ -10,14 +10,14 @@ from numpy.typing import NDArray
 from safetensors.numpy import load_file
 
 from merge.peft_format import AdapterFolder
-from registry.blobs import LocalBlobs
 from registry.callers import Caller
-from registry.database import Database
 from registry.embedding import Embedder
 from registry.errors import FilterInvalid, NoEmbedding, UnknownBase, UnknownReference
 from registry.references import parse_reference
 from registry.search import Finder, Hit
 from registry.service import Registry
+from registry.storage.blobs import LocalBlobs
+from registry.storage.database import Database
 from tests.registry.conftest import BASE, DOWN, PREFIX, SHAPES, Q, Tensors, tensors, write_adapter
 
 CARDS: Mapping[str, str] = {

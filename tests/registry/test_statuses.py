@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 
 from registry.audit import Audit
-from registry.database import Database
 from registry.errors import UnknownReference, VersionQuarantined
 from registry.references import parse_reference
 from registry.service import Registry
+from registry.storage.database import Database
 from registry.types import ResolvedAdapter
 from tests.registry.conftest import BASE, Register, tensors, write_adapter
 

@@ -14,11 +14,11 @@ from typing import Any
 
 import pytest
 
-from registry.blobs import LocalBlobs
-from registry.database import Database
 from registry.errors import DatabaseOutdated, VersionRetired
 from registry.references import parse_reference
 from registry.service import Registry
+from registry.storage.blobs import LocalBlobs
+from registry.storage.database import Database
 from registry.types import ResolvedAdapter, ResolvedComposition
 from tests.registry.conftest import BASE, SHAPES, tensors, write_adapter
 

@@ -9,12 +9,12 @@ from numpy.typing import NDArray
 from sqlalchemy import event, text
 
 from registry import search_queries
-from registry.database import Database, ReadSession
 from registry.embedding import write
 from registry.encoding import unit_rows
 from registry.filters import Condition, parse_filter
-from registry.models import AdapterRow, AdapterVersionRow, BaseRow, NameRow
 from registry.search_queries import Space
+from registry.storage.database import Database, ReadSession
+from registry.storage.models import AdapterRow, AdapterVersionRow, BaseRow, NameRow
 from registry.vectors import Index, Scan
 
 DIM = 384  # a dim that PostgreSQL has an index for

@@ -19,8 +19,8 @@ import uvicorn
 from httpx import ASGITransport, AsyncClient
 from typer.testing import CliRunner, Result
 
-from registry.blobs import LocalBlobs
 from registry.service import Registry
+from registry.storage.blobs import LocalBlobs
 from registry.types import Base
 from server.app import create_app
 from server.artifacts import build, worker

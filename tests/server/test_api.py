@@ -11,9 +11,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from merge.peft_format import CONFIG_NAME
-from registry.blobs import LocalBlobs
 from registry.references import parse_reference
 from registry.service import Registry
+from registry.storage.blobs import LocalBlobs
 from server.artifacts.store import ArtifactStore
 from server.engine.fake import FakeEngine
 from server.gateway import Gateway

@@ -10,8 +10,8 @@ import pytest
 
 from merge.errors import UnsafeResult
 from merge.recipe import Recipe
-from registry.blobs import LocalBlobs
 from registry.service import Registry
+from registry.storage.blobs import LocalBlobs
 from server.artifacts import worker
 from server.artifacts.build import BuildFailed
 from server.artifacts.store import StoreBroken, StoreFull

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from merge.peft_format import CONFIG_NAME, WEIGHTS_NAME
-from registry.blobs import LocalBlobs
 from registry.service import Registry
+from registry.storage.blobs import LocalBlobs
 from registry.upkeep import Collector
 from server.cli.console import actor
 from tests.server.commands import words

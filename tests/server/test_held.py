@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from merge.peft_format import CONFIG_NAME, WEIGHTS_NAME, digest_folder
-from registry.blobs import LocalBlobs
+from registry.storage.blobs import LocalBlobs
 from server.artifacts.store import ArtifactStore
 from server.engine.held import AdapterRejected, hold, release, sweep
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from registry.blobs import LocalBlobs
 from registry.service import Registry
+from registry.storage.blobs import LocalBlobs
 from server.cli.client import Client, ServerRefused
 from tests.server.commands import failed, words
 from tests.server.conftest import DEMO, Weft

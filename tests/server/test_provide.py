@@ -7,8 +7,8 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from registry.blobs import LocalBlobs
 from registry.service import Registry
+from registry.storage.blobs import LocalBlobs
 from server.artifacts.leases import LeaseBusy
 from server.artifacts.provide import ArtifactGone
 from server.compose.resolve import Planned, Stored

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from merge.peft_format import WEIGHTS_NAME, digest_folder
-from registry.blobs import LocalBlobs
+from registry.storage.blobs import LocalBlobs
 from server.artifacts.store import ArtifactStore
 
 DigestOf = Callable[[str], str]

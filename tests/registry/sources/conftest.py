@@ -9,10 +9,10 @@ import pytest
 from huggingface_hub import close_session
 
 from registry.admission import MAX_BYTES
-from registry.database import Database
 from registry.service import Registry
 from registry.sources.hub import HubImport
 from registry.sources.hub_client import HubClient
+from registry.storage.database import Database
 from tests.registry.conftest import tensors, write_adapter
 from tests.registry.sources.fake_hub import FakeHub, Repository
 

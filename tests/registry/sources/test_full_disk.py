@@ -13,12 +13,12 @@ from sqlalchemy.exc import OperationalError
 
 from registry import adapters
 from registry.admission import admit
-from registry.blobs import LocalBlobs
 from registry.errors import DatabaseUnavailable, FolderUnreadable, RegistryError, StorageFailed
 from registry.service import Registry
 from registry.sources.folder import import_folder
 from registry.sources.hub import HubImport
 from registry.sources.hub_address import HubAddress
+from registry.storage.blobs import LocalBlobs
 from tests.registry.conftest import tensors, write_adapter
 from tests.registry.sources.conftest import Put
 from tests.registry.sources.fake_hub import FakeHub

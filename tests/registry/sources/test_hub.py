@@ -3,8 +3,6 @@
 import pytest
 
 from registry.admission import AdmissionPolicy
-from registry.blobs import LocalBlobs
-from registry.database import Database
 from registry.errors import AdmissionRefused, NameInvalid
 from registry.imports import Remembered
 from registry.references import parse_reference
@@ -13,6 +11,8 @@ from registry.sources.hub import HubImport
 from registry.sources.hub_address import HubAddress, parse_address
 from registry.sources.hub_client import HubClient
 from registry.sources.outcome import Imported, tally
+from registry.storage.blobs import LocalBlobs
+from registry.storage.database import Database
 from registry.types import Registration
 from tests.registry.sources.conftest import CARD, TOKEN, Put
 from tests.registry.sources.fake_hub import FakeHub, Repository

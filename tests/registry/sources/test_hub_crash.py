@@ -9,12 +9,12 @@ from sqlalchemy.orm import Session
 from merge.peft_format import WeightsWriter
 from registry import adapters
 from registry.admission import MAX_BYTES
-from registry.blobs import LocalBlobs
 from registry.imports import ImportLog
 from registry.service import Registry
 from registry.sources.hub import HubImport
 from registry.sources.hub_address import HubAddress
 from registry.sources.hub_client import HubClient
+from registry.storage.blobs import LocalBlobs
 from tests.registry.crashing import (
     Fault,
     Place,

@@ -7,12 +7,12 @@ from dataclasses import replace
 import pytest
 from huggingface_hub import constants
 
-from registry.blobs import LocalBlobs
 from registry.errors import HubDenied, HubFailed, HubNotFound, StorageFailed
 from registry.sources.hub import HubImport
 from registry.sources.hub_address import HubAddress, parse_address
 from registry.sources.hub_client import HubClient
 from registry.sources.outcome import Imported
+from registry.storage.blobs import LocalBlobs
 from tests.registry.sources.conftest import Put
 from tests.registry.sources.fake_hub import FakeHub, Fault
 

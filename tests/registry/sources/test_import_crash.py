@@ -16,7 +16,6 @@ from sqlalchemy.orm import Session
 
 from merge.peft_format import WeightsWriter
 from registry import adapters, naming
-from registry.blobs import LocalBlobs
 from registry.embedding import Embeddings
 from registry.search import Finder
 from registry.service import Registry
@@ -24,6 +23,7 @@ from registry.sources import upload
 from registry.sources.folder import import_folder
 from registry.sources.tar_stream import _Reader
 from registry.sources.upload import import_files, import_tar
+from registry.storage.blobs import LocalBlobs
 from tests.postgresql import Server
 from tests.registry.conftest import tensors, write_adapter
 from tests.registry.crashing import (

@@ -11,7 +11,6 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from registry.blobs import LocalBlobs
 from registry.errors import (
     AdmissionRefused,
     NameInvalid,
@@ -22,6 +21,7 @@ from registry.errors import (
 )
 from registry.service import Registry
 from registry.sources.upload import import_files, import_tar
+from registry.storage.blobs import LocalBlobs
 from registry.types import Registration
 from tests.registry.conftest import write_adapter
 

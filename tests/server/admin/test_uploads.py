@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from httpx import AsyncClient
 
-from registry.blobs import LocalBlobs
+from registry.storage.blobs import LocalBlobs
 from server.admin import imports
 from server.cli.client import tar_of
 from tests.server.admin.conftest import problem

@@ -12,10 +12,10 @@ import pytest
 
 from merge.peft_format import open_folder
 from merge.recipe import Member, plan
-from registry.blobs import LocalBlobs
 from registry.callers import LOCAL, Caller
 from registry.job_types import Job
 from registry.service import Registry
+from registry.storage.blobs import LocalBlobs
 from server.gateway import Gateway
 from server.jobs.create import Wish, create_job
 from server.jobs.follow import follow

@@ -2,7 +2,7 @@
 
 Names of adapters, compositions and bases share one table, so one `model` string never means two
 things. Rows of versions, recipes, artifacts and alias moves are only ever added.
-Not covered: files and jobs (`registry.job_models`), statements (`registry.queries`), and what rows
+Not covered: files and jobs (`registry.storage.job_models`), statements (`registry.queries`), and what rows
 look like outside (`registry.types`).
 """
 
@@ -23,11 +23,11 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import Mapped, mapped_column, relationship, synonym
 
-from registry import job_models  # noqa: F401 - whoever knows a table knows them all
 from registry.callers import Role
-from registry.table import Table as Table  # noqa: PLC0414 - known as one of this module's
+from registry.storage import job_models  # noqa: F401 - whoever knows a table knows them all
+from registry.storage.columns import Table as Table  # noqa: PLC0414 - known as one of this module's
+from registry.storage.vector_type import VectorType
 from registry.types import EmbeddingKind, NameKind, Status, Visibility
-from registry.vector_type import VectorType
 
 _NAME_LENGTH = 200
 _DIGEST_LENGTH = 64

@@ -11,7 +11,7 @@ from sqlalchemy import JSON, BigInteger, CheckConstraint, ForeignKey, Index, Str
 from sqlalchemy.orm import Mapped, mapped_column
 
 from registry.job_types import EventKind, JobStatus, Level
-from registry.table import Table
+from registry.storage.columns import Table
 
 _ID_LENGTH = 40
 _NAME_LENGTH = 200

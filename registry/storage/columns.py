@@ -1,6 +1,6 @@
 """The root of all tables: their metadata, how constraints are named, and how moments are kept.
 
-Not covered: the tables. `registry.models` knows all of them, those of `registry.job_models` too.
+Not covered: the tables. `registry.storage.models` knows all of them, those of `registry.storage.job_models` too.
 """
 
 from datetime import UTC, datetime
