@@ -6,7 +6,8 @@ Not covered: whether the folder is good enough (`registry.admission`).
 from dataclasses import dataclass
 
 from merge.peft_format import normalise_folder
-from registry import audit, queries
+from registry import queries
+from registry.access import audit
 from registry.card import Card, read_card
 from registry.errors import AdmissionRefused, Conflict, ContentQuarantined, StorageFailed
 from registry.naming import claim, now

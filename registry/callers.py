@@ -2,8 +2,8 @@
 
 A caller has a role and, unless it is for everything, a namespace. A name's namespace is what stands
 before its first slash; names without one are public. What is in a namespace is private to it until
-it is published. The rules are these functions; `registry.visibility` says the same in SQL.
-Not covered: keys (`registry.keys`), and which role a route needs (the routes declare it).
+it is published. The rules are these functions; `registry.access.visibility` says the same in SQL.
+Not covered: keys (`registry.access.keys`), and which role a route needs (the routes declare it).
 """
 
 from dataclasses import dataclass

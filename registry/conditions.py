@@ -11,10 +11,10 @@ from typing import Any
 from sqlalchemy import ColumnElement, Text, and_, cast, exists, func, not_, or_
 from sqlalchemy.orm import aliased
 
+from registry.access.visibility import name_visible
 from registry.callers import Caller
 from registry.filters import Condition, Value
 from registry.storage.models import AdapterTagRow, AdapterVersionRow
-from registry.visibility import name_visible
 
 V = AdapterVersionRow
 _COMPARE: Mapping[str, Callable[[Any, Any], Any]] = {

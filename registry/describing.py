@@ -8,7 +8,8 @@ Not covered: who may say it.
 import re
 from collections.abc import Iterable, Sequence
 
-from registry import audit, queries, search_queries
+from registry import queries, search_queries
+from registry.access import audit
 from registry.callers import LOCAL, Caller
 from registry.embedding import Embedder, describe, write
 from registry.errors import TagInvalid

@@ -9,7 +9,9 @@ import math
 from dataclasses import dataclass
 from datetime import datetime
 
-from registry import access_queries, audit, naming, queries
+from registry import naming, queries
+from registry.access import audit
+from registry.access import queries as access_queries
 from registry.callers import LOCAL, Caller
 from registry.errors import EvaluationInvalid
 from registry.paging import Page, cursor_of, paged

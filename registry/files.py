@@ -5,7 +5,8 @@ since jobs refer to it, and is never found again.
 Not covered: the bytes, what is in them, and the form of ids (`server.jobs`).
 """
 
-from registry import audit, job_queries, naming, queries
+from registry import job_queries, naming, queries
+from registry.access import audit
 from registry.callers import LOCAL, Caller
 from registry.job_errors import FileInUse, UnknownFile
 from registry.job_types import File

@@ -11,11 +11,11 @@ from typing import Any, TypeVar
 from sqlalchemy import Select, and_, or_, select, update
 from sqlalchemy.orm import undefer
 
+from registry.access.visibility import caller_of
 from registry.errors import CursorInvalid
 from registry.job_types import ACTIVE, Beat, JobStatus
 from registry.storage.database import ReadSession, WriteSession
 from registry.storage.job_models import FileRow, JobEventRow, JobRow
-from registry.visibility import caller_of
 
 R = TypeVar("R", FileRow, JobRow)
 

@@ -12,7 +12,8 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from registry import audit, naming
+from registry import naming
+from registry.access import audit
 from registry.job_types import EndStatus, Job, JobEvent, Json, Note
 from registry.storage.database import WriteSession
 from registry.storage.job_models import JobEventRow, JobRow

@@ -11,7 +11,8 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
-from registry import audit, job_queries, job_steps, known_bases, naming, queries
+from registry import job_queries, job_steps, known_bases, naming, queries
+from registry.access import audit
 from registry.callers import LOCAL, Caller
 from registry.job_errors import JobFinished, JobNotSucceeded, UnknownFile, UnknownJob
 from registry.job_steps import LOST, event_of, job_of

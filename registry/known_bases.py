@@ -2,7 +2,8 @@
 
 from collections.abc import Iterable
 
-from registry import audit, queries
+from registry import queries
+from registry.access import audit
 from registry.bases import base_key, base_keys
 from registry.errors import BaseConflict, Conflict, NameInvalid, UnknownBase
 from registry.naming import claim

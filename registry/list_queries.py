@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from sqlalchemy import ColumnElement, Select, exists, select, true
 from sqlalchemy.orm import selectinload, undefer
 
+from registry.access.visibility import caller_of, name_visible, recipe_visible
 from registry.queries import V, versions_of
 from registry.storage.database import ReadSession
 from registry.storage.models import (
@@ -23,7 +24,6 @@ from registry.storage.models import (
     RecipeRow,
 )
 from registry.types import Visibility
-from registry.visibility import caller_of, name_visible, recipe_visible
 
 
 def visibilities(session: ReadSession, names: Iterable[str]) -> Mapping[str, Visibility]:

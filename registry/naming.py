@@ -7,7 +7,8 @@ Covered: what adapters and compositions have in common. Not covered: a version's
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
-from registry import audit, queries, search_queries
+from registry import queries, search_queries
+from registry.access import audit
 from registry.callers import namespace_of
 from registry.errors import AccessDenied, Conflict, NameTaken, VersionInUse
 from registry.queries import VersionRow

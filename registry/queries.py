@@ -11,6 +11,7 @@ from sqlalchemy import PrimaryKeyConstraint, Select, UniqueConstraint, func, sel
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import joinedload, load_only, selectinload, undefer
 
+from registry.access.visibility import caller_of, name_visible, recipe_visible
 from registry.errors import Conflict
 from registry.storage.database import ReadSession, WriteSession
 from registry.storage.models import (
@@ -27,7 +28,6 @@ from registry.storage.models import (
     Table,
 )
 from registry.types import NameKind, Visibility
-from registry.visibility import caller_of, name_visible, recipe_visible
 
 VersionRow: TypeAlias = AdapterVersionRow | CompositionVersionRow
 V = TypeVar("V", bound=VersionRow)

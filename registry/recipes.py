@@ -7,7 +7,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from registry import audit, list_queries, queries, rows
+from registry import list_queries, queries, rows
+from registry.access import audit
 from registry.errors import Conflict, UnknownBase, UnknownReference
 from registry.naming import claim, now
 from registry.paging import cursor_of, paged

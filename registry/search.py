@@ -3,7 +3,7 @@
 A search asks up to three questions, each in one space of embeddings. A hit's score is the mean of
 its cosines over the questions asked, and the hit says what each of them was. Where an index answers
 approximately (`registry.vectors`), the few best of each question are compared exactly afterwards.
-Not covered: who may see what (`registry.visibility`).
+Not covered: who may see what (`registry.access.visibility`).
 """
 
 from collections.abc import Iterable, Mapping, Sequence

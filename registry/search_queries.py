@@ -23,6 +23,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import load_only, undefer
 
+from registry.access.visibility import caller_of
 from registry.conditions import predicates
 from registry.filters import Condition
 from registry.storage.database import ReadSession, WriteSession
@@ -34,7 +35,6 @@ from registry.storage.models import (
     RevisionRow,
 )
 from registry.types import EmbeddingKind
-from registry.visibility import caller_of
 
 # What an HNSW index looks at before it gives its best; pgvector's own 40 loses recall.
 _EF_SEARCH = 200

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from registry import adapters, known_bases, naming, queries, recipes, resolving, rows
+from registry.access.audit import Audit
+from registry.access.keys import Keys
 from registry.admission import AdmissionPolicy, admit
-from registry.audit import Audit
 from registry.callers import LOCAL, Caller
 from registry.catalogue import Catalogue, models_in
 from registry.describing import Descriptions
@@ -22,7 +23,6 @@ from registry.evaluations import Evaluations
 from registry.files import Files
 from registry.imports import ImportLog
 from registry.jobs import Jobs
-from registry.keys import Keys
 from registry.references import Reference, check_alias, check_name
 from registry.search import Finder
 from registry.statuses import Statuses

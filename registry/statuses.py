@@ -5,7 +5,8 @@ for compositions and artifacts made of it, and for whoever imports it again.
 Not covered: what finds a version unfit (the probe, a person), and who may say so.
 """
 
-from registry import audit, queries, resolving, search_queries
+from registry import queries, resolving, search_queries
+from registry.access import audit
 from registry.callers import LOCAL, Caller
 from registry.references import Reference
 from registry.storage.database import Database, ReadSession

@@ -12,10 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from registry import search_queries
+from registry.access.visibility import caller_of
 from registry.filters import Condition
 from registry.search_queries import Space
 from registry.storage.database import ReadSession
-from registry.visibility import caller_of
 
 Conditions: TypeAlias = tuple[Condition, ...]
 # Revision, namespace of the caller (None: all are visible), filter.

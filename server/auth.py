@@ -3,7 +3,7 @@
 As long as no key exists, in the settings or in the registry, everybody may do everything. With one,
 every route but /health wants a key; the settings' keys are admins of everything. What a key stands
 for is asked of the registry once a second at most, so a revoked one is useless within two.
-Not covered: what a caller may know of (`registry.callers`, `registry.visibility`).
+Not covered: what a caller may know of (`registry.callers`, `registry.access.visibility`).
 """
 
 import asyncio
@@ -20,9 +20,9 @@ from starlette.datastructures import Headers
 from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from registry.access.keys import Keys
 from registry.callers import Caller, Role
 from registry.errors import AccessDenied, RegistryError
-from registry.keys import Keys
 from server.errors import KeyInvalid
 from server.problems import error_answer
 

@@ -80,7 +80,7 @@ class Database:
         """Give a session that changes nothing and sees one state of the database throughout.
 
         It works for `caller`: statements that find things by name or digest find what the caller
-        may know of (`registry.visibility`).
+        may know of (`registry.access.visibility`).
 
         Raises:
             DatabaseUnavailable: it cannot be reached, read or has no tables.

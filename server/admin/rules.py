@@ -1,6 +1,6 @@
 """What callers may do beyond what a role and a name say: protected aliases, folders to import from.
 
-Not covered: roles and names (`server.auth`), and what is visible (`registry.visibility`).
+Not covered: roles and names (`server.auth`), and what is visible (`registry.access.visibility`).
 """
 
 from collections.abc import Collection, Iterable

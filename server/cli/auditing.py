@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from registry.audit import Action
+from registry.access.audit import Action
 from server.cli.client import Home, Key, Server, connect
 from server.cli.console import AsJson, explained, minute, print_json, print_table
 

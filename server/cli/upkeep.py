@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from registry.audit import Audit
+from registry.access.audit import Audit
 from registry.dump import dump as write_dump
 from registry.restore import restore as read_dump
 from registry.storage.database import Database

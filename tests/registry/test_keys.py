@@ -3,9 +3,9 @@
 import pytest
 from sqlalchemy import text
 
+from registry.access.keys import Keys
 from registry.callers import Caller
 from registry.errors import CursorInvalid, KeyNameTaken, NameInvalid, UnknownKey
-from registry.keys import Keys
 from registry.storage.database import Database
 
 TEAM = Caller("boss", "admin", "team")

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from registry.audit import Audit
+from registry.access.audit import Audit
 from registry.errors import UnknownReference, VersionQuarantined
 from registry.references import parse_reference
 from registry.service import Registry

@@ -9,9 +9,9 @@ from datetime import datetime
 
 from sqlalchemy import Select, or_, select, update
 
+from registry.access.visibility import caller_of
 from registry.storage.database import ReadSession, WriteSession
 from registry.storage.models import ApiKeyRow, AuditRow, EvaluationRow
-from registry.visibility import caller_of
 
 # Keys -------------------------------------------------------------------------------------------
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal
 
-from registry import access_queries
+from registry.access import queries as access_queries
 from registry.callers import LOCAL, Caller, namespace_of
 from registry.paging import Page, cursor_of, paged
 from registry.storage.database import Database, WriteSession

@@ -12,7 +12,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from registry import access_queries, audit, queries
+from registry import queries
+from registry.access import audit
+from registry.access import queries as access_queries
 from registry.callers import LOCAL, Caller, Role
 from registry.errors import Conflict, KeyNameTaken, NameInvalid, UnknownKey
 from registry.naming import now

@@ -1,0 +1,1 @@
+"""Keys, visibility and the audit log."""
