@@ -1,6 +1,6 @@
 """From an admitted folder to a version: the files first, then the row that names them.
 
-Not covered: whether the folder is good enough (`registry.admission`).
+Not covered: whether the folder is good enough (`registry.admission.admit`).
 """
 
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from merge.peft_format import normalise_folder
 from registry import queries
 from registry.access import audit
-from registry.card import Card, read_card
+from registry.admission.card import Card, read_card
 from registry.errors import AdmissionRefused, Conflict, ContentQuarantined, StorageFailed
 from registry.naming import claim, now
 from registry.resolving import live

@@ -12,8 +12,8 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 
 from registry import queries
-from registry.admission import AdmissionPolicy
-from registry.findings import CODES
+from registry.admission.admit import AdmissionPolicy
+from registry.admission.findings import CODES
 from registry.naming import now
 from registry.storage.database import Database
 from registry.storage.models import ImportRow

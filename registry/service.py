@@ -13,7 +13,7 @@ from typing import Any
 from registry import adapters, known_bases, naming, queries, recipes, resolving, rows
 from registry.access.audit import Audit
 from registry.access.keys import Keys
-from registry.admission import AdmissionPolicy, admit
+from registry.admission.admit import AdmissionPolicy, admit
 from registry.callers import LOCAL, Caller
 from registry.catalogue import Catalogue, models_in
 from registry.describing import Descriptions

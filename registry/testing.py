@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from registry.admission import AdmissionPolicy
+from registry.admission.admit import AdmissionPolicy
 from registry.service import Registry
 from registry.storage.blobs import LocalBlobs
 from registry.storage.database import Database

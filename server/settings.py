@@ -10,7 +10,7 @@ from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from pydantic_settings.sources import PydanticBaseSettingsSource
 
-from registry.admission import MAX_BYTES, MAX_RANK, AdmissionPolicy, RequiredField
+from registry.admission.admit import MAX_BYTES, MAX_RANK, AdmissionPolicy, RequiredField
 
 # What vLLM accepts for --max-lora-rank (LoRAConfig in vLLM 0.32).
 LORA_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)

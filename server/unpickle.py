@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from merge.peft_format import CONFIG_NAME, WEIGHTS_NAME
-from registry.card import CARD_NAME
+from registry.admission.card import CARD_NAME
 
 PICKLES = ("adapter_model.bin", "adapter_model.pt")
 _SPARE_BYTES = 2**30

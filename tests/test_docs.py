@@ -9,7 +9,7 @@ from typer.main import get_command
 
 from merge.adaptive.options import Options
 from merge.methods import METHODS
-from registry.findings import CODES
+from registry.admission.findings import CODES
 from server.admin.routes import admin_router
 from server.auth import role_of
 from server.cli.main import app

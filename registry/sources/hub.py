@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from merge.peft_format import CONFIG_NAME, WEIGHTS_NAME
-from registry.card import CARD_NAME
+from registry.admission.card import CARD_NAME
+from registry.admission.findings import finding
 from registry.errors import AdmissionRefused, RegistryError, StorageFailed
-from registry.findings import finding
 from registry.imports import Remembered
 from registry.references import check_name
 from registry.service import Registry

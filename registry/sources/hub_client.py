@@ -2,7 +2,7 @@
 
 Covered: pinning, sizes and hashes before and after a download, retries, time limits, and errors
 that say whose fault it was. No link is made; nothing is kept but the files that were asked for.
-Not covered: what the files hold (`registry.admission`). A server that sends a file drop by drop is
+Not covered: what the files hold (`registry.admission.admit`). A server that sends a file drop by drop is
 cut after `download_seconds`, but only at each 10 MiB, which is what the client reads at a time.
 """
 

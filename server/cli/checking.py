@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from merge.peft_format import inspect_folder
-from registry.admission import admit
+from registry.admission.admit import admit
 from registry.bases import LLAMA_31_8B_INSTRUCT, architecture_of, base_keys, module_shapes
 from registry.errors import UnknownBase
 from registry.types import AdmissionReport, Base

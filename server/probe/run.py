@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from merge.peft_format import WEIGHTS_NAME
-from registry.findings import finding
+from registry.admission.findings import finding
 from registry.types import Finding
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-from registry.admission import AdmissionPolicy, admit
+from registry.admission.admit import AdmissionPolicy, admit
 from registry.types import Base
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from registry.admission import AdmissionPolicy, admit
+from registry.admission.admit import AdmissionPolicy, admit
 from registry.bases import base_keys
 from registry.types import AdmissionReport, Base, Finding
 from tests.registry.conftest import (

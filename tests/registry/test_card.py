@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from registry.card import MAX_CARD_BYTES, Card, read_card
+from registry.admission.card import MAX_CARD_BYTES, Card, read_card
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from registry.admission import AdmissionPolicy, admit
-from registry.findings import CODES, MAX_FINDINGS, bounded, finding
+from registry.admission.admit import AdmissionPolicy, admit
+from registry.admission.findings import CODES, MAX_FINDINGS, bounded, finding
 from registry.types import AdmissionReport, Base, Finding
 from server.probe import run
 from server.probe.measure import Measured

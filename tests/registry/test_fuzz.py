@@ -11,9 +11,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from registry.admission import AdmissionPolicy, admit
+from registry.admission.admit import AdmissionPolicy, admit
+from registry.admission.findings import CODES, MAX_FINDINGS
 from registry.bases import base_keys
-from registry.findings import CODES, MAX_FINDINGS
 from registry.types import AdmissionReport, Base
 from tests.registry import memory
 from tests.registry.conftest import BASE, PREFIX, SHAPES, Q, config, tensors, write_adapter

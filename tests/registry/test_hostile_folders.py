@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import save_file
 
-from registry.admission import AdmissionPolicy, admit
+from registry.admission.admit import AdmissionPolicy, admit
 from registry.bases import base_keys
 from registry.types import Base
 from tests.registry.conftest import BASE, SHAPES, Q, write_adapter

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from safetensors.numpy import save_file
 
 from merge.peft_format import LoraModule, TensorSpec, WeightsWriter, read_header
-from registry import norms
-from registry.norms import NotFiniteError, update_norm
+from registry.admission import norms
+from registry.admission.norms import NotFiniteError, update_norm
 
 
 def _module(path: Path, rank: int, d_in: int, d_out: int, scale: float) -> LoraModule:

@@ -8,7 +8,7 @@ from typing import Protocol
 import pytest
 from huggingface_hub import close_session
 
-from registry.admission import MAX_BYTES
+from registry.admission.admit import MAX_BYTES
 from registry.service import Registry
 from registry.sources.hub import HubImport
 from registry.sources.hub_client import HubClient

@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy.exc import OperationalError
 
 from registry import adapters
-from registry.admission import admit
+from registry.admission.admit import admit
 from registry.errors import DatabaseUnavailable, FolderUnreadable, RegistryError, StorageFailed
 from registry.service import Registry
 from registry.sources.folder import import_folder

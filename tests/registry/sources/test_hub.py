@@ -2,7 +2,7 @@
 
 import pytest
 
-from registry.admission import AdmissionPolicy
+from registry.admission.admit import AdmissionPolicy
 from registry.errors import AdmissionRefused, NameInvalid
 from registry.imports import Remembered
 from registry.references import parse_reference

@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 
 from merge.peft_format import WeightsWriter
 from registry import adapters
-from registry.admission import MAX_BYTES
+from registry.admission.admit import MAX_BYTES
 from registry.imports import ImportLog
 from registry.service import Registry
 from registry.sources.hub import HubImport

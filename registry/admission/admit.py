@@ -3,7 +3,7 @@
 Covered: everything that `merge.peft_format` checks, which base the adapter is for, its modules
 against the base's shapes, finite numbers, the norm of the update, what else lies in the folder, and
 what the operator requires. Not covered: what the adapter does to answers (the probe). The folder
-must not change meanwhile. Every finding's code is in `registry.findings`.
+must not change meanwhile. Every finding's code is in `registry.admission.findings`.
 """
 
 import difflib
@@ -22,12 +22,12 @@ from merge.peft_format import (
     inspect_folder,
 )
 from merge.peft_format.names import PREFIX
-from registry.base_of import find_base, hold_against, plain
+from registry.admission.base import find_base, hold_against, plain
+from registry.admission.card import CARD_NAME, Card, read_card
+from registry.admission.findings import bounded, finding, graded
+from registry.admission.foreign import foreign_format, load_raw, target_note
+from registry.admission.norms import NotFiniteError, update_norm
 from registry.bases import is_embedding
-from registry.card import CARD_NAME, Card, read_card
-from registry.findings import bounded, finding, graded
-from registry.norms import NotFiniteError, update_norm
-from registry.raw_config import foreign_format, load_raw, target_note
 from registry.types import AdapterFacts, AdmissionReport, Base, Finding, ModuleFacts
 
 # Grams of more than this would no longer fit in memory that a stranger may claim.

@@ -1,14 +1,14 @@
 """Which base an adapter is for: what its config says, what its card says, what the asker says.
 
-Not covered: spellings (`registry.bases`), and whether the modules fit (`registry.admission`).
+Not covered: spellings (`registry.bases`), and whether the modules fit (`registry.admission.admit`).
 """
 
 from collections.abc import Iterator, Sequence
 
 from merge.peft_format import CONFIG_NAME
+from registry.admission.card import CARD_NAME
+from registry.admission.findings import finding
 from registry.bases import base_key, canonical_base, quantised_note
-from registry.card import CARD_NAME
-from registry.findings import finding
 from registry.types import Base, Finding
 
 _MAX_SAID = 300

@@ -2,7 +2,7 @@
 
 ‖s·B·A‖² = s² · tr((BᵀB)(AAᵀ)), so two (rank, rank) matrices are all that is kept. Memory is one
 module's stored factors plus a few megabytes. Not covered: which norm is too large
-(`registry.admission`).
+(`registry.admission.admit`).
 """
 
 import math

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from merge.peft_format import CONFIG_NAME
 from merge.peft_format.config import MAX_CONFIG_BYTES
-from registry.findings import finding
+from registry.admission.findings import finding
 from registry.types import Finding
 
 _MAX_NAMED = 5

@@ -1,0 +1,1 @@
+"""Is this an adapter that we can serve? Knows no SQL."""
