@@ -20,9 +20,9 @@ from registry.describing import Descriptions
 from registry.embedding import Embedder, Embeddings
 from registry.errors import FolderUnreadable, NameTaken
 from registry.evaluations import Evaluations
-from registry.files import Files
 from registry.imports import ImportLog
-from registry.jobs import Jobs
+from registry.jobs.files import Files
+from registry.jobs.queue import Jobs
 from registry.references import Reference, check_alias, check_name
 from registry.search import Finder
 from registry.statuses import Statuses

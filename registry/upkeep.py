@@ -25,8 +25,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal, TypeAlias
 
-from registry import job_queries
 from registry import upkeep_queries as queries
+from registry.jobs import queries as job_queries
 from registry.naming import now
 from registry.paging import Page, cursor_of, paged
 from registry.storage.blobs import LocalBlobs

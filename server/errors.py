@@ -13,7 +13,7 @@ from merge import errors as merge_errors
 from merge.adaptive.options import OptionsInvalid
 from merge.peft_format import FormatError
 from registry import errors as registry_errors
-from registry import job_errors
+from registry.jobs import errors as job_errors
 from server.artifacts.build import BuildFailed, BuildQueueFull
 from server.artifacts.leases import LeaseBusy
 from server.artifacts.provide import ArtifactGone

@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import JSON, BigInteger, CheckConstraint, ForeignKey, Index, String, Text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from registry.job_types import EventKind, JobStatus, Level
+from registry.jobs.types import EventKind, JobStatus, Level
 from registry.storage.columns import Table
 
 _ID_LENGTH = 40

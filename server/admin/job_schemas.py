@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, StringConstraints, model_validator
 
-from registry.job_types import EventKind, Job, JobStatus, Level
+from registry.jobs.types import EventKind, Job, JobStatus, Level
 from registry.references import MAX_LENGTH
 from server.admin.bodies import Body, Name
 from server.admin.schemas import Item

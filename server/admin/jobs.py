@@ -10,8 +10,8 @@ from fastapi import APIRouter, Header, Path, Query, Response
 from starlette.responses import StreamingResponse
 
 from registry.callers import Caller
-from registry.job_errors import JobNotSucceeded
-from registry.job_types import Job, JobEvent, JobStatus
+from registry.jobs.errors import JobNotSucceeded
+from registry.jobs.types import Job, JobEvent, JobStatus
 from server.admin.fields import Cursor, Limit
 from server.admin.job_schemas import CandidateBody, JobBody, JobEventItem, JobItem
 from server.admin.schemas import PageOf

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from registry.callers import LOCAL
-from registry.job_errors import JobFinished
+from registry.jobs.errors import JobFinished
 from server.admin.job_schemas import JobEventItem
 from server.cli.client import (
     Client,

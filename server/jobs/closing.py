@@ -26,7 +26,7 @@ from registry.errors import (
     VersionQuarantined,
     VersionRetired,
 )
-from registry.job_types import Job
+from registry.jobs.types import Job
 from server.artifacts.provide import Provider
 from server.artifacts.store import ArtifactStore
 from server.artifacts.worker import BuildTimeout

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from merge.adaptive.options import Options
 from registry.callers import Caller
 from registry.errors import NameTaken, UnknownBase
-from registry.job_types import Job
+from registry.jobs.types import Job
 from registry.references import check_name
 from server.compose.expression import Expression, parse_model
 from server.compose.resolve import Resolver

@@ -1,7 +1,7 @@
 """Why a job failed, as its `error` tells it: a code, a sentence, and the parameter to blame.
 
 What any request can meet has the code that it has there (`server.errors`). Not covered: jobs whose
-workers fell silent (`registry.jobs`).
+workers fell silent (`registry.jobs.queue`).
 """
 
 import logging

@@ -4,8 +4,8 @@ import asyncio
 from collections.abc import AsyncIterator
 
 from registry.callers import Caller
-from registry.job_types import JobEvent
-from registry.jobs import Jobs
+from registry.jobs.queue import Jobs
+from registry.jobs.types import JobEvent
 
 _PAGE = 200
 _LOOK_SECONDS = 0.5

@@ -5,8 +5,8 @@ import logging
 from collections.abc import Iterable
 
 from registry.errors import RegistryError
-from registry.job_types import Level, Note
-from registry.jobs import Jobs
+from registry.jobs.queue import Jobs
+from registry.jobs.types import Level, Note
 from server.jobs.failures import Failure
 
 _MOST_LINES = 1000

@@ -7,7 +7,7 @@ gone, however it ended, and then so is the child.
 import multiprocessing
 from collections.abc import Iterator
 
-from registry.job_types import Note
+from registry.jobs.types import Note
 from server.jobs import worker
 from server.jobs.failures import Failure, JobFailed
 from server.jobs.worker import Done, Entry, Task

@@ -12,7 +12,7 @@ from typing import Any
 
 from merge.recipe import Recipe
 from registry.errors import NameTaken
-from registry.job_types import Job
+from registry.jobs.types import Job
 from registry.service import Registry
 from server.compose.resolve import Bare, Planned, Stored, Target
 from server.jobs.storage import JobStorage

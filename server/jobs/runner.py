@@ -21,7 +21,7 @@ from queue import SimpleQueue
 from typing import TypeVar
 
 from registry.errors import RegistryError
-from registry.job_types import EndStatus, Job, Json, Note
+from registry.jobs.types import EndStatus, Job, Json, Note
 from registry.service import Registry
 from registry.storage.blobs import BlobStore
 from server.engine.protocol import EngineUnavailable

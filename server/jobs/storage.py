@@ -3,7 +3,7 @@
     files/<file id>   as it was sent           <job id>/    checkpoints, candidates, outcome.json
     scores/           of pool members          incoming/    uploads under way
 
-Not covered: whose a file or a job is (`registry.files`, `registry.jobs`), and what is in them.
+Not covered: whose a file or a job is (`registry.jobs.files`, `registry.jobs.queue`), and what is in them.
 """
 
 import hashlib
@@ -19,8 +19,8 @@ from typing import Any, Literal
 
 from merge.adaptive.candidates import OUTCOME
 from registry.callers import Caller
-from registry.files import Files
-from registry.job_types import File
+from registry.jobs.files import Files
+from registry.jobs.types import File
 from registry.storage.blobs import sync
 
 _ID = re.compile(r"(?:file|ftjob)-[0-9a-f]{24}")

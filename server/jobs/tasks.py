@@ -1,6 +1,6 @@
 """From a job's row to what its process needs: folders in the place of digests and ids."""
 
-from registry.job_types import Job
+from registry.jobs.types import Job
 from registry.service import Registry
 from registry.storage.blobs import BlobStore
 from server.jobs.closing import caller_of

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from merge.adaptive.pool import PoolMember
-from registry.job_types import Note
+from registry.jobs.types import Note
 from server.jobs.datasets import read_dataset
 from server.jobs.failures import failure_of
 

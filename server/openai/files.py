@@ -7,8 +7,8 @@ from fastapi import APIRouter, Path, Query, Request
 from starlette.responses import FileResponse
 
 from registry.callers import Caller
-from registry.job_errors import UnknownFile
-from registry.job_types import File
+from registry.jobs.errors import UnknownFile
+from registry.jobs.types import File
 from server.artifacts.store import storage_errors
 from server.auth import Publisher, Reader
 from server.errors import RequestInvalid

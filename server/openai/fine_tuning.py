@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Path, Query
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
-from registry.job_types import Job, JobEvent
+from registry.jobs.types import Job, JobEvent
 from server.auth import Publisher, Reader
 from server.errors import RequestInvalid
 from server.gateway import Gateway

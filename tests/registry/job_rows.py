@@ -3,7 +3,7 @@
 from typing import Any
 
 from registry.callers import Caller
-from registry.job_types import File, Job
+from registry.jobs.types import File, Job
 from registry.service import Registry
 from tests.registry.conftest import BASE
 

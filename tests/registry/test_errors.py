@@ -6,8 +6,9 @@ from datetime import UTC, datetime
 
 import pytest
 
-from registry import dump_errors, errors, job_errors
+from registry import dump_errors, errors
 from registry.errors import RegistryError
+from registry.jobs import errors as job_errors
 
 CLASSES = [
     value

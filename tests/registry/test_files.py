@@ -3,7 +3,7 @@
 import pytest
 
 from registry.errors import Conflict, CursorInvalid
-from registry.job_errors import FileInUse, UnknownFile
+from registry.jobs.errors import FileInUse, UnknownFile
 from registry.service import Registry
 from tests.registry.job_rows import OTHER, TEAM, job_id, put_file, queue
 

@@ -5,9 +5,9 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
-from registry.job_errors import FileInUse, JobFinished, UnknownFile
-from registry.job_types import Note
-from registry.jobs import Jobs
+from registry.jobs.errors import FileInUse, JobFinished, UnknownFile
+from registry.jobs.queue import Jobs
+from registry.jobs.types import Note
 from registry.service import Registry
 from registry.storage.database import Database
 from tests.registry.job_rows import job_id, put_file, queue

@@ -4,8 +4,8 @@ from datetime import timedelta
 
 import pytest
 
-from registry.job_steps import LOST
-from registry.job_types import Beat, Note
+from registry.jobs.steps import LOST
+from registry.jobs.types import Beat, Note
 from registry.naming import now
 from registry.service import Registry
 from tests.registry.conftest import BASE, SHAPES

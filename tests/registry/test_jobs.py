@@ -6,8 +6,8 @@ import pytest
 
 from registry.callers import LOCAL
 from registry.errors import Conflict, CursorInvalid, NameInvalid, UnknownBase
-from registry.job_errors import JobFinished, JobNotSucceeded, UnknownFile, UnknownJob
-from registry.job_types import JobEvent, Note
+from registry.jobs.errors import JobFinished, JobNotSucceeded, UnknownFile, UnknownJob
+from registry.jobs.types import JobEvent, Note
 from registry.service import Registry
 from tests.registry.conftest import BASE
 from tests.registry.job_rows import OTHER, TEAM, job_id, put_file, queue, told

@@ -10,7 +10,7 @@ import pytest
 
 import merge.errors
 import registry.errors
-import registry.job_errors
+import registry.jobs.errors
 import server
 from merge.peft_format import FormatError, Problem
 from server.engine.protocol import EngineUnavailable

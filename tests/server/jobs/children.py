@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from registry.job_types import Note
+from registry.jobs.types import Note
 from server.jobs.worker import Send, Task
 
 STEPS = 5

@@ -13,7 +13,7 @@ import pytest
 from merge.peft_format import open_folder
 from merge.recipe import Member, plan
 from registry.callers import LOCAL, Caller
-from registry.job_types import Job
+from registry.jobs.types import Job
 from registry.service import Registry
 from registry.storage.blobs import LocalBlobs
 from server.gateway import Gateway

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from typer.testing import Result
 
-from registry.job_types import Job
+from registry.jobs.types import Job
 from registry.service import Registry
 from server.gateway import Gateway
 from server.jobs import worker

@@ -17,7 +17,7 @@ from registry.errors import (
     UnknownReference,
     VersionQuarantined,
 )
-from registry.job_errors import UnknownFile
+from registry.jobs.errors import UnknownFile
 from registry.references import Reference
 from server.compose.expression import Expression, parse_model
 from server.compose.resolve import NotAnIngredient

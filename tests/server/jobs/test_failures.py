@@ -10,7 +10,7 @@ from merge.adaptive.scoring.examples import ExampleInvalid
 from merge.adaptive.selection import NoComparison
 from merge.adaptive.training import LossNotFinite
 from merge.errors import IncompatibleAdapters
-from registry.job_steps import LOST
+from registry.jobs.steps import LOST
 from server.errors import ERRORS
 from server.jobs.failures import MEANINGS, failure_of
 

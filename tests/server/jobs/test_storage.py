@@ -8,7 +8,7 @@ import pytest
 
 from registry.callers import LOCAL
 from registry.errors import DatabaseUnavailable
-from registry.files import Files
+from registry.jobs.files import Files
 from registry.service import Registry
 from server.jobs.storage import JobStorage, keep_file, new_id
 from tests.server.disks import full_disk

@@ -9,7 +9,7 @@ RegistryError
 """
 
 from registry.errors import RegistryError
-from registry.job_types import JobStatus
+from registry.jobs.types import JobStatus
 
 _SHOWN = 100
 

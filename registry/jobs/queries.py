@@ -13,7 +13,7 @@ from sqlalchemy.orm import undefer
 
 from registry.access.visibility import caller_of
 from registry.errors import CursorInvalid
-from registry.job_types import ACTIVE, Beat, JobStatus
+from registry.jobs.types import ACTIVE, Beat, JobStatus
 from registry.storage.database import ReadSession, WriteSession
 from registry.storage.job_models import FileRow, JobEventRow, JobRow
 

@@ -1,10 +1,10 @@
-"""A job's way through its statuses, inside a transaction that `registry.jobs` has begun.
+"""A job's way through its statuses, inside a transaction that `registry.jobs.queue` has begun.
 
     queued ── running ── succeeded | failed | cancelled
        └───────── cancelled          running ── queued (its worker stopped or fell silent)
 
 Every step leaves an entry in the job's log; the job's row must be locked.
-Not covered: who may ask for a step (`registry.jobs`).
+Not covered: who may ask for a step (`registry.jobs.queue`).
 """
 
 import math
@@ -14,7 +14,7 @@ from typing import Any
 
 from registry import naming
 from registry.access import audit
-from registry.job_types import EndStatus, Job, JobEvent, Json, Note
+from registry.jobs.types import EndStatus, Job, JobEvent, Json, Note
 from registry.storage.database import WriteSession
 from registry.storage.job_models import JobEventRow, JobRow
 

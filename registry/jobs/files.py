@@ -5,11 +5,12 @@ since jobs refer to it, and is never found again.
 Not covered: the bytes, what is in them, and the form of ids (`server.jobs`).
 """
 
-from registry import job_queries, naming, queries
+from registry import naming, queries
 from registry.access import audit
 from registry.callers import LOCAL, Caller
-from registry.job_errors import FileInUse, UnknownFile
-from registry.job_types import File
+from registry.jobs import queries as job_queries
+from registry.jobs.errors import FileInUse, UnknownFile
+from registry.jobs.types import File
 from registry.paging import Page
 from registry.storage.database import Database
 from registry.storage.job_models import FileRow

@@ -11,12 +11,14 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
-from registry import job_queries, job_steps, known_bases, naming, queries
+from registry import known_bases, naming, queries
 from registry.access import audit
 from registry.callers import LOCAL, Caller
-from registry.job_errors import JobFinished, JobNotSucceeded, UnknownFile, UnknownJob
-from registry.job_steps import LOST, event_of, job_of
-from registry.job_types import Beat, EndStatus, Job, JobEvent, JobStatus, Json, Note
+from registry.jobs import queries as job_queries
+from registry.jobs import steps as job_steps
+from registry.jobs.errors import JobFinished, JobNotSucceeded, UnknownFile, UnknownJob
+from registry.jobs.steps import LOST, event_of, job_of
+from registry.jobs.types import Beat, EndStatus, Job, JobEvent, JobStatus, Json, Note
 from registry.paging import Page
 from registry.references import check_name
 from registry.storage.database import Database, WriteSession

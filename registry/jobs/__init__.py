@@ -1,0 +1,1 @@
+"""Rows of jobs and of the files that they read."""
