@@ -10,11 +10,12 @@ from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import replace
 
-from registry import list_queries, queries, recipes, resolving, rows, search_queries
+from registry import list_queries, queries, recipes, resolving, rows
 from registry.callers import LOCAL, Caller
 from registry.errors import UnknownReference
 from registry.paging import Page, cursor_of, paged
 from registry.queries import V
+from registry.search import queries as search_queries
 from registry.storage.database import Database, ReadSession
 from registry.storage.models import AdapterVersionRow, AliasRow, ArtifactRow, CompositionVersionRow
 from registry.types import (

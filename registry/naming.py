@@ -7,13 +7,14 @@ Covered: what adapters and compositions have in common. Not covered: a version's
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
-from registry import queries, search_queries
+from registry import queries
 from registry.access import audit
 from registry.callers import namespace_of
 from registry.errors import AccessDenied, Conflict, NameTaken, VersionInUse
 from registry.queries import VersionRow
 from registry.references import Reference, numbered
 from registry.resolving import live, unknown, version_table
+from registry.search import queries as search_queries
 from registry.storage.database import WriteSession
 from registry.storage.models import (
     AdapterRow,

@@ -16,15 +16,15 @@ from registry.access.keys import Keys
 from registry.admission.admit import AdmissionPolicy, admit
 from registry.callers import LOCAL, Caller
 from registry.catalogue import Catalogue, models_in
-from registry.describing import Descriptions
-from registry.embedding import Embedder, Embeddings
 from registry.errors import FolderUnreadable, NameTaken
 from registry.evaluations import Evaluations
 from registry.imports import ImportLog
 from registry.jobs.files import Files
 from registry.jobs.queue import Jobs
 from registry.references import Reference, check_alias, check_name
-from registry.search import Finder
+from registry.search.descriptions import Descriptions
+from registry.search.embeddings import Embedder, Embeddings
+from registry.search.finder import Finder
 from registry.statuses import Statuses
 from registry.storage.blobs import BlobStore
 from registry.storage.database import Database, ReadSession

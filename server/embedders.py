@@ -1,6 +1,6 @@
 """What the registry makes its embeddings with: merge's sketch and the settings' text encoder.
 
-Not covered: the encoder that needs no model (`registry.encoding`).
+Not covered: the encoder that needs no model (`registry.search.encoder`).
 """
 
 import hashlib
@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from merge.peft_format import AdapterFolder
 from merge.sketch import SKETCH_NAME, sketch
-from registry.embedding import Embedder
-from registry.encoding import Encoder, HashingEncoder, unit_rows
+from registry.search.embeddings import Embedder
+from registry.search.encoder import Encoder, HashingEncoder, unit_rows
 from server.settings import HASHING, Settings
 
 
@@ -61,7 +61,7 @@ class SentenceEncoder:
         return int(self._load()[0].get_embedding_dimension())
 
     def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """Return one row per text: see `registry.encoding.Encoder`.
+        """Return one row per text: see `registry.search.encoder.Encoder`.
 
         Raises:
             EncoderUnavailable: the model cannot be loaded.

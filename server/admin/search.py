@@ -8,10 +8,10 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 from pydantic import BaseModel, ConfigDict, Field
 
-from registry.filters import MAX_LENGTH as MAX_FILTER
 from registry.references import MAX_LENGTH as MAX_REFERENCE
 from registry.references import parse_reference
-from registry.search import MAX_LIMIT, Finder, Hit, Question
+from registry.search.filters import MAX_LENGTH as MAX_FILTER
+from registry.search.finder import MAX_LIMIT, Finder, Hit, Question
 from registry.types import EmbeddingKind, Status
 from server.auth import Reader
 

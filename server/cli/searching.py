@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from registry.references import check_name
-from registry.search import MAX_LIMIT
+from registry.search.finder import MAX_LIMIT
 from registry.types import EmbeddingKind
 from server.admin.search import MAX_EXAMPLE_CHARACTERS, MAX_EXAMPLES
 from server.cli.client import Home, Key, Server, connect

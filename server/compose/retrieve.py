@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from registry.callers import Caller
-from registry.filters import Condition, parse_filter
-from registry.search import Finder, Hit
+from registry.search.filters import Condition, parse_filter
+from registry.search.finder import Finder, Hit
 from server.compose.expression import Expression, OptionValue, Term
 
 NAME = "auto"

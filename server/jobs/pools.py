@@ -12,8 +12,8 @@ from typing import Any
 from merge.adaptive.pool import PoolMember
 from registry.callers import Caller
 from registry.errors import UnknownReference, VersionQuarantined, VersionRetired
-from registry.filters import Condition, parse_filter
 from registry.references import parse_reference
+from registry.search.filters import Condition, parse_filter
 from registry.service import Registry
 from registry.storage.blobs import BlobStore
 from server.compose.resolve import WrongBase, resolve_adapter
@@ -61,7 +61,7 @@ def choose(
 
     Args:
         registry: where adapters are.
-        pool: a filter (`registry.filters`; of each adapter the newest version in use), or
+        pool: a filter (`registry.search.filters`; of each adapter the newest version in use), or
             references, all of which must be usable.
         base: of the adapters, by its own name.
         caller: who asks.

@@ -7,11 +7,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from registry.embedding import Embedder
 from registry.errors import FilterInvalid, ReferenceInvalid, RegistryError
-from registry.filters import FIELDS, parse_filter
 from registry.references import parse_reference
-from registry.search import Finder
+from registry.search.embeddings import Embedder
+from registry.search.filters import FIELDS, parse_filter
+from registry.search.finder import Finder
 from registry.storage.database import Database
 from server.compose.expression import ExpressionInvalid, parse_model
 from tests.attacks.strings import NO_DIGESTS

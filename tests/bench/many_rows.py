@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy import ColumnElement, Connection, Text, cast, func, insert, literal, select, text
 
-from registry.encoding import unit_rows
+from registry.search.encoder import unit_rows
 from registry.storage.models import (
     AdapterRow,
     AdapterVersionRow,

@@ -26,8 +26,8 @@ from sqlalchemy import create_engine, text
 from merge.peft_format import TensorSpec, WeightsWriter
 from merge.peft_format.names import tensor_names
 from registry.bases import is_embedding, module_shapes
-from registry.embedding import Embedder
-from registry.search import Finder
+from registry.search.embeddings import Embedder
+from registry.search.finder import Finder
 from registry.service import Registry
 from registry.storage.blobs import LocalBlobs
 from registry.storage.database import Database

@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from registry import search_queries
-from registry.embedding import Description, Embedder
-from registry.encoding import HashingEncoder, unit_rows
 from registry.errors import BlobMissing, UnknownReference
 from registry.references import parse_reference
-from registry.search_queries import Space
+from registry.search import queries as search_queries
+from registry.search.embeddings import Description, Embedder
+from registry.search.encoder import HashingEncoder, unit_rows
+from registry.search.queries import Space
 from registry.service import Registry
 from registry.storage.blobs import LocalBlobs
 from registry.storage.database import Database

@@ -6,7 +6,7 @@ import sys
 import numpy as np
 import pytest
 
-from registry.encoding import HashingEncoder, unit_rows
+from registry.search.encoder import HashingEncoder, unit_rows
 
 ENCODER = HashingEncoder()
 

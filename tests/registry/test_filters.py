@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from registry.errors import FilterInvalid
-from registry.filters import FIELDS, Condition, parse_filter
+from registry.search.filters import FIELDS, Condition, parse_filter
 
 
 @pytest.mark.parametrize("text", ["", "  ", "\t\n"])

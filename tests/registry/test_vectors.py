@@ -8,14 +8,14 @@ import pytest
 from numpy.typing import NDArray
 from sqlalchemy import event, text
 
-from registry import search_queries
-from registry.embedding import write
-from registry.encoding import unit_rows
-from registry.filters import Condition, parse_filter
-from registry.search_queries import Space
+from registry.search import queries as search_queries
+from registry.search.embeddings import write
+from registry.search.encoder import unit_rows
+from registry.search.filters import Condition, parse_filter
+from registry.search.nearest import Index, Scan
+from registry.search.queries import Space
 from registry.storage.database import Database, ReadSession
 from registry.storage.models import AdapterRow, AdapterVersionRow, BaseRow, NameRow
-from registry.vectors import Index, Scan
 
 DIM = 384  # a dim that PostgreSQL has an index for
 SPACE = Space("text", "random", DIM)

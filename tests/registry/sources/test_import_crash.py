@@ -16,8 +16,8 @@ from sqlalchemy.orm import Session
 
 from merge.peft_format import WeightsWriter
 from registry import adapters, naming
-from registry.embedding import Embeddings
-from registry.search import Finder
+from registry.search.embeddings import Embeddings
+from registry.search.finder import Finder
 from registry.service import Registry
 from registry.sources import upload
 from registry.sources.folder import import_folder

@@ -5,7 +5,7 @@
     behaviour  whatever a probe of the adapter on its base gives: only stored here
 
 Every vector is scaled to length 1 before it is stored, so products are cosines; a zero stays zero.
-Not covered: searching (`registry.search`).
+Not covered: searching (`registry.search.finder`).
 """
 
 import re
@@ -17,9 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from merge.peft_format import AdapterFolder, open_folder
-from registry import queries, search_queries
-from registry.encoding import Encoder, HashingEncoder, unit_rows
+from registry import queries
 from registry.errors import StorageFailed, UnknownReference
+from registry.search import queries as search_queries
+from registry.search.encoder import Encoder, HashingEncoder, unit_rows
 from registry.storage.blobs import BlobStore
 from registry.storage.database import Database, ReadSession, WriteSession
 from registry.storage.models import AdapterVersionRow, EmbeddingRow

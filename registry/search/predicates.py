@@ -1,6 +1,6 @@
 """Filter conditions and "in use" as SQL predicates on `adapter_versions`.
 
-Not covered: the filter's text (`registry.filters`) and the statements they go into
+Not covered: the filter's text (`registry.search.filters`) and the statements they go into
 (`registry.queries`).
 """
 
@@ -13,7 +13,7 @@ from sqlalchemy.orm import aliased
 
 from registry.access.visibility import name_visible
 from registry.callers import Caller
-from registry.filters import Condition, Value
+from registry.search.filters import Condition, Value
 from registry.storage.models import AdapterTagRow, AdapterVersionRow
 
 V = AdapterVersionRow

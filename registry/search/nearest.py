@@ -1,6 +1,6 @@
 """Nearest versions in a space of embeddings: by pgvector's index, or by looking at all of them.
 
-Not covered: what the vectors mean and how several questions make one ranking (`registry.search`).
+Not covered: what the vectors mean and how several questions make one ranking (`registry.search.finder`).
 """
 
 import threading
@@ -11,10 +11,10 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from registry import search_queries
 from registry.access.visibility import caller_of
-from registry.filters import Condition
-from registry.search_queries import Space
+from registry.search import queries as search_queries
+from registry.search.filters import Condition
+from registry.search.queries import Space
 from registry.storage.database import ReadSession
 
 Conditions: TypeAlias = tuple[Condition, ...]

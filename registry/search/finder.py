@@ -2,7 +2,7 @@
 
 A search asks up to three questions, each in one space of embeddings. A hit's score is the mean of
 its cosines over the questions asked, and the hit says what each of them was. Where an index answers
-approximately (`registry.vectors`), the few best of each question are compared exactly afterwards.
+approximately (`registry.search.nearest`), the few best of each question are compared exactly afterwards.
 Not covered: who may see what (`registry.access.visibility`).
 """
 
@@ -14,17 +14,18 @@ from typing import Literal, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from registry import known_bases, queries, resolving, search_queries
+from registry import known_bases, queries, resolving
 from registry.callers import LOCAL, Caller
-from registry.embedding import Embedder
 from registry.errors import NoEmbedding
-from registry.filters import Condition, parse_filter
 from registry.references import Reference, parse_reference
-from registry.search_queries import Space
+from registry.search import queries as search_queries
+from registry.search.embeddings import Embedder
+from registry.search.filters import Condition, parse_filter
+from registry.search.nearest import Conditions, Index
+from registry.search.queries import Space
 from registry.storage.database import Database, ReadSession
 from registry.storage.models import AdapterVersionRow
 from registry.types import EmbeddingKind, Similar, Status
-from registry.vectors import Conditions, Index
 
 Question: TypeAlias = Literal["text", "like", "examples"]
 MAX_LIMIT = 200
@@ -109,7 +110,7 @@ class Finder:
             like: a version to be near to, which is itself left out.
             by: the embedding by which it shall be near.
             examples: texts such as the adapter sought should be good at.
-            filter: conditions in the language of `registry.filters`.
+            filter: conditions in the language of `registry.search.filters`.
             where: more conditions, which must hold too.
             limit: 1 to 200.
             caller: who asks; what they may not know of is not found.

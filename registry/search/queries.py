@@ -24,8 +24,8 @@ from sqlalchemy import (
 from sqlalchemy.orm import load_only, undefer
 
 from registry.access.visibility import caller_of
-from registry.conditions import predicates
-from registry.filters import Condition
+from registry.search.filters import Condition
+from registry.search.predicates import predicates
 from registry.storage.database import ReadSession, WriteSession
 from registry.storage.models import (
     AdapterExampleRow,

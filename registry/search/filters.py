@@ -10,7 +10,7 @@
 For example `base=llama-3.1-8b-instruct rank<=16 tag=legal,tax created>2026-01-01`. Texts compare
 without regard to case. `module=q_proj` asks for an update of that layer, `name=acme/` for a
 namespace. Without a status only versions in use are found.
-Not covered: SQL (`registry.conditions`) and names of bases (`registry.search`).
+Not covered: SQL (`registry.search.predicates`) and names of bases (`registry.search.finder`).
 """
 
 import re

@@ -1,0 +1,1 @@
+"""Finding adapters: filters, embeddings, nearest neighbours."""
