@@ -13,7 +13,7 @@ RegistryError
 ├── HubAddressInvalid, HubNotFound, HubDenied, HubFailed          the Hugging Face Hub says no
 ├── UploadInvalid, UploadTooLarge                                 what was sent is no adapter
 ├── DatabaseUrlInvalid, DatabaseOutdated, DatabaseAhead, DatabaseUnavailable, ReferencesBroken
-├── `registry.dump_errors`, `registry.jobs.errors`                 dumps; files and jobs
+├── `registry.upkeep.errors`, `registry.jobs.errors`                 dumps; files and jobs
 ├── BlobMissing, BlobCorrupt, StorageFailed ── FolderUnreadable   the files
 └── Conflict                                                      a constraint of the database
 """

@@ -1,7 +1,7 @@
 """What the registry hands out of files and jobs: frozen values, free of sessions.
 
 Not covered: a job's request and report, which are JSON that means nothing here but for the pool's
-`members` (`registry.upkeep` spares their files).
+`members` (`registry.upkeep.garbage` spares their files).
 """
 
 from collections.abc import Mapping

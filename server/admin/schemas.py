@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from registry.callers import Role
 from registry.paging import Page
 from registry.types import Artifact, Severity, Status, Visibility
-from registry.upkeep import Reason, Store
+from registry.upkeep.garbage import Reason, Store
 
 _DIGEST = "3f" * 32
 _MOMENT = "2026-11-22T08:10:00Z"

@@ -1,6 +1,6 @@
 """Removal of garbage beside a running gateway: artifacts by the evictor, versions directly.
 
-Not covered: what is garbage (`registry.upkeep`).
+Not covered: what is garbage (`registry.upkeep.garbage`).
 """
 
 import asyncio
@@ -9,7 +9,7 @@ from collections.abc import Iterable
 
 from registry.storage.blobs import LocalBlobs
 from registry.storage.database import Database
-from registry.upkeep import DAY_SECONDS, Collected, Collector, Garbage, KeepRules
+from registry.upkeep.garbage import DAY_SECONDS, Collected, Collector, Garbage, KeepRules
 from server.artifacts.evict import Evictor
 from server.artifacts.leases import LeaseBusy
 from server.engine.protocol import EngineError

@@ -8,10 +8,10 @@ from typing import Annotated
 import typer
 
 from registry.access.audit import Audit
-from registry.dump import dump as write_dump
-from registry.restore import restore as read_dump
 from registry.storage.database import Database
-from registry.upkeep import DAY_SECONDS, Collected, Collector, Garbage, Reason
+from registry.upkeep.dump import dump as write_dump
+from registry.upkeep.garbage import DAY_SECONDS, Collected, Collector, Garbage, Reason
+from registry.upkeep.restore import restore as read_dump
 from server.artifacts.collect import GRACE_DAYS, collector_of
 from server.cli.client import Home, Key, Server, connect
 from server.cli.console import (

@@ -12,7 +12,7 @@ from pathlib import Path
 from registry.service import Registry
 from registry.storage.blobs import LocalBlobs
 from registry.storage.database import Database
-from registry.upkeep import Collector, KeepRules
+from registry.upkeep.garbage import Collector, KeepRules
 from tests.registry.conftest import BASE, SHAPES
 
 

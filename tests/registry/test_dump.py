@@ -9,17 +9,17 @@ from typing import Any
 import pytest
 from sqlalchemy import delete
 
-from registry import upkeep_queries as queries
-from registry.dump import dump
-from registry.dump_errors import DatabaseNotEmpty, DumpFailed
-from registry.dump_format import encode, kind_of
 from registry.errors import DatabaseOutdated
 from registry.references import parse_reference
-from registry.restore import restore
 from registry.service import Registry
 from registry.storage.blobs import LocalBlobs
 from registry.storage.database import Database
 from registry.storage.models import NameRow, RevisionRow, Table
+from registry.upkeep import queries
+from registry.upkeep.dump import dump
+from registry.upkeep.dump_format import encode, kind_of
+from registry.upkeep.errors import DatabaseNotEmpty, DumpFailed
+from registry.upkeep.restore import restore
 from tests.postgresql import Server
 from tests.registry.conftest import Register, tensors, write_adapter
 from tests.registry.rows import MOMENT, fill

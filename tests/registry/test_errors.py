@@ -6,9 +6,10 @@ from datetime import UTC, datetime
 
 import pytest
 
-from registry import dump_errors, errors
+from registry import errors
 from registry.errors import RegistryError
 from registry.jobs import errors as job_errors
+from registry.upkeep import errors as dump_errors
 
 CLASSES = [
     value

@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from registry import upkeep_queries as queries
-from registry.dump import dump
-from registry.dump_errors import DumpInvalid
 from registry.errors import DatabaseOutdated, DatabaseUnavailable, ReferencesBroken
-from registry.restore import restore
 from registry.storage.database import Database
+from registry.upkeep import queries
+from registry.upkeep.dump import dump
+from registry.upkeep.errors import DumpInvalid
+from registry.upkeep.restore import restore
 
 FIRST = "2026_11_22_0600"
 KINDS = {"name": "plain", "kind": "plain", "created_at": "moment", "created_by": "plain"}
@@ -149,7 +149,7 @@ def test_a_line_without_an_end_is_not_read_to_its_end(
     target: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A small file can unfold into one line of gigabytes."""
-    monkeypatch.setattr("registry.restore._MAX_LINE", 1000)
+    monkeypatch.setattr("registry.upkeep.restore._MAX_LINE", 1000)
     lines = [json.dumps(line) for line in a_dump()]
     (tmp_path / "d.gz").write_bytes(gzip.compress("\n".join([*lines, "[" * 1000]).encode()))
     with pytest.raises(DumpInvalid, match=r"Line 4 .*longer than any row"):

@@ -17,7 +17,7 @@ from registry.service import Registry
 from registry.storage.blobs import LocalBlobs
 from registry.storage.database import Database
 from registry.storage.models import AdapterVersionRow, CompositionVersionRow
-from registry.upkeep import DAY_SECONDS, YOUNG_SECONDS, Collector, Garbage, KeepRules
+from registry.upkeep.garbage import DAY_SECONDS, YOUNG_SECONDS, Collector, Garbage, KeepRules
 from tests.registry.conftest import BASE, Register, tensors, write_adapter
 from tests.registry.job_rows import job_id, queue
 

@@ -8,7 +8,7 @@ import pytest
 from merge.peft_format import CONFIG_NAME, WEIGHTS_NAME
 from registry.service import Registry
 from registry.storage.blobs import LocalBlobs
-from registry.upkeep import Collector
+from registry.upkeep.garbage import Collector
 from server.cli.console import actor
 from tests.server.commands import words
 from tests.server.conftest import Weft

@@ -6,7 +6,7 @@ import time
 from httpx import AsyncClient
 
 from registry.service import Registry
-from registry.upkeep import YOUNG_SECONDS
+from registry.upkeep.garbage import YOUNG_SECONDS
 from server.gateway import Gateway
 from tests.server.admin.conftest import ClientOf, items, problem
 from tests.server.asgi import CHAT

@@ -7,7 +7,7 @@
 A kind is `plain` (text, number, true, false), `moment` (ISO 8601 with its zone), `json`, `vector`
 (base64 of little-endian float32) or `bytes` (base64); null stands in all of them. Tables come after
 those that they refer to.
-Not covered: where rows come from (`registry.dump`) and go to (`registry.restore`).
+Not covered: where rows come from (`registry.upkeep.dump`) and go to (`registry.upkeep.restore`).
 """
 
 import base64

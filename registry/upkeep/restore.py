@@ -2,7 +2,7 @@
 
 The rows go into the schema that they were dumped from, which is then upgraded: an old dump is as
 good as a new one.
-Not covered: files (`registry.dump`), and putting two registries together.
+Not covered: files (`registry.upkeep.dump`), and putting two registries together.
 """
 
 import gzip
@@ -17,11 +17,11 @@ from alembic import command
 from sqlalchemy import Connection, column, table
 from sqlalchemy.exc import DataError, IntegrityError
 
-from registry import upkeep_queries as queries
-from registry.dump import Progress
-from registry.dump_errors import DatabaseNotEmpty, DumpInvalid
-from registry.dump_format import FORMAT, KINDS, VERSION, Dumped, Kind, decode, type_of
 from registry.storage.database import Database, known_revisions, migrations_config
+from registry.upkeep import queries
+from registry.upkeep.dump import Progress
+from registry.upkeep.dump_format import FORMAT, KINDS, VERSION, Dumped, Kind, decode, type_of
+from registry.upkeep.errors import DatabaseNotEmpty, DumpInvalid
 
 _ROWS_AT_ONCE = 500
 # A row is an adapter's modules, report and card at most, a few megabytes; a kilobyte of gzip can
@@ -39,7 +39,7 @@ def restore(database: Database, path: Path, *, progress: Progress | None = None)
 
     Args:
         database: without tables, or with empty ones. Nobody else should use it yet.
-        path: of a file that `registry.dump.dump` wrote, by this weft or an earlier one.
+        path: of a file that `registry.upkeep.dump.dump` wrote, by this weft or an earlier one.
         progress: called with (rows read, rows in all) now and then.
 
     Raises:

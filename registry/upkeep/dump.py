@@ -1,4 +1,4 @@
-"""All rows of a database in one portable file (`registry.dump_format` says how it is written).
+"""All rows of a database in one portable file (`registry.upkeep.dump_format` says how it is written).
 
 Not covered: files. Adapters lie in the blob store under their digests and are copied as they are;
 artifacts are built again.
@@ -13,12 +13,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO
 
-from registry import upkeep_queries as queries
-from registry.dump_errors import DumpFailed
-from registry.dump_format import FORMAT, VERSION, Dumped, encode, kind_of
 from registry.storage.blobs import sync
 from registry.storage.database import Database, ReadSession
 from registry.storage.models import Table
+from registry.upkeep import queries
+from registry.upkeep.dump_format import FORMAT, VERSION, Dumped, encode, kind_of
+from registry.upkeep.errors import DumpFailed
 
 Progress = Callable[[int, int], None]
 _LEVEL = 6

@@ -25,12 +25,12 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal, TypeAlias
 
-from registry import upkeep_queries as queries
 from registry.jobs import queries as job_queries
 from registry.naming import now
 from registry.paging import Page, cursor_of, paged
 from registry.storage.blobs import LocalBlobs
 from registry.storage.database import Database, ReadSession
+from registry.upkeep import queries
 
 YOUNG_SECONDS = 3600.0
 DAY_SECONDS = 86400.0
