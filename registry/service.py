@@ -10,22 +10,17 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
-from registry import adapters, known_bases, naming, queries, recipes, resolving, rows
 from registry.access.audit import Audit
 from registry.access.keys import Keys
 from registry.admission.admit import AdmissionPolicy, admit
 from registry.callers import LOCAL, Caller
-from registry.catalogue import Catalogue, models_in
 from registry.errors import FolderUnreadable, NameTaken
-from registry.evaluations import Evaluations
-from registry.imports import ImportLog
 from registry.jobs.files import Files
 from registry.jobs.queue import Jobs
 from registry.references import Reference, check_alias, check_name
 from registry.search.descriptions import Descriptions
 from registry.search.embeddings import Embedder, Embeddings
 from registry.search.finder import Finder
-from registry.statuses import Statuses
 from registry.storage.blobs import BlobStore
 from registry.storage.database import Database, ReadSession
 from registry.storage.models import AdapterVersionRow, CompositionVersionRow
@@ -44,6 +39,14 @@ from registry.types import (
     Shapes,
     Visibility,
 )
+from registry.versions import adapters, known_bases, queries, rows
+from registry.versions import compositions as recipes
+from registry.versions import names as naming
+from registry.versions import resolve as resolving
+from registry.versions.catalogue import Catalogue, models_in
+from registry.versions.evaluations import Evaluations
+from registry.versions.imports import ImportLog
+from registry.versions.quarantine import Statuses
 
 
 class Registry:
@@ -251,7 +254,7 @@ class Registry:
             naming.retire(session, reference, actor)
 
     def resolve(self, reference: Reference, *, caller: Caller = LOCAL) -> Resolution:
-        """Return what a reference means now: see `registry.resolving.resolve`.
+        """Return what a reference means now: see `registry.versions.resolve.resolve`.
 
         Raises:
             UnknownReference: with the nearest names; also for what `caller` may not know of.

@@ -92,7 +92,7 @@ def test_one_place_commits() -> None:
 
 
 def test_statements_are_in_queries() -> None:
-    """SQL statements are built in `registry/queries.py` and its kin by subject alone."""
+    """SQL statements are built in `registry/versions/queries.py` and its kin by subject alone."""
     builders = {"select", "insert", "update", "delete", "text"}
     found = set()
     for path in SOURCES:

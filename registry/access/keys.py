@@ -12,15 +12,15 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from registry import queries
 from registry.access import audit
 from registry.access import queries as access_queries
 from registry.callers import LOCAL, Caller, Role
 from registry.errors import Conflict, KeyNameTaken, NameInvalid, UnknownKey
-from registry.naming import now
 from registry.paging import Page, cursor_of, paged
 from registry.storage.database import Database
 from registry.storage.models import ApiKeyRow
+from registry.versions import queries
+from registry.versions.names import now
 
 _MARK = "weft_"
 _PREFIX_LENGTH = len(_MARK) + 4

@@ -5,7 +5,6 @@ since jobs refer to it, and is never found again.
 Not covered: the bytes, what is in them, and the form of ids (`server.jobs`).
 """
 
-from registry import naming, queries
 from registry.access import audit
 from registry.callers import LOCAL, Caller
 from registry.jobs import queries as job_queries
@@ -14,6 +13,8 @@ from registry.jobs.types import File
 from registry.paging import Page
 from registry.storage.database import Database
 from registry.storage.job_models import FileRow
+from registry.versions import names as naming
+from registry.versions import queries
 
 
 class Files:

@@ -11,7 +11,6 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
-from registry import known_bases, naming, queries
 from registry.access import audit
 from registry.callers import LOCAL, Caller
 from registry.jobs import queries as job_queries
@@ -23,6 +22,8 @@ from registry.paging import Page
 from registry.references import check_name
 from registry.storage.database import Database, WriteSession
 from registry.storage.job_models import JobRow
+from registry.versions import known_bases, queries
+from registry.versions import names as naming
 
 
 class Jobs:

@@ -12,11 +12,11 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from registry import naming
 from registry.access import audit
 from registry.jobs.types import EndStatus, Job, JobEvent, Json, Note
 from registry.storage.database import WriteSession
 from registry.storage.job_models import JobEventRow, JobRow
+from registry.versions import names as naming
 
 _LONGEST_MESSAGE = 10_000
 LOST = "worker_lost"

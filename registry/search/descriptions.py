@@ -8,15 +8,15 @@ Not covered: who may say it.
 import re
 from collections.abc import Iterable, Sequence
 
-from registry import queries
 from registry.access import audit
 from registry.callers import LOCAL, Caller
 from registry.errors import TagInvalid
-from registry.resolving import unknown
 from registry.search import queries as search_queries
 from registry.search.embeddings import Embedder, describe, write
 from registry.storage.database import Database, ReadSession, WriteSession
 from registry.storage.models import AdapterExampleRow, AdapterTagRow
+from registry.versions import queries
+from registry.versions.resolve import unknown
 
 MAX_TAGS = 50
 MAX_EXAMPLES = 100

@@ -17,7 +17,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from merge.peft_format import AdapterFolder, open_folder
-from registry import queries
 from registry.errors import StorageFailed, UnknownReference
 from registry.search import queries as search_queries
 from registry.search.encoder import Encoder, HashingEncoder, unit_rows
@@ -25,6 +24,7 @@ from registry.storage.blobs import BlobStore
 from registry.storage.database import Database, ReadSession, WriteSession
 from registry.storage.models import AdapterVersionRow, EmbeddingRow
 from registry.types import EmbeddingKind
+from registry.versions import queries
 
 # Encoders read a beginning; what a card says first says what it is about.
 _CARD_CHARACTERS = 4000

@@ -14,7 +14,6 @@ from typing import Literal, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from registry import known_bases, queries, resolving
 from registry.callers import LOCAL, Caller
 from registry.errors import NoEmbedding
 from registry.references import Reference, parse_reference
@@ -26,6 +25,8 @@ from registry.search.queries import Space
 from registry.storage.database import Database, ReadSession
 from registry.storage.models import AdapterVersionRow
 from registry.types import EmbeddingKind, Similar, Status
+from registry.versions import known_bases, queries
+from registry.versions import resolve as resolving
 
 Question: TypeAlias = Literal["text", "like", "examples"]
 MAX_LIMIT = 200

@@ -1,7 +1,7 @@
 """Filter conditions and "in use" as SQL predicates on `adapter_versions`.
 
 Not covered: the filter's text (`registry.search.filters`) and the statements they go into
-(`registry.queries`).
+(`registry.versions.queries`).
 """
 
 import operator

@@ -15,13 +15,13 @@ from merge.peft_format import CONFIG_NAME, WEIGHTS_NAME
 from registry.admission.card import CARD_NAME
 from registry.admission.findings import finding
 from registry.errors import AdmissionRefused, RegistryError, StorageFailed
-from registry.imports import Remembered
 from registry.references import check_name
 from registry.service import Registry
 from registry.sources.hub_address import HubAddress
 from registry.sources.hub_client import HubClient, Listing
 from registry.sources.outcome import Imported
 from registry.types import AdmissionReport, Finding, Registration
+from registry.versions.imports import Remembered
 
 _PICKLES = ("adapter_model.bin", "adapter_model.pt")
 _MAX_CONFIG_BYTES = 2**20

@@ -11,8 +11,8 @@ from registry.errors import (
     RegistryError,
     StorageFailed,
 )
-from registry.imports import Remembered
 from registry.types import Registration, Similar
+from registry.versions.imports import Remembered
 
 
 @dataclass(frozen=True, slots=True)

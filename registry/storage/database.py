@@ -2,7 +2,7 @@
 
 SQLite by default: write-ahead log, foreign keys on, and writers that queue for ten seconds rather
 than fail. PostgreSQL with the `vector` extension by its URL.
-Not covered: tables (`registry.storage.models`) and statements (`registry.queries`).
+Not covered: tables (`registry.storage.models`) and statements (`registry.versions.queries`).
 """
 
 import sqlite3

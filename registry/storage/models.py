@@ -2,7 +2,7 @@
 
 Names of adapters, compositions and bases share one table, so one `model` string never means two
 things. Rows of versions, recipes, artifacts and alias moves are only ever added.
-Not covered: files and jobs (`registry.storage.job_models`), statements (`registry.queries`), and what rows
+Not covered: files and jobs (`registry.storage.job_models`), statements (`registry.versions.queries`), and what rows
 look like outside (`registry.types`).
 """
 
@@ -136,7 +136,7 @@ class ImportRow(Table):
     """What became of one source under one name: a version's digest, or what refused it.
 
     `conditions` stands for everything that the outcome hung on beside the files: see
-    `registry.imports`.
+    `registry.versions.imports`.
     """
 
     __tablename__ = "imports"

@@ -282,6 +282,6 @@ def test_bases_belong_to_nobody(registry: Registry) -> None:
     """owner/name of a base is no namespace: everybody may use it."""
     registry.add_base("secretive/base", shapes={"q": (4, 4)})
     with registry._database.read(TEAM) as session:
-        from registry import queries
+        from registry.versions import queries
 
         assert "base" == queries.visible_kind_of(session, "secretive/base")

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 from merge.peft_format import normalise_folder
-from registry import adapters, queries
 from registry.errors import (
     AdmissionRefused,
     AliasInvalid,
@@ -26,6 +25,7 @@ from registry.references import parse_reference
 from registry.service import Registry
 from registry.storage.blobs import LocalBlobs
 from registry.storage.database import Database
+from registry.versions import adapters, queries
 from tests.registry.conftest import BASE, DOWN, PREFIX, Q, Register, tensors, write_adapter
 
 

@@ -10,12 +10,12 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
 
-from registry import queries
 from registry.errors import Conflict, DatabaseUnavailable, DatabaseUrlInvalid
-from registry.naming import claim, now
 from registry.storage import database as database_module
 from registry.storage.database import Database
 from registry.storage.models import AdapterRow, AliasRow
+from registry.versions import queries
+from registry.versions.names import claim, now
 
 
 def test_a_connection_is_configured_as_promised(sqlite_database: Database) -> None:

@@ -6,8 +6,8 @@ import pytest
 
 from registry.jobs.steps import LOST
 from registry.jobs.types import Beat, Note
-from registry.naming import now
 from registry.service import Registry
+from registry.versions.names import now
 from tests.registry.conftest import BASE, SHAPES
 from tests.registry.job_rows import TEAM, job_id, put_file, queue, told
 

@@ -9,11 +9,11 @@ from sqlalchemy import inspect
 from sqlalchemy.engine.default import DefaultDialect
 from sqlalchemy.exc import InvalidRequestError, StatementError
 
-from registry import queries
 from registry.service import Registry
 from registry.storage.columns import UtcDateTime
 from registry.storage.database import Database
 from registry.storage.models import NameRow, RecipeRow, Table
+from registry.versions import queries
 from tests.registry.conftest import BASE
 
 

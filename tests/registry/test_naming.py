@@ -2,7 +2,6 @@
 
 import pytest
 
-from registry import naming, queries
 from registry.callers import Caller
 from registry.errors import (
     AliasInvalid,
@@ -16,6 +15,8 @@ from registry.references import parse_reference
 from registry.service import Registry
 from registry.storage.database import Database
 from registry.storage.models import AdapterRow
+from registry.versions import names as naming
+from registry.versions import queries
 from tests.registry.conftest import BASE, Register
 
 

@@ -5,7 +5,6 @@ from collections.abc import Callable
 
 import pytest
 
-from registry import queries
 from registry.errors import (
     Conflict,
     CursorInvalid,
@@ -20,6 +19,7 @@ from registry.references import parse_reference
 from registry.service import Registry
 from registry.storage.models import RecipeRow
 from registry.types import CompositionVersion, Ingredient
+from registry.versions import queries
 from tests.registry.conftest import BASE, Register
 
 RECIPE, OTHER = "e" * 64, "f" * 64

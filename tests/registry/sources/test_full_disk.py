@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 from sqlalchemy.exc import OperationalError
 
-from registry import adapters
 from registry.admission.admit import admit
 from registry.errors import DatabaseUnavailable, FolderUnreadable, RegistryError, StorageFailed
 from registry.service import Registry
@@ -19,6 +18,7 @@ from registry.sources.folder import import_folder
 from registry.sources.hub import HubImport
 from registry.sources.hub_address import HubAddress
 from registry.storage.blobs import LocalBlobs
+from registry.versions import adapters
 from tests.registry.conftest import tensors, write_adapter
 from tests.registry.sources.conftest import Put
 from tests.registry.sources.fake_hub import FakeHub

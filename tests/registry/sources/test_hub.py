@@ -4,7 +4,6 @@ import pytest
 
 from registry.admission.admit import AdmissionPolicy
 from registry.errors import AdmissionRefused, NameInvalid
-from registry.imports import Remembered
 from registry.references import parse_reference
 from registry.service import Registry
 from registry.sources.hub import HubImport
@@ -14,6 +13,7 @@ from registry.sources.outcome import Imported, tally
 from registry.storage.blobs import LocalBlobs
 from registry.storage.database import Database
 from registry.types import Registration
+from registry.versions.imports import Remembered
 from tests.registry.sources.conftest import CARD, TOKEN, Put
 from tests.registry.sources.fake_hub import FakeHub, Repository
 

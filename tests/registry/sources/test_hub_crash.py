@@ -7,14 +7,14 @@ from huggingface_hub import file_download
 from sqlalchemy.orm import Session
 
 from merge.peft_format import WeightsWriter
-from registry import adapters
 from registry.admission.admit import MAX_BYTES
-from registry.imports import ImportLog
 from registry.service import Registry
 from registry.sources.hub import HubImport
 from registry.sources.hub_address import HubAddress
 from registry.sources.hub_client import HubClient
 from registry.storage.blobs import LocalBlobs
+from registry.versions import adapters
+from registry.versions.imports import ImportLog
 from tests.registry.crashing import (
     Fault,
     Place,

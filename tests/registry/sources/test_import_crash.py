@@ -15,7 +15,6 @@ import pytest
 from sqlalchemy.orm import Session
 
 from merge.peft_format import WeightsWriter
-from registry import adapters, naming
 from registry.search.embeddings import Embeddings
 from registry.search.finder import Finder
 from registry.service import Registry
@@ -24,6 +23,8 @@ from registry.sources.folder import import_folder
 from registry.sources.tar_stream import _Reader
 from registry.sources.upload import import_files, import_tar
 from registry.storage.blobs import LocalBlobs
+from registry.versions import adapters
+from registry.versions import names as naming
 from tests.postgresql import Server
 from tests.registry.conftest import tensors, write_adapter
 from tests.registry.crashing import (

@@ -1,7 +1,7 @@
 """The statements behind lists by pages, of what the session's caller may know of.
 
 Reads take a `ReadSession`. Whether a name itself is visible is not asked again here
-(`registry.resolving.version_table`).
+(`registry.versions.resolve.version_table`).
 """
 
 from collections import defaultdict
@@ -11,7 +11,6 @@ from sqlalchemy import ColumnElement, Select, exists, select, true
 from sqlalchemy.orm import selectinload, undefer
 
 from registry.access.visibility import caller_of, name_visible, recipe_visible
-from registry.queries import V, versions_of
 from registry.storage.database import ReadSession
 from registry.storage.models import (
     AdapterVersionRow,
@@ -24,6 +23,7 @@ from registry.storage.models import (
     RecipeRow,
 )
 from registry.types import Visibility
+from registry.versions.queries import V, versions_of
 
 
 def visibilities(session: ReadSession, names: Iterable[str]) -> Mapping[str, Visibility]:

@@ -10,11 +10,9 @@ from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import replace
 
-from registry import list_queries, queries, recipes, resolving, rows
 from registry.callers import LOCAL, Caller
 from registry.errors import UnknownReference
 from registry.paging import Page, cursor_of, paged
-from registry.queries import V
 from registry.search import queries as search_queries
 from registry.storage.database import Database, ReadSession
 from registry.storage.models import AdapterVersionRow, AliasRow, ArtifactRow, CompositionVersionRow
@@ -29,6 +27,10 @@ from registry.types import (
     CompositionVersion,
     ListedModel,
 )
+from registry.versions import compositions as recipes
+from registry.versions import list_queries, queries, rows
+from registry.versions import resolve as resolving
+from registry.versions.queries import V
 
 LIMIT = 100
 

@@ -5,7 +5,6 @@ for compositions and artifacts made of it, and for whoever imports it again.
 Not covered: what finds a version unfit (the probe, a person), and who may say so.
 """
 
-from registry import queries, resolving
 from registry.access import audit
 from registry.callers import LOCAL, Caller
 from registry.references import Reference
@@ -13,6 +12,8 @@ from registry.search import queries as search_queries
 from registry.storage.database import Database, ReadSession
 from registry.storage.models import AdapterVersionRow
 from registry.types import Status
+from registry.versions import queries
+from registry.versions import resolve as resolving
 
 _MAX_REASON = 500
 

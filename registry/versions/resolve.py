@@ -5,13 +5,13 @@ What the session's caller may not know of is treated as if it did not exist.
 
 import difflib
 
-from registry import queries, rows
 from registry.errors import UnknownReference, VersionQuarantined, VersionRetired
-from registry.queries import V, VersionRow
 from registry.references import Reference
 from registry.storage.database import ReadSession
 from registry.storage.models import AdapterVersionRow, CompositionVersionRow
 from registry.types import Resolution, ResolvedArtifact
+from registry.versions import queries, rows
+from registry.versions.queries import V, VersionRow
 
 _NEAR_NAMES = 3
 # Comparing is linear in the names in use; beyond this many a suggestion is not worth the time.

@@ -1,7 +1,7 @@
 """Every statement, and the one place where a broken constraint gets its name.
 
 Reads take a `ReadSession`, writes a `WriteSession`; nobody commits here. What is handed out are
-rows; `registry.rows` makes values of them.
+rows; `registry.versions.rows` makes values of them.
 """
 
 from collections.abc import Iterable, Mapping, Sequence

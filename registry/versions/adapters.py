@@ -6,16 +6,16 @@ Not covered: whether the folder is good enough (`registry.admission.admit`).
 from dataclasses import dataclass
 
 from merge.peft_format import normalise_folder
-from registry import queries
 from registry.access import audit
 from registry.admission.card import Card, read_card
 from registry.errors import AdmissionRefused, Conflict, ContentQuarantined, StorageFailed
-from registry.naming import claim, now
-from registry.resolving import live
 from registry.storage.blobs import BlobStore
 from registry.storage.database import WriteSession
 from registry.storage.models import AdapterRow, AdapterVersionRow
 from registry.types import AdapterFacts, AdmissionReport
+from registry.versions import queries
+from registry.versions.names import claim, now
+from registry.versions.resolve import live
 
 
 @dataclass(frozen=True, slots=True)

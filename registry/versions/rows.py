@@ -1,4 +1,4 @@
-"""Values out of rows: what `registry.queries` returns, as `registry.types` has it.
+"""Values out of rows: what `registry.versions.queries` returns, as `registry.types` has it.
 
 Not covered: which rows (`registry.service`).
 """
@@ -6,7 +6,6 @@ Not covered: which rows (`registry.service`).
 from collections.abc import Container, Iterable, Mapping
 from typing import Any
 
-from registry.queries import VersionRow
 from registry.storage.models import (
     AdapterVersionRow,
     AliasMoveRow,
@@ -30,6 +29,7 @@ from registry.types import (
     ResolvedComposition,
     Visibility,
 )
+from registry.versions.queries import VersionRow
 
 
 def base(row: BaseRow) -> Base:

@@ -9,15 +9,16 @@ import math
 from dataclasses import dataclass
 from datetime import datetime
 
-from registry import naming, queries
 from registry.access import audit
 from registry.access import queries as access_queries
 from registry.callers import LOCAL, Caller
 from registry.errors import EvaluationInvalid
 from registry.paging import Page, cursor_of, paged
-from registry.resolving import unknown, version_table
 from registry.storage.database import Database
 from registry.storage.models import EvaluationRow
+from registry.versions import names as naming
+from registry.versions import queries
+from registry.versions.resolve import unknown, version_table
 
 _MAX_TEXT = 200
 _MAX_N = 2**31 - 1

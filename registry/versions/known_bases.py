@@ -2,15 +2,15 @@
 
 from collections.abc import Iterable
 
-from registry import queries
 from registry.access import audit
 from registry.bases import base_key, base_keys
 from registry.errors import BaseConflict, Conflict, NameInvalid, UnknownBase
-from registry.naming import claim
 from registry.references import MAX_LENGTH
 from registry.storage.database import ReadSession, WriteSession
 from registry.storage.models import BaseAliasRow, BaseRow
 from registry.types import Shapes
+from registry.versions import queries
+from registry.versions.names import claim
 
 
 def found(session: ReadSession, text: str) -> BaseRow:

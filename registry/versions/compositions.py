@@ -7,13 +7,10 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from registry import list_queries, queries, rows
 from registry.access import audit
 from registry.errors import Conflict, UnknownBase, UnknownReference
-from registry.naming import claim, now
 from registry.paging import cursor_of, paged
 from registry.references import check_digest
-from registry.resolving import live
 from registry.storage.database import ReadSession, WriteSession
 from registry.storage.models import (
     ArtifactRow,
@@ -23,6 +20,9 @@ from registry.storage.models import (
     RecipeRow,
 )
 from registry.types import Lineage, RecipeRecord
+from registry.versions import list_queries, queries, rows
+from registry.versions.names import claim, now
+from registry.versions.resolve import live
 
 
 def save(

@@ -1,19 +1,16 @@
 """The rules of names, aliases and retirement, inside a transaction that the service has begun.
 
 Covered: what adapters and compositions have in common. Not covered: a version's content
-(`registry.service`, `registry.recipes`).
+(`registry.service`, `registry.versions.compositions`).
 """
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
-from registry import queries
 from registry.access import audit
 from registry.callers import namespace_of
 from registry.errors import AccessDenied, Conflict, NameTaken, VersionInUse
-from registry.queries import VersionRow
 from registry.references import Reference, numbered
-from registry.resolving import live, unknown, version_table
 from registry.search import queries as search_queries
 from registry.storage.database import WriteSession
 from registry.storage.models import (
@@ -27,6 +24,9 @@ from registry.storage.models import (
     Table,
 )
 from registry.types import NameKind, Visibility
+from registry.versions import queries
+from registry.versions.queries import VersionRow
+from registry.versions.resolve import live, unknown, version_table
 
 
 def now() -> datetime:
