@@ -1,4 +1,4 @@
-"""Runs the revisions on the connection that `registry.storage.database` hands over, or on `-x url=…`.
+"""Run the revisions on the connection of `registry.storage.database`, or on `-x url=…`.
 
 By hand, from the project's root: `alembic -x url=sqlite:///weft.db upgrade head`.
 Not covered: writing SQL scripts instead of running them (Alembic's offline mode).
@@ -8,8 +8,8 @@ from alembic import context
 from alembic.util import CommandError
 from sqlalchemy import Connection, create_engine
 
+from registry.storage.columns import in_metadata
 from registry.storage.models import Table
-from registry.storage.vector_type import in_metadata
 
 
 def _run(connection: Connection) -> None:

@@ -2,27 +2,22 @@
 
 RegistryError
 ├── ReferenceInvalid, NameInvalid, AliasInvalid, DigestInvalid    the text cannot mean anything
-├── CursorInvalid, EvaluationInvalid, FilterInvalid, TagInvalid, ValueRefused     nor can these
+├── CursorInvalid, EvaluationInvalid                              nor can these
 ├── AccessDenied                                                  not with this key
-├── UnknownReference, UnknownBase, NoEmbedding                    well formed, but nothing has it
+├── UnknownReference, UnknownBase                                 well formed, but nothing has it
 ├── UnknownKey, KeyNameTaken                                      of API keys
 ├── NameTaken, BaseConflict, BaseConfigInvalid                    it cannot be stored like this
-├── AdmissionRefused, NothingToImport                             the folder is not good enough
+├── AdmissionRefused                                              the folder is not good enough
 ├── VersionRetired, VersionInUse, VersionQuarantined              not in this version's state
 │   └── ContentQuarantined
-├── HubAddressInvalid, HubNotFound, HubDenied, HubFailed          the Hugging Face Hub says no
-├── UploadInvalid, UploadTooLarge                                 what was sent is no adapter
-├── DatabaseUrlInvalid, DatabaseOutdated, DatabaseAhead, DatabaseUnavailable, ReferencesBroken
-├── `registry.upkeep.errors`, `registry.jobs.errors`                 dumps; files and jobs
-├── BlobMissing, BlobCorrupt, StorageFailed ── FolderUnreadable   the files
-└── Conflict                                                      a constraint of the database
+└── those of a room stand in its own errors.py: storage, search, sources, jobs, upkeep
 """
 
 import inspect
 from collections.abc import Iterable
 from datetime import datetime
 
-from registry.types import AdmissionReport, EmbeddingKind, NameKind
+from registry.types import AdmissionReport, NameKind
 
 _PROBLEMS_SHOWN = 5
 
@@ -67,50 +62,6 @@ class DigestInvalid(RegistryError):
 
     def __init__(self, digest: str) -> None:
         self.digest = digest
-        super().__init__()
-
-
-class FilterInvalid(RegistryError):
-    """The filter cannot be read: expected {expected} at position {position}
-    {window}
-    {indent}^
-    """
-
-    def __init__(self, text: str, position: int, expected: str) -> None:
-        self.text = text
-        self.position = position
-        self.expected = expected
-        # A window keeps a hostile kilobyte out of the message; the caret stays under its place.
-        start = max(0, position - 60)
-        part = text[start : position + 20]
-        self.window = "".join(c if c.isprintable() else "?" for c in part)
-        self.indent = " " * (position - start)
-        super().__init__()
-
-
-class TagInvalid(RegistryError):
-    """{tag!r} cannot be a tag: expected {expected}."""
-
-    def __init__(self, tag: str, expected: str) -> None:
-        self.tag = tag
-        self.expected = expected
-        super().__init__()
-
-
-class ValueRefused(RegistryError):
-    """No database keeps such a value: {reason}. Leave out NUL and halves of characters."""
-
-    def __init__(self, reason: str) -> None:
-        self.reason = reason.partition("\n")[0]
-        super().__init__()
-
-
-class NoEmbedding(RegistryError):
-    """{reference} has no {kind} embedding to compare with: run `weft db embed` or probe it."""
-
-    def __init__(self, reference: str, kind: EmbeddingKind) -> None:
-        self.reference = reference
-        self.kind = kind
         super().__init__()
 
 
@@ -212,14 +163,6 @@ class AdmissionRefused(RegistryError):
         super().__init__()
 
 
-class NothingToImport(RegistryError):
-    """No adapter in {path!r}: expected a folder with adapter_config.json, or a folder of such."""
-
-    def __init__(self, path: str) -> None:
-        self.path = path
-        super().__init__()
-
-
 class VersionRetired(RegistryError):
     """{name}@{number} was retired on {day}; name another version."""
 
@@ -266,135 +209,3 @@ class ContentQuarantined(VersionQuarantined):
 
     def __init__(self, name: str, reason: str) -> None:
         super().__init__(name, 0, reason)  # which version it was is not everybody's to know
-
-
-class HubAddressInvalid(RegistryError):
-    """{text!r} is no address on the Hub: {reason}. Expected hf:owner/name@revision#subfolder"""
-
-    def __init__(self, text: str, reason: str) -> None:
-        self.text = text[:300]
-        self.reason = reason
-        super().__init__()
-
-
-class HubNotFound(RegistryError):
-    """The Hub has no {address}: {reason}. Is it spelled right, or private (set HF_TOKEN)?"""
-
-    def __init__(self, address: str, reason: str) -> None:
-        self.address = address
-        self.reason = reason
-        super().__init__()
-
-
-class HubDenied(RegistryError):
-    """The Hub keeps {address} from us: {reason}. Ask for access there, and set HF_TOKEN."""
-
-    def __init__(self, address: str, reason: str) -> None:
-        self.address = address
-        self.reason = reason
-        super().__init__()
-
-
-class HubFailed(RegistryError):
-    """{address} could not be fetched: {reason}. Nothing was stored; try again later."""
-
-    def __init__(self, address: str, reason: str) -> None:
-        self.address = address
-        self.reason = reason
-        super().__init__()
-
-
-class UploadInvalid(RegistryError):
-    """The upload cannot be used: {reason}. Expected a plain .tar with one adapter's files."""
-
-    def __init__(self, reason: str) -> None:
-        self.reason = reason
-        super().__init__()
-
-
-class UploadTooLarge(RegistryError):
-    """The upload is larger than the {limit} bytes that this registry takes."""
-
-    def __init__(self, limit: int) -> None:
-        self.limit = limit
-        super().__init__()
-
-
-class DatabaseUrlInvalid(RegistryError):
-    """The database URL cannot be used: {reason}. Expected for example sqlite:////var/weft/weft.db"""
-
-    def __init__(self, reason: str) -> None:
-        self.reason = reason
-        super().__init__()
-
-
-class DatabaseOutdated(RegistryError):
-    """The database is at revision {found}, this weft needs {head}: run `weft db upgrade`."""
-
-    def __init__(self, found: str | None, head: str) -> None:
-        self.found = found
-        self.head = head
-        super().__init__()
-
-
-class DatabaseAhead(RegistryError):
-    """The database is at revision {found}, newer than this weft's {head}: install a newer weft."""
-
-    def __init__(self, found: str, head: str) -> None:
-        self.found = found
-        self.head = head
-        super().__init__()
-
-
-class DatabaseUnavailable(RegistryError):
-    """The database cannot be used ({reason}). Is it there, writable and upgraded; has it space?"""
-
-    def __init__(self, reason: str) -> None:
-        self.reason = reason
-        super().__init__()
-
-
-class ReferencesBroken(RegistryError):
-    """Rows of {table} refer to rows of {missing} that are not there; nothing was changed."""
-
-    def __init__(self, table: str, missing: str) -> None:
-        self.table = table
-        self.missing = missing
-        super().__init__()
-
-
-class BlobMissing(RegistryError):
-    """The files of {digest} are not in the store; import the adapter again."""
-
-    def __init__(self, digest: str) -> None:
-        self.digest = digest
-        super().__init__()
-
-
-class BlobCorrupt(RegistryError):
-    """The files of {digest} have become {found}: delete them and import the adapter again."""
-
-    def __init__(self, digest: str, found: str) -> None:
-        self.digest = digest
-        self.found = found
-        super().__init__()
-
-
-class StorageFailed(RegistryError):
-    """The adapter could not be read or stored ({reason}), and nothing was registered."""
-
-    def __init__(self, reason: str) -> None:
-        self.reason = reason
-        super().__init__()
-
-
-class FolderUnreadable(StorageFailed):
-    """The adapter's folder cannot be read ({reason}), and nothing was registered."""
-
-
-class Conflict(RegistryError):
-    """The database's constraint {constraint} was broken."""
-
-    def __init__(self, constraint: str) -> None:
-        self.constraint = constraint
-        super().__init__()

@@ -14,7 +14,7 @@ from registry.access.audit import Audit
 from registry.access.keys import Keys
 from registry.admission.admit import AdmissionPolicy, admit
 from registry.callers import LOCAL, Caller
-from registry.errors import FolderUnreadable, NameTaken
+from registry.errors import NameTaken
 from registry.jobs.files import Files
 from registry.jobs.queue import Jobs
 from registry.references import Reference, check_alias, check_name
@@ -23,6 +23,7 @@ from registry.search.embeddings import Embedder, Embeddings
 from registry.search.finder import Finder
 from registry.storage.blobs import BlobStore
 from registry.storage.database import Database, ReadSession
+from registry.storage.errors import FolderUnreadable
 from registry.storage.models import AdapterVersionRow, CompositionVersionRow
 from registry.types import (
     Adapter,

@@ -12,6 +12,15 @@ from typing import Any, Literal, TypeAlias
 
 from merge.peft_format import AdapterFolder, Problem
 
+JobStatus = Literal["queued", "running", "succeeded", "failed", "cancelled"]
+
+
+Level = Literal["info", "warn", "error"]
+
+
+EventKind = Literal["message", "metrics", "candidate"]
+
+
 NameKind = Literal["adapter", "base", "composition"]
 Visibility = Literal["private", "public"]
 Severity = Literal["refuse", "warn", "note"]

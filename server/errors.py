@@ -14,6 +14,9 @@ from merge.adaptive.options import OptionsInvalid
 from merge.peft_format import FormatError
 from registry import errors as registry_errors
 from registry.jobs import errors as job_errors
+from registry.search import errors as search_errors
+from registry.sources import errors as sources_errors
+from registry.storage import errors as storage_errors
 from server.artifacts.build import BuildFailed, BuildQueueFull
 from server.artifacts.leases import LeaseBusy
 from server.artifacts.provide import ArtifactGone
@@ -65,12 +68,12 @@ ERRORS: dict[type[Exception], Row] = {
     RetrievalInvalid: Row(400, "invalid_retrieval", "an `auto(…)` that cannot be carried out"),
     OptionsInvalid: Row(400, "invalid_options", "an unknown option of a job, or a bad value"),
     PoolInvalid: Row(400, "invalid_pool", "no pool that a job can choose from"),
-    registry_errors.FilterInvalid: Row(400, "invalid_filter", "a filter does not parse"),
+    search_errors.FilterInvalid: Row(400, "invalid_filter", "a filter does not parse"),
     registry_errors.NameInvalid: Row(400, "invalid_name", "it cannot be a name"),
     registry_errors.AliasInvalid: Row(400, "invalid_alias", "it cannot be an alias"),
     registry_errors.DigestInvalid: Row(400, "invalid_digest", "not a digest's form"),
-    registry_errors.TagInvalid: Row(400, "invalid_tag", "it cannot be a tag"),
-    registry_errors.ValueRefused: Row(400, "invalid_value", "text that no database can keep"),
+    search_errors.TagInvalid: Row(400, "invalid_tag", "it cannot be a tag"),
+    storage_errors.ValueRefused: Row(400, "invalid_value", "text that no database can keep"),
     registry_errors.CursorInvalid: Row(400, "invalid_cursor", "not a cursor of this list"),
     registry_errors.EvaluationInvalid: Row(
         400, "invalid_evaluation", "a number that cannot be attached to a version"
@@ -96,14 +99,14 @@ ERRORS: dict[type[Exception], Row] = {
     EngineBusy: Row(409, "artifact_busy", "running requests use the artifact"),
     LeaseBusy: Row(409, "artifact_leased", "requests under way hold the artifact"),
     registry_errors.AdmissionRefused: Row(422, "admission_refused", "findings say why"),
-    registry_errors.NothingToImport: Row(422, "nothing_to_import", "no adapter lies there"),
+    sources_errors.NothingToImport: Row(422, "nothing_to_import", "no adapter lies there"),
     registry_errors.BaseConfigInvalid: Row(
         422, "invalid_base_config", "the modules' shapes do not follow from the config.json"
     ),
-    registry_errors.FolderUnreadable: Row(
+    storage_errors.FolderUnreadable: Row(
         422, "folder_unreadable", "the folder to import cannot be read"
     ),
-    registry_errors.StorageFailed: Row(507, "storage_failed", "the adapter could not be stored"),
+    storage_errors.StorageFailed: Row(507, "storage_failed", "the adapter could not be stored"),
     registry_errors.UnknownReference: Row(
         404, "model_not_found", "nothing is registered under the name; near ones are given"
     ),
@@ -117,16 +120,16 @@ ERRORS: dict[type[Exception], Row] = {
     NotServable: Row(
         409, "not_servable", "a job's candidate cannot be served: a member was retired, say"
     ),
-    registry_errors.NoEmbedding: Row(409, "no_embedding", "a version has nothing to compare by"),
+    search_errors.NoEmbedding: Row(409, "no_embedding", "a version has nothing to compare by"),
     registry_errors.VersionQuarantined: Row(
         409, "version_quarantined", "the version, or one that it was merged from, is unfit"
     ),
-    registry_errors.HubAddressInvalid: Row(400, "invalid_hub_address", "no address on the Hub"),
-    registry_errors.HubDenied: Row(403, "hub_denied", "the Hub keeps it from this server"),
-    registry_errors.HubNotFound: Row(404, "hub_not_found", "the Hub has no such repository"),
-    registry_errors.HubFailed: Row(502, "hub_failed", "the Hub did not answer as it should"),
-    registry_errors.UploadInvalid: Row(400, "invalid_upload", "what was sent is no adapter's tar"),
-    registry_errors.UploadTooLarge: Row(413, "upload_too_large", "more bytes than are taken"),
+    sources_errors.HubAddressInvalid: Row(400, "invalid_hub_address", "no address on the Hub"),
+    sources_errors.HubDenied: Row(403, "hub_denied", "the Hub keeps it from this server"),
+    sources_errors.HubNotFound: Row(404, "hub_not_found", "the Hub has no such repository"),
+    sources_errors.HubFailed: Row(502, "hub_failed", "the Hub did not answer as it should"),
+    sources_errors.UploadInvalid: Row(400, "invalid_upload", "what was sent is no adapter's tar"),
+    sources_errors.UploadTooLarge: Row(413, "upload_too_large", "more bytes than are taken"),
     registry_errors.VersionRetired: Row(410, "version_retired", "the version is out of use"),
     ArtifactGone: Row(410, "artifact_gone", "a merged digest whose files cannot be made again"),
     merge_errors.UnsafeResult: Row(422, "unsafe_result", "the merge would harm the engine"),
@@ -139,7 +142,7 @@ ERRORS: dict[type[Exception], Row] = {
     EngineUnavailable: Row(
         503, "engine_unavailable", "the engine is starting or restarting", _RETRY_SECONDS
     ),
-    registry_errors.DatabaseUnavailable: Row(
+    storage_errors.DatabaseUnavailable: Row(
         503, "database_unavailable", "the database cannot be used", _RETRY_SECONDS
     ),
     EncoderUnavailable: Row(

@@ -14,6 +14,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 
 from registry import errors as registry_errors
+from registry.search import errors as search_errors
 from server.errors import (
     ERRORS,
     NO_SUCH_ROUTE,
@@ -31,7 +32,7 @@ _EXTRAS: Mapping[type[Exception], Callable[[Any], Mapping[str, Any]]] = {
     registry_errors.UnknownReference: lambda e: {"near": e.near},
     registry_errors.UnknownBase: lambda e: {"known": e.known},
     registry_errors.ReferenceInvalid: lambda e: {"position": e.position, "expected": e.expected},
-    registry_errors.FilterInvalid: lambda e: {"position": e.position, "expected": e.expected},
+    search_errors.FilterInvalid: lambda e: {"position": e.position, "expected": e.expected},
     registry_errors.VersionInUse: lambda e: {
         "aliases": e.aliases,
         "compositions": e.compositions,

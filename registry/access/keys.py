@@ -15,12 +15,13 @@ from datetime import datetime, timedelta
 from registry.access import audit
 from registry.access import queries as access_queries
 from registry.callers import LOCAL, Caller, Role
-from registry.errors import Conflict, KeyNameTaken, NameInvalid, UnknownKey
+from registry.errors import KeyNameTaken, NameInvalid, UnknownKey
 from registry.paging import Page, cursor_of, paged
+from registry.storage.columns import now
 from registry.storage.database import Database
+from registry.storage.errors import Conflict
+from registry.storage.insert import insert
 from registry.storage.models import ApiKeyRow
-from registry.versions import queries
-from registry.versions.names import now
 
 _MARK = "weft_"
 _PREFIX_LENGTH = len(_MARK) + 4
@@ -69,7 +70,7 @@ class Keys:
         )  # fmt: skip
         with self._database.transaction() as session:
             try:
-                queries.insert(session, row)
+                insert(session, row)
             except Conflict as conflict:
                 raise KeyNameTaken(name) from conflict
             audit.record(session, actor, "key.created", name, role=role, namespace=namespace)

@@ -1,8 +1,9 @@
 """Every finding that admission and probe can make: its code, how much it matters, what it means.
 
 Codes are stable: they are stored with versions, printed, and may be searched for. A001 to A021 are
-raised by `merge.peft_format`, A09x by the probe, the others by `registry.admission.admit` and what it is
-made of. A test proves that some folder raises each, and that the documentation can list them all.
+raised by `merge.peft_format`, A09x by the probe, the others by `registry.admission.admit` and what
+it is made of. A test proves that some folder raises each, and that the documentation can list them
+all.
 """
 
 from collections.abc import Mapping, Sequence

@@ -9,7 +9,7 @@ RegistryError
 """
 
 from registry.errors import RegistryError
-from registry.jobs.types import JobStatus
+from registry.types import JobStatus
 
 _SHOWN = 100
 

@@ -11,10 +11,10 @@ from registry.jobs import queries as job_queries
 from registry.jobs.errors import FileInUse, UnknownFile
 from registry.jobs.types import File
 from registry.paging import Page
+from registry.storage.columns import now
 from registry.storage.database import Database
+from registry.storage.insert import insert
 from registry.storage.job_models import FileRow
-from registry.versions import names as naming
-from registry.versions import queries
 
 
 class Files:
@@ -51,10 +51,10 @@ class Files:
         """
         row = FileRow(
             id=id, filename=filename, purpose=purpose, bytes=bytes, digest=digest,
-            namespace=caller.namespace, created_at=naming.now(), created_by=actor,
+            namespace=caller.namespace, created_at=now(), created_by=actor,
         )  # fmt: skip
         with self._database.transaction(caller) as session:
-            queries.insert(session, row)
+            insert(session, row)
             said = {"filename": filename, "bytes": bytes, "digest": digest}
             audit.record(session, actor, "file.added", id, namespace=row.namespace, **said)
             return _file(row)
@@ -110,7 +110,7 @@ class Files:
             job = job_queries.active_user_of(session, file_id)
             if job is not None:
                 raise FileInUse(file_id, job)
-            row.removed_at, row.removed_by = naming.now(), actor
+            row.removed_at, row.removed_by = now(), actor
             audit.record(session, actor, "file.removed", file_id, namespace=row.namespace)
             return _file(row)
 

@@ -13,9 +13,10 @@ from sqlalchemy.orm import undefer
 
 from registry.access.visibility import caller_of
 from registry.errors import CursorInvalid
-from registry.jobs.types import ACTIVE, Beat, JobStatus
+from registry.jobs.types import ACTIVE, Beat
 from registry.storage.database import ReadSession, WriteSession
 from registry.storage.job_models import FileRow, JobEventRow, JobRow
+from registry.types import JobStatus
 
 R = TypeVar("R", FileRow, JobRow)
 

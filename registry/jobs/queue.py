@@ -17,13 +17,15 @@ from registry.jobs import queries as job_queries
 from registry.jobs import steps as job_steps
 from registry.jobs.errors import JobFinished, JobNotSucceeded, UnknownFile, UnknownJob
 from registry.jobs.steps import LOST, event_of, job_of
-from registry.jobs.types import Beat, EndStatus, Job, JobEvent, JobStatus, Json, Note
+from registry.jobs.types import Beat, EndStatus, Job, JobEvent, Json, Note
 from registry.paging import Page
 from registry.references import check_name
+from registry.storage.columns import now
 from registry.storage.database import Database, WriteSession
+from registry.storage.insert import insert
 from registry.storage.job_models import JobRow
-from registry.versions import known_bases, queries
-from registry.versions import names as naming
+from registry.types import JobStatus
+from registry.versions import known_bases
 
 
 class Jobs:
@@ -73,10 +75,10 @@ class Jobs:
                 id=id, status="queued", base=known_bases.found(session, base).name,
                 request=job_steps.plain(request), training_file=training_file,
                 validation_file=validation_file, name=name, seed=seed, namespace=caller.namespace,
-                created_at=naming.now(), created_by=actor, attempts=0,
+                created_at=now(), created_by=actor, attempts=0,
             )  # fmt: skip
             _lock_files(session, training_file, validation_file)
-            queries.insert(session, row)
+            insert(session, row)
             job_steps.say(session, id, Note("The job was queued."))
             said = {"base": row.base, "name": name, "training_file": training_file}
             audit.record(session, actor, "job.created", id, namespace=row.namespace, **said)
@@ -163,7 +165,7 @@ class Jobs:
             if not job_of(row).active:
                 raise JobFinished(job_id, row.status)
             if row.cancel_asked_at is None:
-                row.cancel_asked_at = naming.now()
+                row.cancel_asked_at = now()
                 audit.record(session, actor, "job.cancelled", job_id, namespace=row.namespace)
                 if row.status == "queued":
                     job_steps.end(session, row, "cancelled", actor)
@@ -206,7 +208,7 @@ class Jobs:
         device: str | None,
         *,
         base: str | None = None,
-        now: datetime | None = None,
+        moment: datetime | None = None,
     ) -> Job | None:
         """Take the job that has waited longest, or return None when none waits.
 
@@ -216,19 +218,19 @@ class Jobs:
             worker: a name that no other claim has.
             device: that it will run on.
             base: only jobs for the base of this very name.
-            now: the moment; this one unless said.
+            moment: when the job begins; now unless it is given.
         """
         with self._database.transaction() as session:
             row = job_queries.next_queued(session, base)
             if row is None:
                 return None
-            job_steps.begin(session, row, worker, device, now or naming.now())
+            job_steps.begin(session, row, worker, device, moment or now())
             return job_of(row)
 
     def beat(self, job_id: str, worker: str) -> Beat:
         """Say that a worker lives, and learn whether the job is still its own and wanted."""
         with self._database.transaction() as session:
-            return job_queries.beat(session, job_id, worker, naming.now())
+            return job_queries.beat(session, job_id, worker, now())
 
     def note(self, job_id: str, notes: Iterable[Note]) -> None:
         """Add entries to a job's log, all or none.
@@ -293,7 +295,7 @@ class Jobs:
         ended.
         """
         with self._database.transaction() as session:
-            since = naming.now() - timedelta(seconds=silent_for_seconds)
+            since = now() - timedelta(seconds=silent_for_seconds)
             found = job_queries.silent_since(session, since)
             for row in found:
                 if row.attempts >= most_attempts and row.cancel_asked_at is None:

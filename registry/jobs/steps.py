@@ -14,9 +14,9 @@ from typing import Any
 
 from registry.access import audit
 from registry.jobs.types import EndStatus, Job, JobEvent, Json, Note
+from registry.storage.columns import now
 from registry.storage.database import WriteSession
 from registry.storage.job_models import JobEventRow, JobRow
-from registry.versions import names as naming
 
 _LONGEST_MESSAGE = 10_000
 LOST = "worker_lost"
@@ -31,7 +31,7 @@ def say(session: WriteSession, job: str, note: Note) -> None:
     """
     session.add(
         JobEventRow(
-            job=job, at=note.at or naming.now(), level=note.level, kind=note.kind,
+            job=job, at=note.at or now(), level=note.level, kind=note.kind,
             message=_kept(note.message)[:_LONGEST_MESSAGE], data=plain(note.data),
         )
     )  # fmt: skip
@@ -59,7 +59,7 @@ def end(
     model: str | None = None,
 ) -> None:
     """End a job that waits or runs, for good."""
-    row.status, row.finished_at = status, naming.now()
+    row.status, row.finished_at = status, now()
     row.error = None if error is None else _kept_error(error)
     row.model = model
     if status == "failed":

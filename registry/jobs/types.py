@@ -9,10 +9,9 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal, TypeAlias
 
-JobStatus = Literal["queued", "running", "succeeded", "failed", "cancelled"]
+from registry.types import EventKind, JobStatus, Level
+
 EndStatus = Literal["succeeded", "failed", "cancelled"]
-Level = Literal["info", "warn", "error"]
-EventKind = Literal["message", "metrics", "candidate"]
 ACTIVE: tuple[JobStatus, ...] = ("queued", "running")  # a job of any other status never changes it
 Json: TypeAlias = Mapping[str, Any]
 

@@ -10,9 +10,9 @@ from collections.abc import Iterable, Sequence
 
 from registry.access import audit
 from registry.callers import LOCAL, Caller
-from registry.errors import TagInvalid
 from registry.search import queries as search_queries
 from registry.search.embeddings import Embedder, describe, write
+from registry.search.errors import TagInvalid
 from registry.storage.database import Database, ReadSession, WriteSession
 from registry.storage.models import AdapterExampleRow, AdapterTagRow
 from registry.versions import queries
@@ -133,4 +133,4 @@ def _check_known(session: ReadSession, name: str) -> None:
 
 
 def _tags(session: ReadSession, name: str) -> tuple[str, ...]:
-    return tuple(row.tag for row in search_queries.tags(session, [name]))
+    return tuple(row.tag for row in queries.tags(session, [name]))

@@ -17,11 +17,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from merge.peft_format import AdapterFolder, open_folder
-from registry.errors import StorageFailed, UnknownReference
+from registry.errors import UnknownReference
 from registry.search import queries as search_queries
 from registry.search.encoder import Encoder, HashingEncoder, unit_rows
 from registry.storage.blobs import BlobStore
 from registry.storage.database import Database, ReadSession, WriteSession
+from registry.storage.errors import StorageFailed
 from registry.storage.models import AdapterVersionRow, EmbeddingRow
 from registry.types import EmbeddingKind
 from registry.versions import queries
@@ -95,7 +96,7 @@ class Embedder:
 
 def describe(session: ReadSession, name: str, card: str | None) -> Description:
     """Return what is known in words of an adapter's version with this card."""
-    tags = tuple(row.tag for row in search_queries.tags(session, [name]))
+    tags = tuple(row.tag for row in queries.tags(session, [name]))
     return Description(name, card, tags, tuple(search_queries.examples(session, name)))
 
 
@@ -107,7 +108,7 @@ def write(
 ) -> None:
     """Write unit vectors by version id, in place of what was there of the kind by any encoder."""
     search_queries.forget_embeddings(session, kind, vectors)
-    revision = search_queries.advance_revision(session)
+    revision = queries.advance_revision(session)
     session.add_all(
         EmbeddingRow(
             version_id=version, kind=kind, encoder=encoder, dim=len(vector), vector=vector,

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Literal, TypeAlias
 
-from registry.errors import FilterInvalid
+from registry.search.errors import FilterInvalid
 
 MAX_LENGTH = 1000
 Operator = Literal["=", "!=", "<", "<=", ">", ">="]

@@ -2,8 +2,8 @@
 
 A search asks up to three questions, each in one space of embeddings. A hit's score is the mean of
 its cosines over the questions asked, and the hit says what each of them was. Where an index answers
-approximately (`registry.search.nearest`), the few best of each question are compared exactly afterwards.
-Not covered: who may see what (`registry.access.visibility`).
+approximately (`registry.search.nearest`), the few best of each question are compared exactly
+afterwards. Not covered: who may see what (`registry.access.visibility`).
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -15,10 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from registry.callers import LOCAL, Caller
-from registry.errors import NoEmbedding
 from registry.references import Reference, parse_reference
 from registry.search import queries as search_queries
 from registry.search.embeddings import Embedder
+from registry.search.errors import NoEmbedding
 from registry.search.filters import Condition, parse_filter
 from registry.search.nearest import Conditions, Index
 from registry.search.queries import Space
@@ -88,7 +88,7 @@ class Finder:
     def revision(self) -> int:
         """Return a number that grows with every change to what a search can find."""
         with self._database.read() as session:
-            return search_queries.revision(session)
+            return queries.revision(session)
 
     def search(
         self,
@@ -233,7 +233,7 @@ def _hits(session: ReadSession, why: Mapping[int, tuple[Reason, ...]]) -> tuple[
     """Return versions as hits, in the order given."""
     rows = search_queries.versions_by_id(session, why)
     tags: dict[str, list[str]] = {}
-    for tag in search_queries.tags(session, {row.name for row in rows.values()}):
+    for tag in queries.tags(session, {row.name for row in rows.values()}):
         tags.setdefault(tag.name, []).append(tag.tag)
     return tuple(
         _hit(rows[version], reasons, tuple(tags.get(rows[version].name, ())))

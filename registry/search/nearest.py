@@ -1,6 +1,7 @@
 """Nearest versions in a space of embeddings: by pgvector's index, or by looking at all of them.
 
-Not covered: what the vectors mean and how several questions make one ranking (`registry.search.finder`).
+Not covered: what the vectors mean and how several questions make one ranking
+(`registry.search.finder`).
 """
 
 import threading
@@ -16,6 +17,7 @@ from registry.search import queries as search_queries
 from registry.search.filters import Condition
 from registry.search.queries import Space
 from registry.storage.database import ReadSession
+from registry.versions import queries
 
 Conditions: TypeAlias = tuple[Condition, ...]
 # Revision, namespace of the caller (None: all are visible), filter.
@@ -52,7 +54,7 @@ class Scan:
         Of equally near ones the older comes first.
         """
         # Before the lock: whoever has it must not wait for a connection that those behind it hold.
-        revision = search_queries.revision(session)
+        revision = queries.revision(session)
         match = (revision, caller_of(session).namespace, conditions)
         with self._lock:
             matrix = self._matrices.setdefault(space, _Matrix(space.dim))

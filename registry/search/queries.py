@@ -19,7 +19,6 @@ from sqlalchemy import (
     or_,
     select,
     text,
-    update,
 )
 from sqlalchemy.orm import load_only, undefer
 
@@ -32,7 +31,6 @@ from registry.storage.models import (
     AdapterTagRow,
     AdapterVersionRow,
     EmbeddingRow,
-    RevisionRow,
 )
 from registry.types import EmbeddingKind
 
@@ -53,27 +51,7 @@ class Space:
 # The revision -----------------------------------------------------------------------------------
 
 
-def revision(session: ReadSession) -> int:
-    """Return how many changes there have been to what can be found."""
-    return session.scalars(select(RevisionRow.number)).one()
-
-
-def advance_revision(session: WriteSession) -> int:
-    """Count a change and return the new number; others who change wait until this one is done.
-
-    So numbers become visible in their order. Call it late: the wait lasts until the commit.
-    """
-    change = update(RevisionRow).values(number=RevisionRow.number + 1)
-    return session.scalars(change.returning(RevisionRow.number)).one()
-
-
 # Tags and examples ------------------------------------------------------------------------------
-
-
-def tags(session: ReadSession, names: Iterable[str]) -> Sequence[AdapterTagRow]:
-    """Return the tags of these adapters, by name and tag."""
-    query = select(AdapterTagRow).where(AdapterTagRow.name.in_(list(names)))
-    return session.scalars(query.order_by(AdapterTagRow.name, AdapterTagRow.tag)).all()
 
 
 def remove_tags(session: WriteSession, name: str, unwanted: Iterable[str]) -> None:

@@ -8,8 +8,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from merge.peft_format import CONFIG_NAME
-from registry.errors import NothingToImport, RegistryError
+from registry.errors import RegistryError
 from registry.service import Registry
+from registry.sources.errors import NothingToImport
 from registry.sources.outcome import Imported
 from registry.types import Registration
 

@@ -14,12 +14,13 @@ from pathlib import Path
 from merge.peft_format import CONFIG_NAME, WEIGHTS_NAME
 from registry.admission.card import CARD_NAME
 from registry.admission.findings import finding
-from registry.errors import AdmissionRefused, RegistryError, StorageFailed
+from registry.errors import AdmissionRefused, RegistryError
 from registry.references import check_name
 from registry.service import Registry
 from registry.sources.hub_address import HubAddress
 from registry.sources.hub_client import HubClient, Listing
 from registry.sources.outcome import Imported
+from registry.storage.errors import StorageFailed
 from registry.types import AdmissionReport, Finding, Registration
 from registry.versions.imports import Remembered
 

@@ -2,8 +2,9 @@
 
 Covered: pinning, sizes and hashes before and after a download, retries, time limits, and errors
 that say whose fault it was. No link is made; nothing is kept but the files that were asked for.
-Not covered: what the files hold (`registry.admission.admit`). A server that sends a file drop by drop is
-cut after `download_seconds`, but only at each 10 MiB, which is what the client reads at a time.
+Not covered: what the files hold (`registry.admission.admit`). A server that sends a file drop by
+drop is cut after `download_seconds`, but only at each 10 MiB, which is what the client reads at a
+time.
 """
 
 import hashlib
@@ -27,8 +28,10 @@ from huggingface_hub.errors import (
 from huggingface_hub.utils import logging
 from huggingface_hub.utils.tqdm import tqdm
 
-from registry.errors import HubDenied, HubFailed, HubNotFound, RegistryError, StorageFailed
+from registry.errors import RegistryError
+from registry.sources.errors import HubDenied, HubFailed, HubNotFound
 from registry.sources.hub_address import HubAddress
+from registry.storage.errors import StorageFailed
 
 _PASSING_STATUSES = frozenset({408, 429, 500, 502, 503, 504})
 _LONGEST_WAIT_SECONDS = 300.0

@@ -4,13 +4,8 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from registry.errors import (
-    AdmissionRefused,
-    DatabaseUnavailable,
-    FolderUnreadable,
-    RegistryError,
-    StorageFailed,
-)
+from registry.errors import AdmissionRefused, RegistryError
+from registry.storage.errors import DatabaseUnavailable, FolderUnreadable, StorageFailed
 from registry.types import Registration, Similar
 from registry.versions.imports import Remembered
 

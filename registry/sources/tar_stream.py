@@ -8,7 +8,7 @@ files, longer names, compression. Format: POSIX.1-2001, "ustar Interchange Forma
 
 from collections.abc import Iterable, Iterator
 
-from registry.errors import UploadInvalid, UploadTooLarge
+from registry.sources.errors import UploadInvalid, UploadTooLarge
 
 BLOCK_BYTES = 512
 MAX_MEMBERS = 100

@@ -2,8 +2,9 @@
 
 Covered: a limit on all bytes, counted as they come; one folder of regular files under plain names;
 nothing outside the workspace is ever written, and of a refused upload nothing stays.
-Not covered: who may send (the server's), and what the files hold (`registry.admission.admit`). Compressed
-archives are refused: a kilobyte of them can unfold into gigabytes, and weights hardly compress.
+Not covered: who may send (the server's), and what the files hold (`registry.admission.admit`).
+Compressed archives are refused: a kilobyte of them can unfold into gigabytes, and weights hardly
+compress.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -11,10 +12,11 @@ from pathlib import Path, PurePosixPath
 
 from merge.peft_format import CONFIG_NAME, WEIGHTS_NAME
 from registry.admission.card import CARD_NAME
-from registry.errors import StorageFailed, UploadInvalid, UploadTooLarge
 from registry.references import check_name
 from registry.service import Registry
+from registry.sources.errors import UploadInvalid, UploadTooLarge
 from registry.sources.tar_stream import read_tar
+from registry.storage.errors import StorageFailed
 from registry.types import Registration
 
 FILES = (CONFIG_NAME, WEIGHTS_NAME, CARD_NAME)

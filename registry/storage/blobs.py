@@ -17,8 +17,9 @@ from pathlib import Path
 from typing import Protocol
 
 from merge.peft_format import digest_folder
-from registry.errors import BlobCorrupt, BlobMissing, DigestInvalid
+from registry.errors import DigestInvalid
 from registry.references import check_digest
+from registry.storage.errors import BlobCorrupt, BlobMissing
 
 _WORKSPACES = ".workspaces"
 

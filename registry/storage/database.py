@@ -31,7 +31,7 @@ from sqlalchemy.pool import ConnectionPoolEntry
 
 import migrations
 from registry.callers import LOCAL, Caller
-from registry.errors import (
+from registry.storage.errors import (
     DatabaseAhead,
     DatabaseOutdated,
     DatabaseUnavailable,

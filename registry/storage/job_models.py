@@ -10,8 +10,8 @@ from typing import Any
 from sqlalchemy import JSON, BigInteger, CheckConstraint, ForeignKey, Index, String, Text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from registry.jobs.types import EventKind, JobStatus, Level
 from registry.storage.columns import Table
+from registry.types import EventKind, JobStatus, Level
 
 _ID_LENGTH = 40
 _NAME_LENGTH = 200

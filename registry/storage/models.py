@@ -2,8 +2,8 @@
 
 Names of adapters, compositions and bases share one table, so one `model` string never means two
 things. Rows of versions, recipes, artifacts and alias moves are only ever added.
-Not covered: files and jobs (`registry.storage.job_models`), statements (`registry.versions.queries`), and what rows
-look like outside (`registry.types`).
+Not covered: files and jobs (`registry.storage.job_models`), statements
+(`registry.versions.queries`), and what rows look like outside (`registry.types`).
 """
 
 from datetime import datetime
@@ -26,7 +26,7 @@ from sqlalchemy.orm import Mapped, mapped_column, relationship, synonym
 from registry.callers import Role
 from registry.storage import job_models  # noqa: F401 - whoever knows a table knows them all
 from registry.storage.columns import Table as Table  # noqa: PLC0414 - known as one of this module's
-from registry.storage.vector_type import VectorType
+from registry.storage.columns import VectorType
 from registry.types import EmbeddingKind, NameKind, Status, Visibility
 
 _NAME_LENGTH = 200

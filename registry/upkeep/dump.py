@@ -1,4 +1,4 @@
-"""All rows of a database in one portable file (`registry.upkeep.dump_format` says how it is written).
+"""All rows of a database in one portable file, as `registry.upkeep.dump_format` writes it.
 
 Not covered: files. Adapters lie in the blob store under their digests and are copied as they are;
 artifacts are built again.

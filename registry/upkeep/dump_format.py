@@ -20,8 +20,7 @@ import numpy as np
 from sqlalchemy import JSON, DateTime, LargeBinary
 from sqlalchemy.types import NullType, TypeEngine
 
-from registry.storage.columns import UtcDateTime
-from registry.storage.vector_type import VectorType
+from registry.storage.columns import UtcDateTime, VectorType
 
 FORMAT = "weft-dump"
 VERSION = 1

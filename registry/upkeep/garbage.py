@@ -28,9 +28,9 @@ from typing import Literal, TypeAlias
 from registry.jobs import queries as job_queries
 from registry.paging import Page, cursor_of, paged
 from registry.storage.blobs import LocalBlobs
+from registry.storage.columns import now
 from registry.storage.database import Database, ReadSession
 from registry.upkeep import queries
-from registry.versions.names import now
 
 YOUNG_SECONDS = 3600.0
 DAY_SECONDS = 86400.0

@@ -8,13 +8,16 @@ from dataclasses import dataclass
 from merge.peft_format import normalise_folder
 from registry.access import audit
 from registry.admission.card import Card, read_card
-from registry.errors import AdmissionRefused, Conflict, ContentQuarantined, StorageFailed
+from registry.errors import AdmissionRefused, ContentQuarantined
 from registry.storage.blobs import BlobStore
+from registry.storage.columns import now
 from registry.storage.database import WriteSession
+from registry.storage.errors import Conflict, StorageFailed
+from registry.storage.insert import insert
 from registry.storage.models import AdapterRow, AdapterVersionRow
 from registry.types import AdapterFacts, AdmissionReport
 from registry.versions import queries
-from registry.versions.names import claim, now
+from registry.versions.names import claim
 from registry.versions.resolve import live
 
 
@@ -63,7 +66,7 @@ def add_version(
     row.name, row.source, row.created_by = name, source, actor
     row.number = queries.next_number(session, AdapterVersionRow, name)
     try:
-        queries.insert(session, row)
+        insert(session, row)
     except Conflict as conflict:
         if conflict.constraint != "uq_adapter_versions_name_digest":
             raise

@@ -13,7 +13,6 @@ from dataclasses import replace
 from registry.callers import LOCAL, Caller
 from registry.errors import UnknownReference
 from registry.paging import Page, cursor_of, paged
-from registry.search import queries as search_queries
 from registry.storage.database import Database, ReadSession
 from registry.storage.models import AdapterVersionRow, AliasRow, ArtifactRow, CompositionVersionRow
 from registry.types import (
@@ -232,7 +231,7 @@ def _adapter_lines(
     visibility = list_queries.visibilities(session, by_name)
     aliases = _aliases(list_queries.aliases_of(session, by_name))
     tags = defaultdict[str, list[str]](list)
-    for tag in search_queries.tags(session, by_name):
+    for tag in queries.tags(session, by_name):
         tags[tag.name].append(tag.tag)
     for name, row in by_name.items():
         yield rows.adapter_summary(row, visibility[name], tags[name], aliases[name])

@@ -8,10 +8,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from registry.access import audit
-from registry.errors import Conflict, UnknownBase, UnknownReference
+from registry.errors import UnknownBase, UnknownReference
 from registry.paging import cursor_of, paged
 from registry.references import check_digest
+from registry.storage.columns import now
 from registry.storage.database import ReadSession, WriteSession
+from registry.storage.errors import Conflict
+from registry.storage.insert import insert
 from registry.storage.models import (
     ArtifactRow,
     CompositionRow,
@@ -21,7 +24,7 @@ from registry.storage.models import (
 )
 from registry.types import Lineage, RecipeRecord
 from registry.versions import list_queries, queries, rows
-from registry.versions.names import claim, now
+from registry.versions.names import claim
 from registry.versions.resolve import live
 
 
@@ -49,7 +52,7 @@ def save(
         for i, (ingredient, weight) in enumerate(ingredients)
     )
     try:
-        queries.insert(session, recipe, *links)
+        insert(session, recipe, *links)
     except Conflict as conflict:
         if conflict.constraint != "pk_recipes":
             raise
@@ -89,7 +92,7 @@ def add_version(
         created_by=actor,
     )
     try:
-        queries.insert(session, row)
+        insert(session, row)
     except Conflict as conflict:
         if conflict.constraint != "uq_composition_versions_name_recipe_digest":
             raise
@@ -129,7 +132,7 @@ def record_artifact(
         created_at=now(),
     )
     try:
-        queries.insert(session, artifact)
+        insert(session, artifact)
     except Conflict as conflict:  # another recipe came out the same
         if conflict.constraint != "pk_artifacts":
             raise

@@ -14,7 +14,9 @@ from registry.access import queries as access_queries
 from registry.callers import LOCAL, Caller
 from registry.errors import EvaluationInvalid
 from registry.paging import Page, cursor_of, paged
+from registry.storage.columns import now
 from registry.storage.database import Database
+from registry.storage.insert import insert
 from registry.storage.models import EvaluationRow
 from registry.versions import names as naming
 from registry.versions import queries
@@ -78,12 +80,12 @@ class Evaluations:
         _check(dataset, metric, value, n, measured_at)
         with self._database.transaction(caller) as session:
             naming.locked_version(session, name, number)
-            moment = naming.now()
+            moment = now()
             row = EvaluationRow(
                 name=name, number=number, dataset=dataset, metric=metric, value=value, n=n,
                 measured_at=measured_at or moment, created_at=moment, created_by=actor,
             )  # fmt: skip
-            queries.insert(session, row)
+            insert(session, row)
             detail = {"dataset": dataset, "metric": metric, "value": value, "n": n}
             audit.record(session, actor, "evaluation.recorded", f"{name}@{number}", **detail)
             return _evaluation(row)

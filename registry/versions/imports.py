@@ -13,10 +13,10 @@ from dataclasses import asdict, dataclass
 
 from registry.admission.admit import AdmissionPolicy
 from registry.admission.findings import CODES
+from registry.storage.columns import now
 from registry.storage.database import Database
 from registry.storage.models import ImportRow
 from registry.versions import queries
-from registry.versions.names import now
 
 # To be raised with every change of what admission refuses: remembered refusals then count no more.
 ADMISSION_REVISION = 1

@@ -4,9 +4,11 @@ from collections.abc import Iterable
 
 from registry.access import audit
 from registry.bases import base_key, base_keys
-from registry.errors import BaseConflict, Conflict, NameInvalid, UnknownBase
+from registry.errors import BaseConflict, NameInvalid, UnknownBase
 from registry.references import MAX_LENGTH
 from registry.storage.database import ReadSession, WriteSession
+from registry.storage.errors import Conflict
+from registry.storage.insert import insert
 from registry.storage.models import BaseAliasRow, BaseRow
 from registry.types import Shapes
 from registry.versions import queries
@@ -52,7 +54,7 @@ def add(
 def _add_key(session: WriteSession, name: str, key: str) -> bool:
     """Make a key mean this base; say whether it is new."""
     try:
-        queries.insert(session, BaseAliasRow(key=key, base=name))
+        insert(session, BaseAliasRow(key=key, base=name))
     except Conflict as conflict:
         owner = queries.owner_of_key(session, key)
         if owner != name:

@@ -5,14 +5,15 @@ Covered: what adapters and compositions have in common. Not covered: a version's
 """
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 
 from registry.access import audit
 from registry.callers import namespace_of
-from registry.errors import AccessDenied, Conflict, NameTaken, VersionInUse
+from registry.errors import AccessDenied, NameTaken, VersionInUse
 from registry.references import Reference, numbered
-from registry.search import queries as search_queries
+from registry.storage.columns import now
 from registry.storage.database import WriteSession
+from registry.storage.errors import Conflict
+from registry.storage.insert import insert
 from registry.storage.models import (
     AdapterRow,
     AdapterVersionRow,
@@ -29,11 +30,6 @@ from registry.versions.queries import VersionRow
 from registry.versions.resolve import live, unknown, version_table
 
 
-def now() -> datetime:
-    """Return this moment, as rows are stamped with it."""
-    return datetime.now(UTC)
-
-
 def claim(session: WriteSession, owner: AdapterRow | CompositionRow | BaseRow, actor: str) -> bool:
     """Give a name to `owner`, lock it, and say whether it is new.
 
@@ -47,7 +43,7 @@ def claim(session: WriteSession, owner: AdapterRow | CompositionRow | BaseRow, a
         name = NameRow(name=owner.name, kind=kind, created_at=now(), created_by=actor)
         private = kind != "base" and namespace_of(owner.name) is not None
         name.visibility = "private" if private else "public"
-        queries.insert(session, name, owner)
+        insert(session, name, owner)
     except Conflict as conflict:
         if conflict.constraint != "pk_names":
             raise
@@ -109,7 +105,7 @@ def set_visibility(session: WriteSession, name: str, visibility: Visibility, act
     if visibility == "private" and namespace_of(name) is None:
         raise AccessDenied(f"{name} has no namespace that it could be private to")
     queries.set_visibility(session, name, visibility)
-    search_queries.advance_revision(session)  # a search for others finds something else now
+    queries.advance_revision(session)  # a search for others finds something else now
     audit.record(session, actor, "visibility.changed", name, visibility=visibility)
 
 
@@ -140,7 +136,7 @@ def retire(session: WriteSession, reference: Reference, actor: str) -> None:
         _refuse_in_use(session, row)
         row.retired_at, row.retired_by = now(), actor
         audit.record(session, actor, "version.retired", str(reference))
-        search_queries.advance_revision(session)
+        queries.advance_revision(session)
 
 
 def _refuse_in_use(session: WriteSession, row: VersionRow) -> None:

@@ -8,7 +8,6 @@ Not covered: what finds a version unfit (the probe, a person), and who may say s
 from registry.access import audit
 from registry.callers import LOCAL, Caller
 from registry.references import Reference
-from registry.search import queries as search_queries
 from registry.storage.database import Database, ReadSession
 from registry.storage.models import AdapterVersionRow
 from registry.types import Status
@@ -56,7 +55,7 @@ class Statuses:
             for row in rows:
                 row.status, row.status_reason = status, reason
                 audit.record(session, actor, action, f"{row.name}@{row.number}", reason=reason)
-            search_queries.advance_revision(session)
+            queries.advance_revision(session)
             return tuple(f"{row.name}@{row.number}" for row in rows)
 
 

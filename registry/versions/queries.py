@@ -7,14 +7,15 @@ rows; `registry.versions.rows` makes values of them.
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TypeAlias, TypeVar
 
-from sqlalchemy import PrimaryKeyConstraint, Select, UniqueConstraint, func, select, update
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy import Select, func, select, update
 from sqlalchemy.orm import joinedload, load_only, selectinload, undefer
 
 from registry.access.visibility import caller_of, name_visible, recipe_visible
-from registry.errors import Conflict
 from registry.storage.database import ReadSession, WriteSession
+from registry.storage.errors import Conflict
+from registry.storage.insert import insert
 from registry.storage.models import (
+    AdapterTagRow,
     AdapterVersionRow,
     AliasMoveRow,
     AliasRow,
@@ -25,7 +26,7 @@ from registry.storage.models import (
     NameRow,
     RecipeIngredientRow,
     RecipeRow,
-    Table,
+    RevisionRow,
 )
 from registry.types import NameKind, Visibility
 
@@ -34,39 +35,6 @@ V = TypeVar("V", bound=VersionRow)
 
 
 # Writing ----------------------------------------------------------------------------------------
-
-
-def insert(session: WriteSession, *rows: Table) -> None:
-    """Add rows in this order, all or none.
-
-    Raises:
-        Conflict: naming the constraint that stands against it; the transaction lives on.
-    """
-    try:
-        with session.begin_nested():
-            for row in rows:  # one at a time: a row may refer to the one before it
-                session.add(row)
-                session.flush()
-    except IntegrityError as error:
-        raise Conflict(_constraint(error)) from error
-
-
-def _constraint(error: IntegrityError) -> str:
-    """Return the name of the broken constraint, or what the database says when it gives none."""
-    diagnostics = getattr(error.orig, "diag", None)  # PostgreSQL's drivers name it
-    if diagnostics is not None:
-        return str(diagnostics.constraint_name)
-    # SQLite names the columns: "UNIQUE constraint failed: aliases.name, aliases.alias"
-    said = str(error.orig)
-    return _UNIQUE.get(said.rpartition(": ")[2], said)
-
-
-_UNIQUE: Mapping[str, str] = {
-    ", ".join(f"{table.name}.{column.name}" for column in constraint.columns): str(constraint.name)
-    for table in Table.metadata.tables.values()
-    for constraint in table.constraints
-    if isinstance(constraint, UniqueConstraint | PrimaryKeyConstraint)
-}
 
 
 def lock_name(session: WriteSession, name: str) -> NameKind | None:
@@ -360,3 +328,23 @@ def known_digests(session: ReadSession, digests: Iterable[str]) -> set[str]:
     )
     made = select(row.artifact).where(row.artifact.in_(wanted), recipe_visible(caller, row.digest))
     return {*session.scalars(versions), *(str(digest) for digest in session.scalars(made))}
+
+
+def revision(session: ReadSession) -> int:
+    """Return how many changes there have been to what can be found."""
+    return session.scalars(select(RevisionRow.number)).one()
+
+
+def advance_revision(session: WriteSession) -> int:
+    """Count a change and return the new number; others who change wait until this one is done.
+
+    So numbers become visible in their order. Call it late: the wait lasts until the commit.
+    """
+    change = update(RevisionRow).values(number=RevisionRow.number + 1)
+    return session.scalars(change.returning(RevisionRow.number)).one()
+
+
+def tags(session: ReadSession, names: Iterable[str]) -> Sequence[AdapterTagRow]:
+    """Return the tags of these adapters, by name and tag."""
+    query = select(AdapterTagRow).where(AdapterTagRow.name.in_(list(names)))
+    return session.scalars(query.order_by(AdapterTagRow.name, AdapterTagRow.tag)).all()

@@ -12,8 +12,8 @@ from fastapi import APIRouter, Request
 from starlette.requests import ClientDisconnect
 
 from registry.callers import Caller
-from registry.errors import UploadInvalid
 from registry.references import Reference
+from registry.sources.errors import UploadInvalid
 from registry.sources.upload import import_tar
 from registry.types import Registration
 from server.admin.bodies import ImportBody

@@ -5,8 +5,9 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, StringConstraints, model_validator
 
-from registry.jobs.types import EventKind, Job, JobStatus, Level
+from registry.jobs.types import Job
 from registry.references import MAX_LENGTH
+from registry.types import EventKind, JobStatus, Level
 from server.admin.bodies import Body, Name
 from server.admin.schemas import Item
 from server.jobs.create import Wish

@@ -11,7 +11,8 @@ from starlette.responses import StreamingResponse
 
 from registry.callers import Caller
 from registry.jobs.errors import JobNotSucceeded
-from registry.jobs.types import Job, JobEvent, JobStatus
+from registry.jobs.types import Job, JobEvent
+from registry.types import JobStatus
 from server.admin.fields import Cursor, Limit
 from server.admin.job_schemas import CandidateBody, JobBody, JobEventItem, JobItem
 from server.admin.schemas import PageOf

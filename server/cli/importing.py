@@ -6,13 +6,14 @@ from typing import Annotated
 
 import typer
 
-from registry.errors import DatabaseUnavailable, RegistryError, StorageFailed
+from registry.errors import RegistryError
 from registry.service import Registry
 from registry.sources.folder import find_adapters, import_folder
 from registry.sources.hub import HubImport
 from registry.sources.hub_address import PREFIX, HubAddress, parse_address, read_addresses
 from registry.sources.hub_client import HubClient
 from registry.sources.outcome import Imported, tally
+from registry.storage.errors import DatabaseUnavailable, StorageFailed
 from server.cli.client import Home, Key, Server, connect
 from server.cli.console import (
     AsJson,

@@ -6,7 +6,8 @@ from collections.abc import Iterable
 
 from registry.errors import RegistryError
 from registry.jobs.queue import Jobs
-from registry.jobs.types import Level, Note
+from registry.jobs.types import Note
+from registry.types import Level
 from server.jobs.failures import Failure
 
 _MOST_LINES = 1000

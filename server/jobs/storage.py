@@ -3,7 +3,8 @@
     files/<file id>   as it was sent           <job id>/    checkpoints, candidates, outcome.json
     scores/           of pool members          incoming/    uploads under way
 
-Not covered: whose a file or a job is (`registry.jobs.files`, `registry.jobs.queue`), and what is in them.
+Not covered: whose a file or a job is (`registry.jobs.files`, `registry.jobs.queue`), and what is in
+them.
 """
 
 import hashlib

@@ -11,7 +11,7 @@ from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.requests import ClientDisconnect, Request
 
-from registry.errors import UploadTooLarge
+from registry.sources.errors import UploadTooLarge
 from server.errors import RequestInvalid
 from server.jobs.storage import Incoming
 

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from registry.errors import AdmissionRefused, NothingToImport
+from registry.errors import AdmissionRefused
 from registry.service import Registry
+from registry.sources.errors import NothingToImport
 from registry.sources.folder import find_adapters, import_folder
 from registry.storage.blobs import LocalBlobs
 from registry.types import Registration

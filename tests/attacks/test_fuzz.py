@@ -7,9 +7,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from registry.errors import FilterInvalid, ReferenceInvalid, RegistryError
+from registry.errors import ReferenceInvalid, RegistryError
 from registry.references import parse_reference
 from registry.search.embeddings import Embedder
+from registry.search.errors import FilterInvalid
 from registry.search.filters import FIELDS, parse_filter
 from registry.search.finder import Finder
 from registry.storage.database import Database

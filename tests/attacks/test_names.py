@@ -9,7 +9,6 @@ import pytest
 from registry.errors import (
     AliasInvalid,
     DigestInvalid,
-    HubAddressInvalid,
     NameInvalid,
     ReferenceInvalid,
     RegistryError,
@@ -17,6 +16,7 @@ from registry.errors import (
 )
 from registry.references import parse_reference
 from registry.service import Registry
+from registry.sources.errors import HubAddressInvalid
 from registry.sources.hub_address import parse_address
 from registry.storage.blobs import LocalBlobs
 from server.compose.expression import ExpressionInvalid, parse_model

@@ -19,10 +19,9 @@ from sqlalchemy import (
     insert,
 )
 
-from registry.storage.columns import UtcDateTime
+from registry.storage.columns import UtcDateTime, VectorType
 from registry.storage.database import WriteSession
 from registry.storage.models import Table
-from registry.storage.vector_type import VectorType
 
 TEXT = 'ns/ünï "quoted" \\ № 漢字 \N{SQUID} {braces} \t\n\x7f'
 JSON_VALUE = {"a": [1, 2.5, None, True, {"deep": TEXT}], "big": 2**60, "small": 5e-324, "": ""}

@@ -12,11 +12,8 @@ from merge.peft_format import normalise_folder
 from registry.errors import (
     AdmissionRefused,
     AliasInvalid,
-    Conflict,
-    DatabaseUnavailable,
     NameInvalid,
     NameTaken,
-    StorageFailed,
     UnknownBase,
     UnknownReference,
     VersionRetired,
@@ -25,6 +22,7 @@ from registry.references import parse_reference
 from registry.service import Registry
 from registry.storage.blobs import LocalBlobs
 from registry.storage.database import Database
+from registry.storage.errors import Conflict, DatabaseUnavailable, StorageFailed
 from registry.versions import adapters, queries
 from tests.registry.conftest import BASE, DOWN, PREFIX, Q, Register, tensors, write_adapter
 

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from merge.peft_format import CONFIG_NAME, WEIGHTS_NAME, digest_folder
-from registry.errors import BlobCorrupt, BlobMissing, DigestInvalid
+from registry.errors import DigestInvalid
 from registry.storage.blobs import BlobStore, LocalBlobs
+from registry.storage.errors import BlobCorrupt, BlobMissing
 
 ABSENT = "0" * 64
 

@@ -10,12 +10,14 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
 
-from registry.errors import Conflict, DatabaseUnavailable, DatabaseUrlInvalid
 from registry.storage import database as database_module
+from registry.storage.columns import now
 from registry.storage.database import Database
+from registry.storage.errors import Conflict, DatabaseUnavailable, DatabaseUrlInvalid
+from registry.storage.insert import _constraint, insert
 from registry.storage.models import AdapterRow, AliasRow
 from registry.versions import queries
-from registry.versions.names import claim, now
+from registry.versions.names import claim
 
 
 def test_a_connection_is_configured_as_promised(sqlite_database: Database) -> None:
@@ -48,10 +50,10 @@ def test_a_broken_constraint_is_named_and_the_transaction_lives_on(database: Dat
 
     with database.transaction() as session:
         claim(session, AdapterRow(name="a"), "me")
-        queries.insert(session, alias())
+        insert(session, alias())
         session.expunge_all()
         with pytest.raises(Conflict) as caught:
-            queries.insert(session, alias())
+            insert(session, alias())
     assert "pk_aliases" == caught.value.constraint
     with database.read() as reader:
         assert queries.alias(reader, "a", "prod") is not None
@@ -60,7 +62,7 @@ def test_a_broken_constraint_is_named_and_the_transaction_lives_on(database: Dat
 def test_a_conflict_of_another_kind_keeps_the_databases_words(sqlite_database: Database) -> None:
     """Where SQLite names no columns, its own sentence stands in for the constraint."""
     with pytest.raises(Conflict) as caught, sqlite_database.transaction() as session:
-        queries.insert(session, AdapterRow(name="nobody"))
+        insert(session, AdapterRow(name="nobody"))
     assert "FOREIGN KEY constraint failed" == caught.value.constraint
 
 
@@ -182,7 +184,7 @@ def test_too_many_at_once_is_a_clear_error(
 def test_postgresql_names_the_constraint_itself() -> None:
     """Its drivers carry the name in the error's diagnostics, which is taken as it is."""
     original = type("UniqueViolation", (Exception,), {"diag": Mock(constraint_name="pk_names")})
-    assert "pk_names" == queries._constraint(IntegrityError("INSERT", {}, original()))
+    assert "pk_names" == _constraint(IntegrityError("INSERT", {}, original()))
 
 
 @pytest.mark.parametrize(

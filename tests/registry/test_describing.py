@@ -2,7 +2,8 @@
 
 import pytest
 
-from registry.errors import TagInvalid, UnknownReference
+from registry.errors import UnknownReference
+from registry.search.errors import TagInvalid
 from registry.service import Registry
 from tests.registry.conftest import Register
 

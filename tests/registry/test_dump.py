@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 from sqlalchemy import delete
 
-from registry.errors import DatabaseOutdated
 from registry.references import parse_reference
 from registry.service import Registry
 from registry.storage.blobs import LocalBlobs
 from registry.storage.database import Database
+from registry.storage.errors import DatabaseOutdated
 from registry.storage.models import NameRow, RevisionRow, Table
 from registry.upkeep import queries
 from registry.upkeep.dump import dump

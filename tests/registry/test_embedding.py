@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from registry.errors import BlobMissing, UnknownReference
+from registry.errors import UnknownReference
 from registry.references import parse_reference
 from registry.search import queries as search_queries
 from registry.search.embeddings import Description, Embedder
@@ -16,6 +16,7 @@ from registry.search.queries import Space
 from registry.service import Registry
 from registry.storage.blobs import LocalBlobs
 from registry.storage.database import Database
+from registry.storage.errors import BlobMissing
 from tests.registry.conftest import BASE, SHAPES, tensors, write_adapter
 from tests.registry.test_search import FlatSketch
 

@@ -34,7 +34,7 @@ def test_the_same_text_is_the_same_row_whatever_stands_beside_it() -> None:
 def test_rows_do_not_depend_on_the_process() -> None:
     """Vectors outlive the process that made them: no seeded hash goes into them."""
     code = (
-        "from registry.encoding import HashingEncoder as H;"
+        "from registry.search.encoder import HashingEncoder as H;"
         "print(float((H().encode(['contract law'])[0] * range(1, 1025)).sum()))"
     )
     said = {

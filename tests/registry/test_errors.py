@@ -9,6 +9,7 @@ import pytest
 from registry import errors
 from registry.errors import RegistryError
 from registry.jobs import errors as job_errors
+from registry.storage import errors as storage_errors
 from registry.upkeep import errors as dump_errors
 
 CLASSES = [
@@ -44,7 +45,7 @@ def test_every_error_stands_in_the_tree(error: type[RegistryError]) -> None:
             "legal@2 was retired on 2026-01-02; name another version.",
         ),
         (
-            errors.DatabaseOutdated(None, "head"),
+            storage_errors.DatabaseOutdated(None, "head"),
             "The database is at revision None, this weft needs head: run `weft db upgrade`.",
         ),
         (

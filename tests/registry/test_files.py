@@ -2,9 +2,10 @@
 
 import pytest
 
-from registry.errors import Conflict, CursorInvalid
+from registry.errors import CursorInvalid
 from registry.jobs.errors import FileInUse, UnknownFile
 from registry.service import Registry
+from registry.storage.errors import Conflict
 from tests.registry.job_rows import OTHER, TEAM, job_id, put_file, queue
 
 

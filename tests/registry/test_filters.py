@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from registry.errors import FilterInvalid
+from registry.search.errors import FilterInvalid
 from registry.search.filters import FIELDS, Condition, parse_filter
 
 

@@ -7,7 +7,7 @@ import pytest
 from registry.jobs.steps import LOST
 from registry.jobs.types import Beat, Note
 from registry.service import Registry
-from registry.versions.names import now
+from registry.storage.columns import now
 from tests.registry.conftest import BASE, SHAPES
 from tests.registry.job_rows import TEAM, job_id, put_file, queue, told
 
@@ -17,7 +17,7 @@ MINUTE = 60.0
 
 def claimed(registry: Registry, worker: str = "w") -> str | None:
     """Claim a job as if an hour ago, and return its id."""
-    job = registry.jobs.claim(worker, "cuda:0", now=now() - LONG_AGO)
+    job = registry.jobs.claim(worker, "cuda:0", moment=now() - LONG_AGO)
     return None if job is None else job.id
 
 
@@ -42,7 +42,7 @@ def test_a_claimed_job_runs(registry: Registry) -> None:
     """By whom, on what, since when and for which time is written down."""
     queue(registry, 1)
     moment = now() - LONG_AGO
-    job = registry.jobs.claim("w", "cuda:0", now=moment)
+    job = registry.jobs.claim("w", "cuda:0", moment=moment)
     assert job == registry.jobs.get(job_id(1))
     assert job is not None
     assert ("running", "w", "cuda:0", moment, moment, 1) == (

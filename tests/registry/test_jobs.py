@@ -5,10 +5,11 @@ import math
 import pytest
 
 from registry.callers import LOCAL
-from registry.errors import Conflict, CursorInvalid, NameInvalid, UnknownBase
+from registry.errors import CursorInvalid, NameInvalid, UnknownBase
 from registry.jobs.errors import JobFinished, JobNotSucceeded, UnknownFile, UnknownJob
 from registry.jobs.types import JobEvent, Note
 from registry.service import Registry
+from registry.storage.errors import Conflict
 from tests.registry.conftest import BASE
 from tests.registry.job_rows import OTHER, TEAM, job_id, put_file, queue, told
 

@@ -12,8 +12,8 @@ from alembic.script import ScriptDirectory
 from alembic.util import CommandError
 from sqlalchemy import create_engine, text
 
-from registry.errors import DatabaseAhead, DatabaseOutdated
 from registry.storage.database import Database, migrations_config
+from registry.storage.errors import DatabaseAhead, DatabaseOutdated
 from registry.storage.models import Table
 
 

@@ -10,10 +10,10 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import create_engine, inspect, text
 
-from registry.errors import DatabaseOutdated
+from registry.storage.columns import in_metadata
 from registry.storage.database import Database, migrations_config
+from registry.storage.errors import DatabaseOutdated
 from registry.storage.models import Table
-from registry.storage.vector_type import in_metadata
 from tests.postgresql import Server
 
 # What an operator may count on: other dims are scanned.

@@ -12,6 +12,7 @@ from sqlalchemy.exc import InvalidRequestError, StatementError
 from registry.service import Registry
 from registry.storage.columns import UtcDateTime
 from registry.storage.database import Database
+from registry.storage.insert import insert
 from registry.storage.models import NameRow, RecipeRow, Table
 from registry.versions import queries
 from tests.registry.conftest import BASE
@@ -47,7 +48,7 @@ def test_timestamps_come_back_in_utc(database: Database) -> None:
         row = NameRow(
             name="a", kind="adapter", visibility="public", created_at=given, created_by="me"
         )
-        queries.insert(session, row)
+        insert(session, row)
     with database.read() as session:
         stored = session.get_one(NameRow, "a").created_at
     assert given == stored
@@ -69,14 +70,12 @@ def test_a_naive_timestamp_is_refused(database: Database) -> None:
         pytest.raises(StatementError, match="no time zone"),
         database.transaction() as session,
     ):
-        queries.insert(
-            session, NameRow(name="a", kind="adapter", created_at=naive, created_by="me")
-        )
+        insert(session, NameRow(name="a", kind="adapter", created_at=naive, created_by="me"))
 
 
 def test_whoever_knows_the_models_knows_every_table() -> None:
-    """`registry.storage.models` alone is enough, as for `alembic` by hand; else it would drop the rest."""
-    asked = "from registry.models import Table; print(*sorted(Table.metadata.tables))"
+    """`registry.storage.models` alone knows all tables, so that `alembic` by hand drops none."""
+    asked = "from registry.storage.models import Table; print(*sorted(Table.metadata.tables))"
     known = subprocess.check_output([sys.executable, "-c", asked], text=True).split()
     assert sorted(Table.metadata.tables) == known
 

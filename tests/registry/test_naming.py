@@ -5,7 +5,6 @@ import pytest
 from registry.callers import Caller
 from registry.errors import (
     AliasInvalid,
-    Conflict,
     ReferenceInvalid,
     UnknownReference,
     VersionInUse,
@@ -14,6 +13,7 @@ from registry.errors import (
 from registry.references import parse_reference
 from registry.service import Registry
 from registry.storage.database import Database
+from registry.storage.errors import Conflict
 from registry.storage.models import AdapterRow
 from registry.versions import names as naming
 from registry.versions import queries

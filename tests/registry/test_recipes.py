@@ -6,7 +6,6 @@ from collections.abc import Callable
 import pytest
 
 from registry.errors import (
-    Conflict,
     CursorInvalid,
     DigestInvalid,
     NameInvalid,
@@ -17,6 +16,7 @@ from registry.errors import (
 )
 from registry.references import parse_reference
 from registry.service import Registry
+from registry.storage.errors import Conflict
 from registry.storage.models import RecipeRow
 from registry.types import CompositionVersion, Ingredient
 from registry.versions import queries

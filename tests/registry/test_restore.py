@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from registry.errors import DatabaseOutdated, DatabaseUnavailable, ReferencesBroken
 from registry.storage.database import Database
+from registry.storage.errors import DatabaseOutdated, DatabaseUnavailable, ReferencesBroken
 from registry.upkeep import queries
 from registry.upkeep.dump import dump
 from registry.upkeep.errors import DumpInvalid

@@ -11,9 +11,10 @@ from safetensors.numpy import load_file
 
 from merge.peft_format import AdapterFolder
 from registry.callers import Caller
-from registry.errors import FilterInvalid, NoEmbedding, UnknownBase, UnknownReference
+from registry.errors import UnknownBase, UnknownReference
 from registry.references import parse_reference
 from registry.search.embeddings import Embedder
+from registry.search.errors import FilterInvalid, NoEmbedding
 from registry.search.finder import Finder, Hit
 from registry.service import Registry
 from registry.storage.blobs import LocalBlobs

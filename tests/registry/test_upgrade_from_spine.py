@@ -14,11 +14,12 @@ from typing import Any
 
 import pytest
 
-from registry.errors import DatabaseOutdated, VersionRetired
+from registry.errors import VersionRetired
 from registry.references import parse_reference
 from registry.service import Registry
 from registry.storage.blobs import LocalBlobs
 from registry.storage.database import Database
+from registry.storage.errors import DatabaseOutdated
 from registry.types import ResolvedAdapter, ResolvedComposition
 from tests.registry.conftest import BASE, SHAPES, tensors, write_adapter
 

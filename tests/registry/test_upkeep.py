@@ -14,10 +14,10 @@ from registry.errors import CursorInvalid
 from registry.references import parse_reference
 from registry.service import Registry
 from registry.storage.blobs import LocalBlobs
+from registry.storage.columns import now
 from registry.storage.database import Database
 from registry.storage.models import AdapterVersionRow, CompositionVersionRow
 from registry.upkeep.garbage import DAY_SECONDS, YOUNG_SECONDS, Collector, Garbage, KeepRules
-from registry.versions.names import now
 from tests.registry.conftest import BASE, Register, tensors, write_adapter
 from tests.registry.job_rows import job_id, queue
 

@@ -16,6 +16,7 @@ from registry.search.nearest import Index, Scan
 from registry.search.queries import Space
 from registry.storage.database import Database, ReadSession
 from registry.storage.models import AdapterRow, AdapterVersionRow, BaseRow, NameRow
+from registry.versions import queries
 
 DIM = 384  # a dim that PostgreSQL has an index for
 SPACE = Space("text", "random", DIM)
@@ -193,13 +194,13 @@ def test_who_has_the_lock_waits_for_no_connection(
 ) -> None:
     """The session's first statement, which needs one, runs before the lock is taken."""
     locked: list[bool] = []
-    scan, revision = Scan(), search_queries.revision
+    scan, revision = Scan(), queries.revision
 
     def noting(session: ReadSession) -> int:
         locked.append(scan._lock.locked())
         return revision(session)
 
-    monkeypatch.setattr(search_queries, "revision", noting)
+    monkeypatch.setattr(queries, "revision", noting)
     with sqlite_database.read() as session:
         scan.nearest(session, SPACE, np.ones(DIM, np.float32), (), 1)
     assert [False] == locked

@@ -11,6 +11,9 @@ import pytest
 import merge.errors
 import registry.errors
 import registry.jobs.errors
+import registry.search.errors
+import registry.sources.errors
+import registry.storage.errors
 import server
 from merge.peft_format import FormatError, Problem
 from server.engine.protocol import EngineUnavailable
@@ -46,7 +49,8 @@ NOT_IMPORTED = ("server.engine.plugin", "server.cli.__main__")  # one imports vL
 
 def modules() -> Iterator[ModuleType]:
     """Give every module whose errors a request may meet."""
-    yield from (merge.errors, registry.errors, registry.job_errors)
+    yield from (merge.errors, registry.errors, registry.jobs.errors)
+    yield from (registry.search.errors, registry.sources.errors, registry.storage.errors)
     for found in pkgutil.walk_packages(server.__path__, "server."):
         if found.name not in NOT_IMPORTED:
             yield import_module(found.name)
@@ -137,6 +141,6 @@ def test_a_fault_of_ours_tells_nothing(caplog: pytest.LogCaptureFixture) -> None
 def test_retry_after_is_the_error_s_own_or_the_row_s() -> None:
     """An engine says itself when to come back; elsewhere the table does; else nothing is said."""
     own = error_response(EngineUnavailable("restarting", retry_after_seconds=42))
-    timeout = error_response(registry.errors.DatabaseUnavailable("locked"))
+    timeout = error_response(registry.storage.errors.DatabaseUnavailable("locked"))
     assert ("42", "5") == (own.headers["retry-after"], timeout.headers["retry-after"])
     assert "retry-after" not in error_response(KeyInvalid()).headers

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from registry.errors import AdmissionRefused, NameInvalid, NothingToImport
+from registry.errors import AdmissionRefused, NameInvalid
 from registry.service import Registry
+from registry.sources.errors import NothingToImport
 from registry.sources.folder import find_adapters, import_folder, name_for
 from registry.types import Registration
 from tests.registry.conftest import tensors, write_adapter

@@ -12,12 +12,13 @@ import pytest
 from sqlalchemy.exc import OperationalError
 
 from registry.admission.admit import admit
-from registry.errors import DatabaseUnavailable, FolderUnreadable, RegistryError, StorageFailed
+from registry.errors import RegistryError
 from registry.service import Registry
 from registry.sources.folder import import_folder
 from registry.sources.hub import HubImport
 from registry.sources.hub_address import HubAddress
 from registry.storage.blobs import LocalBlobs
+from registry.storage.errors import DatabaseUnavailable, FolderUnreadable, StorageFailed
 from registry.versions import adapters
 from tests.registry.conftest import tensors, write_adapter
 from tests.registry.sources.conftest import Put

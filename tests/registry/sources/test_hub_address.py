@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from registry.errors import HubAddressInvalid
 from registry.references import check_name
+from registry.sources.errors import HubAddressInvalid
 from registry.sources.hub_address import HubAddress, parse_address, read_addresses
 
 

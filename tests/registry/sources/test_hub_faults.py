@@ -7,12 +7,13 @@ from dataclasses import replace
 import pytest
 from huggingface_hub import constants
 
-from registry.errors import HubDenied, HubFailed, HubNotFound, StorageFailed
+from registry.sources.errors import HubDenied, HubFailed, HubNotFound
 from registry.sources.hub import HubImport
 from registry.sources.hub_address import HubAddress, parse_address
 from registry.sources.hub_client import HubClient
 from registry.sources.outcome import Imported
 from registry.storage.blobs import LocalBlobs
+from registry.storage.errors import StorageFailed
 from tests.registry.sources.conftest import Put
 from tests.registry.sources.fake_hub import FakeHub, Fault
 

@@ -11,17 +11,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from registry.errors import (
-    AdmissionRefused,
-    NameInvalid,
-    RegistryError,
-    StorageFailed,
-    UploadInvalid,
-    UploadTooLarge,
-)
+from registry.errors import AdmissionRefused, NameInvalid, RegistryError
 from registry.service import Registry
+from registry.sources.errors import UploadInvalid, UploadTooLarge
 from registry.sources.upload import import_files, import_tar
 from registry.storage.blobs import LocalBlobs
+from registry.storage.errors import StorageFailed
 from registry.types import Registration
 from tests.registry.conftest import write_adapter
 

@@ -11,7 +11,6 @@ from merge.recipe import Recipe
 from registry.callers import Caller
 from registry.errors import (
     AccessDenied,
-    FilterInvalid,
     NameInvalid,
     NameTaken,
     UnknownReference,
@@ -19,6 +18,7 @@ from registry.errors import (
 )
 from registry.jobs.errors import UnknownFile
 from registry.references import Reference
+from registry.search.errors import FilterInvalid
 from server.compose.expression import Expression, parse_model
 from server.compose.resolve import NotAnIngredient
 from server.errors import RequestInvalid

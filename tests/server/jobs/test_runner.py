@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from registry.errors import DatabaseUnavailable
+from registry.storage.errors import DatabaseUnavailable
 from server.gateway import Gateway
 from server.jobs import worker
 from server.jobs.runner import MOST_ATTEMPTS, Pace

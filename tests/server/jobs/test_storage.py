@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from registry.callers import LOCAL
-from registry.errors import DatabaseUnavailable
 from registry.jobs.files import Files
 from registry.service import Registry
+from registry.storage.errors import DatabaseUnavailable
 from server.jobs.storage import JobStorage, keep_file, new_id
 from tests.server.disks import full_disk
 

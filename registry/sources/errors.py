@@ -1,0 +1,63 @@
+"""What a source of adapters raises; as in `registry.errors`, docstrings are messages."""
+
+from registry.errors import RegistryError
+
+
+class NothingToImport(RegistryError):
+    """No adapter in {path!r}: expected a folder with adapter_config.json, or a folder of such."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        super().__init__()
+
+
+class HubAddressInvalid(RegistryError):
+    """{text!r} is no address on the Hub: {reason}. Expected hf:owner/name@revision#subfolder"""
+
+    def __init__(self, text: str, reason: str) -> None:
+        self.text = text[:300]
+        self.reason = reason
+        super().__init__()
+
+
+class HubNotFound(RegistryError):
+    """The Hub has no {address}: {reason}. Is it spelled right, or private (set HF_TOKEN)?"""
+
+    def __init__(self, address: str, reason: str) -> None:
+        self.address = address
+        self.reason = reason
+        super().__init__()
+
+
+class HubDenied(RegistryError):
+    """The Hub keeps {address} from us: {reason}. Ask for access there, and set HF_TOKEN."""
+
+    def __init__(self, address: str, reason: str) -> None:
+        self.address = address
+        self.reason = reason
+        super().__init__()
+
+
+class HubFailed(RegistryError):
+    """{address} could not be fetched: {reason}. Nothing was stored; try again later."""
+
+    def __init__(self, address: str, reason: str) -> None:
+        self.address = address
+        self.reason = reason
+        super().__init__()
+
+
+class UploadInvalid(RegistryError):
+    """The upload cannot be used: {reason}. Expected a plain .tar with one adapter's files."""
+
+    def __init__(self, reason: str) -> None:
+        self.reason = reason
+        super().__init__()
+
+
+class UploadTooLarge(RegistryError):
+    """The upload is larger than the {limit} bytes that this registry takes."""
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        super().__init__()

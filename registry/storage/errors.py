@@ -1,0 +1,91 @@
+"""What the database and the blob store raise; as in `registry.errors`, docstrings are messages."""
+
+from registry.errors import RegistryError
+
+
+class ValueRefused(RegistryError):
+    """No database keeps such a value: {reason}. Leave out NUL and halves of characters."""
+
+    def __init__(self, reason: str) -> None:
+        self.reason = reason.partition("\n")[0]
+        super().__init__()
+
+
+class DatabaseUrlInvalid(RegistryError):
+    """The database URL cannot be used: {reason}. Expected for example sqlite:////var/weft/weft.db"""
+
+    def __init__(self, reason: str) -> None:
+        self.reason = reason
+        super().__init__()
+
+
+class DatabaseOutdated(RegistryError):
+    """The database is at revision {found}, this weft needs {head}: run `weft db upgrade`."""
+
+    def __init__(self, found: str | None, head: str) -> None:
+        self.found = found
+        self.head = head
+        super().__init__()
+
+
+class DatabaseAhead(RegistryError):
+    """The database is at revision {found}, newer than this weft's {head}: install a newer weft."""
+
+    def __init__(self, found: str, head: str) -> None:
+        self.found = found
+        self.head = head
+        super().__init__()
+
+
+class DatabaseUnavailable(RegistryError):
+    """The database cannot be used ({reason}). Is it there, writable and upgraded; has it space?"""
+
+    def __init__(self, reason: str) -> None:
+        self.reason = reason
+        super().__init__()
+
+
+class ReferencesBroken(RegistryError):
+    """Rows of {table} refer to rows of {missing} that are not there; nothing was changed."""
+
+    def __init__(self, table: str, missing: str) -> None:
+        self.table = table
+        self.missing = missing
+        super().__init__()
+
+
+class BlobMissing(RegistryError):
+    """The files of {digest} are not in the store; import the adapter again."""
+
+    def __init__(self, digest: str) -> None:
+        self.digest = digest
+        super().__init__()
+
+
+class BlobCorrupt(RegistryError):
+    """The files of {digest} have become {found}: delete them and import the adapter again."""
+
+    def __init__(self, digest: str, found: str) -> None:
+        self.digest = digest
+        self.found = found
+        super().__init__()
+
+
+class StorageFailed(RegistryError):
+    """The adapter could not be read or stored ({reason}), and nothing was registered."""
+
+    def __init__(self, reason: str) -> None:
+        self.reason = reason
+        super().__init__()
+
+
+class FolderUnreadable(StorageFailed):
+    """The adapter's folder cannot be read ({reason}), and nothing was registered."""
+
+
+class Conflict(RegistryError):
+    """The database's constraint {constraint} was broken."""
+
+    def __init__(self, constraint: str) -> None:
+        self.constraint = constraint
+        super().__init__()
