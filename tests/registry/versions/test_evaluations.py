@@ -8,8 +8,8 @@ import pytest
 
 from registry.errors import CursorInvalid, EvaluationInvalid, UnknownReference
 from registry.service import Registry
+from tests.registry.access.test_visibility import MIX, MIX_RECIPE, compose
 from tests.registry.conftest import Register
-from tests.registry.test_access import MIX, MIX_RECIPE, compose
 
 MOMENT = datetime(2026, 11, 20, 12, tzinfo=UTC)
 

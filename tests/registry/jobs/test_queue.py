@@ -11,7 +11,7 @@ from registry.jobs.types import JobEvent, Note
 from registry.service import Registry
 from registry.storage.errors import Conflict
 from tests.registry.conftest import BASE
-from tests.registry.job_rows import OTHER, TEAM, job_id, put_file, queue, told
+from tests.registry.jobs.rows import OTHER, TEAM, job_id, put_file, queue, told
 
 
 def test_what_was_asked_for_comes_back(registry: Registry) -> None:

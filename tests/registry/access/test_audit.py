@@ -9,9 +9,9 @@ from registry.callers import Caller
 from registry.errors import CursorInvalid, VersionInUse
 from registry.references import parse_reference
 from registry.service import Registry
+from tests.registry.access.test_visibility import MIX, MIX_RECIPE, compose
 from tests.registry.conftest import SHAPES, Register, tensors, write_adapter
-from tests.registry.job_rows import job_id, put_file, queue
-from tests.registry.test_access import MIX, MIX_RECIPE, compose
+from tests.registry.jobs.rows import job_id, put_file, queue
 
 TEAM = Caller("boss", "admin", "team")
 FILE = f"file-{1:024x}"

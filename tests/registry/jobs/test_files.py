@@ -6,7 +6,7 @@ from registry.errors import CursorInvalid
 from registry.jobs.errors import FileInUse, UnknownFile
 from registry.service import Registry
 from registry.storage.errors import Conflict
-from tests.registry.job_rows import OTHER, TEAM, job_id, put_file, queue
+from tests.registry.jobs.rows import OTHER, TEAM, job_id, put_file, queue
 
 
 def test_what_was_sent_comes_back(registry: Registry) -> None:

@@ -9,7 +9,7 @@ from registry.jobs.types import Beat, Note
 from registry.service import Registry
 from registry.storage.columns import now
 from tests.registry.conftest import BASE, SHAPES
-from tests.registry.job_rows import TEAM, job_id, put_file, queue, told
+from tests.registry.jobs.rows import TEAM, job_id, put_file, queue, told
 
 LONG_AGO = timedelta(hours=1)
 MINUTE = 60.0

@@ -18,7 +18,7 @@ from registry.storage.blobs import LocalBlobs
 from registry.storage.database import Database
 from registry.storage.errors import BlobMissing
 from tests.registry.conftest import BASE, SHAPES, tensors, write_adapter
-from tests.registry.test_search import FlatSketch
+from tests.registry.search.test_finder import FlatSketch
 
 
 class Shout(HashingEncoder):

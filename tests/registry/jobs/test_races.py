@@ -10,7 +10,7 @@ from registry.jobs.queue import Jobs
 from registry.jobs.types import Note
 from registry.service import Registry
 from registry.storage.database import Database
-from tests.registry.job_rows import job_id, put_file, queue
+from tests.registry.jobs.rows import job_id, put_file, queue
 
 THREADS = 8
 

@@ -16,7 +16,7 @@ from server.probe import run
 from server.probe.measure import Measured
 from tests.registry.conftest import DOWN, PREFIX, SHAPES, Q, Tensors, tensors, write_adapter
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 CONFIG, WEIGHTS, CARD = "adapter_config.json", "adapter_model.safetensors", "README.md"
 A, B = f"{PREFIX}{Q}.lora_A.weight", f"{PREFIX}{Q}.lora_B.weight"
 LFS = b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n"

@@ -23,7 +23,7 @@ from registry.storage.errors import DatabaseOutdated
 from registry.types import ResolvedAdapter, ResolvedComposition
 from tests.registry.conftest import BASE, SHAPES, tensors, write_adapter
 
-SPINE = Path(__file__).parents[1] / "data" / "spine.sqlite3"
+SPINE = Path(__file__).parents[2] / "data" / "spine.sqlite3"
 ROWS = {
     "adapter_versions": 5, "adapters": 3, "alias_moves": 6, "aliases": 4, "artifacts": 2,
     "base_aliases": 3, "bases": 1, "composition_versions": 2, "compositions": 1, "names": 5,

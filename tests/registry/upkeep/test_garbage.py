@@ -19,7 +19,7 @@ from registry.storage.database import Database
 from registry.storage.models import AdapterVersionRow, CompositionVersionRow
 from registry.upkeep.garbage import DAY_SECONDS, YOUNG_SECONDS, Collector, Garbage, KeepRules
 from tests.registry.conftest import BASE, Register, tensors, write_adapter
-from tests.registry.job_rows import job_id, queue
+from tests.registry.jobs.rows import job_id, queue
 
 OLD = 30 * DAY_SECONDS
 Collect = Callable[..., Collector]
