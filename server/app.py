@@ -7,8 +7,8 @@ from starlette.middleware import Middleware
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
+from server.admin.openapi import openapi_router
 from server.admin.routes import admin_router
-from server.admin.schema import openapi_router
 from server.auth import OPEN_PATHS, Guarded, Keyring, Reader, RequireKey, role_of
 from server.counting import CountRequests
 from server.engine.protocol import EngineUnavailable

@@ -10,7 +10,7 @@ from server.artifacts.store import ArtifactStore
 from server.compose.resolve import Resolver
 from server.engine.absent import AbsentEngine
 from server.engine.protocol import Engine
-from server.jobs.closing import Closing
+from server.jobs.finish import Closing
 from server.jobs.publish import Publisher
 from server.jobs.runner import Runner
 from server.jobs.storage import JobStorage

@@ -58,7 +58,7 @@ def demo(
 ) -> None:
     """Serve the demo base, ask its adapters and two compositions, and print their answers."""
     set_up_logging()
-    from server.demo import run_demo
+    from server.cli.demo import run_demo
 
     with starting("the demo base") as spinner:
         _run(run_demo(once=once, port=port, home=home, started=spinner.stop))

@@ -21,8 +21,8 @@ from vllm.lora.request import LoRARequest
 from vllm.lora.resolver import LoRAResolver, LoRAResolverRegistry
 from vllm.v1.engine.exceptions import EngineDeadError
 
+from server.children import exit_with_parent
 from server.engine.held import AdapterRejected, hold, release, sweep
-from server.orphans import exit_with_parent
 
 # How long a removal waits for requests that the engine still runs: an abort takes a step or two.
 _DRAIN_SECONDS = 10.0

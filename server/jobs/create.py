@@ -16,7 +16,7 @@ from registry.references import check_name
 from server.compose.expression import Expression, parse_model
 from server.compose.resolve import Resolver
 from server.errors import RequestInvalid
-from server.jobs.closing import BEST, NONE
+from server.jobs.finish import BEST, NONE
 from server.jobs.pools import Chosen, choose
 from server.jobs.storage import new_id
 

@@ -27,8 +27,8 @@ from registry.storage.blobs import BlobStore
 from server.engine.protocol import EngineUnavailable
 from server.errors import row_of
 from server.jobs import worker
-from server.jobs.closing import Closed, Closing
 from server.jobs.failures import Failure, JobFailed, failure_of
+from server.jobs.finish import Closed, Closing
 from server.jobs.log import JobLog
 from server.jobs.process import Process, WorkerDied
 from server.jobs.storage import JobStorage

@@ -3,8 +3,8 @@
 from registry.jobs.types import Job
 from registry.service import Registry
 from registry.storage.blobs import BlobStore
-from server.jobs.closing import caller_of
 from server.jobs.datasets import prompts, read_examples
+from server.jobs.finish import caller_of
 from server.jobs.pools import compared, members_of
 from server.jobs.storage import JobStorage
 from server.jobs.worker import Task

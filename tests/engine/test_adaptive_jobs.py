@@ -11,7 +11,7 @@ import pytest
 from openai import AsyncOpenAI
 from openai.types.fine_tuning import FineTuningJob
 
-from server.demo import import_demo_adapters
+from server.cli.demo import import_demo_adapters
 from tests.engine.gateway import BASE, Weft, running, serve_settings
 from tests.lab.language import TASKS
 

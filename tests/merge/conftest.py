@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.merge.kitchen import Kitchen, three_adapters
+from tests.merge.merge_setup import Kitchen, three_adapters
 
 
 @pytest.fixture

@@ -15,8 +15,8 @@ from merge.recipe import Recipe
 from merge.run import merge
 from tests.adapters import MODULES, make_adapter
 from tests.laws.laws import whole
-from tests.merge.kitchen import Kitchen, exact_sum, suiting
 from tests.merge.llama import load_in_peft, logits, peft_updates, tiny_llama
+from tests.merge.merge_setup import Kitchen, exact_sum, suiting
 
 
 @pytest.mark.parametrize("method", ["cat", "linear"])

@@ -13,8 +13,8 @@ from merge.recipe import Member
 from merge.run import merge
 from tests.adapters import MODULES, make_adapter
 from tests.laws.laws import update
-from tests.merge.kitchen import Kitchen, exact_sum
 from tests.merge.llama import load_in_peft
+from tests.merge.merge_setup import Kitchen, exact_sum
 
 
 def patterned(kitchen: Kitchen, *patterns: tuple[tuple[str, float], ...]) -> list[Member]:

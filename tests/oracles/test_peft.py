@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from tests.adapters import make_adapter
-from tests.merge.kitchen import Kitchen
 from tests.merge.llama import load_in_peft, peft_updates
+from tests.merge.merge_setup import Kitchen
 
 RANK = 5
 NAMES = ["a", "b"]

@@ -25,7 +25,7 @@ from registry.types import Base
 from server.app import create_app
 from server.artifacts import build, worker
 from server.cli import app
-from server.demo import import_demo_adapters
+from server.cli.demo import import_demo_adapters
 from server.engine.fake import FakeEngine
 from server.gateway import Gateway
 from server.serve import open_registry

@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from server.admin.schema import describe
+from server.admin.openapi import describe
 from server.app import create_app
 from server.gateway import Gateway
 from tests.server.conftest import MakeGateway

@@ -11,7 +11,7 @@ from registry.callers import Caller
 from registry.references import Reference
 from registry.types import Registration
 from server.gateway import Gateway
-from server.jobs.closing import Closed
+from server.jobs.finish import Closed
 from tests.server.conftest import BASE
 from tests.server.jobs.conftest import MakeOutcome, learned, queue
 from tests.server.jobs.engine import LOGPROB, ScoringEngine

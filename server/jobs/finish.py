@@ -32,11 +32,11 @@ from server.artifacts.store import ArtifactStore
 from server.artifacts.worker import BuildTimeout
 from server.compose.resolve import Bare, Planned, Stored, Target
 from server.engine.protocol import Engine, EngineRefused
+from server.jobs.engine_scorer import ScoringFailed, score
 from server.jobs.failures import Failure, JobFailed
 from server.jobs.pools import unusable
 from server.jobs.publish import NotServable, Published, Publisher
 from server.jobs.report import served_part
-from server.jobs.served import ScoringFailed, score
 from server.jobs.storage import JobStorage
 from server.metrics import Timings
 

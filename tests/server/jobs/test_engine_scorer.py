@@ -3,8 +3,8 @@
 import pytest
 
 from merge.adaptive.scoring.examples import Example
-from server.jobs.marks import PatternSlow, agreements
-from server.jobs.served import ScoringFailed, score
+from server.jobs.engine_scorer import ScoringFailed, score
+from server.jobs.patterns import PatternSlow, agreements
 from tests.server.conftest import BASE
 from tests.server.jobs.engine import ANSWER, LOGPROB, ScoringEngine
 

@@ -15,7 +15,7 @@ from merge.adaptive.scoring.examples import IGNORED, Example
 from merge.adaptive.scoring.losses import Losses, answer_tokens
 from merge.adaptive.scoring.scorer import Scored, mark
 from server.engine.protocol import Engine, EngineUnavailable
-from server.jobs.marks import Pairs, PatternSlow, agreements
+from server.jobs.patterns import Pairs, PatternSlow, agreements
 
 _PATH = "/v1/completions"
 
