@@ -10,9 +10,9 @@ from starlette.routing import Route
 from server.admin.openapi import openapi_router
 from server.admin.routes import admin_router
 from server.auth import OPEN_PATHS, Guarded, Keyring, Reader, RequireKey, role_of
-from server.counting import CountRequests
 from server.engine.protocol import EngineUnavailable
 from server.gateway import Gateway
+from server.metrics import CountRequests
 from server.openai.files import files_router
 from server.openai.fine_tuning import fine_tuning_router
 from server.openai.models import models_router

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from server.engine.protocol import EngineAdapters
 
@@ -112,3 +113,27 @@ class Timings:
     def header(self) -> str:
         """Return the value of `Server-Timing`: milliseconds by stage."""
         return ", ".join(f"{stage};dur={1000 * s:.1f}" for stage, s in self.seconds.items())
+
+
+_ROUTES = ("/v1/chat/completions", "/v1/completions", "/v1/models", "/health", "/metrics")
+
+
+class CountRequests:
+    """Middleware that counts every answer; unknown paths share one label."""
+
+    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+        self._app, self._metrics = app, metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on and count the status of its answer."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        route = scope["path"] if scope["path"] in _ROUTES else "other"
+
+        async def counted(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                self._metrics.request(route, message["status"])
+            await send(message)
+
+        await self._app(scope, receive, counted)

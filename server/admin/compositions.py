@@ -1,17 +1,17 @@
 """`/registry/compositions`: named recipes, and what becomes an adapter of them."""
 
 import asyncio
+import functools
 
 from fastapi import APIRouter
 
 from registry.callers import Caller
 from registry.references import Reference
 from registry.service import Registry
-from registry.types import CompositionVersion
+from registry.types import CompositionVersion, Registration
 from server.admin.bodies import ExpressionBody, PublishBody
 from server.admin.fields import Cursor, Limit, Name, Number
 from server.admin.imports import registered
-from server.admin.publish import publish
 from server.admin.rules import check_alias_move
 from server.admin.schemas import (
     CompositionItem,
@@ -21,9 +21,10 @@ from server.admin.schemas import (
 )
 from server.auth import Owner, Publisher, Reader
 from server.compose.expression import Expression, parse_model
-from server.compose.resolve import Resolver
+from server.compose.resolve import Planned, Resolver
 from server.errors import RequestInvalid
 from server.gateway import Gateway
+from server.metrics import Timings
 
 
 def compositions_router(gateway: Gateway) -> APIRouter:
@@ -101,3 +102,28 @@ def _added(
         name, expression=text, recipe_text=recipe.canonical(), recipe_digest=recipe.digest(),
         base=recipe.base, ingredients=recipe.lineage, actor=caller.name,
     )  # fmt: skip
+
+
+async def publish(
+    gateway: Gateway, composition: Reference, adapter: str, alias: str | None, caller: Caller
+) -> Registration:
+    """Merge a composition, unless its artifact is there, and register the result.
+
+    The adapter's name decides who may know of it from now on, not the ingredients' any more.
+
+    Raises:
+        RequestInvalid: the reference is no composition's.
+        registry.errors.RegistryError: it cannot be resolved, or the result is refused.
+        merge.errors.MergeError, BuildTimeout, BuildFailed, BuildQueueFull, StoreFull: not merged.
+    """
+    resolve = functools.partial(gateway.resolver.resolve, caller=caller)
+    target = await asyncio.to_thread(resolve, str(composition))
+    if not isinstance(target, Planned):
+        raise RequestInvalid(f"{composition} is no composition: there is nothing to merge")
+    async with gateway.provider.hold(target, Timings()) as digest:
+        register = functools.partial(
+            gateway.registry.register, gateway.artifacts.path(digest), name=adapter,
+            base=target.recipe.base, alias=alias, source=f"composition:{composition}",
+            actor=caller.name,
+        )  # fmt: skip
+        return await asyncio.to_thread(register)

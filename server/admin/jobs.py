@@ -23,7 +23,7 @@ from server.errors import RequestInvalid
 from server.gateway import Gateway
 from server.jobs.chart import chart
 from server.jobs.create import create_job
-from server.jobs.follow import follow
+from server.jobs.log import follow
 from server.jobs.pools import unusable
 from server.jobs.publish import NotServable
 from server.jobs.storage import keep_file

@@ -22,10 +22,10 @@ from server.cli.client import (
     gateway_at_home,
 )
 from server.cli.console import AsJson, explained, fail, pairs, print_json, say
-from server.cli.job_tables import Show, ending_of, print_report, watching
+from server.cli.jobs import Show, ending_of, print_report, watching
 from server.gateway import Gateway
 from server.jobs.datasets import read_dataset
-from server.jobs.follow import follow
+from server.jobs.log import follow
 
 
 @explained

@@ -19,7 +19,7 @@ from server.settings import Settings
 
 BASE_NAME = "weft/demo-llama"
 COMPOSITIONS = ("lego(zorp, blim; rank=16)", "cat(zorp, blim)")
-_ASSETS = Path(__file__).parent.parent / "deploy" / "demo"
+_ASSETS = Path(__file__).parents[2] / "deploy" / "demo"
 _STAGES = ("resolve", "merge", "load", "engine")
 
 

@@ -2,19 +2,19 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from registry.errors import RegistryError
 from registry.service import Registry
-from registry.sources.folder import find_adapters, import_folder
+from registry.sources.folder import find_adapters, import_folder, name_of
 from registry.sources.hub import HubImport
 from registry.sources.hub_address import PREFIX, HubAddress, parse_address, read_addresses
 from registry.sources.hub_client import HubClient
 from registry.sources.outcome import Imported, tally
 from registry.storage.errors import DatabaseUnavailable, StorageFailed
-from server.cli.client import Home, Key, Server, connect
+from server.cli.client import Client, Home, Key, Server, ServerRefused, connect, tar_of
 from server.cli.console import (
     AsJson,
     actor,
@@ -25,7 +25,6 @@ from server.cli.console import (
     print_table,
     progress_bar,
 )
-from server.cli.uploading import upload_adapters
 from server.serve import open_registry
 from server.settings import Settings
 
@@ -146,4 +145,67 @@ def _json(item: Imported) -> dict[str, object]:
         "source": item.source, "name": item.name, "result": item.verdict, "version": item.version,
         "digest": item.digest, "reasons": item.reasons,
         "similar": [{"reference": s.reference, "cosine": s.cosine} for s in item.similar],
+    }  # fmt: skip
+
+
+def upload_adapters(
+    api: Client, path: Path, *, name: str | None, base: str | None, alias: str | None,
+    as_json: bool,
+) -> None:  # fmt: skip
+    """Send what `find_adapters` finds, one after the other; a refused one stops no other.
+
+    A server that fails, or does not answer, stops all.
+
+    Raises:
+        NothingToImport: there is none.
+        ServerRefused: the only one was refused, or nobody answers.
+        typer.Exit: with 1, when some were refused, or not sent any more.
+    """
+    folders = find_adapters(path)
+    outcomes: list[dict[str, Any]] = []
+    failure: ServerRefused | None = None
+    for folder in folders:
+        chosen = name_of(folder, path, name)
+        try:
+            made = api.ask(
+                "POST", "adapters", chosen, "-", "versions", content=tar_of(folder),
+                query={"base": base, "alias": alias},
+            )  # fmt: skip
+        except ServerRefused as error:
+            if len(folders) == 1:
+                raise
+            if error.status is None or error.status >= 500:
+                failure = error
+                break
+            made = str(error)
+        outcomes.append(_outcome(folder, chosen, made))
+    _print_uploaded(outcomes, as_json=as_json)
+    if failure is not None:
+        raise cut_short(failure, len(outcomes), len(folders)) from failure
+    if any(outcome["version"] is None for outcome in outcomes):
+        raise typer.Exit(1)
+
+
+def _print_uploaded(outcomes: list[dict[str, Any]], *, as_json: bool) -> None:
+    if as_json:
+        print_json(outcomes)
+    else:
+        rows = [
+            (o["source"], o["result"], o["version"] or "", o["digest"] or "; ".join(o["reasons"]))
+            for o in outcomes
+        ]
+        print_table("Import", ("source", "result", "version", "digest or reason"), rows)
+
+
+def _outcome(folder: Path, name: str, made: Any) -> dict[str, Any]:
+    outcome: dict[str, Any] = {
+        "source": f"folder:{folder.name}", "name": name, "result": "refused", "version": None,
+        "digest": None, "reasons": [], "similar": [],
+    }  # fmt: skip
+    if isinstance(made, str):
+        return outcome | {"reasons": [made]}
+    version = made["version"]
+    return outcome | {
+        "result": "admitted" if made["created"] else "known", "digest": version["digest"],
+        "version": f"{version['name']}@{version['number']}", "similar": made["similar"],
     }  # fmt: skip

@@ -5,13 +5,12 @@ import typer
 from server.cli.adapters import adapters
 from server.cli.adapting import adapt
 from server.cli.artifacts import artifacts, show_lineage
-from server.cli.auditing import audit
 from server.cli.bases import bases
 from server.cli.checking import check
 from server.cli.compositions import compositions
 from server.cli.importing import import_adapters
 from server.cli.jobs import jobs
-from server.cli.keys import keys
+from server.cli.keys import audit, keys
 from server.cli.merging import merge
 from server.cli.probing import convert, probe_adapters, quarantine, release
 from server.cli.searching import embed, search, set_examples, tag

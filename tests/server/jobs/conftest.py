@@ -18,7 +18,7 @@ from registry.service import Registry
 from registry.storage.blobs import LocalBlobs
 from server.gateway import Gateway
 from server.jobs.create import Wish, create_job
-from server.jobs.follow import follow
+from server.jobs.log import follow
 from server.jobs.runner import Pace, Runner
 from server.jobs.storage import keep_file
 from server.jobs.worker import Entry, Task
