@@ -1,58 +1,72 @@
-# Every target makes .venv by itself when it is missing or older than what it is made from.
 EXTRA ?= $(shell nvidia-smi -L >/dev/null 2>&1 && echo gpu || echo cpu)
 STAMP := .venv/.made-$(EXTRA)
 BIN := .venv/bin
-# Tests and the tools they start share few cores: threads that wait must not spin.
+
+# A test and the processes that it starts share the cores; a waiting thread must not spin.
 export OMP_WAIT_POLICY := PASSIVE
 
-.PHONY: setup demo test test-slow lint format demo-assets bench-merge bench-registry bench-adapt lab-merge lab
+.PHONY: setup demo test test-slow lint format docs demo-assets bench-merge bench-registry bench-adapt lab-merge lab
 
+# The comment above a target is its description in CONTRIBUTING.md (`make docs`).
+
+# creates `.venv`; every other target does this when `.venv` is missing or outdated
 setup: $(STAMP)
 
 $(STAMP): pyproject.toml constraints-$(EXTRA).txt .ci/setup
 	.ci/setup $(EXTRA)
 	@touch $@
 
-# ONCE=1 stops after the table.
+# runs the demo; `ONCE=1` exits after the table
 demo: $(STAMP)
 	$(BIN)/weft demo $(if $(ONCE),--once)
 
+# runs all tests except the slow ones, with the real engine: minutes
 test: $(STAMP)
 	$(BIN)/pytest -m "not slow"
 
+# runs the tests marked `slow`: engines of their own, true layer widths
 test-slow: $(STAMP)
 	$(BIN)/pytest -m slow
 
+# runs ruff, its formatter and mypy --strict over source and tests
 lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+# fixes what ruff can fix
 format: $(STAMP)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-# Every merge method at Llama-3.1-8B's shapes, beside its floor and its peers; build/bench-merge.json.
+# rewrites the tables of the documents from the code
+docs: $(STAMP)
+	$(BIN)/python -m tests.reference
+
+# measures every merge method at Llama 3.1 8B's shapes beside its peers, in seconds and memory;
+# `DEVICE=cuda` on a GPU; writes build/bench-merge.json
 bench-merge: $(STAMP)
 	$(BIN)/python -m tests.bench.merge $(if $(DEVICE),--device $(DEVICE))
 
-# Imports and searches per size on both databases; build/bench-registry.json. MILLION=1 adds the
-# million rows on PostgreSQL: half an hour or so on two cores, and 10 GB of disk.
+# measures imports and searches on both databases; writes build/bench-registry.json; `MILLION=1`
+# adds a million rows on PostgreSQL: about half an hour on two cores, and 10 GB of disk
 bench-registry: $(STAMP)
 	$(BIN)/python -m tests.bench.registry $(if $(MILLION),--million)
 
-# A training step of coefficients beside one of a plain LoRA; build/bench-adapt.json.
+# measures a training step of coefficients beside one of a plain LoRA, in time and memory;
+# `DEVICE=cuda` on a GPU; writes build/bench-adapt.json
 bench-adapt: $(STAMP)
 	$(BIN)/python -m tests.bench.adapt $(if $(DEVICE),--device $(DEVICE))
 
-# Merge methods on the demo's skills: quality tables under tests/lab/results; resumable.
+# measures the merge methods on the demo's skills; writes tables under tests/lab/results; resumable
 lab-merge: $(STAMP)
 	$(BIN)/python -m tests.lab.merge_table
 
-# Adaptive merging and its controls on few-shot tasks: tables under tests/lab/results; resumable.
+# measures adaptive merging and its controls on few-shot tasks; writes tables under
+# tests/lab/results; resumable; about an hour
 lab: $(STAMP)
 	$(BIN)/python -m tests.lab.adapt_table
 
-# Trains the demo base and adapters again: about ten minutes on two cores.
+# trains the demo base and its adapters again: about ten minutes on two cores
 demo-assets: $(STAMP)
 	$(BIN)/python -m tests.lab.make_assets --out deploy/demo

@@ -1,6 +1,6 @@
 """Every error that a client can meet: its status, its code, and the OpenAI envelope around it.
 
-`ERRORS` is the table in README.md; a test holds the two against each other and proves that every
+`ERRORS` is the table in REFERENCE.md (`make docs` writes it); a test proves that every
 error class of the packages below has a row. An exception without a row is a fault of ours: 500.
 """
 

@@ -1,6 +1,6 @@
 """What the gateway counts, and the timings that every answer carries.
 
-Metric names are listed in README.md; a test holds the two against each other.
+REFERENCE.md lists them (`make docs` writes it).
 """
 
 import time

@@ -19,7 +19,7 @@ HASHING = "hashing"
 
 
 class Settings(BaseSettings):
-    """Frozen settings; each field's description is its row in the README's table."""
+    """Frozen settings; each field's description is its row in REFERENCE.md."""
 
     model_config = SettingsConfigDict(env_prefix="WEFT_", frozen=True, extra="forbid")
 

@@ -50,18 +50,16 @@ class Design:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """One job's wishes, all of them decided.
+    """The value of every option of one job; `MEANINGS` documents each.
 
     Raises:
         OptionsInvalid: options that do not agree with each other.
     """
 
     method: Method = "recycle"
-    # How many adapters are merged, the target LoRA included; several are tried one after another.
     k: tuple[int, ...] = (30,)
     selection: Selection = "evaluation"
-    target: bool = True  # a fresh LoRA, trained first on the same examples, stands in slot 0
-    # recycle
+    target: bool = True
     granularity: Granularity = "module"
     activation: Activation = "leaky_relu"
     initial: Initial = "zero"
@@ -71,25 +69,21 @@ class Options:
     warm_up: Share = 0.1
     evaluate_every: Count = 10
     l1: Share = 0.0
-    # lorahub
     budget: Count = 100
     bound: Positive = 1.5
     cross_terms: bool = False
-    # scale: of a whole recipe, or of this method on what was selected
     recipe: str | None = None
     static: str = "average"
     static_options: Mapping[str, Any] = field(default_factory=dict)
-    # the fresh LoRA, target and control
     fresh_rank: Count = 64
     fresh_alpha: Positive = 16.0
     fresh_dropout: Share = 0.1
     fresh_steps: Count = 400
     fresh_learning_rate: Positive = 3e-4
-    # measuring
     reality_check: bool = True
     pattern: str | None = None
-    longest_answer: Count = 64  # tokens that are generated
-    longest: int = 2048  # tokens of an example; a longer one is refused
+    longest_answer: Count = 64
+    longest: int = 2048
     seed: Seed = 0
 
     def __post_init__(self) -> None:
@@ -135,6 +129,54 @@ class Options:
                 near = did_you_mean(name, known)
                 raise OptionsInvalid(f"no option {name!r:.80}{near}; there are {', '.join(known)}")
         return cls(**{name: _parsed(name, value) for name, value in raw.items()})
+
+
+# What each option means, for the table in ADAPTIVE.md.
+MEANINGS: Mapping[str, str] = {
+    "method": "`recycle`, `lorahub` or `scale`",
+    "k": "number of adapters in the merge, the fresh LoRA included; several are tried in turn",
+    "selection": (
+        "how members are chosen: `evaluation`, `random`, `weights` (closeness to the "
+        "fresh LoRA) or `text`"
+    ),
+    "target": "train a fresh LoRA on the same examples and merge it too",
+    "granularity": (
+        "recycle: one coefficient per `adapter`, `layer`, `sublayer`, `module` or `rank`"
+    ),
+    "activation": (
+        "recycle: what a coefficient goes through: `leaky_relu`, `linear`, `softmax`, "
+        "`sigmoid` or `square`"
+    ),
+    "initial": "recycle: initial coefficients: `zero`, `uniform`, `normal`, `root_k` or `one_hot`",
+    "steps": "recycle: steps of AdamW with a cosine schedule",
+    "learning_rate": "recycle: peak learning rate",
+    "batch_size": "examples per step, in every training of the job",
+    "warm_up": "share of the steps in which the learning rate rises",
+    "evaluate_every": "steps between evaluations; a killed job resumes from the last one",
+    "l1": "recycle: weight of the penalty on the coefficients' absolute sum",
+    "budget": "lorahub: evaluations of the loss",
+    "bound": "lorahub: largest absolute weight",
+    "cross_terms": "lorahub: merge factors instead of updates, as the original code does",
+    "recipe": (
+        "scale: the expression to scale, such as `lego(legal, sql; rank=16)`; its "
+        "adapters are the pool"
+    ),
+    "static": "scale: the merge method when there is no recipe",
+    "static_options": "scale: options of that method",
+    "fresh_rank": "rank of the fresh LoRA, at most the engine's limit",
+    "fresh_alpha": "alpha of the fresh LoRA",
+    "fresh_dropout": "dropout of the fresh LoRA",
+    "fresh_steps": "training steps of the fresh LoRA",
+    "fresh_learning_rate": "peak learning rate of the fresh LoRA",
+    "reality_check": "measure the controls beside the result",
+    "pattern": (
+        "a regular expression: an answer is right when the pattern matches the same text "
+        "in it and in the expected answer"
+    ),
+    "longest_answer": "largest number of tokens generated per answer",
+    "longest": "largest number of tokens in an example; longer ones are refused",
+    "seed": "seed of the split and of everything random",
+}
 
 
 def _parsed(name: str, value: object) -> Any:

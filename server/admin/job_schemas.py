@@ -36,7 +36,7 @@ class JobBody(Body):
     validation_file: _FileId | None = Field(None, examples=[None])
     examples: list[dict[str, Any]] | None = Field(
         None, max_length=MAX_INLINE, examples=[[_EXAMPLE]],
-        description="in the place of a file; see README for their form",
+        description="in the place of a file; ADAPTIVE.md gives their form",
     )  # fmt: skip
     validation_examples: list[dict[str, Any]] | None = Field(
         None, max_length=MAX_INLINE, examples=[None]

@@ -50,7 +50,7 @@ def adapt(
     serve: Annotated[str, typer.Option(help="best, none, or a candidate's name.")] = "best",
     seed: Annotated[int | None, typer.Option(min=0, help="Of all that is random.")] = None,
     option: Annotated[
-        list[str] | None, typer.Option(help="name=value, repeatable; see the README's table.")
+        list[str] | None, typer.Option(help="name=value, repeatable; ADAPTIVE.md lists them.")
     ] = None,
     name: Annotated[
         str | None, typer.Option(help="Name of the result; default: one is made up.")

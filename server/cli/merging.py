@@ -52,7 +52,7 @@ def merge(
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Seed, for methods that draw.")] = None,
     option: Annotated[
-        list[str] | None, typer.Option(help="name=value, repeatable; see the README's table.")
+        list[str] | None, typer.Option(help="name=value, repeatable; METHODS.md lists them.")
     ] = None,
     dtype: Annotated[
         str | None,

@@ -1,6 +1,6 @@
 """The grammar of the `model` field, and its only parser.
 
-Covered: the syntax (EBNF in README.md). Not covered: whether names, methods and options exist; that
+Covered: the syntax (EBNF in REFERENCE.md). Not covered: whether names, methods and options exist; that
 is `resolve.py`'s, with the registry and the merge engine.
 """
 

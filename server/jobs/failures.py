@@ -12,7 +12,7 @@ from server.jobs.datasets import BadLine, DatasetInvalid
 
 _log = logging.getLogger("weft.jobs")
 
-# By code, for README; a test holds the two against each other.
+# The table in REFERENCE.md.
 MEANINGS: Mapping[str, str] = {
     "invalid_training_file": "bad lines, each with its number, or too few examples",
     "invalid_validation_file": "bad lines, or examples that are in the training file too",
