@@ -1,7 +1,7 @@
 """The grammar of the `model` field, and its only parser.
 
-Covered: the syntax (EBNF in REFERENCE.md). Not covered: whether names, methods and options exist; that
-is `resolve.py`'s, with the registry and the merge engine.
+Covered: the syntax (REFERENCE.md has the EBNF). Not covered: whether names, methods and options
+exist; that is checked in `resolve.py`, with the registry and the merge engine.
 """
 
 import math
