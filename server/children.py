@@ -1,23 +1,222 @@
-"""Child processes that must not outlive the gateway, even when it was killed with -9."""
+"""Child processes: one function in a process of its own, which ends when its parent does.
 
+A child gets two pipes. Through the first it sends typed messages, and last whether it finished or
+why not. The second is its lifeline: nothing is ever sent through it, but the system closes it when
+the parent is gone, even after `kill -9`, and the child then ends at once. All calls but `kill`
+block; call them off the event loop. The pool of merge workers (`server.artifacts.build`) and the
+engine (`server.engine.launch`) use the lifeline alone.
+"""
+
+import multiprocessing
 import os
+import resource
 import signal
 import threading
-import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any, Generic, Self, TypeAlias, TypeVar
 
-_POLL_SECONDS = 1.0
+T = TypeVar("T")
+# What a child sends of the exception that ended it; runs in the child.
+Explain: TypeAlias = Callable[[Exception], Any]
+BESIDE_ENGINE = 5  # nice level: below a serving engine
+_REASON_CHARACTERS = 500
 
 
-def exit_with_parent(parent: int) -> None:
-    """Watch the parent from a daemon thread and end this process, politely, when it is gone.
+class ChildTimeout(Exception):
+    """A child sent nothing for longer than it may."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+        super().__init__(f"it took longer than {seconds:g} s")
+
+
+class ChildDied(Exception):
+    """A child ended without a last message: it was killed."""
+
+    def __init__(self, code: int | None) -> None:
+        how = f"by signal {-code}" if code is not None and code < 0 else f"with code {code}"
+        super().__init__(f"its process ended {how}, perhaps because memory ran out")
+
+
+class ChildFailed(Exception):
+    """A child's function raised; `reason` is what `Explain` made of the exception."""
+
+    def __init__(self, reason: Any) -> None:
+        self.reason = reason
+        super().__init__(str(reason))
+
+
+@dataclass(frozen=True, slots=True)
+class _Done:
+    """The last message of a child whose function returned."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Failed:
+    """The last message of a child whose function raised."""
+
+    reason: Any
+
+
+def sentence_of(error: Exception) -> str:
+    """Return an exception's type and message, at most 500 characters."""
+    return f"{type(error).__name__}: {error}"[:_REASON_CHARACTERS]
+
+
+class Child(Generic[T]):
+    """A running child whose messages are `T`. As a context it is ended on leaving.
 
     Args:
-        parent: process id of the parent, told by itself: it may be gone before this is called.
+        entry: called in the child as `entry(*args, send)`; a module's function, so that it pickles.
+        args: its arguments; they must pickle.
+        nice: how far the child's priority is below this process's.
+        explain: makes `ChildFailed.reason` of what `entry` raises; must pickle, and its result too.
     """
 
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(_POLL_SECONDS)
-        os.kill(os.getpid(), signal.SIGTERM)
+    def __init__(
+        self,
+        entry: Callable[..., None],
+        *args: object,
+        nice: int = BESIDE_ENGINE,
+        explain: Explain = sentence_of,
+    ) -> None:
+        # Not a fork: it would inherit locks that other threads of this process hold.
+        context = multiprocessing.get_context("spawn")
+        self._messages, sender = context.Pipe(duplex=False)
+        lifeline, self._lifeline = context.Pipe(duplex=False)
+        self._process = context.Process(
+            target=_run, args=(sender, lifeline, nice, explain, entry, args), daemon=True
+        )
+        self._process.start()
+        # The child's ends. While they are open here too, the end of the child goes unnoticed.
+        sender.close()
+        lifeline.close()
 
-    threading.Thread(target=watch, name="weft-parent-watch", daemon=True).start()
+    @property
+    def pid(self) -> int:
+        """The child's process id."""
+        return int(self._process.pid or 0)
+
+    def messages(self, seconds: float | None = None) -> Iterator[T]:
+        """Yield what the child sends until its function returns.
+
+        Args:
+            seconds: the longest wait for each message; None waits for ever.
+
+        Raises:
+            ChildFailed: the function raised.
+            ChildDied: the process was killed.
+            ChildTimeout: no message came within `seconds`; the child still runs.
+        """
+        while True:
+            if not self._messages.poll(seconds):
+                raise ChildTimeout(seconds or 0.0)
+            try:
+                message = self._messages.recv()
+            except (EOFError, OSError):  # no message, or half of one
+                self._process.join()
+                raise ChildDied(self._process.exitcode) from None
+            if isinstance(message, _Done):
+                return
+            if isinstance(message, _Failed):
+                raise ChildFailed(message.reason)
+            yield message
+
+    def kill(self) -> None:
+        """End the child now, whatever it is doing. Does not wait."""
+        self._process.kill()
+
+    def reap(self) -> None:
+        """End the child and wait until it is gone."""
+        self._process.kill()
+        self._process.join()
+        self._lifeline.close()
+        self._messages.close()
+
+    def __enter__(self) -> Self:
+        """Return the child."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """End the child and wait until it is gone."""
+        self.reap()
+
+
+def call(
+    function: Callable[..., T], *args: object, seconds: float, explain: Explain = sentence_of
+) -> T:
+    """Return `function(*args)`, computed in a child.
+
+    Raises:
+        ChildFailed, ChildDied, ChildTimeout: as `Child.messages`; the child is gone.
+    """
+    with Child[T](_answer, function, args, explain=explain) as child:
+        return next(child.messages(seconds))
+
+
+def begin(lifeline: Connection, nice: int = BESIDE_ENGINE) -> None:
+    """Set up this process as a child: lifeline, priority, and what all children have in common."""
+    end_with(lifeline, lambda: os._exit(1))
+    os.nice(nice)
+    # Before torch is imported: OpenMP threads that spin while they wait take the cores on which
+    # the engine computes.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent to handle
+
+
+def end_with(lifeline: Connection, end: Callable[[], object]) -> None:
+    """Call `end` from a daemon thread when the other end of `lifeline` is closed."""
+
+    def watch() -> None:
+        with suppress(EOFError, OSError):
+            lifeline.recv()
+        end()
+
+    threading.Thread(target=watch, name="weft-lifeline", daemon=True).start()
+
+
+def limit(*, spare_bytes: int, file_bytes: int, cpu_seconds: int) -> None:
+    """Limit this process for good, before it handles data that is not trusted.
+
+    Args:
+        spare_bytes: the memory that it may claim beyond what it has now, so import first.
+        file_bytes: the size of a file that it writes.
+        cpu_seconds: its CPU time, after which the system kills it.
+    """
+    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    for kind, most in (
+        (resource.RLIMIT_AS, pages * resource.getpagesize() + spare_bytes),
+        (resource.RLIMIT_CPU, cpu_seconds),
+        (resource.RLIMIT_FSIZE, file_bytes),
+        (resource.RLIMIT_CORE, 0),
+    ):
+        resource.setrlimit(kind, (most, most))
+
+
+def _run(
+    sender: Connection,
+    lifeline: Connection,
+    nice: int,
+    explain: Explain,
+    entry: Callable[..., None],
+    args: tuple[object, ...],
+) -> None:
+    """Child entry point: run `entry`, then send `_Done` or `_Failed`."""
+    begin(lifeline, nice)
+    last: object = _Done()
+    try:
+        entry(*args, sender.send)
+    except Exception as error:
+        last = _Failed(explain(error))
+    with suppress(BrokenPipeError):  # the parent does not listen any more
+        sender.send(last)
+
+
+def _answer(
+    function: Callable[..., T], args: tuple[object, ...], send: Callable[[T], None]
+) -> None:
+    send(function(*args))

@@ -5,22 +5,19 @@ process has little memory, little time, may write little and ends. Covered: one 
 tensors by name. Not covered: what the tensors mean (`weft check` says), sharded checkpoints.
 """
 
-import multiprocessing
-import os
-import resource
 import shutil
 import tempfile
 from dataclasses import dataclass
-from multiprocessing.connection import Connection
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from merge.peft_format import CONFIG_NAME, WEIGHTS_NAME
 from registry.admission.card import CARD_NAME
+from server import children
 
 PICKLES = ("adapter_model.bin", "adapter_model.pt")
 _SPARE_BYTES = 2**30
-_END_SECONDS = 5.0
 
 
 class ConversionFailed(Exception):
@@ -72,54 +69,38 @@ def _pickle_of(source: Path) -> Path:
 
 
 def _run(pickle: Path, weights: Path, limits: Limits) -> int:
-    context = multiprocessing.get_context("spawn")
-    answers, sender = context.Pipe(duplex=False)
-    child = context.Process(target=_child, args=(sender, pickle, weights, limits), daemon=True)
-    child.start()
-    sender.close()
+    explain = partial(_explain, pickle.name)
     try:
-        if not answers.poll(limits.seconds):
-            raise ConversionFailed(f"it took longer than {limits.seconds:g} s")
-        answer = answers.recv()
-        child.join(_END_SECONDS)
-    except (EOFError, OSError):  # nothing, or half an answer
+        return children.call(
+            _limited, pickle, weights, limits, seconds=limits.seconds, explain=explain
+        )
+    except children.ChildDied:
         raise ConversionFailed(
             "its process was ended, for taking too much time or memory"
         ) from None
-    finally:
-        child.kill()
-        child.join()
-        answers.close()
-    if isinstance(answer, str):
-        raise ConversionFailed(answer)
-    return int(answer)
+    except (children.ChildTimeout, children.ChildFailed) as error:
+        raise ConversionFailed(str(error)) from None
 
 
-def _child(answers: Connection, pickle: Path, weights: Path, limits: Limits) -> None:
-    try:
-        import torch  # it wants a place for temporary files
-
-        torch.set_num_threads(1)
-        _limit(pickle.stat().st_size, limits)
-        answers.send(load_and_save(pickle, weights))
-    except OSError as error:
-        answers.send(f"{pickle.name} could not be read, or the tensors not written: {error}"[:500])
-    except Exception as error:  # a stranger's file; whatever it was is said in a sentence
-        lines = str(error).strip().splitlines() or [""]
-        answers.send(f"{pickle.name}: {type(error).__name__}: {lines[0]}"[:500])
+def _explain(name: str, error: Exception) -> str:
+    if isinstance(error, OSError):
+        return f"{name} could not be read, or the tensors not written: {error}"[:500]
+    # The file is a stranger's: any exception becomes a sentence.
+    lines = str(error).strip().splitlines() or [""]
+    return f"{name}: {type(error).__name__}: {lines[0]}"[:500]
 
 
-def _limit(size: int, limits: Limits) -> None:
-    pages = int(Path("/proc/self/statm").read_text().split()[0])
-    memory = pages * resource.getpagesize() + int(size * limits.memory_factor) + _SPARE_BYTES
-    for what, limit in (
-        (resource.RLIMIT_AS, memory),
-        (resource.RLIMIT_CPU, int(limits.seconds) + 1),
-        (resource.RLIMIT_FSIZE, 2 * size + 2**20),
-        (resource.RLIMIT_CORE, 0),
-    ):
-        resource.setrlimit(what, (limit, limit))
-    os.nice(5)
+def _limited(pickle: Path, weights: Path, limits: Limits) -> int:
+    import torch  # before the limits: it writes temporary files, and its memory is not counted
+
+    torch.set_num_threads(1)
+    size = pickle.stat().st_size
+    children.limit(
+        spare_bytes=int(size * limits.memory_factor) + _SPARE_BYTES,
+        file_bytes=2 * size + 2**20,
+        cpu_seconds=int(limits.seconds) + 1,
+    )
+    return load_and_save(pickle, weights)
 
 
 def load_and_save(pickle: Path, weights: Path) -> int:

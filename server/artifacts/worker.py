@@ -1,15 +1,14 @@
 """What runs inside a build's worker process: one merge, checked, in a folder of its own."""
 
-import os
 import signal
-import threading
 import time
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
 from types import FrameType
+
+from server import children
 
 
 class BuildTimeout(Exception):
@@ -40,26 +39,15 @@ class Built:
 def prepare(lifeline: Connection) -> None:
     """Set up a fresh worker: kernels on one thread, below the engine in priority, torch imported.
 
-    The process ends at once, whatever it is doing, when the other end of `lifeline` is closed: by
-    the builder, or by the system when the gateway is gone.
-
     Builds run in parallel over modules with single-threaded kernels: OpenMP threads that spin at
     barriers beside a busy engine made the same merge thirty times slower.
     """
-    threading.Thread(target=_hang_on, args=(lifeline,), name="weft-lifeline", daemon=True).start()
-    os.nice(5)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the gateway's to handle
+    children.begin(lifeline)
     import torch
 
     import merge.run  # noqa: F401  # imported now, so that no request waits for it
 
     torch.set_num_threads(1)
-
-
-def _hang_on(lifeline: Connection) -> None:
-    with suppress(EOFError, OSError):
-        lifeline.recv()
-    os._exit(1)
 
 
 def warm() -> None:

@@ -41,8 +41,14 @@ def engine_command(settings: Settings, port: int) -> list[str]:
     return command + shlex.split(settings.engine_args)
 
 
-def engine_environment(artifacts: Path, key: str) -> Mapping[str, str]:
-    """Return the child's whole environment; what the operator set wins where it is a preference."""
+def engine_environment(artifacts: Path, key: str, lifeline: int) -> Mapping[str, str]:
+    """Return the engine's whole environment. Preferences that the operator has set are kept.
+
+    Args:
+        artifacts: the folder that the plug-in loads adapters from.
+        key: what every request to the engine must bear.
+        lifeline: the file descriptor of the engine's end: see `server.children`.
+    """
     environment = dict(os.environ)
     environment.setdefault("VLLM_CPU_KVCACHE_SPACE", "1")  # GiB
     environment.setdefault("VLLM_NO_USAGE_STATS", "1")
@@ -51,6 +57,6 @@ def engine_environment(artifacts: Path, key: str) -> Mapping[str, str]:
         "VLLM_PLUGINS": "weft",
         "VLLM_API_KEY": key,
         "WEFT_ARTIFACTS": str(artifacts),
-        "WEFT_SUPERVISED": str(os.getpid()),
+        "WEFT_LIFELINE": str(lifeline),
     }
     return environment

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import multiprocessing
 import os
 import secrets
 import signal
@@ -10,6 +11,7 @@ import time
 from asyncio.subprocess import Process
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TypeAlias
 
@@ -46,6 +48,7 @@ class Supervisor:
     def __init__(self, settings: Settings, *, log_path: Path, prove: Prove) -> None:
         self._settings, self._log_path, self._prove = settings, log_path, prove
         self._process: Process | None = None
+        self._lifeline: Connection | None = None
         self._endpoint: Endpoint | None = None
         self._state = "the engine is starting"
         self._watch: asyncio.Task[None] | None = None
@@ -97,10 +100,13 @@ class Supervisor:
         self._log_path.parent.mkdir(parents=True, exist_ok=True)
         if self._log_path.exists() and self._log_path.stat().st_size > _LOG_BYTES:
             self._log_path.rename(self._log_path.with_suffix(".log.1"))
-        with self._log_path.open("ab") as log:
+        # The supervisor keeps the other end: the system closes it when the gateway is gone.
+        lifeline, self._lifeline = multiprocessing.Pipe(duplex=False)
+        with self._log_path.open("ab") as log, lifeline:
             process = await asyncio.create_subprocess_exec(
                 *engine_command(self._settings, port),
-                env=engine_environment(self._settings.artifacts, key),
+                env=engine_environment(self._settings.artifacts, key, lifeline.fileno()),
+                pass_fds=[lifeline.fileno()],
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=log,
                 stderr=asyncio.subprocess.STDOUT,

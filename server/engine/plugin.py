@@ -9,8 +9,10 @@ a linked copy of that folder (held.py), so files outlive every engine that knows
 import asyncio
 import hmac
 import os
+import signal
 from argparse import Namespace
 from collections import Counter
+from multiprocessing.connection import Connection
 from typing import Any
 
 from fastapi import APIRouter, FastAPI, HTTPException, Request
@@ -21,7 +23,7 @@ from vllm.lora.request import LoRARequest
 from vllm.lora.resolver import LoRAResolver, LoRAResolverRegistry
 from vllm.v1.engine.exceptions import EngineDeadError
 
-from server.children import exit_with_parent
+from server.children import end_with
 from server.engine.held import AdapterRejected, hold, release, sweep
 
 # How long a removal waits for requests that the engine still runs: an abort takes a step or two.
@@ -79,8 +81,9 @@ class AdapterRoutes:
         """Tie the engine's life to the gateway's when the gateway started it."""
         del engine_client, state, args
         sweep()
-        if "WEFT_SUPERVISED" in os.environ:
-            exit_with_parent(int(os.environ["WEFT_SUPERVISED"]))
+        if "WEFT_LIFELINE" in os.environ:
+            lifeline = Connection(int(os.environ["WEFT_LIFELINE"]), writable=False)
+            end_with(lifeline, lambda: os.kill(os.getpid(), signal.SIGTERM))
 
 
 class Guard:

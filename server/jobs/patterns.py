@@ -1,17 +1,16 @@
-"""Whether answers agree by a pattern, found out in a process of its own.
+"""Whether answers agree by a pattern, computed in a child process.
 
-A regular expression can take for ever, and holds everything else in its process up while it does.
+A regular expression can take exponential time, and holds the interpreter's lock while it does.
 Blocking: call it off the event loop.
 """
 
-import multiprocessing
 from collections.abc import Sequence
-from multiprocessing.connection import Connection
 
 from merge.adaptive.scoring.answers import agrees
+from server import children
 
 _SECONDS = 30.0
-Pairs = Sequence[tuple[str, str]]  # an answer, and the one that was expected
+Pairs = Sequence[tuple[str, str]]  # an answer, and the expected one
 
 
 class PatternSlow(Exception):
@@ -25,25 +24,13 @@ def agreements(pattern: str, pairs: Pairs, *, seconds: float = _SECONDS) -> tupl
     """Return for each pair whether the pattern finds the same in both.
 
     Raises:
-        PatternSlow: as it says.
+        PatternSlow: it takes longer than `seconds`, or more memory than there is.
     """
-    context = multiprocessing.get_context("spawn")
-    found, sender = context.Pipe(duplex=False)
-    child = context.Process(target=_find, args=(sender, pattern, list(pairs)), daemon=True)
-    child.start()
-    sender.close()
     try:
-        if not found.poll(seconds):
-            raise PatternSlow(seconds)
-        marks: tuple[bool, ...] = found.recv()
-    except EOFError:
-        raise PatternSlow(seconds) from None  # killed: it had taken all the memory
-    finally:
-        child.kill()
-        child.join()
-        found.close()
-    return marks
+        return children.call(_agreements, pattern, list(pairs), seconds=seconds)
+    except (children.ChildTimeout, children.ChildDied):
+        raise PatternSlow(seconds) from None
 
 
-def _find(sender: Connection, pattern: str, pairs: Pairs) -> None:
-    sender.send(tuple(agrees(pattern, *pair) for pair in pairs))
+def _agreements(pattern: str, pairs: Pairs) -> tuple[bool, ...]:
+    return tuple(agrees(pattern, *pair) for pair in pairs)

@@ -24,13 +24,13 @@ from registry.errors import RegistryError
 from registry.jobs.types import EndStatus, Job, Json, Note
 from registry.service import Registry
 from registry.storage.blobs import BlobStore
+from server.children import Child, ChildDied, ChildFailed
 from server.engine.protocol import EngineUnavailable
 from server.errors import row_of
 from server.jobs import worker
 from server.jobs.failures import Failure, JobFailed, failure_of
 from server.jobs.finish import Closed, Closing
 from server.jobs.log import JobLog
-from server.jobs.process import Process, WorkerDied
 from server.jobs.storage import JobStorage
 from server.jobs.tasks import task_of
 from server.jobs.worker import Entry, Task
@@ -199,7 +199,7 @@ class Runner:
             try:
                 await self._run(task, log)
                 break
-            except WorkerDied as error:
+            except ChildDied as error:
                 if attempt == MOST_ATTEMPTS:
                     said = f"{error}; it was started {attempt} times: not again"
                     raise JobFailed(Failure("worker_died", said)) from error
@@ -211,15 +211,20 @@ class Runner:
     async def _run(self, task: Task, log: JobLog) -> None:
         """Run a process once, and write down what it tells; it is gone afterwards."""
         assert self._threads is not None
-        process = await _whole(lambda: Process(self._entry, task), Process.reap)
+        child: Child[Note] = await _whole(
+            lambda: Child(worker.run, self._entry, task, nice=worker.NICE, explain=failure_of),
+            Child.reap,
+        )
         told: SimpleQueue[Note] = SimpleQueue()
 
         def listen() -> None:
             try:
-                for note in process.messages():
+                for note in child.messages():
                     told.put(note)
+            except ChildFailed as error:
+                raise JobFailed(error.reason) from None
             finally:
-                process.reap()
+                child.reap()
 
         listening = asyncio.get_running_loop().run_in_executor(self._threads, listen)
         try:
@@ -228,7 +233,7 @@ class Runner:
                 await log.add([told.get() for _ in range(told.qsize())])
             listening.result()
         finally:
-            process.kill()
+            child.kill()
             await asyncio.wait({listening})
             listening.exception()  # looked at: of a job that was cancelled nobody asks for it
 

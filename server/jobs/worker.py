@@ -6,22 +6,17 @@ evaluation. Not covered: who starts and ends it (`process`, `runner`).
 """
 
 import os
-import signal
-import threading
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, TypeAlias
 
 from merge.adaptive.pool import PoolMember
 from registry.jobs.types import Note
 from server.jobs.datasets import read_dataset
-from server.jobs.failures import failure_of
 
-_NICE = 10  # below the engine and below merges that requests wait for
+NICE = 10  # below the engine, and below merges for which requests wait
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,10 +36,6 @@ class Task:
     rank_limit: int
     norm_limit: float
     memory_bytes: int | None
-
-
-class Done:
-    """The last message of a process that came to its end."""
 
 
 Send: TypeAlias = Callable[[Note], None]
@@ -102,25 +93,8 @@ class _Members:
         return self.found
 
 
-def run(messages: Connection, lifeline: Connection, entry: Entry, task: Task) -> None:
-    """Be the process: do `entry`, and say last how it ended, Done or a Failure."""
-    threading.Thread(target=_hang_on, args=(lifeline,), name="weft-lifeline", daemon=True).start()
-    os.nice(_NICE)
-    # Threads of torch that wait must not take the cores that others compute on.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
-    last: object = Done()
-    try:
-        task.folder.mkdir(parents=True, exist_ok=True)
-        messages.send(Note("Its process is at work.", data={"pid": os.getpid()}))
-        entry(task, messages.send)
-    except Exception as error:
-        last = failure_of(error)
-    with suppress(BrokenPipeError):  # nobody listens any more
-        messages.send(last)
-
-
-def _hang_on(lifeline: Connection) -> None:
-    with suppress(EOFError, OSError):
-        lifeline.recv()
-    os._exit(1)
+def run(entry: Entry, task: Task, send: Send) -> None:
+    """Child entry point: make the job's folder, tell the process id, then run `entry`."""
+    task.folder.mkdir(parents=True, exist_ok=True)
+    send(Note("Its process is at work.", data={"pid": os.getpid()}))
+    entry(task, send)

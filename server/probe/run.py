@@ -4,11 +4,8 @@ Nothing that an adapter can do to it outlives it, and its memory is given back. 
 measured (`server.probe.measure`), and what is made of it (the caller's).
 """
 
-import multiprocessing
-import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,13 +15,13 @@ from numpy.typing import NDArray
 from merge.peft_format import WEIGHTS_NAME
 from registry.admission.findings import finding
 from registry.types import Finding
+from server.children import Child, ChildDied, ChildFailed, ChildTimeout
 
 if TYPE_CHECKING:
     from server.probe.measure import Measured
 
 # Rounding alone stays far below; the weakest of trained adapters is far above.
 NO_EFFECT_NATS = 1e-6
-_END_SECONDS = 5.0
 
 
 class ProbeFailed(Exception):
@@ -65,32 +62,11 @@ def probe(
     Raises:
         ProbeFailed: with the reason; reports that were yielded before stand.
     """
-    context = multiprocessing.get_context("spawn")
-    answers, sender = context.Pipe(duplex=False)
-    child = context.Process(target=_child, args=(sender, model, list(folders), device), daemon=True)
-    child.start()
-    sender.close()
-    try:
-        for _ in folders:
-            yield _report(_receive(answers, timeout_seconds))
-        child.join(_END_SECONDS)
-    finally:
-        child.kill()
-        child.join()
-        answers.close()
-
-
-def _receive(answers: Connection, timeout_seconds: float) -> "Measured":
-    if not answers.poll(timeout_seconds):
-        raise ProbeFailed(f"it took longer than {timeout_seconds:g} s")
-    try:
-        answer = answers.recv()
-    except (EOFError, OSError):  # nothing, or half an answer
-        raise ProbeFailed("its process died, perhaps for want of memory") from None
-    if isinstance(answer, str):
-        raise ProbeFailed(answer)
-    measured: Measured = answer
-    return measured
+    with Child["Measured"](_measure, model, list(folders), device) as child:
+        try:
+            yield from map(_report, child.messages(timeout_seconds))
+        except (ChildTimeout, ChildDied, ChildFailed) as error:
+            raise ProbeFailed(str(error)) from None
 
 
 def _report(measured: "Measured") -> ProbeReport:
@@ -104,16 +80,12 @@ def _report(measured: "Measured") -> ProbeReport:
     return ProbeReport(tuple(findings), measured.effect, measured.signature)
 
 
-def _child(answers: Connection, model: str, folders: list[Path], device: str) -> None:
-    os.nice(5)  # beside a serving engine
-    # Threads of torch that wait must not take the cores that others compute on.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    try:
-        one = _load(model, device)
-        for folder in folders:
-            answers.send(one.measure(folder))
-    except Exception as error:  # whatever it was, the parent says so in a sentence
-        answers.send(f"{type(error).__name__}: {error}"[:500])
+def _measure(
+    model: str, folders: list[Path], device: str, send: Callable[["Measured"], None]
+) -> None:
+    probe = _load(model, device)
+    for folder in folders:
+        send(probe.measure(folder))
 
 
 def _load(model: str, device: str) -> Any:

@@ -39,7 +39,7 @@ GATEWAY, ENGINE = DEPLOY / "gateway.Containerfile", DEPLOY / "engine.Containerfi
 EXAMPLE, UNIT = DEPLOY / "weft.env.example", DEPLOY / "weft.service"
 KEY = {"WEFT_ENGINE_KEY": "secret"}
 # Read by the plug-in inside the engine (server/engine), which has no Settings.
-PLUGIN_VARIABLES = {"WEFT_ARTIFACTS", "WEFT_SUPERVISED"}
+PLUGIN_VARIABLES = {"WEFT_ARTIFACTS", "WEFT_LIFELINE"}
 PYPROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())
 SERVICES = ("gateway", "engine")
 CHOSEN = {
@@ -122,9 +122,9 @@ class TestEngineService:
     def test_environment(self) -> None:
         """It gets the environment of weft's own child, but for what only a child needs."""
         folder = Path("/var/lib/weft/artifacts")
-        own = dict(command.engine_environment(folder, "secret"))
+        own = dict(command.engine_environment(folder, "secret", 3))
         wanted = {name: own[name] for name in own if name.startswith(("WEFT_", "VLLM_"))}
-        del wanted["WEFT_SUPERVISED"], wanted["VLLM_CPU_KVCACHE_SPACE"]
+        del wanted["WEFT_LIFELINE"], wanted["VLLM_CPU_KVCACHE_SPACE"]
         given = image_environment(ENGINE) | compose(KEY)["services"]["engine"]["environment"]
         assert wanted == {name: given.get(name) for name in wanted}
 

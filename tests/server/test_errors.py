@@ -40,7 +40,9 @@ NOT_FOR_CLIENTS = {
     "ServerRefused": "ends a command that asked a server",
     "DatasetInvalid": "ends a job, or `weft adapt`",
     "JobFailed": "ends a job",
-    "WorkerDied": "starts a job's process again, or ends the job",
+    "ChildDied": "starts a job's process again, or ends the job",
+    "ChildFailed": "becomes the error of what the child was for",
+    "ChildTimeout": "becomes the error of what the child was for",
     "ScoringFailed": "is told in a job's report",
     "PatternSlow": "is told in a job's report",
 }

@@ -1,21 +1,21 @@
-"""Processes that stand in for the probe's own. In a module of its own: it is imported in them."""
+"""Functions that stand in for the probe's own in its child process, which imports this module."""
 
 import os
 import signal
-from multiprocessing.connection import Connection
+from collections.abc import Callable
 from pathlib import Path
 
 
-def die(answers: Connection, model: str, folders: list[Path], device: str) -> None:
-    """End as the system ends what takes too much memory."""
+def die(model: str, folders: list[Path], device: str, send: Callable[[object], None]) -> None:
+    """End as the system ends a process that takes too much memory."""
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def hang(answers: Connection, model: str, folders: list[Path], device: str) -> None:
-    """Come to no result."""
+def hang(model: str, folders: list[Path], device: str, send: Callable[[object], None]) -> None:
+    """Never return."""
     signal.pause()
 
 
-def complain(answers: Connection, model: str, folders: list[Path], device: str) -> None:
-    """Say why there is no result."""
-    answers.send(f"OSError: {model} has no config.json")
+def complain(model: str, folders: list[Path], device: str, send: Callable[[object], None]) -> None:
+    """Raise what transformers raises of a folder without a config."""
+    raise OSError(f"{model} has no config.json")

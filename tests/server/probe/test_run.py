@@ -42,7 +42,7 @@ def test_what_was_measured_is_judged(measured: Measured, passed: bool, codes: li
 @pytest.mark.parametrize(
     ("child", "seconds", "says"),
     [
-        (children.die, 60.0, "its process died"),
+        (children.die, 60.0, "its process ended by signal 9"),
         (children.hang, 0.5, r"longer than 0\.5 s"),
         (children.complain, 60.0, "has no config"),
     ],
@@ -51,7 +51,7 @@ def test_a_process_without_a_result_is_a_sentence(
     monkeypatch: pytest.MonkeyPatch, child: object, seconds: float, says: str
 ) -> None:
     """Nothing is said about the adapter then, and the process is gone."""
-    monkeypatch.setattr(run, "_child", child)
+    monkeypatch.setattr(run, "_measure", child)
     before = multiprocessing.active_children()  # other tests' workers
     with pytest.raises(ProbeFailed, match=says):
         list(probe(BASE_FOLDER, [DEMO / "adapters" / "zorp"], timeout_seconds=seconds))

@@ -1,0 +1,119 @@
+"""Child processes: what they send arrives, and how they end is told."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from server.children import Child, ChildDied, ChildFailed, ChildTimeout, call, limit
+
+Send = Callable[[object], None]
+
+
+def count(most: int, send: Send) -> None:
+    """Send the numbers below `most`."""
+    for number in range(most):
+        send(number)
+
+
+def fail(send: Send) -> None:
+    """Send a message, then raise."""
+    send("begun")
+    raise ValueError("seven")
+
+
+def die(send: Send) -> None:
+    """End as the system ends a process that takes too much memory."""
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def hang(send: Send) -> None:
+    """Send the process id, then never return."""
+    send(os.getpid())
+    signal.pause()
+
+
+def surroundings() -> tuple[int, str]:
+    """Return the nice level and how OpenMP waits."""
+    return os.nice(0), os.environ["OMP_WAIT_POLICY"]
+
+
+def claim(nbytes: int) -> int:
+    """Claim memory under a limit of 256 MiB more."""
+    limit(spare_bytes=2**28, file_bytes=10, cpu_seconds=60)
+    return len(bytearray(nbytes))
+
+
+def message_of(error: Exception) -> str:
+    """Return the message alone."""
+    return str(error)
+
+
+def test_messages_arrive_in_order() -> None:
+    """Messages come in the order in which the child sends them, and end when it returns."""
+    with Child[int](count, 3) as child:
+        assert [0, 1, 2] == list(child.messages())
+
+
+def test_what_a_child_raises_reaches_the_parent() -> None:
+    """The messages before the exception arrive; then the parent gets what `explain` makes of it."""
+    with Child[str](fail, explain=message_of) as child:
+        messages = child.messages()
+        assert "begun" == next(messages)
+        with pytest.raises(ChildFailed, match=r"^seven$"):
+            next(messages)
+
+
+def test_a_killed_child_is_reported_with_its_signal() -> None:
+    """A child that the system kills is told from one that fails."""
+    with Child[str](die) as child, pytest.raises(ChildDied, match="by signal 9"):
+        list(child.messages())
+
+
+def test_a_silent_child_times_out_and_is_ended() -> None:
+    """The wait for each message is limited, and leaving the context ends the process."""
+    with Child[int](hang) as child:
+        messages = child.messages(30.0)
+        pid = next(messages)
+        with pytest.raises(ChildTimeout, match=r"longer than 0\.1 s"):
+            next(child.messages(0.1))
+    assert child.pid == pid
+    assert not Path(f"/proc/{pid}").exists()
+
+
+def test_children_run_below_their_parent(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A child is nicer than its parent, and OpenMP threads that wait in it do not spin."""
+    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+    assert (min(19, os.nice(0) + 5), "PASSIVE") == call(surroundings, seconds=60.0)
+
+
+def test_limits_are_kept() -> None:
+    """Memory beyond the limit is refused inside the child."""
+    assert 10 == call(claim, 10, seconds=60.0)
+    with pytest.raises(ChildFailed, match="MemoryError"):
+        call(claim, 2**30, seconds=60.0)
+
+
+def test_a_child_ends_with_a_parent_that_is_killed() -> None:
+    """The lifeline ends a child although its parent had no chance to end it."""
+    program = (
+        "from tests.server.test_children import Child, hang\n"
+        "if __name__ == '__main__':\n"
+        "    for pid in Child(hang).messages():\n"
+        "        print(pid, flush=True)\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE) as parent:
+        assert parent.stdout is not None
+        child = Path("/proc") / parent.stdout.readline().decode().strip() / "cmdline"
+        assert child.read_bytes()
+        parent.kill()
+    for _ in range(200):
+        if not (child.exists() and child.read_bytes()):  # gone, or waits to be reaped
+            return
+        time.sleep(0.05)
+    raise AssertionError("the child outlived its parent")
