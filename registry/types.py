@@ -194,26 +194,6 @@ class AliasMove:
 
 
 @dataclass(frozen=True, slots=True)
-class Adapter:
-    """An adapter with all its versions (oldest first), aliases and their history."""
-
-    name: str
-    versions: tuple[AdapterVersion, ...]
-    aliases: tuple[Alias, ...]
-    alias_moves: tuple[AliasMove, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Composition:
-    """A composition with all its versions (oldest first), aliases and their history."""
-
-    name: str
-    versions: tuple[CompositionVersion, ...]
-    aliases: tuple[Alias, ...]
-    alias_moves: tuple[AliasMove, ...]
-
-
-@dataclass(frozen=True, slots=True)
 class AdapterSummary:
     """A line in a list of adapters; all from `number` on is of the newest live version."""
 

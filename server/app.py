@@ -25,7 +25,7 @@ _METRICS_SECONDS = 2.0
 def create_app(gateway: Gateway) -> FastAPI:
     """Return the HTTP surface of `gateway`."""
     keys = [key.get_secret_value() for key in gateway.settings.api_keys]
-    keyring = Keyring(keys, gateway.registry.keys)
+    keyring = Keyring(keys, gateway.registry.access.keys)
     app = FastAPI(
         title="weft",
         docs_url=None,  # its page loads scripts from elsewhere

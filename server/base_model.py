@@ -27,11 +27,11 @@ def ensure_base(registry: Registry, settings: Settings) -> Base:
     """
     if not Path(settings.model).is_dir():
         try:
-            return registry.base(settings.base_name)
+            return registry.bases.get(settings.base_name)
         except UnknownBase:
             pass  # the Hub is asked only for what is not known
     config = read_model_config(settings.model)
-    return registry.add_base(
+    return registry.bases.add(
         settings.base_name, shapes=module_shapes(config), architecture=architecture_of(config)
     )
 

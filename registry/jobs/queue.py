@@ -72,7 +72,7 @@ class Jobs:
         check_name(name)
         with self._database.transaction(caller) as session:
             row = JobRow(
-                id=id, status="queued", base=known_bases.found(session, base).name,
+                id=id, status="queued", base=known_bases.find(session, base).name,
                 request=job_steps.plain(request), training_file=training_file,
                 validation_file=validation_file, name=name, seed=seed, namespace=caller.namespace,
                 created_at=now(), created_by=actor, attempts=0,

@@ -26,7 +26,7 @@ from registry.storage.database import Database, ReadSession
 from registry.storage.models import AdapterVersionRow
 from registry.types import EmbeddingKind, Similar, Status
 from registry.versions import known_bases, queries
-from registry.versions import resolve as resolving
+from registry.versions.resolve import adapter_version
 
 Question: TypeAlias = Literal["text", "like", "examples"]
 MAX_LIMIT = 200
@@ -130,7 +130,7 @@ class Finder:
             conditions = _with_known_bases(session, conditions)
             if like is None:
                 return self._answer(session, asked, conditions, limit)
-            version = _version(session, like)
+            version = adapter_version(session, like)
             asked.append(_asked_like(session, version, by))
             hits = self._answer(session, asked, conditions, limit + 1)
         own = f"{version.name}@{version.number}"
@@ -170,7 +170,7 @@ class Finder:
         """
         in_use = Condition("status", "=", ("admitted",))
         with self._database.read(caller) as session:
-            version = _version(session, reference)
+            version = adapter_version(session, reference)
             own = search_queries.embedding(session, version.id, "weights")
             if own is None or not own.vector.any():
                 return ()
@@ -257,18 +257,6 @@ def _hit(row: AdapterVersionRow, why: tuple[Reason, ...], tags: tuple[str, ...])
     )
 
 
-def _version(session: ReadSession, reference: Reference) -> AdapterVersionRow:
-    """Return the adapter's version that a reference means, in use or not."""
-    row: object = None
-    if reference.name is None:
-        row = queries.adapter_version_by_digest(session, str(reference.digest))
-    else:
-        row = resolving.named(session, reference, reference.name)
-    if not isinstance(row, AdapterVersionRow):
-        raise resolving.unknown(session, str(reference))
-    return row
-
-
 def _asked_like(session: ReadSession, version: AdapterVersionRow, kind: EmbeddingKind) -> _Asked:
     own = search_queries.embedding(session, version.id, kind)
     if own is None:
@@ -282,7 +270,7 @@ def _with_known_bases(session: ReadSession, conditions: Conditions) -> Condition
     def known(condition: Condition) -> Condition:
         if condition.field != "base":
             return condition
-        names = (known_bases.found(session, str(value)).name for value in condition.values)
+        names = (known_bases.find(session, str(value)).name for value in condition.values)
         return replace(condition, values=tuple(name.lower() for name in names))
 
     return tuple(map(known, conditions))

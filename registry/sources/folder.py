@@ -71,7 +71,7 @@ def import_folder(
     for folder in find_adapters(path):
         own, chosen = name_for(folder), name_of(folder, path, name)
         try:
-            outcome: Registration | RegistryError = registry.register(
+            outcome: Registration | RegistryError = registry.adapters.register(
                 folder, name=chosen, base=base, alias=alias, source=f"folder:{own}", actor=actor
             )
         except RegistryError as error:

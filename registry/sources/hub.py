@@ -92,7 +92,7 @@ class HubImport:
     def _recall(self, address: HubAddress, name: str, conditions: str) -> Remembered | None:
         known = self.registry.imports.recall(str(address), name, conditions)
         if known is not None and known.number is not None and self.alias is not None:
-            self.registry.set_alias(name, self.alias, known.number, self.actor)
+            self.registry.versions.set_alias(name, self.alias, known.number, self.actor)
         return known
 
     def _import(
@@ -112,10 +112,10 @@ class HubImport:
     def _register(self, listing: Listing, name: str) -> Registration:
         _refuse(_listed_findings(listing, self.max_bytes))
         try:
-            with self.registry.workspace() as workspace:
+            with self.registry.adapters.workspace() as workspace:
                 folder = workspace / "adapter"
                 self._fetch(listing, workspace)
-                return self.registry.register(
+                return self.registry.adapters.register(
                     folder, name=name, base=self.base, alias=self.alias,
                     source=str(listing.address), actor=self.actor,
                 )  # fmt: skip
@@ -128,7 +128,7 @@ class HubImport:
         folder.mkdir()
         scratch = workspace / "download"
         self.client.fetch(listing, CONFIG_NAME, folder / CONFIG_NAME, scratch=scratch)
-        early = self.registry.check(folder, base=self.base)
+        early = self.registry.adapters.check(folder, base=self.base)
         _refuse([f for f in early.findings if f.problem.code != "A002 weights-missing"])
         card = listing.files.get(CARD_NAME)
         wanted = [CARD_NAME] if card is not None and card.size <= _MAX_CARD_BYTES else []

@@ -87,11 +87,11 @@ def _import(
 ) -> Registration:
     check_name(name)  # before anybody sends a gigabyte
     try:
-        with registry.workspace() as workspace:
+        with registry.adapters.workspace() as workspace:
             folder = workspace / "upload"
             folder.mkdir()
             _write(folder, files, limit_bytes)
-            return registry.register(
+            return registry.adapters.register(
                 folder, name=name, base=base, alias=alias, source="upload", actor=actor
             )
     except OSError as error:

@@ -13,6 +13,7 @@ from dataclasses import replace
 from registry.callers import LOCAL, Caller
 from registry.errors import UnknownReference
 from registry.paging import Page, cursor_of, paged
+from registry.references import Reference
 from registry.storage.database import Database, ReadSession
 from registry.storage.models import AdapterVersionRow, AliasRow, ArtifactRow, CompositionVersionRow
 from registry.types import (
@@ -94,10 +95,10 @@ class Catalogue:
             found = list_queries.versions(session, table, name, before, limit + 1)
             return paged("versions", found, limit, _by_number, rows.adapter_version)
 
-    def adapter_version(self, name: str, number: int, *, caller: Caller = LOCAL) -> AdapterVersion:
-        """Return one version of an adapter."""
+    def adapter_version(self, reference: Reference, *, caller: Caller = LOCAL) -> AdapterVersion:
+        """Return the adapter version that a reference means, whether it is in use or not."""
         with self._database.read(caller) as session:
-            return rows.adapter_version(_version(session, AdapterVersionRow, name, number))
+            return rows.adapter_version(resolving.adapter_version(session, reference))
 
     def composition_versions(
         self, name: str, *, cursor: str | None = None, limit: int = LIMIT, caller: Caller = LOCAL
@@ -112,9 +113,13 @@ class Catalogue:
     def composition_version(
         self, name: str, number: int, *, caller: Caller = LOCAL
     ) -> CompositionVersion:
-        """Return one version of a composition."""
+        """Return one version of a composition, whether it is in use or not."""
         with self._database.read(caller) as session:
-            return rows.composition_version(_version(session, CompositionVersionRow, name, number))
+            table = _table(session, CompositionVersionRow, name)
+            row = queries.version(session, table, name, number)
+            if row is None:
+                raise resolving.unknown(session, f"{name}@{number}")
+            return rows.composition_version(row)
 
     def aliases(
         self, name: str, *, cursor: str | None = None, limit: int = LIMIT, caller: Caller = LOCAL
@@ -167,25 +172,25 @@ class Catalogue:
             found = list_queries.bases(session, after, limit + 1)
             return paged("bases", found, limit, lambda row: (row.name,), rows.base)
 
-
-def models_in(session: ReadSession) -> tuple[ListedModel, ...]:
-    """Return all that the session's caller can ask for by name, and by name and alias, sorted."""
-    models = [
-        ListedModel(row.name, "adapter", row.base, row.created_at)
-        for row in queries.newest_of_each(session, AdapterVersionRow, in_use=True)
-    ] + [
-        ListedModel(row.name, "composition", row.recipe.base, row.created_at)
-        for row in queries.newest_of_each(session, CompositionVersionRow, in_use=True)
-    ]
-    aliases = _aliases(queries.aliases(session))
-    out_of_use = queries.quarantined(session)
-    aliased = [
-        replace(model, id=f"{model.id}@{alias}")
-        for model in models
-        for alias, number in aliases[model.id].items()
-        if (model.id, number) not in out_of_use
-    ]
-    return tuple(sorted([*models, *aliased], key=lambda model: model.id))
+    def models(self, *, caller: Caller = LOCAL) -> tuple[ListedModel, ...]:
+        """Return every name, and name with alias, that `caller` can use as a model, sorted."""
+        with self._database.read(caller) as session:
+            models = [
+                ListedModel(row.name, "adapter", row.base, row.created_at)
+                for row in queries.newest_of_each(session, AdapterVersionRow, in_use=True)
+            ] + [
+                ListedModel(row.name, "composition", row.recipe.base, row.created_at)
+                for row in queries.newest_of_each(session, CompositionVersionRow, in_use=True)
+            ]
+            aliases = _aliases(queries.aliases(session))
+            out_of_use = queries.quarantined(session)
+        aliased = [
+            replace(model, id=f"{model.id}@{alias}")
+            for model in models
+            for alias, number in aliases[model.id].items()
+            if (model.id, number) not in out_of_use
+        ]
+        return tuple(sorted([*models, *aliased], key=lambda model: model.id))
 
 
 def _text(cursor: str | None, of: str) -> str:
@@ -215,13 +220,6 @@ def _table(session: ReadSession, table: type[V], name: str) -> type[V]:
     if resolving.version_table(session, name, name) is not table:
         raise resolving.unknown(session, name)
     return table
-
-
-def _version(session: ReadSession, table: type[V], name: str, number: int) -> V:
-    row = list_queries.versions(session, _table(session, table, name), name, number + 1, 1)
-    if not row or row[0].number != number:
-        raise resolving.unknown(session, f"{name}@{number}")
-    return row[0]
 
 
 def _adapter_lines(

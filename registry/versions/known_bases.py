@@ -1,4 +1,4 @@
-"""The bases that a registry has been told of, inside a transaction that the service has begun."""
+"""The bases that a registry knows, with their aliases and the shapes of their modules."""
 
 from collections.abc import Iterable
 
@@ -6,16 +6,72 @@ from registry.access import audit
 from registry.bases import base_key, base_keys
 from registry.errors import BaseConflict, NameInvalid, UnknownBase
 from registry.references import MAX_LENGTH
-from registry.storage.database import ReadSession, WriteSession
+from registry.storage.database import Database, ReadSession, WriteSession
 from registry.storage.errors import Conflict
 from registry.storage.insert import insert
 from registry.storage.models import BaseAliasRow, BaseRow
-from registry.types import Shapes
-from registry.versions import queries
+from registry.types import Base, Shapes
+from registry.versions import queries, rows
 from registry.versions.names import claim
 
 
-def found(session: ReadSession, text: str) -> BaseRow:
+class Bases:
+    """The bases of a registry. Safe to share by threads."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def add(
+        self,
+        name: str,
+        *,
+        shapes: Shapes,
+        aliases: Iterable[str] = (),
+        architecture: str | None = None,
+        actor: str = "local",
+    ) -> Base:
+        """Add a base; for a base that is already known, add the aliases that are new.
+
+        Args:
+            name: as users write it, usually `owner/name`.
+            shapes: (d_out, d_in) of every module's update: `registry.bases.module_shapes`.
+            aliases: other spellings that `registry.bases.base_key` does not fold, or paths.
+            architecture: the class that its config.json names.
+            actor: recorded in the audit log.
+
+        Raises:
+            NameInvalid: empty, too long, or with characters that cannot be printed.
+            NameTaken: it is the name of an adapter or a composition.
+            BaseConflict: known with other shapes, or a spelling of it means another base.
+        """
+        if not 0 < len(name) <= MAX_LENGTH or not name.isprintable():
+            raise NameInvalid(name[:MAX_LENGTH], f"1 to {MAX_LENGTH} printable characters")
+        stored = {module: list(shape) for module, shape in shapes.items()}
+        row = BaseRow(name=name, architecture=architecture, shapes=stored)
+        with self._database.transaction() as session:
+            if not claim(session, row, actor) and queries.base_shapes(session, name) != stored:
+                raise BaseConflict(name, "it is known with other shapes of modules")
+            new = [key for key in sorted(base_keys(name, aliases)) if _add_key(session, name, key)]
+            if new:
+                audit.record(session, actor, "base.added", name, keys=new)
+        return self.get(name)
+
+    def get(self, name: str) -> Base:
+        """Return the base that `name` is a spelling of.
+
+        Raises:
+            UnknownBase: naming those that are known.
+        """
+        with self._database.read() as session:
+            return rows.base(find(session, name))
+
+    def list(self) -> tuple[Base, ...]:
+        """Return all bases, by name."""
+        with self._database.read() as session:
+            return tuple(rows.base(row) for row in queries.bases(session))
+
+
+def find(session: ReadSession, text: str) -> BaseRow:
     """Return the base that `text` is a spelling of.
 
     Raises:
@@ -27,32 +83,8 @@ def found(session: ReadSession, text: str) -> BaseRow:
     return row
 
 
-def add(
-    session: WriteSession,
-    name: str,
-    shapes: Shapes,
-    aliases: Iterable[str],
-    architecture: str | None,
-    actor: str,
-) -> None:
-    """Make a base known, or add the spellings that are new to one that is.
-
-    Raises:
-        NameInvalid, NameTaken, BaseConflict: as `Registry.add_base`.
-    """
-    if not 0 < len(name) <= MAX_LENGTH or not name.isprintable():
-        raise NameInvalid(name[:MAX_LENGTH], f"1 to {MAX_LENGTH} printable characters")
-    stored = {module: list(shape) for module, shape in shapes.items()}
-    row = BaseRow(name=name, architecture=architecture, shapes=stored)
-    if not claim(session, row, actor) and queries.base_shapes(session, name) != stored:
-        raise BaseConflict(name, "it is known with other shapes of modules")
-    new = [key for key in sorted(base_keys(name, aliases)) if _add_key(session, name, key)]
-    if new:
-        audit.record(session, actor, "base.added", name, keys=new)
-
-
 def _add_key(session: WriteSession, name: str, key: str) -> bool:
-    """Make a key mean this base; say whether it is new."""
+    """Make a key mean this base; return whether it is new."""
     try:
         insert(session, BaseAliasRow(key=key, base=name))
     except Conflict as conflict:

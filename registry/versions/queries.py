@@ -17,7 +17,6 @@ from registry.storage.insert import insert
 from registry.storage.models import (
     AdapterTagRow,
     AdapterVersionRow,
-    AliasMoveRow,
     AliasRow,
     BaseAliasRow,
     BaseRow,
@@ -130,12 +129,6 @@ def newest(session: ReadSession, table: type[V], name: str) -> V | None:
     if issubclass(table, AdapterVersionRow):
         query = query.order_by(AdapterVersionRow.status == "quarantined")
     return session.scalar(query.order_by(table.number.desc()).limit(1))
-
-
-def versions(session: ReadSession, table: type[V], name: str) -> Sequence[V]:
-    """Return all versions of a name with card and report, oldest first."""
-    query = versions_of(table).where(table.name == name).order_by(table.number)
-    return session.scalars(query.options(undefer("*"))).all()
 
 
 def version_by_content(session: ReadSession, table: type[V], name: str, digest: str) -> V:
@@ -278,12 +271,6 @@ def aliases(session: ReadSession, name: str | None = None) -> Sequence[AliasRow]
     """Return the aliases of one name, or of all, by name and alias."""
     query = select(AliasRow).order_by(AliasRow.name, AliasRow.alias)
     return session.scalars(query if name is None else query.where(AliasRow.name == name)).all()
-
-
-def alias_moves(session: ReadSession, name: str) -> Sequence[AliasMoveRow]:
-    """Return the history of a name's aliases, oldest first."""
-    query = select(AliasMoveRow).where(AliasMoveRow.name == name).order_by(AliasMoveRow.id)
-    return session.scalars(query).all()
 
 
 def references_in_use(session: ReadSession, limit: int) -> list[str]:

@@ -60,6 +60,22 @@ def named(session: ReadSession, reference: Reference, name: str) -> VersionRow |
     return queries.version(session, table, name, number)
 
 
+def adapter_version(session: ReadSession, reference: Reference) -> AdapterVersionRow:
+    """Return the adapter version that a reference means, whether it is in use or not.
+
+    Raises:
+        UnknownReference: it means none that is visible to the caller.
+    """
+    row: VersionRow | None
+    if reference.name is None:
+        row = queries.adapter_version_by_digest(session, str(reference.digest))
+    else:
+        row = named(session, reference, reference.name)
+    if not isinstance(row, AdapterVersionRow):
+        raise unknown(session, str(reference))
+    return row
+
+
 def _by_digest(session: ReadSession, digest: str) -> Resolution:
     version = queries.adapter_version_by_digest(session, digest)
     if version is not None:

@@ -55,7 +55,9 @@ def _add_versions(router: APIRouter, gateway: Gateway) -> None:
     @router.get("/{name:path}/-/versions/{number}")
     def get_version(name: Name, number: Number, caller: Reader) -> VersionDetail:
         """Return a version with its card, modules and admission report."""
-        found = registry.catalogue.adapter_version(name, number, caller=caller)
+        found = registry.catalogue.adapter_version(
+            Reference(name=name, version=number), caller=caller
+        )
         return VersionDetail.model_validate(found)
 
     @router.put("/{name:path}/-/versions/{number}/status")
@@ -63,16 +65,16 @@ def _add_versions(router: APIRouter, gateway: Gateway) -> None:
         """Quarantine a version's content, under every name that has it, or release it."""
         reference = Reference(name=name, version=number)
         if body.reason is not None and body.status == "quarantined":
-            set_of = registry.statuses.quarantine(
+            set_of = registry.versions.quarantine(
                 reference, body.reason, caller.name, caller=caller
             )
         else:
-            set_of = registry.statuses.release(reference, caller.name, caller=caller)
+            set_of = registry.versions.release(reference, caller.name, caller=caller)
         return StatusItem(versions=list(set_of))
 
 
 def _add_descriptions(router: APIRouter, gateway: Gateway) -> None:
-    descriptions = gateway.registry.descriptions
+    descriptions = gateway.registry.search.descriptions
 
     @router.get("/{name:path}/-/tags")
     def get_tags(name: Name, caller: Reader) -> TagsItem:

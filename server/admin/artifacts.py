@@ -38,14 +38,14 @@ def artifacts_router(gateway: Gateway) -> APIRouter:
         """Remove an artifact from engine and disk; it is merged again when it is asked for."""
         await asyncio.to_thread(registry.catalogue.artifact, digest, caller=caller)
         await gateway.evictor.remove(digest)
-        await asyncio.to_thread(registry.audit.note, caller.name, "artifact.removed", digest)
+        await asyncio.to_thread(registry.access.audit.note, caller.name, "artifact.removed", digest)
 
     @router.get("/lineage/{digest}")
     def get_lineage(
         digest: Digest, caller: Reader, cursor: Cursor = None, limit: Limit = 20
     ) -> LineageItem:
         """Return the recipes that made a digest, and by pages those that it went into."""
-        found = registry.lineage(digest, cursor=cursor, limit=limit, caller=caller)
+        found = registry.compositions.lineage(digest, cursor=cursor, limit=limit, caller=caller)
         return LineageItem.model_validate(found)
 
     return router

@@ -25,7 +25,7 @@ def bases_router(gateway: Gateway) -> APIRouter:
     @router.post("", status_code=201)
     def add_base(body: BaseBody, caller: Operator) -> BaseItem:
         """Make a base known by its config.json, or add spellings to one that is."""
-        made = registry.add_base(
+        made = registry.bases.add(
             body.name, shapes=module_shapes(body.config), aliases=body.aliases,
             architecture=architecture_of(body.config), actor=caller.name,
         )  # fmt: skip
@@ -34,7 +34,7 @@ def bases_router(gateway: Gateway) -> APIRouter:
     @router.get("/{name:path}")
     def get_base(name: BaseName, _: Reader) -> BaseDetail:
         """Return the base that the name is a spelling of, with the shapes of its modules."""
-        base = registry.base(name)
+        base = registry.bases.get(name)
         return BaseDetail(**_item(base).model_dump(), shapes=dict(base.shapes))
 
     return router

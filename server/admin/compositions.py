@@ -98,7 +98,7 @@ def _added(
     if not isinstance(parsed, Expression):
         raise RequestInvalid(f"{text!r} is a single reference: give it an alias instead")
     recipe = resolver.plan(parsed, caller=caller)
-    return registry.add_composition(
+    return registry.compositions.add(
         name, expression=text, recipe_text=recipe.canonical(), recipe_digest=recipe.digest(),
         base=recipe.base, ingredients=recipe.lineage, actor=caller.name,
     )  # fmt: skip
@@ -122,7 +122,7 @@ async def publish(
         raise RequestInvalid(f"{composition} is no composition: there is nothing to merge")
     async with gateway.provider.hold(target, Timings()) as digest:
         register = functools.partial(
-            gateway.registry.register, gateway.artifacts.path(digest), name=adapter,
+            gateway.registry.adapters.register, gateway.artifacts.path(digest), name=adapter,
             base=target.recipe.base, alias=alias, source=f"composition:{composition}",
             actor=caller.name,
         )  # fmt: skip

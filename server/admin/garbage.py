@@ -45,7 +45,7 @@ def garbage_router(gateway: Gateway) -> APIRouter:
         removed = [item for item in items if item.removed]
         size_bytes = sum(item.bytes for item in removed)
         await asyncio.to_thread(
-            gateway.registry.audit.note, caller.name, "garbage.collected", "garbage",
+            gateway.registry.access.audit.note, caller.name, "garbage.collected", "garbage",
             removed=len(removed), bytes=size_bytes,
         )  # fmt: skip
         return CollectedReport(items=items, bytes_removed=size_bytes)

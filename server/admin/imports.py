@@ -66,7 +66,7 @@ def imports_router(gateway: Gateway) -> APIRouter:
         caller.need_name(body.name)
         check_alias_move(caller, body.alias, settings.protected_aliases)
         folder = check_import_root(body.folder, settings.import_roots)
-        made = registry.register(
+        made = registry.adapters.register(
             folder, name=body.name, base=body.base, alias=body.alias,
             source=f"folder:{folder.name}", actor=caller.name,
         )  # fmt: skip
@@ -78,7 +78,7 @@ def imports_router(gateway: Gateway) -> APIRouter:
 def registered(gateway: Gateway, made: Registration, caller: Caller) -> RegisteredItem:
     """Return what came of an import as JSON has it: only what the caller may know of is similar."""
     reference = Reference(name=made.version.name, version=made.version.number)
-    similar = gateway.registry.finder.similar(reference, caller)
+    similar = gateway.registry.search.finder.similar(reference, caller)
     return RegisteredItem(
         version=VersionItem.model_validate(made.version),
         created=made.created,

@@ -20,7 +20,7 @@ _Asked = Annotated[str | None, Query(pattern=PRINTABLE, max_length=300, examples
 def keys_router(gateway: Gateway) -> APIRouter:
     """Return the routes of keys."""
     router = APIRouter(prefix="/keys", tags=["keys"])
-    keys = gateway.registry.keys
+    keys = gateway.registry.access.keys
 
     @router.get("")
     def list_keys(caller: Admin, cursor: Cursor = None, limit: Limit = 20) -> PageOf[KeyItem]:
@@ -49,7 +49,7 @@ def keys_router(gateway: Gateway) -> APIRouter:
 def audit_router(gateway: Gateway) -> APIRouter:
     """Return the route of the audit log."""
     router = APIRouter(tags=["audit"])
-    audit = gateway.registry.audit
+    audit = gateway.registry.access.audit
 
     @router.get("/audit")
     def list_changes(

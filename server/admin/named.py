@@ -34,13 +34,13 @@ def named_router(gateway: Gateway, kind: Literal["adapters", "compositions"]) ->
         name: Name, body: VisibilityBody, caller: Owner, _: None = known_here
     ) -> None:
         """Show it to every namespace, or to its own only again."""
-        registry.set_visibility(name, body.visibility, caller.name, caller=caller)
+        registry.versions.set_visibility(name, body.visibility, caller.name, caller=caller)
 
     @router.delete("/versions/{number}", status_code=204, response_class=Response)
     def retire_version(name: Name, number: Number, caller: Owner, _: None = known_here) -> None:
         """Take a version out of use, for good; refused while aliases point at it."""
         reference = Reference(name=name, version=number)
-        registry.retire(reference, caller.name, caller=caller)
+        registry.versions.retire(reference, caller.name, caller=caller)
 
     return router
 
@@ -66,7 +66,7 @@ def _add_aliases(router: APIRouter, gateway: Gateway, known_here: Any) -> None:
     ) -> AliasItem:
         """Point an alias at a version; the very next request follows."""
         check_alias_move(caller, alias, protected)
-        moved = registry.set_alias(name, alias, body.version, caller.name, caller=caller)
+        moved = registry.versions.set_alias(name, alias, body.version, caller.name, caller=caller)
         return AliasItem.model_validate(moved)
 
     @router.get("/alias-moves")

@@ -32,5 +32,5 @@ def admin_router(gateway: Gateway) -> APIRouter:
         audit_router, garbage_router, jobs_router,
     ):  # fmt: skip
         router.include_router(make(gateway))
-    router.include_router(search_router(gateway.registry.finder))
+    router.include_router(search_router(gateway.registry.search.finder))
     return router

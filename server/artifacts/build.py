@@ -163,14 +163,14 @@ class Builder:
         """
         digest = self._artifacts.adopt(out)
         key = recipe.digest()
-        self._registry.save_recipe(
+        self._registry.compositions.save_recipe(
             recipe.canonical(),
             key,
             recipe.base,
             recipe.lineage,
         )
         record = functools.partial(
-            self._registry.record_artifact,
+            self._registry.compositions.record_artifact,
             key,
             digest,
             bytes=built.nbytes,

@@ -116,7 +116,7 @@ class Provider:
 
     def _built_before(self, recipe: Recipe) -> str | None:
         # The digest of a recipe with a weight for each of thousands of modules takes milliseconds.
-        return self._registry.artifact_of(recipe.digest())
+        return self._registry.compositions.artifact_of(recipe.digest())
 
     async def _restore(self, target: Stored) -> None:
         """Bring back files that were removed to save space."""

@@ -42,7 +42,7 @@ def _known_bases(settings: Settings) -> tuple[Base, ...]:
     """Return the registry's bases where there is one; looking must not make one."""
     if settings.database_url is None and not settings.home.is_dir():
         return (LLAMA_31_8B_INSTRUCT,)
-    return open_registry(settings)[0].bases()
+    return open_registry(settings)[0].bases.list()
 
 
 def _chosen(name: str | None, known: tuple[Base, ...], adapter: Path) -> Base | None:

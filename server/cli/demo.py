@@ -79,7 +79,7 @@ def import_demo_adapters(settings: Settings) -> int:
     base = ensure_base(registry, settings)
     folders = find_adapters(_ASSETS / "adapters")
     for folder in folders:
-        registry.register(
+        registry.adapters.register(
             folder, name=folder.name, base=base.name, alias="prod", source="demo", actor="demo"
         )
     return len(folders)

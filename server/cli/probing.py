@@ -5,7 +5,6 @@ from typing import Annotated
 
 import typer
 
-from registry.errors import UnknownReference
 from registry.references import Reference, numbered, parse_reference
 from registry.service import Registry
 from registry.types import AdapterVersion
@@ -69,14 +68,7 @@ def _version(registry: Registry, reference: Reference) -> AdapterVersion:
     """Return a version whatever its status: a quarantined one may be probed again."""
     if reference.name is None:
         raise fail(f"{reference} is a digest: name the adapter, as name@version")
-    found = registry.adapter(reference.name)
-    number = reference.version or found.versions[-1].number
-    if reference.alias is not None:
-        number = next((a.number for a in found.aliases if a.alias == reference.alias), 0)
-    for version in found.versions:
-        if version.number == number:
-            return version
-    raise UnknownReference(str(reference), [f"{v.name}@{v.number}" for v in found.versions[-3:]])
+    return registry.catalogue.adapter_version(reference)
 
 
 def _base_of(settings: Settings, versions: list[AdapterVersion]) -> str:
@@ -89,12 +81,12 @@ def _base_of(settings: Settings, versions: list[AdapterVersion]) -> str:
 
 def _record(registry: Registry, version: AdapterVersion, report: ProbeReport) -> None:
     if report.signature is not None and report.signature.any():
-        registry.embeddings.record_behaviour(
+        registry.search.embeddings.record_behaviour(
             version.digest, f"{NAME} {version.base}", report.signature
         )
     if not report.passed:
         reason = "; ".join(str(each.problem) for each in report.findings)
-        registry.statuses.quarantine(Reference(digest=version.digest), reason, actor())
+        registry.versions.quarantine(Reference(digest=version.digest), reason, actor())
 
 
 def _row(version: AdapterVersion, report: ProbeReport) -> tuple[str, str, str, str]:

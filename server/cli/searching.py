@@ -110,7 +110,7 @@ def embed(home: Home = None) -> None:
     """Make the embeddings that are missing, after an upgrade or a change of WEFT_TEXT_ENCODER."""
     registry, _ = open_registry(Settings() if home is None else Settings(home=home))
     with progress_bar("embedding") as show:
-        made = registry.embeddings.add_missing(show)
+        made = registry.search.embeddings.add_missing(show)
     say(f"{made} embeddings made")
 
 

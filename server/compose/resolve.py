@@ -114,14 +114,16 @@ class Resolver:
         )
 
     def _retrieved(self, wish: retrieve.Retrieval, prompt: str, caller: Caller) -> Target:
-        hits = retrieve.retrieve(self.registry.finder, wish, prompt, base=self.base, caller=caller)
+        hits = retrieve.retrieve(
+            self.registry.search.finder, wish, prompt, base=self.base, caller=caller
+        )
         chosen = tuple(hit.reference for hit in hits)
         if len(hits) == 1 and hits[0].rank <= self.rank_limit:  # nothing to merge
             return Stored(hits[0].digest, chosen=chosen)
         return Planned(self.plan(wish.expression(hits), caller=caller), chosen)
 
     def _reference(self, reference: Reference, caller: Caller) -> Target:
-        found = self.registry.resolve(reference, caller=caller)
+        found = self.registry.versions.resolve(reference, caller=caller)
         if found.base != self.base:
             raise WrongBase(str(reference), found.base, self.base)
         if isinstance(found, ResolvedComposition):
@@ -151,7 +153,7 @@ def resolve_adapter(
         registry.errors.UnknownReference, VersionRetired: nothing (any more) has that name.
         NotAnIngredient: it is a composition or an artifact.
     """
-    found = registry.resolve(reference, caller=caller)
+    found = registry.versions.resolve(reference, caller=caller)
     if not isinstance(found, ResolvedAdapter):
         kind = "a composition" if isinstance(found, ResolvedComposition) else "an artifact"
         raise NotAnIngredient(str(reference), kind)

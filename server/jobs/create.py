@@ -128,7 +128,7 @@ def _name(resolver: Resolver, wish: Wish, job_id: str, caller: Caller) -> str:
         check_name(wish.name)
         caller.need_name(wish.name)
         try:
-            resolver.registry.base(wish.name)
+            resolver.registry.bases.get(wish.name)
         except UnknownBase:
             return wish.name
         raise NameTaken(wish.name, "base")

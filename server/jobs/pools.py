@@ -87,7 +87,9 @@ def _filtered(registry: Registry, text: str, base: str, caller: Caller) -> list[
     if any(condition.field == "status" for condition in parse_filter(text)):
         raise PoolInvalid("a pool has what may be served only: leave status out of its filter")
     where = (Condition("base", "=", (base,)),)
-    hits = registry.finder.every(filter=text, where=where, limit=MAX_MEMBERS + 1, caller=caller)
+    hits = registry.search.finder.every(
+        filter=text, where=where, limit=MAX_MEMBERS + 1, caller=caller
+    )
     return [Chosen(hit.reference, hit.digest) for hit in hits]
 
 
@@ -118,7 +120,9 @@ def compared(
     members = tuple(members)
     names = sorted({member.reference.partition("@")[0] for member in members})
     where = (Condition("name", "=", tuple(names)), Condition("status", "=", ("admitted",)))
-    hits = registry.finder.every(where=where, examples=shown, limit=_MOST_VERSIONS, caller=caller)
+    hits = registry.search.finder.every(
+        where=where, examples=shown, limit=_MOST_VERSIONS, caller=caller
+    )
     scores = {hit.reference: hit.score for hit in hits}
     return tuple(replace(each, text_similarity=scores.get(each.reference)) for each in members)
 

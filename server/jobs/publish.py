@@ -81,7 +81,7 @@ class Publisher:
         if not isinstance(target, Planned):
             return Published(self.served_base, Bare(self.served_base))
         recipe = target.recipe
-        version = self.registry.add_composition(
+        version = self.registry.compositions.add(
             name, expression=_expression(job, candidate), recipe_text=recipe.canonical(),
             recipe_digest=recipe.digest(), base=recipe.base, ingredients=recipe.lineage,
             actor=job.created_by,
@@ -96,7 +96,7 @@ class Publisher:
         return Recipe.parse(serve["recipe"])
 
     def _register(self, job: Job, folder: Path, name: str) -> tuple[str, str]:
-        made = self.registry.register(
+        made = self.registry.adapters.register(
             folder, name=name, base=job.base, source=f"job:{job.id}", actor=job.created_by
         ).version
         return made.digest, f"{made.name}@{made.number}"

@@ -20,12 +20,12 @@ def models_router(registry: Registry, *, base: str, served_name: str) -> APIRout
     def cards(caller: Caller) -> list[dict[str, Any]]:
         own = {"id": served_name, "object": "model", "created": 0, "owned_by": "weft",
                "kind": "base"}  # fmt: skip
-        found = registry.model_ids(caller=caller)
+        found = registry.catalogue.models(caller=caller)
         return [own, *(_card(item) for item in found if item.base == base)]
 
     def pinned(model: str, caller: Caller) -> dict[str, Any]:
         """A version by number, or a digest: answered, though not listed."""
-        found = registry.resolve(parse_reference(model), caller=caller)
+        found = registry.versions.resolve(parse_reference(model), caller=caller)
         if found.base != base:
             raise UnknownReference(model)
         return {"id": model, "object": "model", "created": 0, "owned_by": "weft",

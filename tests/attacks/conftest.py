@@ -58,7 +58,7 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("template")
     database = Database(f"sqlite:///{path / 'weft.db'}")
     database.upgrade()
-    Registry(database, LocalBlobs(path / "blobs")).add_base(BASE, shapes=SHAPES)
+    Registry(database, LocalBlobs(path / "blobs")).bases.add(BASE, shapes=SHAPES)
     database.close()
     return path
 

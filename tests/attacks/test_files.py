@@ -17,6 +17,7 @@ from registry.storage.blobs import LocalBlobs
 from registry.types import Registration
 from tests.attacks.conftest import OUTSIDE
 from tests.attacks.strings import NO_NAMES
+from tests.reading import read_adapter
 from tests.registry.conftest import PREFIX, tensors, write_adapter
 
 pytestmark = pytest.mark.usefixtures("registry")
@@ -49,7 +50,7 @@ def test_what_is_no_file_is_refused(
     (root / "in" / "good" / file).unlink()
     REPLACEMENTS[kind](root / "in" / "good" / file)
     with pytest.raises(AdmissionRefused):
-        registry.register(root / "in" / "good", name="legal")
+        registry.adapters.register(root / "in" / "good", name="legal")
     assert frozenset() == store.digests()
 
 
@@ -60,10 +61,10 @@ def test_a_card_that_is_no_file_is_not_read(registry: Registry, root: Path, kind
     REPLACEMENTS[kind](root / "in" / "good" / CARD)
     if "link" in kind:
         with pytest.raises(AdmissionRefused, match="symlink"):
-            registry.register(root / "in" / "good", name="legal")
+            registry.adapters.register(root / "in" / "good", name="legal")
         return
-    registry.register(root / "in" / "good", name="legal")
-    assert registry.adapter("legal").versions[0].card is None
+    registry.adapters.register(root / "in" / "good", name="legal")
+    assert read_adapter(registry, "legal").versions[0].card is None
 
 
 def test_files_that_come_along_stay_behind(
@@ -73,7 +74,7 @@ def test_files_that_come_along_stay_behind(
     folder = root / "in" / "good"
     (folder / "tokenizer.py").write_text("import os")
     (folder / "training_args.bin").write_bytes(b"\x80\x04")
-    digest = registry.register(folder, name="legal").version.digest
+    digest = registry.adapters.register(folder, name="legal").version.digest
     stored = list(store.path(digest).iterdir())
     assert {CONFIG, WEIGHTS} == {path.name for path in stored}
     assert all(path.is_file() and not path.is_symlink() for path in stored)
@@ -91,7 +92,7 @@ def test_no_such_module(registry: Registry, store: LocalBlobs, root: Path, modul
     pair = {f"{PREFIX}{module}.lora_A.weight": a, f"{PREFIX}{module}.lora_B.weight": b}
     save_file(pair, root / "in" / "good" / WEIGHTS)
     with pytest.raises(AdmissionRefused):
-        registry.register(root / "in" / "good", name="legal")
+        registry.adapters.register(root / "in" / "good", name="legal")
     assert frozenset() == store.digests()
 
 
@@ -102,7 +103,7 @@ def test_paths_in_the_config_are_text(registry: Registry, store: LocalBlobs, roo
     for key in ("base_model_name_or_path", "revision", "auto_mapping", "layers_pattern"):
         changed = document | {key: f"../../{OUTSIDE}"}
         (folder / CONFIG).write_text(json.dumps(changed))
-        report = registry.check(folder)
+        report = registry.adapters.check(folder)
         assert "precious" not in json.dumps(report.to_json()).replace(OUTSIDE, "")
 
 
@@ -132,8 +133,8 @@ def test_folders_behind_links_are_passed_over(root: Path) -> None:
 def test_a_card_is_text(registry: Registry, root: Path) -> None:
     """Markup, control characters and NUL come out as they are or replaced, and run nowhere."""
     (root / "in" / "good" / CARD).write_bytes(b"---\nlicense: ../../x\n---\n<script>\0\xff")
-    registry.register(root / "in" / "good", name="legal")
-    version = registry.adapter("legal").versions[0]
+    registry.adapters.register(root / "in" / "good", name="legal")
+    version = read_adapter(registry, "legal").versions[0]
     assert version.card is not None
     assert "\0" not in version.card
     assert version.licence is None
@@ -144,4 +145,4 @@ def test_arrays_of_other_things_are_refused(registry: Registry, root: Path) -> N
     weights = {name: np.zeros(value.shape, np.int32) for name, value in tensors().items()}
     save_file(weights, root / "in" / "good" / WEIGHTS)
     with pytest.raises(AdmissionRefused):
-        registry.register(root / "in" / "good", name="legal")
+        registry.adapters.register(root / "in" / "good", name="legal")

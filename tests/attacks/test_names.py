@@ -22,6 +22,7 @@ from registry.storage.blobs import LocalBlobs
 from server.compose.expression import ExpressionInvalid, parse_model
 from server.engine.held import AdapterRejected, hold, release
 from tests.attacks.strings import LONG, LOOK_ALIKES, NO_DIGESTS, NO_NAMES, TRAVERSALS
+from tests.reading import read_adapter
 from tests.registry.conftest import BASE
 
 pytestmark = pytest.mark.usefixtures("watched")
@@ -31,43 +32,43 @@ def test_no_such_name_can_be_given(registry: Registry, store: LocalBlobs, root: 
     """Each is refused before anything is stored, and shown so that a terminal stays whole."""
     for text in NO_NAMES:
         with pytest.raises(NameInvalid) as caught:
-            registry.register(root / "in" / "good", name=text)
+            registry.adapters.register(root / "in" / "good", name=text)
         assert str(caught.value).isprintable(), repr(text)
         assert len(str(caught.value)) < 1000
-    assert (frozenset(), ()) == (store.digests(), registry.model_ids())
+    assert (frozenset(), ()) == (store.digests(), registry.catalogue.models())
 
 
 def test_the_form_of_a_digest_is_no_name(registry: Registry, root: Path) -> None:
     """A name that could be read as somebody's content cannot be given."""
     with pytest.raises(NameInvalid, match="mistaken for a digest"):
-        registry.register(root / "in" / "good", name="a" * 64)
+        registry.adapters.register(root / "in" / "good", name="a" * 64)
 
 
 def test_no_such_composition_can_be_named(registry: Registry) -> None:
     """Compositions live under the same rule."""
     for text in NO_NAMES:
         with pytest.raises(NameInvalid):
-            registry.add_composition(text, expression="a", recipe_text="a", recipe_digest="a" * 64,
+            registry.compositions.add(text, expression="a", recipe_text="a", recipe_digest="a" * 64,
                              base=BASE, ingredients=[], actor="me")  # fmt: skip
 
 
 def test_no_such_alias_can_be_given(registry: Registry, root: Path) -> None:
     """Neither with a version, nor to one; a slash is no part of an alias."""
-    registry.register(root / "in" / "good", name="legal")
+    registry.adapters.register(root / "in" / "good", name="legal")
     for text in (*NO_NAMES, "a/b", "7", "a" * 61):
         with pytest.raises(AliasInvalid):
-            registry.register(root / "in" / "good", name="legal", alias=text)
+            registry.adapters.register(root / "in" / "good", name="legal", alias=text)
         with pytest.raises(AliasInvalid):
-            registry.set_alias("legal", text, 1, "me")
-    assert () == registry.adapter("legal").aliases
+            registry.versions.set_alias("legal", text, 1, "me")
+    assert () == read_adapter(registry, "legal").aliases
 
 
 def test_no_such_reference_means_anything(registry: Registry, root: Path) -> None:
     """Look-alikes of a name that exists are not it, whatever they look like."""
-    registry.register(root / "in" / "good", name="legal", alias="prod")
+    registry.adapters.register(root / "in" / "good", name="legal", alias="prod")
     for text in (*NO_NAMES, *(f"{text}@1" for text in NO_NAMES), *(f"legal@{t}" for t in NO_NAMES)):
         with pytest.raises((ReferenceInvalid, UnknownReference)):
-            registry.resolve(parse_reference(text))
+            registry.versions.resolve(parse_reference(text))
 
 
 def test_no_such_model_can_be_asked_for() -> None:
@@ -93,16 +94,16 @@ def test_no_such_digest_leads_anywhere(store: LocalBlobs) -> None:
 
 def test_no_such_digest_is_written_down(registry: Registry) -> None:
     """Of a recipe, an ingredient or an artifact; lineage does not look for it either."""
-    registry.save_recipe("text", "e" * 64, BASE, [])
+    registry.compositions.save_recipe("text", "e" * 64, BASE, [])
     for text in NO_DIGESTS:
         with pytest.raises(DigestInvalid):
-            registry.save_recipe("text", text, BASE, [])
+            registry.compositions.save_recipe("text", text, BASE, [])
         with pytest.raises(DigestInvalid):
-            registry.save_recipe("text", "f" * 64, BASE, [(text, 1.0)])
+            registry.compositions.save_recipe("text", "f" * 64, BASE, [(text, 1.0)])
         with pytest.raises(DigestInvalid):
-            registry.record_artifact("e" * 64, text, bytes=1, seconds=0.1, report={})
+            registry.compositions.record_artifact("e" * 64, text, bytes=1, seconds=0.1, report={})
         with pytest.raises(DigestInvalid):
-            registry.lineage(text)
+            registry.compositions.lineage(text)
 
 
 def test_the_engine_links_and_drops_nothing_else(
@@ -134,6 +135,6 @@ def test_no_such_address_on_the_hub() -> None:
 def test_errors_of_ours_alone(registry: Registry) -> None:
     """Whatever is asked for by name, nothing but the registry's own errors comes back."""
     for text in NO_NAMES:
-        for ask in (registry.adapter, registry.composition, registry.base):
+        for ask in (registry.catalogue.adapter, registry.catalogue.composition, registry.bases.get):
             with pytest.raises(RegistryError):
                 ask(text)

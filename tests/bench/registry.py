@@ -95,13 +95,13 @@ def imports_per_second(root: Path, count: int) -> float:
     registry = Registry(
         database, LocalBlobs(root / "blobs"), embedder=Embedder(sketcher=WeightSketch())
     )
-    registry.add_base(BASE, shapes=SHAPES)
+    registry.bases.add(BASE, shapes=SHAPES)
     seconds = 0.0
     for seed, (rank, modules) in zip(range(count), pool(), strict=False):
         folder = root / "adapter"
         write_adapter(folder, rank, modules, seed)
         begun = time.perf_counter()
-        registry.register(folder, name=f"bench/a{seed}")
+        registry.adapters.register(folder, name=f"bench/a{seed}")
         seconds += time.perf_counter() - begun
         shutil.rmtree(folder)
     database.close()

@@ -5,6 +5,7 @@ import json
 
 from tests.engine.gateway import ADAPTERS, BASE, Weft
 from tests.engine.test_parity import prompts_of
+from tests.reading import read_adapter
 
 
 async def test_one_merge_for_a_hundred_requests(weft: Weft) -> None:
@@ -41,15 +42,17 @@ async def test_alias_moves_at_once(weft: Weft) -> None:
     """Moving an alias changes the very next request; the old version answers under its digest."""
     registry = weft.registry
     name = "moving"
-    first = registry.register(
-        weft.settings.blobs / registry.adapter("zorp").versions[0].digest, name=name, alias="prod"
+    first = registry.adapters.register(
+        weft.settings.blobs / read_adapter(registry, "zorp").versions[0].digest,
+        name=name,
+        alias="prod",
     ).version
-    second = registry.register(
-        weft.settings.blobs / registry.adapter("blim").versions[0].digest, name=name
+    second = registry.adapters.register(
+        weft.settings.blobs / read_adapter(registry, "blim").versions[0].digest, name=name
     ).version
     async with weft.http() as http:
         before = await weft.complete(http, f"{name}@prod", "zorp: abc")
-        registry.set_alias(name, "prod", second.number, "test")
+        registry.versions.set_alias(name, "prod", second.number, "test")
         after = await weft.complete(http, f"{name}@prod", "zorp: abc")
         old = await weft.complete(http, first.digest, "zorp: abc")
 
@@ -62,7 +65,7 @@ async def test_named_composition(weft: Weft) -> None:
     """A composition answers by name, and its artifact by the digest in the answer."""
     expression = "cat(zorp, blim)"
     recipe = _recipe(weft, expression)
-    weft.registry.add_composition(
+    weft.registry.compositions.add(
         "mixes/both", expression=expression, recipe_text=recipe.canonical(),
         recipe_digest=recipe.digest(), base=recipe.base, ingredients=recipe.lineage,
         actor="test",

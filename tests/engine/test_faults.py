@@ -12,6 +12,7 @@ import httpx
 import pytest
 
 from tests.engine.gateway import ADAPTERS, BASE, Weft, children, running, serve_settings
+from tests.reading import read_adapter
 
 
 async def churn(weft: Weft) -> None:
@@ -66,13 +67,13 @@ async def test_deleting_every_artifact_under_traffic(weft: Weft) -> None:
 async def test_retired_version(weft: Weft) -> None:
     """A retired version is 410 by name and number, and nothing else is touched."""
     registry = weft.registry
-    zorp = registry.adapter("zorp").versions[0]
-    registry.register(weft.settings.blobs / zorp.digest, name="leaving")
+    zorp = read_adapter(registry, "zorp").versions[0]
+    registry.adapters.register(weft.settings.blobs / zorp.digest, name="leaving")
     from registry.references import parse_reference
 
     async with weft.http() as http:
         await weft.complete(http, "leaving@1", "zorp: abc")
-        registry.retire(parse_reference("leaving@1"), "test")
+        registry.versions.retire(parse_reference("leaving@1"), "test")
         body = {"model": "leaving@1", "prompt": "x"}
         response = await http.post("/v1/completions", json=body)
         await weft.complete(http, "zorp", "zorp: abc")

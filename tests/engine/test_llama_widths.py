@@ -58,7 +58,7 @@ async def test_lego_of_three_at_true_widths(tmp_path: Path) -> None:
                 base=NAME,
                 size=0.02,
             )
-            weft.registry.register(folder, name=name, base=NAME)
+            weft.registry.adapters.register(folder, name=name, base=NAME)
         async with weft.http() as http:
             body = {"model": "lego(one, two, three; rank=16)", "prompt": "abc", "max_tokens": 4}
             response = await http.post("/v1/completions", json=body)

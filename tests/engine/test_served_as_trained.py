@@ -56,7 +56,7 @@ def held_of(weft: Weft) -> list[Held]:
     """Return adapters as the registry keeps them."""
     blobs, found = LocalBlobs(weft.settings.blobs), []
     for name in NAMES:
-        version = weft.registry.resolve(parse_reference(name))
+        version = weft.registry.versions.resolve(parse_reference(name))
         assert isinstance(version, ResolvedAdapter)
         found.append(Held(name, version.digest, open_folder(blobs.path(version.digest))))
     return found
@@ -105,7 +105,7 @@ async def in_vllm(weft: Weft, name: str, examples: list[Example]) -> Tensor:
 
 def publish(weft: Weft, name: str, recipe: Recipe) -> None:
     """Make a recipe a composition."""
-    weft.registry.add_composition(
+    weft.registry.compositions.add(
         name, expression="learned", recipe_text=recipe.canonical(),
         recipe_digest=recipe.digest(), base=recipe.base, ingredients=recipe.lineage, actor="tests",
     )  # fmt: skip

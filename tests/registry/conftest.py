@@ -137,7 +137,7 @@ def blobs(tmp_path: Path) -> LocalBlobs:
 @pytest.fixture
 def registry(database: Database, blobs: LocalBlobs) -> Registry:
     made = Registry(database, blobs)
-    made.add_base(BASE, shapes=SHAPES, architecture="LlamaForCausalLM")
+    made.bases.add(BASE, shapes=SHAPES, architecture="LlamaForCausalLM")
     return made
 
 
@@ -152,6 +152,6 @@ class Register(Protocol):
 def register(registry: Registry, tmp_path: Path) -> Register:
     def make(name: str, *, seed: int = 0, alias: str | None = None) -> str:
         folder = write_adapter(tmp_path / f"adapter-{seed}", tensors(seed=seed))
-        return registry.register(folder, name=name, alias=alias).version.digest
+        return registry.adapters.register(folder, name=name, alias=alias).version.digest
 
     return make

@@ -13,6 +13,7 @@ from registry.service import Registry
 from registry.storage.blobs import LocalBlobs
 from registry.storage.database import Database
 from registry.upkeep.garbage import Collector, KeepRules
+from tests.reading import read_adapter
 from tests.registry.conftest import BASE, SHAPES
 
 
@@ -73,7 +74,7 @@ class Place:
     def with_base(self) -> "Place":
         """Make the tiny base known."""
         with self.opened() as registry:
-            registry.add_base(BASE, shapes=SHAPES)
+            registry.bases.add(BASE, shapes=SHAPES)
         return self
 
     def garbage(self) -> set[str]:
@@ -100,10 +101,10 @@ def check_whole(place: Place, names: Collection[str]) -> None:
     of changes.
     """
     with place.opened() as registry:
-        found = {model.id for model in registry.model_ids()}
+        found = {model.id for model in registry.catalogue.models()}
         assert {*names, *(f"{name}@prod" for name in names)} == found
-        versions = [version for name in names for version in registry.adapter(name).versions]
-        log = registry.audit.page(action="adapter.registered").items
+        versions = [version for name in names for version in read_adapter(registry, name).versions]
+        log = registry.access.audit.page(action="adapter.registered").items
     assert sorted(f"{name}@1" for name in names) == sorted(change.subject for change in log)
     assert len(names) == len(versions)
     digests = {version.digest for version in versions}

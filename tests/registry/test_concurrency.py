@@ -11,6 +11,7 @@ from registry.references import parse_reference
 from registry.service import Registry
 from registry.testing import temporary_registry
 from registry.types import Registration, ResolvedAdapter
+from tests.reading import read_adapter
 from tests.registry.conftest import BASE, SHAPES, Register, tensors, write_adapter
 
 THREADS = 8
@@ -26,12 +27,12 @@ def test_threads_that_register_the_same_thing_make_one_version(
 ) -> None:
     """Exactly one creates it; all get the same version."""
     folder = write_adapter(tmp_path / "a")
-    done = _at_once(lambda _: registry.register(folder, name="legal", alias="prod"))
+    done = _at_once(lambda _: registry.adapters.register(folder, name="legal", alias="prod"))
     registrations = [one for one in done if isinstance(one, Registration)]
     assert THREADS == len(registrations)
     assert 1 == sum(one.created for one in registrations)
     assert 1 == len({one.version.digest for one in registrations})
-    adapter = registry.adapter("legal")
+    adapter = read_adapter(registry, "legal")
     assert (1, 1) == (len(adapter.versions), len(adapter.alias_moves))
 
 
@@ -40,8 +41,8 @@ def test_threads_that_register_different_things_get_numbers_without_gaps(
 ) -> None:
     """Each content is a version; the numbers are 1 to 8."""
     folders = [write_adapter(tmp_path / f"a{n}", tensors(seed=n)) for n in range(THREADS)]
-    _at_once(lambda n: registry.register(folders[n], name="legal"))
-    versions = registry.adapter("legal").versions
+    _at_once(lambda n: registry.adapters.register(folders[n], name="legal"))
+    versions = read_adapter(registry, "legal").versions
     assert list(range(1, THREADS + 1)) == [version.number for version in versions]
     assert THREADS == len({version.digest for version in versions})
 
@@ -50,8 +51,8 @@ def test_every_move_of_an_alias_is_in_the_history(registry: Registry, register: 
     """Moves at the same time form one chain, whose end is where the alias stands."""
     for seed in range(THREADS):
         register("legal", seed=seed)
-    _at_once(lambda n: registry.set_alias("legal", "prod", n + 1, f"mover {n}"))
-    adapter = registry.adapter("legal")
+    _at_once(lambda n: registry.versions.set_alias("legal", "prod", n + 1, f"mover {n}"))
+    adapter = read_adapter(registry, "legal")
     moves = adapter.alias_moves
     assert set(range(1, THREADS + 1)) == {move.to_number for move in moves}
     assert [None, *(move.to_number for move in moves[:-1])] == [m.from_number for m in moves]
@@ -60,15 +61,15 @@ def test_every_move_of_an_alias_is_in_the_history(registry: Registry, register: 
 
 def test_the_first_of_many_writers_wins_and_all_agree(registry: Registry) -> None:
     """Eight builds of one recipe end with one artifact, which each of them is told."""
-    registry.save_recipe("text", "e" * 64, BASE, [])
+    registry.compositions.save_recipe("text", "e" * 64, BASE, [])
 
     def record(number: int) -> str:
-        return registry.record_artifact(
+        return registry.compositions.record_artifact(
             "e" * 64, f"{number:x}" * 64, bytes=1, seconds=0.1, report={}
         )
 
     told = set(_at_once(record))
-    assert {registry.artifact_of("e" * 64)} == told
+    assert {registry.compositions.artifact_of("e" * 64)} == told
 
 
 def test_requests_resolve_while_others_write(registry: Registry, register: Register) -> None:
@@ -78,8 +79,8 @@ def test_requests_resolve_while_others_write(registry: Registry, register: Regis
 
     def work(number: int) -> object:
         if number % 2:
-            return registry.set_alias("legal", "prod", 1 + number % 4 // 2, "me")
-        return [registry.resolve(parse_reference("legal@prod")) for _ in range(10)]
+            return registry.versions.set_alias("legal", "prod", 1 + number % 4 // 2, "me")
+        return [registry.versions.resolve(parse_reference("legal@prod")) for _ in range(10)]
 
     for result in _at_once(work):
         for resolved in result if isinstance(result, list) else []:
@@ -89,8 +90,8 @@ def test_requests_resolve_while_others_write(registry: Registry, register: Regis
 
 def _import(root: Path, folder: Path) -> None:
     registry = temporary_registry(root)
-    registry.add_base(BASE, shapes=SHAPES)
-    registry.register(folder, name="legal", alias="prod")
+    registry.bases.add(BASE, shapes=SHAPES)
+    registry.adapters.register(folder, name="legal", alias="prod")
 
 
 @pytest.mark.parametrize("ready", [True, False])
@@ -98,7 +99,7 @@ def test_processes_that_import_the_same_thing_make_one_version(tmp_path: Path, r
     """Also when the database itself does not exist yet."""
     folder = write_adapter(tmp_path / "a")
     if ready:
-        temporary_registry(tmp_path / "store").add_base(BASE, shapes=SHAPES)
+        temporary_registry(tmp_path / "store").bases.add(BASE, shapes=SHAPES)
     spawn = multiprocessing.get_context("spawn")
     processes = [spawn.Process(target=_import, args=(tmp_path / "store", folder)) for _ in range(2)]
     for process in processes:
@@ -106,5 +107,5 @@ def test_processes_that_import_the_same_thing_make_one_version(tmp_path: Path, r
     for process in processes:
         process.join()
     assert [0, 0] == [process.exitcode for process in processes]
-    adapter = temporary_registry(tmp_path / "store").adapter("legal")
+    adapter = read_adapter(temporary_registry(tmp_path / "store"), "legal")
     assert (1, 1) == (len(adapter.versions), len(adapter.alias_moves))

@@ -8,11 +8,12 @@ from registry.errors import UnknownReference
 from registry.references import parse_reference
 from registry.service import Registry
 from registry.testing import temporary_registry
+from tests.reading import read_adapter, read_composition
 from tests.registry.conftest import BASE, SHAPES, Register
 
 
 def _compose(registry: Registry, name: str) -> None:
-    registry.add_composition(
+    registry.compositions.add(
         name, expression="cat(a)", recipe_text="{}", recipe_digest="e" * 64, base=BASE,
         ingredients=[], actor="me",
     )  # fmt: skip
@@ -24,25 +25,25 @@ def test_lists_show_the_newest_version_in_use(registry: Registry, register: Regi
     newest = register("b", seed=1)
     register("a", seed=2)
     register("gone", seed=3)
-    registry.retire(parse_reference("gone@1"), "me")
+    registry.versions.retire(parse_reference("gone@1"), "me")
     a, b = registry.catalogue.adapters().items
     assert ("a", {}, 1) == (a.name, a.aliases, a.number)
     assert ("b", {"prod": 1}, 2, newest, BASE, 2) == (
         b.name, b.aliases, b.number, b.digest, b.base, b.rank,
     )  # fmt: skip
-    version = registry.adapter("b").versions[1]
+    version = read_adapter(registry, "b").versions[1]
     assert (version.bytes, version.norm, version.created_at) == (b.bytes, b.norm, b.created_at)
 
 
 def test_compositions_are_listed_alike(registry: Registry) -> None:
     """Name, aliases, expression, recipe and base of the newest version."""
     _compose(registry, "mix")
-    registry.set_alias("mix", "prod", 1, "me")
+    registry.versions.set_alias("mix", "prod", 1, "me")
     (mix,) = registry.catalogue.compositions().items
     assert ("mix", {"prod": 1}, 1, "cat(a)", "e" * 64, BASE) == (
         mix.name, mix.aliases, mix.number, mix.expression, mix.recipe_digest, mix.base,
     )  # fmt: skip
-    assert registry.composition("mix").versions[0].created_at == mix.created_at
+    assert read_composition(registry, "mix").versions[0].created_at == mix.created_at
 
 
 def test_models_are_all_that_can_be_asked_for_by_name(
@@ -51,14 +52,14 @@ def test_models_are_all_that_can_be_asked_for_by_name(
     """Adapters and compositions, each also by its aliases, sorted, with what they are."""
     register("legal", alias="prod")
     _compose(registry, "mix")
-    registry.set_alias("mix", "best", 1, "me")
-    models = registry.model_ids()
+    registry.versions.set_alias("mix", "best", 1, "me")
+    models = registry.catalogue.models()
     assert [
         ("legal", "adapter"), ("legal@prod", "adapter"),
         ("mix", "composition"), ("mix@best", "composition"),
     ] == [(model.id, model.kind) for model in models]  # fmt: skip
     assert {BASE} == {model.base for model in models}
-    assert all(registry.resolve(parse_reference(model.id)) for model in models)
+    assert all(registry.versions.resolve(parse_reference(model.id)) for model in models)
 
 
 def test_an_adapter_is_no_composition(registry: Registry, register: Register) -> None:
@@ -66,16 +67,16 @@ def test_an_adapter_is_no_composition(registry: Registry, register: Register) ->
     register("legal")
     _compose(registry, "mix")
     with pytest.raises(UnknownReference, match="mix"):
-        registry.adapter("mix")
+        read_adapter(registry, "mix")
     with pytest.raises(UnknownReference, match="legal"):
-        registry.composition("legal")
+        read_composition(registry, "legal")
     with pytest.raises(UnknownReference) as caught:
-        registry.adapter("legl")
+        read_adapter(registry, "legl")
     assert ("legal",) == caught.value.near
 
 
 def test_a_registry_is_there_again_after_a_restart(tmp_path: Path) -> None:
     """`temporary_registry` on the same folder finds what the first one stored."""
     first = temporary_registry(tmp_path)
-    first.add_base(BASE, shapes=SHAPES)
-    assert first.bases() == temporary_registry(tmp_path).bases()
+    first.bases.add(BASE, shapes=SHAPES)
+    assert first.bases.list() == temporary_registry(tmp_path).bases.list()

@@ -30,6 +30,7 @@ from server.engine.fake import FakeEngine
 from server.gateway import Gateway
 from server.serve import open_registry
 from server.settings import Settings
+from tests.reading import read_adapter
 
 DEMO = Path(__file__).parents[2] / "deploy" / "demo"
 BASE = "weft/demo-llama"
@@ -152,7 +153,7 @@ def versions(opened: tuple[Registry, LocalBlobs]) -> LocalBlobs:
 
 @pytest.fixture
 def base(registry: Registry) -> Base:
-    return registry.base(BASE)
+    return registry.bases.get(BASE)
 
 
 @pytest.fixture
@@ -203,7 +204,7 @@ async def client(gateway: Gateway, make_client: MakeClient) -> AsyncIterator[Asy
 @pytest.fixture
 def digest_of(registry: Registry) -> Callable[[str], str]:
     """Return the digest of an adapter's first version."""
-    return lambda name: registry.adapter(name).versions[0].digest
+    return lambda name: read_adapter(registry, name).versions[0].digest
 
 
 @pytest.fixture

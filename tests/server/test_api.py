@@ -78,7 +78,7 @@ async def test_a_moved_alias_changes_the_very_next_request(
 ) -> None:
     """An alias is resolved on each request, and the old version stays under its digest."""
     before = (await ask(client, "zorp@prod")).json()["model"]
-    registry.register(demo_adapters / "blim", name="zorp", base=BASE, alias="prod")
+    registry.adapters.register(demo_adapters / "blim", name="zorp", base=BASE, alias="prod")
     assert (await ask(client, "zorp@prod")).json()["model"] == digest_of("blim")
     assert (await ask(client, before)).json()["model"] == before
 
@@ -111,7 +111,7 @@ def compose(gateway: Gateway, name: str, text: str) -> str:
     parsed = parse_model(text)
     assert isinstance(parsed, Expression)
     recipe = gateway.resolver.plan(parsed)
-    gateway.registry.add_composition(
+    gateway.registry.compositions.add(
         name, expression=text, recipe_text=recipe.canonical(), recipe_digest=recipe.digest(),
         base=recipe.base, ingredients=recipe.lineage, actor="test",
     )  # fmt: skip
@@ -162,9 +162,9 @@ async def test_members_of_other_shapes_are_a_conflict(
 ) -> None:
     """An adapter of another base cannot be merged or asked here: 409 names it and its base."""
     shapes = {name: (out, into) for name, (into, out) in _modules().items()}
-    registry.add_base(OTHER_BASE, shapes=shapes, architecture="LlamaForCausalLM")
+    registry.bases.add(OTHER_BASE, shapes=shapes, architecture="LlamaForCausalLM")
     folder = make_adapter(tmp_path / "foreign", modules=_modules(), base=OTHER_BASE)
-    registry.register(folder, name="foreign")
+    registry.adapters.register(folder, name="foreign")
     mixed, alone = await ask(client, "cat(zorp, foreign)"), await ask(client, "foreign")
     assert [409, 409] == [mixed.status_code, alone.status_code]
     assert ["incompatible_adapters", "wrong_base"] == [told(mixed)["code"], told(alone)["code"]]
@@ -180,8 +180,8 @@ async def test_a_retired_version_is_gone(
     client: AsyncClient, registry: Registry, demo_adapters: Path
 ) -> None:
     """A retired version is 410 by number and as an ingredient; the name goes on to the next."""
-    registry.register(demo_adapters / "blim", name="zorp", base=BASE, alias="prod")
-    registry.retire(parse_reference("zorp@1"), "test")
+    registry.adapters.register(demo_adapters / "blim", name="zorp", base=BASE, alias="prod")
+    registry.versions.retire(parse_reference("zorp@1"), "test")
     for model in ("zorp@1", "cat(zorp@1)"):
         response = await ask(client, model)
         assert (410, "version_retired") == (response.status_code, told(response)["code"])

@@ -62,8 +62,8 @@ async def test_a_build_is_written_down(gateway: Gateway, registry: Registry) -> 
     """The registry knows the artifact of the recipe and what went into it."""
     asked = recipe(gateway)
     digest = await gateway.builder.build(asked)
-    assert digest == registry.artifact_of(asked.digest())
-    made_by = registry.lineage(digest).made_by
+    assert digest == registry.compositions.artifact_of(asked.digest())
+    made_by = registry.compositions.lineage(digest).made_by
     assert [asked.digest()] == [record.digest for record in made_by]
     assert [item.digest for item in asked.ingredients] == [
         item.digest for item in made_by[0].ingredients

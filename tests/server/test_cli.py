@@ -11,6 +11,7 @@ import pytest
 
 from registry.service import Registry
 from tests.adapters import make_adapter
+from tests.reading import read_adapter, read_composition
 from tests.server.commands import DigestOf, adapter, failed, words
 from tests.server.conftest import BASE, DEMO, Weft
 
@@ -52,7 +53,7 @@ def test_import_registers_a_folder_of_adapters(weft: Weft, registry: Registry) -
     """Each becomes a version under the namespace, with the alias."""
     result = weft("adapters", "import", DEMO / "adapters", "--name", "team", "--alias", "live")
     assert {"team/zorp@1", "team/blim@1", "new"} <= words(result)
-    assert {"live": 1} == {a.alias: a.number for a in registry.adapter("team/zorp").aliases}
+    assert {"live": 1} == {a.alias: a.number for a in read_adapter(registry, "team/zorp").aliases}
 
 
 def test_importing_again_is_known(weft: Weft) -> None:
@@ -71,7 +72,7 @@ def test_a_refused_import_does_not_stop_the_others(
     result = weft("adapters", "import", folder)
     assert result.exit_code == 1
     assert "refused" in result.stdout
-    assert registry.adapter("good").versions
+    assert read_adapter(registry, "good").versions
     assert "Traceback" not in result.output
 
 
@@ -105,7 +106,7 @@ def test_alias_moves_and_retire_takes_out_of_use(weft: Weft, registry: Registry)
     failed(weft("adapters", "retire", "zorp@1"), "prod")
     assert "version 2" in weft("adapters", "alias", "zorp", "prod", "2").stdout
     assert "retired" in weft("adapters", "retire", "zorp@1").stdout
-    assert registry.adapter("zorp").versions[0].retired_at is not None
+    assert read_adapter(registry, "zorp").versions[0].retired_at is not None
 
 
 @pytest.mark.parametrize(
@@ -144,7 +145,7 @@ def test_compositions_are_added_and_listed(weft: Weft, registry: Registry) -> No
     result = weft("compositions", "add", "mix", "lego(zorp, blim@prod; rank=8)")
     assert "mix@1" in result.stdout
     assert {"mix", "1"} <= words(weft("compositions", "list"))
-    assert BASE == registry.composition("mix").versions[0].base
+    assert BASE == read_composition(registry, "mix").versions[0].base
     assert "mix@2" in weft("compositions", "add", "mix", "cat(zorp, blim)").stdout
 
 

@@ -30,7 +30,7 @@ def _orphan(store: LocalBlobs, text: str) -> str:
 
 
 def _log(registry: Registry) -> list[tuple[str, int, int]]:
-    entries = registry.audit.page(action="garbage.collected").items
+    entries = registry.access.audit.page(action="garbage.collected").items
     return [(entry.actor, entry.detail["removed"], entry.detail["bytes"]) for entry in entries]
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from registry.service import Registry
+from tests.reading import read_adapter
 from tests.server.commands import DigestOf, failed, words
 from tests.server.conftest import BASE, Weft
 
@@ -26,7 +27,7 @@ def test_a_composition_is_published_as_an_adapter(anywhere: Weft, registry: Regi
     words(anywhere("compositions", "add", "mix", "cat(zorp, blim)"))
     words(anywhere("compositions", "alias", "mix", "prod", 1))
     published = words(anywhere("compositions", "publish", "mix", "mixed", "--alias", "live"))
-    made = registry.adapter("mixed")
+    made = read_adapter(registry, "mixed")
     assert {"mixed@1:", made.versions[0].digest} == published
     assert ["composition:mix@1"] == [version.source for version in made.versions]
     assert [("live", 1)] == [(alias.alias, alias.number) for alias in made.aliases]
@@ -97,7 +98,7 @@ def test_the_audit_log_tells_who_changed_what(anywhere: Weft, registry: Registry
     """Newest first, by actor, kind and subject, and no more than asked for."""
     words(anywhere("adapters", "alias", "zorp", "stable", 1))
     words(anywhere("adapters", "tag", "zorp", "law"))
-    newest = registry.audit.page(limit=1).items[0]
+    newest = registry.access.audit.page(limit=1).items[0]
     shown = words(anywhere("audit", "--limit", 1))
     assert {"tags.changed", "zorp", newest.actor} <= shown
     assert not {"alias.moved", "stable"} & shown
@@ -147,7 +148,7 @@ def test_lineage_goes_both_ways(
 def test_a_base_shows_its_shapes(anywhere: Weft, registry: Registry) -> None:
     """By any spelling of its name; layers of the same shape are one line."""
     shown = told(anywhere, "bases", "show", BASE.upper())
-    expected = {name: list(shape) for name, shape in registry.base(BASE).shapes.items()}
+    expected = {name: list(shape) for name, shape in registry.bases.get(BASE).shapes.items()}
     assert (BASE, expected) == (shown["name"], shown["shapes"])
     printed = words(anywhere("bases", "show", BASE))
     assert {"model.layers.*.self_attn.q_proj", "LlamaForCausalLM"} <= printed

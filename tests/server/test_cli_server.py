@@ -5,6 +5,7 @@ import json
 import pytest
 
 from registry.service import Registry
+from tests.reading import read_adapter, read_composition
 from tests.server.commands import adapter, failed, words
 from tests.server.conftest import Weft
 
@@ -16,16 +17,16 @@ def test_commands_do_there_what_they_do_here(remote: Weft, registry: Registry) -
     assert "stable" in words(remote("adapters", "show", "zorp"))
     words(remote("adapters", "tag", "zorp", "law"))
     words(remote("compositions", "add", "mix", "cat(zorp, blim)"))
-    assert ("law",) == registry.descriptions.tags("zorp")
-    assert "cat(zorp, blim)" == registry.composition("mix").versions[0].expression
+    assert ("law",) == registry.search.descriptions.tags("zorp")
+    assert "cat(zorp, blim)" == read_composition(registry, "mix").versions[0].expression
     words(remote("keys", "create", "ci", "--role", "read"))
     assert "ci" in words(remote("keys", "list"))
     found = json.loads(remote("search", "--filter", "tag=law", "--json").stdout)
     assert ["zorp@1"] == [hit["reference"] for hit in found]
     words(remote("adapters", "quarantine", "zorp@1", "--reason", "in verse"))
-    assert "in verse" == registry.adapter("zorp").versions[0].status_reason
+    assert "in verse" == read_adapter(registry, "zorp").versions[0].status_reason
     words(remote("adapters", "release", "zorp@1"))
-    assert "admitted" == registry.adapter("zorp").versions[0].status
+    assert "admitted" == read_adapter(registry, "zorp").versions[0].status
     assert [] == json.loads(remote("gc", "--json").stdout)
 
 
@@ -34,7 +35,7 @@ def test_folders_are_uploaded(remote: Weft, registry: Registry) -> None:
     assert {"admitted", "legal@1"} <= words(
         remote("adapters", "import", adapter("krun"), "--name", "legal", "--alias", "live")
     )
-    assert [("live", 1)] == [(a.alias, a.number) for a in registry.adapter("legal").aliases]
+    assert [("live", 1)] == [(a.alias, a.number) for a in read_adapter(registry, "legal").aliases]
     several = json.loads(
         remote("adapters", "import", adapter("krun").parent, "--name", "copies", "--json").stdout
     )

@@ -17,6 +17,7 @@ from typer.testing import Result
 
 from registry.service import Registry
 from server.cli import app
+from tests.reading import read_adapter
 from tests.server.commands import adapter, failed
 from tests.server.conftest import BASE, DEMO, Weft
 from tests.server.disks import full_disk, read_only
@@ -104,8 +105,10 @@ def things(weft: Weft, registry: Registry, tmp_path: Path) -> None:
     weights = load_file(adapter("zorp") / "adapter_model.safetensors")
     torch.save(weights, pickled / "adapter_model.bin")
     text, recipe = '{"method":"cat","options":{}}', "e" * 64
-    registry.save_recipe(text, recipe, BASE, [(registry.adapter("zorp").versions[0].digest, 1.0)])
-    registry.record_artifact(recipe, ARTIFACT, bytes=1, seconds=1.0, report={})
+    registry.compositions.save_recipe(
+        text, recipe, BASE, [(read_adapter(registry, "zorp").versions[0].digest, 1.0)]
+    )
+    registry.compositions.record_artifact(recipe, ARTIFACT, bytes=1, seconds=1.0, report={})
     (tmp_path / "examples.jsonl").write_text(examples())
     lay_out_jobs(registry)
     for words in (

@@ -55,12 +55,12 @@ def test_meaning_is_found_where_the_word_is_not(
     """The words "contracts law" find the legal adapter, whose card never says "law"."""
     registry, _ = open_registry(make_settings(text_encoder=str(get_model_path())))
     shapes = {"model.layers.0.self_attn.q_proj": (16, 16)}
-    registry.add_base("acme/other", shapes=shapes)
+    registry.bases.add("acme/other", shapes=shapes)
     for seed, (name, card) in enumerate(CARDS.items()):
         folder = make_adapter(tmp_path / name, seed=seed, modules=shapes, base="acme/other")
         (folder / "README.md").write_text(card)
-        registry.register(folder, name=name)
-    hits = registry.finder.search("contracts law", filter="base=acme/other")
+        registry.adapters.register(folder, name=name)
+    hits = registry.search.finder.search("contracts law", filter="base=acme/other")
     assert "juris@1" == hits[0].reference
     assert "law" not in CARDS["juris"]
     assert minilm.name == hits[0].why[0].encoder
@@ -72,9 +72,9 @@ def test_after_a_change_of_encoder_what_is_missing_is_made(
 ) -> None:
     """Versions from before are found again once their embeddings are made."""
     registry, _ = open_registry(make_settings(text_encoder=str(get_model_path())))
-    assert () == registry.finder.search("letters of the alphabet")
-    assert 8 == registry.embeddings.add_missing()
-    assert 8 == len(registry.finder.search("letters of the alphabet"))
+    assert () == registry.search.finder.search("letters of the alphabet")
+    assert 8 == registry.search.embeddings.add_missing()
+    assert 8 == len(registry.search.finder.search("letters of the alphabet"))
 
 
 def test_a_model_that_is_not_there(tmp_path: Path) -> None:
@@ -93,7 +93,7 @@ def test_the_settings_decide(make_settings: MakeSettings) -> None:
 
 def test_weights_are_sketched_at_import(registry: Registry) -> None:
     """Every demo adapter has a weight embedding by merge's sketch, and can be compared."""
-    hits = registry.finder.search(like=parse_reference("zorp"))
+    hits = registry.search.finder.search(like=parse_reference("zorp"))
     assert 7 == len(hits)
     assert {SKETCH_NAME} == {hit.why[0].encoder for hit in hits}
 

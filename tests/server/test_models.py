@@ -23,7 +23,7 @@ async def test_base_adapters_aliases_and_compositions_are_listed(
 ) -> None:
     """The base comes first, then every name and every alias of it."""
     compose(gateway, "mix", "cat(zorp, blim)")
-    gateway.registry.set_alias("mix", "best", 1, "test")
+    gateway.registry.versions.set_alias("mix", "best", 1, "test")
     listed = await ids(client)
     assert BASE == listed[0]
     assert {"zorp", "zorp@prod", "mix", "mix@best"} <= set(listed)
@@ -55,9 +55,9 @@ async def test_other_bases_adapters_are_not_listed(
 ) -> None:
     """Only what this server can answer is listed."""
     modules = {"model.layers.0.self_attn.q_proj": (16, 16)}
-    registry.add_base("acme/other", shapes=modules, architecture=None)
+    registry.bases.add("acme/other", shapes=modules, architecture=None)
     folder = make_adapter(tmp_path / "foreign", modules=modules, base="acme/other")
-    registry.register(folder, name="foreign")
+    registry.adapters.register(folder, name="foreign")
     assert "foreign" not in await ids(client)
 
 

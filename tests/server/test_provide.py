@@ -198,8 +198,8 @@ async def test_an_artifact_built_elsewhere_does_not_stand_in_the_way(
     answered by what this machine makes of it, merged once.
     """
     target, asked = target_of(gateway, "cat(zorp, blim)"), recipe(gateway)
-    registry.save_recipe(asked.canonical(), asked.digest(), asked.base, asked.lineage)
-    registry.record_artifact(asked.digest(), "e" * 64, bytes=1, seconds=1.0, report={})
+    registry.compositions.save_recipe(asked.canonical(), asked.digest(), asked.base, asked.lineage)
+    registry.compositions.record_artifact(asked.digest(), "e" * 64, bytes=1, seconds=1.0, report={})
     digest = await provide(gateway, target)
     assert gateway.artifacts.has(digest)
     assert (digest, 1.0) == (await provide(gateway, target), merges(gateway))

@@ -120,7 +120,7 @@ def test_a_composition_is_planned_as_it_was_written(gateway: Gateway) -> None:
 
 def _compose(gateway: Gateway, target: Planned) -> None:
     recipe = target.recipe
-    gateway.registry.add_composition(
+    gateway.registry.compositions.add(
         "mix", expression="…", recipe_text=recipe.canonical(), recipe_digest=recipe.digest(),
         base=recipe.base, ingredients=recipe.lineage, actor="test",
     )  # fmt: skip
@@ -146,9 +146,9 @@ async def test_an_artifact_comes_with_its_recipe(gateway: Gateway) -> None:
 def test_another_base_is_refused(resolver: Resolver, registry: Registry, tmp_path: Path) -> None:
     """What belongs to another base is refused alone and inside a merge, naming both bases."""
     modules = {"model.layers.0.self_attn.q_proj": (16, 16)}
-    registry.add_base("acme/other", shapes=modules, architecture=None)
+    registry.bases.add("acme/other", shapes=modules, architecture=None)
     folder = make_adapter(tmp_path / "foreign", modules=modules, base="acme/other")
-    registry.register(folder, name="foreign")
+    registry.adapters.register(folder, name="foreign")
     with pytest.raises(WrongBase, match=f"acme/other; this server serves {BASE}"):
         resolver.resolve("foreign")
     with pytest.raises(IncompatibleAdapters, match="acme/other"):

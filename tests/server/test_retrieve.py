@@ -12,6 +12,7 @@ from server.compose.expression import Expression, parse_model
 from server.compose.resolve import Planned, Resolver, Stored
 from server.compose.retrieve import NothingFound, Retrieval, RetrievalInvalid, read_retrieval
 from server.openai.requests import CompletionRequest
+from tests.reading import read_adapter
 from tests.server.asgi import CHAT, COMPLETIONS
 from tests.server.conftest import BASE
 
@@ -99,7 +100,7 @@ def test_the_nearest_adapters_are_merged(resolver: Resolver, registry: Registry)
     """The ingredients are versions by number, all with weight one, in the order of their scores."""
     target = resolver.resolve("auto(; k=2, method=linear, rank=8)", QUESTION["content"])
     assert isinstance(target, Planned)
-    hits = registry.finder.search(QUESTION["content"], filter=f"base={BASE}", limit=2)
+    hits = registry.search.finder.search(QUESTION["content"], filter=f"base={BASE}", limit=2)
     assert tuple(hit.reference for hit in hits) == target.chosen
     assert [(hit.digest, 1.0) for hit in hits] == target.recipe.lineage
     assert ("linear", 8) == (target.recipe.method, dict(target.recipe.options)["rank"])
@@ -113,8 +114,8 @@ def test_the_same_messages_and_revision_are_the_same_choice(resolver: Resolver) 
 
 def test_one_adapter_is_served_as_it_is(resolver: Resolver, registry: Registry) -> None:
     """There is nothing to merge; only what the engine cannot take is made smaller."""
-    registry.descriptions.change_tags("plov", add=["large"], actor="ada")
-    version = registry.adapter("plov").versions[0]
+    registry.search.descriptions.change_tags("plov", add=["large"], actor="ada")
+    version = read_adapter(registry, "plov").versions[0]
     expected = Stored(version.digest, chosen=("plov@1",))
     assert expected == resolver.resolve("auto(; k=1, tag=large)", "anything")
     small = Resolver(registry, BASE, BASE, "float32", 8)
@@ -126,7 +127,7 @@ def test_one_adapter_is_served_as_it_is(resolver: Resolver, registry: Registry) 
 def test_conditions_limit_the_choice(resolver: Resolver, registry: Registry) -> None:
     """Only adapters that satisfy tag and filter are chosen, fewer than k when there are fewer."""
     for name in ("zorp", "blim"):
-        registry.descriptions.change_tags(name, add=["easy"], actor="ada")
+        registry.search.descriptions.change_tags(name, add=["easy"], actor="ada")
     target = resolver.resolve("auto(; k=5, tag=easy)", "text")
     assert isinstance(target, Planned)
     assert {"zorp@1", "blim@1"} == set(target.chosen)
@@ -137,7 +138,7 @@ def test_conditions_limit_the_choice(resolver: Resolver, registry: Registry) -> 
 def test_what_is_quarantined_is_not_chosen(resolver: Resolver, registry: Registry) -> None:
     """An adapter out of use is out of every choice from then on."""
     first = resolver.resolve("auto(; k=1)", "blim: apple")
-    registry.statuses.quarantine(parse_reference("blim@1"), "bad", "ada")
+    registry.versions.quarantine(parse_reference("blim@1"), "bad", "ada")
     second = resolver.resolve("auto(; k=1)", "blim: apple")
     assert ("blim@1",) == first.chosen  # type: ignore[union-attr]  # not the base
     assert first != second
@@ -161,7 +162,7 @@ async def test_the_response_names_what_was_chosen(client: AsyncClient) -> None:
 async def test_sending_the_digest_pins_the_choice(client: AsyncClient, registry: Registry) -> None:
     """The artifact answers by its own name, whatever the registry would choose by then."""
     first = await ask(client, "auto(; k=2)")
-    registry.descriptions.set_examples("tref", [QUESTION["content"]], actor="ada")
+    registry.search.descriptions.set_examples("tref", [QUESTION["content"]], actor="ada")
     again = await ask(client, "auto(; k=2)")
     assert first.headers["x-weft-ingredients"] != again.headers["x-weft-ingredients"]
     digest = first.headers["x-weft-artifact"]

@@ -45,8 +45,8 @@ async def test_the_route_finds_by_words(client: AsyncClient, registry: Registry)
     """Hits come best first, each with its score and the reasons for it."""
     response = await client.get(PATH, params={"text": WORDS, "limit": 3})
     body = response.json()
-    hits = registry.finder.search(WORDS, limit=3)
-    assert registry.finder.revision() == body["revision"]
+    hits = registry.search.finder.search(WORDS, limit=3)
+    assert registry.search.finder.revision() == body["revision"]
     assert [hit.reference for hit in hits] == [hit["reference"] for hit in body["hits"]]
     assert hits[0].score == pytest.approx(body["hits"][0]["score"])
     assert {"question": "text", "kind": "text", "encoder": "hashing-1"}.items() <= (

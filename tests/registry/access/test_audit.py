@@ -19,33 +19,35 @@ FILE = f"file-{1:024x}"
 
 def entries(registry: Registry, **asked: Any) -> list[tuple[str, str, str]]:
     """Return (actor, action, subject), newest first."""
-    return [(c.actor, c.action, c.subject) for c in registry.audit.page(**asked).items]
+    return [(c.actor, c.action, c.subject) for c in registry.access.audit.page(**asked).items]
 
 
 CHANGES: dict[str, Callable[[Registry], object]] = {
-    "base.added": lambda r: r.add_base("acme/new", shapes=SHAPES, actor="ada"),
-    "alias.moved": lambda r: r.set_alias("legal", "prod", 1, "ada"),
-    "version.retired": lambda r: r.retire(parse_reference("legal@1"), "ada"),
-    "visibility.changed": lambda r: r.set_visibility("team/law", "public", "ada"),
+    "base.added": lambda r: r.bases.add("acme/new", shapes=SHAPES, actor="ada"),
+    "alias.moved": lambda r: r.versions.set_alias("legal", "prod", 1, "ada"),
+    "version.retired": lambda r: r.versions.retire(parse_reference("legal@1"), "ada"),
+    "visibility.changed": lambda r: r.versions.set_visibility("team/law", "public", "ada"),
     "evaluation.recorded": lambda r: r.evaluations.record(
         "legal", 1, dataset="d", metric="m", value=1, actor="ada"
     ),
-    "key.created": lambda r: r.keys.create("ci", role="read", actor="ada"),
-    "key.revoked": lambda r: r.keys.revoke("old", actor="ada"),
-    "tags.changed": lambda r: r.descriptions.change_tags("legal", add=["law"], actor="ada"),
-    "examples.changed": lambda r: r.descriptions.set_examples("legal", ["who?"], actor="ada"),
-    "version.quarantined": lambda r: r.statuses.quarantine(
+    "key.created": lambda r: r.access.keys.create("ci", role="read", actor="ada"),
+    "key.revoked": lambda r: r.access.keys.revoke("old", actor="ada"),
+    "tags.changed": lambda r: r.search.descriptions.change_tags("legal", add=["law"], actor="ada"),
+    "examples.changed": lambda r: r.search.descriptions.set_examples(
+        "legal", ["who?"], actor="ada"
+    ),
+    "version.quarantined": lambda r: r.versions.quarantine(
         parse_reference("legal@1"), "bad", "ada"
     ),
-    "version.released": lambda r: r.statuses.release(parse_reference("legal@1"), "ada"),
-    "garbage.collected": lambda r: r.audit.note("ada", "garbage.collected", "garbage"),
+    "version.released": lambda r: r.versions.release(parse_reference("legal@1"), "ada"),
+    "garbage.collected": lambda r: r.access.audit.note("ada", "garbage.collected", "garbage"),
     "file.added": lambda r: put_file(r, 2),
     "file.removed": lambda r: r.files.remove(FILE, actor="ada"),
     "job.created": lambda r: queue(r, 4, training_file=FILE),
     "job.cancelled": lambda r: r.jobs.cancel(job_id(2), actor="ada"),
     "job.finished": lambda r: r.jobs.finish(job_id(2), "ada", "succeeded"),
     "job.published": lambda r: r.jobs.publish(job_id(1), "legal@1", actor="ada"),
-    "artifact.removed": lambda r: r.audit.note("ada", "artifact.removed", MIX),
+    "artifact.removed": lambda r: r.access.audit.note("ada", "artifact.removed", MIX),
 }
 
 
@@ -62,7 +64,7 @@ def test_every_change_leaves_one_entry(registry: Registry, register: Register, a
     """What changed what is said by one entry, the newest, with its actor."""
     register("legal")
     register("team/law", seed=1)
-    registry.keys.create("old", role="read")
+    registry.access.keys.create("old", role="read")
     put_file(registry, 1)
     _run_jobs(registry)
     before = len(entries(registry))
@@ -86,13 +88,13 @@ def test_what_changes_nothing_leaves_nothing(registry: Registry, register: Regis
     """The same content, alias, base, recipe again; a key or a version retired twice."""
     compose(registry, "mix", MIX_RECIPE, MIX, register("legal", alias="prod"))
     register("law", seed=1)
-    registry.keys.create("ci", role="read")
+    registry.access.keys.create("ci", role="read")
     for again in (False, True):
         before = len(entries(registry))
         compose(registry, "mix", MIX_RECIPE, MIX, register("legal", alias="prod"))
-        registry.add_base("acme/Tiny-Instruct", shapes=SHAPES)
-        registry.retire(parse_reference("law@1"), "ada")
-        registry.keys.revoke("ci")
+        registry.bases.add("acme/Tiny-Instruct", shapes=SHAPES)
+        registry.versions.retire(parse_reference("law@1"), "ada")
+        registry.access.keys.revoke("ci")
         assert not again or before == len(entries(registry))
 
 
@@ -101,7 +103,7 @@ def test_a_change_that_fails_leaves_nothing(registry: Registry, register: Regist
     register("legal", alias="prod")
     before = entries(registry)
     with pytest.raises(VersionInUse):
-        registry.retire(parse_reference("legal@1"), "ada")
+        registry.versions.retire(parse_reference("legal@1"), "ada")
     assert before == entries(registry)
 
 
@@ -109,7 +111,7 @@ def test_filters_narrow_the_log(registry: Registry, register: Register) -> None:
     """By actor, by action, and by subject: a name stands for its versions too."""
     register("legal", alias="prod")
     register("legal2", seed=1)
-    registry.keys.create("legal", role="read", actor="ada")
+    registry.access.keys.create("legal", role="read", actor="ada")
     assert [("ada", "key.created", "legal")] == entries(registry, actor="ada")
     assert ["legal"] == [e[2] for e in entries(registry, action="alias.moved")]
     assert ["legal", "legal", "legal@1"] == [e[2] for e in entries(registry, subject="legal")]
@@ -120,9 +122,9 @@ def test_an_admin_of_a_namespace_reads_its_part(registry: Registry, register: Re
     """Changes elsewhere, of bases and of keys for others are not theirs to know."""
     register("team/law")
     register("other/law", seed=1)
-    registry.keys.create("ours", role="read", namespace="team")
-    registry.keys.create("theirs", role="read", namespace="other")
-    registry.add_base("team/base", shapes=SHAPES)
+    registry.access.keys.create("ours", role="read", namespace="team")
+    registry.access.keys.create("theirs", role="read", namespace="other")
+    registry.bases.add("team/base", shapes=SHAPES)
     queue(registry, 1, caller=TEAM)
     put_file(registry, 1)
     ours = [job_id(1), f"file-{10_001:024x}", "ours", "team/law@1"]
@@ -132,22 +134,22 @@ def test_an_admin_of_a_namespace_reads_its_part(registry: Registry, register: Re
 def test_the_log_goes_by_pages(registry: Registry) -> None:
     """Newest first; entries that come meanwhile do not move the rest."""
     for i in range(5):
-        registry.keys.create(f"k{i}", role="read")
-    first = registry.audit.page(limit=2)
-    registry.keys.create("late", role="read")
-    rest = registry.audit.page(limit=10, cursor=first.next_cursor)
+        registry.access.keys.create(f"k{i}", role="read")
+    first = registry.access.audit.page(limit=2)
+    registry.access.keys.create("late", role="read")
+    rest = registry.access.audit.page(limit=10, cursor=first.next_cursor)
     seen = [change.subject for change in (*first.items, *rest.items)]
     assert ["k4", "k3", "k2", "k1", "k0", "acme/Tiny-Instruct"] == seen
     with pytest.raises(CursorInvalid):
-        registry.audit.page(cursor=registry.keys.page(limit=1).next_cursor)
+        registry.access.audit.page(cursor=registry.access.keys.page(limit=1).next_cursor)
 
 
 def test_detail_says_what_changed(registry: Registry, register: Register, tmp_path: Any) -> None:
     """Enough to undo it: from where to where an alias moved, which content came in."""
     digest = register("legal", alias="prod")
     folder = write_adapter(tmp_path / "next", tensors(seed=5))
-    registry.register(folder, name="legal", alias="prod", source="folder:next")
-    moved, registered, *_ = registry.audit.page().items
+    registry.adapters.register(folder, name="legal", alias="prod", source="folder:next")
+    moved, registered, *_ = registry.access.audit.page().items
     assert {"alias": "prod", "from": 1, "to": 2} == moved.detail
     assert "folder:next" == registered.detail["source"]
     assert digest != registered.detail["digest"]

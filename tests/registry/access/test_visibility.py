@@ -15,6 +15,7 @@ from registry.errors import (
 )
 from registry.references import parse_reference
 from registry.service import Registry
+from registry.storage.database import Database
 from registry.types import ResolvedAdapter, Visibility
 from tests.registry.conftest import BASE, Register
 
@@ -36,11 +37,11 @@ class World:
 
 def compose(registry: Registry, name: str, recipe: str, artifact: str, *digests: str) -> None:
     """Add a composition that was merged once."""
-    registry.add_composition(
+    registry.compositions.add(
         name, expression="cat(…)", recipe_text="text", recipe_digest=recipe, base=BASE,
         ingredients=[(digest, 1.0) for digest in digests], actor="test",
     )  # fmt: skip
-    registry.record_artifact(recipe, artifact, bytes=1, seconds=0.1, report={})
+    registry.compositions.record_artifact(recipe, artifact, bytes=1, seconds=0.1, report={})
 
 
 @pytest.fixture
@@ -50,7 +51,7 @@ def world(registry: Registry, register: Register) -> World:
         register("legal"), register("other/secret", seed=1, alias="prod"),
         register("other/opened", seed=2), register("team/own", seed=3),
     )  # fmt: skip
-    registry.set_visibility("other/opened", "public", "test")
+    registry.versions.set_visibility("other/opened", "public", "test")
     compose(registry, "mix", MIX_RECIPE, MIX, made.legal, made.secret)
     compose(registry, "team/mix", TEAM_RECIPE, TEAM_MIX, made.legal, made.own)
     return made
@@ -59,7 +60,7 @@ def world(registry: Registry, register: Register) -> World:
 def found(registry: Registry, text: str, caller: Caller) -> bool:
     """Say whether a reference means something for a caller."""
     try:
-        registry.resolve(parse_reference(text), caller=caller)
+        registry.versions.resolve(parse_reference(text), caller=caller)
     except UnknownReference:
         return False
     return True
@@ -146,7 +147,7 @@ def test_content_that_is_also_public_is_public(
 ) -> None:
     """The same content under a visible name is visible by its digest, and as an ingredient."""
     assert world.secret == register("team/copy", seed=1)
-    resolved = registry.resolve(parse_reference(world.secret), caller=TEAM)
+    resolved = registry.versions.resolve(parse_reference(world.secret), caller=TEAM)
     assert isinstance(resolved, ResolvedAdapter)
     assert "team/copy" == resolved.name
     assert found(registry, "mix", TEAM)
@@ -159,14 +160,14 @@ def test_a_digest_answers_for_the_name_that_the_caller_sees(
 ) -> None:
     """Retired under a private name, in use under a visible one: each caller is told of theirs."""
     register("team/copy", seed=1)
-    registry.set_alias("other/secret", "prod", 1, "test")
+    registry.versions.set_alias("other/secret", "prod", 1, "test")
     register("other/secret", seed=9, alias="prod")
-    registry.retire(parse_reference("mix@1"), "test")  # it is made of both
-    registry.retire(parse_reference("other/secret@1"), "test")
-    registry.retire(parse_reference("team/copy@1"), "test")
+    registry.versions.retire(parse_reference("mix@1"), "test")  # it is made of both
+    registry.versions.retire(parse_reference("other/secret@1"), "test")
+    registry.versions.retire(parse_reference("team/copy@1"), "test")
     for caller, name in ((TEAM, "team/copy"), (OTHER, "other/secret")):
         with pytest.raises(VersionRetired, match=f"{name}@1"):
-            registry.resolve(parse_reference(world.secret), caller=caller)
+            registry.versions.resolve(parse_reference(world.secret), caller=caller)
 
 
 @pytest.mark.parametrize("text", ["other/secre", "other/secret", "other/secret@9", "mixx"])
@@ -175,17 +176,17 @@ def test_the_unknown_and_the_hidden_are_told_alike(
 ) -> None:
     """The same error, and near names of what the caller may know only."""
     with pytest.raises(UnknownReference) as told:
-        registry.resolve(parse_reference(text), caller=TEAM)
+        registry.versions.resolve(parse_reference(text), caller=TEAM)
     assert text == told.value.text
     assert not [name for name in told.value.near if name.startswith("other/secret")]
     with pytest.raises(UnknownReference) as told:
-        registry.resolve(parse_reference("other/secre"), caller=OTHER)
+        registry.versions.resolve(parse_reference("other/secre"), caller=OTHER)
     assert "other/secret" in told.value.near
 
 
 def test_lists_hold_what_the_caller_may_know(registry: Registry, world: World) -> None:
     """Models, adapters, compositions, artifacts."""
-    ids = [model.id for model in registry.model_ids(caller=TEAM)]
+    ids = [model.id for model in registry.catalogue.models(caller=TEAM)]
     assert ["legal", "other/opened", "team/mix", "team/own"] == ids
     catalogue = registry.catalogue
     names = [a.name for a in catalogue.adapters(caller=TEAM).items]
@@ -201,12 +202,12 @@ def test_one_item_is_shown_to_those_who_may_know_it(registry: Registry, world: W
     asked = (
         lambda: catalogue.adapter("other/secret", caller=TEAM),
         lambda: catalogue.adapter_versions("other/secret", caller=TEAM),
-        lambda: catalogue.adapter_version("other/secret", 1, caller=TEAM),
+        lambda: catalogue.adapter_version(parse_reference("other/secret@1"), caller=TEAM),
         lambda: catalogue.aliases("other/secret", caller=TEAM),
         lambda: catalogue.alias_moves("other/secret", caller=TEAM),
         lambda: catalogue.artifact(MIX, caller=TEAM),
-        lambda: registry.lineage(MIX, caller=TEAM),
-        lambda: registry.lineage(world.secret, caller=TEAM),
+        lambda: registry.compositions.lineage(MIX, caller=TEAM),
+        lambda: registry.compositions.lineage(world.secret, caller=TEAM),
         lambda: registry.evaluations.page("other/secret", 1, caller=TEAM),
     )
     for ask in asked:
@@ -218,10 +219,10 @@ def test_one_item_is_shown_to_those_who_may_know_it(registry: Registry, world: W
 def test_lineage_leaves_out_what_is_hidden(registry: Registry, world: World) -> None:
     """Of a public adapter one sees the recipes whose every ingredient one may know."""
     for caller, recipes in ((TEAM, [TEAM_RECIPE]), (OTHER, [MIX_RECIPE])):
-        used_by = registry.lineage(world.legal, caller=caller).used_by
+        used_by = registry.compositions.lineage(world.legal, caller=caller).used_by
         assert recipes == [recipe.digest for recipe in used_by]
     compose(registry, "other/again", TEAM_RECIPE, TEAM_MIX, world.legal, world.own)
-    (recipe,) = registry.lineage(world.legal, caller=TEAM).used_by
+    (recipe,) = registry.compositions.lineage(world.legal, caller=TEAM).used_by
     assert ("team/mix@1",) == recipe.compositions
 
 
@@ -231,10 +232,10 @@ def test_a_quarantine_names_nothing_hidden(
     """It is told by a name that the caller may know, or by none; the reason is of the content."""
     register("team/copy", seed=1)  # of what other/secret is
     compose(registry, "team/both", "b3" * 32, "a3" * 32, world.own, world.secret)
-    registry.statuses.quarantine(parse_reference("other/secret@1"), "in verse", "test")
+    registry.versions.quarantine(parse_reference("other/secret@1"), "in verse", "test")
     for text in ("team/copy", "team/both", "a3" * 32, world.secret):
         with pytest.raises(VersionQuarantined, match=r"^team/copy@1 is quarantined: in verse"):
-            registry.resolve(parse_reference(text), caller=TEAM)
+            registry.versions.resolve(parse_reference(text), caller=TEAM)
     with pytest.raises(ContentQuarantined, match="in verse") as caught:
         register("team/third", seed=1)
     assert "other/secret" not in str(caught.value)
@@ -243,31 +244,31 @@ def test_a_quarantine_names_nothing_hidden(
 
 def test_publishing_is_seen_at_once_and_can_be_undone(registry: Registry, world: World) -> None:
     """A name becomes visible to everybody, and private again, with all that hangs on it."""
-    revision = registry.finder.revision()
-    registry.set_visibility("other/secret", "public", "test")
+    revision = registry.search.finder.revision()
+    registry.versions.set_visibility("other/secret", "public", "test")
     assert all(found(registry, text, TEAM) for text in ("other/secret", "mix", MIX, world.secret))
-    assert revision < registry.finder.revision()
-    registry.set_visibility("other/secret", "private", "test")
+    assert revision < registry.search.finder.revision()
+    registry.versions.set_visibility("other/secret", "private", "test")
     assert not any(found(registry, t, TEAM) for t in ("other/secret", "mix", MIX, world.secret))
 
 
 def test_what_has_no_namespace_cannot_be_private(registry: Registry, world: World) -> None:
     """There would be nobody it is private to."""
     with pytest.raises(AccessDenied, match="no namespace"):
-        registry.set_visibility("legal", "private", "test")
+        registry.versions.set_visibility("legal", "private", "test")
     with pytest.raises(UnknownReference):
-        registry.set_visibility("nothing", "public", "test")
+        registry.versions.set_visibility("nothing", "public", "test")
     with pytest.raises(UnknownReference):
-        registry.set_visibility("other/secret", "public", "test", caller=TEAM)
+        registry.versions.set_visibility("other/secret", "public", "test", caller=TEAM)
     with pytest.raises(UnknownReference):
-        registry.set_visibility(BASE, "private", "test")
+        registry.versions.set_visibility(BASE, "private", "test")
 
 
 def test_a_refused_change_suggests_nothing_hidden(registry: Registry, world: World) -> None:
     """Near names of an alias move, a retirement, an evaluation are the caller's own too."""
     changes = (
-        lambda: registry.set_alias("other/secre", "prod", 1, "test", caller=TEAM),
-        lambda: registry.retire(parse_reference("other/secre@1"), "test", caller=TEAM),
+        lambda: registry.versions.set_alias("other/secre", "prod", 1, "test", caller=TEAM),
+        lambda: registry.versions.retire(parse_reference("other/secre@1"), "test", caller=TEAM),
         lambda: registry.evaluations.record(
             "other/secre", 1, dataset="d", metric="m", value=1, caller=TEAM
         ),
@@ -278,10 +279,10 @@ def test_a_refused_change_suggests_nothing_hidden(registry: Registry, world: Wor
         assert "other/secret" not in str(told.value)
 
 
-def test_bases_belong_to_nobody(registry: Registry) -> None:
+def test_bases_belong_to_nobody(registry: Registry, database: Database) -> None:
     """owner/name of a base is no namespace: everybody may use it."""
-    registry.add_base("secretive/base", shapes={"q": (4, 4)})
-    with registry._database.read(TEAM) as session:
+    registry.bases.add("secretive/base", shapes={"q": (4, 4)})
+    with database.read(TEAM) as session:
         from registry.versions import queries
 
         assert "base" == queries.visible_kind_of(session, "secretive/base")

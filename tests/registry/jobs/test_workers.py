@@ -29,7 +29,7 @@ def test_the_oldest_goes_first(registry: Registry) -> None:
 
 def test_a_worker_takes_jobs_of_its_base(registry: Registry) -> None:
     """A gateway that serves one base leaves those of others to others."""
-    registry.add_base("acme/other", shapes=SHAPES)
+    registry.bases.add("acme/other", shapes=SHAPES)
     queue(registry, 1, base="acme/other")
     queue(registry, 2)
     found = registry.jobs.claim("w", None, base=BASE)

@@ -11,12 +11,14 @@ from tests.registry.conftest import Register
 def test_tags_are_a_sorted_set(registry: Registry, register: Register) -> None:
     """Adding twice and removing what is not there are no matter."""
     register("legal")
-    after = registry.descriptions.change_tags("legal", add=["law", "eu:gdpr", "law"], actor="ada")
+    after = registry.search.descriptions.change_tags(
+        "legal", add=["law", "eu:gdpr", "law"], actor="ada"
+    )
     assert ("eu:gdpr", "law") == after
-    after = registry.descriptions.change_tags(
+    after = registry.search.descriptions.change_tags(
         "legal", add=["a.b-c_1"], remove=["law", "none"], actor="ada"
     )
-    assert ("a.b-c_1", "eu:gdpr") == after == registry.descriptions.tags("legal")
+    assert ("a.b-c_1", "eu:gdpr") == after == registry.search.descriptions.tags("legal")
 
 
 @pytest.mark.parametrize("tag", ["", "Law", "two words", "-x", "x" * 61, "tag,tag", "law\n", "ö"])
@@ -24,28 +26,28 @@ def test_a_bad_tag_changes_nothing(registry: Registry, register: Register, tag: 
     """All tags are checked before any is given."""
     register("legal")
     with pytest.raises(TagInvalid, match="lower-case"):
-        registry.descriptions.change_tags("legal", add=["fine", tag], actor="ada")
-    assert () == registry.descriptions.tags("legal")
+        registry.search.descriptions.change_tags("legal", add=["fine", tag], actor="ada")
+    assert () == registry.search.descriptions.tags("legal")
 
 
 def test_an_adapter_has_so_many_tags(registry: Registry, register: Register) -> None:
     """The fifty-first is refused, and with it the whole change."""
     register("legal")
-    registry.descriptions.change_tags(
+    registry.search.descriptions.change_tags(
         "legal", add=[f"t{number}" for number in range(50)], actor="ada"
     )
     with pytest.raises(TagInvalid, match="at most 50"):
-        registry.descriptions.change_tags("legal", add=["more"], actor="ada")
-    assert 50 == len(registry.descriptions.tags("legal"))
+        registry.search.descriptions.change_tags("legal", add=["more"], actor="ada")
+    assert 50 == len(registry.search.descriptions.tags("legal"))
 
 
 def test_examples_keep_their_order(registry: Registry, register: Register) -> None:
     """Setting them again replaces those before."""
     register("legal")
-    registry.descriptions.set_examples("legal", ["b", "a"], actor="ada")
-    assert ("b", "a") == registry.descriptions.examples("legal")
-    registry.descriptions.set_examples("legal", ["c"], actor="ada")
-    assert ("c",) == registry.descriptions.examples("legal")
+    registry.search.descriptions.set_examples("legal", ["b", "a"], actor="ada")
+    assert ("b", "a") == registry.search.descriptions.examples("legal")
+    registry.search.descriptions.set_examples("legal", ["c"], actor="ada")
+    assert ("c",) == registry.search.descriptions.examples("legal")
 
 
 @pytest.mark.parametrize("texts", [["  "], ["a\0b"], ["\ud800"], ["x" * 10_001], ["x"] * 101])
@@ -53,13 +55,13 @@ def test_examples_that_are_none(registry: Registry, register: Register, texts: l
     """Empty, with NUL, too long or too many: refused, and nothing changes."""
     register("legal")
     with pytest.raises(ValueError, match="example"):
-        registry.descriptions.set_examples("legal", texts, actor="ada")
-    assert () == registry.descriptions.examples("legal")
+        registry.search.descriptions.set_examples("legal", texts, actor="ada")
+    assert () == registry.search.descriptions.examples("legal")
 
 
 def test_nobody_has_tags_or_examples(registry: Registry) -> None:
     """An adapter that is not there is an error on every way."""
-    said = registry.descriptions
+    said = registry.search.descriptions
     for ask in (
         lambda: said.tags("nobody"),
         lambda: said.examples("nobody"),
@@ -76,14 +78,14 @@ def test_what_is_said_is_what_is_found(registry: Registry, register: Register) -
         register(name, seed=seed)
 
     def best() -> str:
-        return registry.finder.search("contract law", limit=1)[0].reference
+        return registry.search.finder.search("contract law", limit=1)[0].reference
 
-    registry.descriptions.change_tags("two", add=["law"], actor="ada")
+    registry.search.descriptions.change_tags("two", add=["law"], actor="ada")
     assert "two@1" == best()
-    registry.descriptions.set_examples(
+    registry.search.descriptions.set_examples(
         "three", ["Is this contract valid under the law?"], actor="ada"
     )
-    registry.descriptions.change_tags("two", remove=["law"], actor="ada")
+    registry.search.descriptions.change_tags("two", remove=["law"], actor="ada")
     assert "three@1" == best()
 
 
@@ -93,6 +95,6 @@ def test_a_new_version_is_found_by_the_tags_that_are_there(
     """Tags are the adapter's: they count for versions to come."""
     register("one", seed=0)
     register("two", seed=1)
-    registry.descriptions.change_tags("one", add=["law"], actor="ada")
+    registry.search.descriptions.change_tags("one", add=["law"], actor="ada")
     register("one", seed=2)
-    assert "one@2" == registry.finder.search("law", limit=1)[0].reference
+    assert "one@2" == registry.search.finder.search("law", limit=1)[0].reference

@@ -17,6 +17,7 @@ from registry.service import Registry
 from registry.storage.blobs import LocalBlobs
 from registry.storage.database import Database
 from registry.storage.errors import BlobMissing
+from tests.reading import read_adapter
 from tests.registry.conftest import BASE, SHAPES, tensors, write_adapter
 from tests.registry.search.test_finder import FlatSketch
 
@@ -35,7 +36,7 @@ class Shout(HashingEncoder):
 def plain(database: Database, blobs: LocalBlobs) -> Registry:
     """A registry from before there were sketches."""
     made = Registry(database, blobs)
-    made.add_base(BASE, shapes=SHAPES)
+    made.bases.add(BASE, shapes=SHAPES)
     return made
 
 
@@ -43,7 +44,7 @@ def plain(database: Database, blobs: LocalBlobs) -> Registry:
 def filled(plain: Registry, tmp_path: Path) -> Registry:
     """The same with two adapters."""
     for seed, name in enumerate(["one", "two"]):
-        plain.register(write_adapter(tmp_path / name, tensors(seed=seed)), name=name)
+        plain.adapters.register(write_adapter(tmp_path / name, tensors(seed=seed)), name=name)
     return plain
 
 
@@ -66,24 +67,24 @@ def test_missing_embeddings_are_made_once(
     filled: Registry, database: Database, blobs: LocalBlobs
 ) -> None:
     """After a change of encoders every version in use gets what is missing, and only that."""
-    filled.retire(parse_reference("two@1"), "ada")
+    filled.versions.retire(parse_reference("two@1"), "ada")
     registry = Registry(database, blobs, embedder=Embedder(Shout(), FlatSketch()))
     seen: list[tuple[int, int]] = []
-    made = registry.embeddings.add_missing(lambda done, total: seen.append((done, total)))
+    made = registry.search.embeddings.add_missing(lambda done, total: seen.append((done, total)))
     assert (2, [(1, 2), (2, 2)]) == (made, seen)
-    assert 0 == registry.embeddings.add_missing()
+    assert 0 == registry.search.embeddings.add_missing()
     assert 1 == len(stored(database, "weights", "flat", 16 * 16 + 16 * 24))
-    assert "one@1" == registry.finder.search("one")[0].reference
+    assert "one@1" == registry.search.finder.search("one")[0].reference
 
 
 def test_files_that_are_gone_are_an_error(
     filled: Registry, database: Database, blobs: LocalBlobs
 ) -> None:
     """What cannot be read cannot be sketched; what was made before stays."""
-    blobs.delete(filled.adapter("two").versions[0].digest)
+    blobs.delete(read_adapter(filled, "two").versions[0].digest)
     registry = Registry(database, blobs, embedder=Embedder(sketcher=FlatSketch()))
     with pytest.raises(BlobMissing):
-        registry.embeddings.add_missing()
+        registry.search.embeddings.add_missing()
     assert 1 == len(stored(database, "weights", "flat", 16 * 16 + 16 * 24))
 
 
@@ -99,10 +100,10 @@ def test_equal_content_is_sketched_once(
             return super().sketch(folder)  # type: ignore[arg-type]  # as it came
 
     registry = Registry(database, blobs, embedder=Embedder(sketcher=Counting()))
-    registry.add_base(BASE, shapes=SHAPES)
+    registry.bases.add(BASE, shapes=SHAPES)
     folder = write_adapter(tmp_path / "a")
     for name in ("one", "two", "two"):
-        registry.register(folder, name=name)
+        registry.adapters.register(folder, name=name)
     assert [1] == calls
     assert 2 == len(stored(database, "weights", "flat", 16 * 16 + 16 * 24))
 
@@ -110,21 +111,21 @@ def test_equal_content_is_sketched_once(
 @pytest.mark.parametrize("vector", [[], [[1.0]], [np.nan], [np.inf, 0.0]])
 def test_a_behaviour_is_a_finite_vector(filled: Registry, vector: list[float]) -> None:
     """What a failed probe gives is not written down."""
-    digest = filled.adapter("one").versions[0].digest
+    digest = read_adapter(filled, "one").versions[0].digest
     with pytest.raises(ValueError, match="finite vector"):
-        filled.embeddings.record_behaviour(digest, "probe", np.array(vector, np.float32))
+        filled.search.embeddings.record_behaviour(digest, "probe", np.array(vector, np.float32))
 
 
 def test_a_behaviour_belongs_to_a_version(filled: Registry) -> None:
     """A digest that no version has is an error; a second measurement replaces the first."""
     with pytest.raises(UnknownReference):
-        filled.embeddings.record_behaviour("0" * 64, "probe", np.ones(2, np.float32))
+        filled.search.embeddings.record_behaviour("0" * 64, "probe", np.ones(2, np.float32))
     for vector in ([1.0, 0.0], [0.0, 1.0]):
         for name in ("one", "two"):
-            digest = filled.adapter(name).versions[0].digest
+            digest = read_adapter(filled, name).versions[0].digest
             probe = f"probe {'b' * 200}"  # it may hold the name of a base
-            filled.embeddings.record_behaviour(digest, probe, np.array(vector, np.float32))
-    (hit,) = filled.finder.search(like=parse_reference("one"), by="behaviour")
+            filled.search.embeddings.record_behaviour(digest, probe, np.array(vector, np.float32))
+    (hit,) = filled.search.finder.search(like=parse_reference("one"), by="behaviour")
     assert 1 == pytest.approx(hit.score)
 
 
@@ -150,15 +151,15 @@ def test_tags_that_change_during_a_registration_count(
     plain: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The vector is made of what is said when the version is added, not of what was said before."""
-    plain.register(write_adapter(tmp_path / "a"), name="one")
-    prepare = plain.embeddings.prepare
+    plain.adapters.register(write_adapter(tmp_path / "a"), name="one")
+    prepare = plain.search.embeddings.prepare
 
     def slow(name: str, digest: str, card: str | None) -> object:
         made = prepare(name, digest, card)
-        plain.descriptions.change_tags("one", add=["law"], actor="ada")
+        plain.search.descriptions.change_tags("one", add=["law"], actor="ada")
         return made
 
-    monkeypatch.setattr(plain.embeddings, "prepare", slow)
-    plain.register(write_adapter(tmp_path / "b", tensors(seed=1)), name="one")
-    hit = plain.finder.search("law")[0]
+    monkeypatch.setattr(plain.search.embeddings, "prepare", slow)
+    plain.adapters.register(write_adapter(tmp_path / "b", tensors(seed=1)), name="one")
+    hit = plain.search.finder.search("law")[0]
     assert ("one@2", True) == (hit.reference, hit.score > 0.3)

@@ -19,6 +19,7 @@ from registry.search.finder import Finder, Hit
 from registry.service import Registry
 from registry.storage.blobs import LocalBlobs
 from registry.storage.database import Database
+from tests.reading import read_adapter
 from tests.registry.conftest import BASE, DOWN, PREFIX, SHAPES, Q, Tensors, tensors, write_adapter
 
 CARDS: Mapping[str, str] = {
@@ -88,14 +89,14 @@ class Add:
         folder = self._root / f"{name.replace('/', '-')}-{seed}"
         write_adapter(folder, tensors(seed=seed) if weights is None else weights, **config)
         (folder / "README.md").write_text(card)
-        return self._registry.register(folder, name=name, actor="ada").version.digest
+        return self._registry.adapters.register(folder, name=name, actor="ada").version.digest
 
 
 @pytest.fixture
 def registry(database: Database, blobs: LocalBlobs) -> Registry:
     """A registry whose weight embeddings forget nothing."""
     made = Registry(database, blobs, embedder=Embedder(sketcher=FlatSketch()))
-    made.add_base(BASE, shapes=SHAPES, architecture="LlamaForCausalLM")
+    made.bases.add(BASE, shapes=SHAPES, architecture="LlamaForCausalLM")
     return made
 
 
@@ -110,7 +111,7 @@ def finder(registry: Registry, add: Add) -> Finder:
     """A finder of legal, soup and tax."""
     for seed, (name, card) in enumerate(CARDS.items()):
         add(name, seed=seed, card=card)
-    return registry.finder
+    return registry.search.finder
 
 
 def names(hits: tuple[Hit, ...]) -> list[str]:
@@ -130,9 +131,9 @@ def test_words_find_the_card_that_has_them(finder: Finder) -> None:
 
 def test_a_hit_says_what_there_is_to_know(finder: Finder, registry: Registry) -> None:
     """Digest, base, rank, tags and owner are those of the version."""
-    registry.descriptions.change_tags("soup", add=["food"], actor="ada")
+    registry.search.descriptions.change_tags("soup", add=["food"], actor="ada")
     (hit,) = finder.search("soup", limit=1)
-    version = registry.adapter("soup").versions[0]
+    version = read_adapter(registry, "soup").versions[0]
     assert (version.digest, BASE, 2, ("food",), "ada", "admitted") == (
         hit.digest, hit.base, hit.rank, hit.tags, hit.owner, hit.status,
     )  # fmt: skip
@@ -204,8 +205,8 @@ def test_several_questions_are_one_score(finder: Finder) -> None:
 def test_behaviour_is_searched_like_the_others(finder: Finder, registry: Registry) -> None:
     """Vectors of a probe are compared with each other; a version without one has cosine 0."""
     for name, vector in {"legal": [3.0, 0.0], "tax": [1.0, 1.0]}.items():
-        digest = registry.adapter(name).versions[0].digest
-        registry.embeddings.record_behaviour(digest, "probe-1", np.array(vector, np.float32))
+        digest = read_adapter(registry, name).versions[0].digest
+        registry.search.embeddings.record_behaviour(digest, "probe-1", np.array(vector, np.float32))
     hits = finder.search(like=parse_reference("legal"), by="behaviour")
     assert "tax@1" == hits[0].reference
     assert hits[0].score == pytest.approx(0.5**0.5)
@@ -236,11 +237,11 @@ def test_filters(registry: Registry, add: Add) -> None:
     add("legal", seed=0)
     add("soup", seed=1, card="---\nlicense: MIT\n---\nSoups.")
     add("tax", seed=2)
-    registry.descriptions.change_tags("legal", add=["law"], actor="ada")
-    registry.descriptions.change_tags("tax", add=["law", "money"], actor="ada")
-    registry.descriptions.change_tags("soup", add=["food"], actor="ada")
+    registry.search.descriptions.change_tags("legal", add=["law"], actor="ada")
+    registry.search.descriptions.change_tags("tax", add=["law", "money"], actor="ada")
+    registry.search.descriptions.change_tags("soup", add=["food"], actor="ada")
     expected = {text: [f"{name}@1" for name in found] for text, found in FILTERS.items()}
-    finder = registry.finder
+    finder = registry.search.finder
     assert expected == {text: names(finder.search(filter=text)) for text in FILTERS}
     assert expected == {text: sorted(names(finder.search("soup", filter=text))) for text in FILTERS}
 
@@ -271,8 +272,8 @@ def test_only_the_newest_version_in_use_is_found(finder: Finder, add: Add) -> No
 def test_what_is_out_of_use_is_not_found(finder: Finder, registry: Registry, add: Add) -> None:
     """Quarantined and retired versions are found by their status alone."""
     add("soup", seed=5, card="Writes recipes for soups, better.")
-    registry.statuses.quarantine(parse_reference("soup@2"), "no effect", "ada")
-    registry.retire(parse_reference("tax@1"), "ada")
+    registry.versions.quarantine(parse_reference("soup@2"), "no effect", "ada")
+    registry.versions.retire(parse_reference("tax@1"), "ada")
     assert ["soup@1", "legal@1"] == names(finder.search("recipes for soup"))
     assert ["soup@2"] == names(finder.search("soup", filter="status=quarantined"))
     assert ["tax@1"] == names(finder.search("soup", filter="status=retired"))
@@ -284,25 +285,25 @@ def test_callers_find_what_they_may_know_of(registry: Registry, add: Add) -> Non
     add("other/soup", seed=2, card="Soups.")
     add("soup", seed=3, card="Soups.")
     own = Caller("key", role="read", namespace="acme")
-    found = {caller: names(registry.finder.search("soup", caller=caller))
+    found = {caller: names(registry.search.finder.search("soup", caller=caller))
              for caller in (own, Caller("local"))}  # fmt: skip
     assert ["acme/soup@1", "soup@1"] == sorted(found[own])
     assert 3 == len(found[Caller("local")])
     with pytest.raises(UnknownReference):
-        registry.finder.search(like=parse_reference("other/soup"), caller=own)
+        registry.search.finder.search(like=parse_reference("other/soup"), caller=own)
 
 
 def test_every_change_advances_the_revision(registry: Registry, finder: Finder, add: Add) -> None:
     """As long as the revision stays, a search finds the same."""
-    said, soup = registry.descriptions, parse_reference("soup@1")
+    said, soup = registry.search.descriptions, parse_reference("soup@1")
     changes: list[Callable[[], object]] = [
         lambda: add("acme/new", seed=8),
-        lambda: registry.set_visibility("acme/new", "public", "ada"),
+        lambda: registry.versions.set_visibility("acme/new", "public", "ada"),
         lambda: said.change_tags("soup", add=["food"], actor="ada"),
         lambda: said.set_examples("soup", ["borscht"], actor="ada"),
-        lambda: registry.statuses.quarantine(soup, "bad", "ada"),
-        lambda: registry.statuses.release(soup, "ada"),
-        lambda: registry.retire(soup, "ada"),
+        lambda: registry.versions.quarantine(soup, "bad", "ada"),
+        lambda: registry.versions.release(soup, "ada"),
+        lambda: registry.versions.retire(soup, "ada"),
     ]
     for change in changes:
         before = finder.revision()
@@ -323,8 +324,8 @@ def test_equals_are_told_apart_by_age(registry: Registry, add: Add) -> None:
     """Of versions with the same vector, the older comes first, every time."""
     for seed, name in enumerate(["c", "b", "a", "d"]):
         digest = add(name, seed=seed)
-        registry.embeddings.record_behaviour(digest, "probe", np.ones(3, np.float32))
-    hits = registry.finder.search(like=parse_reference("b"), by="behaviour", limit=2)
+        registry.search.embeddings.record_behaviour(digest, "probe", np.ones(3, np.float32))
+    hits = registry.search.finder.search(like=parse_reference("b"), by="behaviour", limit=2)
     assert ["c@1", "a@1"] == names(hits)
 
 
@@ -337,10 +338,10 @@ def test_near_duplicates_are_told_at_registration(
     other_form = tensors(seed=0)
     for name in other_form:  # the same update, factored otherwise
         other_form[name] = other_form[name] * (2 if "lora_A" in name else 0.5)
-    done = registry.register(write_adapter(tmp_path / "again", other_form), name="again")
+    done = registry.adapters.register(write_adapter(tmp_path / "again", other_form), name="again")
     assert ["legal@1"] == [similar.reference for similar in done.similar]
     assert 1 == pytest.approx(done.similar[0].cosine, abs=1e-4)
-    unrelated = registry.register(write_adapter(tmp_path / "x", tensors(seed=7)), name="x")
+    unrelated = registry.adapters.register(write_adapter(tmp_path / "x", tensors(seed=7)), name="x")
     assert () == unrelated.similar
 
 
@@ -350,5 +351,7 @@ def test_an_adapter_without_effect_is_like_nothing(registry: Registry, tmp_path:
     for name in ("one", "two"):
         weights = {key: np.zeros_like(value) for key, value in tensors().items()}
         folder = write_adapter(tmp_path / name, weights, r=2, lora_alpha=4 if name == "one" else 8)
-        seen += [similar.reference for similar in registry.register(folder, name=name).similar]
+        seen += [
+            similar.reference for similar in registry.adapters.register(folder, name=name).similar
+        ]
     assert [] == seen

@@ -24,7 +24,7 @@ def test_one_folder_is_one_adapter(registry: Registry, tmp_path: Path) -> None:
     )  # fmt: skip
     (named,) = import_folder(registry, folder, name="law")
     assert "law" == named.name
-    assert ["law", "legal-qa-v2", "legal-qa-v2@prod"] == [m.id for m in registry.model_ids()]
+    assert ["law", "legal-qa-v2", "legal-qa-v2@prod"] == [m.id for m in registry.catalogue.models()]
 
 
 def test_a_folder_of_folders_is_several(registry: Registry, tmp_path: Path) -> None:

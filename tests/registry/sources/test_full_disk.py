@@ -110,7 +110,7 @@ def test_a_folder_that_cannot_be_read_stops_no_other(
             raise OSError(errno.EIO, os.strerror(errno.EIO))
         return admit(path, *args, **options)  # type: ignore[arg-type]
 
-    monkeypatch.setattr("registry.service.admit", broken)
+    monkeypatch.setattr("registry.adapters.admit", broken)
     found = {each.name: each for each in import_folder(registry, folders)}
     assert ["admitted", "FolderUnreadable", "admitted", "admitted"] == [
         each.verdict for each in found.values()

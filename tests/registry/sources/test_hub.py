@@ -14,6 +14,7 @@ from registry.storage.blobs import LocalBlobs
 from registry.storage.database import Database
 from registry.types import Registration
 from registry.versions.imports import Remembered
+from tests.reading import read_adapter
 from tests.registry.sources.conftest import CARD, TOKEN, Put
 from tests.registry.sources.fake_hub import FakeHub, Repository
 
@@ -54,7 +55,10 @@ def test_the_same_adapter_from_a_folder_is_the_same_content(
     for name, data in repository.files.items():
         (folder / name).write_bytes(data)
     assert isinstance(done.outcome, Registration)
-    assert done.outcome.version.digest == registry.register(folder, name="local").version.digest
+    assert (
+        done.outcome.version.digest
+        == registry.adapters.register(folder, name="local").version.digest
+    )
 
 
 def test_a_subfolder_is_an_adapter_of_its_own(importer: HubImport, hub: FakeHub, put: Put) -> None:
@@ -87,7 +91,7 @@ def test_a_revision_is_pinned_when_it_is_asked_for(
     hub.repositories.clear()
     put("acme/legal", seed=2)
     run(importer, "acme/legal@main")
-    versions = importer.registry.adapter("acme/legal").versions
+    versions = read_adapter(importer.registry, "acme/legal").versions
     assert [1, 2] == [version.number for version in versions]
     assert f"hf:acme/legal@{old}" == versions[0].source
 
@@ -129,7 +133,7 @@ def test_what_arrives_goes_through_admission(importer: HubImport, put: Put) -> N
     assert [["A030 base-unknown"], ["A021 rank-mismatch"] * 2] == [
         codes(item) for item in run(importer, "acme/wrong", "acme/other")
     ]
-    assert () == importer.registry.model_ids()
+    assert () == importer.registry.catalogue.models()
 
 
 def test_no_file_is_left_beside_the_store(
@@ -191,7 +195,7 @@ def test_importing_again_fetches_nothing(importer: HubImport, hub: FakeHub, put:
     run(importer, "acme/good", "acme/bad")
     hub.seen.clear()
     bad, good = run(importer, "acme/good", "acme/bad")
-    digest = importer.registry.adapter("acme/good").versions[0].digest
+    digest = read_adapter(importer.registry, "acme/good").versions[0].digest
     assert (Remembered(1, digest, ()), False) == (good.outcome, good.refused)
     assert isinstance(bad.outcome, Remembered)
     assert ("A021 rank-mismatch", True) == (bad.verdict, bad.refused)
@@ -235,8 +239,8 @@ def test_a_base_made_known_opens_refused_adapters(
     put("acme/legal", base_model_name_or_path="acme/Other")
     (before,) = run(importer, "acme/legal")
     assert "A030 base-unknown" == before.verdict
-    shapes = registry.bases()[0].shapes
-    registry.add_base("acme/Other", shapes=shapes)
+    shapes = registry.bases.list()[0].shapes
+    registry.bases.add("acme/Other", shapes=shapes)
     (after,) = run(importer, "acme/legal")
     assert "admitted" == after.verdict
 
@@ -247,7 +251,7 @@ def test_a_retired_version_is_imported_again_only_to_be_told(
     """The memory does not hide that the version went out of use."""
     put("acme/legal")
     run(importer, "acme/legal")
-    registry.retire(parse_reference("acme/legal@1"), "ann")
+    registry.versions.retire(parse_reference("acme/legal@1"), "ann")
     (done,) = run(importer, "acme/legal")
     assert "VersionRetired" == done.verdict
 
@@ -259,4 +263,4 @@ def test_an_alias_is_moved_also_for_what_is_known(
     put("acme/legal")
     run(importer, "acme/legal")
     run(HubImport(registry, importer.client, 2**30, alias="prod"), "acme/legal")
-    assert ["acme/legal", "acme/legal@prod"] == [model.id for model in registry.model_ids()]
+    assert ["acme/legal", "acme/legal@prod"] == [model.id for model in registry.catalogue.models()]

@@ -106,7 +106,7 @@ def test_an_unsafe_archive_is_refused(
     files.pop("README.md")
     with pytest.raises(UploadInvalid, match=said):
         send(registry, tar(files, extra))
-    assert () == registry.model_ids()
+    assert () == registry.catalogue.models()
 
 
 @pytest.mark.parametrize("format_", [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
@@ -227,4 +227,4 @@ def test_a_damaged_archive_is_an_error_of_ours(
     data = tar(files)
     with contextlib.suppress(RegistryError):
         send(registry, data[:position] + bytes_ + data[position + len(bytes_) :])
-    assert {"legal"} >= {model.id for model in registry.model_ids()}
+    assert {"legal"} >= {model.id for model in registry.catalogue.models()}

@@ -33,7 +33,7 @@ def test_every_relationship_raises_when_it_was_not_loaded() -> None:
 
 def test_an_unloaded_relationship_is_an_error(registry: Registry, database: Database) -> None:
     """A recipe read without its ingredients does not fetch them behind our back."""
-    registry.save_recipe("text", "0" * 64, BASE, [])
+    registry.compositions.save_recipe("text", "0" * 64, BASE, [])
     with database.read() as session:
         recipe = queries.recipe(session, "0" * 64)
         assert isinstance(recipe, RecipeRow)

@@ -92,7 +92,7 @@ def test_its_references_mean_what_they_meant(upgraded: Database, tmp_path: Path)
     registry = Registry(upgraded, LocalBlobs(tmp_path / "blobs"))
     meant = {}
     for text in ("legal@prod", "legal@draft", "legal", "team/tax@prod"):
-        resolved = registry.resolve(parse_reference(text))
+        resolved = registry.versions.resolve(parse_reference(text))
         assert isinstance(resolved, ResolvedAdapter)
         meant[text] = (resolved.number, resolved.rank)
     expected = {
@@ -102,20 +102,20 @@ def test_its_references_mean_what_they_meant(upgraded: Database, tmp_path: Path)
         "team/tax@prod": (1, 5),
     }
     assert expected == meant
-    mix = registry.resolve(parse_reference("mix@prod"))
+    mix = registry.versions.resolve(parse_reference("mix@prod"))
     assert isinstance(mix, ResolvedComposition)
     assert ("a" * 64, '{"method":"linear"}') == (mix.recipe_digest, mix.recipe_text)
     with pytest.raises(VersionRetired):
-        registry.resolve(parse_reference("mirror@1"))
+        registry.versions.resolve(parse_reference("mirror@1"))
 
 
 def test_it_goes_on_from_there(upgraded: Database, tmp_path: Path) -> None:
     """The next version of an old adapter is number 4, and a known content is known."""
     registry = Registry(upgraded, LocalBlobs(tmp_path / "blobs"))
-    registry.add_base(BASE, shapes=SHAPES)
+    registry.bases.add(BASE, shapes=SHAPES)
     new = write_adapter(tmp_path / "new", tensors(seed=9))
-    done = registry.register(new, name="legal", alias="prod")
+    done = registry.adapters.register(new, name="legal", alias="prod")
     assert (4, True) == (done.version.number, done.created)
     old = write_adapter(tmp_path / "old", tensors(seed=0))
-    again = registry.register(old, name="legal")
+    again = registry.adapters.register(old, name="legal")
     assert (1, False) == (again.version.number, again.created)

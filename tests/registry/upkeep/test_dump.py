@@ -21,6 +21,7 @@ from registry.upkeep.dump_format import encode, kind_of
 from registry.upkeep.errors import DatabaseNotEmpty, DumpFailed
 from registry.upkeep.restore import restore
 from tests.postgresql import Server
+from tests.reading import read_adapter
 from tests.registry.conftest import Register, tensors, write_adapter
 from tests.registry.rows import MOMENT, fill
 
@@ -86,14 +87,16 @@ def test_a_registry_goes_on_where_it_was_dumped(
     dump(database, tmp_path / "d.gz")
     restore(target, tmp_path / "d.gz")
     moved = Registry(target, blobs)
-    assert registry.adapter("legal") == moved.adapter("legal")
-    assert registry.model_ids() == moved.model_ids()
-    done = moved.register(
+    assert read_adapter(registry, "legal") == read_adapter(moved, "legal")
+    assert registry.catalogue.models() == moved.catalogue.models()
+    done = moved.adapters.register(
         write_adapter(tmp_path / "n", tensors(seed=2)), name="legal", alias="prod"
     )
     assert 3 == done.version.number
-    assert [1, 3] == [move.to_number for move in moved.adapter("legal").alias_moves]
-    assert moved.resolve(parse_reference(first)) == registry.resolve(parse_reference(first))
+    assert [1, 3] == [move.to_number for move in read_adapter(moved, "legal").alias_moves]
+    assert moved.versions.resolve(parse_reference(first)) == registry.versions.resolve(
+        parse_reference(first)
+    )
     assert {first, second, done.version.digest} == blobs.digests()
 
 

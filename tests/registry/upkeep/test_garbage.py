@@ -48,14 +48,16 @@ class Shop:
         """Build a recipe into an artifact, compose it under `name`, return the artifact."""
         letter = next(self._recipes)
         recipe, weights = letter * 64, [(digest, 1.0) for digest in ingredients]
-        self.registry.save_recipe(letter, recipe, BASE, weights)
+        self.registry.compositions.save_recipe(letter, recipe, BASE, weights)
         if name is not None:
-            self.registry.add_composition(
+            self.registry.compositions.add(
                 name, expression="cat(…)", recipe_text=letter, recipe_digest=recipe, base=BASE,
                 ingredients=weights, actor="me",
             )  # fmt: skip
         artifact = self.store(letter)
-        self.registry.record_artifact(recipe, artifact, bytes=4, seconds=0.1, report={})
+        self.registry.compositions.record_artifact(
+            recipe, artifact, bytes=4, seconds=0.1, report={}
+        )
         return artifact
 
     def store(self, content: str) -> str:
@@ -65,7 +67,7 @@ class Shop:
     def retire(self, text: str, *, ago_seconds: float = OLD) -> None:
         """Retire a version, a while ago."""
         reference = parse_reference(text)
-        self.registry.retire(reference, "me")
+        self.registry.versions.retire(reference, "me")
         moment = now() - timedelta(seconds=ago_seconds)
         with self.database.transaction() as session:
             for table in (AdapterVersionRow, CompositionVersionRow):
@@ -275,7 +277,7 @@ def test_what_came_into_use_since_the_plan_stays(
 ) -> None:
     """Between a look at the plan and the deed somebody may register the very content."""
     folder = write_adapter(tmp_path / "a", tensors())
-    digest = registry.register(folder, name="legal").version.digest
+    digest = registry.adapters.register(folder, name="legal").version.digest
     age(blobs)
     planned = [Garbage("versions", digest, 1, OLD, "orphan")]
     (done,) = collector.collect(planned)
@@ -288,10 +290,10 @@ def test_an_import_of_garbage_makes_it_young(
 ) -> None:
     """Content that a crash left behind is taken over by the next import, and not collected."""
     folder = write_adapter(tmp_path / "a", tensors())
-    digest = registry.register(folder, name="legal").version.digest
+    digest = registry.adapters.register(folder, name="legal").version.digest
     age(blobs)
     before = blobs.used_at(digest)
-    registry.register(folder, name="mirror")
+    registry.adapters.register(folder, name="mirror")
     assert blobs.used_at(digest) > before
     assert not blobs.discard(digest, idle_seconds=YOUNG_SECONDS)
 

@@ -24,12 +24,13 @@ from registry.storage.blobs import LocalBlobs
 from registry.storage.database import Database
 from registry.storage.errors import Conflict, DatabaseUnavailable, StorageFailed
 from registry.versions import adapters, queries
+from tests.reading import read_adapter
 from tests.registry.conftest import BASE, DOWN, PREFIX, Q, Register, tensors, write_adapter
 
 
 def _assert_untouched(registry: Registry, blobs: LocalBlobs, root: Path) -> None:
     assert () == registry.catalogue.adapters().items
-    assert () == registry.model_ids()
+    assert () == registry.catalogue.models()
     assert frozenset() == blobs.digests()
     workspaces = root / "store" / "blobs" / ".workspaces"
     assert [] == (list(workspaces.iterdir()) if workspaces.exists() else [])
@@ -41,7 +42,7 @@ def test_a_registered_adapter_is_a_version_with_everything(
     """Metadata, facts, card, report and files are there, under the digest."""
     folder = write_adapter(tmp_path / "a", use_rslora=True)
     (folder / "README.md").write_text("---\nlicense: mit\n---\n# Legal")
-    done = registry.register(
+    done = registry.adapters.register(
         folder, name="acme/legal", alias="prod", source="folder:a", actor="ann"
     )
     version = done.version
@@ -60,17 +61,17 @@ def test_a_registered_adapter_is_a_version_with_everything(
     assert done.report.facts.norm == version.norm
     assert done.report.to_json()["findings"] == version.report["findings"]
     blobs.verify(version.digest)
-    assert (version,) == registry.adapter("acme/legal").versions
+    assert (version,) == read_adapter(registry, "acme/legal").versions
 
 
 def test_the_same_content_again_is_the_same_version(registry: Registry, tmp_path: Path) -> None:
     """Nothing is created, but an alias moves."""
     folder = write_adapter(tmp_path / "a")
-    first = registry.register(folder, name="legal")
-    again = registry.register(folder, name="legal", alias="prod")
+    first = registry.adapters.register(folder, name="legal")
+    again = registry.adapters.register(folder, name="legal", alias="prod")
     assert (True, False) == (first.created, again.created)
     assert first.version == again.version
-    assert [("prod", 1)] == [(a.alias, a.number) for a in registry.adapter("legal").aliases]
+    assert [("prod", 1)] == [(a.alias, a.number) for a in read_adapter(registry, "legal").aliases]
 
 
 def test_spelling_does_not_make_another_version(registry: Registry, tmp_path: Path) -> None:
@@ -88,7 +89,7 @@ def test_spelling_does_not_make_another_version(registry: Registry, tmp_path: Pa
         ),
         write_adapter(tmp_path / "base", plain, base_model_name_or_path="x/tiny-instruct-4bit"),
     ]
-    versions = [registry.register(folder, name="legal").version for folder in folders]
+    versions = [registry.adapters.register(folder, name="legal").version for folder in folders]
     assert {(1, versions[0].digest)} == {(v.number, v.digest) for v in versions}
 
 
@@ -99,11 +100,11 @@ def test_what_changes_the_answer_makes_another_version(
     registry: Registry, tmp_path: Path, change: dict[str, Any]
 ) -> None:
     """Scale, a single number and the dtype are content."""
-    registry.register(write_adapter(tmp_path / "a"), name="legal")
+    registry.adapters.register(write_adapter(tmp_path / "a"), name="legal")
     made = tensors(dtype=change.get("dtype", np.float32))
     made[f"{PREFIX}{DOWN}.lora_A.weight"][0, 0] += change.get("number", 0)
     config = {key: value for key, value in change.items() if key not in ("dtype", "number")}
-    other = registry.register(write_adapter(tmp_path / "b", made, **config), name="legal")
+    other = registry.adapters.register(write_adapter(tmp_path / "b", made, **config), name="legal")
     assert (2, True) == (other.version.number, other.created)
 
 
@@ -114,15 +115,15 @@ def test_two_names_may_hold_the_same_content(
     digest = register("legal")
     assert digest == register("law")
     assert {digest} == blobs.digests()
-    resolved = registry.resolve(parse_reference(digest))
-    assert resolved == registry.resolve(parse_reference("legal@1"))
+    resolved = registry.versions.resolve(parse_reference(digest))
+    assert resolved == registry.versions.resolve(parse_reference("legal@1"))
 
 
 def test_the_source_folder_is_only_read(registry: Registry, tmp_path: Path) -> None:
     """Its files are the same afterwards, and the version does not need them."""
     folder = write_adapter(tmp_path / "a")
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
-    registry.register(folder, name="legal")
+    registry.adapters.register(folder, name="legal")
     assert before == {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
@@ -146,7 +147,7 @@ def test_a_refused_adapter_leaves_nothing(
     made = {name: tensor[:, :1] for name, tensor in tensors(*[Q, DOWN]).items()}
     folder = write_adapter(tmp_path / "bad", made, base_model_name_or_path="acme/Other")
     with pytest.raises(AdmissionRefused) as caught:
-        registry.register(folder, name="legal")
+        registry.adapters.register(folder, name="legal")
     assert not caught.value.report.accepted
     assert "A020 pair-mismatch" in str(caught.value)
     _assert_untouched(registry, blobs, tmp_path)
@@ -156,7 +157,7 @@ def test_a_long_list_of_problems_is_cut_in_the_message(registry: Registry, tmp_p
     """Five are shown and the rest counted; the report has all."""
     made = {f"stranger.{number}": np.ones((1, 1), dtype=np.float32) for number in range(9)}
     with pytest.raises(AdmissionRefused, match="and 4 more problems") as caught:
-        registry.register(write_adapter(tmp_path / "bad", made), name="legal")
+        registry.adapters.register(write_adapter(tmp_path / "bad", made), name="legal")
     assert 9 == len(caught.value.report.problems)
 
 
@@ -168,7 +169,7 @@ def test_hostile_names_reach_neither_disk_nor_database(
 ) -> None:
     """They are refused before the folder is looked at."""
     with pytest.raises(NameInvalid):
-        registry.register(write_adapter(tmp_path / "a"), name=name)
+        registry.adapters.register(write_adapter(tmp_path / "a"), name=name)
     _assert_untouched(registry, blobs, tmp_path)
 
 
@@ -178,9 +179,9 @@ def test_a_bad_alias_or_base_stops_everything(
     """An import is whole or not at all."""
     folder = write_adapter(tmp_path / "a")
     with pytest.raises(AliasInvalid):
-        registry.register(folder, name="legal", alias="3")
+        registry.adapters.register(folder, name="legal", alias="3")
     with pytest.raises(UnknownBase):
-        registry.register(folder, name="legal", base="acme/Other")
+        registry.adapters.register(folder, name="legal", base="acme/Other")
     _assert_untouched(registry, blobs, tmp_path)
 
 
@@ -188,19 +189,19 @@ def test_a_taken_name_leaves_no_files(
     registry: Registry, blobs: LocalBlobs, tmp_path: Path
 ) -> None:
     """A composition's name is refused before anything is copied."""
-    registry.add_composition(
+    registry.compositions.add(
         "mix", expression="x", recipe_text="{}", recipe_digest="0" * 64, base=BASE,
         ingredients=[], actor="me",
     )  # fmt: skip
     with pytest.raises(NameTaken, match="one composition"):
-        registry.register(write_adapter(tmp_path / "a"), name="mix")
+        registry.adapters.register(write_adapter(tmp_path / "a"), name="mix")
     assert frozenset() == blobs.digests()
 
 
 def test_a_retired_version_does_not_come_back(registry: Registry, register: Register) -> None:
     """Retiring is for good: the same content under the same name is refused."""
     register("legal")
-    registry.retire(parse_reference("legal@1"), "me")
+    registry.versions.retire(parse_reference("legal@1"), "me")
     with pytest.raises(VersionRetired, match="legal@1"):
         register("legal")
     register("legal-again")
@@ -221,9 +222,9 @@ def test_a_full_disk_is_a_clear_error_and_leaves_nothing(
     with monkeypatch.context() as patch:
         patch.setattr(os, "pwrite", fail)
         with pytest.raises(StorageFailed, match="No space left on device"):
-            registry.register(folder, name="legal")
+            registry.adapters.register(folder, name="legal")
     _assert_untouched(registry, blobs, tmp_path)
-    assert registry.register(folder, name="legal").created
+    assert registry.adapters.register(folder, name="legal").created
 
 
 def test_a_folder_that_cannot_be_read_is_a_clear_error(
@@ -238,7 +239,7 @@ def test_a_folder_that_cannot_be_read_is_a_clear_error(
     with monkeypatch.context() as patch:
         patch.setattr(os, "pread", fail)
         with pytest.raises(StorageFailed, match="Input/output error"):
-            registry.register(folder, name="legal")
+            registry.adapters.register(folder, name="legal")
     _assert_untouched(registry, blobs, tmp_path)
 
 
@@ -254,11 +255,11 @@ def test_a_database_that_fails_leaves_no_version(
     with monkeypatch.context() as patch:
         patch.setattr(queries, "next_number", fail)
         with pytest.raises(DatabaseUnavailable, match="full"):
-            registry.register(folder, name="legal", alias="prod")
-    assert () == registry.model_ids()
+            registry.adapters.register(folder, name="legal", alias="prod")
+    assert () == registry.catalogue.models()
     with pytest.raises(UnknownReference):
-        registry.adapter("legal")
-    done = registry.register(folder, name="legal", alias="prod")
+        read_adapter(registry, "legal")
+    done = registry.adapters.register(folder, name="legal", alias="prod")
     assert (1, True) == (done.version.number, done.created)
     assert {done.version.digest} == blobs.digests()
 
@@ -278,7 +279,7 @@ def test_only_an_accepted_report_is_stored(
     registry: Registry, blobs: LocalBlobs, tmp_path: Path
 ) -> None:
     """`store` itself refuses what admission refused."""
-    report = registry.check(tmp_path / "nothing")
+    report = registry.adapters.check(tmp_path / "nothing")
     with pytest.raises(AdmissionRefused):
         adapters.store(blobs, report)
     assert frozenset() == blobs.digests()
@@ -286,7 +287,7 @@ def test_only_an_accepted_report_is_stored(
 
 def test_checking_stores_nothing(registry: Registry, blobs: LocalBlobs, tmp_path: Path) -> None:
     """`check` gives the report that registering would act on."""
-    report = registry.check(write_adapter(tmp_path / "a"), base="tiny-instruct")
+    report = registry.adapters.check(write_adapter(tmp_path / "a"), base="tiny-instruct")
     assert report.accepted
     assert report.folder is not None
     _assert_untouched(registry, blobs, tmp_path)

@@ -19,7 +19,7 @@ from registry.service import Registry
 from registry.storage.errors import Conflict
 from registry.storage.models import RecipeRow
 from registry.types import CompositionVersion, Ingredient
-from registry.versions import queries
+from tests.reading import read_composition
 from tests.registry.conftest import BASE, Register
 
 RECIPE, OTHER = "e" * 64, "f" * 64
@@ -27,13 +27,15 @@ ARTIFACT, SECOND = "a" * 64, "b" * 64
 
 
 def _record(registry: Registry, recipe: str, artifact: str) -> str:
-    return registry.record_artifact(recipe, artifact, bytes=10, seconds=0.5, report={"norm": 1.0})
+    return registry.compositions.record_artifact(
+        recipe, artifact, bytes=10, seconds=0.5, report={"norm": 1.0}
+    )
 
 
 def _compose(
     registry: Registry, name: str, recipe: str, *ingredients: tuple[str, float]
 ) -> CompositionVersion:
-    return registry.add_composition(
+    return registry.compositions.add(
         name, expression=f"cat({name})", recipe_text=f"text of {recipe}", recipe_digest=recipe,
         base=BASE, ingredients=ingredients, actor="ann",
     )  # fmt: skip
@@ -41,27 +43,29 @@ def _compose(
 
 def test_the_first_artifact_of_a_recipe_is_its_artifact(registry: Registry) -> None:
     """Whoever comes second is told the winner's digest, and the record does not change."""
-    registry.save_recipe("text", RECIPE, BASE, [])
-    assert registry.artifact_of(RECIPE) is None
+    registry.compositions.save_recipe("text", RECIPE, BASE, [])
+    assert registry.compositions.artifact_of(RECIPE) is None
     assert ARTIFACT == _record(registry, RECIPE, ARTIFACT)
     assert ARTIFACT == _record(registry, RECIPE, SECOND)
-    assert ARTIFACT == registry.artifact_of(RECIPE)
+    assert ARTIFACT == registry.compositions.artifact_of(RECIPE)
     with pytest.raises(UnknownReference):
-        registry.resolve(parse_reference(SECOND))
+        registry.versions.resolve(parse_reference(SECOND))
 
 
 def test_two_recipes_may_come_out_the_same(registry: Registry) -> None:
     """One artifact, made by both; its recipe is the older one."""
     for recipe in (RECIPE, OTHER):
-        registry.save_recipe(f"text of {recipe}", recipe, BASE, [])
+        registry.compositions.save_recipe(f"text of {recipe}", recipe, BASE, [])
         assert ARTIFACT == _record(registry, recipe, ARTIFACT)
-    assert [RECIPE, OTHER] == [r.digest for r in registry.lineage(ARTIFACT).made_by]
-    assert RECIPE == getattr(registry.resolve(parse_reference(ARTIFACT)), "recipe_digest", None)
+    assert [RECIPE, OTHER] == [r.digest for r in registry.compositions.lineage(ARTIFACT).made_by]
+    assert RECIPE == getattr(
+        registry.versions.resolve(parse_reference(ARTIFACT)), "recipe_digest", None
+    )
 
 
 def test_an_unsaved_recipe_has_no_artifact(registry: Registry) -> None:
     """Asking finds none; recording one is an error."""
-    assert registry.artifact_of(RECIPE) is None
+    assert registry.compositions.artifact_of(RECIPE) is None
     with pytest.raises(UnknownReference, match=RECIPE):
         _record(registry, RECIPE, ARTIFACT)
 
@@ -69,9 +73,9 @@ def test_an_unsaved_recipe_has_no_artifact(registry: Registry) -> None:
 def test_saving_a_recipe_again_changes_nothing(registry: Registry, register: Register) -> None:
     """The first text and the first ingredients stay."""
     digest = register("legal")
-    registry.save_recipe("text", RECIPE, BASE, [(digest, 0.5)])
-    registry.save_recipe("another text", RECIPE, BASE, [])
-    used_by = registry.lineage(digest).used_by
+    registry.compositions.save_recipe("text", RECIPE, BASE, [(digest, 0.5)])
+    registry.compositions.save_recipe("another text", RECIPE, BASE, [])
+    used_by = registry.compositions.lineage(digest).used_by
     assert [(Ingredient(digest, 0.5, ("legal@1",)),)] == [recipe.ingredients for recipe in used_by]
 
 
@@ -79,19 +83,19 @@ def test_a_bad_recipe_is_not_saved(registry: Registry, register: Register) -> No
     """Digest, base, ingredient and weight each have their error; nothing stays behind."""
     digest = register("legal")
     with pytest.raises(DigestInvalid):
-        registry.save_recipe("text", "../x", BASE, [])
+        registry.compositions.save_recipe("text", "../x", BASE, [])
     with pytest.raises(DigestInvalid):
-        registry.save_recipe("text", RECIPE, BASE, [("legal@1", 1.0)])
+        registry.compositions.save_recipe("text", RECIPE, BASE, [("legal@1", 1.0)])
     with pytest.raises(UnknownBase, match=BASE):
-        registry.save_recipe("text", RECIPE, "acme/Other", [])
+        registry.compositions.save_recipe("text", RECIPE, "acme/Other", [])
     with pytest.raises(UnknownReference, match="0" * 64):
-        registry.save_recipe("text", RECIPE, BASE, [(digest, 1.0), ("0" * 64, 1.0)])
+        registry.compositions.save_recipe("text", RECIPE, BASE, [(digest, 1.0), ("0" * 64, 1.0)])
     for weight in (math.nan, math.inf):
         with pytest.raises(ValueError, match="finite"):
-            registry.save_recipe("text", RECIPE, BASE, [(digest, weight)])
+            registry.compositions.save_recipe("text", RECIPE, BASE, [(digest, weight)])
     with pytest.raises(DigestInvalid):
         _record(registry, RECIPE, "x")
-    assert () == registry.lineage(digest).used_by
+    assert () == registry.compositions.lineage(digest).used_by
 
 
 def test_lineage_goes_both_ways(registry: Registry, register: Register) -> None:
@@ -99,8 +103,8 @@ def test_lineage_goes_both_ways(registry: Registry, register: Register) -> None:
     one, two = register("one"), register("two", seed=1)
     _compose(registry, "mix", RECIPE, (one, 0.7), (two, -0.3), (one, 0.1))
     _record(registry, RECIPE, ARTIFACT)
-    registry.save_recipe("text", OTHER, BASE, [(ARTIFACT, 1.0)])
-    made = registry.lineage(ARTIFACT)
+    registry.compositions.save_recipe("text", OTHER, BASE, [(ARTIFACT, 1.0)])
+    made = registry.compositions.lineage(ARTIFACT)
     of_one, of_two = ("one@1",), ("two@1",)
     assert (
         Ingredient(one, 0.7, of_one), Ingredient(two, -0.3, of_two), Ingredient(one, 0.1, of_one),
@@ -109,30 +113,35 @@ def test_lineage_goes_both_ways(registry: Registry, register: Register) -> None:
         made.made_by[0].base, made.made_by[0].artifact, made.made_by[0].compositions,
     )  # fmt: skip
     assert [OTHER] == [recipe.digest for recipe in made.used_by]
-    assert ((), made.made_by) == (registry.lineage(two).made_by, registry.lineage(two).used_by)
+    assert ((), made.made_by) == (
+        registry.compositions.lineage(two).made_by,
+        registry.compositions.lineage(two).used_by,
+    )
 
 
 def test_what_a_version_went_into_comes_by_pages(registry: Registry, register: Register) -> None:
     """Every recipe once, by digest, also when others are written down between two pages."""
     digest = register("legal")
     for letter in "fdb":
-        registry.save_recipe(letter, letter * 64, BASE, [(digest, 1.0)])
-    first = registry.lineage(digest, limit=2)
+        registry.compositions.save_recipe(letter, letter * 64, BASE, [(digest, 1.0)])
+    first = registry.compositions.lineage(digest, limit=2)
     for letter in "ac":
-        registry.save_recipe(letter, letter * 64, BASE, [(digest, 1.0)])
-    second = registry.lineage(digest, limit=2, cursor=first.next_cursor)
+        registry.compositions.save_recipe(letter, letter * 64, BASE, [(digest, 1.0)])
+    second = registry.compositions.lineage(digest, limit=2, cursor=first.next_cursor)
     assert ["b", "d", "f"] == [recipe.text for recipe in (*first.used_by, *second.used_by)]
     assert (("legal@1",), None) == (second.versions, second.next_cursor)
     with pytest.raises(CursorInvalid):
-        registry.lineage(digest, cursor=registry.catalogue.bases(limit=1).next_cursor or "x")
+        registry.compositions.lineage(
+            digest, cursor=registry.catalogue.bases(limit=1).next_cursor or "x"
+        )
 
 
 def test_lineage_of_nothing(registry: Registry) -> None:
     """An unknown digest and a name are errors, not empty lineages."""
     with pytest.raises(UnknownReference):
-        registry.lineage("0" * 64)
+        registry.compositions.lineage("0" * 64)
     with pytest.raises(DigestInvalid):
-        registry.lineage("legal")
+        registry.compositions.lineage("legal")
 
 
 def test_composing_makes_versions(registry: Registry, register: Register) -> None:
@@ -146,7 +155,7 @@ def test_composing_makes_versions(registry: Registry, register: Register) -> Non
     assert (f"text of {RECIPE}", RECIPE, BASE, "ann", "cat(acme/mix)") == (
         first.recipe_text, first.recipe_digest, first.base, first.created_by, first.expression,
     )  # fmt: skip
-    assert (first, second) == registry.composition("acme/mix").versions
+    assert (first, second) == read_composition(registry, "acme/mix").versions
 
 
 def test_two_compositions_may_share_a_recipe(registry: Registry) -> None:
@@ -154,7 +163,7 @@ def test_two_compositions_may_share_a_recipe(registry: Registry) -> None:
     _compose(registry, "mix", RECIPE)
     _compose(registry, "mixture", RECIPE)
     _record(registry, RECIPE, ARTIFACT)
-    assert ("mix@1", "mixture@1") == registry.lineage(ARTIFACT).made_by[0].compositions
+    assert ("mix@1", "mixture@1") == registry.compositions.lineage(ARTIFACT).made_by[0].compositions
 
 
 def test_a_composition_that_cannot_be_leaves_nothing(
@@ -168,20 +177,20 @@ def test_a_composition_that_cannot_be_leaves_nothing(
         _compose(registry, "Mix", RECIPE, (digest, 1.0))
     with pytest.raises(UnknownReference):
         _compose(registry, "mix", RECIPE, ("0" * 64, 1.0))
-    assert () == registry.lineage(digest).used_by
+    assert () == registry.compositions.lineage(digest).used_by
     assert () == registry.catalogue.compositions().items
 
 
 def test_a_retired_composition_does_not_come_back(registry: Registry) -> None:
     """The same recipe under the same name stays retired."""
     _compose(registry, "mix", RECIPE)
-    registry.retire(parse_reference("mix@1"), "me")
+    registry.versions.retire(parse_reference("mix@1"), "me")
     with pytest.raises(VersionRetired):
         _compose(registry, "mix", RECIPE)
 
 
 def _save_another(registry: Registry) -> None:
-    registry.save_recipe("text", SECOND, BASE, [])
+    registry.compositions.save_recipe("text", SECOND, BASE, [])
 
 
 def _compose_another(registry: Registry) -> None:
@@ -203,7 +212,7 @@ def test_an_unforeseen_conflict_is_not_swallowed(
     swallowed: str,
 ) -> None:
     """Only the constraint that means "already there" does; any other is a fault to be seen."""
-    registry.save_recipe(f"text of {OTHER}", OTHER, BASE, [])
+    registry.compositions.save_recipe(f"text of {OTHER}", OTHER, BASE, [])
     _compose(registry, "mix", RECIPE)
     conflicts = [name for name in (swallowed, "something_else") if name]
 
@@ -212,6 +221,7 @@ def test_an_unforeseen_conflict_is_not_swallowed(
             raise Conflict("pk_recipes")
         raise Conflict(conflicts.pop(0))
 
-    monkeypatch.setattr(queries, "insert", fail)
+    for module in ("names", "compositions"):
+        monkeypatch.setattr(f"registry.versions.{module}.insert", fail)
     with pytest.raises(Conflict, match="something_else"):
         step(registry)

@@ -12,7 +12,7 @@ from tests.registry.conftest import BASE, SHAPES, Register
 )
 def test_a_base_answers_to_every_spelling(registry: Registry, text: str) -> None:
     """Name, case, owner and quantised copies lead to the same base."""
-    base = registry.base(text)
+    base = registry.bases.get(text)
     assert BASE == base.name
     assert SHAPES == base.shapes
     assert "LlamaForCausalLM" == base.architecture
@@ -20,33 +20,33 @@ def test_a_base_answers_to_every_spelling(registry: Registry, text: str) -> None
 
 def test_saying_it_again_adds_aliases(registry: Registry) -> None:
     """The same base twice is one base, with the spellings of both times."""
-    registry.add_base(BASE, shapes=SHAPES, aliases=["/models/tiny"])
-    again = registry.add_base(BASE, shapes=SHAPES, aliases=["Small-Instruct"])
+    registry.bases.add(BASE, shapes=SHAPES, aliases=["/models/tiny"])
+    again = registry.bases.add(BASE, shapes=SHAPES, aliases=["Small-Instruct"])
     assert {"tiny-instruct", "/models/tiny", "small-instruct"} == again.keys
-    assert BASE == registry.base("/models/tiny").name
-    assert (again,) == registry.bases()
+    assert BASE == registry.bases.get("/models/tiny").name
+    assert (again,) == registry.bases.list()
 
 
 def test_other_shapes_are_another_base(registry: Registry) -> None:
     """A name cannot change its shapes under the adapters that were admitted on it."""
     with pytest.raises(BaseConflict, match="other shapes"):
-        registry.add_base(BASE, shapes={"lm_head": (40, 17)})
-    assert SHAPES == registry.base(BASE).shapes
+        registry.bases.add(BASE, shapes={"lm_head": (40, 17)})
+    assert SHAPES == registry.bases.get(BASE).shapes
 
 
 def test_a_spelling_means_one_base(registry: Registry) -> None:
     """A second base whose name or alias means the first is refused, wholly."""
     with pytest.raises(BaseConflict, match=f"'tiny-instruct' means {BASE} already"):
-        registry.add_base("other/Tiny-Instruct", shapes=SHAPES)
+        registry.bases.add("other/Tiny-Instruct", shapes=SHAPES)
     with pytest.raises(BaseConflict, match=f"means {BASE} already"):
-        registry.add_base("acme/Other", shapes=SHAPES, aliases=["x/tiny-instruct"])
-    assert [BASE] == [base.name for base in registry.bases()]
+        registry.bases.add("acme/Other", shapes=SHAPES, aliases=["x/tiny-instruct"])
+    assert [BASE] == [base.name for base in registry.bases.list()]
 
 
 def test_an_unknown_base_lists_the_known(registry: Registry) -> None:
     """The error holds the name and what could be meant."""
     with pytest.raises(UnknownBase) as caught:
-        registry.base("acme/Tiny")
+        registry.bases.get("acme/Tiny")
     assert ("acme/Tiny", (BASE,)) == (caught.value.name, caught.value.known)
 
 
@@ -54,14 +54,14 @@ def test_an_unknown_base_lists_the_known(registry: Registry) -> None:
 def test_a_base_has_a_printable_name(registry: Registry, name: str) -> None:
     """Nothing that a list of models could not show."""
     with pytest.raises(NameInvalid):
-        registry.add_base(name, shapes=SHAPES)
+        registry.bases.add(name, shapes=SHAPES)
 
 
 def test_a_base_and_an_adapter_never_share_a_name(registry: Registry, register: Register) -> None:
     """One `model` string means one thing, whoever came first."""
     register("legal")
     with pytest.raises(NameTaken, match="one adapter"):
-        registry.add_base("legal", shapes=SHAPES)
-    registry.add_base("plain", shapes=SHAPES)
+        registry.bases.add("legal", shapes=SHAPES)
+    registry.bases.add("plain", shapes=SHAPES)
     with pytest.raises(NameTaken, match="one base"):
         register("plain")

@@ -16,12 +16,12 @@ from registry.storage.database import Database
 from registry.storage.errors import Conflict
 from registry.storage.models import AdapterRow
 from registry.versions import names as naming
-from registry.versions import queries
+from tests.reading import read_adapter, read_composition
 from tests.registry.conftest import BASE, Register
 
 
 def _compose(registry: Registry, name: str, recipe: str) -> None:
-    registry.add_composition(
+    registry.compositions.add(
         name, expression="x", recipe_text=recipe, recipe_digest=recipe * 64, base=BASE,
         ingredients=[], actor="me",
     )  # fmt: skip
@@ -31,9 +31,9 @@ def test_an_alias_moves_and_remembers(registry: Registry, register: Register) ->
     """Each move is in the history with who and when; the alias stands at the last."""
     register("legal", alias="prod")
     register("legal", seed=1)
-    moved = registry.set_alias("legal", "prod", 2, "ann")
-    registry.set_alias("legal", "prod", 1, "bob")
-    adapter = registry.adapter("legal")
+    moved = registry.versions.set_alias("legal", "prod", 2, "ann")
+    registry.versions.set_alias("legal", "prod", 1, "bob")
+    adapter = read_adapter(registry, "legal")
     assert ("prod", 2, "ann") == (moved.alias, moved.number, moved.moved_by)
     assert [("prod", 1, "bob")] == [(a.alias, a.number, a.moved_by) for a in adapter.aliases]
     assert [(None, 1, "local"), (1, 2, "ann"), (2, 1, "bob")] == [
@@ -48,18 +48,18 @@ def test_moving_an_alias_to_where_it_is_changes_nothing(
 ) -> None:
     """No entry in the history, no new time."""
     register("legal", alias="prod")
-    before = registry.adapter("legal")
-    registry.set_alias("legal", "prod", 1, "ann")
-    assert before == registry.adapter("legal")
+    before = read_adapter(registry, "legal")
+    registry.versions.set_alias("legal", "prod", 1, "ann")
+    assert before == read_adapter(registry, "legal")
 
 
 def test_compositions_have_aliases_too(registry: Registry) -> None:
     """The same rules, the same history."""
     _compose(registry, "mix", "1")
     _compose(registry, "mix", "2")
-    registry.set_alias("mix", "prod", 1, "ann")
-    registry.set_alias("mix", "prod", 2, "ann")
-    mix = registry.composition("mix")
+    registry.versions.set_alias("mix", "prod", 1, "ann")
+    registry.versions.set_alias("mix", "prod", 2, "ann")
+    mix = read_composition(registry, "mix")
     assert [("prod", 2)] == [(a.alias, a.number) for a in mix.aliases]
     assert [(None, 1), (1, 2)] == [(m.from_number, m.to_number) for m in mix.alias_moves]
 
@@ -68,35 +68,35 @@ def test_an_alias_needs_a_version_in_use(registry: Registry, register: Register)
     """No such name, no such number, a retired version, a bad alias: nothing moves."""
     register("legal")
     register("legal", seed=1)
-    registry.retire(parse_reference("legal@1"), "me")
+    registry.versions.retire(parse_reference("legal@1"), "me")
     with pytest.raises(UnknownReference, match="legl@1"):
-        registry.set_alias("legl", "prod", 1, "me")
+        registry.versions.set_alias("legl", "prod", 1, "me")
     with pytest.raises(UnknownReference, match="legal@3"):
-        registry.set_alias("legal", "prod", 3, "me")
+        registry.versions.set_alias("legal", "prod", 3, "me")
     with pytest.raises(VersionRetired):
-        registry.set_alias("legal", "prod", 1, "me")
+        registry.versions.set_alias("legal", "prod", 1, "me")
     with pytest.raises(AliasInvalid):
-        registry.set_alias("legal", "2", 2, "me")
-    assert () == registry.adapter("legal").aliases
-    assert () == registry.adapter("legal").alias_moves
+        registry.versions.set_alias("legal", "2", 2, "me")
+    assert () == read_adapter(registry, "legal").aliases
+    assert () == read_adapter(registry, "legal").alias_moves
 
 
 def test_a_retired_version_stays_in_the_record(registry: Registry, register: Register) -> None:
     """It is kept with the moment of its retirement, and doing it twice changes nothing."""
     register("legal")
-    registry.retire(parse_reference("legal@1"), "me")
-    first = registry.adapter("legal").versions
-    registry.retire(parse_reference("legal@1"), "somebody else")
-    assert first == registry.adapter("legal").versions
+    registry.versions.retire(parse_reference("legal@1"), "me")
+    first = read_adapter(registry, "legal").versions
+    registry.versions.retire(parse_reference("legal@1"), "somebody else")
+    assert first == read_adapter(registry, "legal").versions
     assert first[0].retired_at is not None
 
 
 def test_what_an_alias_points_at_is_not_retired(registry: Registry, register: Register) -> None:
     """The refusal names the aliases that have to move first."""
     register("legal", alias="prod")
-    registry.set_alias("legal", "canary", 1, "me")
+    registry.versions.set_alias("legal", "canary", 1, "me")
     with pytest.raises(VersionInUse) as caught:
-        registry.retire(parse_reference("legal@1"), "me")
+        registry.versions.retire(parse_reference("legal@1"), "me")
     assert ("canary", "prod") == caught.value.aliases
     assert "in use: by the alias canary, by the alias prod. Move" in str(caught.value)
 
@@ -108,23 +108,23 @@ def test_what_a_composition_is_made_of_is_not_retired(
     they are retired, or the content has another name in use, nothing stands against it."""
     digest = register("team/legal")
     for letter, name in ("a", "mix"), ("b", "other/mix"), ("c", "team/mix"):
-        registry.add_composition(
+        registry.compositions.add(
             name, expression="cat(…)", recipe_text=letter, recipe_digest=letter * 64, base=BASE,
             ingredients=[(digest, 1.0)], actor="me",
         )  # fmt: skip
     version = parse_reference("team/legal@1")
     with pytest.raises(VersionInUse) as caught:
-        registry.retire(version, "me", caller=Caller("key", "publish", "team"))
+        registry.versions.retire(version, "me", caller=Caller("key", "publish", "team"))
     assert (("mix@1", "team/mix@1"), 1) == (caught.value.compositions, caught.value.hidden)
     assert "other/mix" not in str(caught.value)
     for name in ("mix", "team/mix"):
-        registry.retire(parse_reference(f"{name}@1"), "me")
+        registry.versions.retire(parse_reference(f"{name}@1"), "me")
     with pytest.raises(VersionInUse, match="in use: in the composition other/mix@1"):
-        registry.retire(version, "me")
+        registry.versions.retire(version, "me")
     register("copy")
-    registry.retire(version, "me")
+    registry.versions.retire(version, "me")
     with pytest.raises(VersionInUse, match="other/mix@1"):
-        registry.retire(parse_reference("copy@1"), "me")
+        registry.versions.retire(parse_reference("copy@1"), "me")
 
 
 @pytest.mark.parametrize("text", ["legal", "legal@prod", "0" * 64])
@@ -134,7 +134,7 @@ def test_only_a_numbered_version_is_retired(
     """What can mean another version tomorrow is too vague for something that lasts."""
     register("legal", alias="prod")
     with pytest.raises(ReferenceInvalid, match="name@3"):
-        registry.retire(parse_reference(text), "me")
+        registry.versions.retire(parse_reference(text), "me")
 
 
 def test_retiring_what_is_not_there(registry: Registry, register: Register) -> None:
@@ -142,16 +142,16 @@ def test_retiring_what_is_not_there(registry: Registry, register: Register) -> N
     register("legal")
     for text in ("legal@2", "law@1"):
         with pytest.raises(UnknownReference, match=text):
-            registry.retire(parse_reference(text), "me")
+            registry.versions.retire(parse_reference(text), "me")
 
 
 def test_numbers_are_never_used_twice(registry: Registry, register: Register) -> None:
     """After the highest version is retired the next one still is the next."""
     register("legal")
     register("legal", seed=1)
-    registry.retire(parse_reference("legal@2"), "me")
+    registry.versions.retire(parse_reference("legal@2"), "me")
     register("legal", seed=2)
-    assert [1, 2, 3] == [version.number for version in registry.adapter("legal").versions]
+    assert [1, 2, 3] == [version.number for version in read_adapter(registry, "legal").versions]
 
 
 def test_a_claim_that_fails_for_another_reason_is_seen(
@@ -162,7 +162,7 @@ def test_a_claim_that_fails_for_another_reason_is_seen(
     def fail(*_: object) -> None:
         raise Conflict("ck_names_kind")
 
-    monkeypatch.setattr(queries, "insert", fail)
+    monkeypatch.setattr("registry.versions.names.insert", fail)
     with (
         database.transaction() as session,
         pytest.raises(Conflict, match="ck_names_kind"),

@@ -10,6 +10,7 @@ from registry.references import parse_reference
 from registry.service import Registry
 from registry.storage.database import Database
 from registry.types import ResolvedAdapter
+from tests.reading import read_adapter
 from tests.registry.conftest import BASE, Register, tensors, write_adapter
 
 REASON = "it answers in verse"
@@ -17,14 +18,14 @@ REASON = "it answers in verse"
 
 def resolve(registry: Registry, text: str) -> str:
     """Return the digest that an adapter's reference means."""
-    found = registry.resolve(parse_reference(text))
+    found = registry.versions.resolve(parse_reference(text))
     assert isinstance(found, ResolvedAdapter)
     return found.digest
 
 
 def quarantine(registry: Registry, text: str) -> tuple[str, ...]:
     """Quarantine a version."""
-    return registry.statuses.quarantine(parse_reference(text), REASON, "ann")
+    return registry.versions.quarantine(parse_reference(text), REASON, "ann")
 
 
 def test_a_quarantined_version_answers_with_its_reason(
@@ -37,25 +38,25 @@ def test_a_quarantined_version_answers_with_its_reason(
         with pytest.raises(
             VersionQuarantined, match=r"legal@1 is quarantined: it answers in verse"
         ):
-            registry.resolve(parse_reference(text))
+            registry.versions.resolve(parse_reference(text))
 
 
 def test_released_it_is_served_again(registry: Registry, register: Register) -> None:
     """A quarantine is no retirement."""
     digest = register("legal")
     quarantine(registry, "legal")
-    assert ("legal@1",) == registry.statuses.release(parse_reference("legal"), "ann")
+    assert ("legal@1",) == registry.versions.release(parse_reference("legal"), "ann")
     assert digest == resolve(registry, "legal")
-    version = registry.adapter("legal").versions[0]
+    version = read_adapter(registry, "legal").versions[0]
     assert ("admitted", None) == (version.status, version.status_reason)
 
 
 def test_the_status_is_part_of_what_is_known(registry: Registry, register: Register) -> None:
     """A version says why it is out of use."""
     register("legal")
-    assert "admitted" == registry.adapter("legal").versions[0].status
+    assert "admitted" == read_adapter(registry, "legal").versions[0].status
     quarantine(registry, "legal")
-    version = registry.adapter("legal").versions[0]
+    version = read_adapter(registry, "legal").versions[0]
     assert ("quarantined", REASON) == (version.status, version.status_reason)
 
 
@@ -68,7 +69,7 @@ def test_a_bare_name_falls_back_to_the_version_before(
     quarantine(registry, "legal@2")
     assert first == resolve(registry, "legal")
     with pytest.raises(VersionQuarantined):
-        registry.resolve(parse_reference("legal@prod"))
+        registry.versions.resolve(parse_reference("legal@prod"))
 
 
 def test_every_name_of_the_content_is_concerned(registry: Registry, register: Register) -> None:
@@ -77,7 +78,7 @@ def test_every_name_of_the_content_is_concerned(registry: Registry, register: Re
     register("team/copy")
     assert {"legal@1", "team/copy@1"} == set(quarantine(registry, digest))
     with pytest.raises(VersionQuarantined):
-        registry.resolve(parse_reference("team/copy"))
+        registry.versions.resolve(parse_reference("team/copy"))
 
 
 def test_it_cannot_come_back_under_another_name(
@@ -89,9 +90,9 @@ def test_it_cannot_come_back_under_another_name(
     folder = write_adapter(tmp_path / "again", tensors(seed=0))
     for name in ("other", "legal"):
         with pytest.raises(VersionQuarantined, match=REASON):
-            registry.register(folder, name=name)
+            registry.adapters.register(folder, name=name)
     with pytest.raises(UnknownReference):
-        registry.adapter("other")
+        read_adapter(registry, "other")
 
 
 def test_no_alias_can_be_moved_to_it(registry: Registry, register: Register) -> None:
@@ -99,25 +100,25 @@ def test_no_alias_can_be_moved_to_it(registry: Registry, register: Register) -> 
     register("legal")
     quarantine(registry, "legal")
     with pytest.raises(VersionQuarantined):
-        registry.set_alias("legal", "prod", 1, "ann")
+        registry.versions.set_alias("legal", "prod", 1, "ann")
 
 
 def test_what_was_merged_from_it_is_concerned(registry: Registry, register: Register) -> None:
     """A composition that was there before, and its artifact by digest."""
     good, bad = register("good", seed=1), register("bad", seed=2)
     recipe, artifact = "1" * 64, "2" * 64
-    registry.add_composition(
+    registry.compositions.add(
         "mix", expression="cat(good, bad)", recipe_text="{}", recipe_digest=recipe, base=BASE,
         ingredients=[(good, 1.0), (bad, 1.0)], actor="ann",
     )  # fmt: skip
-    registry.record_artifact(recipe, artifact, bytes=1, seconds=0.1, report={})
+    registry.compositions.record_artifact(recipe, artifact, bytes=1, seconds=0.1, report={})
     for text in ("mix", artifact):
-        registry.resolve(parse_reference(text))
+        registry.versions.resolve(parse_reference(text))
     quarantine(registry, "bad@1")
     for text in ("mix", "mix@1", artifact):
         with pytest.raises(VersionQuarantined, match="bad@1"):
-            registry.resolve(parse_reference(text))
-    registry.resolve(parse_reference("good"))
+            registry.versions.resolve(parse_reference(text))
+    registry.versions.resolve(parse_reference("good"))
 
 
 def test_it_is_not_among_the_models(registry: Registry, register: Register) -> None:
@@ -127,7 +128,7 @@ def test_it_is_not_among_the_models(registry: Registry, register: Register) -> N
     register("other", seed=3)
     quarantine(registry, "legal@2")
     quarantine(registry, "other")
-    assert ["legal", "legal@old"] == [model.id for model in registry.model_ids()]
+    assert ["legal", "legal@old"] == [model.id for model in registry.catalogue.models()]
 
 
 def test_every_change_is_written_down(
@@ -136,7 +137,7 @@ def test_every_change_is_written_down(
     """Who did it and why."""
     register("legal")
     quarantine(registry, "legal")
-    registry.statuses.release(parse_reference("legal"), "ben")
+    registry.versions.release(parse_reference("legal"), "ben")
     changes = [change for change in Audit(database).page().items if "version." in change.action]
     assert {("ann", "version.quarantined", "legal@1"), ("ben", "version.released", "legal@1")} == {
         (change.actor, change.action, change.subject) for change in changes

@@ -10,13 +10,13 @@ from tests.registry.conftest import BASE, DOWN, Q, Register
 
 
 def _number(registry: Registry, text: str) -> int:
-    resolved = registry.resolve(parse_reference(text))
+    resolved = registry.versions.resolve(parse_reference(text))
     assert isinstance(resolved, ResolvedAdapter | ResolvedComposition)
     return resolved.number
 
 
 def _compose(registry: Registry, digest: str, recipe: str = "e") -> None:
-    registry.add_composition(
+    registry.compositions.add(
         "mix", expression="cat(legal)", recipe_text="text " + recipe, recipe_digest=recipe * 64,
         base=BASE, ingredients=[(digest, 1.0)], actor="me",
     )  # fmt: skip
@@ -27,14 +27,14 @@ def test_an_adapter_resolves_to_all_that_a_merge_needs(
 ) -> None:
     """Name, number, digest, base, rank and each module's shape."""
     digest = register("legal")
-    resolved = registry.resolve(parse_reference("legal"))
+    resolved = registry.versions.resolve(parse_reference("legal"))
     assert isinstance(resolved, ResolvedAdapter)
     assert ("legal", 1, digest, BASE, 2) == (
         resolved.name, resolved.number, resolved.digest, resolved.base, resolved.rank,
     )  # fmt: skip
     assert [Q, DOWN] == list(resolved.modules)
     assert (16, 24) == (resolved.modules[DOWN].d_out, resolved.modules[DOWN].d_in)
-    assert resolved == registry.resolve(parse_reference(digest))
+    assert resolved == registry.versions.resolve(parse_reference(digest))
 
 
 def test_a_bare_name_means_the_highest_version_in_use(
@@ -44,11 +44,11 @@ def test_a_bare_name_means_the_highest_version_in_use(
     register("legal")
     register("legal", seed=1)
     assert 2 == _number(registry, "legal")
-    registry.retire(parse_reference("legal@2"), "me")
+    registry.versions.retire(parse_reference("legal@2"), "me")
     assert 1 == _number(registry, "legal")
-    registry.retire(parse_reference("legal@1"), "me")
+    registry.versions.retire(parse_reference("legal@1"), "me")
     with pytest.raises(VersionRetired, match="legal@2"):
-        registry.resolve(parse_reference("legal"))
+        registry.versions.resolve(parse_reference("legal"))
 
 
 def test_an_alias_is_read_at_every_request(registry: Registry, register: Register) -> None:
@@ -56,7 +56,7 @@ def test_an_alias_is_read_at_every_request(registry: Registry, register: Registe
     old = register("legal", alias="prod")
     register("legal", seed=1)
     assert 1 == _number(registry, "legal@prod")
-    registry.set_alias("legal", "prod", 2, "me")
+    registry.versions.set_alias("legal", "prod", 2, "me")
     assert 2 == _number(registry, "legal@prod")
     assert 1 == _number(registry, "legal@1")
     assert 1 == _number(registry, old)
@@ -67,10 +67,10 @@ def test_a_composition_resolves_to_its_recipe(registry: Registry, register: Regi
     digest = register("legal")
     _compose(registry, digest)
     _compose(registry, digest, "f")
-    registry.set_alias("mix", "prod", 1, "me")
+    registry.versions.set_alias("mix", "prod", 1, "me")
     assert ResolvedComposition(
         "mix", 1, "cat(legal)", "text e", "e" * 64, BASE
-    ) == registry.resolve(parse_reference("mix@prod"))
+    ) == registry.versions.resolve(parse_reference("mix@prod"))
     assert 2 == _number(registry, "mix")
     assert 1 == _number(registry, "mix@1")
 
@@ -78,8 +78,8 @@ def test_a_composition_resolves_to_its_recipe(registry: Registry, register: Regi
 def test_an_artifact_resolves_by_its_digest(registry: Registry, register: Register) -> None:
     """It comes with the recipe that it was first made by."""
     _compose(registry, register("legal"))
-    registry.record_artifact("e" * 64, "a" * 64, bytes=1, seconds=0.1, report={})
-    assert ResolvedArtifact("a" * 64, "text e", "e" * 64, BASE) == registry.resolve(
+    registry.compositions.record_artifact("e" * 64, "a" * 64, bytes=1, seconds=0.1, report={})
+    assert ResolvedArtifact("a" * 64, "text e", "e" * 64, BASE) == registry.versions.resolve(
         parse_reference("a" * 64)
     )
 
@@ -89,12 +89,12 @@ def test_a_retired_version_is_not_served_by_any_name(
 ) -> None:
     """By number and by digest; a digest that another name still uses goes on answering."""
     digest = register("legal")
-    registry.retire(parse_reference("legal@1"), "me")
+    registry.versions.retire(parse_reference("legal@1"), "me")
     for text in ("legal@1", digest):
         with pytest.raises(VersionRetired):
-            registry.resolve(parse_reference(text))
+            registry.versions.resolve(parse_reference(text))
     register("law")
-    assert "law" == getattr(registry.resolve(parse_reference(digest)), "name", None)
+    assert "law" == getattr(registry.versions.resolve(parse_reference(digest)), "name", None)
 
 
 @pytest.mark.parametrize(
@@ -116,7 +116,7 @@ def test_an_unknown_reference_suggests_near_ones(
     for number in range(5):
         register(f"legal-{number}", seed=2)
     with pytest.raises(UnknownReference) as caught:
-        registry.resolve(parse_reference(text))
+        registry.versions.resolve(parse_reference(text))
     assert text == caught.value.text
     assert near in caught.value.near
     assert len(caught.value.near) <= 3
@@ -126,13 +126,13 @@ def test_nothing_near_is_nothing_suggested(registry: Registry, register: Registe
     """Neither for a far name, nor for a digest, nor in an empty registry."""
     for text in ("zzz", "a" * 64):
         with pytest.raises(UnknownReference) as caught:
-            registry.resolve(parse_reference(text))
+            registry.versions.resolve(parse_reference(text))
         assert () == caught.value.near
 
 
 def test_a_base_is_no_adapter(registry: Registry, register: Register) -> None:
     """Its name is no reference, even where the grammar would allow it, and is not suggested."""
-    registry.add_base("plain", shapes={})
+    registry.bases.add("plain", shapes={})
     with pytest.raises(UnknownReference) as caught:
-        registry.resolve(parse_reference("plain"))
+        registry.versions.resolve(parse_reference("plain"))
     assert () == caught.value.near

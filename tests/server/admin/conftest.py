@@ -31,7 +31,7 @@ async def client_of(gateway: Gateway, registry: Registry) -> AsyncIterator[Clien
 
         async def make(role: Role = "admin", namespace: str | None = None) -> AsyncClient:
             name = f"{namespace or 'all'}-{role}"
-            _, key = registry.keys.create(name, role=role, namespace=namespace)
+            _, key = registry.access.keys.create(name, role=role, namespace=namespace)
             return await stack.enter_async_context(
                 AsyncClient(
                     transport=ASGITransport(app), base_url="http://weft", trust_env=False,
@@ -58,7 +58,7 @@ def hidden_folder(base: Base, tmp_path: Path) -> Path:
 @pytest.fixture
 def private(registry: Registry, hidden_folder: Path) -> str:
     """The name of an adapter, aliased prod, that is private to other/."""
-    registry.register(hidden_folder, name="other/hidden", alias="prod")
+    registry.adapters.register(hidden_folder, name="other/hidden", alias="prod")
     return "other/hidden"
 
 

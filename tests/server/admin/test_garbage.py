@@ -38,7 +38,7 @@ async def test_what_nobody_needs_is_shown_and_then_goes(
     assert (True, shown["bytes"]) == (report["items"][0]["removed"], report["bytes_removed"])
     assert not gateway.artifacts.has(digest)
     assert digest not in (await gateway.engine.adapters()).known
-    (entry,) = registry.audit.page(action="garbage.collected").items
+    (entry,) = registry.access.audit.page(action="garbage.collected").items
     assert ("all-admin", {"removed": 1, "bytes": shown["bytes"]}) == (entry.actor, entry.detail)
 
 

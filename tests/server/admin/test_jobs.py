@@ -151,7 +151,7 @@ async def test_only_what_can_be_served_is_published(
     assert "there are base, fresh_lora, recycle" in unknown["detail"]
     noise = await client.post(path, json={"candidate": "random_parameters"})
     assert "without content" in problem(noise, 409, "not_servable")["detail"]
-    gateway.registry.statuses.quarantine(Reference(name="zorp", version=1), "in verse", "t")
+    gateway.registry.versions.quarantine(Reference(name="zorp", version=1), "in verse", "t")
     unfit = await client.post(path, json={"candidate": "recycle"})
     assert "in verse" in problem(unfit, 409, "not_servable")["detail"]
 

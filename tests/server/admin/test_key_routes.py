@@ -28,8 +28,8 @@ async def test_a_revoked_key_closes_within_two_seconds(
 ) -> None:
     """Until then it may still be remembered; afterwards it is 401, for good."""
     now = [1000.0]
-    keyring = Keyring([], gateway.registry.keys, clock=lambda: now[0])
-    _, key = gateway.registry.keys.create("ci", role="read")
+    keyring = Keyring([], gateway.registry.access.keys, clock=lambda: now[0])
+    _, key = gateway.registry.access.keys.create("ci", role="read")
     assert "ci" == (await keyring.caller(key)).name
     assert (await admin.delete("/registry/keys/ci")).status_code == 204
     now[0] += 2.0
@@ -43,7 +43,7 @@ async def test_keys_are_asked_for_once_a_second(
     """Between, requests cost no statement; an unknown key is remembered as well."""
     now = [1000.0]
     asked: list[str] = []
-    keys = gateway.registry.keys
+    keys = gateway.registry.access.keys
     _, key = keys.create("ci", role="read")
     inner = keys.caller
 
@@ -66,10 +66,10 @@ async def test_keys_are_asked_for_once_a_second(
 async def test_the_first_key_closes_the_doors_within_two_seconds(gateway: Gateway) -> None:
     """With no key at all everybody may do everything; with one, or a revoked one, nobody may."""
     now = [1000.0]
-    keyring = Keyring([], gateway.registry.keys, clock=lambda: now[0])
+    keyring = Keyring([], gateway.registry.access.keys, clock=lambda: now[0])
     assert ANYBODY == await keyring.caller("whatever")
-    gateway.registry.keys.create("ci", role="read")
-    gateway.registry.keys.revoke("ci")
+    gateway.registry.access.keys.create("ci", role="read")
+    gateway.registry.access.keys.revoke("ci")
     now[0] += 2.0
     with pytest.raises(KeyInvalid):
         await keyring.caller("whatever")
@@ -77,7 +77,7 @@ async def test_the_first_key_closes_the_doors_within_two_seconds(gateway: Gatewa
 
 async def test_the_settings_keys_are_admins_of_everything(gateway: Gateway) -> None:
     """They open when the registry has no key, and beside those that it has."""
-    keyring = Keyring(["first", "sécret"], gateway.registry.keys)
+    keyring = Keyring(["first", "sécret"], gateway.registry.access.keys)
     assert (Caller("settings-1"), Caller("settings-2")) == (
         await keyring.caller("first"), await keyring.caller("sécret".encode().decode("latin-1")),
     )  # fmt: skip
@@ -91,7 +91,7 @@ async def test_the_use_of_a_key_is_written_down(admin: AsyncClient, registry: Re
 
     await admin.get("/registry/keys")
     async with asyncio.timeout(5):
-        while registry.keys.page().items[0].last_used_at is None:
+        while registry.access.keys.page().items[0].last_used_at is None:
             await asyncio.sleep(0.01)
 
 

@@ -8,6 +8,7 @@ from httpx import AsyncClient
 
 from registry.service import Registry
 from server.gateway import Gateway
+from tests.reading import read_adapter
 from tests.server.admin.conftest import ClientOf, problem
 from tests.server.asgi import CHAT
 from tests.server.conftest import BASE
@@ -75,7 +76,7 @@ async def test_a_change_of_visibility_counts_at_the_next_request(
 ) -> None:
     """Published: everybody's; private again: nobody else's, though it is merged and loaded."""
     for visibility, expected in (("public", 200), ("private", 404)):
-        registry.set_visibility("other/hidden", visibility, "test")  # type: ignore[arg-type]  # either
+        registry.versions.set_visibility("other/hidden", visibility, "test")  # type: ignore[arg-type]  # either
         for model in ("other/hidden", "cat(zorp, other/hidden)"):
             assert expected == (await status(team, model))[0]
 
@@ -104,7 +105,7 @@ async def test_models_lists_what_the_caller_may_use(
         assert expected == {card["id"] for card in cards} & hidden
         for model in hidden | {
             "other/hidden@1",
-            registry.adapter("other/hidden").versions[0].digest,
+            read_adapter(registry, "other/hidden").versions[0].digest,
         }:
             response = await client.get(f"/v1/models/{model}")
             assert (200 if expected else 404) == response.status_code
@@ -114,10 +115,10 @@ async def test_nothing_of_it_shows_anywhere(
     client_of: ClientOf, private: str, gateway: Gateway, registry: Registry
 ) -> None:
     """No list, no search, no lineage, no log holds the name or its digest, whatever the role."""
-    digest = registry.adapter(private).versions[0].digest
+    digest = read_adapter(registry, private).versions[0].digest
     compose(gateway, "other/mix", "cat(zorp, other/hidden)")
     client = await client_of("admin", "team")
-    zorp = registry.adapter("zorp").versions[0].digest
+    zorp = read_adapter(registry, "zorp").versions[0].digest
     for path in (
         "/v1/models", "/registry/adapters", "/registry/compositions", "/registry/artifacts",
         f"/registry/lineage/{zorp}", "/registry/audit", "/registry/keys", "/registry/bases",

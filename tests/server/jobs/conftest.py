@@ -23,6 +23,7 @@ from server.jobs.runner import Pace, Runner
 from server.jobs.storage import keep_file
 from server.jobs.worker import Entry, Task
 from tests.adapters import make_adapter
+from tests.reading import read_adapter
 from tests.server.conftest import BASE
 from tests.server.jobs import children
 from tests.server.jobs.engine import ScoringEngine
@@ -61,7 +62,7 @@ class MakeOutcome(Protocol):
 def fresh(registry: Registry, tmp_path: Path) -> Path:
     """An adapter that a job has made."""
     module = "model.layers.0.self_attn.q_proj"
-    d_out, d_in = registry.base(BASE).shapes[module]
+    d_out, d_in = registry.bases.get(BASE).shapes[module]
     return make_adapter(tmp_path / "fresh_lora", modules={module: (d_in, d_out)}, base=BASE)
 
 
@@ -70,7 +71,7 @@ def make_outcome(registry: Registry, versions: LocalBlobs, fresh: Path) -> MakeO
     """An outcome over zorp and blim: recycle is best, then the fresh LoRA, then the base."""
 
     def make(**changes: Any) -> dict[str, Any]:
-        digests = [registry.adapter(name).versions[0].digest for name in MEMBERS]
+        digests = [read_adapter(registry, name).versions[0].digest for name in MEMBERS]
         members = [
             Member.from_folder(name, open_folder(versions.path(digest)), 0.5, digest, base=BASE)
             for name, digest in zip(MEMBERS, digests, strict=True)

@@ -14,6 +14,7 @@ from registry.jobs.types import Job
 from registry.service import Registry
 from server.gateway import Gateway
 from server.jobs import worker
+from tests.reading import read_composition
 from tests.server.commands import failed, words
 from tests.server.conftest import MakeGateway, Weft
 from tests.server.jobs import children
@@ -70,7 +71,7 @@ def test_at_home_the_whole_of_it_runs(
     assert "no engine could be asked" in said
     assert "succeeded: ask for bot@1" in said
     assert "recycle answers as bot@1" in result.stderr
-    assert "bot" == registry.composition("bot").versions[0].name
+    assert "bot" == read_composition(registry, "bot").versions[0].name
     (job,) = registry.jobs.page().items
     assert job.id in words(weft("jobs", "list"))
     assert {"bot@1", "recycle"} <= words(weft("jobs", "show", job.id))

@@ -25,6 +25,7 @@ from server.errors import RequestInvalid
 from server.gateway import Gateway
 from server.jobs.create import Wish, create_job
 from server.jobs.pools import PoolEmpty, PoolInvalid, choose
+from tests.reading import read_adapter
 from tests.server.conftest import BASE
 from tests.server.jobs.conftest import examples, queue, send_file
 
@@ -40,7 +41,7 @@ EVERYTHING = Caller("ada")
 @pytest.fixture
 def private(gateway: Gateway, fresh: Path) -> str:
     """The name of an adapter that is private to other/."""
-    gateway.registry.register(fresh, name="other/hidden")
+    gateway.registry.adapters.register(fresh, name="other/hidden")
     return "other/hidden"
 
 
@@ -53,7 +54,7 @@ def test_all_is_written_down(gateway: Gateway) -> None:
     options = Options.parse(job.request["options"])
     assert ((2,), 7, 3) == (options.k, options.steps, options.seed)
     digests = {m["reference"]: m["digest"] for m in job.request["members"]}
-    expected = {n: gateway.registry.adapter(n).versions[0].digest for n in ("zorp", "blim")}
+    expected = {n: read_adapter(gateway.registry, n).versions[0].digest for n in ("zorp", "blim")}
     assert {f"{name}@1": digest for name, digest in expected.items()} == digests
     assert ("best", {"ticket": "L-17"}) == (job.request["serve"], job.request["metadata"])
 
@@ -131,11 +132,11 @@ def test_a_pool_is_what_the_caller_may_use(gateway: Gateway, private: str) -> No
 def test_a_pool_holds_what_may_be_served_each_content_once(gateway: Gateway) -> None:
     """The quarantined are left out, or refused when they are named; a copy counts once."""
     registry = gateway.registry
-    zorp = registry.adapter("zorp").versions[0].digest
-    registry.register(gateway.versions.path(zorp), name="zorp-copy")
+    zorp = read_adapter(registry, "zorp").versions[0].digest
+    registry.adapters.register(gateway.versions.path(zorp), name="zorp-copy")
     assert 8 == len(references(gateway, "", EVERYTHING))
     assert ["zorp@1"] == references(gateway, ["zorp@prod", "zorp-copy", "zorp"], EVERYTHING)
-    registry.statuses.quarantine(Reference(digest=zorp), "in verse", "t")
+    registry.versions.quarantine(Reference(digest=zorp), "in verse", "t")
     assert 7 == len(references(gateway, "", EVERYTHING))
     with pytest.raises(VersionQuarantined, match="in verse"):
         references(gateway, ["zorp@1"], EVERYTHING)
@@ -144,7 +145,7 @@ def test_a_pool_holds_what_may_be_served_each_content_once(gateway: Gateway) -> 
 def test_an_artifact_is_no_member(gateway: Gateway) -> None:
     """A composition's name stands for a merge of adapters, which are in the pool themselves."""
     recipe = gateway.resolver.plan(_expression("cat(zorp, blim)"))
-    gateway.registry.add_composition(
+    gateway.registry.compositions.add(
         "mix", expression="cat(zorp, blim)", recipe_text=recipe.canonical(),
         recipe_digest=recipe.digest(), base=BASE, ingredients=recipe.lineage, actor="t",
     )  # fmt: skip

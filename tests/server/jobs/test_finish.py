@@ -12,6 +12,7 @@ from registry.references import Reference
 from registry.types import Registration
 from server.gateway import Gateway
 from server.jobs.finish import Closed
+from tests.reading import read_adapter, read_composition
 from tests.server.conftest import BASE
 from tests.server.jobs.conftest import MakeOutcome, learned, queue
 from tests.server.jobs.engine import LOGPROB, ScoringEngine
@@ -53,7 +54,7 @@ async def test_the_best_is_folded_served_and_published(close: Close, gateway: Ga
     """A recipe becomes a composition, whose artifact is loaded; served is beside learned."""
     closed = await close(name="bot")
     assert ("bot@1", None) == (closed.model, closed.failure)
-    version = gateway.registry.composition("bot").versions[0]
+    version = read_composition(gateway.registry, "bot").versions[0]
     assert "recycle(zorp@1, blim@1) of ftjob-" in version.expression
     served = by_name(closed)["recycle"]["served"]
     assert isinstance(gateway.engine, ScoringEngine)
@@ -80,7 +81,7 @@ async def test_the_pick_is_published(close: Close, gateway: Gateway) -> None:
     """An adapter that the job made becomes a version of one; it is asked as well."""
     closed = await close(serve="fresh_lora", name="bot")
     assert "bot@1" == closed.model
-    version = gateway.registry.adapter("bot").versions[0]
+    version = read_adapter(gateway.registry, "bot").versions[0]
     assert str(version.source).startswith("job:ftjob-")
     assert version.digest == by_name(closed)["fresh_lora"]["served"]["artifact"]
     assert by_name(closed)["recycle"]["served"] is not None
@@ -90,16 +91,16 @@ async def test_the_base_needs_no_name(close: Close, gateway: Gateway) -> None:
     """Where nothing beats it, it is what answers."""
     closed = await close(serve="base", name="bot")
     assert BASE == closed.model
-    assert "bot" not in {model.id for model in gateway.registry.model_ids()}
+    assert "bot" not in {model.id for model in gateway.registry.catalogue.models()}
 
 
 async def test_none_leaves_the_registry_as_it_is(close: Close, gateway: Gateway) -> None:
     """The report is there, and nothing is published."""
-    before = gateway.registry.model_ids()
+    before = gateway.registry.catalogue.models()
     closed = await close(serve="none")
     assert (None, None, None) == (closed.model, closed.failure, closed.report["published"])
     assert by_name(closed)["recycle"]["served"] is not None
-    assert before == gateway.registry.model_ids()
+    assert before == gateway.registry.catalogue.models()
 
 
 async def test_the_job_s_own_adapters_are_registered_with_a_recipe(
@@ -113,16 +114,17 @@ async def test_the_job_s_own_adapters_are_registered_with_a_recipe(
     assert "serve is none" in closed.report["served"]
     closed = await close(outcome, name="bot")
     assert "bot@1" == closed.model
-    assert 1 == len(gateway.registry.adapter("bot-fresh-lora").versions)
+    assert 1 == len(read_adapter(gateway.registry, "bot-fresh-lora").versions)
 
 
 def retire(gateway: Gateway) -> None:
     """Take zorp out of use: its alias first."""
-    registered: Registration = gateway.registry.register(
-        gateway.versions.path(gateway.registry.adapter("blim").versions[0].digest), name="zorp"
+    registered: Registration = gateway.registry.adapters.register(
+        gateway.versions.path(read_adapter(gateway.registry, "blim").versions[0].digest),
+        name="zorp",
     )
-    gateway.registry.set_alias("zorp", "prod", registered.version.number, "test")
-    gateway.registry.retire(Reference(name="zorp", version=1), "test")
+    gateway.registry.versions.set_alias("zorp", "prod", registered.version.number, "test")
+    gateway.registry.versions.retire(Reference(name="zorp", version=1), "test")
 
 
 async def test_a_member_that_was_retired_takes_its_candidates_with_it(
@@ -197,9 +199,9 @@ async def test_a_namespace_keeps_its_results(close: Close, gateway: Gateway) -> 
     caller = Caller("ada", "publish", "team")
     closed = await close(caller=caller, suffix="My Bot!")
     assert str(closed.model).startswith("team/ft-my-bot-")
-    mine = {model.id for model in gateway.registry.model_ids(caller=caller)}
+    mine = {model.id for model in gateway.registry.catalogue.models(caller=caller)}
     others = Caller("bob", "publish", "other")
-    theirs = {model.id for model in gateway.registry.model_ids(caller=others)}
+    theirs = {model.id for model in gateway.registry.catalogue.models(caller=others)}
     assert str(closed.model).partition("@")[0] in mine - theirs
 
 

@@ -185,7 +185,9 @@ async def test_a_bad_hyperparameter_is_refused(
 
 async def key_of(registry: Registry, role: Role, namespace: str | None = None) -> str:
     """Return a key of this kind."""
-    return registry.keys.create(f"{namespace or 'all'}-{role}", role=role, namespace=namespace)[1]
+    return registry.access.keys.create(
+        f"{namespace or 'all'}-{role}", role=role, namespace=namespace
+    )[1]
 
 
 async def test_namespaces_see_their_own(gateway: Gateway, registry: Registry) -> None:

@@ -67,7 +67,7 @@ def test_the_command_quarantines_what_is_unfit(
     monkeypatch.setenv("WEFT_MODEL", BASE_FOLDER)
     monkeypatch.setenv("WEFT_SERVED_BASE", BASE)
     monkeypatch.setenv("WEFT_NORM_LIMIT", "1e300")
-    d_out, d_in = registry.base(BASE).shapes["model.layers.0.mlp.down_proj"]
+    d_out, d_in = registry.bases.get(BASE).shapes["model.layers.0.mlp.down_proj"]
     modules = {"model.layers.0.mlp.down_proj": (d_in, d_out)}
     wild = make_adapter(tmp_path / "wild", modules=modules, size=1e20, base=BASE)
     runner = CliRunner()
@@ -78,9 +78,9 @@ def test_the_command_quarantines_what_is_unfit(
     assert ("wild@1", False) == (unfit["adapter"], unfit["passed"])
     assert ("zorp@1", True) == (fit["adapter"], fit["passed"])
     with pytest.raises(VersionQuarantined, match="A090 logits-not-finite"):
-        registry.resolve(parse_reference("wild"))
-    registry.resolve(parse_reference("zorp"))
-    hits = registry.finder.search(like=parse_reference("zorp"), by="behaviour", limit=3)
+        registry.versions.resolve(parse_reference("wild"))
+    registry.versions.resolve(parse_reference("zorp"))
+    hits = registry.search.finder.search(like=parse_reference("zorp"), by="behaviour", limit=3)
     assert {"zorp@1"} >= {hit.reference for hit in hits}
 
 

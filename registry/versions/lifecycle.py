@@ -1,0 +1,137 @@
+"""What happens to versions and names: aliases, visibility, retirement and quarantine.
+
+A quarantine applies to a content: to every name that has it, to its digest, to the compositions
+and artifacts made of it, and to later imports of the same content.
+Not covered: what finds a version unfit (the probe, a person), and which callers may change what.
+"""
+
+from collections.abc import Sequence
+
+from registry.access import audit
+from registry.callers import LOCAL, Caller, namespace_of
+from registry.errors import AccessDenied, VersionInUse
+from registry.references import Reference, check_alias, numbered
+from registry.storage.columns import now
+from registry.storage.database import Database, WriteSession
+from registry.storage.models import AdapterVersionRow
+from registry.types import Alias, Resolution, Status, Visibility
+from registry.versions import queries, rows
+from registry.versions.names import locked_version, move_alias
+from registry.versions.queries import VersionRow
+from registry.versions.resolve import adapter_version, resolve, version_table
+
+_MAX_REASON = 500
+
+
+class Versions:
+    """The versions of adapters and compositions. Safe to share by threads."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def resolve(self, reference: Reference, *, caller: Caller = LOCAL) -> Resolution:
+        """Return what a reference means now: see `registry.versions.resolve.resolve`.
+
+        Raises:
+            UnknownReference: with the nearest names; also for what is not visible to `caller`.
+            VersionRetired, VersionQuarantined: the version is out of use.
+        """
+        with self._database.read(caller) as session:
+            return resolve(session, reference)
+
+    def set_alias(
+        self, name: str, alias: str, version: int, actor: str, *, caller: Caller = LOCAL
+    ) -> Alias:
+        """Point an alias at a version of an adapter or a composition, and record the move.
+
+        Raises:
+            AliasInvalid: by the grammar of `registry.references`.
+            UnknownReference: there is no such version.
+            VersionRetired, VersionQuarantined: the version is out of use.
+        """
+        check_alias(alias)
+        with self._database.transaction(caller) as session:
+            row = locked_version(session, name, version)
+            return rows.alias(move_alias(session, row, alias, actor))
+
+    def set_visibility(
+        self, name: str, visibility: Visibility, actor: str, *, caller: Caller = LOCAL
+    ) -> None:
+        """Publish an adapter or a composition, or make it private to its namespace again.
+
+        Raises:
+            UnknownReference: no adapter or composition has this name.
+            AccessDenied: a name without a namespace cannot be private.
+        """
+        with self._database.transaction(caller) as session:
+            queries.lock_name(session, name)
+            version_table(session, name, name)
+            if visibility == "private" and namespace_of(name) is None:
+                raise AccessDenied(f"{name} has no namespace that it could be private to")
+            queries.set_visibility(session, name, visibility)
+            queries.advance_revision(session)  # other callers' searches change with it
+            audit.record(session, actor, "visibility.changed", name, visibility=visibility)
+
+    def retire(self, reference: Reference, actor: str, *, caller: Caller = LOCAL) -> None:
+        """Take a version out of use, for good; its files and its history stay.
+
+        Retiring a retired version changes nothing.
+
+        Raises:
+            ReferenceInvalid: anything but `name@number`.
+            UnknownReference: there is no such version.
+            VersionInUse: an alias points at it, or a composition in use is made of it.
+        """
+        with self._database.transaction(caller) as session:
+            row = locked_version(session, *numbered(reference))
+            if row.retired_at is None:
+                _refuse_in_use(session, row)
+                row.retired_at, row.retired_by = now(), actor
+                audit.record(session, actor, "version.retired", str(reference))
+                queries.advance_revision(session)
+
+    def quarantine(
+        self, reference: Reference, reason: str, actor: str, *, caller: Caller = LOCAL
+    ) -> tuple[str, ...]:
+        """Keep a content from being served; the next request for it is refused with `reason`.
+
+        Returns:
+            Every `name@number` that has this content, in any namespace.
+
+        Raises:
+            UnknownReference: the reference names no adapter version that is visible to `caller`.
+        """
+        return self._set_status(
+            reference, "quarantined", reason.strip()[:_MAX_REASON], actor, caller
+        )
+
+    def release(
+        self, reference: Reference, actor: str, *, caller: Caller = LOCAL
+    ) -> tuple[str, ...]:
+        """Let a content be served again; returns and raises as `quarantine`."""
+        return self._set_status(reference, "admitted", None, actor, caller)
+
+    def _set_status(
+        self, reference: Reference, status: Status, reason: str | None, actor: str, caller: Caller
+    ) -> tuple[str, ...]:
+        action: audit.Action = (
+            "version.quarantined" if status == "quarantined" else "version.released"
+        )
+        with self._database.transaction(caller) as session:
+            versions = queries.with_digest(session, adapter_version(session, reference).digest)
+            for row in versions:
+                row.status, row.status_reason = status, reason
+                audit.record(session, actor, action, f"{row.name}@{row.number}", reason=reason)
+            queries.advance_revision(session)
+            return tuple(f"{row.name}@{row.number}" for row in versions)
+
+
+def _refuse_in_use(session: WriteSession, row: VersionRow) -> None:
+    aliases = [a.alias for a in queries.aliases(session, row.name) if a.number == row.number]
+    made_of_it: Sequence[tuple[str, int]] = ()
+    if isinstance(row, AdapterVersionRow) and not queries.has_twin(session, row):
+        made_of_it = queries.compositions_of(session, row.digest)
+    visible = queries.visible_names(session, {name for name, _ in made_of_it})
+    shown = [f"{name}@{number}" for name, number in made_of_it if name in visible]
+    if aliases or made_of_it:
+        raise VersionInUse(row.name, row.number, aliases, shown, len(made_of_it) - len(shown))
