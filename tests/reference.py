@@ -14,7 +14,6 @@ from typing import Any
 
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
-from pydantic_core import PydanticUndefined
 from starlette.routing import Route
 from typer.main import get_command
 
@@ -66,7 +65,8 @@ def _code(text: str) -> str:
 
 def _settings() -> Iterator[list[str]]:
     for name, field in Settings.model_fields.items():
-        default = "" if field.default in (None, PydanticUndefined) else field.default
+        empty = field.is_required() or field.default is None
+        default = "" if empty else field.default
         shown = ",".join(default) if isinstance(default, tuple) else str(default)
         yield [_code(f"WEFT_{name.upper()}"), _code(shown), field.description or ""]
 

