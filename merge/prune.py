@@ -1,8 +1,8 @@
 """Pruning steps: which entries of each member's update survive, and what they are multiplied by.
 
-Every step takes tiles (T, rows, cols) and `Knobs`, and returns tiles of the same shapes. Steps that
-rank entries read all tiles first, twice, and are exact whatever the tiling: thresholds are the
-order statistics themselves. At least one entry always survives a ranking; entries that tie with
+Every step takes tiles (T, rows, cols) and `PruneOptions`, and returns tiles of the same shapes.
+Steps that rank entries read all tiles twice first and are exact for every tiling: thresholds are
+the order statistics themselves. At least one entry always survives a ranking; entries that tie with
 the last survivor survive too. Not covered: signs and sums (`signs`).
 """
 
@@ -25,7 +25,7 @@ _DRAWS = 2.0**24  # torch.rand gives multiples of 2⁻²⁴
 
 
 @dataclass(frozen=True, slots=True)
-class Knobs:
+class PruneOptions:
     """Everything that a step can be told; each reads its own."""
 
     module: str  # draws depend on it
@@ -44,17 +44,17 @@ class Knobs:
         return [generator_for(self.seed, f"{self.module}\0{i}") for i in range(count)]
 
 
-Step = Callable[[Tiles, Knobs], Tiles]
+Step = Callable[[Tiles, PruneOptions], Tiles]
 
 
-def keep_all(tiles: Tiles, knobs: Knobs) -> Tiles:  # noqa: ARG001  # the shape of a step
+def keep_all(tiles: Tiles, options: PruneOptions) -> Tiles:  # noqa: ARG001  # the shape of a step
     """Prune nothing."""
     return tiles
 
 
-def keep_largest(tiles: Tiles, knobs: Knobs) -> Tiles:
+def keep_largest(tiles: Tiles, options: PruneOptions) -> Tiles:
     """Keep each member's `density` share of largest magnitudes (TIES, arXiv 2306.01708, §4.1)."""
-    least = _below(largest(tiles, lambda n: [knobs.kept(n)]))[:, 0].tolist()
+    least = _below(largest(tiles, lambda n: [options.kept(n)]))[:, 0].tolist()
 
     def step(tile: Tensor) -> Tensor:
         for x, bound in zip(tile, least, strict=True):
@@ -64,15 +64,15 @@ def keep_largest(tiles: Tiles, knobs: Knobs) -> Tiles:
     return Mapped(tiles, lambda: step)
 
 
-def keep_middle(tiles: Tiles, knobs: Knobs) -> Tiles:
+def keep_middle(tiles: Tiles, options: PruneOptions) -> Tiles:
     """Keep the `density` share below the `gamma` share of largest (Breadcrumbs, 2312.06795, §3).
 
     The density comes first: where both shares together exceed 1, fewer of the largest are dropped.
     """
 
     def places(entries: int) -> list[int]:
-        kept = knobs.kept(entries)
-        dropped = min(round(knobs.gamma * entries), entries - kept)
+        kept = options.kept(entries)
+        dropped = min(round(options.gamma * entries), entries - kept)
         return [dropped + 1, dropped + kept]
 
     ends = largest(tiles, places)  # (T, 2)
@@ -85,19 +85,19 @@ def keep_middle(tiles: Tiles, knobs: Knobs) -> Tiles:
     return Mapped(tiles, lambda: step)
 
 
-def keep_random(tiles: Tiles, knobs: Knobs) -> Tiles:
+def keep_random(tiles: Tiles, options: PruneOptions) -> Tiles:
     """Keep each entry with probability `density` and divide it by that (DARE, 2311.03099, eq. 2).
 
     Every member draws from its own generator, row by row, one `torch.rand` an entry: kept below
     the density. The division is by the exact probability of that, so pruning is unbiased.
     """
-    probability = math.ceil(knobs.density * _DRAWS) / _DRAWS
+    probability = math.ceil(options.density * _DRAWS) / _DRAWS
 
     def begin() -> Callable[[Tensor], Tensor]:
         generators: list[torch.Generator] = []
 
         def step(tile: Tensor) -> Tensor:
-            generators.extend(knobs.generators(len(tile) - len(generators)))
+            generators.extend(options.generators(len(tile) - len(generators)))
             for x, generator in zip(tile, generators, strict=True):
                 x.mul_(_uniform(x, generator).lt_(probability))
             return tile.div_(probability)
@@ -107,7 +107,7 @@ def keep_random(tiles: Tiles, knobs: Knobs) -> Tiles:
     return Mapped(tiles, begin)
 
 
-def keep_ranked(tiles: Tiles, knobs: Knobs) -> Tiles:
+def keep_ranked(tiles: Tiles, options: PruneOptions) -> Tiles:
     """Keep entries with a probability that grows with their rank in their row, divide by it.
 
     MagPrune (DELLA, arXiv 2406.11617, §3.1): from the smallest magnitude of a row to the largest,
@@ -115,14 +115,14 @@ def keep_ranked(tiles: Tiles, knobs: Knobs) -> Tiles:
     The window shrinks to stay inside [density / 2, 1]. Draws are as in `keep_random`, taken in the
     order of rising magnitude within each row.
     """
-    epsilon = min(knobs.epsilon, 1.0 - knobs.density, knobs.density / 2)
+    epsilon = min(options.epsilon, 1.0 - options.density, options.density / 2)
 
     def begin() -> Callable[[Tensor], Tensor]:
         generators: list[torch.Generator] = []
 
         def step(tile: Tensor) -> Tensor:
-            generators.extend(knobs.generators(len(tile) - len(generators)))
-            probability = _rising(knobs.density, epsilon, tile.shape[2]).to(tile)  # (cols,)
+            generators.extend(options.generators(len(tile) - len(generators)))
+            probability = _rising(options.density, epsilon, tile.shape[2]).to(tile)  # (cols,)
             for x, generator in zip(tile, generators, strict=True):
                 factor = _uniform(x, generator).lt_(probability).div_(probability)
                 x.mul_(torch.empty_like(x).scatter_(1, _rising_order(x), factor))
@@ -133,14 +133,14 @@ def keep_ranked(tiles: Tiles, knobs: Knobs) -> Tiles:
     return Mapped(tiles, begin)
 
 
-def keep_varied(tiles: Tiles, knobs: Knobs) -> Tiles:
+def keep_varied(tiles: Tiles, options: PruneOptions) -> Tiles:
     """Keep the `density` share of positions where members differ most, for all members alike.
 
     SCE's selection (FuseChat, arXiv 2408.07990, §3.3): positions ranked by the variance over
     members. Where no position differs from another (one member, or copies), all are kept.
     """
     variances = Mapped(tiles, lambda: _variance)
-    least = float(_below(largest(variances, lambda n: [knobs.kept(n)])))
+    least = float(_below(largest(variances, lambda n: [options.kept(n)])))
     return Mapped(tiles, lambda: lambda tile: tile.mul_(_variance(tile) > least))
 
 

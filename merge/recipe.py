@@ -211,7 +211,7 @@ def plan(
     _check_patterns(members)
     stacks = _stacks(members)
     for name, stack in stacks.items():
-        _check_demands(known, name, stack)
+        _check_requirements(known, name, stack)
     ranks = {name: [m.modules[name].rank for m in stack] for name, stack in stacks.items()}
     bound.update(_decide_rank(known, bound, ranks, rank_limit))
     return Recipe(
@@ -285,8 +285,8 @@ def _stacks(members: Sequence[Member]) -> dict[str, list[Member]]:
     return stacks
 
 
-def _check_demands(method: MergeMethod, module: str, stack: Sequence[Member]) -> None:
-    method.demands.check(
+def _check_requirements(method: MergeMethod, module: str, stack: Sequence[Member]) -> None:
+    method.requirements.check(
         method.name, module, [member.label for member in stack],
         [member.weight_in(module) for member in stack],
         [member.modules[module].rank for member in stack],

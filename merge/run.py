@@ -18,8 +18,8 @@ import torch
 
 from merge.errors import UnsafeResult
 from merge.factors import Factors
-from merge.job import Job
 from merge.measure import Measure, add_up
+from merge.merge_run import MergeRun
 from merge.peft_io import FolderWriter
 from merge.recipe import ModuleShape, Recipe
 from merge.report import Report
@@ -67,45 +67,45 @@ def merge(
         FileExistsError: `out` holds something.
         OSError: the disk is full or gone. After any of these, nothing is left at or beside `out`.
     """
-    with Job(recipe, folders) as job, _appearing(out) as partial, _single_threaded_kernels():
-        if job.scale is None or job.ranks_are_bounds:
-            report = _in_two_passes(job, partial, workers, progress)
+    with MergeRun(recipe, folders) as run, _appearing(out) as partial, _single_threaded_kernels():
+        if run.scale is None or run.ranks_are_bounds:
+            report = _in_two_passes(run, partial, workers, progress)
         else:
-            with _writer(job, partial, job.outputs) as writer:
+            with _writer(run, partial, run.outputs) as writer:
 
                 def build(name: str) -> Measure:
-                    return job.build(name, writer.write)
+                    return run.build(name, writer.write)
 
-                measures = _over(job.outputs, build, workers=workers, progress=progress)
-            report = _report(job, measures, job.scale)
+                measures = _over(run.outputs, build, workers=workers, progress=progress)
+            report = _report(run, measures, run.scale)
         _check_norm(report, norm_limit)
         (partial / RECIPE_NAME).write_text(recipe.canonical() + "\n")
         (partial / REPORT_NAME).write_text(report.to_json() + "\n")
     return report
 
 
-def _in_two_passes(job: Job, partial: Path, workers: int, progress: Progress | None) -> Report:
+def _in_two_passes(run: MergeRun, partial: Path, workers: int, progress: Progress | None) -> Report:
     """Merge everything, learn the ranks and the scale, then write."""
     with Spill(partial) as spill:
 
         def build(name: str) -> Measure:
-            return job.build(name, spill.put)
+            return run.build(name, spill.put)
 
-        measures = _over(job.outputs, build, workers=workers, progress=progress)
-        factor = _matching(measures.values()) if job.scale is None else 1.0
+        measures = _over(run.outputs, build, workers=workers, progress=progress)
+        factor = _matching(measures.values()) if run.scale is None else 1.0
         outputs = {
-            name: shape._replace(rank=measures[name].rank) for name, shape in job.outputs.items()
+            name: shape._replace(rank=measures[name].rank) for name, shape in run.outputs.items()
         }
-        with _writer(job, partial, outputs) as writer:
+        with _writer(run, partial, outputs) as writer:
 
             def write(name: str) -> None:
-                with job.clock.timed("write"):
+                with run.clock.timed("write"):
                     held = spill.get(name)
                     writer.write(name, Factors(held.a, held.b, factor))
 
             _over(outputs, write, workers=workers)
     scaled = {name: measured.scaled(factor) for name, measured in measures.items()}
-    return _report(job, scaled, factor if job.scale is None else job.scale)
+    return _report(run, scaled, factor if run.scale is None else run.scale)
 
 
 def _matching(measures: Iterable[Measure]) -> float:
@@ -125,18 +125,18 @@ def _matching(measures: Iterable[Measure]) -> float:
     return wanted / overall.norm
 
 
-def _writer(job: Job, partial: Path, outputs: Mapping[str, ModuleShape]) -> FolderWriter:
-    return FolderWriter(partial, outputs, base=job.recipe.base, dtype=job.recipe.dtype)
+def _writer(run: MergeRun, partial: Path, outputs: Mapping[str, ModuleShape]) -> FolderWriter:
+    return FolderWriter(partial, outputs, base=run.recipe.base, dtype=run.recipe.dtype)
 
 
-def _report(job: Job, measures: Mapping[str, Measure], scale: float) -> Report:
+def _report(run: MergeRun, measures: Mapping[str, Measure], scale: float) -> Report:
     return Report(
-        method=job.recipe.method,
-        ingredients=tuple(item.digest for item in job.recipe.ingredients),
+        method=run.recipe.method,
+        ingredients=tuple(item.digest for item in run.recipe.ingredients),
         modules=measures,
         overall=add_up(list(measures.values())),
         scale=scale,
-        seconds=job.clock.seconds,
+        seconds=run.clock.seconds,
     )
 
 

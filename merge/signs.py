@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from merge.dense import Mapped, Rows, Tiles
-from merge.prune import Knobs
+from merge.prune import PruneOptions
 
 Combination = Callable[[Tiles, Tiles], Rows]
 
@@ -19,18 +19,18 @@ Combination = Callable[[Tiles, Tiles], Rows]
 _LEAST_SHARE = 1e-12
 
 
-def any_sign(tiles: Tiles, knobs: Knobs) -> Tiles:  # noqa: ARG001  # the shape of a step
+def any_sign(tiles: Tiles, options: PruneOptions) -> Tiles:  # noqa: ARG001  # the shape of a step
     """Erase nothing: conflicting entries cancel in the sum."""
     return tiles
 
 
-def elect_signs(tiles: Tiles, knobs: Knobs) -> Tiles:
+def elect_signs(tiles: Tiles, options: PruneOptions) -> Tiles:
     """Erase entries whose sign is not the elected one (TIES, arXiv 2306.01708, §4.2, eq. 1).
 
     The elected sign is that of the sum over members; with majority "frequency", the one that more
     members have. Where it is a draw, nobody is elected and every entry is erased.
     """
-    by_count = knobs.majority == "frequency"
+    by_count = options.majority == "frequency"
 
     def step(tile: Tensor) -> Tensor:
         elected = (tile.sign().sum(0) if by_count else tile.sum(0)).sign_()

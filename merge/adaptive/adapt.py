@@ -15,12 +15,19 @@ from typing import Any, TypeAlias
 
 from merge.adaptive import controls as reality
 from merge.adaptive.candidates import OUTCOME, VALIDATION, Candidate
-from merge.adaptive.context import Desk, Held, Setting, Watch
+from merge.adaptive.context import AdapterRef, JobContext, Setting, Watch
 from merge.adaptive.methods.fold import Ingredients
 from merge.adaptive.methods.learn import learn
 from merge.adaptive.methods.recycle import schedule_of
 from merge.adaptive.methods.scale import scale
-from merge.adaptive.model.base import Loaded, Room, device_of, load_base, load_tokenizer, room_for
+from merge.adaptive.model.base import (
+    Loaded,
+    MemoryBudget,
+    device_of,
+    load_base,
+    load_tokenizer,
+    memory_budget,
+)
 from merge.adaptive.options import Options, OptionsInvalid
 from merge.adaptive.pool import MemberScore, Pool, PoolMember, ScoreMemory
 from merge.adaptive.scoring.answers import occurs
@@ -139,65 +146,70 @@ def adapt(
     write_whole(folder / VALIDATION, dump_examples(measured))  # for a scorer of an engine
     _check_wishes(options, members, measured)
     device = device_of(setting.device)
-    room = room_for(
+    memory = memory_budget(
         setting.model, device, options, fresh_rank=min(options.fresh_rank, setting.rank_limit),
         lengths=[len(each.tokens) for each in (*learned, *measured)], allowed=setting.memory_bytes,
     )  # fmt: skip
-    room.check([open_folder(each.path) for each in members], max(options.k) - options.targeted)
+    memory.check([open_folder(each.path) for each in members], max(options.k) - options.targeted)
     base = Loaded(load_base(setting.model, device), tokenizer)
-    desk = Desk(
+    context = JobContext(
         setting, options, model=base.model, scorer=scorer(base, options), train=learned,
         validation=measured, folder=folder, watch=watch,
     )  # fmt: skip
-    outcome = _Job(desk, members, scores, room).run()
+    outcome = _Stages(context, members, scores, memory).run()
     write_whole(folder / OUTCOME, json.dumps(outcome.to_json(), indent=1))
     return outcome
 
 
-class _Job:
+class _Stages:
     """The stages in their order."""
 
     def __init__(
-        self, desk: Desk, members: Sequence[PoolMember], scores: ScoreMemory, room: Room
+        self,
+        context: JobContext,
+        members: Sequence[PoolMember],
+        scores: ScoreMemory,
+        memory: MemoryBudget,
     ) -> None:
-        self._desk, self._members, self._scores, self._room = desk, members, scores, room
-        self._options = desk.options
+        self._context, self._members, self._scores, self._memory = context, members, scores, memory
+        self._options = context.options
         self._evaluated = 0
 
     def run(self) -> Outcome:
         """Run what is missing and judge."""
-        desk, options = self._desk, self._options
-        found = [desk.candidate("base", lambda: reality.base(desk))]
+        context, options = self._context, self._options
+        found = [context.candidate("base", lambda: reality.base(context))]
         fresh = None
         if options.needs_fresh:
-            found.append(desk.candidate("fresh_lora", self._fresh))
-            fresh = desk.own("fresh_lora")
+            found.append(context.candidate("fresh_lora", self._fresh))
+            fresh = context.own("fresh_lora")
         chosen = self._choose(fresh)
-        held = [_held(each.member) for each in chosen]
-        self._room.check([each.folder for each in held], len(held))
-        mains = self._mains(held, fresh)
+        adapters = [_held(each.member) for each in chosen]
+        self._memory.check([adapter.folder for adapter in adapters], len(adapters))
+        mains = self._mains(adapters, fresh)
         found += mains
         main = min(mains, key=lambda each: each.scored.loss).name
         if options.reality_check:
             assert fresh is not None
             known = {
-                h.digest: self._evaluate(each.member) for h, each in zip(held, chosen, strict=True)
+                h.digest: self._evaluate(each.member)
+                for h, each in zip(adapters, chosen, strict=True)
             }
             for name, make in reality.controls(
-                desk, held, known, fresh, targeted=options.targeted
+                context, adapters, known, fresh, targeted=options.targeted
             ).items():
-                found.append(desk.candidate(name, make))
+                found.append(context.candidate(name, make))
         verdict = judge(found, main, seed=options.seed)
         return Outcome(
-            options, desk.setting, desk.task, main, verdict, tuple(found), tuple(chosen),
-            _trained_tokens(desk, len(mains)),
+            options, context.setting, context.task, main, verdict, tuple(found), tuple(chosen),
+            _trained_tokens(context, len(mains)),
         )  # fmt: skip
 
     def _fresh(self) -> Candidate:
         title = "a fresh LoRA on the same examples"
-        return reality.fresh_lora(self._desk, "fresh_lora", title, self._options.fresh_dropout)
+        return reality.fresh_lora(self._context, "fresh_lora", title, self._options.fresh_dropout)
 
-    def _choose(self, fresh: Held | None) -> tuple[Chosen, ...]:
+    def _choose(self, fresh: AdapterRef | None) -> tuple[Chosen, ...]:
         """Return what is merged, for the largest k; smaller ones take the first of it."""
         options = self._options
         if options.recipe is not None:
@@ -219,27 +231,27 @@ class _Job:
 
     def _evaluate(self, member: PoolMember) -> MemberScore:
         """Return how a member alone does on the training examples, measured once for a task."""
-        desk = self._desk
+        context = self._context
         self._evaluated += 1
-        desk.watch(
+        context.watch(
             Progress("evaluation", min(self._evaluated, len(self._members)), len(self._members))
         )
-        known = self._scores.get(desk.task, member.digest)
+        known = self._scores.get(context.task, member.digest)
         if known is not None:
             return known
-        scored = desk.scorer.score(desk.updates(open_folder(member.path)), desk.train)
+        scored = context.scorer.score(context.updates(open_folder(member.path)), context.train)
         score = MemberScore(scored.accuracy, scored.loss)
-        self._scores.put(desk.task, member.digest, score)
+        self._scores.put(context.task, member.digest, score)
         return score
 
-    def _mains(self, held: Sequence[Held], fresh: Held | None) -> list[Candidate]:
+    def _mains(self, adapters: Sequence[AdapterRef], fresh: AdapterRef | None) -> list[Candidate]:
         """Return the method's own candidates, one for each k that differs."""
-        desk, options = self._desk, self._options
+        context, options = self._context, self._options
         if options.method == "scale":
             title = "a static merge at its best scale"
-            return [desk.candidate("scale", lambda: scale(desk, "scale", title, held))]
+            return [context.candidate("scale", lambda: scale(context, "scale", title, adapters))]
         first = [fresh] if options.targeted and fresh is not None else []
-        sizes = sorted({min(k - len(first), len(held)) for k in options.k})
+        sizes = sorted({min(k - len(first), len(adapters)) for k in options.k})
         found = []
         for size in sizes:
             name = options.method if len(sizes) == 1 else f"{options.method}_k{size + len(first)}"
@@ -248,19 +260,19 @@ class _Job:
             )
 
             def make(name: str = name, title: str = title, size: int = size) -> Candidate:
-                return learn(desk, name, title, Ingredients.of([*first, *held[:size]]))
+                return learn(context, name, title, Ingredients.of([*first, *adapters[:size]]))
 
-            found.append(desk.candidate(name, make))
+            found.append(context.candidate(name, make))
         return found
 
 
-def _trained_tokens(desk: Desk, times: int) -> int:
+def _trained_tokens(context: JobContext, times: int) -> int:
     """Return what the method's own trainings read, of which there were so many."""
-    options, train = desk.options, desk.train
-    target = tokens_shown(train, reality.fresh_schedule(desk)) if options.targeted else 0
+    options, train = context.options, context.train
+    target = tokens_shown(train, reality.fresh_schedule(context)) if options.targeted else 0
     match options.method:
         case "recycle":
-            return target + times * tokens_shown(train, schedule_of(desk))
+            return target + times * tokens_shown(train, schedule_of(context))
         case "lorahub":
             once = sum(len(each.tokens) for each in train)
             return target + times * options.budget * once
@@ -268,8 +280,8 @@ def _trained_tokens(desk: Desk, times: int) -> int:
             return 0
 
 
-def _held(member: PoolMember) -> Held:
-    return Held(member.reference, member.digest, open_folder(member.path))
+def _held(member: PoolMember) -> AdapterRef:
+    return AdapterRef(member.reference, member.digest, open_folder(member.path))
 
 
 def _check_wishes(

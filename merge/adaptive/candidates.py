@@ -79,9 +79,9 @@ class Candidate:
 
     def to_json(self) -> dict[str, Any]:
         """Return everything as JSON values; `from_json` is the inverse."""
-        folded = None if self.folded is None else self.folded._asdict()
+        folded = None if self.folded is None else self.folded.to_json()
         return self._plain() | {
-            "scored": self.scored._asdict(),
+            "scored": self.scored.to_json(),
             "folded": folded,
             "serving": self.serving.to_json(),
         }
@@ -93,9 +93,9 @@ class Candidate:
         return cls(
             **{
                 **raw,
-                "scored": _scored(raw["scored"]),
+                "scored": Scored.from_json(raw["scored"]),
                 "serving": Serving(**raw["serving"]),
-                "folded": None if folded is None else _scored(folded),
+                "folded": None if folded is None else Scored.from_json(folded),
                 "curve": tuple((step, loss, valid) for step, loss, valid in raw["curve"]),
                 "members": tuple(raw["members"]),
             }
@@ -120,11 +120,3 @@ class Candidate:
     def taking(self, seconds: float) -> Self:
         """Return the same with the time that it took."""
         return replace(self, seconds=round(seconds, 3))
-
-
-def _scored(raw: dict[str, Any]) -> Scored:
-    found = raw["found"]
-    return Scored(
-        tuple(raw["nll"]), tuple(raw["tokens"]), tuple(raw["right"]),
-        None if found is None else tuple(found),
-    )  # fmt: skip

@@ -29,7 +29,7 @@ from merge.peft_format.atomic_files import write_whole
 from merge.peft_io import write_peft
 
 
-class Held(NamedTuple):
+class AdapterRef(NamedTuple):
     """An adapter at hand: what people call it, its digest, its opened folder."""
 
     reference: str
@@ -88,7 +88,7 @@ Watch = Callable[[Progress | Measured], None]
 """Told of every step and every candidate; what it raises ends the job."""
 
 
-class Desk:
+class JobContext:
     """One job's things. The folder is the job's alone."""
 
     def __init__(
@@ -134,7 +134,9 @@ class Desk:
         self.watch(Measured(name, figures(made.scored, seed=self.options.seed).to_json()))
         return made
 
-    def adapter(self, name: str, modules: Mapping[str, Factors], kinds: Mapping[str, Any]) -> Held:
+    def adapter(
+        self, name: str, modules: Mapping[str, Factors], kinds: Mapping[str, Any]
+    ) -> AdapterRef:
         """Write an adapter of the job's own into its folder and return it."""
         path = self.folder / CANDIDATES / name
         partial = path.with_name(f".{name}.partial")
@@ -144,14 +146,14 @@ class Desk:
         partial.replace(path)
         return self.own(name)
 
-    def own(self, name: str) -> Held:
+    def own(self, name: str) -> AdapterRef:
         """Return an adapter that the job wrote before."""
         path = self.folder / CANDIDATES / name
-        return Held(name, digest_folder(path), open_folder(path))
+        return AdapterRef(name, digest_folder(path), open_folder(path))
 
-    def own_folder(self, held: Held) -> str | None:
+    def own_folder(self, adapter: AdapterRef) -> str | None:
         """Return where an adapter lies in the job's folder; None for one of the pool."""
-        path = held.folder.path
+        path = adapter.folder.path
         return str(path.relative_to(self.folder)) if path.is_relative_to(self.folder) else None
 
     def updates(self, folder: AdapterFolder) -> Updates:
@@ -178,18 +180,18 @@ class Desk:
         return updates.to(next(self.model.parameters()).device)
 
 
-def train(desk: Desk, name: str, updates: Updates, schedule: Schedule) -> Trained:
+def train(context: JobContext, name: str, updates: Updates, schedule: Schedule) -> Trained:
     """Train what is trainable in `updates`, from its checkpoint if there is one."""
     run = Run(
-        stage=name, model=desk.model, updates=updates, train=desk.train,
-        validation=desk.validation, schedule=schedule, watch=desk.watch,
-        checkpoint=checkpoint_of(desk, name),
+        stage=name, model=context.model, updates=updates, train=context.train,
+        validation=context.validation, schedule=schedule, watch=context.watch,
+        checkpoint=checkpoint_of(context, name),
     )  # fmt: skip
     return run()
 
 
-def checkpoint_of(desk: Desk, name: str) -> Path:
+def checkpoint_of(context: JobContext, name: str) -> Path:
     """Return where a stage keeps how far it got."""
-    path = desk.folder / "checkpoints" / f"{name}.pt"
+    path = context.folder / "checkpoints" / f"{name}.pt"
     path.parent.mkdir(parents=True, exist_ok=True)
     return path

@@ -56,29 +56,32 @@ def _simplest(able: Sequence[Candidate], metric: Metric, seed: int) -> Candidate
 
 
 def _metric(candidates: Sequence[Candidate]) -> Metric:
-    """The pattern's marks if there is one, else exact matches; the loss where nobody has any."""
-    if any(each.scored.found is not None and any(each.scored.found) for each in candidates):
+    """Return the pattern if it ever matches, else exact match, else (nothing matches) the loss."""
+    scores = [candidate.scored for candidate in candidates]
+    if any(scored.pattern_match is not None and any(scored.pattern_match) for scored in scores):
         return "pattern"
-    return "exact_match" if any(any(each.scored.right) for each in candidates) else "loss"
+    return "exact_match" if any(any(scored.exact_match) for scored in scores) else "loss"
 
 
 def _key(candidate: Candidate, metric: Metric) -> tuple[float, float]:
-    marks = _marks(candidate, metric)
-    return (-sum(marks) / len(marks), candidate.scored.loss)
+    values = _values(candidate, metric)
+    return (-sum(values) / len(values), candidate.scored.loss)
 
 
-def _marks(candidate: Candidate, metric: Metric) -> Sequence[float]:
-    """One number for each example, larger being better."""
+def _values(candidate: Candidate, metric: Metric) -> Sequence[float]:
+    """Return one number for each example, (n,); larger is better."""
     scored = candidate.scored
     if metric == "loss":
         return [-value for value in scored.nll]
-    return scored.right if metric == "exact_match" or scored.found is None else scored.found
+    if metric == "exact_match" or scored.pattern_match is None:
+        return scored.exact_match
+    return scored.pattern_match
 
 
 def compare(ours: Candidate, theirs: Candidate, metric: Metric, *, seed: int) -> Interval:
     """Return by how much ours is better: a share of examples, or nats per answer token."""
     weights = ours.scored.tokens if metric == "loss" else None
-    return difference(_marks(ours, metric), _marks(theirs, metric), weights=weights, seed=seed)
+    return difference(_values(ours, metric), _values(theirs, metric), weights=weights, seed=seed)
 
 
 def _beats(ours: Candidate, theirs: Candidate, metric: Metric, seed: int) -> bool:

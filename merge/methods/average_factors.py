@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 
 from merge.factors import Factors, Merged, Stack
-from merge.methods.demands import Demands
 from merge.methods.method import merge_method
+from merge.methods.requirements import Requirements
 
-_DEMANDS = Demands(equal_ranks=True)
+_REQUIREMENTS = Requirements(equal_ranks=True)
 
 
 @merge_method(
@@ -28,7 +28,7 @@ _DEMANDS = Demands(equal_ranks=True)
         "copies": "with √weight on each side T copies at weight 1/T give T times the adapter; "
         "split=full gives it once",
     },
-    demands=_DEMANDS,
+    requirements=_REQUIREMENTS,
     auto_rank="largest",
 )
 def average_factors(stack: Stack, *, split: Literal["sqrt", "full"] = "sqrt") -> Merged:
@@ -40,7 +40,7 @@ def average_factors(stack: Stack, *, split: Literal["sqrt", "full"] = "sqrt") ->
     Raises:
         IncompatibleAdapters: ranks differ; names the module and both ranks.
     """
-    _DEMANDS.check_stack("average_factors", stack)
+    _REQUIREMENTS.check_stack("average_factors", stack)
     members = [member.balanced() for member in stack.members]
     roots = [math.sqrt(abs(weight)) for weight in stack.weights]
     on_a, on_b = list(stack.weights), list(stack.weights)

@@ -2,18 +2,18 @@
 
 from merge.factors import Merged, Stack
 from merge.linalg import truncated_sum
-from merge.methods.demands import Demands
 from merge.methods.method import merge_method
 from merge.methods.options import Rank, Ratio
+from merge.methods.requirements import Requirements
 
-_DEMANDS = Demands(members=1)
+_REQUIREMENTS = Requirements(members=1)
 
 
 @merge_method(
     "compress",
     paper="doi:10.1007/BF02288367",
     title="one adapter brought to rank k, or to a share of its energy (Eckart-Young)",
-    demands=_DEMANDS,
+    requirements=_REQUIREMENTS,
     auto_rank="sum",
 )
 def compress(stack: Stack, *, rank: Rank, energy: Ratio | None = None) -> Merged:
@@ -29,5 +29,5 @@ def compress(stack: Stack, *, rank: Rank, energy: Ratio | None = None) -> Merged
     Raises:
         RecipeInvalid: more than one member.
     """
-    _DEMANDS.check_stack("compress", stack)
+    _REQUIREMENTS.check_stack("compress", stack)
     return truncated_sum(stack.members, stack.weights, rank, energy)

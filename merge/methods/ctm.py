@@ -9,7 +9,7 @@ from merge.factors import Merged, Stack
 from merge.methods.elementwise import TABLE, Steps
 from merge.methods.method import merge_method
 from merge.methods.options import Rank, Ratio, Seed
-from merge.prune import Knobs, keep_all
+from merge.prune import PruneOptions, keep_all
 from merge.signs import any_sign, mean
 from merge.tucker import shared_bases
 
@@ -58,4 +58,4 @@ def ctm(
     share = torch.where(sizes > 0.0, wanted / sizes, 0.0)
     u, v = shared_bases(cores * share[:, None, None], k)  # (p, ≤ k), (q, ≤ k)
     steps = _MEAN if rule == "mean" else TABLE[rule]
-    return steps.within(at.frame(u, v), Knobs(stack.module, density=density, seed=seed), k)
+    return steps.within(at.frame(u, v), PruneOptions(stack.module, density=density, seed=seed), k)

@@ -20,8 +20,8 @@ from merge.factors import Factors, Merged, Stack
 from merge.methods.method import merge_method
 from merge.methods.options import Rank, Ratio, Seed
 from merge.prune import (
-    Knobs,
     Majority,
+    PruneOptions,
     Step,
     keep_largest,
     keep_middle,
@@ -43,14 +43,14 @@ class Steps(NamedTuple):
     sign: Step
     combine: Combination
 
-    def merge(self, tiles: Tiles, knobs: Knobs) -> Rows:
+    def merge(self, tiles: Tiles, options: PruneOptions) -> Rows:
         """Return the merged matrix of T matrices, tile by tile."""
-        pruned = self.prune(tiles, knobs)
-        return self.combine(pruned, self.sign(pruned, knobs))
+        pruned = self.prune(tiles, options)
+        return self.combine(pruned, self.sign(pruned, options))
 
-    def within(self, frame: Frame, knobs: Knobs, rank: int) -> Merged:
+    def within(self, frame: Frame, options: PruneOptions, rank: int) -> Merged:
         """Return the updates merged in a thin basis, at exactly `rank` MSUs."""
-        return frame.lift(torch.cat(list(self.merge(Updates(frame.blocks), knobs))), rank)
+        return frame.lift(torch.cat(list(self.merge(Updates(frame.blocks), options))), rank)
 
 
 TABLE = {
@@ -65,14 +65,14 @@ TABLE = {
 }  # fmt: skip
 
 
-def _merge(stack: Stack, method: str, basis: Basis, rank: int, knobs: Knobs) -> Merged:
+def _merge(stack: Stack, method: str, basis: Basis, rank: int, options: PruneOptions) -> Merged:
     """Apply a method's steps in a basis and bring the result to rank min(rank, R)."""
     steps, k = TABLE[method], min(rank, stack.total_rank)
     if basis != "dense":
-        return steps.within(knots(stack) if basis == "knots" else core(stack), knobs, k)
+        return steps.within(knots(stack) if basis == "knots" else core(stack), options, k)
     members, size = weigh(stack)
     d_out, d_in = members[0].b.shape[0], members[0].a.shape[1]
-    merged = steps.merge(Updates(members), knobs)
+    merged = steps.merge(Updates(members), options)
     return low_rank(merged, (d_out, d_in), start=_start(stack, members), rank=k, size=size)
 
 
@@ -114,8 +114,8 @@ def ties(
         majority: the elected sign is that of the sum ("total") or of most members ("frequency").
         basis: where entries are taken.
     """
-    knobs = Knobs(stack.module, density=density, majority=majority)
-    return _merge(stack, "ties", basis, rank, knobs)
+    options = PruneOptions(stack.module, density=density, majority=majority)
+    return _merge(stack, "ties", basis, rank, options)
 
 
 @merge_method(
@@ -139,8 +139,8 @@ def dare_linear(
         seed: of the draws, together with the module's name.
         basis: where entries are taken.
     """
-    knobs = Knobs(stack.module, density=density, seed=seed)
-    return _merge(stack, "dare_linear", basis, rank, knobs)
+    options = PruneOptions(stack.module, density=density, seed=seed)
+    return _merge(stack, "dare_linear", basis, rank, options)
 
 
 @merge_method(
@@ -172,8 +172,8 @@ def dare_ties(
         seed: of the draws, together with the module's name.
         basis: where entries are taken.
     """
-    knobs = Knobs(stack.module, density=density, majority=majority, seed=seed)
-    return _merge(stack, "dare_ties", basis, rank, knobs)
+    options = PruneOptions(stack.module, density=density, majority=majority, seed=seed)
+    return _merge(stack, "dare_ties", basis, rank, options)
 
 
 @merge_method(
@@ -206,8 +206,8 @@ def della(
         seed: of the draws, together with the module's name.
         basis: where entries are taken.
     """
-    knobs = Knobs(stack.module, density=density, epsilon=epsilon or 0.0, seed=seed)
-    return _merge(stack, "della", basis, rank, knobs)
+    options = PruneOptions(stack.module, density=density, epsilon=epsilon or 0.0, seed=seed)
+    return _merge(stack, "della", basis, rank, options)
 
 
 @merge_method(
@@ -235,8 +235,8 @@ def breadcrumbs(
         gamma: share of outliers dropped, the largest; none for none.
         basis: where entries are taken.
     """
-    knobs = Knobs(stack.module, density=density, gamma=gamma or 0.0)
-    return _merge(stack, "breadcrumbs", basis, rank, knobs)
+    options = PruneOptions(stack.module, density=density, gamma=gamma or 0.0)
+    return _merge(stack, "breadcrumbs", basis, rank, options)
 
 
 @merge_method(
@@ -258,7 +258,9 @@ def magnitude_prune(
         density: share of each update's entries that is kept, the largest.
         basis: where entries are taken.
     """
-    return _merge(stack, "magnitude_prune", basis, rank, Knobs(stack.module, density=density))
+    return _merge(
+        stack, "magnitude_prune", basis, rank, PruneOptions(stack.module, density=density)
+    )
 
 
 @merge_method(
@@ -279,4 +281,4 @@ def sce(stack: Stack, *, rank: Rank, density: Ratio = 0.1, basis: Basis = "dense
         density: share of positions selected, those where members differ most.
         basis: where entries are taken.
     """
-    return _merge(stack, "sce", basis, rank, Knobs(stack.module, density=density))
+    return _merge(stack, "sce", basis, rank, PruneOptions(stack.module, density=density))

@@ -5,11 +5,11 @@ import numpy as np
 from merge.directions import Array, along, directions
 from merge.factors import Merged, Stack
 from merge.linalg import truncated_sum
-from merge.methods.demands import Demands
 from merge.methods.method import merge_method
 from merge.methods.options import Rank, Ratio
+from merge.methods.requirements import Requirements
 
-_DEMANDS = Demands(positive_weights=True)
+_REQUIREMENTS = Requirements(positive_weights=True)
 _MAX_ITERATIONS = 500
 _TOLERANCE = 1e-10  # radians; the result is float32
 # Below this length of the straight mean of unit vectors, rounding would choose the direction.
@@ -26,7 +26,7 @@ _CANCELLED = 1e-4
         "weights": "weights are relative, as in every weighted mean of directions: multiplying all "
         "of them changes nothing; use scale",
     },
-    demands=_DEMANDS,
+    requirements=_REQUIREMENTS,
     auto_rank="sum",
     copies="mean",
 )
@@ -44,7 +44,7 @@ def karcher(stack: Stack, *, rank: Rank, energy: Ratio | None = None) -> Merged:
     Raises:
         RecipeInvalid: a weight that is not positive.
     """
-    _DEMANDS.check_stack("karcher", stack)
+    _REQUIREMENTS.check_stack("karcher", stack)
     # Divided by the largest first: no sum of finite weights overflows.
     share = np.asarray(stack.weights) / max(stack.weights)
     share /= share.sum()

@@ -13,8 +13,8 @@ from typing import Literal, TypeVar, get_type_hints
 
 from merge.errors import MethodDefinitionError, RecipeInvalid, did_you_mean
 from merge.factors import Merged, Stack
-from merge.methods.demands import Demands
 from merge.methods.options import AUTO, SCALE, Kind, Rank, Value, kind_of
+from merge.methods.requirements import Requirements
 
 MethodFunction = Callable[..., Merged]
 _Function = TypeVar("_Function", bound=MethodFunction)
@@ -60,7 +60,7 @@ class MergeMethod:
     revision: int
     differs: str | None  # where it departs from its paper
     exempt: Mapping[str, str]  # law of tests/laws -> why it does not hold
-    demands: Demands  # what it asks of the members of a module
+    requirements: Requirements  # what it asks of the members of a module
     auto_rank: AutoRank | None  # the rank that nobody chose; None: ranks add up
     copies: Copies  # T copies give the adapter at weight 1/T (a sum) or at weight 1 (a mean)
     random_prune: bool  # whether `seed` draws what `density` keeps: a draw that must be unbiased
@@ -122,7 +122,7 @@ def merge_method(
     revision: int = 1,
     differs: str | None = None,
     exempt: Mapping[str, str] | None = None,
-    demands: Demands | None = None,
+    requirements: Requirements | None = None,
     auto_rank: AutoRank | None = None,
     copies: Copies = "sum",
     random_prune: bool = False,
@@ -150,7 +150,7 @@ def merge_method(
             revision=revision,
             differs=differs,
             exempt=MappingProxyType(dict(exempt or {})),
-            demands=demands or Demands(),
+            requirements=requirements or Requirements(),
             auto_rank=auto_rank,
             copies=copies,
             random_prune=random_prune,

@@ -7,11 +7,11 @@ import numpy as np
 from merge.directions import along, directions
 from merge.factors import Merged, Stack
 from merge.linalg import truncated_sum
-from merge.methods.demands import Demands
 from merge.methods.method import merge_method
 from merge.methods.options import Rank, Ratio, Share
+from merge.methods.requirements import Requirements
 
-_DEMANDS = Demands(members=2)
+_REQUIREMENTS = Requirements(members=2)
 # Below this sine, arc and chord agree to 1e-8; of opposite directions there is no one arc.
 _PARALLEL = 1e-4
 
@@ -24,7 +24,7 @@ _PARALLEL = 1e-4
     "line, on weight · update (implementations on whole models apply the arc's coefficients to "
     "vectors of any length); parallel or opposite updates are interpolated linearly; a module "
     "that one ingredient alone has is taken from it whole",
-    demands=_DEMANDS,
+    requirements=_REQUIREMENTS,
     auto_rank="sum",
     copies="mean",
 )
@@ -44,7 +44,7 @@ def slerp(stack: Stack, *, rank: Rank, t: Share = 0.5, energy: Ratio | None = No
     Raises:
         RecipeInvalid: more than two members.
     """
-    _DEMANDS.check_stack("slerp", stack)
+    _REQUIREMENTS.check_stack("slerp", stack)
     if len(stack.members) == 1:
         return truncated_sum(stack.members, stack.weights, rank, energy)
     norms, cosines = directions(stack)

@@ -13,7 +13,7 @@ from typing import Any
 
 from merge.adaptive.scoring.examples import IGNORED, Example
 from merge.adaptive.scoring.losses import Losses, answer_tokens
-from merge.adaptive.scoring.scorer import Scored, mark
+from merge.adaptive.scoring.scorer import Scored, compare_answers
 from server.engine.protocol import Engine, EngineUnavailable
 from server.jobs.patterns import Pairs, PatternSlow, agreements
 
@@ -41,14 +41,14 @@ async def score(
     nll = [await _nll(engine, model, each) for each in examples]
     said = [await _answer(engine, model, each, longest_answer) for each in examples]
     losses = Losses(tuple(nll), tuple(map(answer_tokens, examples)))
-    scored = mark(losses, said, examples, None)
+    scored = compare_answers(losses, said, examples, None)
     if pattern is None:
         return scored
     pairs = [(text, each.answer) for text, each in zip(said, examples, strict=True)]
-    return scored._replace(found=await _found(pattern, pairs))
+    return scored._replace(pattern_match=await _pattern_match(pattern, pairs))
 
 
-async def _found(pattern: str, pairs: Pairs) -> tuple[bool, ...]:
+async def _pattern_match(pattern: str, pairs: Pairs) -> tuple[bool, ...]:
     try:
         return await asyncio.to_thread(agreements, pattern, pairs)
     except PatternSlow as error:

@@ -78,7 +78,7 @@ class Bench:
     def take(self, row: Row, ingredients: Ingredients, **how: Any) -> dict[str, Any]:
         """Measure one row and its floor."""
         known = METHODS[row.method]
-        used = ingredients.first(known.demands.members)
+        used = ingredients.first(known.requirements.members)
         case = Case(
             row.method, row.options, [str(path) for path in used.paths], str(self.root / "out"),
             **how,

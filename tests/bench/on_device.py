@@ -34,7 +34,7 @@ def seconds_of(method: MergeMethod, options: Mapping[str, object], stacks: list[
     """Return the best time over all modules, after a first round to warm up."""
     bound = method.bind(options)
     del bound["scale"]
-    count = method.demands.members
+    count = method.requirements.members
     best = float("inf")
     for _ in range(_REPEATS + 1):
         # New stacks: what one remembers of its inner products must not count for the next.
@@ -84,8 +84,8 @@ def table(
     for name, (method, options) in cases.items():
         found = METHODS[method]
         seconds = seconds_of(found, options, stacks)
-        rank = found.result_rank(stacks[0].ranks[: found.demands.members], found.bind(options))
-        floor = nbytes_of(stacks, found.demands.members, rank) / bandwidth
+        rank = found.result_rank(stacks[0].ranks[: found.requirements.members], found.bind(options))
+        floor = nbytes_of(stacks, found.requirements.members, rank) / bandwidth
         rows[name] = {"seconds": seconds, "times_copy": seconds / floor}
     return rows
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from merge.adaptive.context import Held, Target
+from merge.adaptive.context import AdapterRef, Target
 from merge.adaptive.methods.fold import fold_table
 from merge.adaptive.model.base import load_base, load_tokenizer
 from merge.adaptive.model.coefficients import Coefficients, Gated
@@ -52,19 +52,19 @@ def examples() -> list[Example]:
     return [encode(tokenizer, chat, longest=100) for chat in chats]
 
 
-def held_of(weft: Weft) -> list[Held]:
+def adapters_of(weft: Weft) -> list[AdapterRef]:
     """Return adapters as the registry keeps them."""
     blobs, found = LocalBlobs(weft.settings.blobs), []
     for name in NAMES:
         version = weft.registry.versions.resolve(parse_reference(name))
         assert isinstance(version, ResolvedAdapter)
-        found.append(Held(name, version.digest, open_folder(blobs.path(version.digest))))
+        found.append(AdapterRef(name, version.digest, open_folder(blobs.path(version.digest))))
     return found
 
 
-def learned(model: Any, held: list[Held], examples: list[Example]) -> Gated:
+def learned(model: Any, adapters: list[AdapterRef], examples: list[Example]) -> Gated:
     """Return the adapters with coefficients from a short training."""
-    layers, layout = stack([read_modules(each.folder) for each in held])
+    layers, layout = stack([read_modules(each.folder) for each in adapters])
     updates = Gated(layers, Coefficients(layout, Design()))
     Run(
         stage="recycle", model=model, updates=updates, train=examples, validation=[],
@@ -116,9 +116,9 @@ async def test_an_exact_fold_is_served_as_it_was_trained(
 ) -> None:
     """Every answer token's log-probability through vLLM is that of the unfolded model in torch,
     to 1e-3."""
-    held = held_of(weft)
-    updates = learned(model, held, examples)
-    recipe = fold_table(held, updates.coefficients.table(), Target(BASE, "float32", 64))
+    adapters = adapters_of(weft)
+    updates = learned(model, adapters, examples)
+    recipe = fold_table(adapters, updates.coefficients.table(), Target(BASE, "float32", 64))
     publish(weft, "learned/exact", recipe)
 
     served = await in_vllm(weft, "learned/exact", examples)
@@ -133,11 +133,11 @@ async def test_a_truncated_fold_is_served_as_it_was_folded(
 ) -> None:
     """Above the rank limit the served log-probabilities are those of the truncated files, and what
     the truncation changes is what the report states: the folded files' figures, to 1e-3."""
-    held = held_of(weft)
-    updates = learned(model, held, examples)
-    recipe = fold_table(held, updates.coefficients.table(), Target(BASE, "float32", 8))
+    adapters = adapters_of(weft)
+    updates = learned(model, adapters, examples)
+    recipe = fold_table(adapters, updates.coefficients.table(), Target(BASE, "float32", 8))
     publish(weft, "learned/truncated", recipe)
-    report = merge(recipe, {h.digest: h.folder.path for h in held}, tmp_path / "out")
+    report = merge(recipe, {h.digest: h.folder.path for h in adapters}, tmp_path / "out")
 
     served = await in_vllm(weft, "learned/truncated", examples)
 

@@ -106,7 +106,7 @@ def test_marks_are_those_of_greedy_decoding(loaded: Loaded) -> None:
         for name in ("blim", "frob") for e in TASKS[name].prompts(30, seed=5)
     ]  # fmt: skip
     with attached(loaded.model, Updates(layers)):
-        marks = examine(loaded.model, asked).right
+        marks = examine(loaded.model, asked).exact_match
         said = answers(loaded.model, loaded.tokenizer, asked, longest=16)
 
     assert [text == each.answer for text, each in zip(said, asked, strict=True)] == list(marks)
@@ -118,8 +118,8 @@ def test_candidates_are_examined_on_held_out_prompts(loaded: Loaded) -> None:
     parts = split(loaded.tokenizer, FEW_SHOT["corv"], 30, 0)
     examiner = Examiner(loaded.model, parts)
 
-    assert len(parts.tests) == len(examiner.score(None, parts.validation).right)
-    assert len(parts.train) == len(examiner.score(None, parts.train).right)
+    assert len(parts.tests) == len(examiner.score(None, parts.validation).exact_match)
+    assert len(parts.train) == len(examiner.score(None, parts.train).exact_match)
     assert len(parts.validation) == len(examiner.losses(None, parts.validation).nll)
 
 

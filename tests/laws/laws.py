@@ -1,8 +1,9 @@
 """The laws as functions: each takes a method and raises AssertionError where it does not hold.
 
 Laws compare updates `b @ a` in float64, never factors, since one update has many factorisations.
-They go through the method's own function, on members that its demands allow; options other than the
-rank stay at their defaults, but for density 1 where a law speaks of methods that drop nothing.
+They go through the method's own function, on members that meet its requirements. The rank
+is chosen; other options keep their defaults, except density 1 where a law is of methods that drop
+nothing.
 """
 
 from collections.abc import Callable, Sequence
@@ -30,12 +31,12 @@ def random_factors(
 
 def sample(method: MergeMethod, d_in: int = D_IN, d_out: int = D_OUT) -> Stack:
     """Return three adapters of different ranks, scales and signs, as far as the method takes it."""
-    ranks = [max(RANKS)] * len(RANKS) if method.demands.equal_ranks else RANKS
-    weights = [abs(w) if method.demands.positive_weights else w for w in WEIGHTS]
+    ranks = [max(RANKS)] * len(RANKS) if method.requirements.equal_ranks else RANKS
+    weights = [abs(w) if method.requirements.positive_weights else w for w in WEIGHTS]
     factors = [
         random_factors(seed, rank, d_in, d_out, scale=0.5 + seed) for seed, rank in enumerate(ranks)
     ]
-    count = method.demands.members
+    count = method.requirements.members
     return Stack("model.m", tuple(factors[:count]), tuple(weights[:count]))
 
 
@@ -125,7 +126,7 @@ def copies(method: MergeMethod) -> None:
     """T copies of one adapter give that adapter: at weight 1/T for sums, at weight 1 for means."""
     f = random_factors(0, 5)
     for wanted in (2, 5):
-        count = min(wanted, method.demands.members or wanted)
+        count = min(wanted, method.requirements.members or wanted)
         weight = 1.0 if method.copies == "mean" else 1 / count
         merged = apply(method, [f] * count, [weight] * count, rank=5, **whole(method))
         close(update(f), update(merged.factors))
@@ -192,10 +193,10 @@ def finite(method: MergeMethod) -> None:
     twins = Factors(torch.ones(3, D_IN), torch.ones(D_OUT, 3))
     corners = [[zero], [zero, f], [f, zero], [point], [point] * 4, [no_b, no_b], [f], [f, tiny],
                [tiny], [twins, twins], [f, Factors(-f.a, f.b, f.scale)]]  # fmt: skip
-    signs = (1.0,) if method.demands.positive_weights else (1.0, -1.0)
+    signs = (1.0,) if method.requirements.positive_weights else (1.0, -1.0)
     for corner in corners:
-        members = corner[: method.demands.members]
-        if method.demands.equal_ranks and len({member.rank for member in members}) > 1:
+        members = corner[: method.requirements.members]
+        if method.requirements.equal_ranks and len({member.rank for member in members}) > 1:
             continue
         for sign in signs:
             _finite(method, members, [sign] * len(members))
@@ -217,7 +218,7 @@ def modest(method: MergeMethod) -> None:
     """
     for seed in range(40):
         f = random_factors(seed, 1 + seed % 5, 6 + seed % 9, 4 + seed % 10)
-        count = min(2, method.demands.members or 2)
+        count = min(2, method.requirements.members or 2)
         result = apply(method, [f] * count, [1.0] * count, rank=50).factors
         largest = f.scale * max(float(f.a.abs().max()), float(f.b.abs().max()), 1.0)
         assert float(torch.maximum(result.a.abs().max(), result.b.abs().max())) < 20 * largest

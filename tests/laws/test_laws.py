@@ -54,7 +54,7 @@ def test_scale_multiplies_the_update(tmp_path: Path, name: str, scale: float) ->
     """The universal option `scale` multiplies the merged update of every method, either sign."""
     folders = {}
     members = []
-    for seed in range(METHODS[name].demands.members or 2):
+    for seed in range(METHODS[name].requirements.members or 2):
         path = make_adapter(tmp_path / f"a{seed}", seed=seed)
         digest = digest_folder(path)
         folders[digest] = path

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.merge.merge_setup import Kitchen, three_adapters
+from tests.merge.merge_setup import MergeSetup, three_adapters
 
 
 @pytest.fixture
-def kitchen(tmp_path: Path) -> Kitchen:
+def merge_setup(tmp_path: Path) -> MergeSetup:
     """Three adapters of mixed ranks, alphas, dtypes and module sets."""
     return three_adapters(tmp_path)

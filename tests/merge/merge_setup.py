@@ -14,7 +14,7 @@ from tests.adapters import BASE, MODULES, make_adapter
 from tests.merge.llama import load_in_peft, peft_updates
 
 
-class Kitchen:
+class MergeSetup:
     """Adapters on disk and a recipe over them."""
 
     def __init__(self, root: Path, paths: list[Path], weights: list[float]) -> None:
@@ -40,7 +40,7 @@ class Kitchen:
         return sorted(p.name for p in self.root.iterdir() if p not in self.paths)
 
 
-def three_adapters(root: Path) -> Kitchen:
+def three_adapters(root: Path) -> MergeSetup:
     """Return three adapters of mixed ranks, alphas, dtypes and module sets."""
     few = dict(list(MODULES.items())[:3])
     paths = [
@@ -48,24 +48,26 @@ def three_adapters(root: Path) -> Kitchen:
         make_adapter(root / "b", seed=2, rank=2, alpha=3.0, modules=few, dtype="bfloat16"),
         make_adapter(root / "c", seed=3, rank=6, use_rslora=True),
     ]
-    return Kitchen(root, paths, [1.0, -0.5, 0.25])
+    return MergeSetup(root, paths, [1.0, -0.5, 0.25])
 
 
-def suiting(kitchen: Kitchen, method: str) -> Kitchen:
-    """Return as many of the kitchen's adapters as the method takes, changed as it demands."""
-    demands = METHODS[method].demands
-    paths, weights = kitchen.paths, [1.0, -0.5, 0.25]
-    if demands.positive_weights:
+def suiting(merge_setup: MergeSetup, method: str) -> MergeSetup:
+    """Return the setup cut and changed to what the method requires of its members."""
+    requirements = METHODS[method].requirements
+    paths, weights = merge_setup.paths, [1.0, -0.5, 0.25]
+    if requirements.positive_weights:
         weights = [abs(weight) for weight in weights]
-    if demands.equal_ranks:
-        paths = [make_adapter(kitchen.root / f"{seed}", seed=seed, rank=4) for seed in range(3)]
-    return Kitchen(kitchen.root, paths[: demands.members], weights[: demands.members])
+    if requirements.equal_ranks:
+        paths = [make_adapter(merge_setup.root / f"{seed}", seed=seed, rank=4) for seed in range(3)]
+    return MergeSetup(
+        merge_setup.root, paths[: requirements.members], weights[: requirements.members]
+    )
 
 
-def exact_sum(kitchen: Kitchen) -> dict[str, torch.Tensor]:
+def exact_sum(merge_setup: MergeSetup) -> dict[str, torch.Tensor]:
     """Σ weight · PEFT's update, (d_out, d_in) float64 by module."""
     total: dict[str, torch.Tensor] = {}
-    for path, member in zip(kitchen.paths, kitchen.members, strict=True):
+    for path, member in zip(merge_setup.paths, merge_setup.members, strict=True):
         for name, x in peft_updates(load_in_peft(path)).items():
             total[name] = total.get(name, torch.zeros_like(x)) + member.weight * x
     return total

@@ -10,8 +10,8 @@ from merge.errors import IncompatibleAdapters, MergeError, MethodDefinitionError
 from merge.factors import Merged, Stack
 from merge.methods import METHODS, MergeMethod, find_method, merge_method
 from merge.methods import method as method_module
-from merge.methods.demands import Demands
 from merge.methods.options import Count, Positive, Rank, Ratio, Seed, Share
+from merge.methods.requirements import Requirements
 from tests.laws.laws import apply, random_factors
 
 
@@ -237,15 +237,15 @@ def test_a_method_takes_a_stack() -> None:
 def test_a_method_alone_refuses_what_it_cannot_merge(
     name: str, ranks: list[int], weights: list[float], error: type[MergeError], match: str
 ) -> None:
-    """A method called by hand refuses members outside its demands, naming module and figures."""
+    """Called by hand, a method refuses members below its requirements, with module and figures."""
     members = [random_factors(seed, rank) for seed, rank in enumerate(ranks)]
     with pytest.raises(error, match=match):
         apply(METHODS[name], members, weights, rank=3)
 
 
-def test_no_demands_refuse_nothing() -> None:
-    """A method without demands takes any number of members, any weights and any ranks."""
-    Demands().check("cat", "m", ["a", "b", "c"], [-1.0, 2.0, 1e-9], [1, 2, 3])
+def test_no_requirements_refuse_nothing() -> None:
+    """A method without requirements takes any number of members, any weights and any ranks."""
+    Requirements().check("cat", "m", ["a", "b", "c"], [-1.0, 2.0, 1e-9], [1, 2, 3])
 
 
 @pytest.mark.parametrize("name", ["average", "slerp", "karcher", "model_stock"])

@@ -65,14 +65,14 @@ def adapters(draw: st.DrawFn, folder: Path, widths: dict[str, tuple[int, int]], 
 
 @st.composite
 def kitchens(draw: st.DrawFn, method: MergeMethod, folder: Path) -> tuple[list[Path], list[float]]:
-    """Write members that the method's demands allow, and return their folders and weights."""
+    """Write members that meet the method's requirements, and return their folders and weights."""
     wide = st.integers(1, 14)
     widths = shapes(draw(wide), draw(wide), draw(wide))
-    count = draw(st.integers(1, method.demands.members or 4))
-    rank = draw(st.integers(1, 9)) if method.demands.equal_ranks else 0
+    count = draw(st.integers(1, method.requirements.members or 4))
+    rank = draw(st.integers(1, 9)) if method.requirements.equal_ranks else 0
     paths = [draw(adapters(folder / f"member{i}", widths, rank)) for i in range(count)]
     sizes = st.sampled_from([1.0, 0.3, 2.5])
-    if not method.demands.positive_weights:
+    if not method.requirements.positive_weights:
         sizes = st.sampled_from([1.0, 0.3, 2.5, -0.7])
     return paths, [draw(sizes) for _ in paths]
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from merge.prune import (
-    Knobs,
+    PruneOptions,
     Step,
     keep_all,
     keep_largest,
@@ -39,9 +39,9 @@ def noise(*shape: int, seed: int = 0) -> Tensor:
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
 
 
-def applied(step: Step, x: Tensor, rows: int = 1000, **knobs: object) -> Tensor:
+def applied(step: Step, x: Tensor, rows: int = 1000, **options: object) -> Tensor:
     """Return x (T, rows, cols) after a pruning step, read in tiles of `rows` rows."""
-    return torch.cat(list(step(Given(x, rows), Knobs("m", **knobs))), dim=1)  # type: ignore[arg-type]
+    return torch.cat(list(step(Given(x, rows), PruneOptions("m", **options))), dim=1)  # type: ignore[arg-type]
 
 
 @settings(max_examples=60, deadline=None)
@@ -77,9 +77,9 @@ def test_largest_knows_how_many_entries_there_are() -> None:
 def test_tiling_does_not_show(step: Step, rows: int) -> None:
     """A step gives the same entries, bit for bit, in whatever tiles the matrices come."""
     x = noise(3, 17, 23)
-    knobs: dict[str, Any] = {"density": 0.4, "gamma": 0.05, "epsilon": 0.1, "seed": 3}
+    options: dict[str, Any] = {"density": 0.4, "gamma": 0.05, "epsilon": 0.1, "seed": 3}
 
-    assert torch.equal(applied(step, x, **knobs), applied(step, x, rows, **knobs))
+    assert torch.equal(applied(step, x, **options), applied(step, x, rows, **options))
 
 
 @pytest.mark.parametrize(
@@ -95,7 +95,7 @@ def test_density_1_keeps_everything(step: Step) -> None:
 @pytest.mark.parametrize("step", [keep_random, keep_ranked])
 def test_a_second_reading_gives_the_same(step: Step) -> None:
     """Tiles are read several times; the draws of every reading are the same."""
-    tiles = step(Given(noise(2, 9, 11)), Knobs("m", density=0.5, epsilon=0.2))
+    tiles = step(Given(noise(2, 9, 11)), PruneOptions("m", density=0.5, epsilon=0.2))
 
     first, second = (torch.cat(list(tiles), dim=1) for _ in range(2))
 
@@ -159,7 +159,7 @@ def test_random_steps_are_unbiased(step: Step, density: float) -> None:
 
 def test_a_probability_below_the_draws_resolution_is_counted_as_it_is() -> None:
     """A draw is a multiple of 2⁻²⁴: what survives a density of 1e-12 is divided by 2⁻²⁴."""
-    tiles = keep_random(Given(torch.ones(1, 512, 4096)), Knobs("m", density=1e-12, seed=11))
+    tiles = keep_random(Given(torch.ones(1, 512, 4096)), PruneOptions("m", density=1e-12, seed=11))
     values = torch.cat(list(tiles), dim=1).flatten().tolist()
 
     assert set(values) <= {0.0, 2.0**24}
@@ -169,7 +169,7 @@ def test_members_draw_apart() -> None:
     """Two members, two modules or two seeds do not share a mask."""
     x = torch.ones(2, 16, 16)
     here = applied(keep_random, x, density=0.5)
-    there = torch.cat(list(keep_random(Given(x), Knobs("n", density=0.5))), dim=1)
+    there = torch.cat(list(keep_random(Given(x), PruneOptions("n", density=0.5))), dim=1)
     later = applied(keep_random, x, density=0.5, seed=1)
 
     assert not torch.equal(here[0], here[1])

@@ -274,7 +274,9 @@ def test_many_stars_do_not_hang() -> None:
         ("average_factors", IncompatibleAdapters, f"in {Q}, legal has 8 and c has 4"),
     ],
 )
-def test_demands_are_checked_with_names(method: str, error: type[Exception], match: str) -> None:
+def test_requirements_are_checked_with_names(
+    method: str, error: type[Exception], match: str
+) -> None:
     """What a method cannot merge is refused by the plan, naming adapters, module and figures."""
     refuses(error, match, method, member(q=8), member("b", B, -0.5, q=8), member("c", C, q=4))
 

@@ -16,15 +16,15 @@ from merge.run import merge
 from tests.adapters import MODULES, make_adapter
 from tests.laws.laws import whole
 from tests.merge.llama import load_in_peft, logits, peft_updates, tiny_llama
-from tests.merge.merge_setup import Kitchen, exact_sum, suiting
+from tests.merge.merge_setup import MergeSetup, exact_sum, suiting
 
 
 @pytest.mark.parametrize("method", ["cat", "linear"])
-def test_sums_are_the_sum_for_peft(kitchen: Kitchen, method: str) -> None:
+def test_sums_are_the_sum_for_peft(merge_setup: MergeSetup, method: str) -> None:
     """A merged folder loads in PEFT without a missing key and is the weighted sum there."""
-    out = kitchen.root / "out"
-    merge(kitchen.recipe(method), kitchen.folders, out)
-    expected = exact_sum(kitchen)
+    out = merge_setup.root / "out"
+    merge(merge_setup.recipe(method), merge_setup.folders, out)
+    expected = exact_sum(merge_setup)
     actual = peft_updates(load_in_peft(out))
     assert expected.keys() == actual.keys()
     for name, x in expected.items():
@@ -32,20 +32,20 @@ def test_sums_are_the_sum_for_peft(kitchen: Kitchen, method: str) -> None:
 
 
 @pytest.mark.parametrize("method", ["cat", "linear"])
-def test_logits_are_those_of_the_sum(kitchen: Kitchen, method: str) -> None:
+def test_logits_are_those_of_the_sum(merge_setup: MergeSetup, method: str) -> None:
     """The model under the merged adapter answers as under the dense sum of updates."""
-    out = kitchen.root / "out"
-    merge(kitchen.recipe(method), kitchen.folders, out)
+    out = merge_setup.root / "out"
+    merge(merge_setup.recipe(method), merge_setup.folders, out)
     model = tiny_llama()
-    for name, x in exact_sum(kitchen).items():
+    for name, x in exact_sum(merge_setup).items():
         model.get_submodule(name).weight.data += x.float()
     torch.testing.assert_close(logits(load_in_peft(out)), logits(model), rtol=1e-4, atol=1e-4)
 
 
-def test_lego_folder_loads_in_peft_as_written(kitchen: Kitchen) -> None:
+def test_lego_folder_loads_in_peft_as_written(merge_setup: MergeSetup) -> None:
     """A LEGO artifact's update in PEFT is the one that its own tensors spell, at scale 1."""
-    out = kitchen.root / "out"
-    report = merge(kitchen.recipe("lego", dtype="bfloat16"), kitchen.folders, out)
+    out = merge_setup.root / "out"
+    report = merge(merge_setup.recipe("lego", dtype="bfloat16"), merge_setup.folders, out)
     folder = open_folder(out)
     for name, x in peft_updates(load_in_peft(out)).items():
         f = read_peft(folder, folder.modules[name])
@@ -57,9 +57,9 @@ def test_lego_folder_loads_in_peft_as_written(kitchen: Kitchen) -> None:
 @pytest.mark.parametrize("method", [m for m in METHODS if "identity" not in METHODS[m].exempt])
 def test_one_adapter_comes_back_as_itself(tmp_path: Path, method: str) -> None:
     """A merge of one adapter at weight 1 that drops nothing answers as that adapter."""
-    kitchen = Kitchen(tmp_path, [make_adapter(tmp_path / "a", alpha=12.0)], [1.0])
-    recipe = kitchen.recipe(method, **whole(METHODS[method]))  # type: ignore[arg-type]  # a table
-    merge(recipe, kitchen.folders, tmp_path / "out")
+    merge_setup = MergeSetup(tmp_path, [make_adapter(tmp_path / "a", alpha=12.0)], [1.0])
+    recipe = merge_setup.recipe(method, **whole(METHODS[method]))  # type: ignore[arg-type]  # a table
+    merge(recipe, merge_setup.folders, tmp_path / "out")
     expected = logits(load_in_peft(tmp_path / "a"))
     torch.testing.assert_close(
         logits(load_in_peft(tmp_path / "out")), expected, rtol=1e-4, atol=1e-4
@@ -67,50 +67,50 @@ def test_one_adapter_comes_back_as_itself(tmp_path: Path, method: str) -> None:
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_bytes_do_not_depend_on_workers(kitchen: Kitchen, method: str) -> None:
+def test_bytes_do_not_depend_on_workers(merge_setup: MergeSetup, method: str) -> None:
     """One worker and four write the same config and weights, bit for bit."""
-    kitchen = suiting(kitchen, method)
-    recipe = kitchen.recipe(method, dtype="bfloat16")
-    merge(recipe, kitchen.folders, kitchen.root / "one", workers=1)
-    merge(recipe, kitchen.folders, kitchen.root / "four", workers=4)
-    assert digest_folder(kitchen.root / "one") == digest_folder(kitchen.root / "four")
+    merge_setup = suiting(merge_setup, method)
+    recipe = merge_setup.recipe(method, dtype="bfloat16")
+    merge(recipe, merge_setup.folders, merge_setup.root / "one", workers=1)
+    merge(recipe, merge_setup.folders, merge_setup.root / "four", workers=4)
+    assert digest_folder(merge_setup.root / "one") == digest_folder(merge_setup.root / "four")
 
 
-def test_thread_setting_is_restored(kitchen: Kitchen) -> None:
+def test_thread_setting_is_restored(merge_setup: MergeSetup) -> None:
     """A merge leaves torch's thread count as it found it."""
     before = torch.get_num_threads()
     torch.set_num_threads(2)
     try:
-        merge(kitchen.recipe("cat"), kitchen.folders, kitchen.root / "out", workers=2)
+        merge(merge_setup.recipe("cat"), merge_setup.folders, merge_setup.root / "out", workers=2)
         assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(before)
 
 
-def test_folder_holds_its_recipe_and_report(kitchen: Kitchen) -> None:
+def test_folder_holds_its_recipe_and_report(merge_setup: MergeSetup) -> None:
     """Beside the adapter lie the canonical recipe and the measured figures."""
-    recipe = kitchen.recipe("linear", rank=3)
-    report = merge(recipe, kitchen.folders, kitchen.root / "out")
+    recipe = merge_setup.recipe("linear", rank=3)
+    report = merge(recipe, merge_setup.folders, merge_setup.root / "out")
     names = {"adapter_config.json", "adapter_model.safetensors", "recipe.json", "report.json"}
-    assert names == {path.name for path in (kitchen.root / "out").iterdir()}
-    assert recipe == Recipe.parse((kitchen.root / "out" / "recipe.json").read_text())
-    document = json.loads((kitchen.root / "out" / "report.json").read_text())
+    assert names == {path.name for path in (merge_setup.root / "out").iterdir()}
+    assert recipe == Recipe.parse((merge_setup.root / "out" / "recipe.json").read_text())
+    document = json.loads((merge_setup.root / "out" / "report.json").read_text())
     assert document == json.loads(report.to_json())
 
 
-def test_zero_weights_are_left_out(kitchen: Kitchen) -> None:
+def test_zero_weights_are_left_out(merge_setup: MergeSetup) -> None:
     """An ingredient at weight 0 changes nothing, not even the rank."""
-    zeroed = Kitchen(kitchen.root, kitchen.paths, [1.0, 0.0, 0.0])
-    merge(zeroed.recipe("cat"), zeroed.folders, kitchen.root / "out")
-    only = Kitchen(kitchen.root, kitchen.paths[:1], [1.0])
-    merge(only.recipe("cat"), only.folders, kitchen.root / "only")
-    assert digest_folder(kitchen.root / "only") == digest_folder(kitchen.root / "out")
+    zeroed = MergeSetup(merge_setup.root, merge_setup.paths, [1.0, 0.0, 0.0])
+    merge(zeroed.recipe("cat"), zeroed.folders, merge_setup.root / "out")
+    only = MergeSetup(merge_setup.root, merge_setup.paths[:1], [1.0])
+    merge(only.recipe("cat"), only.folders, merge_setup.root / "only")
+    assert digest_folder(merge_setup.root / "only") == digest_folder(merge_setup.root / "out")
 
 
 def test_disjoint_modules_are_all_kept(tmp_path: Path) -> None:
     """Adapters that share no module merge into one that has them all."""
     items = list(MODULES.items())
-    kitchen = Kitchen(
+    merge_setup = MergeSetup(
         tmp_path,
         [
             make_adapter(tmp_path / "a", modules=dict(items[:2])),
@@ -119,45 +119,45 @@ def test_disjoint_modules_are_all_kept(tmp_path: Path) -> None:
         [1.0, 1.0],
     )
     for method in ("cat", "linear", "lego"):
-        merge(kitchen.recipe(method), kitchen.folders, tmp_path / method)
+        merge(merge_setup.recipe(method), merge_setup.folders, tmp_path / method)
         assert set(MODULES) == set(open_folder(tmp_path / method).modules)
         load_in_peft(tmp_path / method)
 
 
-def test_progress_counts_every_module(kitchen: Kitchen) -> None:
+def test_progress_counts_every_module(merge_setup: MergeSetup) -> None:
     """Progress is told after each module and ends at the number of modules."""
     calls: list[tuple[int, int]] = []
     merge(
-        kitchen.recipe("cat"),
-        kitchen.folders,
-        kitchen.root / "out",
+        merge_setup.recipe("cat"),
+        merge_setup.folders,
+        merge_setup.root / "out",
         workers=2,
         progress=lambda done, total: calls.append((done, total)),
     )
     assert [(i + 1, len(MODULES)) for i in range(len(MODULES))] == calls
 
 
-def test_existing_output_is_refused(kitchen: Kitchen) -> None:
+def test_existing_output_is_refused(merge_setup: MergeSetup) -> None:
     """A folder that holds something is not replaced, and stays as it was."""
-    (kitchen.root / "out").mkdir()
-    (kitchen.root / "out" / "precious").write_text("x")
+    (merge_setup.root / "out").mkdir()
+    (merge_setup.root / "out" / "precious").write_text("x")
     with pytest.raises(FileExistsError, match="not an empty folder"):
-        merge(kitchen.recipe("cat"), kitchen.folders, kitchen.root / "out")
-    assert ["out"] == kitchen.left()
-    assert "x" == (kitchen.root / "out" / "precious").read_text()
+        merge(merge_setup.recipe("cat"), merge_setup.folders, merge_setup.root / "out")
+    assert ["out"] == merge_setup.left()
+    assert "x" == (merge_setup.root / "out" / "precious").read_text()
 
 
-def test_empty_output_folder_is_used(kitchen: Kitchen) -> None:
+def test_empty_output_folder_is_used(merge_setup: MergeSetup) -> None:
     """An empty folder under the output's name is filled."""
-    (kitchen.root / "out").mkdir()
-    merge(kitchen.recipe("cat"), kitchen.folders, kitchen.root / "out")
-    assert open_folder(kitchen.root / "out").modules.keys() == MODULES.keys()
+    (merge_setup.root / "out").mkdir()
+    merge(merge_setup.recipe("cat"), merge_setup.folders, merge_setup.root / "out")
+    assert open_folder(merge_setup.root / "out").modules.keys() == MODULES.keys()
 
 
 @pytest.mark.parametrize("scale", [1.0, "match"])
 @pytest.mark.parametrize("workers", [1, 3])
 def test_full_disk_leaves_nothing(
-    kitchen: Kitchen, monkeypatch: pytest.MonkeyPatch, workers: int, scale: object
+    merge_setup: MergeSetup, monkeypatch: pytest.MonkeyPatch, workers: int, scale: object
 ) -> None:
     """A disk that fills up in the middle is an OSError, and nothing stays at or beside `out`."""
     write, calls = WeightsWriter.write, []
@@ -169,95 +169,106 @@ def test_full_disk_leaves_nothing(
         write(self, name, data)
 
     monkeypatch.setattr(WeightsWriter, "write", full)
-    recipe = kitchen.recipe("cat", scale=scale)
+    recipe = merge_setup.recipe("cat", scale=scale)
     with pytest.raises(OSError, match="No space left"):
-        merge(recipe, kitchen.folders, kitchen.root / "out", workers=workers)
-    assert [] == kitchen.left()
+        merge(recipe, merge_setup.folders, merge_setup.root / "out", workers=workers)
+    assert [] == merge_setup.left()
 
 
-def test_failing_progress_leaves_nothing(kitchen: Kitchen) -> None:
+def test_failing_progress_leaves_nothing(merge_setup: MergeSetup) -> None:
     """Whatever interrupts a merge, Ctrl-C included, nothing partial stays."""
 
     def interrupt(done: int, total: int) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        merge(kitchen.recipe("cat"), kitchen.folders, kitchen.root / "out", progress=interrupt)
-    assert [] == kitchen.left()
+        merge(
+            merge_setup.recipe("cat"),
+            merge_setup.folders,
+            merge_setup.root / "out",
+            progress=interrupt,
+        )
+    assert [] == merge_setup.left()
 
 
-def refused(kitchen: Kitchen, recipe: Recipe, error: type[Exception], match: str) -> None:
+def refused(merge_setup: MergeSetup, recipe: Recipe, error: type[Exception], match: str) -> None:
     """Check that a merge is refused with this error and leaves nothing."""
     with pytest.raises(error, match=match):
-        merge(recipe, kitchen.folders, kitchen.root / "out")
-    assert [] == kitchen.left()
+        merge(recipe, merge_setup.folders, merge_setup.root / "out")
+    assert [] == merge_setup.left()
 
 
 def test_enormous_result_is_refused(tmp_path: Path) -> None:
     """`1e30*a` is refused by its norm, naming the limit, and nothing is written."""
-    kitchen = Kitchen(tmp_path, [make_adapter(tmp_path / "a")], [1e30])
-    refused(kitchen, kitchen.recipe("cat"), UnsafeResult, "overall norm of .* limit of 1000")
+    merge_setup = MergeSetup(tmp_path, [make_adapter(tmp_path / "a")], [1e30])
+    refused(
+        merge_setup, merge_setup.recipe("cat"), UnsafeResult, "overall norm of .* limit of 1000"
+    )
 
 
 @pytest.mark.parametrize("method", ["cat", "linear"])
 def test_overflow_of_float32_is_refused(tmp_path: Path, method: str) -> None:
     """A weight that sends the sum beyond float32 is refused with the module's name."""
-    kitchen = Kitchen(tmp_path, [make_adapter(tmp_path / "a")], [1e300])
-    refused(kitchen, kitchen.recipe(method), UnsafeResult, r"model\.layers.*overflows float32")
+    merge_setup = MergeSetup(tmp_path, [make_adapter(tmp_path / "a")], [1e300])
+    refused(
+        merge_setup, merge_setup.recipe(method), UnsafeResult, r"model\.layers.*overflows float32"
+    )
 
 
 def test_overflow_of_the_dtype_is_refused(tmp_path: Path) -> None:
     """A sum that fits float32 but not the output dtype is refused with the module's name."""
-    kitchen = Kitchen(tmp_path, [make_adapter(tmp_path / "a")], [1e6])
-    recipe = kitchen.recipe("cat", dtype="float16")
-    refused(kitchen, recipe, UnsafeResult, r"model\.layers.*does not fit F16")
+    merge_setup = MergeSetup(tmp_path, [make_adapter(tmp_path / "a")], [1e6])
+    recipe = merge_setup.recipe("cat", dtype="float16")
+    refused(merge_setup, recipe, UnsafeResult, r"model\.layers.*does not fit F16")
 
 
-def test_norm_limit_counts_the_scale(kitchen: Kitchen) -> None:
+def test_norm_limit_counts_the_scale(merge_setup: MergeSetup) -> None:
     """The gate is on the scaled update: a scale that exceeds it is refused, less passes."""
-    norm = merge(kitchen.recipe("cat"), kitchen.folders, kitchen.root / "x").overall.norm
-    recipe = kitchen.recipe("cat", scale=2.0)
+    norm = merge(
+        merge_setup.recipe("cat"), merge_setup.folders, merge_setup.root / "x"
+    ).overall.norm
+    recipe = merge_setup.recipe("cat", scale=2.0)
     with pytest.raises(UnsafeResult, match="above the limit"):
-        merge(recipe, kitchen.folders, kitchen.root / "out", norm_limit=1.9 * norm)
-    report = merge(recipe, kitchen.folders, kitchen.root / "out", norm_limit=2.1 * norm)
+        merge(recipe, merge_setup.folders, merge_setup.root / "out", norm_limit=1.9 * norm)
+    report = merge(recipe, merge_setup.folders, merge_setup.root / "out", norm_limit=2.1 * norm)
     assert report.overall.norm == pytest.approx(2.0 * norm)
 
 
-def test_nan_ingredient_is_named(kitchen: Kitchen) -> None:
+def test_nan_ingredient_is_named(merge_setup: MergeSetup) -> None:
     """An ingredient that holds NaN is refused, by digest and module, before a method sees it."""
-    path = kitchen.paths[1] / "adapter_model.safetensors"
+    path = merge_setup.paths[1] / "adapter_model.safetensors"
     data = bytearray(path.read_bytes())
     data[-2:] = b"\xc0\x7f"  # bfloat16 NaN
     path.write_bytes(data)
-    match = f"{kitchen.digests[1][:12]} holds NaN"
-    refused(kitchen, kitchen.recipe("lego"), IncompatibleAdapters, match)
+    match = f"{merge_setup.digests[1][:12]} holds NaN"
+    refused(merge_setup, merge_setup.recipe("lego"), IncompatibleAdapters, match)
 
 
-def test_shapes_are_checked_against_the_files(kitchen: Kitchen) -> None:
+def test_shapes_are_checked_against_the_files(merge_setup: MergeSetup) -> None:
     """A recipe over folders whose shapes disagree is refused, whatever it was planned from."""
     wide = {name: (d_in + 1, d_out) for name, (d_in, d_out) in MODULES.items()}
-    other = make_adapter(kitchen.root / "wide", modules=wide)
-    kitchen.paths.append(other)
-    folders = {**kitchen.folders, kitchen.digests[1]: other}
+    other = make_adapter(merge_setup.root / "wide", modules=wide)
+    merge_setup.paths.append(other)
+    folders = {**merge_setup.folders, merge_setup.digests[1]: other}
     with pytest.raises(IncompatibleAdapters, match=r"\(24, 16\).*\(24, 17\)"):
-        merge(kitchen.recipe("cat"), folders, kitchen.root / "out")
-    assert [] == kitchen.left()
+        merge(merge_setup.recipe("cat"), folders, merge_setup.root / "out")
+    assert [] == merge_setup.left()
 
 
-def test_truncated_ingredient_is_a_format_error(kitchen: Kitchen) -> None:
+def test_truncated_ingredient_is_a_format_error(merge_setup: MergeSetup) -> None:
     """An ingredient whose file was cut is refused as such."""
-    path = kitchen.paths[0] / "adapter_model.safetensors"
+    path = merge_setup.paths[0] / "adapter_model.safetensors"
     path.write_bytes(path.read_bytes()[:-10])
-    refused(kitchen, kitchen.recipe("cat"), FormatError, "A007 file-size")
+    refused(merge_setup, merge_setup.recipe("cat"), FormatError, "A007 file-size")
 
 
-def test_missing_folder_is_named(kitchen: Kitchen) -> None:
+def test_missing_folder_is_named(merge_setup: MergeSetup) -> None:
     """A recipe whose ingredient was not handed over says which."""
-    with pytest.raises(RecipeInvalid, match=kitchen.digests[2]):
+    with pytest.raises(RecipeInvalid, match=merge_setup.digests[2]):
         merge(
-            kitchen.recipe("cat"),
-            {digest: kitchen.folders[digest] for digest in kitchen.digests[:2]},
-            kitchen.root / "out",
+            merge_setup.recipe("cat"),
+            {digest: merge_setup.folders[digest] for digest in merge_setup.digests[:2]},
+            merge_setup.root / "out",
         )
 
 
@@ -272,18 +283,18 @@ def test_missing_folder_is_named(kitchen: Kitchen) -> None:
     ],
 )
 def test_recipe_of_another_weft_is_refused(
-    kitchen: Kitchen, change: dict[str, object], match: str
+    merge_setup: MergeSetup, change: dict[str, object], match: str
 ) -> None:
     """A recipe that this weft would not have planned is refused, so a digest has one meaning."""
-    recipe = replace(kitchen.recipe("cat"), **change)  # type: ignore[arg-type]  # a table
-    refused(kitchen, recipe, RecipeInvalid, match)
+    recipe = replace(merge_setup.recipe("cat"), **change)  # type: ignore[arg-type]  # a table
+    refused(merge_setup, recipe, RecipeInvalid, match)
 
 
-def test_unresolved_rank_is_refused(kitchen: Kitchen) -> None:
+def test_unresolved_rank_is_refused(merge_setup: MergeSetup) -> None:
     """A recipe that still says `auto` was never planned."""
     options = (("energy", None), ("rank", "auto"), ("scale", 1.0))
-    recipe = replace(kitchen.recipe("linear"), options=options)
-    refused(kitchen, recipe, RecipeInvalid, "plan it again")
+    recipe = replace(merge_setup.recipe("linear"), options=options)
+    refused(merge_setup, recipe, RecipeInvalid, "plan it again")
 
 
 def test_every_refusal_is_a_merge_error() -> None:

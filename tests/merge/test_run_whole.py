@@ -14,26 +14,26 @@ from merge.run import merge
 from tests.adapters import MODULES, make_adapter
 from tests.laws.laws import update
 from tests.merge.llama import load_in_peft
-from tests.merge.merge_setup import Kitchen, exact_sum
+from tests.merge.merge_setup import MergeSetup, exact_sum
 
 
-def patterned(kitchen: Kitchen, *patterns: tuple[tuple[str, float], ...]) -> list[Member]:
-    """Return the kitchen's members at weight 1 with these patterns, none for those left over."""
+def patterned(merge_setup: MergeSetup, *patterns: tuple[tuple[str, float], ...]) -> list[Member]:
+    """Return the setup's members at weight 1 with these patterns; the rest have none."""
     return [
         replace(member, weight=1.0, patterns=patterns[i] if i < len(patterns) else ())
-        for i, member in enumerate(kitchen.members)
+        for i, member in enumerate(merge_setup.members)
     ]
 
 
-def test_weights_by_pattern_count_in_their_modules(kitchen: Kitchen) -> None:
+def test_weights_by_pattern_count_in_their_modules(merge_setup: MergeSetup) -> None:
     """A pattern's weight takes an ingredient's place in the modules that it matches, and there
     alone; 0 leaves it out, rank and all.
     """
     mlp, first = "*.mlp.*", "model.layers.0.*"
-    kitchen.members = patterned(kitchen, ((mlp, 0.0),), ((first, -2.0),))
-    merge(kitchen.recipe("cat"), kitchen.folders, kitchen.root / "out")
-    opened = [open_folder(path) for path in kitchen.paths]
-    out = open_folder(kitchen.root / "out")
+    merge_setup.members = patterned(merge_setup, ((mlp, 0.0),), ((first, -2.0),))
+    merge(merge_setup.recipe("cat"), merge_setup.folders, merge_setup.root / "out")
+    opened = [open_folder(path) for path in merge_setup.paths]
+    out = open_folder(merge_setup.root / "out")
     for name, module in out.modules.items():
         parts = [
             (0.0 if ".mlp." in name else 1.0, opened[0]),
@@ -46,79 +46,79 @@ def test_weights_by_pattern_count_in_their_modules(kitchen: Kitchen) -> None:
         torch.testing.assert_close(update(read_peft(out, module)), expected, rtol=1e-4, atol=1e-5)
 
 
-def test_module_without_weight_is_left_out(kitchen: Kitchen) -> None:
+def test_module_without_weight_is_left_out(merge_setup: MergeSetup) -> None:
     """Where every ingredient's weight is 0, the result has no such module, nor the report."""
-    kitchen.members = patterned(kitchen, *[(("*.mlp.*", 0.0),)] * 3)
-    report = merge(kitchen.recipe("linear"), kitchen.folders, kitchen.root / "out")
+    merge_setup.members = patterned(merge_setup, *[(("*.mlp.*", 0.0),)] * 3)
+    report = merge(merge_setup.recipe("linear"), merge_setup.folders, merge_setup.root / "out")
     expected = {name for name in MODULES if ".mlp." not in name}
-    assert expected == open_folder(kitchen.root / "out").modules.keys() == report.modules.keys()
+    assert expected == open_folder(merge_setup.root / "out").modules.keys() == report.modules.keys()
 
 
-def test_ingredient_at_zero_may_count_by_pattern(kitchen: Kitchen) -> None:
+def test_ingredient_at_zero_may_count_by_pattern(merge_setup: MergeSetup) -> None:
     """Weight 0 with a pattern counts where the pattern says so, and nowhere else."""
-    kitchen.members = [
-        replace(kitchen.members[0], weight=0.0, patterns=(("*.down_proj", 2.0),)),
-        *(replace(member, weight=0.0) for member in kitchen.members[1:]),
+    merge_setup.members = [
+        replace(merge_setup.members[0], weight=0.0, patterns=(("*.down_proj", 2.0),)),
+        *(replace(member, weight=0.0) for member in merge_setup.members[1:]),
     ]
-    merge(kitchen.recipe("cat"), kitchen.folders, kitchen.root / "out")
-    assert {"model.layers.1.mlp.down_proj"} == open_folder(kitchen.root / "out").modules.keys()
+    merge(merge_setup.recipe("cat"), merge_setup.folders, merge_setup.root / "out")
+    assert {"model.layers.1.mlp.down_proj"} == open_folder(merge_setup.root / "out").modules.keys()
 
 
 @pytest.mark.parametrize("method", ["cat", "linear", "lego"])
-def test_match_gives_the_ingredients_mean_norm(kitchen: Kitchen, method: str) -> None:
+def test_match_gives_the_ingredients_mean_norm(merge_setup: MergeSetup, method: str) -> None:
     """`scale=match` is one factor for all modules, and the result has the mean norm; the report
     tells the factor, which as a number gives the same adapter.
     """
-    plain = merge(kitchen.recipe(method), kitchen.folders, kitchen.root / "plain")
-    recipe = kitchen.recipe(method, scale="match")
-    report = merge(recipe, kitchen.folders, kitchen.root / "out", workers=2)
+    plain = merge(merge_setup.recipe(method), merge_setup.folders, merge_setup.root / "plain")
+    recipe = merge_setup.recipe(method, scale="match")
+    report = merge(recipe, merge_setup.folders, merge_setup.root / "out", workers=2)
     norms = []
-    for path in kitchen.paths:
+    for path in merge_setup.paths:
         folder = open_folder(path)
         squares = [update(read_peft(folder, m)).square().sum() for m in folder.modules.values()]
         norms.append(float(torch.stack(squares).sum().sqrt()))
     assert report.overall.norm == pytest.approx(sum(norms) / 3, rel=1e-5)
     assert report.scale == pytest.approx(report.overall.norm / plain.overall.norm, rel=1e-6)
     assert report.overall.cosine(0) == pytest.approx(plain.overall.cosine(0))
-    again = kitchen.recipe(method, scale=report.scale)
-    merge(again, kitchen.folders, kitchen.root / "again")
-    assert digest_folder(kitchen.root / "out") == digest_folder(kitchen.root / "again")
-    assert "recipe.json" in {path.name for path in (kitchen.root / "out").iterdir()}
+    again = merge_setup.recipe(method, scale=report.scale)
+    merge(again, merge_setup.folders, merge_setup.root / "again")
+    assert digest_folder(merge_setup.root / "out") == digest_folder(merge_setup.root / "again")
+    assert "recipe.json" in {path.name for path in (merge_setup.root / "out").iterdir()}
 
 
 def test_match_of_nothing_and_of_what_cancels(tmp_path: Path) -> None:
     """Ingredients that are zero match as they are; ingredients that cancel cannot be matched."""
     zero = make_adapter(tmp_path / "zero", size=0.0)
-    alone = Kitchen(tmp_path, [zero], [1.0])
+    alone = MergeSetup(tmp_path, [zero], [1.0])
     report = merge(alone.recipe("linear", scale="match"), alone.folders, tmp_path / "out")
     assert (1.0, 0.0) == (report.scale, report.overall.norm)
     root = tmp_path / "pair"
     twins = [make_adapter(root / "a", alpha=8.0), make_adapter(root / "b", alpha=16.0)]
-    pair = Kitchen(root, twins, [1.0, -0.5])
+    pair = MergeSetup(root, twins, [1.0, -0.5])
     with pytest.raises(UnsafeResult, match="they cancel out, and no scale matches"):
         merge(pair.recipe("linear", scale="match"), pair.folders, root / "out")
     assert [] == pair.left()
 
 
-def test_energy_gives_each_module_its_own_rank(kitchen: Kitchen) -> None:
+def test_energy_gives_each_module_its_own_rank(merge_setup: MergeSetup) -> None:
     """With `energy`, a module has the smallest rank that keeps this share; the file says which."""
-    recipe = kitchen.recipe("linear", energy=0.9)
-    report = merge(recipe, kitchen.folders, kitchen.root / "out", workers=2)
-    out = open_folder(kitchen.root / "out")
-    for name, x in exact_sum(kitchen).items():
+    recipe = merge_setup.recipe("linear", energy=0.9)
+    report = merge(recipe, merge_setup.folders, merge_setup.root / "out", workers=2)
+    out = open_folder(merge_setup.root / "out")
+    for name, x in exact_sum(merge_setup).items():
         sigma = torch.linalg.svdvals(x)
         shares = (sigma**2).cumsum(0) / (sigma**2).sum()
         expected = int((shares < 0.9).sum()) + 1
         assert expected == out.modules[name].rank == report.modules[name].rank
         assert report.modules[name].energy == pytest.approx(float(shares[expected - 1]), rel=1e-5)
     assert 1 < len({module.rank for module in out.modules.values()})
-    load_in_peft(kitchen.root / "out")
+    load_in_peft(merge_setup.root / "out")
 
 
-def test_energy_and_match_together(kitchen: Kitchen) -> None:
+def test_energy_and_match_together(merge_setup: MergeSetup) -> None:
     """Ranks by energy and a matched norm are found in one merge."""
-    recipe = kitchen.recipe("linear", energy=0.5, scale="match")
-    report = merge(recipe, kitchen.folders, kitchen.root / "out")
-    opened = open_folder(kitchen.root / "out")
+    recipe = merge_setup.recipe("linear", energy=0.5, scale="match")
+    report = merge(recipe, merge_setup.folders, merge_setup.root / "out")
+    opened = open_folder(merge_setup.root / "out")
     squares = [update(read_peft(opened, m)).square().sum() for m in opened.modules.values()]
     assert report.overall.norm == pytest.approx(float(torch.stack(squares).sum().sqrt()), rel=1e-5)

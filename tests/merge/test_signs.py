@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from merge.prune import Knobs
+from merge.prune import PruneOptions
 from merge.signs import any_sign, disjoint_mean, elect_signs, energy_mean, mean, total
 
 # Three members, four entries: agreement, a large minority, a draw, one member alone.
@@ -18,8 +18,8 @@ def tiles() -> list[Tensor]:
 
 def left(majority: str) -> Tensor:
     """Return the entries that an election leaves, (T, 4)."""
-    knobs = Knobs("m", majority=majority)  # type: ignore[arg-type]  # a table
-    return torch.cat(list(elect_signs(tiles(), knobs)), dim=2)[:, 0]
+    options = PruneOptions("m", majority=majority)  # type: ignore[arg-type]  # a table
+    return torch.cat(list(elect_signs(tiles(), options)), dim=2)[:, 0]
 
 
 def test_the_sum_elects() -> None:
@@ -38,7 +38,7 @@ def test_the_count_elects() -> None:
 
 def test_any_sign_erases_nothing() -> None:
     """Without an election everything is left."""
-    assert torch.equal(X, torch.cat(list(any_sign(tiles(), Knobs("m"))), dim=2)[:, 0])
+    assert torch.equal(X, torch.cat(list(any_sign(tiles(), PruneOptions("m"))), dim=2)[:, 0])
 
 
 @pytest.mark.parametrize(
@@ -58,7 +58,7 @@ def test_sums(combine: object, expected: list[float]) -> None:
 
 def test_energies_are_those_before_the_election() -> None:
     """Shares are of Σ x² after pruning, 38, 14 and 29 of 81; the mean is over entries left."""
-    pruned, elected = tiles(), list(elect_signs(tiles(), Knobs("m")))
+    pruned, elected = tiles(), list(elect_signs(tiles(), PruneOptions("m")))
     expected = [(2 * 38 + 14 + 3 * 29) / 81, 5.0, 0.0, -4.0]
 
     rows = energy_mean(pruned, elected)

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from tests.adapters import make_adapter
 from tests.merge.llama import load_in_peft, peft_updates
-from tests.merge.merge_setup import Kitchen
+from tests.merge.merge_setup import MergeSetup
 
 RANK = 5
 NAMES = ["a", "b"]
@@ -46,9 +46,9 @@ def ours(
     paths: list[Path], weights: tuple[float, ...], method: str, **options: Any
 ) -> dict[str, Tensor]:
     """Return the updates that our merge has in PEFT."""
-    kitchen = Kitchen(paths[0].parent, paths, list(weights))
-    kitchen.merge(kitchen.recipe(method, **options))
-    return peft_updates(load_in_peft(kitchen.root / "out"))
+    merge_setup = MergeSetup(paths[0].parent, paths, list(weights))
+    merge_setup.merge(merge_setup.recipe(method, **options))
+    return peft_updates(load_in_peft(merge_setup.root / "out"))
 
 
 def exact(model: Any, weights: tuple[float, ...]) -> dict[str, Tensor]:
@@ -102,9 +102,9 @@ def test_peft_multiplies_rslora_by_the_root_of_the_rank(tmp_path: Path) -> None:
         {name: math.sqrt(4) * x for name, x in truth.items()}, theirs(model, (1.0,), "linear")
     )
     check_equal(truth, ours(paths, (1.0,), "cat"))
-    kitchen = Kitchen(tmp_path / "again", paths, [1.0])
-    kitchen.merge(kitchen.recipe("linear", rank=4))
-    check_equal(truth, peft_updates(load_in_peft(kitchen.root / "out")))
+    merge_setup = MergeSetup(tmp_path / "again", paths, [1.0])
+    merge_setup.merge(merge_setup.recipe("linear", rank=4))
+    check_equal(truth, peft_updates(load_in_peft(merge_setup.root / "out")))
 
 
 @pytest.mark.parametrize("kind", ["cat", "svd"])
@@ -120,9 +120,9 @@ def test_peft_scales_a_mixed_merge_by_its_first_adapter(tmp_path: Path, kind: st
         options = {"svd_rank": 8} if kind == "svd" else {}
         wrong = {name: factor * x for name, x in truth.items()}
         check_equal(wrong, theirs(model, (0.5, 0.5), kind, **options))
-        kitchen = Kitchen(tmp_path / f"{factor}", paths, [0.5, 0.5])
-        kitchen.merge(kitchen.recipe("cat"))
-        check_equal(truth, peft_updates(load_in_peft(kitchen.root / "out")))
+        merge_setup = MergeSetup(tmp_path / f"{factor}", paths, [0.5, 0.5])
+        merge_setup.merge(merge_setup.recipe("cat"))
+        check_equal(truth, peft_updates(load_in_peft(merge_setup.root / "out")))
 
 
 def test_peft_linear_is_not_the_sum(tmp_path: Path) -> None:

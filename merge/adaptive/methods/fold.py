@@ -12,7 +12,7 @@ from typing import NamedTuple
 import torch
 
 from merge.adaptive.candidates import Serving
-from merge.adaptive.context import Desk, Held, Target
+from merge.adaptive.context import AdapterRef, JobContext, Target
 from merge.adaptive.model.stacked import GatedLayer, Modules, embeddings_of, read_modules
 from merge.adaptive.scoring.scorer import Scored
 from merge.errors import MergeError
@@ -25,11 +25,11 @@ from merge.run import merge
 Table = Mapping[str, Sequence[float]]  # by module: a number for each member
 
 
-def fold_table(held: Sequence[Held], table: Table, target: Target) -> Recipe:
+def fold_table(adapters: Sequence[AdapterRef], table: Table, target: Target) -> Recipe:
     """Return the recipe of Σ coefficient · update.
 
     Args:
-        held: the members, in the table's order.
+        adapters: the members, in the table's order.
         table: by module, (K,) coefficients; 0 leaves a member out there.
         target: of the artifact.
 
@@ -37,7 +37,7 @@ def fold_table(held: Sequence[Held], table: Table, target: Target) -> Recipe:
         RecipeInvalid: every coefficient is 0: nothing was learned.
         IncompatibleAdapters: shapes differ.
     """
-    members = [_member(each, at, table, target.base) for at, each in enumerate(held)]
+    members = [_member(adapter, at, table, target.base) for at, adapter in enumerate(adapters)]
     highest = max(
         sum(m.modules[name].rank for m in members if name in m.modules and m.weight_in(name))
         for name in table
@@ -53,14 +53,14 @@ def fold_table(held: Sequence[Held], table: Table, target: Target) -> Recipe:
     )
 
 
-def fold_sum(held: Sequence[Held], weights: Sequence[float], target: Target) -> Recipe:
+def fold_sum(adapters: Sequence[AdapterRef], weights: Sequence[float], target: Target) -> Recipe:
     """Return the recipe of Σ weight · update. Raises as `fold_table`."""
-    names = sorted({name for each in held for name in each.folder.modules})
-    return fold_table(held, dict.fromkeys(names, weights), target)
+    names = sorted({name for adapter in adapters for name in adapter.folder.modules})
+    return fold_table(adapters, dict.fromkeys(names, weights), target)
 
 
 def fold_weights(
-    held: Sequence[Held],
+    adapters: Sequence[AdapterRef],
     weights: Sequence[float],
     target: Target,
     *,
@@ -69,8 +69,10 @@ def fold_weights(
 ) -> Recipe:
     """Return the recipe of a method with one weight per member. Raises as `merge.recipe.plan`."""
     members = [
-        Member.from_folder(each.reference, each.folder, weight, each.digest, base=target.base)
-        for each, weight in zip(held, weights, strict=True)
+        Member.from_folder(
+            adapter.reference, adapter.folder, weight, adapter.digest, base=target.base
+        )
+        for adapter, weight in zip(adapters, weights, strict=True)
     ]
     return plan(
         method,
@@ -109,42 +111,49 @@ def _square(factors: Factors) -> float:
     return float((on_a * on_b).sum())
 
 
-def _member(held: Held, at: int, table: Table, base: str) -> Member:
+def _member(adapter: AdapterRef, at: int, table: Table, base: str) -> Member:
     # Eight digits are all that float32 has, and a third of the text that seventeen would be.
     rounded = {
-        name: float(f"{row[at]:.8g}") for name, row in table.items() if name in held.folder.modules
+        name: float(f"{row[at]:.8g}")
+        for name, row in table.items()
+        if name in adapter.folder.modules
     }
     mean = sum(rounded.values()) / max(1, len(rounded))
     if len(set(rounded.values())) == 1:
         return Member.from_folder(
-            held.reference, held.folder, rounded.popitem()[1], held.digest, base=base
+            adapter.reference, adapter.folder, rounded.popitem()[1], adapter.digest, base=base
         )
     return Member.from_folder(
-        held.reference, held.folder, mean, held.digest, base=base, patterns=tuple(rounded.items())
+        adapter.reference,
+        adapter.folder,
+        mean,
+        adapter.digest,
+        base=base,
+        patterns=tuple(rounded.items()),
     )
 
 
 class Ingredients(NamedTuple):
     """Adapters to learn over, and what they are served as; `modules` may differ from the files."""
 
-    held: Sequence[Held]
+    adapters: Sequence[AdapterRef]
     modules: Sequence[Modules]  # one for each
     is_noise: bool = False  # the modules are redrawn: nothing that could be served
 
     @staticmethod
-    def of(held: Sequence[Held]) -> "Ingredients":
+    def of(adapters: Sequence[AdapterRef]) -> "Ingredients":
         """Return adapters as their files have them."""
-        return Ingredients(held, [read_modules(each.folder) for each in held])
+        return Ingredients(adapters, [read_modules(adapter.folder) for adapter in adapters])
 
     @property
     def embeddings(self) -> frozenset[str]:
         """The modules that read token ids."""
-        return embeddings_of([each.folder for each in self.held])
+        return embeddings_of([adapter.folder for adapter in self.adapters])
 
     @property
     def references(self) -> tuple[str, ...]:
         """What people call them."""
-        return tuple(each.reference for each in self.held)
+        return tuple(adapter.reference for adapter in self.adapters)
 
 
 class Fold(NamedTuple):
@@ -158,20 +167,26 @@ class Fold(NamedTuple):
 NOT_SERVABLE = Fold(Serving("nothing", reason="a control without content"))
 
 
-def fold_recipe(desk: Desk, name: str, recipe: Recipe, held: Sequence[Held]) -> Fold:
+def fold_recipe(
+    context: JobContext, name: str, recipe: Recipe, adapters: Sequence[AdapterRef]
+) -> Fold:
     """Merge a recipe as the server will, and score the files that come of it."""
-    out = desk.folder / "folded" / name
+    out = context.folder / "folded" / name
     shutil.rmtree(out, ignore_errors=True)
     try:
-        folders = {each.digest: each.folder.path for each in held}
-        report = merge(recipe, folders, out, norm_limit=desk.setting.norm_limit)
-        scored = desk.scorer.score(desk.updates(open_folder(out)), desk.validation)
+        folders = {adapter.digest: adapter.folder.path for adapter in adapters}
+        report = merge(recipe, folders, out, norm_limit=context.setting.norm_limit)
+        scored = context.scorer.score(context.updates(open_folder(out)), context.validation)
     except MergeError as error:
         return Fold(Serving("nothing", reason=str(error)))
     finally:
         shutil.rmtree(out, ignore_errors=True)
     used = {item.digest for item in recipe.ingredients}
-    own = {each.digest: desk.own_folder(each) for each in held if each.digest in used}
-    adapters = {digest: folder for digest, folder in own.items() if folder is not None}
-    serving = Serving("recipe", recipe=recipe.canonical(), adapters=adapters)
+    own = {
+        adapter.digest: context.own_folder(adapter)
+        for adapter in adapters
+        if adapter.digest in used
+    }
+    written = {digest: folder for digest, folder in own.items() if folder is not None}
+    serving = Serving("recipe", recipe=recipe.canonical(), adapters=written)
     return Fold(serving, scored, report.overall.energy)

@@ -5,12 +5,14 @@ are learned over (`merge.adaptive.selection`) and the controls (`merge.adaptive.
 """
 
 from merge.adaptive.candidates import Candidate
-from merge.adaptive.context import Desk
+from merge.adaptive.context import JobContext
 from merge.adaptive.methods.fold import Ingredients
 from merge.adaptive.methods.lorahub import lorahub
 from merge.adaptive.methods.recycle import recycle
 
 
-def learn(desk: Desk, name: str, title: str, over: Ingredients) -> Candidate:
-    """Return the candidate that `desk.options.method` learns over the ingredients."""
-    return {"recycle": recycle, "lorahub": lorahub}[desk.options.method](desk, name, title, over)
+def learn(context: JobContext, name: str, title: str, over: Ingredients) -> Candidate:
+    """Return the candidate that `context.options.method` learns over the ingredients."""
+    return {"recycle": recycle, "lorahub": lorahub}[context.options.method](
+        context, name, title, over
+    )

@@ -14,7 +14,7 @@ from pathlib import Path
 import nevergrad as ng
 
 from merge.adaptive.candidates import Candidate, Serving
-from merge.adaptive.context import Desk, Held, checkpoint_of
+from merge.adaptive.context import AdapterRef, JobContext, checkpoint_of
 from merge.adaptive.methods.fold import (
     NOT_SERVABLE,
     Fold,
@@ -98,58 +98,62 @@ def _append(history: Path | None, value: float) -> None:
             file.write(f"{json.dumps(value)}\n")
 
 
-def lorahub(desk: Desk, name: str, title: str, over: Ingredients) -> Candidate:
+def lorahub(context: JobContext, name: str, title: str, over: Ingredients) -> Candidate:
     """One weight per adapter, by NGOpt on the training loss."""
-    options = desk.options
+    options = context.options
     make = (
-        _with_cross_terms(desk, over)
+        _with_cross_terms(context, over)
         if options.cross_terms
-        else desk.weighted(over.modules, over.embeddings)
+        else context.weighted(over.modules, over.embeddings)
     )
 
     def loss(weights: Sequence[float]) -> float:
-        return desk.scorer.losses(make(weights), desk.train).mean
+        return context.scorer.losses(make(weights), context.train).mean
 
     def told(done: int, value: float) -> None:
-        desk.watch(Progress(name, done, options.budget, value))
+        context.watch(Progress(name, done, options.budget, value))
 
-    search = Search(len(over.held), options.budget, options.bound, options.seed)
-    history = checkpoint_of(desk, name).with_suffix(".jsonl")
+    search = Search(len(over.adapters), options.budget, options.bound, options.seed)
+    history = checkpoint_of(context, name).with_suffix(".jsonl")
     weights = search_weights(search, loss, history=history, told=told)
-    scored = desk.scorer.score(make(weights), desk.validation)
-    fold = NOT_SERVABLE if over.is_noise else _fold_weighted(desk, name, weights, over.held)
+    scored = context.scorer.score(make(weights), context.validation)
+    fold = NOT_SERVABLE if over.is_noise else _fold_weighted(context, name, weights, over.adapters)
     return Candidate(
         name, title, scored, fold.serving, folded=fold.scored, energy=fold.energy,
         members=over.references, detail={"weights": list(weights)},
     )  # fmt: skip
 
 
-def _with_cross_terms(desk: Desk, over: Ingredients) -> Callable[[Sequence[float]], Updates]:
+def _with_cross_terms(
+    context: JobContext, over: Ingredients
+) -> Callable[[Sequence[float]], Updates]:
     """Return what makes (Σ w √s B)(Σ w √s A) of weights: the original's, for equal ranks."""
-    adapters = [dict(modules) for modules in over.modules]  # read once
-    names = sorted({name for modules in adapters for name in modules})
+    by_adapter = [dict(modules) for modules in over.modules]  # read once
+    names = sorted({name for modules in by_adapter for name in modules})
 
     def make(weights: Sequence[float]) -> Updates:
         merged: dict[str, Factors] = {}
         for name in names:
-            held = [at for at, modules in enumerate(adapters) if name in modules]
-            members = tuple(adapters[at][name] for at in held)
-            stacked = Stack(name, members, tuple(weights[at] for at in held))
+            having = [at for at, modules in enumerate(by_adapter) if name in modules]
+            members = tuple(by_adapter[at][name] for at in having)
+            stacked = Stack(name, members, tuple(weights[at] for at in having))
             merged[name] = average_factors(stacked, split="full").factors
-        return desk.weighted([merged], over.embeddings)([1.0])
+        return context.weighted([merged], over.embeddings)([1.0])
 
     return make
 
 
-def _fold_weighted(desk: Desk, name: str, weights: Sequence[float], held: Sequence[Held]) -> Fold:
-    target = desk.setting.target
+def _fold_weighted(
+    context: JobContext, name: str, weights: Sequence[float], adapters: Sequence[AdapterRef]
+) -> Fold:
+    target = context.setting.target
     try:
-        if desk.options.cross_terms:
+        if context.options.cross_terms:
             recipe = fold_weights(
-                held, weights, target, method="average_factors", options={"split": "full"}
+                adapters, weights, target, method="average_factors", options={"split": "full"}
             )
         else:
-            recipe = fold_sum(held, weights, target)
+            recipe = fold_sum(adapters, weights, target)
     except MergeError as error:
         return Fold(Serving("nothing", reason=str(error)))
-    return fold_recipe(desk, name, recipe, held)
+    return fold_recipe(context, name, recipe, adapters)

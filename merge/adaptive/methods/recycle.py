@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from merge.adaptive.candidates import Candidate, Serving
-from merge.adaptive.context import CANDIDATES, Desk, Held, train
+from merge.adaptive.context import CANDIDATES, AdapterRef, JobContext, train
 from merge.adaptive.methods.fold import (
     NOT_SERVABLE,
     Fold,
@@ -18,9 +18,9 @@ from merge.adaptive.training import Schedule
 from merge.errors import MergeError
 
 
-def schedule_of(desk: Desk) -> Schedule:
+def schedule_of(context: JobContext) -> Schedule:
     """Return how coefficients are trained."""
-    options = desk.options
+    options = context.options
     return Schedule(
         steps=options.steps, learning_rate=options.learning_rate, batch_size=options.batch_size,
         warm_up=options.warm_up, evaluate_every=options.evaluate_every, l1=options.l1,
@@ -28,29 +28,33 @@ def schedule_of(desk: Desk) -> Schedule:
     )  # fmt: skip
 
 
-def recycle(desk: Desk, name: str, title: str, over: Ingredients) -> Candidate:
+def recycle(context: JobContext, name: str, title: str, over: Ingredients) -> Candidate:
     """One coefficient per adapter and module (or as the options' design says), by gradient."""
     layers, layout = stack(over.modules, embeddings=over.embeddings)
-    updates = Gated(layers, Coefficients(layout, desk.options.design))
-    trained = train(desk, name, updates, schedule_of(desk))
-    scored = desk.scorer.score(updates, desk.validation)
-    fold = NOT_SERVABLE if over.is_noise else _fold_gated(desk, name, updates, over.held)
+    updates = Gated(layers, Coefficients(layout, context.options.design))
+    trained = train(context, name, updates, schedule_of(context))
+    scored = context.scorer.score(updates, context.validation)
+    fold = NOT_SERVABLE if over.is_noise else _fold_gated(context, name, updates, over.adapters)
     return Candidate(
         name, title, scored, fold.serving, folded=fold.scored, energy=fold.energy,
         best_step=trained.best_step, curve=trained.curve, members=over.references,
     )  # fmt: skip
 
 
-def _fold_gated(desk: Desk, name: str, updates: Gated, held: Sequence[Held]) -> Fold:
-    if desk.options.granularity != "rank":
+def _fold_gated(
+    context: JobContext, name: str, updates: Gated, adapters: Sequence[AdapterRef]
+) -> Fold:
+    if context.options.granularity != "rank":
         table = updates.coefficients.table()
         try:
-            return fold_recipe(desk, name, fold_table(held, table, desk.setting.target), held)
+            return fold_recipe(
+                context, name, fold_table(adapters, table, context.setting.target), adapters
+            )
         except MergeError as error:
             return Fold(Serving("nothing", reason=str(error)))
     updates.prepare()
-    modules, energy = fold_gates(updates.gated(), desk.setting.rank_limit)
-    kinds = {m.name: m.kind for each in held for m in each.folder.modules.values()}
-    written = desk.adapter(name, modules, kinds)
-    scored = desk.scorer.score(desk.updates(written.folder), desk.validation)
+    modules, energy = fold_gates(updates.gated(), context.setting.rank_limit)
+    kinds = {m.name: m.kind for adapter in adapters for m in adapter.folder.modules.values()}
+    written = context.adapter(name, modules, kinds)
+    scored = context.scorer.score(context.updates(written.folder), context.validation)
     return Fold(Serving("adapter", folder=f"{CANDIDATES}/{name}"), scored, energy)

@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from merge.adaptive.candidates import Candidate
-from merge.adaptive.context import Desk, Held
+from merge.adaptive.context import AdapterRef, JobContext
 from merge.adaptive.methods.fold import fold_recipe, fold_weights
 from merge.adaptive.model.stacked import embeddings_of, read_modules
 from merge.adaptive.training import LossNotFinite, Progress
@@ -69,45 +69,45 @@ def _best(tried: list[tuple[float, float]]) -> tuple[float, float]:
     return min((each for each in tried if math.isfinite(each[1])), key=lambda each: each[1])
 
 
-def scale(desk: Desk, name: str, title: str, held: Sequence[Held]) -> Candidate:
+def scale(context: JobContext, name: str, title: str, adapters: Sequence[AdapterRef]) -> Candidate:
     """One number on a static recipe, by a line search on the validation loss.
 
     Raises:
         MergeError: the recipe cannot be merged.
     """
-    recipe = _static_recipe(desk, held)
-    out = desk.folder / "folded" / f"{name}.unscaled"
+    recipe = _static_recipe(context, adapters)
+    out = context.folder / "folded" / f"{name}.unscaled"
     shutil.rmtree(out, ignore_errors=True)
-    folders = {each.digest: each.folder.path for each in held}
-    report = merge(recipe, folders, out, norm_limit=desk.setting.norm_limit)
+    folders = {adapter.digest: adapter.folder.path for adapter in adapters}
+    report = merge(recipe, folders, out, norm_limit=context.setting.norm_limit)
     folder = open_folder(out)
-    make = desk.weighted([read_modules(folder)], embeddings_of([folder]))
+    make = context.weighted([read_modules(folder)], embeddings_of([folder]))
     shutil.rmtree(out)
 
     def loss(factor: float) -> float:
-        return desk.scorer.losses(make([factor]), desk.validation).mean
+        return context.scorer.losses(make([factor]), context.validation).mean
 
     def told(done: int, value: float) -> None:
-        desk.watch(Progress(name, done, EVALUATIONS, None, value))
+        context.watch(Progress(name, done, EVALUATIONS, None, value))
 
     found = search_scale(loss, told)
-    scored = desk.scorer.score(make([found.scale]), desk.validation)
+    scored = context.scorer.score(make([found.scale]), context.validation)
     # Where the recipe says `match`, the report knows the factor that this came to.
     options = dict(recipe.options) | {"scale": report.scale * found.scale}
     scaled = replace(recipe, options=tuple(sorted(options.items())))
-    fold = fold_recipe(desk, name, scaled, held)
+    fold = fold_recipe(context, name, scaled, adapters)
     detail = {"scale": report.scale * found.scale, "tried": [list(pair) for pair in found.tried]}
     return Candidate(
         name, title, scored, fold.serving, folded=fold.scored, energy=fold.energy,
-        members=tuple(each.reference for each in held), detail=detail,
+        members=tuple(adapter.reference for adapter in adapters), detail=detail,
     )  # fmt: skip
 
 
-def _static_recipe(desk: Desk, held: Sequence[Held]) -> Recipe:
-    options = desk.options
+def _static_recipe(context: JobContext, adapters: Sequence[AdapterRef]) -> Recipe:
+    options = context.options
     if options.recipe is None:
         return fold_weights(
-            held, [1.0] * len(held), desk.setting.target, method=options.static,
+            adapters, [1.0] * len(adapters), context.setting.target, method=options.static,
             options=options.static_options,
         )  # fmt: skip
     return Recipe.parse(options.recipe)

@@ -50,7 +50,7 @@ def load_tokenizer(model: str) -> Any:
 
 
 @dataclass(frozen=True, slots=True)
-class Room:
+class MemoryBudget:
     """What a job will take, and what there is: measured before anything is loaded."""
 
     sizes: Sizes  # of a job that merges nothing
@@ -63,7 +63,7 @@ class Room:
         check_memory(replace(self.sizes, ranks=least_ranks(ranks, k, self.target)), self.free)
 
 
-def room_for(
+def memory_budget(
     model: str,
     device: torch.device,
     options: Options,
@@ -71,7 +71,7 @@ def room_for(
     fresh_rank: int,
     lengths: Sequence[int],
     allowed: int | None,
-) -> Room:
+) -> MemoryBudget:
     """Return the room for a job, from the base's config alone.
 
     Args:
@@ -103,7 +103,7 @@ def room_for(
     )
     free = _free(device)
     target = dict.fromkeys(widths, rank) if options.targeted else {}
-    return Room(sizes, free if allowed is None else min(allowed, free), target)
+    return MemoryBudget(sizes, free if allowed is None else min(allowed, free), target)
 
 
 def _free(device: torch.device) -> int:

@@ -88,13 +88,13 @@ def stack(
     """
     layers, owners = {}, {}
     for name in sorted({name for adapter in adapters for name in adapter}):
-        held = [(at, adapter[name]) for at, adapter in enumerate(adapters) if name in adapter]
-        widths = {(len(factors.b), factors.a.shape[1]) for _, factors in held}
+        members = [(at, adapter[name]) for at, adapter in enumerate(adapters) if name in adapter]
+        widths = {(len(factors.b), factors.a.shape[1]) for _, factors in members}
         if len(widths) > 1:
             raise IncompatibleAdapters(f"{name}: (d_out, d_in) differ: {sorted(widths)}")
-        layers[name] = GatedLayer([each for _, each in held], embedding=name in embeddings)
-        ranks = torch.tensor([factors.rank for _, factors in held])
-        owners[name] = torch.tensor([at for at, _ in held]).repeat_interleave(ranks)
+        layers[name] = GatedLayer([factors for _, factors in members], embedding=name in embeddings)
+        ranks = torch.tensor([factors.rank for _, factors in members])
+        owners[name] = torch.tensor([at for at, _ in members]).repeat_interleave(ranks)
     return layers, Layout(len(adapters), owners)
 
 

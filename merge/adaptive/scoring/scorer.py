@@ -5,7 +5,7 @@ scores one candidate alone, so base and adapters never share a batch.
 """
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, Self
 
 from merge.adaptive.model.hooks import Updates, attached
 from merge.adaptive.scoring.answers import agrees, matches
@@ -20,8 +20,8 @@ class Scored(NamedTuple):
 
     nll: tuple[float, ...]  # summed over the answer's tokens, nats
     tokens: tuple[int, ...]  # of the answer
-    right: tuple[bool, ...]  # exact match
-    found: tuple[bool, ...] | None  # what the pattern says; None without one
+    exact_match: tuple[bool, ...]  # the answer equals the expected one, normalised
+    pattern_match: tuple[bool, ...] | None  # the pattern finds the same in both; None without one
 
     @property
     def loss(self) -> float:
@@ -30,9 +30,27 @@ class Scored(NamedTuple):
 
     @property
     def accuracy(self) -> float:
-        """Share of answers that are right: by the pattern if there is one, else by exact match."""
-        marks = self.right if self.found is None else self.found
-        return sum(marks) / len(marks)
+        """Share of correct answers: by the pattern if there is one, else by exact match."""
+        matches = self.exact_match if self.pattern_match is None else self.pattern_match
+        return sum(matches) / len(matches)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the scores as JSON values, under the names that job folders have had so far."""
+        return {
+            "nll": self.nll, "tokens": self.tokens,
+            "right": self.exact_match, "found": self.pattern_match,
+        }  # fmt: skip
+
+    @classmethod
+    def from_json(cls, raw: dict[str, Any]) -> Self:
+        """Return the scores that `to_json` wrote."""
+        pattern_match = raw["found"]
+        return cls(
+            nll=tuple(raw["nll"]),
+            tokens=tuple(raw["tokens"]),
+            exact_match=tuple(raw["right"]),
+            pattern_match=None if pattern_match is None else tuple(pattern_match),
+        )
 
 
 class Scorer(Protocol):
@@ -43,7 +61,7 @@ class Scorer(Protocol):
         ...
 
     def score(self, updates: Updates | None, examples: Sequence[Example]) -> Scored:
-        """Return losses and marks of the base with `updates`, or of the base alone."""
+        """Return losses and matches of the base with `updates`, or of the base alone."""
         ...
 
 
@@ -72,17 +90,21 @@ class TorchScorer:
         """See `Scorer`."""
         with attached(self._model, updates):
             losses = measure_losses(self._model, examples)
-            said = answers(self._model, self._tokenizer, examples, longest=self._longest)
-        return mark(losses, said, examples, self._pattern)
+            texts = answers(self._model, self._tokenizer, examples, longest=self._longest)
+        return compare_answers(losses, texts, examples, self._pattern)
 
 
-def mark(
-    losses: Losses, said: Sequence[str], examples: Sequence[Example], pattern: str | None
+def compare_answers(
+    losses: Losses, texts: Sequence[str], examples: Sequence[Example], pattern: str | None
 ) -> Scored:
-    """Return answers marked against the examples'."""
-    pairs = [(answer, each.answer) for answer, each in zip(said, examples, strict=True)]
-    found = None if pattern is None else tuple(agrees(pattern, *pair) for pair in pairs)
-    return Scored(losses.nll, losses.tokens, tuple(matches(*pair) for pair in pairs), found)
+    """Return the scores of generated `texts`, (n,), against the examples' own answers, (n,)."""
+    pairs = [(text, example.answer) for text, example in zip(texts, examples, strict=True)]
+    return Scored(
+        nll=losses.nll,
+        tokens=losses.tokens,
+        exact_match=tuple(matches(*pair) for pair in pairs),
+        pattern_match=None if pattern is None else tuple(agrees(pattern, *pair) for pair in pairs),
+    )
 
 
 class Figures(NamedTuple):
@@ -104,6 +126,6 @@ def figures(scored: Scored, *, seed: int) -> Figures:
     """Return the figures of a candidate's scores."""
     return Figures(
         bootstrap(scored.nll, weights=scored.tokens, seed=seed),
-        bootstrap(scored.right, seed=seed),
-        None if scored.found is None else bootstrap(scored.found, seed=seed),
+        bootstrap(scored.exact_match, seed=seed),
+        None if scored.pattern_match is None else bootstrap(scored.pattern_match, seed=seed),
     )

@@ -9,7 +9,7 @@ from typing import Protocol, TypeAlias
 
 from merge.adaptive import controls as reality
 from merge.adaptive.candidates import Candidate
-from merge.adaptive.context import Desk, Held
+from merge.adaptive.context import AdapterRef, JobContext
 from merge.adaptive.methods.fold import Ingredients
 from merge.adaptive.methods.lorahub import lorahub
 from merge.adaptive.methods.recycle import recycle
@@ -25,7 +25,7 @@ Among: TypeAlias = Callable[[Pool, FewShotTask], list[PoolMember]]
 class Place(Protocol):
     """One task's examples with what is known of the pool on them."""
 
-    def chosen(self, k: int, among: Among, how: Selection) -> list[Held]:
+    def chosen(self, k: int, among: Among, how: Selection) -> list[AdapterRef]:
         """Return k members of a part of the pool, best first."""
         ...
 
@@ -37,57 +37,59 @@ class Place(Protocol):
         """Return the LoRA that was trained on the same examples, measured; trained once."""
         ...
 
-    def fresh(self) -> Held:
+    def fresh(self) -> AdapterRef:
         """Return the same as an adapter to merge."""
         ...
 
 
-Make: TypeAlias = Callable[[Place, Desk], Candidate]
+Make: TypeAlias = Callable[[Place, JobContext], Candidate]
 K = 10  # adapters merged, the target included, unless an arm says otherwise
 
 
-def base(_place: Place, desk: Desk) -> Candidate:
+def base(_place: Place, context: JobContext) -> Candidate:
     """The base alone."""
-    return reality.base(desk)
+    return reality.base(context)
 
 
-def best_single(place: Place, desk: Desk) -> Candidate:
+def best_single(place: Place, context: JobContext) -> Candidate:
     """The member that does best on the training examples."""
-    return reality.best_single(desk, place.chosen(K, Pool.everyone, "evaluation"), place.scores())
+    return reality.best_single(
+        context, place.chosen(K, Pool.everyone, "evaluation"), place.scores()
+    )
 
 
-def average(place: Place, desk: Desk) -> Candidate:
+def average(place: Place, context: JobContext) -> Candidate:
     """The plain average of the chosen."""
-    return reality.average(desk, place.chosen(K, Pool.everyone, "evaluation"))
+    return reality.average(context, place.chosen(K, Pool.everyone, "evaluation"))
 
 
-def scaled(place: Place, desk: Desk) -> Candidate:
+def scaled(place: Place, context: JobContext) -> Candidate:
     """Their average at its best scale."""
-    return scale(desk, "scale", "", place.chosen(K, Pool.everyone, "evaluation"))
+    return scale(context, "scale", "", place.chosen(K, Pool.everyone, "evaluation"))
 
 
-def fresh_lora(place: Place, _desk: Desk) -> Candidate:
+def fresh_lora(place: Place, _context: JobContext) -> Candidate:
     """A LoRA trained from nothing."""
     return place.fresh_lora()
 
 
-def fresh_lora_dropout(_place: Place, desk: Desk) -> Candidate:
+def fresh_lora_dropout(_place: Place, context: JobContext) -> Candidate:
     """A fresh LoRA with more dropout."""
-    return reality.fresh_lora(desk, "fresh_lora_dropout", "", reality.DROPOUT)
+    return reality.fresh_lora(context, "fresh_lora_dropout", "", reality.DROPOUT)
 
 
-def fresh_lora_retuned(place: Place, desk: Desk) -> Candidate:
+def fresh_lora_retuned(place: Place, context: JobContext) -> Candidate:
     """The fresh LoRA with its own coefficients tuned."""
-    return reality.fresh_retuned(desk, place.fresh())
+    return reality.fresh_retuned(context, place.fresh())
 
 
 def lorahub_over(*, target: bool) -> Make:
     """Return LoraHub over K adapters."""
 
-    def make(place: Place, desk: Desk) -> Candidate:
+    def make(place: Place, context: JobContext) -> Candidate:
         first = [place.fresh()] if target else []
-        held = place.chosen(K - len(first), Pool.everyone, "evaluation")
-        return lorahub(desk, "lorahub", "", Ingredients.of([*first, *held]))
+        adapters = place.chosen(K - len(first), Pool.everyone, "evaluation")
+        return lorahub(context, "lorahub", "", Ingredients.of([*first, *adapters]))
 
     return make
 
@@ -101,10 +103,10 @@ def recycled(
 ) -> Make:
     """Return `recycle` over k adapters."""
 
-    def make(place: Place, desk: Desk) -> Candidate:
+    def make(place: Place, context: JobContext) -> Candidate:
         first = [place.fresh()] if target else []
-        held = place.chosen(k - len(first), among, how)
-        return recycle(desk, "recycle", "", Ingredients.of([*first, *held]))
+        adapters = place.chosen(k - len(first), among, how)
+        return recycle(context, "recycle", "", Ingredients.of([*first, *adapters]))
 
     return make
 
@@ -112,9 +114,9 @@ def recycled(
 def random_parameters(*, target: bool) -> Make:
     """Return `recycle` over K adapters redrawn at random, the target excepted."""
 
-    def make(place: Place, desk: Desk) -> Candidate:
+    def make(place: Place, context: JobContext) -> Candidate:
         fresh = place.fresh() if target else None
-        held = place.chosen(K - (1 if target else 0), Pool.everyone, "evaluation")
-        return reality.random_parameters(desk, held, fresh)
+        adapters = place.chosen(K - (1 if target else 0), Pool.everyone, "evaluation")
+        return reality.random_parameters(context, adapters, fresh)
 
     return make

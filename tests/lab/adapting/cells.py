@@ -45,8 +45,8 @@ class Cell:
         """Return the cell of a candidate; `place` is task, seed, examples."""
         folded = made.folded
         return Cell(
-            key, arm, *place, _marks(made.scored.right), round(made.scored.loss, 5),
-            None if folded is None else _marks(folded.right),
+            key, arm, *place, _marks(made.scored.exact_match), round(made.scored.loss, 5),
+            None if folded is None else _marks(folded.exact_match),
             None if folded is None else round(folded.loss, 5),
             None if made.energy is None else round(made.energy, 5),
             made.best_step, made.members, round(seconds, 2),

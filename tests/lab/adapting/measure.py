@@ -12,7 +12,7 @@ from pathlib import Path
 
 from merge.adaptive import controls as reality
 from merge.adaptive.candidates import Candidate
-from merge.adaptive.context import Desk, Held, Setting
+from merge.adaptive.context import AdapterRef, JobContext, Setting
 from merge.adaptive.model.base import Loaded
 from merge.adaptive.options import Options, Selection
 from merge.adaptive.pool import FileScores, MemberScore, PoolMember
@@ -55,11 +55,11 @@ class Bench:
         if place not in self._units:
             self._units = {place: Unit(self._base, self._pool, self._folder, wanted)}
         unit = self._units[place]
-        desk = unit.desk(self.key(wanted))
+        context = unit.context(self.key(wanted))
         began = time.perf_counter()
-        made = ARMS[wanted.arm].make(unit, desk)
+        made = ARMS[wanted.arm].make(unit, context)
         seconds = made.seconds or time.perf_counter() - began
-        shutil.rmtree(desk.folder, ignore_errors=True)
+        shutil.rmtree(context.folder, ignore_errors=True)
         return Cell.of(self.key(wanted), wanted.arm, place, made, seconds)
 
 
@@ -72,25 +72,25 @@ class Unit:
         self._split = split(base.tokenizer, self._task, wanted.examples, wanted.seed)
         self._options = Options.parse({**OPTIONS.to_json(), "seed": wanted.seed})
         self._folder, self._memory = folder, FileScores(folder / "scores")
-        self._fresh = self.desk(f"fresh-{wanted.task}-{wanted.seed}-{wanted.examples}")
+        self._fresh = self.context(f"fresh-{wanted.task}-{wanted.seed}-{wanted.examples}")
 
-    def desk(self, name: str) -> Desk:
-        """Return a desk with a folder of that name."""
-        return Desk(
+    def context(self, name: str) -> JobContext:
+        """Return a context with a folder of that name."""
+        return JobContext(
             SETTING, self._options, model=self._base.model,
             scorer=Examiner(self._base.model, self._split), train=self._split.train,
-            validation=self._split.validation, folder=self._folder / "desks" / name,
+            validation=self._split.validation, folder=self._folder / "contexts" / name,
             watch=lambda _: None,
         )  # fmt: skip
 
     def fresh_lora(self) -> Candidate:
         """See `Place`."""
-        desk, dropout = self._fresh, self._options.fresh_dropout
-        return desk.candidate(
-            "fresh_lora", lambda: reality.fresh_lora(desk, "fresh_lora", "", dropout)
+        context, dropout = self._fresh, self._options.fresh_dropout
+        return context.candidate(
+            "fresh_lora", lambda: reality.fresh_lora(context, "fresh_lora", "", dropout)
         )
 
-    def fresh(self) -> Held:
+    def fresh(self) -> AdapterRef:
         """See `Place`."""
         self.fresh_lora()
         return self._fresh.own("fresh_lora")
@@ -99,22 +99,22 @@ class Unit:
         """See `Place`."""
         return {member.digest: self._score(member) for member in self._pool.adapters}
 
-    def chosen(self, k: int, among: Among, how: Selection) -> list[Held]:
+    def chosen(self, k: int, among: Among, how: Selection) -> list[AdapterRef]:
         """See `Place`."""
         found = select(
             among(self._pool, self._task), k, how, seed=self._options.seed, evaluate=self._score,
             similarity=lambda _: 0.0,
         )  # fmt: skip
         return [
-            Held(each.reference, each.digest, open_folder(each.path))
+            AdapterRef(each.reference, each.digest, open_folder(each.path))
             for each in (chosen.member for chosen in found)
         ]
 
     def _score(self, member: PoolMember) -> MemberScore:
-        desk = self._fresh
-        known = self._memory.get(desk.task, member.digest)
+        context = self._fresh
+        known = self._memory.get(context.task, member.digest)
         if known is None:
-            scored = desk.scorer.score(desk.updates(open_folder(member.path)), desk.train)
+            scored = context.scorer.score(context.updates(open_folder(member.path)), context.train)
             known = MemberScore(scored.accuracy, scored.loss)
-            self._memory.put(desk.task, member.digest, known)
+            self._memory.put(context.task, member.digest, known)
         return known

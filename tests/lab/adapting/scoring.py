@@ -4,7 +4,7 @@ Greedy decoding writes the right answer exactly when each of its tokens, and the
 the likeliest one after the question and the right tokens before it: one pass decides. A job's own
 scorer forgives case, which here is half of what a skill does.
 
-Covered: a `Scorer` for desks whose candidates are examined on prompts that no desk sees.
+Covered: a `Scorer` for desks whose candidates are examined on prompts that no context sees.
 Not covered: patterns; answers that are right but for white space.
 """
 
@@ -23,9 +23,9 @@ PASS_TOKENS = 1024  # padded, in a pass: what it needs still fits in a core's ca
 
 
 class Examiner:
-    """A desk's scorer that examines candidates on held-out prompts.
+    """A job's scorer that examines candidates on held-out prompts.
 
-    A desk scores a finished candidate on its validation examples, which its training has looked at
+    A job scores a finished candidate on its validation examples, which its training has looked at
     to choose a step. Asked for those, this scores the held-out prompts instead; asked for any other
     examples, those.
     """

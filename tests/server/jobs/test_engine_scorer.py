@@ -26,8 +26,8 @@ def test_a_pattern_that_takes_for_ever_is_ended() -> None:
 async def test_a_score_has_what_was_learned_measured_again(engine: ScoringEngine) -> None:
     """Losses over the answer's tokens, exact matches, and the pattern's marks."""
     scored = await score(engine, BASE, [EXAMPLE], pattern="[a-z]+", longest_answer=8)
-    assert ((-2 * LOGPROB,), (2,), (True,)) == (scored.nll, scored.tokens, scored.right)
-    assert (False,) == scored.found, f"es is found in {ANSWER}"
+    assert ((-2 * LOGPROB,), (2,), (True,)) == (scored.nll, scored.tokens, scored.exact_match)
+    assert (False,) == scored.pattern_match, f"es is found in {ANSWER}"
 
 
 async def test_what_the_engine_refuses_is_its_sentence(engine: ScoringEngine) -> None:

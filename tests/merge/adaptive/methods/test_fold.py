@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from merge.adaptive.context import Held, Target
+from merge.adaptive.context import AdapterRef, Target
 from merge.adaptive.methods.fold import fold_gates, fold_table, fold_weights
 from merge.adaptive.model.coefficients import Gated
 from merge.adaptive.model.hooks import attached
@@ -25,26 +25,26 @@ FEW = {"model.layers.0.mlp.gate_proj": (16, 24), "model.layers.1.mlp.down_proj":
 
 
 @pytest.fixture
-def held(tmp_path: Path) -> list[Held]:
+def adapters(tmp_path: Path) -> list[AdapterRef]:
     """Three adapters of mixed ranks, scales and module sets."""
     paths = [
         make_adapter(tmp_path / "a", seed=1, rank=4),
         make_adapter(tmp_path / "b", seed=2, rank=2, alpha=3.0, modules=FEW),
         make_adapter(tmp_path / "c", seed=3, rank=6, use_rslora=True),
     ]
-    return [Held(path.name, digest_folder(path), open_folder(path)) for path in paths]
+    return [AdapterRef(path.name, digest_folder(path), open_folder(path)) for path in paths]
 
 
-def learned(held: list[Held], design: Design) -> Gated:
+def learned(adapters: list[AdapterRef], design: Design) -> Gated:
     """Return gated adapters with some coefficients."""
-    updates = gated([read_modules(each.folder) for each in held], design)
+    updates = gated([read_modules(each.folder) for each in adapters], design)
     updates.prepare()
     return updates
 
 
-def merged(held: list[Held], recipe: Recipe, out: Path) -> dict[str, Tensor]:
+def merged(adapters: list[AdapterRef], recipe: Recipe, out: Path) -> dict[str, Tensor]:
     """Return the updates that a recipe gives, (d_out, d_in) float64 by module."""
-    merge(recipe, {each.digest: each.folder.path for each in held}, out)
+    merge(recipe, {each.digest: each.folder.path for each in adapters}, out)
     return {name: dense(f) for name, f in read_modules(open_folder(out)).items()}
 
 
@@ -57,13 +57,13 @@ def unfolded(updates: Gated) -> Tensor:
 
 @pytest.mark.parametrize("granularity", ["adapter", "layer", "sublayer", "module"])
 def test_a_fold_answers_as_what_was_learned(
-    granularity: str, held: list[Held], tmp_path: Path
+    granularity: str, adapters: list[AdapterRef], tmp_path: Path
 ) -> None:
     """While it fits, the recipe is `cat`, and PEFT with the merged files gives the logits of the
     gated adapters."""
-    updates = learned(held, Design(granularity=granularity, initial="normal", seed=4))  # type: ignore[arg-type]
-    recipe = fold_table(held, updates.coefficients.table(), WIDE)
-    merged(held, recipe, tmp_path / "out")
+    updates = learned(adapters, Design(granularity=granularity, initial="normal", seed=4))  # type: ignore[arg-type]
+    recipe = fold_table(adapters, updates.coefficients.table(), WIDE)
+    merged(adapters, recipe, tmp_path / "out")
 
     assert "cat" == recipe.method
     torch.testing.assert_close(
@@ -71,12 +71,14 @@ def test_a_fold_answers_as_what_was_learned(
     )
 
 
-def test_a_fold_above_the_engines_rank_is_truncated(held: list[Held], tmp_path: Path) -> None:
+def test_a_fold_above_the_engines_rank_is_truncated(
+    adapters: list[AdapterRef], tmp_path: Path
+) -> None:
     """Ranks that do not fit are brought to the limit by `linear`; the report has the energy."""
-    updates = learned(held, Design(initial="normal", seed=4))
+    updates = learned(adapters, Design(initial="normal", seed=4))
     table = updates.coefficients.table()
-    recipe = fold_table(held, table, Target(BASE, "float32", 8))
-    report = merge(recipe, {h.digest: h.folder.path for h in held}, tmp_path / "out")
+    recipe = fold_table(adapters, table, Target(BASE, "float32", 8))
+    report = merge(recipe, {h.digest: h.folder.path for h in adapters}, tmp_path / "out")
 
     assert ("linear", 8) == (recipe.method, dict(recipe.options)["rank"])
     assert 8 == report.overall.rank
@@ -84,47 +86,47 @@ def test_a_fold_above_the_engines_rank_is_truncated(held: list[Held], tmp_path: 
     assert 0.5 < report.overall.energy < 1.0
 
 
-def test_a_member_left_out_everywhere_takes_no_rank(held: list[Held]) -> None:
+def test_a_member_left_out_everywhere_takes_no_rank(adapters: list[AdapterRef]) -> None:
     """A coefficient of exactly 0 counts neither for the rank nor in the merge."""
-    table = dict.fromkeys(held[0].folder.modules, (1.0, 0.0, 0.0))
-    recipe = fold_table(held, table, Target(BASE, "float32", 4))
+    table = dict.fromkeys(adapters[0].folder.modules, (1.0, 0.0, 0.0))
+    recipe = fold_table(adapters, table, Target(BASE, "float32", 4))
 
     assert "cat" == recipe.method
 
 
-def test_nothing_learned_is_no_recipe(held: list[Held]) -> None:
+def test_nothing_learned_is_no_recipe(adapters: list[AdapterRef]) -> None:
     """All coefficients 0 are refused: the base itself is that."""
     with pytest.raises(RecipeInvalid, match="every weight is 0"):
-        fold_table(held, dict.fromkeys(held[0].folder.modules, (0.0, 0.0, 0.0)), WIDE)
+        fold_table(adapters, dict.fromkeys(adapters[0].folder.modules, (0.0, 0.0, 0.0)), WIDE)
 
 
-def test_one_coefficient_for_all_modules_needs_no_patterns(held: list[Held]) -> None:
+def test_one_coefficient_for_all_modules_needs_no_patterns(adapters: list[AdapterRef]) -> None:
     """Where a member has the same coefficient everywhere, the recipe says it once."""
-    recipe = fold_table(held, dict.fromkeys(held[0].folder.modules, (0.5, -1.0, 2.0)), WIDE)
+    recipe = fold_table(adapters, dict.fromkeys(adapters[0].folder.modules, (0.5, -1.0, 2.0)), WIDE)
 
     assert [(0.5, ()), (-1.0, ()), (2.0, ())] == [
         (i.weight, i.patterns) for i in recipe.ingredients
     ]
 
 
-def test_a_fold_survives_its_text(held: list[Held]) -> None:
+def test_a_fold_survives_its_text(adapters: list[AdapterRef]) -> None:
     """A recipe of hundreds of weights reads back as itself."""
-    updates = learned(held, Design(initial="normal", seed=4))
-    recipe = fold_table(held, updates.coefficients.table(), WIDE)
+    updates = learned(adapters, Design(initial="normal", seed=4))
+    recipe = fold_table(adapters, updates.coefficients.table(), WIDE)
 
     assert recipe == Recipe.parse(recipe.canonical())
 
 
-def test_weights_make_any_methods_recipe(held: list[Held]) -> None:
+def test_weights_make_any_methods_recipe(adapters: list[AdapterRef]) -> None:
     """One weight a member works for every static method."""
-    recipe = fold_weights(held, [1.0, 1.0, 1.0], WIDE, method="lego", options={"rank": 5})
+    recipe = fold_weights(adapters, [1.0, 1.0, 1.0], WIDE, method="lego", options={"rank": 5})
 
     assert ("lego", 5) == (recipe.method, dict(recipe.options)["rank"])
 
 
-def test_gates_of_single_ranks_fold_into_factors(held: list[Held]) -> None:
+def test_gates_of_single_ranks_fold_into_factors(adapters: list[AdapterRef]) -> None:
     """What no recipe can say becomes factors: exact while they fit."""
-    updates = learned(held, Design(granularity="rank", initial="normal", seed=4))
+    updates = learned(adapters, Design(granularity="rank", initial="normal", seed=4))
     factors, energy = fold_gates(updates.gated(), 64)
 
     assert energy is None
@@ -136,9 +138,9 @@ def test_gates_of_single_ranks_fold_into_factors(held: list[Held]) -> None:
     torch.testing.assert_close(logits(model), unfolded(updates), rtol=1e-4, atol=1e-5)
 
 
-def test_gates_above_the_limit_are_truncated_as_well_as_can_be(held: list[Held]) -> None:
+def test_gates_above_the_limit_are_truncated_as_well_as_can_be(adapters: list[AdapterRef]) -> None:
     """Brought to a rank, each module is its best approximation, and the energy is what is left."""
-    updates = learned(held, Design(granularity="rank", initial="normal", seed=4))
+    updates = learned(adapters, Design(granularity="rank", initial="normal", seed=4))
     whole, _ = fold_gates(updates.gated(), 64)
     factors, energy = fold_gates(updates.gated(), 3)
 

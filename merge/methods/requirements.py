@@ -12,7 +12,7 @@ from merge.factors import Stack
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Demands:
+class Requirements:
     """Limits on the members of one module; the default is none."""
 
     members: int | None = None  # the most that the method can take

@@ -21,7 +21,7 @@ from merge.adaptive.scoring.generation import answers
 from merge.adaptive.scoring.losses import measure_losses
 from tests.lab.language import Example
 
-DEMO = Path(__file__).parents[3] / "deploy" / "demo"
+DEMO = Path(__file__).parents[4] / "deploy" / "demo"
 # The demo's own template shows the last question alone; this one shows all of a conversation.
 WHOLE = (
     "{% for m in messages %}<|{{ m.role }}|>{{ m.content }}"

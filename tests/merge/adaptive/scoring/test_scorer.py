@@ -13,7 +13,7 @@ from merge.adaptive.model.stacked import stack, updates_of
 from merge.adaptive.scoring.bootstrap import bootstrap
 from merge.adaptive.scoring.examples import IGNORED, Example
 from merge.adaptive.scoring.losses import WORST, Losses, measure_losses
-from merge.adaptive.scoring.scorer import Figures, Scored, TorchScorer, figures, mark
+from merge.adaptive.scoring.scorer import Figures, Scored, TorchScorer, compare_answers, figures
 from merge.factors import Factors
 from merge.peft_format import open_folder
 from tests.adapters import make_adapter
@@ -88,25 +88,27 @@ def test_a_score_marks_what_the_model_says() -> None:
     right, wrong = replace(example, answer=f"{text}."), replace(example, answer=f"x{text}")
 
     assert ((True, False), None) == scorer().score(None, [right, wrong])[2:]
-    assert (True, False) == scorer("^.").score(None, [right, wrong]).found
-    assert (True, True) == scorer(".$").score(None, [replace(right, answer=text), wrong]).found
+    assert (True, False) == scorer("^.").score(None, [right, wrong]).pattern_match
+    assert (True, True) == scorer(".$").score(
+        None, [replace(right, answer=text), wrong]
+    ).pattern_match
 
 
 def test_marks_are_in_the_examples_order() -> None:
     """Each answer is marked against its own example."""
     examples = [Example((1, 2), (IGNORED, 2), (1,), text) for text in ("Yes.", "no", "7 apples")]
     losses = Losses((1.0, 2.0, 3.0), (1, 1, 1))
-    scored = mark(losses, ["yes", "yes", "I have 7"], examples, r"\d+")
+    scored = compare_answers(losses, ["yes", "yes", "I have 7"], examples, r"\d+")
 
-    assert (True, False, False) == scored.right
-    assert (True, True, True) == scored.found
+    assert (True, False, False) == scored.exact_match
+    assert (True, True, True) == scored.pattern_match
     assert losses == (scored.nll, scored.tokens)
 
 
 def test_accuracy_is_the_patterns_where_there_is_one() -> None:
     """Without a pattern the share of exact matches counts."""
     assert SCORED.accuracy == pytest.approx(2 / 3)
-    assert SCORED._replace(found=(False, False, True)).accuracy == pytest.approx(1 / 3)
+    assert SCORED._replace(pattern_match=(False, False, True)).accuracy == pytest.approx(1 / 3)
     assert 15 / 6 == SCORED.loss
 
 
@@ -121,4 +123,9 @@ def test_figures_are_bootstrap_intervals() -> None:
     assert {"value": 2.5, "low": found.loss.low, "high": found.loss.high} == told["loss"]
     assert told["pattern"] is None
     assert list(Figures._fields) == list(told)
-    assert 0.0 == figures(SCORED._replace(found=(False,) * 3), seed=5).to_json()["pattern"]["value"]
+    assert (
+        0.0
+        == figures(SCORED._replace(pattern_match=(False,) * 3), seed=5).to_json()["pattern"][
+            "value"
+        ]
+    )

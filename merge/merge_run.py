@@ -33,7 +33,7 @@ class Part(NamedTuple):
     weight: float  # not 0
 
 
-class Job:
+class MergeRun:
     """One run of a recipe. A context manager, which holds the ingredients' files open.
 
     `build` may be called from several threads.

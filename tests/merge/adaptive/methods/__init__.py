@@ -1,0 +1,1 @@
+"""The methods that learn: folds, LoraHub, the scale."""

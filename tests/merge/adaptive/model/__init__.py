@@ -1,0 +1,1 @@
+"""What is put on a frozen base: gated adapters, a fresh LoRA."""

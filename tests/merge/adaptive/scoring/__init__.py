@@ -1,0 +1,1 @@
+"""From examples to figures: tokens, generated answers, intervals."""
