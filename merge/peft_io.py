@@ -8,7 +8,7 @@ and a reader needs no rule. Not covered: gathering and merging (`run`), atomicit
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple, Self
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -29,19 +29,9 @@ from merge.peft_format import (
     tensor_names,
 )
 from merge.peft_format.names import Kind
+from merge.recipe import OUTPUT_DTYPES, ModuleShape
 
 _FILE_DTYPES = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
-# What a recipe calls a dtype -> what a safetensors file calls it.
-OUTPUT_DTYPES = {"float32": "F32", "float16": "F16", "bfloat16": "BF16"}
-
-
-class ModuleShape(NamedTuple):
-    """One module of an adapter: factors (rank, d_in) and (d_out, rank)."""
-
-    rank: int
-    d_in: int
-    d_out: int
-    kind: Kind
 
 
 class FolderReader:

@@ -12,20 +12,32 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from merge.errors import IncompatibleAdapters, RecipeInvalid
-from merge.methods import AUTO, MergeMethod, Value, find_method
+from merge.methods.options import AUTO, Value
 from merge.peft_format import AdapterFolder
-from merge.peft_io import OUTPUT_DTYPES, ModuleShape
+from merge.peft_format.names import Kind
 from merge.weights import Patterns, check_weights, weight_in
 
-__all__ = ["Ingredient", "Member", "ModuleShape", "Recipe", "check_shapes", "plan"]
+if TYPE_CHECKING:
+    from merge.methods import MergeMethod
 
 FORMAT = 1
+# What a recipe calls a dtype -> what a safetensors file calls it.
+OUTPUT_DTYPES = {"float32": "F32", "float16": "F16", "bfloat16": "BF16"}
 # What reading hostile JSON as a recipe can raise.
 _JUNK = (ValueError, TypeError, AttributeError, KeyError, OverflowError, RecursionError)
 _DIGEST = re.compile(r"[0-9a-f]{64}")
+
+
+class ModuleShape(NamedTuple):
+    """One module of an adapter: factors (rank, d_in) and (d_out, rank)."""
+
+    rank: int
+    d_in: int
+    d_out: int
+    kind: Kind
 
 
 class Ingredient(NamedTuple):
@@ -203,6 +215,8 @@ def plan(
             members that the method does not take.
         IncompatibleAdapters: bases, shapes or, for some methods, ranks do not agree.
     """
+    from merge.methods import find_method  # here: it imports torch
+
     known = find_method(method)
     check_weights((member.weight, member.patterns) for member in members)
     bound = known.bind(options)
@@ -285,7 +299,7 @@ def _stacks(members: Sequence[Member]) -> dict[str, list[Member]]:
     return stacks
 
 
-def _check_requirements(method: MergeMethod, module: str, stack: Sequence[Member]) -> None:
+def _check_requirements(method: "MergeMethod", module: str, stack: Sequence[Member]) -> None:
     method.requirements.check(
         method.name, module, [member.label for member in stack],
         [member.weight_in(module) for member in stack],
@@ -294,7 +308,7 @@ def _check_requirements(method: MergeMethod, module: str, stack: Sequence[Member
 
 
 def _decide_rank(
-    method: MergeMethod,
+    method: "MergeMethod",
     options: Mapping[str, Value],
     ranks: Mapping[str, Sequence[int]],
     limit: int | None,

@@ -27,7 +27,7 @@ import yaml
 from merge.errors import RecipeInvalid, did_you_mean
 from merge.methods import find_method
 from merge.peft_format.problems import brief
-from merge.peft_io import OUTPUT_DTYPES
+from merge.recipe import OUTPUT_DTYPES
 from merge.weights import Patterns, check_weights
 
 SUFFIXES = (".yaml", ".yml", ".json")

@@ -11,13 +11,9 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NewType
+from typing import TYPE_CHECKING, NewType
 
-from alembic import command
-from alembic.config import Config
-from alembic.migration import MigrationContext
-from alembic.script import ScriptDirectory
-from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
+from sqlalchemy import URL, Connection, Engine, create_engine, event, inspect, make_url
 from sqlalchemy.exc import (
     ArgumentError,
     DataError,
@@ -39,6 +35,9 @@ from registry.storage.errors import (
     ReferencesBroken,
     ValueRefused,
 )
+
+if TYPE_CHECKING:
+    from alembic.config import Config
 
 BUSY_TIMEOUT_SECONDS = 10
 _WAL_RETRY_SECONDS = 0.01
@@ -112,6 +111,10 @@ class Database:
             DatabaseAhead: a newer weft has been here.
             DatabaseUnavailable: it cannot be reached or written.
         """
+        if self._is_current():
+            return  # without the write lock, and without Alembic, which takes a while to import
+        from alembic import command
+
         with self.schema_change() as connection:
             command.upgrade(migrations_config(connection), "head")
 
@@ -141,7 +144,7 @@ class Database:
             DatabaseOutdated, DatabaseAhead: it is not.
             DatabaseUnavailable: it cannot be reached.
         """
-        head = str(_scripts().get_current_head())
+        head = migrations.revisions()[-1]
         if self._file is not None and not self._file.exists():
             raise DatabaseOutdated(None, head)  # connecting would create the file
         with _explained(), self._engine.connect() as connection:
@@ -163,15 +166,23 @@ class Database:
         except OSError as error:
             raise DatabaseUnavailable(str(error)) from error
 
+    def _is_current(self) -> bool:
+        if self._file is not None and not self._file.exists():
+            return False  # connecting would create the file
+        with _explained(), self._engine.connect() as connection:
+            return _revision(connection) == migrations.revisions()[-1]
+
     @staticmethod
     def _refuse_newer(connection: Connection) -> None:
-        found = _revision(connection)
-        if found is not None and found not in known_revisions():
-            raise DatabaseAhead(found, str(_scripts().get_current_head()))
+        revision, known = _revision(connection), migrations.revisions()
+        if revision is not None and revision not in known:
+            raise DatabaseAhead(revision, known[-1])
 
 
-def migrations_config(connection: Connection | None = None) -> Config:
+def migrations_config(connection: Connection | None = None) -> "Config":
     """Return what Alembic needs to know: where the migrations are, and the connection to use."""
+    from alembic.config import Config
+
     config = Config()
     config.set_main_option("script_location", migrations.__path__[0].replace("%", "%%"))
     config.set_main_option("path_separator", "os")
@@ -179,17 +190,12 @@ def migrations_config(connection: Connection | None = None) -> Config:
     return config
 
 
-def known_revisions() -> frozenset[str]:
-    """Return every revision of the schema, from the first to this weft's."""
-    return frozenset(script.revision for script in _scripts().walk_revisions())
-
-
-def _scripts() -> ScriptDirectory:
-    return ScriptDirectory.from_config(migrations_config())
-
-
 def _revision(connection: Connection) -> str | None:
-    return MigrationContext.configure(connection).get_current_revision()
+    """Return the schema's revision as Alembic has written it down; None in a new database."""
+    if not inspect(connection).has_table("alembic_version"):
+        return None
+    rows = connection.exec_driver_sql("SELECT version_num FROM alembic_version")
+    return rows.scalar_one_or_none()
 
 
 def _parse(url: str) -> URL:

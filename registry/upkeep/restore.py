@@ -17,7 +17,8 @@ from alembic import command
 from sqlalchemy import Connection, column, table
 from sqlalchemy.exc import DataError, IntegrityError
 
-from registry.storage.database import Database, known_revisions, migrations_config
+import migrations
+from registry.storage.database import Database, migrations_config
 from registry.upkeep import queries
 from registry.upkeep.dump import Progress
 from registry.upkeep.dump_format import FORMAT, KINDS, VERSION, Dumped, Kind, decode, type_of
@@ -102,7 +103,7 @@ def _header(reader: _Reader) -> Dumped:
     if not isinstance(found, dict) or found.get("format") != FORMAT:
         raise reader.invalid("the file is no dump of weft's")
     version, revision, rows = (found.get(key) for key in ("version", "revision", "rows"))
-    if version != VERSION or str(revision) not in known_revisions():
+    if version != VERSION or str(revision) not in migrations.revisions():
         raise reader.invalid(
             f"it has format {version!r} and schema {revision!r}, unknown here; install the weft "
             "that wrote it, or a newer one"

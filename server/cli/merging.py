@@ -11,8 +11,7 @@ import typer
 
 from merge.methods import METHODS
 from merge.peft_format import AdapterFolder, FormatError, digest_folder, open_folder
-from merge.peft_io import OUTPUT_DTYPES
-from merge.recipe import Member, plan
+from merge.recipe import OUTPUT_DTYPES, Member, plan
 from merge.recipe_file import (
     DEFAULT_DTYPE,
     SUFFIXES,

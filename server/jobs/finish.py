@@ -10,11 +10,8 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from merge.adaptive.candidates import VALIDATION
-from merge.adaptive.scoring.examples import Example, load_examples
-from merge.adaptive.scoring.scorer import figures
 from merge.errors import MergeError
 from merge.peft_format import FormatError, open_folder
 from registry.callers import Caller
@@ -32,13 +29,15 @@ from server.artifacts.store import ArtifactStore
 from server.artifacts.worker import BuildTimeout
 from server.compose.resolve import Bare, Planned, Stored, Target
 from server.engine.protocol import Engine, EngineRefused
-from server.jobs.engine_scorer import ScoringFailed, score
 from server.jobs.failures import Failure, JobFailed
 from server.jobs.pools import unusable
 from server.jobs.publish import NotServable, Published, Publisher
 from server.jobs.report import served_part
 from server.jobs.storage import JobStorage
 from server.metrics import Timings
+
+if TYPE_CHECKING:
+    from merge.adaptive.scoring.examples import Example
 
 Say = Callable[[str], Awaitable[None]]
 BEST, NONE = "best", "none"
@@ -135,6 +134,9 @@ class Closing:
         say: Say,
     ) -> str | None:
         """Have a candidate ready and put its served figures in; return why not, if not."""
+        from merge.adaptive.scoring.scorer import figures  # here: they import torch
+        from server.jobs.engine_scorer import ScoringFailed, score
+
         if candidate["served"] is not None:
             return None
         async with AsyncExitStack() as held:
@@ -221,7 +223,10 @@ class Closing:
     def _has_head(self, digest: str) -> bool:
         return "lm_head" in open_folder(self.artifacts.path(digest)).modules
 
-    def _examples(self, job: Job) -> list[Example]:
+    def _examples(self, job: Job) -> list["Example"]:
+        from merge.adaptive.candidates import VALIDATION
+        from merge.adaptive.scoring.examples import load_examples
+
         return load_examples((self.storage.folder(job.id) / VALIDATION).read_text())
 
 

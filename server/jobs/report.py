@@ -6,9 +6,10 @@ from what was learned; what cannot be served any more; what was published. Not c
 """
 
 from collections.abc import Iterator, Mapping
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from merge.adaptive.scoring.scorer import Figures
+if TYPE_CHECKING:
+    from merge.adaptive.scoring.scorer import Figures
 
 Metric = Literal["exact_match", "pattern", "loss"]
 METRICS: tuple[Metric, ...] = ("exact_match", "pattern", "loss")
@@ -45,7 +46,7 @@ def rows(report: Mapping[str, Any]) -> Iterator[Row]:
         )  # fmt: skip
 
 
-def served_part(candidate: Mapping[str, Any], artifact: str, figures: Figures) -> dict[str, Any]:
+def served_part(candidate: Mapping[str, Any], artifact: str, figures: "Figures") -> dict[str, Any]:
     """Return what a report says of a candidate that the engine was asked for.
 
     `difference` is served minus learned, of each figure.

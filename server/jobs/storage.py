@@ -18,7 +18,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
 
-from merge.adaptive.candidates import OUTCOME
 from registry.callers import Caller
 from registry.jobs.files import Files
 from registry.jobs.types import File
@@ -104,6 +103,8 @@ class JobStorage:
         Raises:
             OSError: it cannot be read.
         """
+        from merge.adaptive.candidates import OUTCOME
+
         path = self.folder(job) / OUTCOME
         if not path.exists():
             return None

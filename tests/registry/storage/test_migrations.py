@@ -12,6 +12,7 @@ from alembic.script import ScriptDirectory
 from alembic.util import CommandError
 from sqlalchemy import create_engine, text
 
+import migrations
 from registry.storage.database import Database, migrations_config
 from registry.storage.errors import DatabaseAhead, DatabaseOutdated
 from registry.storage.models import Table
@@ -124,7 +125,9 @@ def test_several_processes_may_upgrade_at_once(tmp_path: Path) -> None:
 
 def test_file_names_say_when_and_in_which_order_to_deploy() -> None:
     """`<revision>_<before|after>_<what>.py`, and the first lines say the revision again."""
-    for script in ScriptDirectory.from_config(migrations_config()).walk_revisions():
+    scripts = list(ScriptDirectory.from_config(migrations_config()).walk_revisions())
+    assert tuple(script.revision for script in reversed(scripts)) == migrations.revisions()
+    for script in scripts:
         name = Path(script.path).name
         assert name.startswith((f"{script.revision}_before_", f"{script.revision}_after_"))
         assert script.revision in script.longdoc
