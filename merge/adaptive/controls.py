@@ -1,4 +1,4 @@
-"""The reality check: what a method's result must be compared with before anybody believes in it.
+"""The controls: candidates that a method's result must beat before it is worth serving.
 
 All on the same split: the base, the best single member, the plain average, the same learning over
 adapters without content, a LoRA freshly trained on the same examples (once more with dropout 0.5),
@@ -13,22 +13,23 @@ from merge.adaptive.methods.fold import Ingredients, fold_recipe, fold_sum
 from merge.adaptive.methods.learn import learn
 from merge.adaptive.methods.recycle import recycle
 from merge.adaptive.model.fresh_lora import Fresh, FreshPlan, linear_widths
-from merge.adaptive.model.stacked import embeddings_of, read_modules
-from merge.adaptive.noise import redrawn
+from merge.adaptive.model.stacked import Modules, OnDemand, embeddings_of, read_modules
 from merge.adaptive.pool import MemberScore
 from merge.adaptive.training import Schedule
+from merge.methods.random_factors import redrawn
+from merge.seeds import generator_for
 
 DROPOUT = 0.5  # of the regularised control (arXiv 2602.12323, figure 4)
 
 
 def base(context: JobContext) -> Candidate:
-    """The base without anything."""
+    """Score the base without any adapter."""
     scored = context.scorer.score(None, context.validation)
     return Candidate("base", "the base alone", scored, Serving("base"))
 
 
 def fresh_lora(context: JobContext, name: str, title: str, dropout: float) -> Candidate:
-    """A LoRA trained from nothing on the training examples."""
+    """Train a new LoRA on the training examples, write it and score it."""
     options = context.options
     plan = FreshPlan(
         rank=context.fresh_rank, alpha=options.fresh_alpha, dropout=dropout, seed=options.seed
@@ -36,6 +37,7 @@ def fresh_lora(context: JobContext, name: str, title: str, dropout: float) -> Ca
     updates = Fresh(linear_widths(context.model), plan)
     trained = train(context, name, updates, fresh_schedule(context))
     scored = context.scorer.score(updates, context.validation)
+    # The files are in the output dtype, so they are scored again: rounding is part of the figure.
     written = context.adapter(name, updates.modules_now(), {})
     folded = context.scorer.score(context.updates(written.folder), context.validation)
     return Candidate(
@@ -45,7 +47,7 @@ def fresh_lora(context: JobContext, name: str, title: str, dropout: float) -> Ca
 
 
 def fresh_schedule(context: JobContext) -> Schedule:
-    """Return how a fresh LoRA is trained."""
+    """Return the training schedule of a fresh LoRA."""
     options = context.options
     return Schedule(
         steps=options.fresh_steps, learning_rate=options.fresh_learning_rate,
@@ -57,12 +59,15 @@ def fresh_schedule(context: JobContext) -> Schedule:
 def best_single(
     context: JobContext, adapters: Sequence[AdapterRef], scores: Mapping[str, MemberScore]
 ) -> Candidate:
-    """The member that alone does best on the training examples."""
-    best = min(adapters, key=lambda h: (-scores[h.digest].accuracy, scores[h.digest].loss))
-    scored = context.scorer.score(context.updates(best.folder), context.validation)
-    fold = fold_recipe(
-        context, "best_single", fold_sum([best], [1.0], context.setting.target), [best]
+    """Score the member that does best alone on the training examples."""
+    # Chosen on the training examples: choosing on the validation examples would flatter it.
+    best = min(
+        adapters,
+        key=lambda adapter: (-scores[adapter.digest].accuracy, scores[adapter.digest].loss),
     )
+    scored = context.scorer.score(context.updates(best.folder), context.validation)
+    recipe = fold_sum([best], [1.0], context.setting.target)
+    fold = fold_recipe(context, "best_single", recipe, [best])
     return Candidate(
         "best_single", "the best single member, as it is", scored, fold.serving,
         folded=fold.scored, energy=fold.energy, members=(best.reference,),
@@ -70,15 +75,14 @@ def best_single(
 
 
 def average(context: JobContext, adapters: Sequence[AdapterRef]) -> Candidate:
-    """The plain average of the members' updates; a member adds nothing to modules it lacks."""
+    """Score the plain average of the members' updates; a member is zero in modules it lacks."""
     modules = [read_modules(adapter.folder) for adapter in adapters]
     folders = [adapter.folder for adapter in adapters]
-    even = [1 / len(adapters)] * len(adapters)
-    updates = context.weighted(modules, embeddings_of(folders))(even)
+    shares = [1 / len(adapters)] * len(adapters)
+    updates = context.weighted(modules, embeddings_of(folders))(shares)
     scored = context.scorer.score(updates, context.validation)
-    fold = fold_recipe(
-        context, "average", fold_sum(adapters, even, context.setting.target), adapters
-    )
+    recipe = fold_sum(adapters, shares, context.setting.target)
+    fold = fold_recipe(context, "average", recipe, adapters)
     return Candidate(
         "average", "the average of the members", scored, fold.serving, folded=fold.scored,
         energy=fold.energy, members=tuple(adapter.reference for adapter in adapters),
@@ -88,10 +92,11 @@ def average(context: JobContext, adapters: Sequence[AdapterRef]) -> Candidate:
 def random_parameters(
     context: JobContext, adapters: Sequence[AdapterRef], fresh: AdapterRef | None
 ) -> Candidate:
-    """What the method learns over members without content; the target LoRA keeps its own."""
-    seed = context.options.seed
+    """Learn as the method does, over members redrawn at random; the fresh LoRA is not redrawn."""
     noise = [
-        redrawn(read_modules(adapter.folder), seed=seed, name=adapter.digest)
+        redrawn_adapter(
+            read_modules(adapter.folder), seed=context.options.seed, name=adapter.digest
+        )
         for adapter in adapters
     ]
     first = [] if fresh is None else [fresh]
@@ -104,8 +109,24 @@ def random_parameters(
     return learn(context, "random_parameters", title, over)
 
 
+def redrawn_adapter(modules: Modules, *, seed: int, name: str) -> Modules:
+    """Return an adapter of noise with the shapes, scales and deviations of `modules`.
+
+    The control of arXiv 2602.12323 ("random parameters"); see `merge.methods.random_factors`.
+
+    Args:
+        modules: factors by module.
+        seed: of the draws, together with `name` and the module's name.
+        name: makes the draws of one adapter differ from those of another.
+    """
+    # A generator per module: modules are read on demand, in any order and more than once.
+    return OnDemand(
+        modules, lambda module: redrawn(modules[module], generator_for(seed, f"{name}/{module}"))
+    )
+
+
 def fresh_retuned(context: JobContext, fresh: AdapterRef) -> Candidate:
-    """The fresh LoRA alone, with coefficients of its own: the merge without a pool."""
+    """Tune coefficients on the fresh LoRA alone: the merge without a pool."""
     title = "the fresh LoRA, its own coefficients tuned"
     return recycle(context, "fresh_lora_retuned", title, Ingredients.of([fresh]))
 
@@ -118,18 +139,18 @@ def controls(
     *,
     targeted: bool,
 ) -> dict[str, Callable[[], Candidate]]:
-    """Return what makes each control, by name, but for the base and the fresh LoRA themselves."""
-    found: dict[str, Callable[[], Candidate]] = {
+    """Return what makes each control, by name; the base and the fresh LoRA are not among them."""
+    makers: dict[str, Callable[[], Candidate]] = {
         "fresh_lora_dropout": lambda: fresh_lora(
             context, "fresh_lora_dropout", f"a fresh LoRA, dropout {DROPOUT}", DROPOUT
         ),
         "fresh_lora_retuned": lambda: fresh_retuned(context, fresh),
     }
     if adapters:
-        found["best_single"] = lambda: best_single(context, adapters, scores)
-        found["average"] = lambda: average(context, adapters)
+        makers["best_single"] = lambda: best_single(context, adapters, scores)
+        makers["average"] = lambda: average(context, adapters)
         if context.options.method != "scale":
-            found["random_parameters"] = lambda: random_parameters(
+            makers["random_parameters"] = lambda: random_parameters(
                 context, adapters, fresh if targeted else None
             )
-    return found
+    return makers

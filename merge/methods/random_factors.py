@@ -1,4 +1,7 @@
-"""`random`: what a merge of adapters of the right size, but without content, would give."""
+"""`random`: the merge of noise that has the adapters' shapes and sizes; a control.
+
+`redrawn` makes the noise, here and for the controls of adaptive jobs.
+"""
 
 import torch
 from torch import Tensor
@@ -13,23 +16,22 @@ from merge.seeds import generator_for
 @merge_method(
     "random",
     paper="arXiv:2602.12323",
-    title="control: every factor redrawn from a Gaussian of its own deviation, then `linear`",
-    differs="the paper's release draws all adapters of a module with one deviation, pooled over "
-    "them, and then learns their weights",
+    title="control: `linear` of Gaussian noise with the factors' standard deviations",
+    differs="the paper's release pools one deviation over all adapters of a module and then learns "
+    "their weights; here each factor keeps its own deviation and the weights are the recipe's",
     exempt={
-        "identity": "nothing of the adapter is left but its size: that is the control",
-        "copies": "each copy is drawn anew, and independent draws do not add up to one of them",
-        "reparameterisation": "the deviations are those of the factors, which another "
-        "factorisation of the same update changes",
+        "identity": "the result keeps the adapter's size and none of its content: that is the "
+        "control",
+        "copies": "each copy is a draw of its own, and independent draws do not add up to one draw",
+        "reparameterisation": "the deviations are those of the factors, which depend on how the "
+        "update is factored",
     },
     auto_rank="sum",
 )
 def random_factors(stack: Stack, *, rank: Rank, seed: Seed = 0) -> Merged:
     """Return `linear` of members whose factors are noise of the same standard deviations.
 
-    The Recycling paper's control (arXiv 2602.12323, "random parameters"): entries of `a` are
-    N(0, std(a)²), of `b` N(0, std(b)²), scales and ranks kept. Draws are made in the order of the
-    deviations, so that the order of ingredients and ranks does not show.
+    The Recycling paper's control (arXiv 2602.12323, "random parameters").
 
     Args:
         stack: the members; weights of any sign.
@@ -37,21 +39,32 @@ def random_factors(stack: Stack, *, rank: Rank, seed: Seed = 0) -> Merged:
         seed: of the draws, together with the module's name.
     """
     generator = generator_for(seed, stack.module)
-    sizes = [(_deviation(m.a), _deviation(m.b)) for m in stack.members]
+    # One generator serves all members. Drawing in an order of content rather than of position
+    # keeps the result the same when the recipe lists its ingredients in another order.
     keys = [
-        (*size, m.rank, m.scale, weight)
-        for size, m, weight in zip(sizes, stack.members, stack.weights, strict=True)
+        (_deviation(m.a), _deviation(m.b), m.rank, m.scale, weight)
+        for m, weight in zip(stack.members, stack.weights, strict=True)
     ]
-    drawn: list[Factors] = list(stack.members)
+    noise: list[Factors] = list(stack.members)
     for i in sorted(range(len(keys)), key=keys.__getitem__):
-        member = stack.members[i]
-        a = torch.randn(member.a.shape, generator=generator) * sizes[i][0]
-        b = torch.randn(member.b.shape, generator=generator) * sizes[i][1]
-        drawn[i] = Factors(a.to(member.a.device), b.to(member.b.device), member.scale)
-    merged = truncated_sum(drawn, stack.weights, rank)
-    # The mix that it tells is one of the draws, not of the members.
+        noise[i] = redrawn(stack.members[i], generator)
+    merged = truncated_sum(noise, stack.weights, rank)
+    # `merged.mix` refers to MSUs of the noise; a measure would read it as the members'.
     return Merged(merged.factors, merged.energy)
 
 
+def redrawn(factors: Factors, generator: torch.Generator) -> Factors:
+    """Return Gaussian noise of the same shapes and scale: N(0, std(a)²) and N(0, std(b)²).
+
+    `a` is drawn before `b`, both on the CPU, so that the draws are equal on every device.
+    """
+    return Factors(_noise(factors.a, generator), _noise(factors.b, generator), factors.scale)
+
+
+def _noise(like: Tensor, generator: torch.Generator) -> Tensor:
+    return (torch.randn(like.shape, generator=generator) * _deviation(like)).to(like.device)
+
+
 def _deviation(x: Tensor) -> float:
+    # In float64: the squares of millions of small entries lose digits in a float32 sum.
     return float(x.double().std(correction=0))

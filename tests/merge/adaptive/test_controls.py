@@ -1,4 +1,4 @@
-"""Redrawn adapters: the size of the real ones and none of their content."""
+"""The control without content: adapters of noise that have the size of the real ones."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from merge.adaptive.controls import redrawn_adapter
 from merge.adaptive.model.stacked import Modules, read_modules
-from merge.adaptive.noise import redrawn
 from merge.factors import Factors
 from merge.peft_format import open_folder
 from tests.adapters import MODULES, make_adapter
@@ -24,8 +24,8 @@ def adapter(tmp_path: Path) -> Modules:
 
 
 def test_shapes_and_scales_are_kept(adapter: Modules) -> None:
-    """Ranks, widths, scales and modules are those of the adapter."""
-    noise = redrawn(adapter, seed=1, name="a")
+    """The noise has the adapter's modules, shapes and scales."""
+    noise = redrawn_adapter(adapter, seed=1, name="a")
 
     assert list(adapter) == list(noise)
     assert len(MODULES) == len(noise)
@@ -36,10 +36,10 @@ def test_shapes_and_scales_are_kept(adapter: Modules) -> None:
 
 
 def test_deviations_are_kept_and_content_is_not(tmp_path: Path) -> None:
-    """Each factor has the deviation of the one that it stands for, and nothing else of it."""
+    """Each factor keeps its standard deviation, and the update has no direction in common."""
     adapter = read_modules(open_folder(make_adapter(tmp_path / "a", modules=BIG, size=0.02)))
     larger = {name: replace(f, b=5 * f.b) for name, f in adapter.items()}
-    for name, noise in redrawn(larger, seed=1, name="a").items():
+    for name, noise in redrawn_adapter(larger, seed=1, name="a").items():
         real = larger[name]
         assert float(noise.a.std()) == pytest.approx(float(real.a.std()), rel=0.05)
         assert float(noise.b.std()) == pytest.approx(float(real.b.std()), rel=0.05)
@@ -50,40 +50,52 @@ def test_deviations_are_kept_and_content_is_not(tmp_path: Path) -> None:
 def test_what_is_constant_has_no_deviation() -> None:
     """The deviation is about the mean: a factor of one number, or of zeros, becomes zeros."""
     flat = Factors(torch.full((2, 3), 7.0), torch.zeros(4, 2))
-    noise = redrawn({"m": flat}, seed=1, name="a")["m"]
+    noise = redrawn_adapter({"m": flat}, seed=1, name="a")["m"]
 
     assert not noise.a.any()
     assert not noise.b.any()
 
 
-def test_the_same_seed_gives_the_same_bytes(adapter: Modules) -> None:
-    """Draws follow from seed, name and module alone, not from what was drawn before."""
-    noise, again = redrawn(adapter, seed=1, name="a"), redrawn(adapter, seed=1, name="a")
+def test_a_draw_does_not_depend_on_earlier_draws(adapter: Modules) -> None:
+    """A module's draw is the same read first, read last, read twice, and alone in its adapter."""
     first, *_, last = adapter
-    _ = again[last]
+    noise = redrawn_adapter(adapter, seed=1, name="a")
+    drawn = noise[first]
+    draws = [
+        noise[first],
+        {name: noise[name] for name in (last, first)}[first],
+        redrawn_adapter({first: adapter[first]}, seed=1, name="a")[first],
+    ]
 
-    assert torch.equal(noise[first].a, again[first].a)
-    assert torch.equal(noise[first].b, noise[first].b)
-    alone = redrawn({first: adapter[first]}, seed=1, name="a")
-    assert torch.equal(noise[first].b, alone[first].b)
+    for other in draws:
+        assert drawn is not other
+        assert torch.equal(drawn.a, other.a)
+        assert torch.equal(drawn.b, other.b)
 
 
 def test_seeds_names_and_modules_differ() -> None:
-    """Two members of one shape are not redrawn alike, nor two modules."""
-    shape = Factors(torch.randn(2, 8, generator=torch.Generator().manual_seed(1)), torch.eye(8, 2))
-    adapter = {"one": shape, "two": shape}
-    noise = redrawn(adapter, seed=1, name="a")
-    others = (redrawn(adapter, seed=2, name="a"), redrawn(adapter, seed=1, name="b"))
+    """Another seed, another adapter's name and another module give other draws of both factors."""
+    shape = Factors(
+        torch.randn(2, 8, generator=torch.Generator().manual_seed(1)),
+        torch.randn(8, 2, generator=torch.Generator().manual_seed(2)),
+    )
+    modules = {"one": shape, "two": shape}
+    noise = redrawn_adapter(modules, seed=1, name="a")
+    others = [
+        noise["two"],
+        redrawn_adapter(modules, seed=2, name="a")["one"],
+        redrawn_adapter(modules, seed=1, name="b")["one"],
+    ]
 
-    assert not torch.equal(noise["one"].a, noise["two"].a)
     for other in others:
-        assert not torch.equal(noise["one"].a, other["one"].a)
+        assert not torch.equal(noise["one"].a, other.a)
+        assert not torch.equal(noise["one"].b, other.b)
 
 
 def test_the_adapter_is_left_as_it_was() -> None:
-    """Its tensors are not written to."""
+    """Drawing does not write to the adapter's tensors."""
     factors = Factors(torch.eye(2, 3), torch.eye(4, 2))
-    _ = redrawn({"m": factors}, seed=1, name="a")["m"]
+    _ = redrawn_adapter({"m": factors}, seed=1, name="a")["m"]
 
     assert torch.equal(torch.eye(2, 3), factors.a)
     assert torch.equal(torch.eye(4, 2), factors.b)
