@@ -6,8 +6,6 @@ and processes (the server's), and fetching ingredients.
 """
 
 import math
-import shutil
-import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
@@ -20,6 +18,7 @@ from merge.errors import UnsafeResult
 from merge.factors import Factors
 from merge.measure import Measure, add_up
 from merge.merge_run import MergeRun
+from merge.peft_format.atomic_files import atomic_folder
 from merge.peft_io import FolderWriter
 from merge.recipe import ModuleShape, Recipe
 from merge.report import Report
@@ -67,7 +66,7 @@ def merge(
         FileExistsError: `out` holds something.
         OSError: the disk is full or gone. After any of these, nothing is left at or beside `out`.
     """
-    with MergeRun(recipe, folders) as run, _appearing(out) as partial, _single_threaded_kernels():
+    with MergeRun(recipe, folders) as run, atomic_folder(out) as partial, _single_threaded_kernels():
         if run.scale is None or run.ranks_are_bounds:
             report = _in_two_passes(run, partial, workers, progress)
         else:
@@ -173,24 +172,6 @@ def _single_threaded_kernels() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
-
-
-@contextmanager
-def _appearing(out: Path) -> Iterator[Path]:
-    """Give a folder beside `out` that becomes `out` on success and vanishes on any failure."""
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise FileExistsError(
-            f"{out} exists and is not an empty folder: name another, or remove it"
-        )
-    out.parent.mkdir(parents=True, exist_ok=True)
-    partial = Path(tempfile.mkdtemp(prefix=f".{out.name}.partial-", dir=out.parent))
-    try:
-        partial.chmod(0o755)  # the engine may run as another user
-        yield partial
-        partial.replace(out)
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise
 
 
 def _check_norm(report: Report, limit: float) -> None:

@@ -6,13 +6,13 @@ tensors by name. Not covered: what the tensors mean (`weft check` says), sharded
 """
 
 import shutil
-import tempfile
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from merge.peft_format import CONFIG_NAME, WEIGHTS_NAME
+from merge.peft_format.atomic_files import atomic_folder
 from registry.admission.card import CARD_NAME
 from server import children
 
@@ -45,19 +45,14 @@ def convert(source: Path, target: Path, limits: Limits | None = None) -> int:
         OSError: the disk is full or gone.
     """
     pickle = _pickle_of(source)
-    if target.exists() and (not target.is_dir() or any(target.iterdir())):
-        raise ConversionFailed(f"{target} is there already; name a new folder")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=target.parent, prefix=".convert-") as scratch:
-        folder = Path(scratch) / "adapter"
-        folder.mkdir()
-        count = _run(pickle, folder / WEIGHTS_NAME, limits or Limits())
-        for name in (CONFIG_NAME, CARD_NAME):
-            if (source / name).is_file() and not (source / name).is_symlink():
-                shutil.copyfile(source / name, folder / name)
-        if target.exists():
-            target.rmdir()
-        folder.rename(target)
+    try:
+        with atomic_folder(target) as folder:
+            count = _run(pickle, folder / WEIGHTS_NAME, limits or Limits())
+            for name in (CONFIG_NAME, CARD_NAME):
+                if (source / name).is_file() and not (source / name).is_symlink():
+                    shutil.copyfile(source / name, folder / name)
+    except FileExistsError as error:
+        raise ConversionFailed(str(error)) from None
     return count
 
 

@@ -44,7 +44,7 @@ from merge.adaptive.training import Progress, tokens_shown
 from merge.adaptive.verdict import Verdict, judge
 from merge.methods import find_method
 from merge.peft_format import open_folder
-from merge.peft_format.atomic_files import write_whole
+from merge.peft_format.atomic_files import write_atomic
 from merge.recipe import Recipe
 from merge.sketch import sketch
 
@@ -143,7 +143,7 @@ def adapt(
     tokenizer = load_tokenizer(setting.model)
     learned = _encoded(tokenizer, train, options, "training")
     measured = _encoded(tokenizer, validation, options, "validation")
-    write_whole(folder / VALIDATION, dump_examples(measured))  # for a scorer of an engine
+    write_atomic(folder / VALIDATION, dump_examples(measured))  # for a scorer of an engine
     _check_wishes(options, members, measured)
     device = device_of(setting.device)
     memory = memory_budget(
@@ -157,7 +157,7 @@ def adapt(
         validation=measured, folder=folder, watch=watch,
     )  # fmt: skip
     outcome = _Stages(context, members, scores, memory).run()
-    write_whole(folder / OUTCOME, json.dumps(outcome.to_json(), indent=1))
+    write_atomic(folder / OUTCOME, json.dumps(outcome.to_json(), indent=1))
     return outcome
 
 

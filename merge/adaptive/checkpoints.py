@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from merge.peft_format.atomic_files import appearing
+from merge.peft_format.atomic_files import atomic_file
 
 
 @dataclass(slots=True)
@@ -57,7 +57,7 @@ def save_state(
         "best": state.best, "curve": state.curve, "now": trained_tensors(updates),
         "optimizer": optimizer.state_dict(), "rates": rates.state_dict(),
     }  # fmt: skip
-    with appearing(path) as file:
+    with atomic_file(path) as file:
         try:
             torch.save(document, file)
         except RuntimeError as error:

@@ -25,7 +25,7 @@ from merge.adaptive.scoring.scorer import Scorer, figures
 from merge.adaptive.training import Progress, Run, Schedule, Trained
 from merge.factors import Factors
 from merge.peft_format import AdapterFolder, digest_folder, open_folder
-from merge.peft_format.atomic_files import write_whole
+from merge.peft_format.atomic_files import atomic_folder, write_atomic
 from merge.peft_io import write_peft
 
 
@@ -130,7 +130,7 @@ class JobContext:
             return Candidate.from_json(json.loads(path.read_text()))
         began = time.perf_counter()
         made = make().taking(time.perf_counter() - began)
-        write_whole(path, json.dumps(made.to_json()))
+        write_atomic(path, json.dumps(made.to_json()))
         self.watch(Measured(name, figures(made.scored, seed=self.options.seed).to_json()))
         return made
 
@@ -139,11 +139,13 @@ class JobContext:
     ) -> AdapterRef:
         """Write an adapter of the job's own into its folder and return it."""
         path = self.folder / CANDIDATES / name
-        partial = path.with_name(f".{name}.partial")
-        for left in (partial, path):  # of a run that was stopped between two steps
+        # A run that was stopped here may have left one, or a part of one.
+        for left in (path, *path.parent.glob(f".{name}.partial-*")):
             shutil.rmtree(left, ignore_errors=True)
-        write_peft(partial, modules, kinds=kinds, base=self.setting.base, dtype=self.setting.dtype)
-        partial.replace(path)
+        with atomic_folder(path) as folder:
+            write_peft(
+                folder, modules, kinds=kinds, base=self.setting.base, dtype=self.setting.dtype
+            )
         return self.own(name)
 
     def own(self, name: str) -> AdapterRef:

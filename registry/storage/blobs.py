@@ -5,7 +5,6 @@ folder (the caller's to know before it deletes).
 """
 
 import contextlib
-import errno
 import math
 import os
 import shutil
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import Protocol
 
 from merge.peft_format import digest_folder
+from merge.peft_format.atomic_files import rename_folder, sync
 from registry.errors import DigestInvalid
 from registry.references import check_digest
 from registry.storage.errors import BlobCorrupt, BlobMissing
@@ -105,14 +105,7 @@ class LocalBlobs:
 
     def _settle(self, folder: Path, digest: str) -> bool:
         """Give `folder` the name of its digest, or make what has the name young again."""
-        try:
-            folder.rename(self._root / digest)
-        except OSError as error:
-            # A folder can replace an empty one only, so whoever was first stays.
-            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
-                raise
-            return self.touch(digest)
-        return True
+        return rename_folder(folder, self._root / digest) or self.touch(digest)
 
     def has(self, digest: str) -> bool:
         """Say whether the store has `digest`.
@@ -243,12 +236,3 @@ def _last_change(folder: Path) -> float:
         return max(path.lstat().st_mtime for path in (folder, *folder.rglob("*")))
     except FileNotFoundError:
         return math.inf  # somebody is at work in it
-
-
-def sync(path: Path) -> None:
-    """Have the disk hold `path` (a file's bytes, a folder's names) before going on."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

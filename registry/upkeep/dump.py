@@ -7,13 +7,12 @@ artifacts are built again.
 import gzip
 import io
 import json
-import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO
 
-from registry.storage.blobs import sync
+from merge.peft_format.atomic_files import atomic_file
 from registry.storage.database import Database, ReadSession
 from registry.storage.models import Table
 from registry.upkeep import queries
@@ -71,19 +70,11 @@ def _write(file: TextIO, document: Any) -> None:
 def _created(path: Path) -> Iterator[TextIO]:
     """Give a new gzipped text file, on disk for certain at the end, or gone after an error."""
     try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with (
+            atomic_file(path, overwrite=False, mode=0o600) as raw,
+            gzip.GzipFile("", "wb", _LEVEL, raw, mtime=0) as zipped,
+            io.TextIOWrapper(zipped, "utf-8") as file,
+        ):
+            yield file
     except OSError as error:
         raise DumpFailed(str(path), str(error.strerror)) from error
-    try:
-        with os.fdopen(descriptor, "wb") as raw:
-            zipped = gzip.GzipFile("", "wb", _LEVEL, raw, mtime=0)
-            with zipped, io.TextIOWrapper(zipped, "utf-8") as file:
-                yield file
-            raw.flush()
-            os.fsync(raw.fileno())
-        sync(path.parent)
-    except BaseException as error:
-        path.unlink(missing_ok=True)
-        if isinstance(error, OSError):
-            raise DumpFailed(str(path), str(error.strerror)) from error
-        raise

@@ -7,7 +7,7 @@ once nobody has stored or used it for an hour: an import stores files before the
 them, so young files may be somebody's.
 
 Safe while others work:
-- Engines read versions and artifacts through hard links of their own (`server.engine.held`), and
+- Engines read versions and artifacts through hard links of their own (`server.engine.pinned`), and
   the artifact store holds versions by hard links: removing a name takes no bytes from a reader.
 - An import that finds its content already stored makes it young, and removal looks at the age once
   more after it has taken the folder's name away (`LocalBlobs.discard`): one of the two gives way.

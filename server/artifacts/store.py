@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from registry.storage.blobs import BlobStore, LocalBlobs
-from server.links import link_or_copy
+from server.hard_links import link_or_copy
 
 
 class StoreFull(Exception):

@@ -3,7 +3,7 @@
 Uses vLLM's public extension points: a LoRA resolver (`vllm.general_plugins`) and HTTP routes
 (`vllm.endpoint_plugins`). Nothing here merges anything or reads SQL; an adapter is a folder named
 by its digest under `WEFT_ARTIFACTS`, and no request can name any other path. What vLLM is given is
-a linked copy of that folder (held.py), so files outlive every engine that knows them.
+a linked copy of that folder (pinned.py), so files outlive every engine that knows them.
 """
 
 import asyncio
@@ -24,7 +24,7 @@ from vllm.lora.resolver import LoRAResolver, LoRAResolverRegistry
 from vllm.v1.engine.exceptions import EngineDeadError
 
 from server.children import end_with
-from server.engine.held import AdapterRejected, hold, release, sweep
+from server.engine.pinned import AdapterRejected, pin, sweep, unpin
 
 # How long a removal waits for requests that the engine still runs: an abort takes a step or two.
 _DRAIN_SECONDS = 10.0
@@ -54,7 +54,7 @@ class DigestResolver(LoRAResolver):  # type: ignore[misc]  # vllm is untyped her
         if lora_name in _removing:
             return None
         try:
-            folder = await asyncio.to_thread(hold, lora_name)
+            folder = await asyncio.to_thread(pin, lora_name)
         except AdapterRejected:
             return None
         # vLLM replaces the id by one of its own counter.
@@ -134,7 +134,7 @@ async def _load(digest: str, request: Request) -> dict[str, Any]:
         if lora is not None and lora.lora_int_id in await models.engine_client.list_loras():
             return {"loaded": False}
         try:
-            folder = await asyncio.to_thread(hold, digest)
+            folder = await asyncio.to_thread(pin, digest)
             if lora is None:
                 number = models.lora_id_counter.inc(1)
                 lora = LoRARequest(lora_name=digest, lora_int_id=number, lora_path=str(folder))
@@ -155,7 +155,7 @@ async def _remove(digest: str, request: Request) -> dict[str, Any]:
         async with models.lora_resolver_lock[digest]:
             lora = models.lora_requests.pop(digest, None)
             if lora is None:
-                await asyncio.to_thread(release, digest)
+                await asyncio.to_thread(unpin, digest)
                 return {"removed": False}
             try:
                 await _drain(models, digest)
@@ -163,7 +163,7 @@ async def _remove(digest: str, request: Request) -> dict[str, Any]:
             except BaseException:
                 models.lora_requests[digest] = lora  # still known: its files must stay
                 raise
-            await asyncio.to_thread(release, digest)
+            await asyncio.to_thread(unpin, digest)
         models.lora_resolver_lock.pop(digest, None)  # vLLM never drops them
     finally:
         _removing.discard(digest)

@@ -18,10 +18,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
 
+from merge.peft_format.atomic_files import sync
 from registry.callers import Caller
 from registry.jobs.files import Files
 from registry.jobs.types import File
-from registry.storage.blobs import sync
 
 _ID = re.compile(r"(?:file|ftjob)-[0-9a-f]{24}")
 PURPOSE = "fine-tune"  # what OpenAI calls examples to learn from

@@ -20,7 +20,7 @@ from registry.sources.errors import HubAddressInvalid
 from registry.sources.hub_address import parse_address
 from registry.storage.blobs import LocalBlobs
 from server.compose.expression import ExpressionInvalid, parse_model
-from server.engine.held import AdapterRejected, hold, release
+from server.engine.pinned import AdapterRejected, pin, unpin
 from tests.attacks.strings import LONG, LOOK_ALIKES, NO_DIGESTS, NO_NAMES, TRAVERSALS
 from tests.reading import read_adapter
 from tests.registry.conftest import BASE
@@ -113,8 +113,8 @@ def test_the_engine_links_and_drops_nothing_else(
     monkeypatch.setenv("WEFT_ARTIFACTS", str(root / "store" / "blobs"))
     for text in NO_DIGESTS:
         with pytest.raises(AdapterRejected, match="not a digest"):
-            hold(text)
-        release(text)
+            pin(text)
+        unpin(text)
 
 
 def test_no_such_address_on_the_hub() -> None:

@@ -49,7 +49,7 @@ def test_an_adapter_is_converted_whole(pickled: Path, tmp_path: Path) -> None:
     assert expected.keys() == found.keys()
     assert all(torch.equal(expected[name], found[name]) for name in expected)
     assert 4 == open_folder(out).rank
-    assert [] == [p.name for p in tmp_path.iterdir() if p.name.startswith(".convert")]
+    assert [] == [p.name for p in tmp_path.iterdir() if p.name.startswith(".out")]
 
 
 def test_a_hostile_pickle_does_nothing(pickled: Path, tmp_path: Path) -> None:
@@ -107,7 +107,7 @@ def test_there_must_be_a_pickle_and_a_new_folder(pickled: Path, tmp_path: Path) 
     """Both are said before a process is started; a link is no file."""
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "x").touch()
-    with pytest.raises(ConversionFailed, match="there already"):
+    with pytest.raises(ConversionFailed, match="not an empty folder"):
         convert(pickled, tmp_path / "full")
     (pickled / "adapter_model.bin").rename(tmp_path / "elsewhere")
     (pickled / "adapter_model.bin").symlink_to(tmp_path / "elsewhere")

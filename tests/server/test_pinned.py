@@ -1,4 +1,4 @@
-"""The engine's own links: what may be held, what survives a deletion, and what is swept."""
+"""The engine's own links: what may be pinned, what survives a deletion, and what is swept."""
 
 import os
 import shutil
@@ -11,7 +11,7 @@ import pytest
 from merge.peft_format import CONFIG_NAME, WEIGHTS_NAME, digest_folder
 from registry.storage.blobs import LocalBlobs
 from server.artifacts.store import ArtifactStore
-from server.engine.held import AdapterRejected, hold, release, sweep
+from server.engine.pinned import AdapterRejected, pin, sweep, unpin
 
 DigestOf = Callable[[str], str]
 
@@ -33,36 +33,36 @@ def digest(root: Path, versions: LocalBlobs, digest_of: DigestOf) -> str:
     return digest
 
 
-def held(root: Path) -> list[str]:
-    """Return what this process holds."""
+def pinned(root: Path) -> list[str]:
+    """Return the digests that this process has pinned."""
     own = root / ".held" / f"{socket.gethostname()}-{os.getpid()}"
     return sorted(path.name for path in own.iterdir()) if own.is_dir() else []
 
 
-def test_a_held_adapter_has_the_artifact_s_files(root: Path, digest: str) -> None:
+def test_a_pinned_adapter_has_the_artifact_s_files(root: Path, digest: str) -> None:
     """The folder lies beside the store's own, with the same bytes and without copying them."""
-    folder = hold(digest)
+    folder = pin(digest)
     assert folder != root / digest
     assert digest == digest_folder(folder)
     assert (folder / WEIGHTS_NAME).samefile(root / digest / WEIGHTS_NAME)
-    assert [digest] == held(root)
+    assert [digest] == pinned(root)
 
 
-def test_a_held_adapter_survives_every_deletion(root: Path, digest: str) -> None:
+def test_a_pinned_adapter_survives_every_deletion(root: Path, digest: str) -> None:
     """Files that the engine was given stay, whoever removes the artifact, until they are let go."""
-    folder = hold(digest)
+    folder = pin(digest)
     shutil.rmtree(root / digest)
     assert digest == digest_folder(folder)
-    assert folder == hold(digest)
-    release(digest)
+    assert folder == pin(digest)
+    unpin(digest)
     assert not folder.exists()
     with pytest.raises(AdapterRejected):
-        hold(digest)
+        pin(digest)
 
 
-def test_what_is_held_is_no_artifact(root: Path, digest: str) -> None:
+def test_pinned_folders_are_not_artifacts(root: Path, digest: str) -> None:
     """The store does not count or remove the engine's links."""
-    hold(digest)
+    pin(digest)
     assert frozenset({digest}) == ArtifactStore(root).digests()
 
 
@@ -72,18 +72,18 @@ def test_what_is_held_is_no_artifact(root: Path, digest: str) -> None:
      "../" + "0" * 64, ".held", "\u0660" * 64],
 )  # fmt: skip
 def test_only_a_digest_is_a_name(root: Path, name: str) -> None:
-    """No text but 64 hexadecimal digits reaches the disk, for holding or for letting go."""
+    """No text but 64 hexadecimal digits reaches the disk, to pin or to unpin."""
     with pytest.raises(AdapterRejected, match="not a digest"):
-        hold(name)
-    release(name)
+        pin(name)
+    unpin(name)
     assert root.is_dir()
 
 
 def test_an_unknown_digest_is_rejected(root: Path) -> None:
     """A digest without files leaves nothing behind."""
     with pytest.raises(AdapterRejected, match="cannot be read"):
-        hold("0" * 64)
-    assert [] == [name for name in held(root) if not name.endswith(".partial")]
+        pin("0" * 64)
+    assert [] == [name for name in pinned(root) if not name.endswith(".partial")]
 
 
 def test_changed_files_are_rejected(root: Path, digest: str) -> None:
@@ -93,19 +93,19 @@ def test_changed_files_are_rejected(root: Path, digest: str) -> None:
     config.unlink()
     config.write_text(text + " ")
     with pytest.raises(AdapterRejected, match="do not match the digest"):
-        hold(digest)
-    assert [] == held(root)
+        pin(digest)
+    assert [] == pinned(root)
 
 
-def test_a_held_adapter_is_checked_again(root: Path, digest: str) -> None:
-    """What was changed after it was held is noticed at the next load, and dropped."""
-    config = hold(digest) / CONFIG_NAME
+def test_a_pinned_adapter_is_checked_again(root: Path, digest: str) -> None:
+    """Files that changed after they were pinned are noticed at the next load, and dropped."""
+    config = pin(digest) / CONFIG_NAME
     text = config.read_text()
     config.unlink()
     config.write_text(text + " ")
     with pytest.raises(AdapterRejected, match="do not match the digest"):
-        hold(digest)
-    assert digest == digest_folder(hold(digest))
+        pin(digest)
+    assert digest == digest_folder(pin(digest))
 
 
 @pytest.mark.parametrize("name", [CONFIG_NAME, WEIGHTS_NAME])
@@ -115,8 +115,8 @@ def test_a_symbolic_link_is_rejected(root: Path, digest: str, name: str, tmp_pat
     shutil.move(root / digest / name, outside)
     (root / digest / name).symlink_to(outside)
     with pytest.raises(AdapterRejected):
-        hold(digest)
-    assert [] == held(root)
+        pin(digest)
+    assert [] == pinned(root)
 
 
 def test_a_linked_folder_can_only_give_what_its_name_says(
@@ -127,7 +127,7 @@ def test_a_linked_folder_can_only_give_what_its_name_says(
     shutil.copytree(root / digest, other)
     (root / ("0" * 64)).symlink_to(other)
     with pytest.raises(AdapterRejected, match="do not match the digest"):
-        hold("0" * 64)
+        pin("0" * 64)
 
 
 def test_a_folder_that_is_no_adapter_is_rejected(root: Path) -> None:
@@ -137,27 +137,27 @@ def test_a_folder_that_is_no_adapter_is_rejected(root: Path) -> None:
     (folder / CONFIG_NAME).write_text("{}")
     (folder / WEIGHTS_NAME).write_bytes(b"junk")
     with pytest.raises(AdapterRejected):
-        hold("0" * 64)
-    assert [] == held(root)
+        pin("0" * 64)
+    assert [] == pinned(root)
 
 
 def test_a_crash_in_between_does_not_stand_in_the_way(root: Path, digest: str) -> None:
     """A half-made link folder of an earlier attempt is replaced."""
     own = root / ".held" / f"{socket.gethostname()}-{os.getpid()}"
     (own / f"{digest}.partial").mkdir(parents=True)
-    assert digest == digest_folder(hold(digest))
+    assert digest == digest_folder(pin(digest))
 
 
 def test_sweeping_drops_the_dead_and_spares_the_living(root: Path, digest: str) -> None:
     """Links of engines of this host that are gone go; those of others and of the living stay."""
-    host, held_root = socket.gethostname(), root / ".held"
-    hold(digest)
+    host, pinned_root = socket.gethostname(), root / ".held"
+    pin(digest)
     kept = [f"{host}-{os.getppid()}", "elsewhere-999999999"]
     dropped = [f"{host}-999999999", f"{host}-nonsense"]
     for name in (*kept, *dropped):
-        (held_root / name).mkdir()
+        (pinned_root / name).mkdir()
     sweep()
-    assert sorted(kept) == sorted(path.name for path in held_root.iterdir())
+    assert sorted(kept) == sorted(path.name for path in pinned_root.iterdir())
 
 
 def test_sweeping_an_empty_store_is_nothing(root: Path) -> None:

@@ -1,4 +1,4 @@
-"""The engine's own links to the adapters it was given. Runs inside vLLM's API server.
+"""The engine's own hard links to the adapters that it may load. Runs inside vLLM's API server.
 
 vLLM reads an adapter's files again whenever it was evicted from memory, and its core dies when
 they are gone. So it is given a folder of hard links that only this process removes: deleting an
@@ -9,21 +9,21 @@ import os
 import re
 import shutil
 import socket
-import tempfile
 from pathlib import Path
 
 from merge.peft_format import CONFIG_NAME, WEIGHTS_NAME, FormatError, digest_folder, open_folder
-from server.links import link_or_copy
+from merge.peft_format.atomic_files import atomic_folder
+from server.hard_links import link_or_copy
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
-_HELD = ".held"
+_PINNED = ".held"
 
 
 class AdapterRejected(Exception):
     """A folder that must not reach the engine."""
 
 
-def hold(digest: str) -> Path:
+def pin(digest: str) -> Path:
     """Link the artifact's files, check them, and return the folder that vLLM may load.
 
     Raises:
@@ -40,17 +40,17 @@ def hold(digest: str) -> Path:
             raise AdapterRejected(f"its files cannot be read: {error}") from error
     try:
         open_folder(target)
-        found = digest_folder(target)
+        content = digest_folder(target)
     except (FormatError, OSError) as error:
-        release(digest)
+        unpin(digest)
         raise AdapterRejected(str(error)) from error
-    if found != digest:
-        release(digest)
+    if content != digest:
+        unpin(digest)
         raise AdapterRejected("the files do not match the digest they are named by")
     return target
 
 
-def release(digest: str) -> None:
+def unpin(digest: str) -> None:
     """Drop the links of a digest that the engine does not know any more."""
     if _DIGEST.fullmatch(digest) is not None:
         shutil.rmtree(_own() / digest, ignore_errors=True)
@@ -60,7 +60,7 @@ def sweep() -> None:
     """Drop what engines of this host left behind when they died. Called before anything is held."""
     host = socket.gethostname()
     shutil.rmtree(_own(), ignore_errors=True)  # in a container every life has the same pid
-    for folder in (_root() / _HELD).glob(f"{host}-*"):
+    for folder in (_root() / _PINNED).glob(f"{host}-*"):
         pid = folder.name.rpartition("-")[2]
         if not (pid.isdigit() and Path(f"/proc/{pid}").exists()):
             shutil.rmtree(folder, ignore_errors=True)
@@ -71,18 +71,13 @@ def _root() -> Path:
 
 
 def _own() -> Path:
-    return _root() / _HELD / f"{socket.gethostname()}-{os.getpid()}"
+    return _root() / _PINNED / f"{socket.gethostname()}-{os.getpid()}"
 
 
 def _link(source: Path, target: Path) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=target.parent) as partial:
-        for name in (CONFIG_NAME, WEIGHTS_NAME):
-            link_or_copy(source / name, Path(partial) / name)
-        try:
-            Path(partial).rename(target)
-        except OSError:
-            if not target.is_dir():  # else another thread was first
-                raise
-        else:
-            Path(partial).mkdir()  # for the context to remove
+    try:
+        with atomic_folder(target) as folder:
+            for name in (CONFIG_NAME, WEIGHTS_NAME):
+                link_or_copy(source / name, folder / name)
+    except FileExistsError:
+        pass  # another thread was first
