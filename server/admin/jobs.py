@@ -28,6 +28,7 @@ from server.jobs.pools import unusable
 from server.jobs.publish import NotServable
 from server.jobs.storage import keep_file
 from server.metrics import Timings
+from server.sse import EVENT_STREAM, KEEP_ALIVE, frame
 
 JobId = Annotated[
     str, Path(pattern="^ftjob-[0-9a-f]{24}$", examples=["ftjob-0123456789abcdef01234567"])
@@ -35,7 +36,7 @@ JobId = Annotated[
 _AfterEvent = Annotated[int | None, Query(ge=0, lt=2**63, description="id of the last one seen")]
 _LastEvent = Annotated[str | None, Header(pattern="^[0-9]{1,18}$")]
 _STREAM: dict[int | str, dict[str, Any]] = {
-    200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}
+    200: {"content": {EVENT_STREAM: {"schema": {"type": "string"}}}}
 }
 _SVG: dict[int | str, dict[str, Any]] = {
     200: {"content": {"image/svg+xml": {"schema": {"type": "string"}}}}
@@ -81,7 +82,7 @@ def jobs_router(gateway: Gateway) -> APIRouter:
         seen = int(last_event_id) if last_event_id is not None else after
         found = await asyncio.to_thread(jobs.get, job, caller=caller)
         stream = _events(gateway, found.id, seen, caller)
-        return StreamingResponse(stream, media_type="text/event-stream")
+        return StreamingResponse(stream, media_type=EVENT_STREAM)
 
     return router
 
@@ -194,11 +195,11 @@ async def _events(
     """Yield a job's log as server-sent events; a comment now and then while nothing happens."""
     jobs = gateway.registry.jobs
     async for events in follow(jobs, job, after=after, caller=caller):
-        yield b"".join(map(_event, events)) or b": still there\n\n"
+        yield b"".join(map(_event, events)) or KEEP_ALIVE
     ended = JobItem.of(await asyncio.to_thread(jobs.get, job, caller=caller))
-    yield b"event: end\ndata: " + ended.model_dump_json().encode() + b"\n\n"
+    yield frame(ended.model_dump_json(), kind="end")
 
 
 def _event(event: JobEvent) -> bytes:
     item = JobEventItem.model_validate(event)
-    return f"id: {item.id}\nevent: {item.kind}\ndata: {item.model_dump_json()}\n\n".encode()
+    return frame(item.model_dump_json(), kind=item.kind, number=item.id)

@@ -34,6 +34,7 @@ from server.openai.files import files_router
 from server.problems import PREFIX, handle_errors
 from server.serve import open_registry
 from server.settings import Settings
+from server.sse import parse
 
 Home = Annotated[Path | None, typer.Option(help="Folder of the registry (WEFT_HOME).")]
 Server = Annotated[
@@ -135,10 +136,11 @@ class Client:
                     if not answer.is_success:
                         answer.read()
                         raise ServerRefused(_said(answer), answer.status_code)
-                    for event in _events(answer.iter_lines()):
-                        seen, failures = event.get("id", seen), 0
-                        yield event
-                        if event["kind"] == "end":
+                    for event in parse(answer.iter_lines()):
+                        document = {**json.loads(event.data), "kind": event.kind}
+                        seen, failures = document.get("id", seen), 0
+                        yield document
+                        if event.kind == "end":
                             return
             except httpx.HTTPError as error:
                 failures += 1
@@ -237,17 +239,6 @@ class _AtHome(httpx.BaseTransport):
 
 def _url(path: Iterable[str | int]) -> str:
     return "/".join((PREFIX, *(quote(str(part), safe="/") for part in path)))
-
-
-def _events(lines: Iterable[str]) -> Iterator[dict[str, Any]]:
-    """Yield the events of a stream of server-sent ones: their data, and what kind they are."""
-    kind = ""
-    for line in lines:
-        field, _, value = line.partition(": ")
-        if field == "event":
-            kind = value
-        elif field == "data":
-            yield {**json.loads(value), "kind": kind}
 
 
 def _said(answer: httpx.Response) -> str:

@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
 from server.engine.protocol import EngineAdapters, EngineBusy, EngineRefused, EngineUnavailable
+from server.sse import EVENT_STREAM, frame
 
 
 class FakeResponse:
@@ -105,12 +106,10 @@ class FakeEngine:
         parts = []
         for word in text.split(" "):
             choice = {"delta": {"content": word + " "}} if chat else {"text": word + " "}
-            parts.append(
-                b"data: " + json.dumps({"model": model, "choices": [choice]}).encode() + b"\n\n"
-            )
+            parts.append(frame(json.dumps({"model": model, "choices": [choice]})))
         if not self.breaks:
-            parts.append(b"data: [DONE]\n\n")
-        return FakeResponse(200, {"content-type": "text/event-stream"}, parts, self.breaks)
+            parts.append(frame("[DONE]"))
+        return FakeResponse(200, {"content-type": EVENT_STREAM}, parts, self.breaks)
 
     def _require_up(self) -> None:
         if not self.up:

@@ -7,6 +7,7 @@ released on every way out, a client that hangs up included.
 
 import asyncio
 import functools
+import json
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, suppress
 
@@ -20,10 +21,10 @@ from server.artifacts.store import ArtifactStore
 from server.auth import caller_of
 from server.compose.resolve import Bare, Resolver
 from server.engine.protocol import Engine, EngineResponse, EngineUnavailable
-from server.errors import RequestInvalid, error_response
+from server.errors import RequestInvalid, envelope, error_response
 from server.metrics import Timings
 from server.openai.requests import CompletionRequest, read_completion_request
-from server.openai.sse import error_event, is_event_stream
+from server.sse import frame, is_event_stream
 
 # vLLM says so in a 500 when its core process is gone; the supervisor is already on its way.
 _DEAD_MARK = b"EngineDead"
@@ -72,7 +73,8 @@ class Relay:
             if not answer.started:
                 await answer.refuse(error)
             elif answer.events:
-                await answer.chunk(error_event(error), last=True)
+                # No `[DONE]` follows: the client sees that the answer is not whole.
+                await answer.chunk(frame(json.dumps(envelope(error)[1])), last=True)
             else:
                 raise  # half a JSON document: the server cuts the connection
 
