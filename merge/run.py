@@ -66,7 +66,11 @@ def merge(
         FileExistsError: `out` holds something.
         OSError: the disk is full or gone. After any of these, nothing is left at or beside `out`.
     """
-    with MergeRun(recipe, folders) as run, atomic_folder(out) as partial, _single_threaded_kernels():
+    with (
+        MergeRun(recipe, folders) as run,
+        atomic_folder(out) as partial,
+        _single_threaded_kernels(),
+    ):
         if run.scale is None or run.ranks_are_bounds:
             report = _in_two_passes(run, partial, workers, progress)
         else:
