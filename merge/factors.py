@@ -40,6 +40,10 @@ class Factors:
         """Return the same update with the scale moved into `b`."""
         return Factors(self.a, self.b * self.scale)
 
+    def transposed(self) -> "Factors":
+        """Return the transposed update, of shape (d_in, d_out)."""
+        return Factors(self.b.mT.contiguous(), self.a.mT.contiguous(), self.scale)
+
     def balanced(self) -> "Factors":
         """Return the same update with √|scale| moved into each side, the sign into `b`."""
         root = math.sqrt(abs(self.scale))

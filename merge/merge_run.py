@@ -58,6 +58,7 @@ class MergeRun:
                 position: files.enter_context(FolderReader(folder))
                 for position, folder in self._folders.items()
             }
+            self._tied, self.notes = self._tied_modules()
             self._files = files.pop_all()
         return self
 
@@ -78,16 +79,18 @@ class MergeRun:
             MergeError: what the method refuses.
             FormatError, OSError: as reading and the sink raise them.
         """
+        source = self._tied.get(name, name)
         with self.clock.timed("read"):
-            stack = self._read(name)
+            stack = self._read(source)
         with self.clock.timed("merge"):
             self._check_finite(stack)
             merged = self.method.function(stack, **self.options)
-            result = self._scaled(merged.factors)
+            result = self._scaled(merged.factors if source == name else merged.factors.transposed())
             if not (is_finite(result.a) and is_finite(result.b)):
                 raise UnsafeResult(f"{name}: the result overflows float32: lower weights or scale")
         with self.clock.timed("measure"):
-            positions = [part.position for part in self._parts[name]]
+            # Transposing changes no inner product, so the source's figures are the module's.
+            positions = [part.position for part in self._parts[source]]
             measured = measure(stack, merged, positions).scaled(self.scale or 1.0)
         with self.clock.timed("write"):
             sink(name, result)
@@ -108,6 +111,44 @@ class MergeRun:
         if not gathered:
             raise RecipeInvalid("every weight is 0 where it counts: at least one must not be")
         return gathered
+
+    def _tied_modules(self) -> tuple[dict[str, str], tuple[str, ...]]:
+        """Return the modules to merge as another's transpose, by name, and notes for the report.
+
+        For a base whose embedding and output head share one weight, PEFT's `ensure_weight_tying`
+        trains one pair of tensors: the head's `a` is the embedding's bᵀ and its `b` the aᵀ
+        (`LoraModel._create_and_replace`, `tied_adapter`). Merged apart, a method that draws,
+        ranks entries or clusters would separate them.
+        """
+        tied, notes = {}, []
+        for head, parts in self._parts.items():
+            for source, others in self._parts.items():
+                if not _fit_transposed(parts[0].module, others[0].module):
+                    continue
+                by_position = {other.position: other for other in others}
+                count = sum(
+                    part.position in by_position and self._is_tied(part, by_position[part.position])
+                    for part in parts
+                )
+                places = [(part.position, part.weight) for part in parts]
+                if count == len(parts) and places == [(o.position, o.weight) for o in others]:
+                    tied[head] = source
+                elif count:
+                    notes.append(
+                        f"{head} and {source} have one update in {count} of {len(parts)} "
+                        "ingredients (PEFT's ensure_weight_tying); in the result they have two"
+                    )
+        return tied, tuple(notes)
+
+    def _is_tied(self, head: Part, source: Part) -> bool:
+        """Return whether the head's update is the source's transposed, factor by factor."""
+        if (head.module.rank, head.module.scale) != (source.module.rank, source.module.scale):
+            return False
+        a, b = torch.empty(head.module.a.shape), torch.empty(head.module.b.shape)
+        self._readers[head.position].read_into(head.module, a, b)
+        source_a, source_b = torch.empty(source.module.a.shape), torch.empty(source.module.b.shape)
+        self._readers[source.position].read_into(source.module, source_a, source_b)
+        return torch.equal(a, source_b.mT) and torch.equal(b, source_a.mT)
 
     def _shape(self, parts: list[Part]) -> ModuleShape:
         rank = self.method.result_rank([part.module.rank for part in parts], self.options)
@@ -139,6 +180,13 @@ class MergeRun:
         if self.scale is None or self.scale == 1.0:
             return factors
         return Factors(factors.a, factors.b * self.scale)
+
+
+def _fit_transposed(head: LoraModule, source: LoraModule) -> bool:
+    return (head.kind, source.kind) == ("linear", "embedding") and (head.d_in, head.d_out) == (
+        source.d_out,
+        source.d_in,
+    )
 
 
 class Clock:

@@ -12,7 +12,7 @@ rest.
       - path: ../poet
     options: {rank: 16, scale: match}
     dtype: bfloat16                     # the default
-    base: meta-llama/Llama-3.1-8B-Instruct    # default: what the adapters say
+    base: meta-llama/Llama-3.1-8B-Instruct    # default: the base that the adapters' configs name
 """
 
 import json

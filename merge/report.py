@@ -20,10 +20,11 @@ class Report:
     overall: Measure  # over all modules as one vector; its rank is the largest
     scale: float  # the factor that the result was multiplied by, chosen or matched
     seconds: Mapping[str, float]  # by stage, summed over worker threads
+    notes: tuple[str, ...] = ()  # what a user should know and no figure shows
 
     def to_json(self) -> str:
         """Return the report as JSON: figures by module and overall, cosines in recipe order."""
-        document = {
+        document: dict[str, object] = {
             "method": self.method,
             "ingredients": list(self.ingredients),
             "scale": self.scale,
@@ -31,6 +32,8 @@ class Report:
             "modules": {name: self._figures(m) for name, m in self.modules.items()},
             "seconds": {stage: round(value, 6) for stage, value in self.seconds.items()},
         }
+        if self.notes:
+            document["notes"] = list(self.notes)
         return json.dumps(document, indent=1)
 
     def summary(self) -> str:

@@ -140,6 +140,7 @@ def _report(run: MergeRun, measures: Mapping[str, Measure], scale: float) -> Rep
         overall=add_up(list(measures.values())),
         scale=scale,
         seconds=run.clock.seconds,
+        notes=run.notes,
     )
 
 

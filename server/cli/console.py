@@ -65,6 +65,11 @@ def fail(message: str) -> typer.Exit:
     return typer.Exit(1)
 
 
+def warn(message: str) -> None:
+    """Print `message` to stderr; the command goes on."""
+    errors.print(f"[yellow]warning:[/yellow] {escape(message)}", highlight=False, soft_wrap=True)
+
+
 def cut_short(error: Exception, done: int, total: int) -> typer.Exit:
     """Say that an import of many ended before its end, and return the exit to raise."""
     said = f"the import stopped after {done} of {total} adapters: {error}"

@@ -3,7 +3,7 @@
 No server is needed, and no registry but for the names of a recipe file.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -22,7 +22,7 @@ from merge.recipe_file import (
 from merge.run import merge as run_merge
 from registry.bases import base_key, canonical_base
 from registry.references import parse_reference
-from server.cli.console import explained, fail, pairs, progress_bar, say
+from server.cli.console import explained, fail, pairs, progress_bar, say, warn
 from server.compose.resolve import resolve_adapter
 from server.serve import open_registry
 from server.settings import Settings
@@ -57,13 +57,17 @@ def merge(
         str | None,
         typer.Option(help=f"Output dtype: {', '.join(OUTPUT_DTYPES)}; default: {DEFAULT_DTYPE}."),
     ] = None,
+    base: Annotated[
+        str | None,
+        typer.Option(help="The base's name; needed where no adapter's config names one."),
+    ] = None,
     threads: Annotated[int, typer.Option(min=1, help="Modules merged at once.")] = 2,
 ) -> None:
     """Merge adapter folders into one."""
     named: dict[str, object] = {"rank": rank, "scale": scale, "seed": seed}
     options = {name: value for name, value in named.items() if value is not None}
     if what.endswith(SUFFIXES):
-        if folders or weights or options or option or dtype:
+        if folders or weights or options or option or dtype or base:
             raise fail(f"{what} says it all: beside a recipe file only --out and --threads count")
         written = read_recipe_file(Path(what))
     else:
@@ -72,7 +76,7 @@ def merge(
             adapters=_adapters(folders or [], weights),
             options=pairs(option or []) | options,
             dtype=dtype or DEFAULT_DTYPE,
-            base=None,
+            base=base,
         )
     _merge(written, out, threads)
 
@@ -80,7 +84,7 @@ def merge(
 def _merge(written: WrittenRecipe, out: Path, threads: int) -> None:
     paths = _locate(written.adapters)
     opened = [_open(path) for path in paths]
-    base = written.base or _common_base(opened)
+    base = _base_of_merge(written, opened)
     members = [
         Member.from_folder(
             adapter.name or str(adapter.path), folder, adapter.weight, digest_folder(folder.path),
@@ -96,6 +100,8 @@ def _merge(written: WrittenRecipe, out: Path, threads: int) -> None:
     with progress_bar(f"merging {len(members)} adapters") as show:
         report = run_merge(recipe, by_digest, out, workers=threads, progress=show)
     say(f"{out}: {report.summary()}")
+    for note in report.notes:
+        warn(note)
 
 
 def _locate(adapters: Sequence[WrittenAdapter]) -> list[Path]:
@@ -104,8 +110,7 @@ def _locate(adapters: Sequence[WrittenAdapter]) -> list[Path]:
     if by_name:
         registry, versions = open_registry(Settings())
         for name in by_name:
-            found = resolve_adapter(registry, parse_reference(name))
-            by_name[name] = versions.path(found.digest)
+            by_name[name] = versions.path(resolve_adapter(registry, parse_reference(name)).digest)
     return [item.path or by_name[item.name or ""] for item in adapters]
 
 
@@ -116,18 +121,45 @@ def _open(path: Path) -> AdapterFolder:
         raise fail(f"{path}: {error}") from error
 
 
-def _common_base(folders: Iterable[AdapterFolder]) -> str:
-    """Return the first base that is named, one that is no mere path if there is any."""
-    said = [folder.config.base for folder in folders if folder.config.base]
-    return next((name for name in said if canonical_base(name)), said[0] if said else "")
+def _base_of_merge(written: WrittenRecipe, folders: Sequence[AdapterFolder]) -> str:
+    """Return the base that the recipe names, else the first that an adapter's config names.
+
+    A local path is not a name: it means nothing on another machine, and the result's config would
+    publish it. Prints a warning for adapters that are taken to be of the base without naming one.
+    """
+    if written.base is not None or not folders:
+        return written.base or ""
+    unnamed = [folder for folder in folders if _named_base(folder) is None]
+    base = next(filter(None, map(_named_base, folders)), None)
+    if base is None:
+        raise fail(
+            f"no adapter names its base ({_configured(unnamed[0])}): name it, for example "
+            "--base meta-llama/Llama-3.1-8B-Instruct, or base: in a recipe file"
+        )
+    for folder in unnamed:
+        warn(
+            f"{_configured(folder)}, so it is merged as an adapter of {base}; if it is, name the "
+            "base to drop this warning: --base, or base: in a recipe file"
+        )
+    return base
+
+
+def _named_base(folder: AdapterFolder) -> str | None:
+    """Return the base that the adapter's config names; None for no entry and for a local path."""
+    base = folder.config.base
+    return base if base and canonical_base(base) else None
+
+
+def _configured(folder: AdapterFolder) -> str:
+    path = folder.config.base
+    config = f"gives the local path {path}" if path else "has no base_model_name_or_path"
+    return f"{folder.path}: the config {config}"
 
 
 def _base_of(folder: AdapterFolder, base: str) -> str:
-    """Return `base` where the adapter says the same in any spelling, or nothing that tells."""
-    said = folder.config.base
-    if said is None or canonical_base(said) is None or base_key(said) == base_key(base):
-        return base
-    return said
+    """Return `base` if the adapter names it in any spelling or names none, else its own base."""
+    own = _named_base(folder)
+    return base if own is None or base_key(own) == base_key(base) else own
 
 
 def _adapters(folders: list[Path], weights: str | None) -> tuple[WrittenAdapter, ...]:

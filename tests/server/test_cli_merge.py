@@ -133,6 +133,30 @@ def test_bases_are_compared_by_meaning(weft: Weft, tmp_path: Path) -> None:
     failed(weft("merge", tmp_path / "mix.yaml", "--out", tmp_path / "no"), "llama-3-8B")
 
 
+def test_a_local_path_is_not_a_base(weft: Weft, tmp_path: Path) -> None:
+    """Adapters whose configs give local paths merge once `--base` names their base, and the result
+    never holds a path; an adapter without a name beside one with a name is merged with a warning.
+    """
+    private = [make_adapter(tmp_path / n, seed=i, base=f"/home/ann/{n}")
+               for i, n in enumerate("ab")]  # fmt: skip
+    named = make_adapter(tmp_path / "named", seed=2, base="acme/Llama-3-8B")
+    (tmp_path / "mix.yaml").write_text("{method: cat, adapters: [{path: a}, {path: b}]}")
+    for words in (("cat", *private), (tmp_path / "mix.yaml",)):
+        result = weft("merge", *words, "--out", tmp_path / "no")
+        failed(result, f"no adapter names its base ({private[0]}: ", "/home/ann/a", "--base")
+    assert not (tmp_path / "no").exists()
+    result = weft("merge", "cat", *private, "--out", tmp_path / "x", "--base", "acme/Llama-3-8B")
+    assert (0, "") == (result.exit_code, result.stderr)
+    assert "acme/Llama-3-8B" == open_folder(tmp_path / "x").config.base
+    result = weft("merge", "cat", private[0], named, "--out", tmp_path / "y")
+    assert result.exit_code == 0, result.output
+    assert f"warning: {private[0]}: the config gives the local path" in result.stderr
+    assert "merged as an adapter of acme/Llama-3-8B" in result.stderr
+    assert "acme/Llama-3-8B" == open_folder(tmp_path / "y").config.base
+    for file in (*(tmp_path / "x").iterdir(), *(tmp_path / "y").iterdir()):
+        assert b"/home/ann" not in file.read_bytes()
+
+
 def test_scale_is_a_word_of_its_own(weft: Weft, tmp_path: Path) -> None:
     """`--scale` is the universal option: a number or match."""
     out = tmp_path / "out"
