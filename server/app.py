@@ -39,13 +39,14 @@ def create_app(gateway: Gateway) -> FastAPI:
     relay = Relay(gateway.engine, gateway.resolver, gateway.provider, gateway.artifacts)
     for path in ("/v1/chat/completions", "/v1/completions"):
         app.router.routes.append(Route(path, Guarded(relay, "chat"), methods=["POST"]))
-    app.include_router(
-        models_router(gateway.registry, base=gateway.base, served_name=gateway.settings.base_name)
-    )
-    app.include_router(files_router(gateway))
-    app.include_router(fine_tuning_router(gateway))
-    app.include_router(admin_router(gateway))
-    app.include_router(openapi_router(app))
+    for router in (
+        models_router(gateway.registry, base=gateway.base, served_name=gateway.settings.base_name),
+        files_router(gateway),
+        fine_tuning_router(gateway),
+        admin_router(gateway),
+        openapi_router(app),
+    ):
+        app.routes.extend(router.routes)
 
     @app.get("/health")
     async def health() -> JSONResponse:

@@ -16,11 +16,12 @@ from server.admin.schemas import (
 )
 from server.auth import Operator, Owner, Reader
 from server.gateway import Gateway
+from server.problems import admin_routes
 
 
 def adapters_router(gateway: Gateway) -> APIRouter:
     """Return the routes of adapters alone."""
-    router = APIRouter(prefix="/adapters", tags=["adapters"])
+    router = admin_routes("/adapters", "adapters")
     _add_versions(router, gateway)
     _add_descriptions(router, gateway)
     catalogue = gateway.registry.catalogue

@@ -9,11 +9,12 @@ from server.admin.fields import Cursor, Digest, Limit
 from server.admin.schemas import ArtifactDetail, ArtifactItem, LineageItem, PageOf
 from server.auth import Operator, Reader
 from server.gateway import Gateway
+from server.problems import admin_routes
 
 
 def artifacts_router(gateway: Gateway) -> APIRouter:
     """Return the routes of artifacts and lineage."""
-    router = APIRouter(tags=["artifacts"])
+    router = admin_routes("", "artifacts")
     registry, store = gateway.registry, gateway.artifacts
 
     def item(artifact: Artifact) -> ArtifactItem:

@@ -9,11 +9,12 @@ from server.admin.fields import BaseName, Cursor, Limit
 from server.admin.schemas import BaseDetail, BaseItem, PageOf
 from server.auth import Operator, Reader
 from server.gateway import Gateway
+from server.problems import admin_routes
 
 
 def bases_router(gateway: Gateway) -> APIRouter:
     """Return the routes of bases."""
-    router = APIRouter(prefix="/bases", tags=["bases"])
+    router = admin_routes("/bases", "bases")
     registry = gateway.registry
 
     @router.get("")

@@ -25,11 +25,12 @@ from server.compose.resolve import Planned, Resolver
 from server.errors import RequestInvalid
 from server.gateway import Gateway
 from server.metrics import Timings
+from server.problems import admin_routes
 
 
 def compositions_router(gateway: Gateway) -> APIRouter:
     """Return the routes of compositions alone."""
-    router = APIRouter(prefix="/compositions", tags=["compositions"])
+    router = admin_routes("/compositions", "compositions")
     _add_versions(router, gateway)
     catalogue = gateway.registry.catalogue
 

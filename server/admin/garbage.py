@@ -12,6 +12,7 @@ from server.admin.schemas import CollectedItem, CollectedReport, GarbageItem, Pa
 from server.artifacts.collect import GRACE_DAYS, collect, collector_of
 from server.auth import Operator
 from server.gateway import Gateway
+from server.problems import admin_routes
 
 _GraceDays = Annotated[
     float,
@@ -21,7 +22,7 @@ _GraceDays = Annotated[
 
 def garbage_router(gateway: Gateway) -> APIRouter:
     """Return the routes."""
-    router = APIRouter(prefix="/garbage", tags=["garbage"])
+    router = admin_routes("/garbage", "garbage")
     database = Database(gateway.settings.database)
 
     @router.get("")

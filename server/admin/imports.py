@@ -22,6 +22,7 @@ from server.admin.rules import check_alias_move, check_import_root
 from server.admin.schemas import FindingItem, RegisteredItem, SimilarItem, VersionItem
 from server.auth import Owner, Publisher
 from server.gateway import Gateway
+from server.problems import admin_routes
 
 # An upload takes as long as its sender likes: in threads of their own, they keep no other request
 # waiting for one.
@@ -35,7 +36,7 @@ _TAR = {
 
 def imports_router(gateway: Gateway) -> APIRouter:
     """Return the routes that make versions of adapters."""
-    router = APIRouter(tags=["adapters"])
+    router = admin_routes("", "adapters")
     registry, settings = gateway.registry, gateway.settings
     uploads = ThreadPoolExecutor(_UPLOADS_AT_ONCE, thread_name_prefix="weft-upload")
 

@@ -28,6 +28,7 @@ from server.jobs.pools import unusable
 from server.jobs.publish import NotServable
 from server.jobs.storage import keep_file
 from server.metrics import Timings
+from server.problems import admin_routes
 from server.sse import EVENT_STREAM, KEEP_ALIVE, frame
 
 JobId = Annotated[
@@ -45,7 +46,7 @@ _SVG: dict[int | str, dict[str, Any]] = {
 
 def jobs_router(gateway: Gateway) -> APIRouter:
     """Return the routes."""
-    router = APIRouter(prefix="/jobs", tags=["jobs"])
+    router = admin_routes("/jobs", "jobs")
     jobs = gateway.registry.jobs
     _add_results(router, gateway)
 

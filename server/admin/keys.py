@@ -13,13 +13,14 @@ from server.admin.fields import PRINTABLE, Cursor, KeyName, Limit
 from server.admin.schemas import ChangeItem, KeyItem, NewKeyItem, PageOf
 from server.auth import Admin
 from server.gateway import Gateway
+from server.problems import admin_routes
 
 _Asked = Annotated[str | None, Query(pattern=PRINTABLE, max_length=300, examples=[None])]
 
 
 def keys_router(gateway: Gateway) -> APIRouter:
     """Return the routes of keys."""
-    router = APIRouter(prefix="/keys", tags=["keys"])
+    router = admin_routes("/keys", "keys")
     keys = gateway.registry.access.keys
 
     @router.get("")
@@ -48,7 +49,7 @@ def keys_router(gateway: Gateway) -> APIRouter:
 
 def audit_router(gateway: Gateway) -> APIRouter:
     """Return the route of the audit log."""
-    router = APIRouter(tags=["audit"])
+    router = admin_routes("", "audit")
     audit = gateway.registry.access.audit
 
     @router.get("/audit")

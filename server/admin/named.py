@@ -11,6 +11,7 @@ from server.admin.rules import check_alias_move
 from server.admin.schemas import AliasItem, AliasMoveItem, EvaluationItem, PageOf
 from server.auth import Owner, Reader
 from server.gateway import Gateway
+from server.problems import admin_routes
 
 
 def named_router(gateway: Gateway, kind: Literal["adapters", "compositions"]) -> APIRouter:
@@ -18,7 +19,7 @@ def named_router(gateway: Gateway, kind: Literal["adapters", "compositions"]) ->
 
     Each depends on `known_here`, after the caller's rights: the name must be of this kind.
     """
-    router = APIRouter(prefix=f"/{kind}/{{name:path}}/-", tags=[kind])
+    router = admin_routes(f"/{kind}/{{name:path}}/-", kind)
     registry = gateway.registry
     find = registry.catalogue.adapter if kind == "adapters" else registry.catalogue.composition
 

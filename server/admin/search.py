@@ -14,6 +14,7 @@ from registry.search.filters import MAX_LENGTH as MAX_FILTER
 from registry.search.finder import MAX_LIMIT, Finder, Hit, Question
 from registry.types import EmbeddingKind, Status
 from server.auth import Reader
+from server.problems import admin_routes
 
 # All of it must fit into a URL.
 MAX_TEXT = 8000
@@ -90,7 +91,7 @@ Limit = Annotated[int, Query(ge=1, le=MAX_LIMIT, description="how many hits at m
 
 def search_router(finder: Finder) -> APIRouter:
     """Return the route."""
-    router = APIRouter(tags=["search"])
+    router = admin_routes("", "search")
 
     @router.get("/search")
     async def search(

@@ -216,8 +216,8 @@ class _AtHome(httpx.BaseTransport):
         self._gateway = gateway
         self._caller = Caller(actor())
         self._app = FastAPI(openapi_url=None)
-        self._app.include_router(files_router(gateway))
-        self._app.include_router(admin_router(gateway))
+        self._app.routes.extend(files_router(gateway).routes)
+        self._app.routes.extend(admin_router(gateway).routes)
         handle_errors(self._app)
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
