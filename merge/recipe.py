@@ -8,7 +8,6 @@ resolved them to digests) and the tensors themselves (`run`).
 import hashlib
 import json
 import math
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -16,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from merge.errors import IncompatibleAdapters, RecipeInvalid
 from merge.methods.options import AUTO, Value
-from merge.peft_format import AdapterFolder
+from merge.peft_format import AdapterFolder, is_digest
 from merge.peft_format.names import Kind
 from merge.weights import Patterns, check_weights, weight_in
 
@@ -28,7 +27,6 @@ FORMAT = 1
 OUTPUT_DTYPES = {"float32": "F32", "float16": "F16", "bfloat16": "BF16"}
 # What reading hostile JSON as a recipe can raise.
 _JUNK = (ValueError, TypeError, AttributeError, KeyError, OverflowError, RecursionError)
-_DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
 class ModuleShape(NamedTuple):
@@ -68,7 +66,7 @@ class Recipe:
 
     def __post_init__(self) -> None:
         for item in self.ingredients:
-            if not _DIGEST.fullmatch(item.digest):
+            if not is_digest(item.digest):
                 raise RecipeInvalid(f"ingredient {item.digest!r:.80}: a digest is 64 hex digits")
         for name, value in self.options:
             scalar = isinstance(value, bool | int | float | str | None)

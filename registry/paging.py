@@ -1,7 +1,7 @@
 """Lists by pages: a cursor is where the last page ended, so nothing shifts when rows come or go.
 
-A cursor is opaque to clients: base64 of the list's name and the last row's key. Not a secret, and
-not trusted: what it says is only ever compared with.
+A cursor is opaque to clients: base64 of the list's name and the last row's key. It is neither a
+secret nor trusted: its key is only compared with.
 """
 
 import base64
@@ -15,7 +15,7 @@ from registry.errors import CursorInvalid
 
 R = TypeVar("R")
 T = TypeVar("T")
-Key = tuple[str | int, ...]
+K = TypeVar("K", str, int)
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,8 +26,13 @@ class Page(Generic[T]):
     next_cursor: str | None
 
 
-def cursor_of(of: str, cursor: str | None, *types: type) -> Key | None:
-    """Return the key that a cursor of the list `of` ended with: values of these types.
+def cursor_at(of: str, key: str | int) -> str:
+    """Return the cursor of the list `of` behind the row that has this key."""
+    return base64.urlsafe_b64encode(json.dumps([of, key]).encode()).decode()
+
+
+def key_of(of: str, cursor: str | None, kind: type[K]) -> K | None:
+    """Return the key that a cursor of the list `of` stands behind, or None for no cursor.
 
     Raises:
         CursorInvalid: it is not one of this list's.
@@ -35,14 +40,12 @@ def cursor_of(of: str, cursor: str | None, *types: type) -> Key | None:
     if cursor is None:
         return None
     try:
-        read = json.loads(base64.urlsafe_b64decode(cursor.encode("ascii")))
-    except (ValueError, binascii.Error, RecursionError):
+        name, key = json.loads(base64.urlsafe_b64decode(cursor.encode("ascii")))
+    except (ValueError, TypeError, binascii.Error, RecursionError):
         raise CursorInvalid from None
-    if not isinstance(read, list) or [of, *types] != [*read[:1], *map(type, read[1:])]:
+    if name != of or type(key) is not kind or not _fits_a_column(key):
         raise CursorInvalid
-    if not all(map(_fits_a_column, read[1:])):
-        raise CursorInvalid
-    return tuple(read[1:])
+    return key
 
 
 def _fits_a_column(value: str | int) -> bool:
@@ -50,11 +53,9 @@ def _fits_a_column(value: str | int) -> bool:
 
 
 def paged(
-    of: str, rows: Sequence[R], limit: int, key: Callable[[R], Key], value: Callable[[R], T]
+    of: str, rows: Sequence[R], limit: int, key: Callable[[R], str | int], value: Callable[[R], T]
 ) -> Page[T]:
     """Make a page of up to `limit` rows out of up to `limit + 1`: one more means there are more."""
-    shown, cursor = rows[:limit], None
-    if len(rows) > limit:
-        text = json.dumps([of, *key(shown[-1])])
-        cursor = base64.urlsafe_b64encode(text.encode()).decode()
+    shown = rows[:limit]
+    cursor = cursor_at(of, key(shown[-1])) if len(rows) > limit else None
     return Page(tuple(map(value, shown)), cursor)

@@ -8,12 +8,13 @@
     digest    = 64 hexadecimal digits
     letter    = "a" … "z"
 
-Everything is lower-case ASCII. Not covered: what a reference means (`registry.service.resolve`).
+Everything is lower-case ASCII. Not covered: what a reference means (`registry.versions.resolve`).
 """
 
 import re
 from dataclasses import dataclass
 
+from merge.peft_format import is_digest
 from registry.errors import AliasInvalid, DigestInvalid, NameInvalid, ReferenceInvalid
 
 MAX_LENGTH = 200
@@ -22,7 +23,6 @@ _SEGMENT = "[a-z][a-z0-9._-]*"
 _SEGMENT_START = "a lower-case letter"
 _NAME = re.compile(rf"{_SEGMENT}(?:/{_SEGMENT})*")
 _ALIAS = re.compile(_SEGMENT)
-_DIGEST = re.compile(r"[0-9a-f]{64}")
 _VERSION = re.compile(r"[1-9][0-9]{0,8}")
 _EXPECTED = "lower-case letters, digits and . _ - after a letter"
 
@@ -52,7 +52,7 @@ def parse_reference(text: str) -> Reference:
     """
     if len(text) > MAX_LENGTH:
         raise ReferenceInvalid(text, MAX_LENGTH, f"at most {MAX_LENGTH} characters")
-    if _DIGEST.fullmatch(text):
+    if is_digest(text):
         return Reference(digest=text)
     position = _match_name(text)
     if position == len(text):
@@ -96,7 +96,7 @@ def check_name(name: str) -> None:
         raise NameInvalid(name[:MAX_LENGTH] + "…", f"at most {MAX_LENGTH} characters")
     if not _NAME.fullmatch(name):
         raise NameInvalid(name, f"{_EXPECTED}, with / between namespaces")
-    if _DIGEST.fullmatch(name):
+    if is_digest(name):
         raise NameInvalid(name, "something that cannot be mistaken for a digest")
 
 
@@ -109,5 +109,5 @@ def check_alias(alias: str) -> None:
 
 def check_digest(digest: str) -> None:
     """Raise DigestInvalid unless `digest` has a digest's form."""
-    if not _DIGEST.fullmatch(digest):
+    if not is_digest(digest):
         raise DigestInvalid(digest[:MAX_LENGTH])

@@ -10,11 +10,13 @@ can read adapters without torch.
 from merge.peft_format.config import AdapterConfig, ModuleScale
 from merge.peft_format.folder import (
     CONFIG_NAME,
+    DIGEST,
     WEIGHTS_NAME,
     AdapterFolder,
     LoraModule,
     digest_folder,
     inspect_folder,
+    is_digest,
     normalise_folder,
     open_folder,
 )
@@ -31,6 +33,7 @@ from merge.peft_format.problems import FormatError, Problem
 
 __all__ = [
     "CONFIG_NAME",
+    "DIGEST",
     "DTYPE_BYTES",
     "WEIGHTS_NAME",
     "AdapterConfig",
@@ -45,6 +48,7 @@ __all__ = [
     "decode_float32",
     "digest_folder",
     "inspect_folder",
+    "is_digest",
     "normalise_folder",
     "open_folder",
     "read_header",

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import re
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -19,6 +20,7 @@ from merge.peft_format.header import (
 from merge.peft_format.names import Kind, parse_tensor_name, tensor_names
 from merge.peft_format.problems import FormatError, Problem
 
+DIGEST = "[0-9a-f]{64}"  # the pattern of `digest_folder`'s answers and of recipes' digests
 CONFIG_NAME = "adapter_config.json"
 WEIGHTS_NAME = "adapter_model.safetensors"
 _PICKLES = ("adapter_model.bin", "adapter_model.pt")
@@ -214,6 +216,11 @@ def normalise_folder(source: AdapterFolder, target: Path, *, base: str | None) -
         for spec, entry in copies:
             data = os.pread(weights.fileno(), entry.end - entry.begin, entry.begin)
             writer.write(spec.name, data)
+
+
+def is_digest(text: str) -> bool:
+    """Say whether a text has the form of a digest: 64 lower-case hexadecimal digits."""
+    return re.fullmatch(DIGEST, text) is not None
 
 
 def digest_folder(path: Path) -> str:

@@ -13,13 +13,15 @@ Not covered: what serving does by itself (merges, loads, removals that keep a bu
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, Literal
 
 from registry.access import queries as access_queries
 from registry.callers import LOCAL, Caller, namespace_of
-from registry.paging import Page, cursor_of, paged
+from registry.paging import Page, key_of, paged
 from registry.storage.database import Database, WriteSession
 from registry.storage.models import AuditRow
+from registry.storage.values import value_of
 
 Action = Literal[
     "adapter.registered", "alias.moved", "artifact.removed", "base.added", "composition.added",
@@ -98,12 +100,7 @@ class Audit:
         Raises:
             CursorInvalid: it is not one of this list's.
         """
-        after = cursor_of("audit", cursor, int)
-        before = int(after[0]) if after else None
+        before = key_of("audit", cursor, int)
         with self._database.read(caller) as session:
             found = access_queries.audit(session, actor, action, subject, before, limit + 1)
-            return paged("audit", found, limit, lambda row: (row.id,), _change)
-
-
-def _change(row: AuditRow) -> Change:
-    return Change(row.id, row.at, row.actor, row.action, row.subject, row.detail)
+            return paged("audit", found, limit, lambda row: row.id, partial(value_of, Change))

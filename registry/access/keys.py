@@ -11,17 +11,19 @@ import secrets
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 
 from registry.access import audit
 from registry.access import queries as access_queries
 from registry.callers import LOCAL, Caller, Role
 from registry.errors import KeyNameTaken, NameInvalid, UnknownKey
-from registry.paging import Page, cursor_of, paged
+from registry.paging import Page, key_of, paged
 from registry.storage.columns import now
 from registry.storage.database import Database
 from registry.storage.errors import Conflict
 from registry.storage.insert import insert
 from registry.storage.models import ApiKeyRow
+from registry.storage.values import value_of
 
 _MARK = "weft_"
 _PREFIX_LENGTH = len(_MARK) + 4
@@ -74,7 +76,7 @@ class Keys:
             except Conflict as conflict:
                 raise KeyNameTaken(name) from conflict
             audit.record(session, actor, "key.created", name, role=role, namespace=namespace)
-            return _key(row), key
+            return value_of(ApiKey, row), key
 
     def revoke(self, name: str, *, actor: str = "local", caller: Caller = LOCAL) -> None:
         """Make a key useless, for good; once is enough.
@@ -98,10 +100,10 @@ class Keys:
         Raises:
             CursorInvalid: it is not one of this list's.
         """
-        after = cursor_of("keys", cursor, str)
+        after = key_of("keys", cursor, str) or ""
         with self._database.read(caller) as session:
-            found = access_queries.keys(session, str(after[0]) if after else "", limit + 1)
-            return paged("keys", found, limit, lambda row: (row.name,), _key)
+            found = access_queries.keys(session, after, limit + 1)
+            return paged("keys", found, limit, lambda row: row.name, partial(value_of, ApiKey))
 
     def any(self) -> bool:
         """Say whether there is or ever was a key: then nobody comes in without one."""
@@ -125,16 +127,3 @@ class Keys:
 
 def _digest(key: str) -> str:
     return hashlib.sha256(key.encode(errors="surrogatepass")).hexdigest()
-
-
-def _key(row: ApiKeyRow) -> ApiKey:
-    return ApiKey(
-        name=row.name,
-        prefix=row.prefix,
-        role=row.role,
-        namespace=row.namespace,
-        created_at=row.created_at,
-        created_by=row.created_by,
-        last_used_at=row.last_used_at,
-        revoked_at=row.revoked_at,
-    )

@@ -5,16 +5,19 @@ since jobs refer to it, and is never found again.
 Not covered: the bytes, what is in them, and the form of ids (`server.jobs`).
 """
 
+from functools import partial
+
 from registry.access import audit
 from registry.callers import LOCAL, Caller
 from registry.jobs import queries as job_queries
 from registry.jobs.errors import FileInUse, UnknownFile
 from registry.jobs.types import File
-from registry.paging import Page
+from registry.paging import Page, key_of, paged
 from registry.storage.columns import now
 from registry.storage.database import Database
 from registry.storage.insert import insert
 from registry.storage.job_models import FileRow
+from registry.storage.values import value_of
 
 
 class Files:
@@ -57,7 +60,7 @@ class Files:
             insert(session, row)
             said = {"filename": filename, "bytes": bytes, "digest": digest}
             audit.record(session, actor, "file.added", id, namespace=row.namespace, **said)
-            return _file(row)
+            return value_of(File, row)
 
     def get(self, file_id: str, *, caller: Caller = LOCAL) -> File:
         """Return a file.
@@ -69,32 +72,32 @@ class Files:
             row = job_queries.file(session, file_id)
             if row is None:
                 raise UnknownFile(file_id)
-            return _file(row)
+            return value_of(File, row)
 
     def page(
         self,
         *,
         purpose: str | None = None,
-        after: str | None = None,
+        cursor: str | None = None,
         limit: int = 100,
         caller: Caller = LOCAL,
     ) -> Page[File]:
-        """Return files, newest first; a page's cursor is the id of its last file.
+        """Return files, newest first.
 
         Args:
             purpose: only files of this one.
-            after: the id that the page before ended with.
+            cursor: where the page before ended; the key of the list "files" is a file's id.
             limit: how many.
-            caller: who asks.
+            caller: only files that are visible to this one.
 
         Raises:
-            CursorInvalid: `after` is no file that the caller may know of.
+            CursorInvalid: it is not one of this list's, or of a file that `caller` cannot see.
         """
+        after = key_of("files", cursor, str)
         with self._database.read(caller) as session:
             place = job_queries.place_of(session, FileRow, after)
-            found = job_queries.files(session, purpose, place, limit + 1)
-            more = found[limit - 1].id if len(found) > limit else None
-            return Page(tuple(map(_file, found[:limit])), more)
+            rows = job_queries.files(session, purpose, place, limit + 1)
+            return paged("files", rows, limit, lambda row: row.id, partial(value_of, File))
 
     def remove(self, file_id: str, *, actor: str = "local", caller: Caller = LOCAL) -> File:
         """Take a file out of use, for good, and return what it was; its bytes may then go.
@@ -112,17 +115,4 @@ class Files:
                 raise FileInUse(file_id, job)
             row.removed_at, row.removed_by = now(), actor
             audit.record(session, actor, "file.removed", file_id, namespace=row.namespace)
-            return _file(row)
-
-
-def _file(row: FileRow) -> File:
-    return File(
-        id=row.id,
-        filename=row.filename,
-        purpose=row.purpose,
-        bytes=row.bytes,
-        digest=row.digest,
-        namespace=row.namespace,
-        created_at=row.created_at,
-        created_by=row.created_by,
-    )
+            return value_of(File, row)

@@ -9,6 +9,7 @@ Not covered: what a job does (`merge.adaptive`) and the process that does it (`s
 
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 from registry.access import audit
@@ -16,14 +17,15 @@ from registry.callers import LOCAL, Caller
 from registry.jobs import queries as job_queries
 from registry.jobs import steps as job_steps
 from registry.jobs.errors import JobFinished, JobNotSucceeded, UnknownFile, UnknownJob
-from registry.jobs.steps import LOST, event_of, job_of
-from registry.jobs.types import Beat, EndStatus, Job, JobEvent, Json, Note
-from registry.paging import Page
+from registry.jobs.steps import LOST
+from registry.jobs.types import ACTIVE, Beat, EndStatus, Job, JobEvent, Json, Note
+from registry.paging import Page, key_of, paged
 from registry.references import check_name
 from registry.storage.columns import now
 from registry.storage.database import Database, WriteSession
 from registry.storage.insert import insert
 from registry.storage.job_models import JobRow
+from registry.storage.values import value_of
 from registry.types import JobStatus
 from registry.versions import known_bases
 
@@ -82,7 +84,7 @@ class Jobs:
             job_steps.say(session, id, Note("The job was queued."))
             said = {"base": row.base, "name": name, "training_file": training_file}
             audit.record(session, actor, "job.created", id, namespace=row.namespace, **said)
-            return job_of(row)
+            return value_of(Job, row)
 
     def get(self, job_id: str, *, caller: Caller = LOCAL) -> Job:
         """Return a job.
@@ -91,7 +93,7 @@ class Jobs:
             UnknownJob: there is none that the caller may know of.
         """
         with self._database.read(caller) as session:
-            return job_of(_found(job_queries.job(session, job_id), job_id))
+            return value_of(Job, _found(job_queries.job(session, job_id), job_id))
 
     def report(self, job_id: str, *, caller: Caller = LOCAL) -> Json | None:
         """Return what a job found, or None when it has ended without or goes on.
@@ -105,27 +107,27 @@ class Jobs:
     def page(
         self,
         *,
-        after: str | None = None,
+        cursor: str | None = None,
         limit: int = 100,
         status: JobStatus | None = None,
         caller: Caller = LOCAL,
     ) -> Page[Job]:
-        """Return jobs, newest first; a page's cursor is the id of its last job.
+        """Return jobs, newest first.
 
         Args:
-            after: the id that the page before ended with.
+            cursor: where the page before ended; the key of the list "jobs" is a job's id.
             limit: how many.
             status: only jobs of this one.
-            caller: who asks.
+            caller: only jobs that are visible to this one.
 
         Raises:
-            CursorInvalid: `after` is no job that the caller may know of.
+            CursorInvalid: it is not one of this list's, or of a job that `caller` cannot see.
         """
+        after = key_of("jobs", cursor, str)
         with self._database.read(caller) as session:
             place = job_queries.place_of(session, JobRow, after)
-            found = job_queries.jobs(session, status, place, limit + 1)
-            more = found[limit - 1].id if len(found) > limit else None
-            return Page(tuple(map(job_of, found[:limit])), more)
+            rows = job_queries.jobs(session, status, place, limit + 1)
+            return paged("jobs", rows, limit, lambda row: row.id, partial(value_of, Job))
 
     def events(
         self,
@@ -136,7 +138,7 @@ class Jobs:
         oldest_first: bool,
         caller: Caller = LOCAL,
     ) -> Page[JobEvent]:
-        """Return some of a job's log; a page's cursor is the id of its last entry, as text.
+        """Return the entries of a job's log that come after the entry with the id `after`.
 
         Entries come in the order of their ids also while workers write: whoever reads oldest first
         and goes on after the last one misses none. The entry of the end is there as soon as the
@@ -147,9 +149,8 @@ class Jobs:
         """
         with self._database.read(caller) as session:
             _found(job_queries.job(session, job_id), job_id)
-            found = job_queries.events(session, job_id, after, limit + 1, oldest_first=oldest_first)
-            more = str(found[limit - 1].id) if len(found) > limit else None
-            return Page(tuple(map(event_of, found[:limit])), more)
+            rows = job_queries.events(session, job_id, after, limit + 1, oldest_first=oldest_first)
+            return paged("events", rows, limit, lambda row: row.id, partial(value_of, JobEvent))
 
     def cancel(self, job_id: str, *, actor: str = "local", caller: Caller = LOCAL) -> Job:
         """End a job that waits; have the worker of one that runs told to; return the job.
@@ -162,7 +163,7 @@ class Jobs:
         """
         with self._database.transaction(caller) as session:
             row = _found(job_queries.locked_job(session, job_id), job_id)
-            if not job_of(row).active:
+            if row.status not in ACTIVE:
                 raise JobFinished(job_id, row.status)
             if row.cancel_asked_at is None:
                 row.cancel_asked_at = now()
@@ -171,7 +172,7 @@ class Jobs:
                     job_steps.end(session, row, "cancelled", actor)
                 else:
                     job_steps.say(session, job_id, Note("The job's end was asked for.", "warn"))
-            return job_of(row)
+            return value_of(Job, row)
 
     def publish(
         self,
@@ -198,7 +199,7 @@ class Jobs:
                 audit.record(
                     session, actor, "job.published", job_id, namespace=row.namespace, **moved
                 )
-            return job_of(row)
+            return value_of(Job, row)
 
     # For workers
 
@@ -225,7 +226,7 @@ class Jobs:
             if row is None:
                 return None
             job_steps.begin(session, row, worker, device, moment or now())
-            return job_of(row)
+            return value_of(Job, row)
 
     def beat(self, job_id: str, worker: str) -> Beat:
         """Say that a worker lives, and learn whether the job is still its own and wanted."""
@@ -296,8 +297,8 @@ class Jobs:
         """
         with self._database.transaction() as session:
             since = now() - timedelta(seconds=silent_for_seconds)
-            found = job_queries.silent_since(session, since)
-            for row in found:
+            silent = job_queries.silent_since(session, since)
+            for row in silent:
                 if row.attempts >= most_attempts and row.cancel_asked_at is None:
                     times = f"{row.attempts} times" if row.attempts > 1 else "once"
                     message = f"its worker fell silent, and it was begun {times}: not again"
@@ -306,7 +307,7 @@ class Jobs:
                 else:
                     why = Note("Its worker fell silent; the job waits to go on.", "warn")
                     job_steps.put_back(session, row, "local", why)
-            return tuple(map(job_of, found))
+            return tuple(value_of(Job, row) for row in silent)
 
 
 def _found(row: JobRow | None, job_id: str) -> JobRow:

@@ -13,7 +13,7 @@ from datetime import datetime
 from typing import Any
 
 from registry.access import audit
-from registry.jobs.types import EndStatus, Job, JobEvent, Json, Note
+from registry.jobs.types import EndStatus, Json, Note
 from registry.storage.columns import now
 from registry.storage.database import WriteSession
 from registry.storage.job_models import JobEventRow, JobRow
@@ -92,38 +92,6 @@ def plain(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [plain(item) for item in value]
     return value
-
-
-def job_of(row: JobRow) -> Job:
-    """Return a job as its row has it."""
-    return Job(
-        id=row.id,
-        status=row.status,
-        base=row.base,
-        request=row.request,
-        training_file=row.training_file,
-        validation_file=row.validation_file,
-        name=row.name,
-        model=row.model,
-        seed=row.seed,
-        namespace=row.namespace,
-        created_at=row.created_at,
-        created_by=row.created_by,
-        started_at=row.started_at,
-        finished_at=row.finished_at,
-        heartbeat_at=row.heartbeat_at,
-        worker=row.worker,
-        device=row.device,
-        attempts=row.attempts,
-        cancel_asked_at=row.cancel_asked_at,
-        error=row.error,
-        trained_tokens=row.trained_tokens,
-    )
-
-
-def event_of(row: JobEventRow) -> JobEvent:
-    """Return an entry of a log as its row has it."""
-    return JobEvent(row.id, row.job, row.at, row.level, row.kind, row.message, row.data)
 
 
 def _kept(text: str) -> str:

@@ -1,24 +1,20 @@
 """What a search raises; as in `registry.errors`, docstrings are messages."""
 
 from registry.errors import RegistryError
+from registry.scanner import pointer
 from registry.types import EmbeddingKind
 
 
 class FilterInvalid(RegistryError):
     """The filter cannot be read: expected {expected} at position {position}
-    {window}
-    {indent}^
+    {pointer}
     """
 
     def __init__(self, text: str, position: int, expected: str) -> None:
         self.text = text
         self.position = position
         self.expected = expected
-        # A window keeps a hostile kilobyte out of the message; the caret stays under its place.
-        start = max(0, position - 60)
-        part = text[start : position + 20]
-        self.window = "".join(c if c.isprintable() else "?" for c in part)
-        self.indent = " " * (position - start)
+        self.pointer = pointer(text, position)
         super().__init__()
 
 

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Literal, TypeAlias
 
+from registry.scanner import Scanner
 from registry.search.errors import FilterInvalid
 
 MAX_LENGTH = 1000
@@ -33,11 +34,10 @@ FIELDS: tuple[Field, ...] = (
 STATUSES = ("admitted", "quarantined", "retired")
 _ORDERED = ("rank", "created")
 _NUMBER = re.compile(r"[0-9]{1,9}")
-_SPACE = re.compile(r"\s*")
 _WORD = re.compile(r"[A-Za-z_]+")
 _OPERATOR = re.compile(r"!=|<=|>=|=|<|>")
 _VALUE = re.compile(r'[^\s,"]+')
-_QUOTED = re.compile(r'"([^"]*)"')
+_QUOTED = re.compile(r'"[^"]*"')
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,76 +60,60 @@ def parse_filter(text: str) -> tuple[Condition, ...]:
     return _Parser(text).parse()
 
 
-class _Parser:
-    """Reads one string from left to right; `self._at` is the only state."""
-
+class _Parser(Scanner):
     def __init__(self, text: str) -> None:
-        self._text = text
-        self._at = 0
+        super().__init__(text, FilterInvalid)
 
     def parse(self) -> tuple[Condition, ...]:
         conditions: list[Condition] = []
-        self._skip_space()
-        while self._at < len(self._text):
+        self.skip_space()
+        while not self.at_end:
             conditions.append(self._condition())
-            before = self._at
-            self._skip_space()
-            if self._at == before < len(self._text):
-                raise self._error("a space, a comma or the end")
+            before = self.at
+            self.skip_space()
+            if self.at == before < len(self.text):
+                raise self.error("a space, a comma or the end")
         return tuple(conditions)
 
     def _condition(self) -> Condition:
         field = self._field()
         operator = self._operator(field)
         values = [self._value(field)]
-        while self._text.startswith(",", self._at):
-            self._at += 1
+        while self.take_char(","):
             values.append(self._value(field))
         return Condition(field, operator, tuple(values))
 
     def _field(self) -> Field:
-        match = _WORD.match(self._text, self._at)
+        match = _WORD.match(self.text, self.at)
         for field in FIELDS:
             if match is not None and match.group().lower() == field:
-                self._at = match.end()
+                self.at = match.end()
                 return field
-        raise self._error(f"a field ({', '.join(FIELDS)})")
+        raise self.error(f"a field ({', '.join(FIELDS)})")
 
     def _operator(self, field: Field) -> Operator:
-        self._skip_space()
+        self.skip_space()
         allowed: tuple[Operator, ...] = ("=", "!=")
         if field in _ORDERED:
             allowed = (*allowed, "<", "<=", ">", ">=")
-        match = _OPERATOR.match(self._text, self._at)
+        match = _OPERATOR.match(self.text, self.at)
         for operator in allowed:
             if match is not None and match.group() == operator:
-                self._at = match.end()
+                self.at = match.end()
                 return operator
-        raise self._error(f"one of {' '.join(allowed)}")
+        raise self.error(f"one of {' '.join(allowed)}")
 
     def _value(self, field: Field) -> Value:
-        self._skip_space()
-        start = self._at
-        match = _QUOTED.match(self._text, start)
-        text = match.group(1) if match else ""
-        if match is None:
-            match = _VALUE.match(self._text, start)
-            text = match.group() if match else ""
-        if match is None or not text or not text.isprintable():
-            raise self._error(_EXPECTED.get(field, 'a value, in "quotes" if it has spaces'))
-        self._at = match.end()
+        self.skip_space()
+        start = self.at
+        text = (self.take(_QUOTED) or self.take(_VALUE) or "").strip('"')
+        if not text or not text.isprintable():
+            expected = 'a value, in "quotes" if it has spaces'
+            raise self.error(_EXPECTED.get(field, expected), start)
         try:
             return _read(field, text)
         except (ValueError, OverflowError):
-            expected = _EXPECTED.get(field, "another value")
-            raise FilterInvalid(self._text, start, expected) from None
-
-    def _skip_space(self) -> None:
-        match = _SPACE.match(self._text, self._at)
-        self._at = match.end() if match else self._at
-
-    def _error(self, expected: str) -> FilterInvalid:
-        return FilterInvalid(self._text, self._at, expected)
+            raise self.error(_EXPECTED.get(field, "another value"), start) from None
 
 
 _EXPECTED: Mapping[str, str] = {

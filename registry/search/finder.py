@@ -24,6 +24,7 @@ from registry.search.nearest import Conditions, Index
 from registry.search.queries import Space
 from registry.storage.database import Database, ReadSession
 from registry.storage.models import AdapterVersionRow
+from registry.storage.values import value_of
 from registry.types import EmbeddingKind, Similar, Status
 from registry.versions import known_bases, queries
 from registry.versions.resolve import adapter_version
@@ -236,24 +237,16 @@ def _hits(session: ReadSession, why: Mapping[int, tuple[Reason, ...]]) -> tuple[
     for tag in queries.tags(session, {row.name for row in rows.values()}):
         tags.setdefault(tag.name, []).append(tag.tag)
     return tuple(
-        _hit(rows[version], reasons, tuple(tags.get(rows[version].name, ())))
-        for version, reasons in why.items()
-    )
-
-
-def _hit(row: AdapterVersionRow, why: tuple[Reason, ...], tags: tuple[str, ...]) -> Hit:
-    return Hit(
-        reference=f"{row.name}@{row.number}",
-        score=_score(why),
-        why=why,
-        digest=row.digest,
-        base=row.base,
-        rank=row.rank,
-        licence=row.licence,
-        tags=tags,
-        owner=row.created_by,
-        status=row.status,
-        created_at=row.created_at,
+        value_of(
+            Hit,
+            row,
+            reference=f"{row.name}@{row.number}",
+            score=_score(why[version]),
+            why=why[version],
+            tags=tuple(tags.get(row.name, ())),
+            owner=row.created_by,
+        )
+        for version, row in ((version, rows[version]) for version in why)
     )
 
 

@@ -26,7 +26,7 @@ from datetime import datetime, timedelta
 from typing import Literal, TypeAlias
 
 from registry.jobs import queries as job_queries
-from registry.paging import Page, cursor_of, paged
+from registry.paging import Page, key_of, paged
 from registry.storage.blobs import LocalBlobs
 from registry.storage.columns import now
 from registry.storage.database import Database, ReadSession
@@ -127,9 +127,9 @@ class Collector:
             CursorInvalid: it is not one of this list's.
             DatabaseUnavailable, OSError: as `plan`.
         """
-        after = tuple(map(str, cursor_of("garbage", cursor, str, str) or ()))
-        found = sorted((g for g in self.plan() if _place(g) > after), key=_place)
-        return paged("garbage", found, limit, _place, lambda garbage: garbage)
+        after = key_of("garbage", cursor, str) or ""
+        rest = sorted((g for g in self.plan() if _place(g) > after), key=_place)
+        return paged("garbage", rest, limit, _place, lambda garbage: garbage)
 
     def collect(self, planned: Iterable[Garbage]) -> tuple[Collected, ...]:
         """Remove what was planned and can still go; return what became of each.
@@ -152,8 +152,8 @@ class Collector:
         return sum(store.sweep(older_than_seconds=YOUNG_SECONDS) for store in self._stores.values())
 
 
-def _place(garbage: Garbage) -> tuple[str, ...]:
-    return garbage.store, garbage.digest
+def _place(garbage: Garbage) -> str:
+    return f"{garbage.store}/{garbage.digest}"
 
 
 def _folders(store: LocalBlobs) -> list[_Folder]:

@@ -9,13 +9,15 @@ Not covered: evaluations, keys, files, jobs and the audit log, which list themse
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import replace
+from functools import partial
 
 from registry.callers import LOCAL, Caller
 from registry.errors import UnknownReference
-from registry.paging import Page, cursor_of, paged
+from registry.paging import Page, key_of, paged
 from registry.references import Reference
 from registry.storage.database import Database, ReadSession
 from registry.storage.models import AdapterVersionRow, AliasRow, ArtifactRow, CompositionVersionRow
+from registry.storage.values import value_of
 from registry.types import (
     AdapterSummary,
     AdapterVersion,
@@ -49,11 +51,13 @@ class Catalogue:
         self, *, cursor: str | None = None, limit: int = LIMIT, caller: Caller = LOCAL
     ) -> Page[AdapterSummary]:
         """Return adapters by their newest live versions."""
-        after = _text(cursor, "adapters")
+        after = key_of("adapters", cursor, str) or ""
         with self._database.read(caller) as session:
             found = queries.newest_of_each(session, AdapterVersionRow, after=after, limit=limit + 1)
             lines = {line.name: line for line in _adapter_lines(session, found)}
-            return paged("adapters", found, limit, _by_name, lambda row: lines[row.name])
+            return paged(
+                "adapters", found, limit, lambda row: row.name, lambda row: lines[row.name]
+            )
 
     def adapter(self, name: str, *, caller: Caller = LOCAL) -> AdapterSummary:
         """Return the line of one adapter, by its newest version, live or not."""
@@ -68,13 +72,15 @@ class Catalogue:
         self, *, cursor: str | None = None, limit: int = LIMIT, caller: Caller = LOCAL
     ) -> Page[CompositionSummary]:
         """Return compositions by their newest live versions."""
-        after = _text(cursor, "compositions")
+        after = key_of("compositions", cursor, str) or ""
         with self._database.read(caller) as session:
             found = queries.newest_of_each(
                 session, CompositionVersionRow, after=after, limit=limit + 1
             )
             lines = {line.name: line for line in _composition_lines(session, found)}
-            return paged("compositions", found, limit, _by_name, lambda row: lines[row.name])
+            return paged(
+                "compositions", found, limit, lambda row: row.name, lambda row: lines[row.name]
+            )
 
     def composition(self, name: str, *, caller: Caller = LOCAL) -> CompositionSummary:
         """Return the line of one composition, by its newest version, live or not."""
@@ -89,11 +95,11 @@ class Catalogue:
         self, name: str, *, cursor: str | None = None, limit: int = LIMIT, caller: Caller = LOCAL
     ) -> Page[AdapterVersion]:
         """Return the versions of an adapter."""
-        before = _number(cursor, "versions")
+        before = key_of("versions", cursor, int)
         with self._database.read(caller) as session:
             table = _table(session, AdapterVersionRow, name)
             found = list_queries.versions(session, table, name, before, limit + 1)
-            return paged("versions", found, limit, _by_number, rows.adapter_version)
+            return paged("versions", found, limit, lambda row: row.number, rows.adapter_version)
 
     def adapter_version(self, reference: Reference, *, caller: Caller = LOCAL) -> AdapterVersion:
         """Return the adapter version that a reference means, whether it is in use or not."""
@@ -104,11 +110,11 @@ class Catalogue:
         self, name: str, *, cursor: str | None = None, limit: int = LIMIT, caller: Caller = LOCAL
     ) -> Page[CompositionVersion]:
         """Return the versions of a composition."""
-        before = _number(cursor, "versions")
+        before = key_of("versions", cursor, int)
         with self._database.read(caller) as session:
             table = _table(session, CompositionVersionRow, name)
             found = list_queries.versions(session, table, name, before, limit + 1)
-            return paged("versions", found, limit, _by_number, rows.composition_version)
+            return paged("versions", found, limit, lambda row: row.number, rows.composition_version)
 
     def composition_version(
         self, name: str, number: int, *, caller: Caller = LOCAL
@@ -125,32 +131,32 @@ class Catalogue:
         self, name: str, *, cursor: str | None = None, limit: int = LIMIT, caller: Caller = LOCAL
     ) -> Page[Alias]:
         """Return where the aliases of an adapter or a composition point."""
-        after = _text(cursor, "aliases")
+        after = key_of("aliases", cursor, str) or ""
         with self._database.read(caller) as session:
             resolving.version_table(session, name, name)
             found = list_queries.aliases(session, name, after, limit + 1)
-            return paged("aliases", found, limit, lambda row: (row.alias,), rows.alias)
+            return paged("aliases", found, limit, lambda row: row.alias, partial(value_of, Alias))
 
     def alias_moves(
         self, name: str, *, cursor: str | None = None, limit: int = LIMIT, caller: Caller = LOCAL
     ) -> Page[AliasMove]:
         """Return where the aliases of an adapter or a composition have pointed."""
-        before = _number(cursor, "moves")
+        before = key_of("moves", cursor, int)
         with self._database.read(caller) as session:
             resolving.version_table(session, name, name)
             found = list_queries.alias_moves(session, name, before, limit + 1)
-            return paged("moves", found, limit, lambda row: (row.id,), rows.alias_move)
+            return paged("moves", found, limit, lambda row: row.id, partial(value_of, AliasMove))
 
     def artifacts(
         self, *, cursor: str | None = None, limit: int = LIMIT, caller: Caller = LOCAL
     ) -> Page[Artifact]:
         """Return what was ever merged, the files of which may be gone."""
-        after = _text(cursor, "artifacts")
+        after = key_of("artifacts", cursor, str) or ""
         with self._database.read(caller) as session:
             found = list_queries.artifacts(session, after, limit + 1)
             made = {row.digest: _artifact(session, row) for row in found[:limit]}
             return paged(
-                "artifacts", found, limit, lambda row: (row.digest,), lambda row: made[row.digest]
+                "artifacts", found, limit, lambda row: row.digest, lambda row: made[row.digest]
             )
 
     def artifact(self, digest: str, *, caller: Caller = LOCAL) -> Artifact:
@@ -167,10 +173,10 @@ class Catalogue:
 
     def bases(self, *, cursor: str | None = None, limit: int = LIMIT) -> Page[Base]:
         """Return bases."""
-        after = _text(cursor, "bases")
+        after = key_of("bases", cursor, str) or ""
         with self._database.read() as session:
             found = list_queries.bases(session, after, limit + 1)
-            return paged("bases", found, limit, lambda row: (row.name,), rows.base)
+            return paged("bases", found, limit, lambda row: row.name, rows.base)
 
     def models(self, *, caller: Caller = LOCAL) -> tuple[ListedModel, ...]:
         """Return every name, and name with alias, that `caller` can use as a model, sorted."""
@@ -191,24 +197,6 @@ class Catalogue:
             if (model.id, number) not in out_of_use
         ]
         return tuple(sorted([*models, *aliased], key=lambda model: model.id))
-
-
-def _text(cursor: str | None, of: str) -> str:
-    after = cursor_of(of, cursor, str)
-    return str(after[0]) if after else ""
-
-
-def _number(cursor: str | None, of: str) -> int | None:
-    before = cursor_of(of, cursor, int)
-    return int(before[0]) if before else None
-
-
-def _by_name(row: AdapterVersionRow | CompositionVersionRow) -> tuple[str]:
-    return (row.name,)
-
-
-def _by_number(row: AdapterVersionRow | CompositionVersionRow) -> tuple[int]:
-    return (row.number,)
 
 
 def _table(session: ReadSession, table: type[V], name: str) -> type[V]:
@@ -253,11 +241,4 @@ def _aliases(found: Iterable[AliasRow]) -> dict[str, dict[str, int]]:
 
 
 def _artifact(session: ReadSession, row: ArtifactRow) -> Artifact:
-    return Artifact(
-        digest=row.digest,
-        bytes=row.bytes,
-        seconds=row.seconds,
-        report=row.report,
-        created_at=row.created_at,
-        recipes=recipes.makers(session, row.digest),
-    )
+    return value_of(Artifact, row, recipes=recipes.makers(session, row.digest))

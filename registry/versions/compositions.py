@@ -10,7 +10,7 @@ from typing import Any
 from registry.access import audit
 from registry.callers import LOCAL, Caller
 from registry.errors import UnknownBase, UnknownReference
-from registry.paging import cursor_of, paged
+from registry.paging import key_of, paged
 from registry.references import check_digest, check_name
 from registry.storage.columns import now
 from registry.storage.database import Database, ReadSession, WriteSession
@@ -140,16 +140,14 @@ class Compositions:
             UnknownReference: it is neither a version's nor an artifact's.
         """
         check_digest(digest)
-        after = cursor_of("lineage", cursor, str)
+        after = key_of("lineage", cursor, str) or ""
         with self._database.read(caller) as session:
             if not queries.known_digests(session, [digest]):
                 raise UnknownReference(digest)
-            users = list_queries.recipes_using(
-                session, digest, str(after[0]) if after else "", limit + 1
-            )
+            users = list_queries.recipes_using(session, digest, after, limit + 1)
             records = {record.digest: record for record in _records(session, users)}
             used_by = paged(
-                "lineage", users, limit, lambda row: (row.digest,), lambda row: records[row.digest]
+                "lineage", users, limit, lambda row: row.digest, lambda row: records[row.digest]
             )
             versions = list_queries.versions_with(session, [digest]).get(digest, ())
             return Lineage(

@@ -13,11 +13,12 @@ from registry.access import audit
 from registry.access import queries as access_queries
 from registry.callers import LOCAL, Caller
 from registry.errors import EvaluationInvalid
-from registry.paging import Page, cursor_of, paged
+from registry.paging import Page, key_of, paged
 from registry.storage.columns import now
 from registry.storage.database import Database
 from registry.storage.insert import insert
 from registry.storage.models import EvaluationRow
+from registry.storage.values import value_of
 from registry.versions import names as naming
 from registry.versions import queries
 from registry.versions.resolve import unknown, version_table
@@ -105,14 +106,13 @@ class Evaluations:
             UnknownReference: there is no such version.
             CursorInvalid: it is not one of this list's.
         """
-        after = cursor_of("evaluations", cursor, int)
+        before = key_of("evaluations", cursor, int)
         with self._database.read(caller) as session:
             table = version_table(session, name, f"{name}@{number}")
             if queries.version(session, table, name, number) is None:
                 raise unknown(session, f"{name}@{number}")
-            before = int(after[0]) if after else None
             found = access_queries.evaluations(session, name, number, before, limit + 1)
-            return paged("evaluations", found, limit, lambda row: (row.id,), _evaluation)
+            return paged("evaluations", found, limit, lambda row: row.id, _evaluation)
 
 
 def _check(
@@ -130,14 +130,4 @@ def _check(
 
 
 def _evaluation(row: EvaluationRow) -> Evaluation:
-    return Evaluation(
-        id=row.id,
-        reference=f"{row.name}@{row.number}",
-        dataset=row.dataset,
-        metric=row.metric,
-        value=row.value,
-        n=row.n,
-        measured_at=row.measured_at,
-        created_at=row.created_at,
-        created_by=row.created_by,
-    )
+    return value_of(Evaluation, row, reference=f"{row.name}@{row.number}")

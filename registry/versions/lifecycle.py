@@ -14,8 +14,9 @@ from registry.references import Reference, check_alias, numbered
 from registry.storage.columns import now
 from registry.storage.database import Database, WriteSession
 from registry.storage.models import AdapterVersionRow
+from registry.storage.values import value_of
 from registry.types import Alias, Resolution, Status, Visibility
-from registry.versions import queries, rows
+from registry.versions import queries
 from registry.versions.names import locked_version, move_alias
 from registry.versions.queries import VersionRow
 from registry.versions.resolve import adapter_version, resolve, version_table
@@ -52,7 +53,7 @@ class Versions:
         check_alias(alias)
         with self._database.transaction(caller) as session:
             row = locked_version(session, name, version)
-            return rows.alias(move_alias(session, row, alias, actor))
+            return value_of(Alias, move_alias(session, row, alias, actor))
 
     def set_visibility(
         self, name: str, visibility: Visibility, actor: str, *, caller: Caller = LOCAL

@@ -8,11 +8,11 @@ from typing import Annotated
 
 from fastapi import Path, Query
 
+from merge.peft_format import DIGEST
 from registry.references import MAX_ALIAS_LENGTH, MAX_LENGTH
 
 SEGMENT = "[a-z][a-z0-9._-]*"
 NAME = f"^{SEGMENT}(/{SEGMENT})*$"
-DIGEST = "^[0-9a-f]{64}$"
 # Text that any database can hold and any terminal show.
 PRINTABLE = r"^[^\x00-\x1f\x7f]+$"
 MAX_NUMBER = 999_999_999
@@ -28,7 +28,7 @@ AliasName = Annotated[
     str, Path(pattern=f"^{SEGMENT}$", max_length=MAX_ALIAS_LENGTH, examples=["prod"])
 ]
 KeyName = Annotated[str, Path(pattern=f"^{SEGMENT}$", max_length=60, examples=["ci"])]
-Digest = Annotated[str, Path(pattern=DIGEST, examples=["3f" * 32])]
+Digest = Annotated[str, Path(pattern=f"^{DIGEST}$", examples=["3f" * 32])]
 
 Cursor = Annotated[
     str | None,

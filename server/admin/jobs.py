@@ -62,7 +62,7 @@ def jobs_router(gateway: Gateway) -> APIRouter:
         caller: Reader, status: JobStatus | None = None, cursor: Cursor = None, limit: Limit = 20
     ) -> PageOf[JobItem]:
         """List jobs, newest first."""
-        found = jobs.page(after=cursor, limit=limit, status=status, caller=caller)
+        found = jobs.page(cursor=cursor, limit=limit, status=status, caller=caller)
         return PageOf(items=[JobItem.of(j) for j in found.items], next_cursor=found.next_cursor)
 
     @router.get("/{job}")

@@ -6,16 +6,21 @@ artifact, by weft or by hand, frees the name but never takes the files from unde
 """
 
 import os
-import re
 import shutil
 import socket
 from pathlib import Path
 
-from merge.peft_format import CONFIG_NAME, WEIGHTS_NAME, FormatError, digest_folder, open_folder
+from merge.peft_format import (
+    CONFIG_NAME,
+    WEIGHTS_NAME,
+    FormatError,
+    digest_folder,
+    is_digest,
+    open_folder,
+)
 from merge.peft_format.atomic_files import atomic_folder
 from server.hard_links import link_or_copy
 
-_DIGEST = re.compile(r"[0-9a-f]{64}")
 _PINNED = ".held"
 
 
@@ -30,7 +35,7 @@ def pin(digest: str) -> Path:
         AdapterRejected: no such artifact, files that changed since they were built, or no LoRA
             adapter.
     """
-    if _DIGEST.fullmatch(digest) is None:
+    if not is_digest(digest):
         raise AdapterRejected("not a digest")
     source, target = _root() / digest, _own() / digest
     if not target.is_dir():
@@ -52,7 +57,7 @@ def pin(digest: str) -> Path:
 
 def unpin(digest: str) -> None:
     """Drop the links of a digest that the engine does not know any more."""
-    if _DIGEST.fullmatch(digest) is not None:
+    if is_digest(digest):
         shutil.rmtree(_own() / digest, ignore_errors=True)
 
 

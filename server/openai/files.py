@@ -9,6 +9,7 @@ from starlette.responses import FileResponse
 from registry.callers import Caller
 from registry.jobs.errors import UnknownFile
 from registry.jobs.types import File
+from registry.paging import cursor_at
 from server.artifacts.store import storage_errors
 from server.auth import Publisher, Reader
 from server.errors import RequestInvalid
@@ -60,7 +61,9 @@ def files_router(gateway: Gateway) -> APIRouter:
     ) -> dict[str, Any]:
         """List files, newest first."""
         del order
-        found = files.page(purpose=purpose, after=after, limit=limit, caller=caller)
+        found = files.page(
+            purpose=purpose, cursor=after and cursor_at("files", after), limit=limit, caller=caller
+        )
         return listed([file_object(file) for file in found.items], found.next_cursor is not None)
 
     @router.get("/{file}")

@@ -11,6 +11,7 @@ from fastapi import APIRouter, Path, Query
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from registry.jobs.types import Job, JobEvent
+from registry.paging import cursor_at
 from server.auth import Publisher, Reader
 from server.errors import RequestInvalid
 from server.gateway import Gateway
@@ -76,7 +77,7 @@ def fine_tuning_router(gateway: Gateway) -> APIRouter:
     @router.get("")
     def list_jobs(caller: Reader, after: After = None, limit: Limit = 20) -> dict[str, Any]:
         """List jobs, newest first."""
-        found = jobs.page(after=after, limit=limit, caller=caller)
+        found = jobs.page(cursor=after and cursor_at("jobs", after), limit=limit, caller=caller)
         return listed([job_object(job) for job in found.items], found.next_cursor is not None)
 
     @router.get("/{job}")

@@ -4,6 +4,7 @@ import pytest
 
 from registry.errors import CursorInvalid
 from registry.jobs.errors import FileInUse, UnknownFile
+from registry.paging import cursor_at
 from registry.service import Registry
 from registry.storage.errors import Conflict
 from tests.registry.jobs.rows import OTHER, TEAM, job_id, put_file, queue
@@ -29,11 +30,11 @@ def test_pages_go_from_the_newest_and_do_not_shift(registry: Registry) -> None:
     """What is sent or removed while somebody leafs does not move what comes next."""
     ids = [put_file(registry, n).id for n in (3, 1, 4, 2, 5)]
     first = registry.files.page(limit=2)
-    assert (ids[3:][::-1], ids[3]) == ([f.id for f in first.items], first.next_cursor)
+    assert ids[3:][::-1] == [file.id for file in first.items]
     registry.files.remove(ids[3])  # where the page ended
     put_file(registry, 9)
-    second = registry.files.page(limit=2, after=first.next_cursor)
-    third = registry.files.page(limit=2, after=second.next_cursor)
+    second = registry.files.page(limit=2, cursor=first.next_cursor)
+    third = registry.files.page(limit=2, cursor=second.next_cursor)
     seen = [file.id for page in (second, third) for file in page.items]
     assert (ids[2::-1], None) == (seen, third.next_cursor)
 
@@ -51,7 +52,7 @@ def test_a_page_goes_on_after_a_file_only(registry: Registry) -> None:
     put_file(registry, 1)
     for after in ("", "file-x", job_id(1)):
         with pytest.raises(CursorInvalid):
-            registry.files.page(after=after)
+            registry.files.page(cursor=cursor_at("files", after))
 
 
 def test_a_removed_file_is_gone(registry: Registry) -> None:
@@ -81,7 +82,7 @@ def test_a_namespace_has_its_own_files(registry: Registry) -> None:
         with pytest.raises(UnknownFile):
             registry.files.remove(hidden.id, caller=caller)
         with pytest.raises(CursorInvalid):
-            registry.files.page(after=hidden.id, caller=caller)
+            registry.files.page(cursor=cursor_at("files", hidden.id), caller=caller)
         with pytest.raises(UnknownFile):
             queue(registry, 1, training_file=hidden.id, caller=caller)
 

@@ -8,6 +8,7 @@ from registry.callers import LOCAL
 from registry.errors import CursorInvalid, NameInvalid, UnknownBase
 from registry.jobs.errors import JobFinished, JobNotSucceeded, UnknownFile, UnknownJob
 from registry.jobs.types import JobEvent, Note
+from registry.paging import cursor_at
 from registry.service import Registry
 from registry.storage.errors import Conflict
 from tests.registry.conftest import BASE
@@ -71,13 +72,13 @@ def test_pages_go_from_the_newest_and_do_not_shift(registry: Registry) -> None:
     ids = [queue(registry, n).id for n in (3, 1, 4, 2, 5)]
     first = registry.jobs.page(limit=2)
     queue(registry, 9)
-    second = registry.jobs.page(limit=2, after=first.next_cursor)
-    third = registry.jobs.page(limit=2, after=second.next_cursor)
+    second = registry.jobs.page(limit=2, cursor=first.next_cursor)
+    third = registry.jobs.page(limit=2, cursor=second.next_cursor)
     seen = [job.id for page in (first, second, third) for job in page.items]
     assert (ids[::-1], None) == (seen, third.next_cursor)
     for after in ("", "x", put_file(registry, 1).id):
         with pytest.raises(CursorInvalid):
-            registry.jobs.page(after=after)
+            registry.jobs.page(cursor=cursor_at("jobs", after))
 
 
 def test_a_page_may_be_of_one_status(registry: Registry) -> None:
@@ -108,7 +109,7 @@ def test_a_namespace_has_its_own_jobs(registry: Registry) -> None:
         with pytest.raises(UnknownJob):
             registry.jobs.publish(hidden.id, "law@1", caller=caller)
         with pytest.raises(CursorInvalid):
-            registry.jobs.page(after=hidden.id, caller=caller)
+            registry.jobs.page(cursor=cursor_at("jobs", hidden.id), caller=caller)
 
 
 def test_a_log_is_read_from_either_end(registry: Registry) -> None:
@@ -120,13 +121,12 @@ def test_a_log_is_read_from_either_end(registry: Registry) -> None:
     registry.jobs.note(job_id(2), [Note("another's")])
     for oldest_first in (True, False):
         seen: list[JobEvent] = []
-        cursor: str | None = "0" if oldest_first else str(2**31 - 1)
-        while cursor is not None:
-            page = registry.jobs.events(
-                job_id(1), after=int(cursor), limit=2, oldest_first=oldest_first
-            )
+        more = True
+        while more:
+            after = seen[-1].id if seen else None
+            page = registry.jobs.events(job_id(1), after=after, limit=2, oldest_first=oldest_first)
             seen += page.items
-            cursor = page.next_cursor
+            more = page.next_cursor is not None
         seen = seen if oldest_first else seen[::-1]
         assert ["The job was queued.", *"01234"] == [event.message for event in seen]
         assert sorted(event.id for event in seen) == [event.id for event in seen]
