@@ -34,6 +34,27 @@ def test_links_lead_somewhere(name: str) -> None:
     assert [] == missing
 
 
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_nothing_is_left_of_a_merge(name: str) -> None:
+    """No document has conflict markers."""
+    assert [] == re.findall(r"^(?:<{7}|={7}|>{7})(?: .*)?$", TEXTS[name], re.MULTILINE)
+
+
+def test_paths_exist() -> None:
+    """Every path of the project that a document names in backticks exists."""
+    folders = "merge|registry|server|tests|deploy|migrations"
+    pages = [ROOT / name for name in (*DOCUMENTS, "CHANGELOG.md")]
+    pages += [*(ROOT / "deploy").glob("*.md"), *(ROOT / "tests").rglob("*.md")]
+    missing = [
+        f"{page.name}: {path}"
+        for page in pages
+        for path in re.findall(rf"`((?:{folders})/[\w./-]+)`", page.read_text())
+        if "NAME" not in path and not (ROOT / path).exists()
+    ]
+
+    assert [] == missing
+
+
 def test_every_expression_parses() -> None:
     """What a document shows as a composition can be sent as `model`."""
     text = "".join(TEXTS[name] for name in ("README.md", "ADAPTIVE.md", "REFERENCE.md"))
