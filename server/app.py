@@ -1,23 +1,24 @@
 """The gateway's surface: everything passed in, nothing global, all of it on one page."""
 
 import asyncio
+from importlib.metadata import version
 
 from fastapi import FastAPI, Response
 from starlette.middleware import Middleware
 from starlette.responses import JSONResponse
-from starlette.routing import Route
 
 from server.admin.openapi import openapi_router
 from server.admin.routes import admin_router
-from server.auth import OPEN_PATHS, Guarded, Keyring, Reader, RequireKey, role_of
+from server.auth import OPEN_PATHS, Chatter, Keyring, Reader, RequireKey, role_of
 from server.engine.protocol import EngineUnavailable
 from server.gateway import Gateway
 from server.metrics import CountRequests
+from server.openai.completions import completions_router
 from server.openai.files import files_router
 from server.openai.fine_tuning import fine_tuning_router
 from server.openai.models import models_router
-from server.openai.relay import Relay
 from server.problems import handle_errors
+from server.routing import NormalizeRequests
 
 _METRICS_SECONDS = 2.0
 
@@ -28,19 +29,18 @@ def create_app(gateway: Gateway) -> FastAPI:
     keyring = Keyring(keys, gateway.registry.access.keys)
     app = FastAPI(
         title="weft",
-        docs_url=None,  # its page loads scripts from elsewhere
-        redoc_url=None,
-        openapi_url=None,  # it wants a key here: see openapi_router
+        version=version("weft"),
+        openapi_url=None,  # FastAPI's own would need no key, and its /docs loads a CDN's scripts
+        redirect_slashes=False,
         middleware=[
-            Middleware(CountRequests, metrics=gateway.metrics),  # outermost: refusals count too
+            Middleware(NormalizeRequests),
+            Middleware(CountRequests, metrics=gateway.metrics),  # before keys: refusals count too
             Middleware(RequireKey, keyring=keyring),
         ],
     )
-    relay = Relay(gateway.engine, gateway.resolver, gateway.provider, gateway.artifacts)
-    for path in ("/v1/chat/completions", "/v1/completions"):
-        app.router.routes.append(Route(path, Guarded(relay, "chat"), methods=["POST"]))
     for router in (
-        models_router(gateway.registry, base=gateway.base, served_name=gateway.settings.base_name),
+        completions_router(gateway),
+        models_router(gateway),
         files_router(gateway),
         fine_tuning_router(gateway),
         admin_router(gateway),
@@ -48,15 +48,22 @@ def create_app(gateway: Gateway) -> FastAPI:
     ):
         app.routes.extend(router.routes)
 
-    @app.get("/health")
+    @app.get("/health", tags=["operations"])
+    @app.get("/ping", tags=["operations"])
+    @app.post("/ping", tags=["operations"])
     async def health() -> JSONResponse:
-        """Say whether requests can be answered now."""
+        """Report whether the engine takes requests: 200, or 503 while it starts or restarts."""
         up = gateway.engine.available()
         return JSONResponse({"status": "ok" if up else "engine down"}, 200 if up else 503)
 
-    @app.get("/metrics")
+    @app.get("/version", tags=["operations"])
+    async def get_version(_: Chatter) -> dict[str, str]:
+        """Return the version of weft."""
+        return {"version": app.version}
+
+    @app.get("/metrics", tags=["operations"])
     async def metrics(_: Reader) -> Response:
-        """Return the gateway's metrics for Prometheus."""
+        """Return the metrics of the gateway in Prometheus' text format."""
         try:
             async with asyncio.timeout(_METRICS_SECONDS):  # a hung engine must not hang the scrape
                 adapters = await gateway.engine.adapters()

@@ -8,7 +8,7 @@ positions, findings of admission, who uses what.
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from fastapi import APIRouter, FastAPI, Request, Response
+from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
@@ -27,10 +27,6 @@ from server.errors import (
 
 PREFIX = "/registry"
 MEDIA_TYPE = "application/problem+json"
-_PROBLEM = {
-    "description": "A problem document",
-    "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},
-}
 _WITHOUT_MODEL = ("/v1/files", "/v1/fine_tuning")  # what is wrong there is not the model
 _EXTRAS: Mapping[type[Exception], Callable[[Any], Mapping[str, Any]]] = {
     registry_errors.UnknownReference: lambda e: {"near": e.near},
@@ -45,15 +41,6 @@ _EXTRAS: Mapping[type[Exception], Callable[[Any], Mapping[str, Any]]] = {
     registry_errors.VersionQuarantined: lambda e: {"reason": e.reason},
     registry_errors.AdmissionRefused: lambda e: {"findings": e.report.to_json()["findings"]},
 }
-
-
-def admin_routes(path: str, tag: str) -> APIRouter:
-    """Return an empty router for routes below `/registry` + `path`, whose errors are problems.
-
-    Routers have their whole prefix, so that an app takes their routes as they are:
-    `include_router` would build every route once more, half of the time of `create_app`.
-    """
-    return APIRouter(prefix=PREFIX + path, tags=[tag], responses={"4XX": _PROBLEM, "5XX": _PROBLEM})
 
 
 def error_answer(path: str, error: Exception) -> Response:

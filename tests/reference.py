@@ -14,7 +14,6 @@ from typing import Any
 
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
-from starlette.routing import Route
 from typer.main import get_command
 
 from merge.adaptive.options import MEANINGS as OPTIONS
@@ -22,7 +21,7 @@ from merge.adaptive.options import Options
 from merge.methods import METHODS
 from registry.admission.findings import CODES
 from server.app import create_app
-from server.auth import Guarded, role_of
+from server.auth import role_of
 from server.cli.main import app
 from server.engine.fake import FakeEngine
 from server.errors import ERRORS
@@ -113,23 +112,14 @@ def _metrics() -> Iterator[list[str]]:
 def _routes() -> Iterator[list[str]]:
     rows = []
     for route in _app().routes:
-        if isinstance(route, Route):
+        if isinstance(route, APIRoute):
             path = route.path.replace(":path", "")
             rows += [
-                [path, method, _code(role_of(route) or ""), _summary(route)]
-                for method in route.methods or ()
-                if method != "HEAD"
+                [path, method, _code(role_of(route) or ""), route.description.partition("\n")[0]]
+                for method in route.methods
             ]
     for path, *rest in sorted(rows):
         yield [_code(path), *rest]
-
-
-def _summary(route: Route) -> str:
-    """Return the first line of a route's docstring."""
-    text = route.endpoint._app.__doc__ if isinstance(route.endpoint, Guarded) else None
-    if isinstance(route, APIRoute):
-        text = route.description
-    return str(text).partition("\n")[0]
 
 
 @cache

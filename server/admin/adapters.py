@@ -16,7 +16,7 @@ from server.admin.schemas import (
 )
 from server.auth import Operator, Owner, Reader
 from server.gateway import Gateway
-from server.problems import admin_routes
+from server.routing import admin_routes
 
 
 def adapters_router(gateway: Gateway) -> APIRouter:

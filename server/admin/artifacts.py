@@ -9,7 +9,7 @@ from server.admin.fields import Cursor, Digest, Limit
 from server.admin.schemas import ArtifactDetail, ArtifactItem, LineageItem, PageOf
 from server.auth import Operator, Reader
 from server.gateway import Gateway
-from server.problems import admin_routes
+from server.routing import admin_routes
 
 
 def artifacts_router(gateway: Gateway) -> APIRouter:

@@ -9,7 +9,7 @@ from server.admin.fields import BaseName, Cursor, Limit
 from server.admin.schemas import BaseDetail, BaseItem, PageOf
 from server.auth import Operator, Reader
 from server.gateway import Gateway
-from server.problems import admin_routes
+from server.routing import admin_routes
 
 
 def bases_router(gateway: Gateway) -> APIRouter:

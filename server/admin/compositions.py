@@ -25,7 +25,7 @@ from server.compose.resolve import Planned, Resolver
 from server.errors import RequestInvalid
 from server.gateway import Gateway
 from server.metrics import Timings
-from server.problems import admin_routes
+from server.routing import admin_routes
 
 
 def compositions_router(gateway: Gateway) -> APIRouter:

@@ -12,7 +12,7 @@ from server.admin.schemas import CollectedItem, CollectedReport, GarbageItem, Pa
 from server.artifacts.collect import GRACE_DAYS, collect, collector_of
 from server.auth import Operator
 from server.gateway import Gateway
-from server.problems import admin_routes
+from server.routing import admin_routes
 
 _GraceDays = Annotated[
     float,

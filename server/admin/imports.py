@@ -22,7 +22,7 @@ from server.admin.rules import check_alias_move, check_import_root
 from server.admin.schemas import FindingItem, RegisteredItem, SimilarItem, VersionItem
 from server.auth import Owner, Publisher
 from server.gateway import Gateway
-from server.problems import admin_routes
+from server.routing import admin_routes
 
 # An upload takes as long as its sender likes: in threads of their own, they keep no other request
 # waiting for one.

@@ -28,7 +28,7 @@ from server.jobs.pools import unusable
 from server.jobs.publish import NotServable
 from server.jobs.storage import keep_file
 from server.metrics import Timings
-from server.problems import admin_routes
+from server.routing import admin_routes
 from server.sse import EVENT_STREAM, KEEP_ALIVE, frame
 
 JobId = Annotated[

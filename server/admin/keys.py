@@ -13,7 +13,7 @@ from server.admin.fields import PRINTABLE, Cursor, KeyName, Limit
 from server.admin.schemas import ChangeItem, KeyItem, NewKeyItem, PageOf
 from server.auth import Admin
 from server.gateway import Gateway
-from server.problems import admin_routes
+from server.routing import admin_routes
 
 _Asked = Annotated[str | None, Query(pattern=PRINTABLE, max_length=300, examples=[None])]
 

@@ -11,7 +11,7 @@ from server.admin.rules import check_alias_move
 from server.admin.schemas import AliasItem, AliasMoveItem, EvaluationItem, PageOf
 from server.auth import Owner, Reader
 from server.gateway import Gateway
-from server.problems import admin_routes
+from server.routing import admin_routes
 
 
 def named_router(gateway: Gateway, kind: Literal["adapters", "compositions"]) -> APIRouter:

@@ -14,7 +14,7 @@ from registry.search.filters import MAX_LENGTH as MAX_FILTER
 from registry.search.finder import MAX_LIMIT, Finder, Hit, Question
 from registry.types import EmbeddingKind, Status
 from server.auth import Reader
-from server.problems import admin_routes
+from server.routing import admin_routes
 
 # All of it must fit into a URL.
 MAX_TEXT = 8000

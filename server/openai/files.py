@@ -16,6 +16,7 @@ from server.errors import RequestInvalid
 from server.gateway import Gateway
 from server.jobs.storage import PURPOSE, keep_file
 from server.openai.multipart import Form, receive
+from server.routing import openai_routes
 
 PREFIX = "/v1/files"
 MAX_PAGE = 10_000
@@ -43,7 +44,7 @@ _FORM = {
 
 def files_router(gateway: Gateway) -> APIRouter:
     """Return the routes."""
-    router = APIRouter(prefix=PREFIX, tags=["files"])
+    router = openai_routes("/files", "files")
     files, storage = gateway.registry.files, gateway.storage
 
     @router.post("", openapi_extra={"requestBody": _FORM})

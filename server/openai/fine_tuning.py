@@ -17,6 +17,7 @@ from server.errors import RequestInvalid
 from server.gateway import Gateway
 from server.jobs.create import MAX_SUFFIX, Wish, create_job
 from server.openai.files import After, listed
+from server.routing import openai_routes
 
 KIND = "adaptive_merge"
 MAX_PAGE = 100
@@ -61,7 +62,7 @@ class JobBody(BaseModel):
 
 def fine_tuning_router(gateway: Gateway) -> APIRouter:
     """Return the routes."""
-    router = APIRouter(prefix="/v1/fine_tuning/jobs", tags=["fine-tuning"])
+    router = openai_routes("/fine_tuning/jobs", "fine-tuning")
     jobs, resolver = gateway.registry.jobs, gateway.resolver
 
     @router.post("")

@@ -1,59 +1,91 @@
-"""`GET /v1/models`: what a client may write in `model`, apart from expressions and digests."""
+"""`GET /v1/models`: what `model` may name, as a list; and one model, reference or expression."""
 
 import asyncio
+import json
+from datetime import datetime
 from typing import Any
 
 from fastapi import APIRouter
 
+from merge.recipe import Recipe
 from registry.callers import Caller
 from registry.errors import UnknownReference
-from registry.references import parse_reference
-from registry.service import Registry
-from registry.types import ListedModel
+from registry.references import Reference
+from registry.types import ResolvedAdapter, ResolvedArtifact
 from server.auth import Reader
+from server.compose.expression import parse_model
+from server.compose.resolve import Planned
+from server.gateway import Gateway
+from server.routing import openai_routes
 
 
-def models_router(registry: Registry, *, base: str, served_name: str) -> APIRouter:
-    """Return the routes for the models of one served base."""
-    router = APIRouter()
+def models_router(gateway: Gateway) -> APIRouter:
+    """Return the routes for the models of the served base."""
+    router = openai_routes("/models", "models")
+    registry, resolver, base = gateway.registry, gateway.resolver, gateway.base
+    base_card = _card(resolver.served_name, "base", None, None)
 
     def cards(caller: Caller) -> list[dict[str, Any]]:
-        own = {"id": served_name, "object": "model", "created": 0, "owned_by": "weft",
-               "kind": "base"}  # fmt: skip
-        found = registry.catalogue.models(caller=caller)
-        return [own, *(_card(item) for item in found if item.base == base)]
+        models = registry.catalogue.models(caller=caller)
+        own = [_card(m.id, m.kind, m.created_at, m.base) for m in models if m.base == base]
+        return [base_card, *own]
 
-    def pinned(model: str, caller: Caller) -> dict[str, Any]:
-        """A version by number, or a digest: answered, though not listed."""
-        found = registry.versions.resolve(parse_reference(model), caller=caller)
-        if found.base != base:
+    def card(model: str, caller: Caller) -> dict[str, Any]:
+        if model in (resolver.served_name, base):
+            return base_card
+        reference = parse_model(model)
+        if isinstance(reference, Reference):
+            return referred(model, reference, caller)
+        target = resolver.resolve(model, caller=caller)
+        assert isinstance(target, Planned), "an expression without a prompt is a recipe"
+        return _card(model, "expression", None, base) | parts(target.recipe)
+
+    def referred(model: str, reference: Reference, caller: Caller) -> dict[str, Any]:
+        meaning = registry.versions.resolve(reference, caller=caller)
+        if meaning.base != base:
             raise UnknownReference(model)
-        return {"id": model, "object": "model", "created": 0, "owned_by": "weft",
-                "kind": type(found).__name__.removeprefix("Resolved").lower(),
-                "parent": found.base}  # fmt: skip
+        catalogue = registry.catalogue
+        if isinstance(meaning, ResolvedAdapter):
+            pinned = Reference(name=meaning.name, version=meaning.number)
+            version = catalogue.adapter_version(pinned, caller=caller)
+            return _card(model, "adapter", version.created_at, base) | {"digest": version.digest}
+        recipe = Recipe.parse(meaning.recipe_text)
+        if isinstance(meaning, ResolvedArtifact):
+            made = catalogue.artifact(meaning.digest, caller=caller)
+            return _card(model, "artifact", made.created_at, base) | parts(recipe, made.digest)
+        composed = catalogue.composition_version(meaning.name, meaning.number, caller=caller)
+        return _card(model, "composition", composed.created_at, base) | parts(recipe)
 
-    @router.get("/v1/models")
+    def parts(recipe: Recipe, digest: str | None = None) -> dict[str, Any]:
+        document = json.loads(recipe.canonical())
+        return {
+            "digest": digest or registry.compositions.artifact_of(recipe.digest()),
+            "recipe": recipe.digest(),
+            **{name: document[name] for name in ("method", "options", "ingredients")},
+        }
+
+    @router.get("")
     async def list_models(caller: Reader) -> dict[str, Any]:
         """List the base, and every adapter, composition and alias for it that you may use."""
         return {"object": "list", "data": await asyncio.to_thread(cards, caller)}
 
-    @router.get("/v1/models/{model:path}")
+    @router.get("/{model:path}")
     async def get_model(model: str, caller: Reader) -> dict[str, Any]:
-        """Return one entry of the list."""
-        for card in await asyncio.to_thread(cards, caller):
-            if card["id"] == model:
-                return card
-        return await asyncio.to_thread(pinned, model, caller)
+        """Return a model by name, reference, digest or expression, without merging anything.
+
+        `digest` names the adapter that answers requests; it is null for a composition that has not
+        been merged yet. A composition also has its `recipe` digest, `method`, `options` and
+        `ingredients`, each with digest and weight.
+        """
+        return await asyncio.to_thread(card, model, caller)
 
     return router
 
 
-def _card(item: ListedModel) -> dict[str, Any]:
-    return {
-        "id": item.id,
-        "object": "model",
-        "created": int(item.created_at.timestamp()),
-        "owned_by": "weft",
-        "kind": item.kind,
-        "parent": item.base,
-    }
+def _card(id: str, kind: str, created: datetime | None, base: str | None) -> dict[str, Any]:  # noqa: A002 - the field's name
+    """Return the fields that every model has; `created` is 0 where no moment is known."""
+    card = {
+        "id": id, "object": "model", "created": int(created.timestamp()) if created else 0,
+        "owned_by": "weft", "kind": kind,
+    }  # fmt: skip
+    return card if base is None else card | {"parent": base}

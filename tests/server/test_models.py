@@ -1,7 +1,10 @@
 """`GET /v1/models`: what can be asked for by name."""
 
+from collections.abc import Callable
 from pathlib import Path
+from urllib.parse import quote
 
+import pytest
 from httpx import AsyncClient
 
 from registry.service import Registry
@@ -40,13 +43,14 @@ async def test_every_listed_name_answers(client: AsyncClient, gateway: Gateway) 
         assert response.status_code == 200
 
 
-async def test_a_card_says_what_it_is(client: AsyncClient) -> None:
-    """A card has OpenAI's fields, its kind and its parent base."""
+async def test_a_card_says_what_it_is(client: AsyncClient, digest_of: Callable[[str], str]) -> None:
+    """A card has OpenAI's fields, its kind, its parent base and the digest that answers."""
     card = (await client.get("/v1/models/zorp")).json()
     created = card.pop("created")
     assert created > 1_700_000_000
     assert {
         "id": "zorp", "object": "model", "owned_by": "weft", "kind": "adapter", "parent": BASE,
+        "digest": digest_of("zorp"),
     } == card  # fmt: skip
 
 
@@ -67,3 +71,59 @@ async def test_an_unknown_model_is_told_and_counted(client: AsyncClient) -> None
     assert (404, "model_not_found") == (response.status_code, told(response)["code"])
     text = (await client.get("/metrics")).text
     assert 'weft_requests_total{route="other",status="404"} 1.0' in text
+
+
+@pytest.mark.parametrize(
+    ("expression", "method", "weights", "rank"),
+    [
+        ("0.5*zorp + blim", "linear", [0.5, 1.0], 16),
+        ("lego(zorp@1, blim@prod; rank=8)", "lego", [1.0, 1.0], 8),
+    ],
+)
+async def test_an_expression_is_described_before_and_after_its_merge(
+    client: AsyncClient, digest_of: Callable[[str], str],
+    expression: str, method: str, weights: list[float], rank: int,
+) -> None:  # fmt: skip
+    """An expression has its parts, and from its first answer on the digest that answered."""
+    path = f"/v1/models/{quote(expression)}"
+    before = (await client.get(path)).json()
+    assert (expression, "expression", BASE) == (before["id"], before["kind"], before["parent"])
+    assert [digest_of("zorp"), digest_of("blim")] == [i["digest"] for i in before["ingredients"]]
+    assert weights == [ingredient["weight"] for ingredient in before["ingredients"]]
+    assert (method, rank, None) == (before["method"], before["options"]["rank"], before["digest"])
+    answer = await client.post("/v1/completions", json={"model": expression, "prompt": ""})
+    after = (await client.get(path)).json()
+    assert answer.json()["model"] == after["digest"]
+    artifact = (await client.get(f"/v1/models/{after['digest']}")).json()
+    shared = ("digest", "recipe", "method", "options", "ingredients", "parent")
+    assert {name: after[name] for name in shared} == {name: artifact[name] for name in shared}
+    assert ("artifact", True) == (artifact["kind"], artifact["created"] > 1_700_000_000)
+
+
+async def test_a_composition_is_described_with_its_parts(
+    client: AsyncClient, gateway: Gateway
+) -> None:
+    """A composition's name, number and alias show its recipe's ingredients and options."""
+    compose(gateway, "team/mix", "cat(zorp, 2*blim; scale=0.5)")
+    gateway.registry.versions.set_alias("team/mix", "best", 1, "test")
+    for model in ("team/mix", "team/mix@1", "team/mix@best"):
+        card = (await client.get(f"/v1/models/{model}")).json()
+        assert ("composition", "cat", None) == (card["kind"], card["method"], card["digest"])
+        assert [1.0, 2.0] == [ingredient["weight"] for ingredient in card["ingredients"]]
+        assert card["options"]["scale"] == 0.5
+
+
+@pytest.mark.parametrize(
+    ("expression", "status", "code"),
+    [
+        ("lego(zorp, blimm)", 404, "model_not_found"), ("zorp@9", 404, "model_not_found"),
+        ("0" * 64, 404, "model_not_found"), ("lego(zorp", 400, "invalid_expression"),
+        ("auto(; k=2)", 400, "invalid_retrieval"), ("nothing(zorp)", 400, "invalid_recipe"),
+    ],
+)  # fmt: skip
+async def test_an_expression_that_means_nothing_is_told(
+    client: AsyncClient, expression: str, status: int, code: str
+) -> None:
+    """What a request would be refused for, the description is refused for in the same shape."""
+    response = await client.get(f"/v1/models/{quote(expression)}")
+    assert (status, code) == (response.status_code, told(response)["code"])

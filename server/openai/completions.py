@@ -1,0 +1,89 @@
+"""`POST /v1/chat/completions` and `POST /v1/completions`, which `Relay` answers.
+
+The document describes the fields that weft reads. All other fields reach vLLM unchanged.
+"""
+
+from typing import Any
+
+from fastapi import APIRouter
+from fastapi.responses import StreamingResponse
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from server.auth import Chatter
+from server.gateway import Gateway
+from server.openai.relay import Relay
+from server.routing import openai_routes
+
+_MODEL = {
+    "type": "string",
+    "description": "The base, an adapter, a composition, a digest, or an expression.",
+    "examples": ["legal@prod", "lego(legal, sql@prod; rank=16)"],
+}
+_STREAM = {"type": "boolean", "default": False, "description": "Send the answer as events."}
+_MESSAGES = {
+    "type": "array",
+    "items": {
+        "type": "object",
+        "required": ["role"],
+        "properties": {"role": {"type": "string"}, "content": {}},
+    },
+    "examples": [[{"role": "user", "content": "Which court has jurisdiction?"}]],
+}
+_PROMPT = {"examples": ["The court that has jurisdiction is"]}
+_ANSWER: dict[int | str, dict[str, Any]] = {
+    200: {
+        "description": "vLLM's answer. Its `model` is the digest of the adapter that answered.",
+        "content": {
+            "application/json": {"schema": {"type": "object"}},
+            "text/event-stream": {"schema": {"type": "string"}},
+        },
+    }
+}
+
+
+def completions_router(gateway: Gateway) -> APIRouter:
+    """Return the two inference routes."""
+    router = openai_routes("", "inference")
+    answer = _Answer(Relay(gateway.engine, gateway.resolver, gateway.provider, gateway.artifacts))
+
+    @router.post(
+        "/chat/completions", response_class=StreamingResponse, responses=_ANSWER,
+        openapi_extra=_body("messages", _MESSAGES),
+    )  # fmt: skip
+    async def create_chat_completion(_: Chatter) -> Response:
+        """Answer a conversation with the model that `model` names."""
+        return answer
+
+    @router.post(
+        "/completions", response_class=StreamingResponse, responses=_ANSWER,
+        openapi_extra=_body("prompt", _PROMPT),
+    )  # fmt: skip
+    async def create_completion(_: Chatter) -> Response:
+        """Complete a prompt with the model that `model` names."""
+        return answer
+
+    return router
+
+
+class _Answer(Response):
+    """A response that the relay writes, so that FastAPI leaves the body of the request to it."""
+
+    def __init__(self, relay: Relay) -> None:
+        super().__init__()
+        self._relay = relay
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Hand the request to the relay."""
+        await self._relay(scope, receive, send)
+
+
+def _body(name: str, schema: dict[str, Any]) -> dict[str, Any]:
+    """Return the OpenAPI description of a body whose text is in the field `name`."""
+    body = {
+        "type": "object",
+        "required": ["model", name],
+        "properties": {"model": _MODEL, name: schema, "stream": _STREAM},
+        "additionalProperties": True,
+    }
+    return {"requestBody": {"required": True, "content": {"application/json": {"schema": body}}}}
