@@ -8,6 +8,7 @@ from pathlib import Path
 
 from registry.callers import Caller
 from registry.errors import AccessDenied
+from registry.sources.errors import NothingToImport
 
 
 def check_alias_move(caller: Caller, alias: str | None, protected: Collection[str]) -> None:
@@ -17,16 +18,18 @@ def check_alias_move(caller: Caller, alias: str | None, protected: Collection[st
 
 
 def check_import_root(folder: str, roots: Iterable[Path]) -> Path:
-    """Return the folder of that path, without links, when it lies below one of the roots.
+    """Return the folder of that path, without links, when it is below one of the roots.
 
     Raises:
-        AccessDenied: it does not; whether it exists is not told.
+        AccessDenied: it is not; the error does not say whether the folder exists.
+        NothingToImport: it is below a root and does not exist.
     """
-    allowed = [root.resolve() for root in roots]
     try:
-        path = Path(folder).resolve(strict=True)
+        path = Path(folder).resolve()
     except (OSError, RuntimeError, ValueError):
         path = None
-    if path is None or not any(path.is_relative_to(root) for root in allowed):
+    if path is None or not any(path.is_relative_to(root.resolve()) for root in roots):
         raise AccessDenied("folders are imported from below WEFT_IMPORT_ROOTS only")
+    if not path.is_dir():
+        raise NothingToImport(folder)
     return path

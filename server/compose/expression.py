@@ -25,17 +25,29 @@ _OPTION = re.compile(r"[a-z][a-z0-9_]*")
 _OPERATOR = re.compile(r"\s+([+-])\s+")  # spaces needed: names may hold "-"
 _WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
 _QUOTED = re.compile(r'"[^"]*"')
+# What word processors and chat programs put in place of quotes, hyphen and minus.
+_STRAIGHT = str.maketrans(
+    dict.fromkeys("\u201c\u201d\u201e\u00ab\u00bb\u2018\u2019\u201a'", '"')
+    | dict.fromkeys("\u2010\u2011\u2012\u2013\u2014\u2212", "-")
+)
+_LOOSE_CALL = re.compile(r"\s*([A-Za-z][A-Za-z0-9_]*)\s*(?=\()")
+_PATH = re.compile(r"\s*(?:\.{0,2}/|~|\\|[A-Za-z]:[/\\]|hf:)")
+_MAX_SUGGESTION = 200
 _CONSTANTS: dict[str, OptionValue] = {"true": True, "false": False, "none": None}
 
 
 class ExpressionInvalid(ValueError):
-    """The `model` field does not parse; `str()` shows the place with a caret."""
+    """The `model` field does not parse; `str()` shows the place with a caret.
 
-    def __init__(self, text: str, position: int, expected: str) -> None:
+    `hint` is a sentence that says what to write instead.
+    """
+
+    def __init__(self, text: str, position: int, expected: str, hint: str = "") -> None:
         self.text, self.position, self.expected = text, position, expected
         found = repr(text[position]) if position < len(text) else "the end"
         super().__init__(
             f"expected {expected} at position {position}, found {found}\n{pointer(text, position)}"
+            + (f"\n{hint}" if hint else "")
         )
 
 
@@ -60,11 +72,37 @@ def parse_model(text: str) -> Reference | Expression:
     """Return what a `model` field names, apart from the base, whose name is compared before.
 
     Raises:
-        ExpressionInvalid: with the position and what was expected there.
+        ExpressionInvalid: with the position, what was expected there, and a hint if one helps.
     """
     if len(text) > MAX_LENGTH:
         raise ExpressionInvalid(text, MAX_LENGTH, f"at most {MAX_LENGTH} characters")
-    return _Parser(text).parse()
+    try:
+        return _Parser(text).parse()
+    except ExpressionInvalid as error:
+        raise ExpressionInvalid(text, error.position, error.expected, _hint(text)) from error
+
+
+def _hint(text: str) -> str:
+    """Return the sentence that helps with a common mistake, or nothing."""
+    if _PATH.match(text):
+        return (
+            "A folder or a repository is imported first, with "
+            "`weft adapters import SOURCE --name NAME`; then write NAME."
+        )
+    straight = text.translate(_STRAIGHT)
+    called = _LOOSE_CALL.sub(lambda call: call.group(1).lower(), straight, count=1)
+    for candidate in (straight, called, called.lower()):
+        if candidate != text and len(candidate) <= _MAX_SUGGESTION and _parses(candidate):
+            return f"Did you mean `{candidate.strip()}`?"
+    return ""
+
+
+def _parses(text: str) -> bool:
+    try:
+        _Parser(text).parse()
+    except ExpressionInvalid:
+        return False
+    return True
 
 
 class _Parser(Scanner):

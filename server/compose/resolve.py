@@ -7,13 +7,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from merge.methods import METHODS
 from merge.recipe import Member, ModuleShape, Recipe, plan
 from registry.callers import LOCAL, Caller
+from registry.errors import UnknownReference
 from registry.references import Reference
 from registry.service import Registry
 from registry.types import ModuleFacts, ResolvedAdapter, ResolvedArtifact, ResolvedComposition
 from server.compose import retrieve
-from server.compose.expression import Expression, Term, parse_model
+from server.compose.expression import Expression, ExpressionInvalid, Term, parse_model
 
 
 class NotAnIngredient(ValueError):
@@ -123,7 +125,15 @@ class Resolver:
         return Planned(self.plan(wish.expression(hits), caller=caller), chosen)
 
     def _reference(self, reference: Reference, caller: Caller) -> Target:
-        found = self.registry.versions.resolve(reference, caller=caller)
+        try:
+            found = self.registry.versions.resolve(reference, caller=caller)
+        except UnknownReference as error:
+            method = str(reference)
+            if method not in (retrieve.NAME, *METHODS):
+                raise
+            example = f"{method}(; k=3)" if method == retrieve.NAME else f"{method}(a, b)"
+            expected = f"'(' after the name of a merge method, as in `{example}`,"
+            raise ExpressionInvalid(method, len(method), expected) from error
         if found.base != self.base:
             raise WrongBase(str(reference), found.base, self.base)
         if isinstance(found, ResolvedComposition):

@@ -284,3 +284,41 @@ def test_the_caret_is_under_its_place_across_lines() -> None:
     assert len(lines) == 3
     assert "\t" not in lines[1]
     assert lines[1].index("?") == lines[2].index("^")
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        ("Lego (a, b)", "lego(a, b)"),
+        ("lego (a, b; rank=8)", "lego(a, b; rank=8)"),
+        ("LEGO(A, B)", "lego(a, b)"),
+        ("Legal@Prod", "legal@prod"),
+        ("0.7*a \u2013 b", "0.7*a - b"),
+        ("a \u2014 b \u2212 c", "a - b - c"),
+        ("legal\u2010v2", "legal-v2"),
+        ("auto(; filter=\u201crank<=16\u201d)", 'auto(; filter="rank<=16")'),
+        ("auto(; filter=\u2018tag=law\u2019)", 'auto(; filter="tag=law")'),
+        ("auto(; filter='tag=law')", 'auto(; filter="tag=law")'),
+    ],
+)
+def test_a_common_mistake_is_answered_with_the_text_that_is_meant(written: str, meant: str) -> None:
+    """Typographic quotes and dashes, capitals and a space before the bracket: the hint parses."""
+    with pytest.raises(ExpressionInvalid) as caught:
+        parse_model(written)
+    assert f"Did you mean `{meant}`?" == str(caught.value).splitlines()[-1]
+    parse_model(meant)
+
+
+@pytest.mark.parametrize("text", ["/srv/legal", "./legal", "../x", "~/legal", "C:\\x", "hf:a/b"])
+def test_a_path_is_answered_with_the_command_that_imports_it(text: str) -> None:
+    """A folder or a repository in place of a name is answered with how to make it a name."""
+    with pytest.raises(ExpressionInvalid, match="weft adapters import SOURCE --name NAME"):
+        parse_model(text)
+
+
+@pytest.mark.parametrize("text", ["cat(a", ".5a", "a +b", "A" * 300, "?"])
+def test_no_hint_is_made_up(text: str) -> None:
+    """Where no common mistake explains the error, the message ends with the caret."""
+    with pytest.raises(ExpressionInvalid) as caught:
+        parse_model(text)
+    assert str(caught.value).endswith("^")

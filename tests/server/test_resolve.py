@@ -9,6 +9,7 @@ from merge.errors import IncompatibleAdapters, RecipeInvalid
 from registry.errors import UnknownReference
 from registry.service import Registry
 from registry.types import Base
+from server.compose.expression import ExpressionInvalid
 from server.compose.resolve import (
     Bare,
     NotAnIngredient,
@@ -52,6 +53,27 @@ def test_an_expression_is_planned(resolver: Resolver, digest_of: DigestOf) -> No
     assert ("lego", BASE, "float32", 8) == (
         recipe.method, recipe.base, recipe.dtype, dict(recipe.options)["rank"],
     )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("method", "example"), [("lego", "lego(a, b)"), ("linear", "linear(a, b)"), ("auto", "(; k=3)")]
+)
+def test_a_method_without_ingredients_is_told_how_to_name_them(
+    resolver: Resolver, method: str, example: str
+) -> None:
+    """A bare method that is no adapter's name is an invalid expression whose message has one."""
+    with pytest.raises(ExpressionInvalid) as caught:
+        resolver.resolve(method)
+    assert example in str(caught.value)
+    assert len(method) == caught.value.position
+
+
+def test_an_adapter_may_have_a_method_s_name(
+    resolver: Resolver, registry: Registry, demo_adapters: Path, digest_of: DigestOf
+) -> None:
+    """An adapter that is called like a method is that adapter."""
+    registry.adapters.register(demo_adapters / "zorp", name="lego", base=BASE)
+    assert Stored(digest_of("zorp")) == resolver.resolve("lego")
 
 
 def test_sugar_and_call_are_one_recipe(resolver: Resolver) -> None:
