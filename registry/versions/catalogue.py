@@ -104,7 +104,9 @@ class Catalogue:
     def adapter_version(self, reference: Reference, *, caller: Caller = LOCAL) -> AdapterVersion:
         """Return the adapter version that a reference means, whether it is in use or not."""
         with self._database.read(caller) as session:
-            return rows.adapter_version(resolving.adapter_version(session, reference))
+            row = resolving.adapter_version(session, reference)
+            session.refresh(row, ["card", "report"])  # lists leave these out
+            return rows.adapter_version(row)
 
     def composition_versions(
         self, name: str, *, cursor: str | None = None, limit: int = LIMIT, caller: Caller = LOCAL
