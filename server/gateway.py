@@ -10,7 +10,7 @@ from server.artifacts.store import ArtifactStore
 from server.compose.resolve import Resolver
 from server.engine.absent import AbsentEngine
 from server.engine.protocol import Engine
-from server.jobs.finish import Closing
+from server.jobs.finish import Finisher
 from server.jobs.publish import Publisher
 from server.jobs.runner import Runner
 from server.jobs.storage import JobStorage
@@ -43,8 +43,8 @@ class Gateway:
         )
         self.storage = JobStorage(settings.jobs)
         self.publisher = Publisher(registry, self.storage, settings.base_name)
-        self.closing = Closing(
+        self.finisher = Finisher(
             self.publisher, self.provider, self.artifacts, self.storage,
             None if isinstance(engine, AbsentEngine) else engine,
         )  # fmt: skip
-        self.jobs = Runner(settings, registry, versions, self.storage, self.closing, base)
+        self.jobs = Runner(settings, registry, versions, self.storage, self.finisher, base)

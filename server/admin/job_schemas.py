@@ -10,7 +10,7 @@ from registry.references import MAX_LENGTH
 from registry.types import EventKind, JobStatus, Level
 from server.admin.bodies import Body, Name
 from server.admin.schemas import Item
-from server.jobs.create import Wish
+from server.jobs.create import JobRequest
 
 # More go through /v1/files: a body is read while everybody waits.
 MAX_INLINE = 1000
@@ -63,10 +63,10 @@ class JobBody(Body):
             raise ValueError("give either validation_file or validation_examples")
         return self
 
-    def wish(self, training: str, validation: str | None) -> Wish:
+    def to_request(self, training: str, validation: str | None) -> JobRequest:
         """Return what is asked for, with the ids of its files."""
         options = self.options if self.k is None else {**self.options, "k": self.k}
-        return Wish(
+        return JobRequest(
             training_file=training, validation_file=validation, options=options, pool=self.pool,
             serve=self.serve, name=self.name, seed=self.seed, metadata=self.metadata,
         )  # fmt: skip

@@ -4,7 +4,7 @@ import asyncio
 import functools
 import json
 from collections.abc import AsyncIterator, Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 from fastapi import APIRouter, Header, Path, Query, Response
 from starlette.responses import StreamingResponse
@@ -26,6 +26,7 @@ from server.jobs.create import create_job
 from server.jobs.log import follow
 from server.jobs.pools import unusable
 from server.jobs.publish import NotServable
+from server.jobs.report import CandidateJson, ReportJson
 from server.jobs.storage import keep_file
 from server.metrics import Timings
 from server.routing import admin_routes
@@ -91,16 +92,16 @@ def jobs_router(gateway: Gateway) -> APIRouter:
 def _add_results(router: APIRouter, gateway: Gateway) -> None:
     jobs = gateway.registry.jobs
 
-    def report_of(job: str, caller: Caller) -> dict[str, Any]:
+    def report_of(job: str, caller: Caller) -> ReportJson:
         found = jobs.report(job, caller=caller)
         if found is None:
             raise JobNotSucceeded(job, jobs.get(job, caller=caller).status)
-        return dict(found)
+        return cast("ReportJson", dict(found))
 
     @router.get("/{job}/report")
     def get_report(job: JobId, caller: Reader) -> dict[str, Any]:
         """Return what a job has found: every candidate with its figures, and what to serve."""
-        return report_of(job, caller)
+        return dict(report_of(job, caller))
 
     @router.get("/{job}/chart", response_class=Response, responses=_SVG)
     def get_chart(job: JobId, caller: Reader) -> Response:
@@ -137,7 +138,7 @@ def _create(gateway: Gateway, body: JobBody, caller: Caller) -> Job:
     assert training is not None, "the body was checked"
     try:
         validation = file_of(body.validation_examples, body.validation_file)
-        return create_job(gateway.resolver, body.wish(training, validation), caller)
+        return create_job(gateway.resolver, body.to_request(training, validation), caller)
     except Exception:
         for file in made:  # what came for a job that is none
             gateway.registry.files.remove(file, actor=caller.name, caller=caller)
@@ -156,15 +157,15 @@ def _keep(gateway: Gateway, examples: Sequence[dict[str, Any]], caller: Caller) 
         incoming.discard()
 
 
-def _candidate(report: dict[str, Any], name: str) -> dict[str, Any]:
-    found: dict[str, dict[str, Any]] = {each["name"]: each for each in report["candidates"]}
-    if name not in found:
-        raise RequestInvalid(f"no candidate is called {name}: there are {', '.join(found)}")
-    return found[name]
+def _candidate(report: ReportJson, name: str) -> CandidateJson:
+    by_name = {candidate["name"]: candidate for candidate in report["candidates"]}
+    if name not in by_name:
+        raise RequestInvalid(f"no candidate is named {name!r}; there are {', '.join(by_name)}")
+    return by_name[name]
 
 
 async def _publish(
-    gateway: Gateway, job: Job, candidate: dict[str, Any], name: str, caller: Caller
+    gateway: Gateway, job: Job, candidate: CandidateJson, name: str, caller: Caller
 ) -> Job:
     """Have a candidate answer, once nothing speaks against it any more.
 

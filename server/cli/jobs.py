@@ -116,14 +116,14 @@ def watching() -> Iterator[Show]:
 def print_report(report: Mapping[str, Any]) -> None:
     """Print every candidate with its figures, the best first, and what to serve."""
     listed = list(rows(report))
-    metrics = [m for m in METRICS if any(row.figures.get(m) for row in listed)]
+    metrics = [m for m in METRICS if any(row.figures[m] for row in listed)]
     served = any(row.served for row in listed)
     columns = ["candidate", *map(title_of, metrics)]
     columns += [f"{title_of(metric)} as served" for metric in metrics] if served else []
     cells = [
         (row.name,
-         *(interval_text(row.figures.get(metric), metric) for metric in metrics),
-         *(interval_text((row.served or {}).get(metric), metric) for metric in metrics if served),
+         *(interval_text(row.figures[metric], metric) for metric in metrics),
+         *(interval_text(row.as_served(metric), metric) for metric in metrics if served),
          "published" if row.published else row.reason or "")
         for row in listed
     ]  # fmt: skip

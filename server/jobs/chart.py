@@ -1,4 +1,4 @@
-"""A job's report as a picture: candidates with their intervals, and the losses of trainings. SVG.
+"""A job's report as an SVG chart: candidates with their intervals, and the losses of trainings.
 
 Not covered: tables (`report.rows`).
 """
@@ -6,9 +6,9 @@ Not covered: tables (`report.rows`).
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from html import escape
-from typing import Any, NamedTuple
+from typing import NamedTuple, TypeGuard
 
-from server.jobs.report import Row, rows, title_of
+from server.jobs.report import FigureJson, Metric, ReportJson, Row, rows, title_of
 
 _COLOURS = ("#1b6ca8", "#d1495b", "#2e8b57", "#8d5a97", "#e08e0b", "#3a3a3a", "#17a2a2", "#a0522d")
 _GREY = "#999999"
@@ -18,7 +18,7 @@ _TICKS = 5
 
 
 class _Scale(NamedTuple):
-    """From numbers to places: `low` is at `start`, `high` at `end`."""
+    """Maps numbers to pixels: `low` to `start`, `high` to `end`."""
 
     low: float
     high: float
@@ -33,9 +33,22 @@ class _Scale(NamedTuple):
         return [self.low + (self.high - self.low) * i / _TICKS for i in range(_TICKS + 1)]
 
 
-def chart(report: Mapping[str, Any]) -> str:
+class _Finite(NamedTuple):
+    """A figure of which every number is finite."""
+
+    value: float
+    low: float
+    high: float
+
+
+_Curve = Sequence[tuple[int, float | None, float | None]]
+
+
+def chart(report: ReportJson) -> str:
     """Return a report's chart as an SVG document."""
-    listed = [row for row in rows(report) if _drawable(row.figures.get(report["metric"]))]
+    metric = report["metric"]
+    figures = ((row, _finite_figure(row.figures[metric])) for row in rows(report))
+    listed = [(row, figure) for row, figure in figures if figure is not None]
     curves = {each["name"]: each["curve"] for each in report["candidates"] if each["curve"]}
     below = _TOP + _LINE * len(listed) + _GAP
     height = below + (_HEIGHT + 2 * _GAP if curves else 0)
@@ -44,43 +57,48 @@ def chart(report: Mapping[str, Any]) -> str:
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:g} {height:g}" '
         f'width="{width:g}" height="{height:g}" font-family="sans-serif" font-size="12">',
         f'<rect width="{width:g}" height="{height:g}" fill="white"/>',
-        *_candidates(listed, report["metric"]),
+        *_candidates(listed, metric),
         *(_losses(curves, below) if curves else ()),
     ]
     return "\n".join([*parts, "</svg>"]) + "\n"
 
 
-def _drawable(figure: Mapping[str, float] | None) -> bool:
-    return figure is not None and all(_finite(figure[name]) for name in ("value", "low", "high"))
+def _finite_figure(figure: FigureJson | None) -> _Finite | None:
+    """Return a figure that can be drawn; None where it is missing or not finite."""
+    if figure is None:
+        return None
+    value, low, high = figure["value"], figure["low"], figure["high"]
+    if _is_finite(value) and _is_finite(low) and _is_finite(high):
+        return _Finite(value, low, high)
+    return None
 
 
-def _candidates(listed: Sequence[Row], metric: str) -> Iterator[str]:
-    """One line a candidate: its interval, its figure, and hollow beside it what was served."""
-    title = {"loss": "validation loss, nats per token"}.get(metric) or title_of(metric)  # type: ignore[arg-type]
+def _candidates(listed: Sequence[tuple[Row, _Finite]], metric: Metric) -> Iterator[str]:
+    """Draw a line for each candidate: interval and figure, and the figure as served, hollow."""
+    title = f"{title_of(metric)}, nats per token" if metric == "loss" else title_of(metric)
     yield _text(12, 22, f"{title}, with 95 % intervals; hollow: as served")
-    figures = [row.figures[metric] or {} for row in listed]
-    high = 1.0 if metric != "loss" else max((f["high"] for f in figures), default=1.0)
+    high = 1.0 if metric != "loss" else max((figure.high for _, figure in listed), default=1.0)
     scale = _Scale(0.0, high, _LABELS, _LABELS + _WIDTH)
     bottom = _TOP + _LINE * len(listed)
     for tick in scale.ticks():
         yield _line(scale.at(tick), _TOP - 8, scale.at(tick), bottom, "#dddddd")
         yield _text(scale.at(tick), bottom + 16, f"{tick:.2f}", anchor="middle")
-    for i, (row, figure) in enumerate(zip(listed, figures, strict=True)):
+    for i, (row, figure) in enumerate(listed):
         y, colour = _TOP + _LINE * (i + 0.4), _GREY if row.reason else _COLOURS[0]
         mark = " (published)" if row.published else " (cannot be served)" if row.reason else ""
         yield _text(_LABELS - 12, y + 4, f"{row.name}{mark}", anchor="end")
-        yield _line(scale.at(figure["low"]), y, scale.at(figure["high"]), y, colour, 2)
-        yield _dot(scale.at(figure["value"]), y, colour)
-        served = (row.served or {}).get(metric)
-        if _drawable(served):
-            yield _dot(scale.at((served or {})["value"]), y, colour, hollow=True)
-        yield _text(_LABELS + _WIDTH + 14, y + 4, f"{figure['value']:.3f}")
+        yield _line(scale.at(figure.low), y, scale.at(figure.high), y, colour, 2)
+        yield _dot(scale.at(figure.value), y, colour)
+        served = _finite_figure(row.as_served(metric))
+        if served is not None:
+            yield _dot(scale.at(served.value), y, colour, hollow=True)
+        yield _text(_LABELS + _WIDTH + 14, y + 4, f"{figure.value:.3f}")
 
 
-def _losses(curves: Mapping[str, Sequence[Sequence[Any]]], top: float) -> Iterator[str]:
-    """One line a training: validation losses by share of its steps."""
+def _losses(curves: Mapping[str, _Curve], top: float) -> Iterator[str]:
+    """Draw a line for each training: validation losses by share of its steps."""
     lines = {
-        name: [(step / curve[-1][0], valid) for step, _, valid in curve if _finite(valid)]
+        name: [(step / curve[-1][0], valid) for step, _, valid in curve if _is_finite(valid)]
         for name, curve in curves.items()
     }
     values = [loss for line in lines.values() for _, loss in line]
@@ -101,7 +119,7 @@ def _losses(curves: Mapping[str, Sequence[Sequence[Any]]], top: float) -> Iterat
         yield _text(42, y + 4, name)
 
 
-def _finite(value: float | None) -> bool:
+def _is_finite(value: float | None) -> TypeGuard[float]:
     return value is not None and math.isfinite(value)
 
 

@@ -1,7 +1,7 @@
-"""From a wish to a queued job: options, pool, files and name checked and written down once.
+"""Validate a job request and enqueue it: options, pool, recipe, name.
 
-Whoever asks learns of all that can be known beforehand; what is in the files is the job's to tell.
-Blocking: call it off the event loop.
+Everything but the content of the files is checked before the job is queued. Blocking: call it off
+the event loop.
 """
 
 import re
@@ -17,10 +17,10 @@ from server.compose.expression import Expression, parse_model
 from server.compose.resolve import Resolver
 from server.errors import RequestInvalid
 from server.jobs.finish import BEST, NONE
-from server.jobs.pools import Chosen, choose
+from server.jobs.pools import PoolEntry, choose
 from server.jobs.storage import new_id
 
-# What can be served besides the method's own: `merge.adaptive.controls`.
+# The candidates besides the method's own: `merge.adaptive.controls`.
 CONTROLS = (
     "base", "fresh_lora", "fresh_lora_dropout", "fresh_lora_retuned", "best_single", "average",
 )  # fmt: skip
@@ -30,19 +30,19 @@ _SHOWN_OF_ID = 8
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
-    """What somebody asks for.
+class JobRequest:
+    """A request for a job.
 
     Attributes:
-        training_file: id of a file of examples.
-        validation_file: of another one; without it a fifth of the first is held out.
-        options: of the learning, by name; `recipe` is an expression.
-        pool: a filter, or references; None for every adapter, or those of the recipe.
-        serve: `best`, `none`, or the name of a candidate.
-        name: of the result.
-        suffix: goes into a name that is made up.
-        seed: goes before the one in the options.
-        metadata: kept for whoever asked.
+        training_file: the id of a file of examples.
+        validation_file: the id of another; without it a fifth of the first is held out.
+        options: `merge.adaptive.options.Options` by name; `recipe` is an expression.
+        pool: a filter, or references; None means every adapter, or those of the recipe.
+        serve: the candidate to publish: `best`, `none`, or a name.
+        name: the name of the result; None makes one up.
+        suffix: a part of a name that is made up.
+        seed: overrides the seed in the options.
+        metadata: stored with the job, and not interpreted.
     """
 
     training_file: str
@@ -56,59 +56,59 @@ class Wish:
     metadata: Mapping[str, str] = field(default_factory=dict)
 
 
-def create_job(resolver: Resolver, wish: Wish, caller: Caller) -> Job:
-    """Queue the job that somebody wishes for.
+def create_job(resolver: Resolver, request: JobRequest, caller: Caller) -> Job:
+    """Validate a request and queue its job.
 
     Raises:
-        OptionsInvalid, RequestInvalid: naming what is wrong.
-        PoolInvalid, PoolEmpty, and what `pools.choose` raises: there is no such pool.
-        registry.errors.RegistryError: a name, a file, or the database.
+        OptionsInvalid, RequestInvalid: an option or a field is wrong; the message names it.
+        PoolInvalid, PoolEmpty, and what `pools.choose` raises: the pool cannot be used.
+        registry.errors.RegistryError: a name or a file cannot be used, or the database fails.
     """
     registry = resolver.registry
-    given = dict(wish.options)
-    expression = given.pop("recipe", None)
-    if wish.seed is not None:
-        given["seed"] = wish.seed
-    options = Options.parse(given)
-    named: tuple[Chosen, ...] = ()
+    options_by_name = dict(request.options)
+    expression = options_by_name.pop("recipe", None)
+    if request.seed is not None:
+        options_by_name["seed"] = request.seed
+    options = Options.parse(options_by_name)
+    named: tuple[PoolEntry, ...] = ()
     if expression is not None:
         options, named = _with_recipe(resolver, options, expression, caller)
-    _check_serve(wish.serve, options)
-    pool = wish.pool if wish.pool is not None else ("" if expression is None else [])
-    found = () if pool == [] and named else _pool(resolver, pool, caller)
-    members = {member.digest: member for member in (*found, *named)}
+    _check_serve(request.serve, options)
+    pool = request.pool if request.pool is not None else ("" if expression is None else [])
+    pooled = () if pool == [] and named else _pool(resolver, pool, caller)
+    members = {member.digest: member for member in (*pooled, *named)}
     job_id = new_id("ftjob")
-    request = {
+    document = {
         "options": options.to_json(),
         "pool": pool if isinstance(pool, str) else list(pool),
         "recipe": expression,
         "members": [member.to_json() for member in members.values()],
-        "serve": wish.serve,
-        "suffix": wish.suffix,
-        "metadata": dict(wish.metadata),
+        "serve": request.serve,
+        "suffix": request.suffix,
+        "metadata": dict(request.metadata),
     }
     return registry.jobs.create(
-        id=job_id, base=resolver.base, request=request, training_file=wish.training_file,
-        validation_file=wish.validation_file, name=_name(resolver, wish, job_id, caller),
+        id=job_id, base=resolver.base, request=document, training_file=request.training_file,
+        validation_file=request.validation_file, name=_name(resolver, request, job_id, caller),
         seed=options.seed, actor=caller.name, caller=caller,
     )  # fmt: skip
 
 
-def _pool(resolver: Resolver, pool: str | Sequence[str], caller: Caller) -> tuple[Chosen, ...]:
+def _pool(resolver: Resolver, pool: str | Sequence[str], caller: Caller) -> tuple[PoolEntry, ...]:
     return choose(resolver.registry, pool, base=resolver.base, caller=caller)
 
 
 def _with_recipe(
     resolver: Resolver, options: Options, expression: object, caller: Caller
-) -> tuple[Options, tuple[Chosen, ...]]:
-    """Return the options with the recipe that an expression means now, and its ingredients.
+) -> tuple[Options, tuple[PoolEntry, ...]]:
+    """Return the options with the recipe of an expression, resolved now, and its ingredients.
 
-    An expression and not a recipe's text, which could name digests that the caller may not know.
+    A recipe's text is refused: it could name digests that the caller may not see.
     """
     parsed = parse_model(expression) if isinstance(expression, str) else None
     if not isinstance(parsed, Expression):
         raise RequestInvalid(
-            f"recipe takes an expression such as lego(a, b), not {expression!r:.80}", "recipe"
+            f"recipe must be an expression such as lego(a, b), not {expression!r:.80}", "recipe"
         )
     recipe = resolver.plan(parsed, caller=caller)
     named = [str(term.reference) for term in parsed.terms]
@@ -119,29 +119,30 @@ def _check_serve(serve: str, options: Options) -> None:
     own = options.method
     known = (BEST, NONE, own, *(CONTROLS if options.reality_check else ("base",)))
     if serve not in known and not re.fullmatch(rf"{own}_k[1-9][0-9]*", serve):
-        raise RequestInvalid(f"serve takes one of {', '.join(known)}, not {serve!r:.80}", "serve")
+        raise RequestInvalid(f"serve must be one of {', '.join(known)}, not {serve!r:.80}", "serve")
 
 
-def _name(resolver: Resolver, wish: Wish, job_id: str, caller: Caller) -> str:
-    """Return what the result will be called: in the caller's namespace, and never a base's name."""
-    if wish.name is not None:
-        check_name(wish.name)
-        caller.need_name(wish.name)
+def _name(resolver: Resolver, request: JobRequest, job_id: str, caller: Caller) -> str:
+    """Return the name of the result: in the caller's namespace, and not a base's name."""
+    if request.name is not None:
+        check_name(request.name)
+        caller.need_name(request.name)
         try:
-            resolver.registry.bases.get(wish.name)
+            resolver.registry.bases.get(request.name)
         except UnknownBase:
-            return wish.name
-        raise NameTaken(wish.name, "base")
+            return request.name
+        raise NameTaken(request.name, "base")
     namespace = "" if caller.namespace is None else f"{caller.namespace}/"
-    parts = ["" if wish.suffix is None else _slug(wish.suffix), job_id[-_SHOWN_OF_ID:]]
+    parts = ["" if request.suffix is None else _slug(request.suffix), job_id[-_SHOWN_OF_ID:]]
     return f"{namespace}{_PREFIX}{'-'.join(filter(None, parts))}"
 
 
 def _slug(suffix: str) -> str:
-    """Return what of a suffix can stand in a name."""
-    found = re.sub(r"[^a-z0-9._-]+", "-", suffix.lower()).strip("-._")
-    if not found or len(suffix) > MAX_SUFFIX:
+    """Return a suffix with each run of other characters replaced by a hyphen."""
+    slug = re.sub(r"[^a-z0-9._-]+", "-", suffix.lower()).strip("-._")
+    if not slug or len(suffix) > MAX_SUFFIX:
         raise RequestInvalid(
-            f"suffix takes up to {MAX_SUFFIX} characters, letters or digits among them", "suffix"
+            f"suffix must have 1 to {MAX_SUFFIX} characters, at least one a letter or digit",
+            "suffix",
         )
-    return found
+    return slug

@@ -1,7 +1,7 @@
-"""Why a job failed, as its `error` tells it: a code, a sentence, and the parameter to blame.
+"""Why a job failed, as its `error` holds it: a code, a message, and the parameter at fault.
 
-What any request can meet has the code that it has there (`server.errors`). Not covered: jobs whose
-workers fell silent (`registry.jobs.queue`).
+An error that a request can meet too has the same code in both (`server.errors`). Not covered: jobs
+whose workers fell silent (`registry.jobs.queue`).
 """
 
 import logging
@@ -14,17 +14,17 @@ _log = logging.getLogger("weft.jobs")
 
 # The table in REFERENCE.md.
 MEANINGS: Mapping[str, str] = {
-    "invalid_training_file": "bad lines, each with its number, or too few examples",
-    "invalid_validation_file": "bad lines, or examples that are in the training file too",
-    "invalid_example": "an example that the base's chat template or length does not allow",
-    "base_unavailable": "the base's weights cannot be loaded, with the reason",
+    "invalid_training_file": "the file has bad lines, which the message names, or too few examples",
+    "invalid_validation_file": "the file has bad lines, no examples, or examples to learn from",
+    "invalid_example": "an example does not fit the base's chat template or its longest context",
+    "base_unavailable": "the base's weights cannot be loaded; the message has the reason",
     "memory_too_small": "the base and the pool do not fit into the device's memory",
-    "loss_not_finite": "training met NaN or infinity, with the step; the state before is kept",
-    "nothing_to_compare": "members that cannot be ranked in the way that was asked for",
-    "worker_died": "its process was killed three times, perhaps for want of memory",
-    "worker_lost": "whoever ran it fell silent three times",
+    "loss_not_finite": "the training loss became NaN or infinite; the message names the step",
+    "nothing_to_compare": "the pool's members cannot be ranked by the `selection` that was chosen",
+    "worker_died": "the job's process was killed three times, perhaps because memory ran out",
+    "worker_lost": "three workers in turn stopped sending heartbeats while they ran the job",
 }
-# What the learning raises, by name: its modules are loaded in the workers alone.
+# What the learning raises, by class name: its modules are imported in the children only.
 _LEARNING: Mapping[str, str] = {
     "ExampleInvalid": "invalid_example",
     "MemoryTooSmall": "memory_too_small",
@@ -35,7 +35,7 @@ _LEARNING: Mapping[str, str] = {
 
 
 class Failure(NamedTuple):
-    """What ended a job."""
+    """Why a job ended without success."""
 
     code: str
     message: str
@@ -48,7 +48,7 @@ class Failure(NamedTuple):
 
 
 class JobFailed(Exception):
-    """A job cannot go on; the failure says why."""
+    """A job failed; `failure` says why."""
 
     def __init__(self, failure: Failure) -> None:
         self.failure = failure
@@ -56,7 +56,7 @@ class JobFailed(Exception):
 
 
 def failure_of(error: BaseException) -> Failure:
-    """Return what a job's `error` says of an exception; faults of ours are logged."""
+    """Return the failure that an exception means. An unexpected exception is logged."""
     if isinstance(error, JobFailed):
         return error.failure
     if isinstance(error, DatasetInvalid):
@@ -64,9 +64,9 @@ def failure_of(error: BaseException) -> Failure:
     if code := _LEARNING.get(type(error).__name__):
         return Failure(code, str(error))
     from server.artifacts.store import StoreFull, storage_errors
-    from server.errors import row_and_message  # it knows all of the server
+    from server.errors import row_and_message  # here: it imports the whole server
 
-    if isinstance(error, OSError) and error.errno is None:  # transformers has no errors of its own
+    if isinstance(error, OSError) and error.errno is None:  # transformers raises bare ones
         return Failure("base_unavailable", str(error))
     if isinstance(error, OSError):
         try:

@@ -1,8 +1,9 @@
-"""The end of a job: from what was learned to what answers.
+"""The end of a job: from what was learned to a model that answers.
 
-The pool's members are looked at again; the method's own candidate is folded, loaded and asked, so
-that the report has what is served beside what was learned; then the pick, or the best of what can
-be served, is published. All of it can be done again: a job that is stopped here goes on from here.
+The pool's members are checked again. The method's own candidate is merged, loaded and scored by the
+engine, so that the report has the figures as served beside the learned ones. Then the candidate
+that the request picks, or the best that can be served, is published. Every step can be repeated: a
+job whose gateway stops here is finished by the next one.
 Not covered: learning (`worker`), and the job's row (`runner`).
 """
 
@@ -10,7 +11,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from merge.errors import MergeError
 from merge.peft_format import FormatError, open_folder
@@ -31,8 +32,8 @@ from server.compose.resolve import Bare, Planned, Stored, Target
 from server.engine.protocol import Engine, EngineRefused
 from server.jobs.failures import Failure, JobFailed
 from server.jobs.pools import unusable
-from server.jobs.publish import NotServable, Published, Publisher
-from server.jobs.report import served_part
+from server.jobs.publish import NotServable, Publisher
+from server.jobs.report import CandidateJson, ReportJson, served_figures
 from server.jobs.storage import JobStorage
 from server.metrics import Timings
 
@@ -41,26 +42,25 @@ if TYPE_CHECKING:
 
 Say = Callable[[str], Awaitable[None]]
 BEST, NONE = "best", "none"
-_NO_ENGINE = "no engine could be asked: these are figures of what was learned"
-# What speaks against one candidate, and not against going on with another.
-_AGAINST = (
+# An error that rules out one candidate; another one may still be published.
+_RULES_OUT = (
     NotServable, MergeError, FormatError, EngineRefused, BuildTimeout, AdmissionRefused, NameTaken,
     UnknownReference, VersionRetired, VersionQuarantined, ContentQuarantined,
 )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
-class Closed:
-    """How a job ends that has learned something: with a report, and perhaps with an error."""
+class Finished:
+    """The end of a job that learned something: a report, and a model or why there is none."""
 
-    report: Mapping[str, Any]
+    report: ReportJson
     model: str | None = None
     failure: Failure | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Closing:
-    """Closes jobs. `engine` is None where there is none."""
+class Finisher:
+    """Finishes jobs. `engine` is None where there is none."""
 
     publisher: Publisher
     provider: Provider
@@ -68,90 +68,81 @@ class Closing:
     storage: JobStorage
     engine: Engine | None
 
-    async def close(self, job: Job, outcome: Mapping[str, Any], say: Say) -> Closed:
-        """Fold, serve, measure and publish what a job has learned.
+    async def finish(self, job: Job, outcome: Mapping[str, Any], say: Say) -> Finished:
+        """Merge, load, score and publish what a job has learned.
 
         Args:
-            job: as its row has it.
-            outcome: what was learned: `merge.adaptive`.
-            say: told of every step.
+            job: its row.
+            outcome: what was learned: `merge.adaptive.adapt.Outcome.to_json`.
+            say: writes a sentence into the job's log.
 
         Raises:
-            EngineUnavailable, BuildFailed, BuildQueueFull, DatabaseUnavailable: not now.
+            EngineUnavailable, BuildFailed, BuildQueueFull, DatabaseUnavailable: try again later.
             StoreFull, StoreBroken, StorageFailed, OSError: a disk is full or gone.
         """
-        report = {**outcome, "job": job.id, "base": job.base, "served": None, "published": None}
-        report["candidates"] = await asyncio.to_thread(self._checked, job, outcome["candidates"])
-        by_name = {each["name"]: each for each in report["candidates"]}
-        report["served"] = await self._ask_main(job, by_name[outcome["main"]], outcome, say)
+        report = await asyncio.to_thread(self._report, job, outcome)
+        report["served"] = await self._score_main(job, report, say)
         try:
-            published = await self._publish(job, report, by_name, say)
+            return Finished(report, await self._publish(job, report, say))
         except JobFailed as error:
-            return Closed(report, failure=error.failure)
-        if published is None:
-            return Closed(report)
-        return Closed(report, published.model)
+            return Finished(report, failure=error.failure)
 
-    def _checked(self, job: Job, candidates: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-        """Return candidates with what speaks against each by now: a member that is out of use."""
-        wanted = {name for each in candidates for name in each["members"]}
-        # A job's own adapters are no references of the registry's.
-        known = {each["reference"] for each in job.request["members"]}
-        gone = unusable(self.publisher.registry, sorted(wanted & known), caller_of(job))
-        checked = []
+    def _report(self, job: Job, outcome: Mapping[str, Any]) -> ReportJson:
+        """Return the outcome as a report whose candidates say why they cannot be served, if so."""
+        candidates: list[CandidateJson] = outcome["candidates"]
+        members = {reference for candidate in candidates for reference in candidate["members"]}
+        # A candidate's members include the job's own adapters, which the registry does not know.
+        pool = {member["reference"] for member in job.request["members"]}
+        reasons = unusable(self.publisher.registry, sorted(members & pool), caller_of_job(job))
+        checked: list[CandidateJson] = []
         for candidate in candidates:
-            reasons = [gone[name] for name in candidate["members"] if name in gone]
-            if candidate["serve"]["kind"] == "nothing":
-                reasons.append(candidate["serve"]["reason"])
-            against = " ".join(reasons) or None
-            checked.append({**candidate, "served": None, "unservable": against})
-        return checked
+            against = [reasons[name] for name in candidate["members"] if name in reasons]
+            serving = candidate["serve"]
+            if serving["kind"] == "nothing":
+                against.append(serving["reason"])
+            checked.append({**candidate, "served": None, "unservable": " ".join(against) or None})
+        added = {"job": job.id, "base": job.base, "served": None, "published": None}
+        return cast("ReportJson", {**outcome, **added, "candidates": checked})
 
-    async def _ask_main(
-        self, job: Job, main: dict[str, Any], outcome: Mapping[str, Any], say: Say
-    ) -> str | None:
-        """Fold the method's own candidate and ask the engine; return why not, if not."""
+    async def _score_main(self, job: Job, report: ReportJson, say: Say) -> str | None:
+        """Score the method's own candidate as served; return why not, if not."""
+        main = _by_name(report)[report["main"]]
         if main["unservable"]:
-            return str(main["unservable"])
-        serve = main["serve"]
-        if serve["kind"] == "recipe" and serve["adapters"] and job.request["serve"] == NONE:
-            return "it would need adapters of the job in the registry, and serve is none"
+            return main["unservable"]
+        serving = main["serve"]
+        if serving["kind"] == "recipe" and serving["adapters"] and job.request["serve"] == NONE:
+            return "serve is none, and it needs adapters of the job in the registry"
         try:
             target = await asyncio.to_thread(self.publisher.prepare, job, main, job.name)
             if target is None:
-                return "it is asked once it is published"
-            return await self._ask(job, main, target, outcome, say)
-        except _AGAINST as error:
+                return "it is scored once it is published"
+            return await self._score(job, report, main, target, say)
+        except _RULES_OUT as error:
             main["unservable"] = str(error)
             return str(error)
 
-    async def _ask(
-        self,
-        job: Job,
-        candidate: dict[str, Any],
-        target: Target,
-        outcome: Mapping[str, Any],
-        say: Say,
+    async def _score(
+        self, job: Job, report: ReportJson, candidate: CandidateJson, target: Target, say: Say
     ) -> str | None:
-        """Have a candidate ready and put its served figures in; return why not, if not."""
+        """Load a candidate and fill in its `served`; return why not, if not."""
         from merge.adaptive.scoring.scorer import figures  # here: they import torch
         from server.jobs.engine_scorer import ScoringFailed, score
 
         if candidate["served"] is not None:
             return None
-        async with AsyncExitStack() as held:
+        async with AsyncExitStack() as stack:
             if isinstance(target, Bare):
                 model = target.name
             else:
-                await say(f"{candidate['name']} is folded and loaded.")
-                model = await held.enter_async_context(self._ready(target))
+                await say(f"Merging and loading {candidate['name']}.")
+                model = await stack.enter_async_context(self._ready(target))
             if self.engine is None:
-                return _NO_ENGINE
+                return "there is no engine to score with: the figures are of what was learned"
             if not isinstance(target, Bare) and await asyncio.to_thread(self._has_head, model):
-                return "prompt log-probabilities cannot be had of adapters of the lm_head"
-            await say(f"{candidate['name']}: the engine is asked.")
+                return "prompt log-probabilities are not available for adapters of the lm_head"
+            await say(f"Scoring {candidate['name']} on the engine.")
             examples = await asyncio.to_thread(self._examples, job)
-            options = outcome["options"]
+            options = report["options"]
             try:
                 scored = await score(
                     self.engine, model, examples, pattern=options["pattern"],
@@ -159,8 +150,8 @@ class Closing:
                 )  # fmt: skip
             except ScoringFailed as error:
                 return str(error)
-        told = await asyncio.to_thread(figures, scored, seed=int(outcome["seed"]))
-        candidate["served"] = served_part(candidate, model, told)
+        served = await asyncio.to_thread(figures, scored, seed=report["seed"])
+        candidate["served"] = served_figures(candidate, model, served)
         return None
 
     def _ready(self, target: Stored | Planned) -> AbstractAsyncContextManager[str]:
@@ -169,56 +160,51 @@ class Closing:
             return self.provider.hold(target, Timings())
         return self.provider.provide(target, Timings())
 
-    async def _publish(
-        self, job: Job, report: dict[str, Any], by_name: Mapping[str, dict[str, Any]], say: Say
-    ) -> Published | None:
-        """Publish what was asked for, or the best that can be served; say which in the report.
+    async def _publish(self, job: Job, report: ReportJson, say: Say) -> str | None:
+        """Publish the picked candidate, or the best that can be served; return its model.
+
+        The report then names it. None where the request publishes none.
 
         Raises:
-            JobFailed: nothing can be.
+            JobFailed: no candidate can be published.
         """
-        wish = job.request["serve"]
-        if wish == NONE:
+        pick = job.request["serve"]
+        if pick == NONE:
             return None
-        order = self._order(report, by_name) if wish == BEST else [_picked(wish, report, by_name)]
-        for candidate in order:
+        candidates = _ranked(report) if pick == BEST else [_picked(pick, report)]
+        for candidate in candidates:
             if candidate["unservable"]:
                 continue
             try:
-                made, why = await self._asked_and_made(job, candidate, report, say)
-            except _AGAINST as error:
+                model, unscored = await self._score_and_publish(job, report, candidate, say)
+            except _RULES_OUT as error:
                 candidate["unservable"] = str(error)
                 continue
             if candidate["name"] == report["main"]:
-                report["served"] = why
-            report["published"] = {"candidate": candidate["name"], "model": made.model}
-            if wish == BEST and candidate["name"] != report["best"]:
-                report["sentence"] = _instead(by_name[report["best"]], candidate)
+                report["served"] = unscored
+            report["published"] = {"candidate": candidate["name"], "model": model}
+            if pick == BEST and candidate["name"] != report["best"]:
+                report["sentence"] = _instead(_by_name(report)[report["best"]], candidate)
                 report["best"] = candidate["name"]
-            await say(f"{candidate['name']} answers as {made.model}.")
-            return made
-        raise JobFailed(_nothing_left(wish, order))
+            await say(f"{candidate['name']} answers as {model}.")
+            return model
+        raise JobFailed(_none_servable(pick, candidates))
 
-    async def _asked_and_made(
-        self, job: Job, candidate: dict[str, Any], report: Mapping[str, Any], say: Say
-    ) -> tuple[Published, str | None]:
-        """Publish a candidate that the engine takes; return also why it was not asked, if not.
+    async def _score_and_publish(
+        self, job: Job, report: ReportJson, candidate: CandidateJson, say: Say
+    ) -> tuple[str, str | None]:
+        """Publish a candidate that the engine loads; return its model, and why it has no score.
 
-        What can be tried before it has a name is.
+        It is loaded before it gets a name wherever that is possible.
         """
         target = await asyncio.to_thread(self.publisher.prepare, job, candidate, job.name)
-        why = None if target is None else await self._ask(job, candidate, target, report, say)
-        made = await asyncio.to_thread(self.publisher.publish, job, candidate, job.name)
+        unscored = None
+        if target is not None:
+            unscored = await self._score(job, report, candidate, target, say)
+        published = await asyncio.to_thread(self.publisher.publish, job, candidate, job.name)
         if target is None:
-            why = await self._ask(job, candidate, made.target, report, say)
-        return made, why
-
-    @staticmethod
-    def _order(
-        report: Mapping[str, Any], by_name: Mapping[str, dict[str, Any]]
-    ) -> list[dict[str, Any]]:
-        """Return the candidates to try: what the learning would serve, then by their figures."""
-        return [by_name[name] for name in dict.fromkeys([report["best"], *report["ranked"]])]
+            unscored = await self._score(job, report, candidate, published.target, say)
+        return published.model, unscored
 
     def _has_head(self, digest: str) -> bool:
         return "lm_head" in open_folder(self.artifacts.path(digest)).modules
@@ -230,28 +216,39 @@ class Closing:
         return load_examples((self.storage.folder(job.id) / VALIDATION).read_text())
 
 
-def caller_of(job: Job) -> Caller:
-    """Return whom a job works for: who asked for it, with the rights of the namespace."""
+def caller_of_job(job: Job) -> Caller:
+    """Return the caller that a job works for: its creator, with the rights of the namespace."""
     return Caller(job.created_by, "publish", job.namespace)
 
 
-def _picked(
-    name: str, report: Mapping[str, Any], by_name: Mapping[str, dict[str, Any]]
-) -> dict[str, Any]:
-    """Return the candidate of a name; the method's own name means its best."""
-    found = by_name.get(report["main"] if name == report["method"] else name)
-    if found is None:
+def _by_name(report: ReportJson) -> dict[str, CandidateJson]:
+    return {candidate["name"]: candidate for candidate in report["candidates"]}
+
+
+def _ranked(report: ReportJson) -> list[CandidateJson]:
+    """Return the candidates in the order to try: the verdict's best, then by their figures."""
+    by_name = _by_name(report)
+    return [by_name[name] for name in dict.fromkeys([report["best"], *report["ranked"]])]
+
+
+def _picked(name: str, report: ReportJson) -> CandidateJson:
+    """Return the candidate of a name; the method's name means its best one."""
+    by_name = _by_name(report)
+    candidate = by_name.get(report["main"] if name == report["method"] else name)
+    if candidate is None:
         known = ", ".join(by_name)
-        raise JobFailed(Failure("not_servable", f"no candidate is called {name}: {known}", "serve"))
-    return found
+        raise JobFailed(
+            Failure("not_servable", f"no candidate is named {name!r}; there are {known}", "serve")
+        )
+    return candidate
 
 
-def _instead(best: Mapping[str, Any], candidate: Mapping[str, Any]) -> str:
+def _instead(best: CandidateJson, candidate: CandidateJson) -> str:
     reason = str(best["unservable"]).rstrip(".")
     return f"{best['name']} did best and cannot be served ({reason}): serve {candidate['name']}"
 
 
-def _nothing_left(wish: str, order: Sequence[Mapping[str, Any]]) -> Failure:
-    reasons = dict.fromkeys(f"{each['title']}: {each['unservable']}" for each in order)
-    what = "nothing is left that can be served" if wish == BEST else f"{wish} cannot be served"
+def _none_servable(pick: str, candidates: Sequence[CandidateJson]) -> Failure:
+    reasons = dict.fromkeys(f"{each['title']}: {each['unservable']}" for each in candidates)
+    what = "no candidate can be served" if pick == BEST else f"{pick} cannot be served"
     return Failure("not_servable", f"{what}. {' '.join(reasons)}", "serve")

@@ -1,7 +1,7 @@
-"""Which adapters a job may choose from: what a filter finds, or what is listed, once for all.
+"""A job's pool: the adapters that it may choose from, by a filter or by a list.
 
-The pool is written down by digest when the job is asked for; whether its members may still be
-served is asked again before anything is published. Not covered: which of them a job merges
+The pool is resolved to digests when the job is created. Whether its members may still be served is
+checked again before a candidate is published. Not covered: which of them a job merges
 (`merge.adaptive.selection`).
 """
 
@@ -19,63 +19,64 @@ from registry.storage.blobs import BlobStore
 from server.compose.resolve import WrongBase, resolve_adapter
 
 MAX_MEMBERS = 2000
-# What an encoder makes one vector of, as in a search.
+# The examples that the encoder makes one vector of, as in a search.
 _EXAMPLES = 32
 _EXAMPLE_CHARACTERS = 1000
 _MOST_VERSIONS = 20_000
 
 
 class PoolInvalid(ValueError):
-    """A pool that is no pool: a filter that asks for what cannot be served, or far too many."""
+    """A pool with a condition on `status`, or with too many adapters."""
 
     param = "pool"
 
 
 class PoolEmpty(Exception):
-    """No adapter fits what was asked for."""
+    """The pool has no adapter of the base."""
 
     param = "pool"
 
     def __init__(self, base: str) -> None:
         super().__init__(
-            f"no adapter for {base} that you may use is in the pool: ask for others, or import some"
+            f"the pool has no adapter for {base} that you may use: widen its filter, or import some"
         )
 
 
 @dataclass(frozen=True, slots=True)
-class Chosen:
-    """An adapter that may be chosen from."""
+class PoolEntry:
+    """One adapter of a pool."""
 
     reference: str  # for example "legal@2"
     digest: str
 
     def to_json(self) -> dict[str, str]:
-        """Return it as a job's request holds it."""
+        """Return it as the job's request stores it."""
         return {"reference": self.reference, "digest": self.digest}
 
 
 def choose(
     registry: Registry, pool: str | Sequence[str], *, base: str, caller: Caller
-) -> tuple[Chosen, ...]:
-    """Return the members of a pool for `base`, each content once, that the caller may use now.
+) -> tuple[PoolEntry, ...]:
+    """Return the adapters of a pool for `base` that the caller may use, each content once.
 
     Args:
-        registry: where adapters are.
-        pool: a filter (`registry.search.filters`; of each adapter the newest version in use), or
-            references, all of which must be usable.
-        base: of the adapters, by its own name.
-        caller: who asks.
+        registry: the registry with the adapters.
+        pool: a filter (`registry.search.filters`), which takes the newest version in use of each
+            adapter; or references, all of which must be usable.
+        base: the registered name of the base.
+        caller: sees the adapters that it may see.
 
     Raises:
-        PoolInvalid, PoolEmpty: as they say.
+        PoolInvalid: the filter has a condition on status, or there are more than 2,000 adapters.
+        PoolEmpty: there is none.
         registry.errors.RegistryError: the filter or a reference cannot be read or used.
-        NotAnIngredient, WrongBase: a reference is for something else.
+        NotAnIngredient, WrongBase: a reference is not an adapter, or has another base.
     """
     if isinstance(pool, str):
-        found = _filtered(registry, pool, base, caller)
+        entries = _filtered(registry, pool, base, caller)
     else:
-        found = [_referred(registry, text, base, caller) for text in dict.fromkeys(pool)]
-    once = {member.digest: member for member in reversed(found)}
+        entries = [_referred(registry, text, base, caller) for text in dict.fromkeys(pool)]
+    once = {entry.digest: entry for entry in reversed(entries)}
     if not once:
         raise PoolEmpty(base)
     if len(once) > MAX_MEMBERS:
@@ -83,39 +84,41 @@ def choose(
     return tuple(reversed(once.values()))
 
 
-def _filtered(registry: Registry, text: str, base: str, caller: Caller) -> list[Chosen]:
+def _filtered(registry: Registry, text: str, base: str, caller: Caller) -> list[PoolEntry]:
     if any(condition.field == "status" for condition in parse_filter(text)):
-        raise PoolInvalid("a pool has what may be served only: leave status out of its filter")
+        raise PoolInvalid(
+            "a pool has adapters that may be served only: remove `status` from its filter"
+        )
     where = (Condition("base", "=", (base,)),)
     hits = registry.search.finder.every(
         filter=text, where=where, limit=MAX_MEMBERS + 1, caller=caller
     )
-    return [Chosen(hit.reference, hit.digest) for hit in hits]
+    return [PoolEntry(hit.reference, hit.digest) for hit in hits]
 
 
-def _referred(registry: Registry, text: str, base: str, caller: Caller) -> Chosen:
-    found = resolve_adapter(registry, parse_reference(text), caller=caller)
-    if found.base != base:
-        raise WrongBase(text, found.base, base)
-    return Chosen(f"{found.name}@{found.number}", found.digest)
+def _referred(registry: Registry, text: str, base: str, caller: Caller) -> PoolEntry:
+    version = resolve_adapter(registry, parse_reference(text), caller=caller)
+    if version.base != base:
+        raise WrongBase(text, version.base, base)
+    return PoolEntry(f"{version.name}@{version.number}", version.digest)
 
 
 def members_of(request: Mapping[str, Any], versions: BlobStore) -> tuple[PoolMember, ...]:
-    """Return a job's pool with the folders that its members lie in.
+    """Return the members of a job's pool, with their folders.
 
     Raises:
-        registry.errors.BlobMissing: the files of one are gone.
+        registry.errors.BlobMissing: the files of a member are gone.
     """
     return tuple(
-        PoolMember(each["reference"], each["digest"], versions.path(each["digest"]))
-        for each in request["members"]
+        PoolMember(entry["reference"], entry["digest"], versions.path(entry["digest"]))
+        for entry in request["members"]
     )
 
 
 def compared(
     registry: Registry, members: Iterable[PoolMember], examples: Sequence[str], caller: Caller
 ) -> tuple[PoolMember, ...]:
-    """Return members with the likeness of what each says of itself to examples."""
+    """Return members with the similarity of their descriptions to the examples."""
     shown = [text[:_EXAMPLE_CHARACTERS] for text in examples[:_EXAMPLES]]
     members = tuple(members)
     names = sorted({member.reference.partition("@")[0] for member in members})
@@ -124,11 +127,13 @@ def compared(
         where=where, examples=shown, limit=_MOST_VERSIONS, caller=caller
     )
     scores = {hit.reference: hit.score for hit in hits}
-    return tuple(replace(each, text_similarity=scores.get(each.reference)) for each in members)
+    return tuple(
+        replace(member, text_similarity=scores.get(member.reference)) for member in members
+    )
 
 
 def unusable(registry: Registry, references: Iterable[str], caller: Caller) -> dict[str, str]:
-    """Return why, of those of these adapters that the caller may not use any more."""
+    """Return the adapters that the caller may not use any more, each with the reason."""
     reasons = {}
     for text in references:
         try:

@@ -1,34 +1,31 @@
-"""A job's candidate becomes what a request can name: a version of an adapter or a composition.
+"""Publish a job's candidate: give it a name that requests can use.
 
-An adapter that the job made becomes a version of an adapter, a recipe one of a composition; the
-base is known already. Doing it again gives the same versions. Blocking: call it off the event loop.
-Not covered: which candidate (`closing`), and who may ask (the routes).
+An adapter that the job made becomes a version of an adapter, a recipe a version of a composition;
+the base has its name already. Publishing again gives the same versions. Blocking: call it off the
+event loop. Not covered: which candidate (`finish`), and who may ask (the routes).
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from merge.recipe import Recipe
 from registry.errors import NameTaken
 from registry.jobs.types import Job
 from registry.service import Registry
 from server.compose.resolve import Bare, Planned, Stored, Target
+from server.jobs.report import CandidateJson, RecipeServing
 from server.jobs.storage import JobStorage
-
-Candidate = Mapping[str, Any]
 
 
 class NotServable(Exception):
-    """A candidate that nobody can be served by; the sentence says why."""
+    """A candidate that cannot be served; the message says why."""
 
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """What answers from now on, and how to have it ready."""
+    """A published candidate: the name that requests use, and the target to load."""
 
-    model: str  # as requests name it
+    model: str
     target: Target
 
 
@@ -40,42 +37,39 @@ class Publisher:
     storage: JobStorage
     served_base: str  # the base's name for clients
 
-    def publish(self, job: Job, candidate: Candidate, name: str) -> Published:
-        """Give a candidate the name, or one like it when that belongs to another kind of thing.
+    def publish(self, job: Job, candidate: CandidateJson, name: str) -> Published:
+        """Give a candidate the name, or one like it where another kind of entry has that name.
 
         Raises:
-            NotServable: as it says.
+            NotServable: it has nothing to serve.
             merge.errors.RecipeInvalid: its recipe cannot be read.
-            registry.errors.RegistryError: it is refused, or cannot be written down.
+            registry.errors.RegistryError: it is refused, or cannot be stored.
         """
         try:
             return self._publish(job, candidate, name)
         except NameTaken:
             return self._publish(job, candidate, f"{name}-{_word(candidate['name'])}")
 
-    def prepare(self, job: Job, candidate: Candidate, name: str) -> Target | None:
-        """Return what to build and load for a candidate without a name of its own yet.
+    def prepare(self, job: Job, candidate: CandidateJson, name: str) -> Target | None:
+        """Return the target to build and load for a candidate before it has a name.
 
-        None where it needs a version of its own. Adapters of a recipe that the job made are
-        registered beside `name`.
+        None for an adapter of the job, which must be registered first. Adapters of the job that a
+        recipe needs are registered under names that begin with `name`.
 
         Raises:
             as `publish`.
         """
-        serve = candidate["serve"]
-        match serve["kind"]:
-            case "base":
-                return Bare(self.served_base)
-            case "recipe":
-                return Planned(self._recipe(job, serve, name))
-            case "nothing":
-                raise NotServable(str(serve["reason"]))
-        return None
+        serving = candidate["serve"]
+        if serving["kind"] == "nothing":
+            raise NotServable(serving["reason"])
+        if serving["kind"] == "recipe":
+            return Planned(self._recipe(job, serving, name))
+        return Bare(self.served_base) if serving["kind"] == "base" else None
 
-    def _publish(self, job: Job, candidate: Candidate, name: str) -> Published:
-        serve = candidate["serve"]
-        if serve["kind"] == "adapter":
-            digest, model = self._register(job, self._folder(job, serve["folder"]), name)
+    def _publish(self, job: Job, candidate: CandidateJson, name: str) -> Published:
+        serving = candidate["serve"]
+        if serving["kind"] == "adapter":
+            digest, model = self._register(job, self._folder(job, serving["folder"]), name)
             return Published(model, Stored(digest))
         target = self.prepare(job, candidate, name)
         if not isinstance(target, Planned):
@@ -88,25 +82,25 @@ class Publisher:
         )  # fmt: skip
         return Published(f"{version.name}@{version.number}", target)
 
-    def _recipe(self, job: Job, serve: Mapping[str, Any], name: str) -> Recipe:
-        """Return a candidate's recipe, once every adapter in it is registered."""
-        for folder in serve["adapters"].values():
+    def _recipe(self, job: Job, serving: RecipeServing, name: str) -> Recipe:
+        """Register the job's own adapters in a recipe, and return the recipe."""
+        for folder in serving["adapters"].values():
             path = self._folder(job, folder)
             self._register(job, path, f"{name}-{_word(path.name)}")
-        return Recipe.parse(serve["recipe"])
+        return Recipe.parse(serving["recipe"])
 
     def _register(self, job: Job, folder: Path, name: str) -> tuple[str, str]:
-        made = self.registry.adapters.register(
+        version = self.registry.adapters.register(
             folder, name=name, base=job.base, source=f"job:{job.id}", actor=job.created_by
         ).version
-        return made.digest, f"{made.name}@{made.number}"
+        return version.digest, f"{version.name}@{version.number}"
 
     def _folder(self, job: Job, below: str) -> Path:
         return self.storage.folder(job.id) / below
 
 
-def _expression(job: Job, candidate: Candidate) -> str:
-    """Return what people read of a recipe that no expression can say: coefficients by module."""
+def _expression(job: Job, candidate: CandidateJson) -> str:
+    """Return a text for people: no expression can say a recipe with coefficients by module."""
     return f"{candidate['name']}({', '.join(candidate['members'])}) of {job.id}"
 
 

@@ -1,10 +1,10 @@
-"""The queue: takes jobs that wait, one per device, and sees each to its end.
+"""The job queue: claims queued jobs, one per device, and runs each to its end.
 
-A job's process learns, this one watches: every half second it says that it lives and learns whether
-the job is still wanted; a cancelled one is killed at once. A process that was killed is started
-again from its last checkpoint, and a job whose gateway was killed is taken up by the next. Database
-and disk are waited for in threads: the event loop never is.
-Not covered: learning (`worker`), and what comes after it (`closing`).
+The learning runs in a child process, and this one supervises it: twice a second it renews the
+job's heartbeat and reads whether the job was cancelled; a cancelled child is killed at once. A
+child that died is started again from its last checkpoint, and a job whose gateway died is claimed
+by the next gateway. Database and disk are used in threads, so they never block the event loop.
+Not covered: learning (`worker`), and what follows it (`finish`).
 """
 
 import asyncio
@@ -29,11 +29,11 @@ from server.engine.protocol import EngineUnavailable
 from server.errors import row_of
 from server.jobs import worker
 from server.jobs.failures import Failure, JobFailed, failure_of
-from server.jobs.finish import Closed, Closing
+from server.jobs.finish import Finished, Finisher
 from server.jobs.log import JobLog
+from server.jobs.spec import spec_of
 from server.jobs.storage import JobStorage
-from server.jobs.tasks import task_of
-from server.jobs.worker import Entry, Task
+from server.jobs.worker import Entry, WorkerSpec
 from server.settings import Settings
 
 T = TypeVar("T")
@@ -42,20 +42,20 @@ _log = logging.getLogger("weft.jobs")
 
 
 @dataclass(frozen=True, slots=True)
-class Pace:
-    """How often things are done, in seconds."""
+class Intervals:
+    """How often the queue acts, in seconds."""
 
-    look: float = 1.0  # for jobs that wait
-    beat: float = 0.5
-    note: float = 0.2  # what happened meanwhile is written down together
-    silence: float = 20.0  # after which another worker's job is taken up
-    retry: float = 5.0  # of what is not possible now
+    look: float = 1.0  # between looks for queued jobs
+    beat: float = 0.5  # between heartbeats
+    note: float = 0.2  # between writes of a job's log
+    silence: float = 20.0  # without a heartbeat, after which a job is claimed from its worker
+    retry: float = 5.0  # before a step that may succeed later is tried again
     retries: int = 60
 
 
 @dataclass(frozen=True, slots=True)
-class Ending:
-    """How a job ended, as its row will say."""
+class JobResult:
+    """How a job ended: the columns of its row."""
 
     status: EndStatus
     report: Json | None = None
@@ -64,7 +64,7 @@ class Ending:
 
 
 class Runner:
-    """Runs jobs for one base. `start` begins to look for them; `stop` puts back what runs."""
+    """Runs jobs of one base. `start` begins to claim them; `stop` requeues those that run."""
 
     def __init__(
         self,
@@ -72,24 +72,25 @@ class Runner:
         registry: Registry,
         versions: BlobStore,
         storage: JobStorage,
-        closing: Closing,
+        finisher: Finisher,
         base: str,
         *,
         entry: Entry | None = None,
-        pace: Pace | None = None,
+        intervals: Intervals | None = None,
     ) -> None:
         self._settings, self._registry, self._versions = settings, registry, versions
-        self._jobs, self._storage, self._closing = registry.jobs, storage, closing
-        self._base, self._entry, self._pace = base, entry or worker.learn, pace or Pace()
+        self._jobs, self._storage, self._finisher = registry.jobs, storage, finisher
+        self._base, self._entry = base, entry or worker.learn
+        self._intervals = intervals or Intervals()
         self._name = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
         self._tasks: list[asyncio.Task[None]] = []
         self._wake = asyncio.Event()
         self._look_for_silent_at = 0.0
-        # Threads of their own: a process is listened to for as long as it runs.
+        # Not the default executor: each job occupies a thread for as long as its child runs.
         self._threads: ThreadPoolExecutor | None = None
 
     def start(self) -> None:
-        """Begin to take jobs: one at a time for each device of the settings."""
+        """Begin to claim jobs, one at a time for each device of the settings."""
         devices = self._settings.job_devices
         if not devices:
             return
@@ -99,7 +100,7 @@ class Runner:
         ]
 
     async def stop(self) -> None:
-        """End what runs and put it back into the queue, from where it goes on."""
+        """End the running jobs and requeue them; they resume from their checkpoints."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -108,36 +109,36 @@ class Runner:
             await asyncio.to_thread(self._threads.shutdown)
 
     def wake(self) -> None:
-        """Have somebody look now: a job was added, or one is to end."""
+        """Look for queued jobs now."""
         self._wake.set()
 
     async def _work(self, device: str) -> None:
         while True:
             self._wake.clear()
             try:
-                job = await _whole(lambda: self._claim(device), self._give_back)
+                job = await _or_undo(lambda: self._claim(device), self._release)
                 if job is not None:
-                    await self._see_through(job, device)
+                    await self._supervise(job, device)
                     continue
-            except RegistryError as error:  # the database is away: it will be back
-                _log.warning("no job can be taken: %s", error)
-            except Exception:  # whatever it was, the next job is another
-                _log.exception("a job could not be seen through")
-            await self._pause(self._pace.look)
+            except RegistryError as error:  # the database is unavailable for now
+                _log.warning("cannot claim a job: %s", error)
+            except Exception:  # the queue goes on with the next job
+                _log.exception("cannot run a job")
+            await self._pause(self._intervals.look)
 
     def _claim(self, device: str) -> Job | None:
-        """Take a job that waits, after those whose workers have fallen silent wait again."""
+        """Claim a queued job, after jobs whose workers fell silent are requeued."""
         if time.monotonic() >= self._look_for_silent_at:
-            self._look_for_silent_at = time.monotonic() + self._pace.silence / 4
-            self._jobs.requeue(self._pace.silence, most_attempts=MOST_ATTEMPTS)
-        if not self._jobs.page(status="queued", limit=1).items:  # a read holds nobody up
+            self._look_for_silent_at = time.monotonic() + self._intervals.silence / 4
+            self._jobs.requeue(self._intervals.silence, most_attempts=MOST_ATTEMPTS)
+        if not self._jobs.page(status="queued", limit=1).items:  # a read takes no write lock
             return None
         name = f"{self._name}:{uuid.uuid4().hex[:8]}"
         return self._jobs.claim(name, device, base=self._base)
 
-    def _give_back(self, job: Job | None) -> None:
+    def _release(self, job: Job | None) -> None:
         if job is not None:
-            with suppress(RegistryError):  # then its silence will tell
+            with suppress(RegistryError):  # it is requeued once its heartbeat is too old
                 self._jobs.release(job.id, str(job.worker))
 
     async def _pause(self, seconds: float) -> None:
@@ -145,82 +146,87 @@ class Runner:
             async with asyncio.timeout(seconds):
                 await self._wake.wait()
 
-    async def _see_through(self, job: Job, device: str) -> None:
-        """Have a job done, for as long as it is ours and wanted, and write down how it ended."""
-        doing = asyncio.create_task(self._do(job, device), name=job.id)
+    async def _supervise(self, job: Job, device: str) -> None:
+        """Run a job while this worker owns it and nobody cancels it; store its result."""
+        running = asyncio.create_task(self._run(job, device), name=job.id)
         try:
-            ending = await self._watch(job, doing)
+            result = await self._watch(job, running)
         except asyncio.CancelledError:
-            await _ended(doing)
-            await asyncio.to_thread(self._give_back, job)
+            await _cancelled(running)
+            await asyncio.to_thread(self._release, job)
             raise
-        if ending is not None:
-            await self._patiently(lambda: asyncio.to_thread(self._finish, job, ending))
+        if result is not None:
+            await self._retried(lambda: asyncio.to_thread(self._store, job, result))
 
-    async def _watch(self, job: Job, doing: asyncio.Task[Ending]) -> Ending | None:
-        """Beat until it is done; return how it ended, None when it is not ours any more."""
-        while not doing.done():
+    async def _watch(self, job: Job, running: asyncio.Task[JobResult]) -> JobResult | None:
+        """Send heartbeats until the job ends; return None when another worker owns it."""
+        while not running.done():
             try:
                 beat = await asyncio.to_thread(self._jobs.beat, job.id, str(job.worker))
             except RegistryError as error:
                 _log.warning("%s: %s", job.id, error)
             else:
                 if not beat.mine or beat.cancel:
-                    await _ended(doing)
-                    return Ending("cancelled") if beat.mine else None
-            await asyncio.wait({doing}, timeout=self._pace.beat)
-        return doing.result()
+                    await _cancelled(running)
+                    return JobResult("cancelled") if beat.mine else None
+            await asyncio.wait({running}, timeout=self._intervals.beat)
+        return running.result()
 
-    async def _do(self, job: Job, device: str) -> Ending:
-        """Learn, then close; every way in which that can fail is an ending."""
+    async def _run(self, job: Job, device: str) -> JobResult:
+        """Learn, then finish. An exception becomes a failed result."""
         log = JobLog(self._jobs, job.id)
         try:
             outcome: Json | None = await asyncio.to_thread(self._storage.outcome, job.id)
             if outcome is None:
-                outcome = await self._learned(job, device, log)
-            found = await self._closed(job, outcome, log)
+                outcome = await self._learn(job, device, log)
+            finished = await self._finish(job, outcome, log)
         except Exception as error:
             failure = failure_of(error)
-            await log.tell_bad_lines(failure)
-            return Ending("failed", failure=failure)
-        status: EndStatus = "succeeded" if found.failure is None else "failed"
-        return Ending(status, found.report, found.model, found.failure)
+            await log.add_bad_lines(failure)
+            return JobResult("failed", failure=failure)
+        status: EndStatus = "succeeded" if finished.failure is None else "failed"
+        return JobResult(status, finished.report, finished.model, finished.failure)
 
-    async def _learned(self, job: Job, device: str, log: JobLog) -> Json:
-        """Run the job's process to its end, again when it is killed; return what it found.
+    async def _learn(self, job: Job, device: str, log: JobLog) -> Json:
+        """Run the job's child, again when it dies; return the outcome that it wrote.
 
         Raises:
-            JobFailed: with what the process said, or when it was killed too often.
+            JobFailed: the learning failed, or the child died too often.
         """
-        task = await asyncio.to_thread(
-            task_of, job, device, self._settings, self._registry, self._versions, self._storage
+        spec = await asyncio.to_thread(
+            spec_of, job, device, self._settings, self._registry, self._versions, self._storage
         )
         for attempt in range(job.attempts, MOST_ATTEMPTS + 1):
             try:
-                await self._run(task, log)
+                await self._run_child(spec, log)
                 break
             except ChildDied as error:
                 if attempt == MOST_ATTEMPTS:
-                    said = f"{error}; it was started {attempt} times: not again"
-                    raise JobFailed(Failure("worker_died", said)) from error
-                await log.say(f"{error}; it goes on from its last checkpoint", "warn")
+                    message = f"{error}; it was started {attempt} times and is not started again"
+                    raise JobFailed(Failure("worker_died", message)) from error
+                await log.say(f"{error}; it resumes from its last checkpoint", "warn")
         outcome = await asyncio.to_thread(self._storage.outcome, job.id)
-        assert outcome is not None, "a process that came to its end has written its outcome"
+        assert outcome is not None, "a child that returns has written its outcome"
         return outcome
 
-    async def _run(self, task: Task, log: JobLog) -> None:
-        """Run a process once, and write down what it tells; it is gone afterwards."""
+    async def _run_child(self, spec: WorkerSpec, log: JobLog) -> None:
+        """Run a child once and log its notes. The child is gone afterwards.
+
+        Raises:
+            JobFailed: the learning failed.
+            ChildDied: the child was killed.
+        """
         assert self._threads is not None
-        child: Child[Note] = await _whole(
-            lambda: Child(worker.run, self._entry, task, nice=worker.NICE, explain=failure_of),
+        child: Child[Note] = await _or_undo(
+            lambda: Child(worker.run, self._entry, spec, nice=worker.NICE, explain=failure_of),
             Child.reap,
         )
-        told: SimpleQueue[Note] = SimpleQueue()
+        notes: SimpleQueue[Note] = SimpleQueue()
 
         def listen() -> None:
             try:
                 for note in child.messages():
-                    told.put(note)
+                    notes.put(note)
             except ChildFailed as error:
                 raise JobFailed(error.reason) from None
             finally:
@@ -229,47 +235,47 @@ class Runner:
         listening = asyncio.get_running_loop().run_in_executor(self._threads, listen)
         try:
             while not listening.done():
-                await asyncio.wait({listening}, timeout=self._pace.note)
-                await log.add([told.get() for _ in range(told.qsize())])
+                await asyncio.wait({listening}, timeout=self._intervals.note)
+                await log.add([notes.get() for _ in range(notes.qsize())])
             listening.result()
         finally:
             child.kill()
             await asyncio.wait({listening})
-            listening.exception()  # looked at: of a job that was cancelled nobody asks for it
+            listening.exception()  # retrieved, else asyncio logs it for a cancelled job
 
-    async def _closed(self, job: Job, outcome: Json, log: JobLog) -> Closed:
+    async def _finish(self, job: Job, outcome: Json, log: JobLog) -> Finished:
         try:
-            return await self._patiently(lambda: self._closing.close(job, outcome, log.say))
+            return await self._retried(lambda: self._finisher.finish(job, outcome, log.say))
         except EngineUnavailable:
-            closing = replace(self._closing, engine=None)
-            return await closing.close(job, outcome, log.say)
+            finisher = replace(self._finisher, engine=None)
+            return await finisher.finish(job, outcome, log.say)
 
-    async def _patiently(self, call: Callable[[], Awaitable[T]]) -> T:
-        """Return what a call gives, trying again where that may help."""
-        for _ in range(self._pace.retries):
+    async def _retried(self, call: Callable[[], Awaitable[T]]) -> T:
+        """Return the result of a call, trying again after errors that may pass."""
+        for _ in range(self._intervals.retries):
             try:
                 return await call()
             except Exception as error:
                 if row_of(error).retry_after_seconds is None:
                     raise
-                _log.info("again in %g s: %s", self._pace.retry, error)
-            await asyncio.sleep(self._pace.retry)
+                _log.info("trying again in %g s: %s", self._intervals.retry, error)
+            await asyncio.sleep(self._intervals.retry)
         return await call()
 
-    def _finish(self, job: Job, ending: Ending) -> None:
-        if ending.status == "cancelled":
+    def _store(self, job: Job, result: JobResult) -> None:
+        if result.status == "cancelled":
             self._storage.remove_job(job.id)
-        error = None if ending.failure is None else ending.failure.to_json()
+        error = None if result.failure is None else result.failure.to_json()
         self._jobs.finish(
-            job.id, str(job.worker), ending.status, report=ending.report, error=error,
-            model=ending.model, trained_tokens=(ending.report or {}).get("trained_tokens"),
+            job.id, str(job.worker), result.status, report=result.report, error=error,
+            model=result.model, trained_tokens=(result.report or {}).get("trained_tokens"),
         )  # fmt: skip
-        if ending.status == "succeeded":
+        if result.status == "succeeded":
             self._storage.remove_checkpoints(job.id)
 
 
-async def _whole(call: Callable[[], T], undo: Callable[[T], object]) -> T:
-    """Return what a call in a thread gives; whoever is cancelled meanwhile has it undone there."""
+async def _or_undo(call: Callable[[], T], undo: Callable[[T], object]) -> T:
+    """Run `call` in a thread; if cancelled meanwhile, run `undo` on its result."""
     calling = asyncio.ensure_future(asyncio.to_thread(call))
     try:
         return await asyncio.shield(calling)
@@ -278,7 +284,7 @@ async def _whole(call: Callable[[], T], undo: Callable[[T], object]) -> T:
         raise
 
 
-async def _ended(doing: asyncio.Task[Ending]) -> None:
-    """Cancel a task and wait until it has let go of everything."""
-    doing.cancel()
-    await asyncio.wait({doing})
+async def _cancelled(running: asyncio.Task[JobResult]) -> None:
+    """Cancel a task and wait until it has ended."""
+    running.cancel()
+    await asyncio.wait({running})

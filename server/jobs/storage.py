@@ -98,7 +98,7 @@ class JobStorage:
         return self._root / "scores"
 
     def outcome(self, job: str) -> dict[str, Any] | None:
-        """Return what the learning of a job found, or None while it has not.
+        """Return the outcome of a job's learning, or None while it has none.
 
         Raises:
             OSError: it cannot be read.
@@ -108,8 +108,8 @@ class JobStorage:
         path = self.folder(job) / OUTCOME
         if not path.exists():
             return None
-        found: dict[str, Any] = json.loads(path.read_text())
-        return found
+        outcome: dict[str, Any] = json.loads(path.read_text())
+        return outcome
 
     def sweep(self, *, older_than_seconds: float) -> None:
         """Remove uploads that a crash left behind."""

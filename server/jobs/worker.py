@@ -1,8 +1,7 @@
-"""A job's own process: it reads the examples, learns, and tells its parent of every step.
+"""A job's child process: it reads the examples, learns, and sends a note of every step.
 
-It dies at once with whoever started it, and nothing that it does can hold up the gateway. What it
-found is in the job's folder (`outcome.json`); started again there, it goes on from the last
-evaluation. Not covered: who starts and ends it (`process`, `runner`).
+It writes its outcome into the job's folder (`outcome.json`). Started again there, it resumes from
+the last evaluation. Not covered: starting and ending it (`runner`).
 """
 
 import os
@@ -20,8 +19,8 @@ NICE = 10  # below the engine, and below merges for which requests wait
 
 
 @dataclass(frozen=True, slots=True)
-class Task:
-    """Everything that a job's process needs to know; `options` are `Options.to_json`."""
+class WorkerSpec:
+    """What a job's child process needs; `options` are `Options.to_json`."""
 
     options: Mapping[str, Any]
     members: tuple[PoolMember, ...]
@@ -39,62 +38,63 @@ class Task:
 
 
 Send: TypeAlias = Callable[[Note], None]
-# What a process does: it tells of its steps, and raises what ends the job.
-Entry: TypeAlias = Callable[[Task, Send], None]
+# The function of a child: it sends notes of its steps, and raises what ends the job.
+Entry: TypeAlias = Callable[[WorkerSpec, Send], None]
 
 
-def learn(task: Task, send: Send) -> None:
-    """Do a job: the entry of every process but those of tests.
+def learn(spec: WorkerSpec, send: Send) -> None:
+    """Learn: the entry of every child but those of tests.
 
     Raises:
         DatasetInvalid: before anything is loaded.
         merge.adaptive's own, merge.errors.MergeError, OSError: see `merge.adaptive.adapt`.
     """
-    options = dict(task.options)
-    data = read_dataset(task.training, task.validation, seed=int(options["seed"]))
+    options = dict(spec.options)
+    data = read_dataset(spec.training, spec.validation, seed=int(options["seed"]))
     # Only now: torch and transformers take seconds to import.
     from merge.adaptive.adapt import Setting, adapt
     from merge.adaptive.options import Options
     from merge.adaptive.pool import FileScores
 
     setting = Setting(
-        model=task.model, base=task.base, device=task.device, dtype=task.dtype,
-        rank_limit=task.rank_limit, norm_limit=task.norm_limit, memory_bytes=task.memory_bytes,
+        model=spec.model, base=spec.base, device=spec.device, dtype=spec.dtype,
+        rank_limit=spec.rank_limit, norm_limit=spec.norm_limit, memory_bytes=spec.memory_bytes,
     )  # fmt: skip
     adapt(
-        setting, Options.parse(options), _Members(task.members), data.train, data.validation,
-        scores=FileScores(task.scores), folder=task.folder, watch=lambda each: send(note_of(each)),
+        setting, Options.parse(options), _Members(spec.members), data.train, data.validation,
+        scores=FileScores(spec.scores), folder=spec.folder,
+        watch=lambda event: send(note_of(event)),
     )  # fmt: skip
 
 
 def note_of(event: Any) -> Note:
-    """Return what a job's log says of a step, or of a candidate that was measured.
+    """Return the log entry of a training step, or of a candidate that was measured.
 
-    Made here: the learning's own types would have the parent import all of it.
+    It is made in the child, so that the parent need not import the learning's types.
     """
     now = datetime.now(UTC)
     data = event._asdict()
     if "candidate" in data:
-        return Note(f"{data['candidate']} was measured.", kind="candidate", data=data, at=now)
-    said = f"{data['stage']}: step {data['step']} of {data['steps']}"
+        return Note(f"{data['candidate']} is measured.", kind="candidate", data=data, at=now)
+    step = f"{data['stage']}: step {data['step']} of {data['steps']}"
     losses = (("training", data["train_loss"]), ("validation", data["valid_loss"]))
-    told = [f"{what} loss {loss:.4f}" for what, loss in losses if loss is not None]
-    return Note(", ".join([said, *told]), kind="metrics", data=data, at=now)
+    texts = [f"{name} loss {loss:.4f}" for name, loss in losses if loss is not None]
+    return Note(", ".join([step, *texts]), kind="metrics", data=data, at=now)
 
 
 @dataclass(frozen=True, slots=True)
 class _Members:
     """See `merge.adaptive.pool.Pool`."""
 
-    found: tuple[PoolMember, ...]
+    pool: tuple[PoolMember, ...]
 
     def members(self) -> tuple[PoolMember, ...]:
-        """Return them all."""
-        return self.found
+        """See `merge.adaptive.pool.Pool`."""
+        return self.pool
 
 
-def run(entry: Entry, task: Task, send: Send) -> None:
-    """Child entry point: make the job's folder, tell the process id, then run `entry`."""
-    task.folder.mkdir(parents=True, exist_ok=True)
-    send(Note("Its process is at work.", data={"pid": os.getpid()}))
-    entry(task, send)
+def run(entry: Entry, spec: WorkerSpec, send: Send) -> None:
+    """Child entry point: make the job's folder, send the process id, then run `entry`."""
+    spec.folder.mkdir(parents=True, exist_ok=True)
+    send(Note("The job's process has started.", data={"pid": os.getpid()}))
+    entry(spec, send)

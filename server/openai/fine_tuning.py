@@ -15,7 +15,7 @@ from registry.paging import cursor_at
 from server.auth import Publisher, Reader
 from server.errors import RequestInvalid
 from server.gateway import Gateway
-from server.jobs.create import MAX_SUFFIX, Wish, create_job
+from server.jobs.create import MAX_SUFFIX, JobRequest, create_job
 from server.openai.files import After, listed
 from server.routing import openai_routes
 
@@ -70,7 +70,7 @@ def fine_tuning_router(gateway: Gateway) -> APIRouter:
         """Queue a job that learns from a file of examples."""
         if body.model not in (resolver.served_name, resolver.base):
             raise RequestInvalid(f"only the base is adapted: {resolver.served_name}", "model")
-        wish = _wish(body)
+        wish = _request_of(body)
         job = await asyncio.to_thread(create_job, resolver, wish, caller)
         gateway.jobs.wake()
         return job_object(job)
@@ -116,7 +116,7 @@ def fine_tuning_router(gateway: Gateway) -> APIRouter:
     return router
 
 
-def _wish(body: JobBody) -> Wish:
+def _request_of(body: JobBody) -> JobRequest:
     """Return what a body asks for.
 
     Raises:
@@ -133,7 +133,7 @@ def _wish(body: JobBody) -> Wish:
         raise RequestInvalid("pool takes a filter or a list of references", "pool")
     if not isinstance(serve, str):
         raise RequestInvalid("serve takes best, none or a candidate's name", "serve")
-    return Wish(
+    return JobRequest(
         training_file=body.training_file, validation_file=body.validation_file, options=options,
         pool=pool, serve=serve, suffix=body.suffix, seed=body.seed,
         metadata=dict(body.metadata or {}),

@@ -56,7 +56,7 @@ async def pid_of(client: AsyncOpenAI, job: str, not_this: int = 0) -> int:
     async with asyncio.timeout(SECONDS):
         while True:
             events = [e async for e in client.fine_tuning.jobs.list_events(job, limit=100)]
-            began = [at for at, e in enumerate(events) if "process is at work" in e.message]
+            began = [at for at, e in enumerate(events) if "process has started" in e.message]
             if began and any(e.type == "metrics" for e in events[: began[0]]):
                 data: Any = events[began[0]].data
                 if data["pid"] != not_this:

@@ -10,43 +10,45 @@ from pathlib import Path
 from typing import Any
 
 from registry.jobs.types import Note
-from server.jobs.worker import Send, Task
+from server.jobs.worker import Send, WorkerSpec
 
 STEPS = 5
 _BEGUN = "begun"
 
 
-def learn(outcome: Mapping[str, Any], adapters: Mapping[str, Path], task: Task, send: Send) -> None:
+def learn(
+    outcome: Mapping[str, Any], adapters: Mapping[str, Path], spec: WorkerSpec, send: Send
+) -> None:
     """Tell of some steps and find an outcome; `adapters` are what it made, by folder."""
     for step in range(1, STEPS + 1):
         data = {"stage": "recycle", "step": step, "steps": STEPS, "train_loss": 1 / step,
                 "valid_loss": None}  # fmt: skip
         send(Note(f"step {step}", kind="metrics", data=data))
     for below, folder in adapters.items():
-        shutil.copytree(folder, task.folder / below, dirs_exist_ok=True)
+        shutil.copytree(folder, spec.folder / below, dirs_exist_ok=True)
     examples = [{"prompt": [1, 2], "tokens": [1, 2, 3, 4], "labels": [-100, -100, 3, 4],
                  "answer": "yes"}] * 2  # fmt: skip
-    (task.folder / "validation.json").write_text(json.dumps(examples))
-    (task.folder / "outcome.json").write_text(json.dumps(outcome))
+    (spec.folder / "validation.json").write_text(json.dumps(examples))
+    (spec.folder / "outcome.json").write_text(json.dumps(outcome))
 
 
 def die_once(
-    outcome: Mapping[str, Any], adapters: Mapping[str, Path], task: Task, send: Send
+    outcome: Mapping[str, Any], adapters: Mapping[str, Path], spec: WorkerSpec, send: Send
 ) -> None:
     """Be killed in the middle, and go on from there the next time."""
-    if not (task.folder / _BEGUN).exists():
-        (task.folder / _BEGUN).touch()
-        die(task, send)
-    learn(outcome, adapters, task, send)
+    if not (spec.folder / _BEGUN).exists():
+        (spec.folder / _BEGUN).touch()
+        die(spec, send)
+    learn(outcome, adapters, spec, send)
 
 
-def die(task: Task, send: Send) -> None:
+def die(spec: WorkerSpec, send: Send) -> None:
     """End as the system ends what takes too much memory."""
     send(Note("still alive"))
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def hang(task: Task, send: Send) -> None:
+def hang(spec: WorkerSpec, send: Send) -> None:
     """Come to no end; tell who this is."""
     send(Note("waiting", data={"pid": os.getpid()}))
     while True:
@@ -57,17 +59,17 @@ class LossNotFinite(ArithmeticError):
     """Stands for the learning's own of this name."""
 
 
-def diverge(task: Task, send: Send) -> None:
+def diverge(spec: WorkerSpec, send: Send) -> None:
     """Meet NaN."""
     raise LossNotFinite("recycle: the loss at step 7 is not finite; the state of step 5 is kept")
 
 
-def fill_the_disk(task: Task, send: Send) -> None:
+def fill_the_disk(spec: WorkerSpec, send: Send) -> None:
     """Write more than there is room for."""
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
-    (task.folder / "checkpoint").write_bytes(bytes(2000))
+    (spec.folder / "checkpoint").write_bytes(bytes(2000))
 
 
-def break_down(task: Task, send: Send) -> None:
+def break_down(spec: WorkerSpec, send: Send) -> None:
     """Meet a fault of ours."""
     raise KeyError("secret")

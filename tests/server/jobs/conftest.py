@@ -17,11 +17,11 @@ from registry.jobs.types import Job
 from registry.service import Registry
 from registry.storage.blobs import LocalBlobs
 from server.gateway import Gateway
-from server.jobs.create import Wish, create_job
+from server.jobs.create import JobRequest, create_job
 from server.jobs.log import follow
-from server.jobs.runner import Pace, Runner
+from server.jobs.runner import Intervals, Runner
 from server.jobs.storage import keep_file
-from server.jobs.worker import Entry, Task
+from server.jobs.worker import Entry, WorkerSpec
 from tests.adapters import make_adapter
 from tests.reading import read_adapter
 from tests.server.conftest import BASE
@@ -29,7 +29,7 @@ from tests.server.jobs import children
 from tests.server.jobs.engine import ScoringEngine
 
 MEMBERS = ("zorp", "blim")
-FAST = Pace(look=0.02, beat=0.02, note=0.02, silence=20.0, retry=0.02, retries=3)
+FAST = Intervals(look=0.02, beat=0.02, note=0.02, silence=20.0, retry=0.02, retries=3)
 FRESH = "candidates/fresh_lora"
 SECONDS = 120  # that a test waits for a job at most
 
@@ -125,15 +125,17 @@ def queue(gateway: Gateway, caller: Caller = LOCAL, text: str | None = None, **w
     """Queue a job with good examples over zorp and blim, unless something else is said."""
     file = send_file(gateway, examples() if text is None else text, caller)
     asked: dict[str, Any] = {"pool": list(MEMBERS)} | wish
-    return create_job(gateway.resolver, Wish(training_file=file, **asked), caller)
+    return create_job(gateway.resolver, JobRequest(training_file=file, **asked), caller)
 
 
 @asynccontextmanager
-async def running(gateway: Gateway, entry: Entry, pace: Pace = FAST) -> AsyncIterator[Runner]:
+async def running(
+    gateway: Gateway, entry: Entry, intervals: Intervals = FAST
+) -> AsyncIterator[Runner]:
     """Run the queue with processes that do `entry`."""
     runner = Runner(
-        gateway.settings, gateway.registry, gateway.versions, gateway.storage, gateway.closing,
-        gateway.base, entry=entry, pace=pace,
+        gateway.settings, gateway.registry, gateway.versions, gateway.storage, gateway.finisher,
+        gateway.base, entry=entry, intervals=intervals,
     )  # fmt: skip
     gateway.jobs = runner
     runner.start()
@@ -172,8 +174,8 @@ def learned(gateway: Gateway, job: Job, outcome: Mapping[str, Any], fresh: Path)
     """Leave a job's folder as a process does that has found this outcome."""
     folder = gateway.storage.folder(job.id)
     folder.mkdir(parents=True)
-    task = Task({}, (), Path(), None, folder, Path(), "", "", "", "", 1, 1.0, None)
-    learns(outcome, fresh)(task, lambda _: None)
+    spec = WorkerSpec({}, (), Path(), None, folder, Path(), "", "", "", "", 1, 1.0, None)
+    learns(outcome, fresh)(spec, lambda _: None)
 
 
 def learns(outcome: Mapping[str, Any], fresh: Path) -> Callable[..., None]:

@@ -114,7 +114,7 @@ def test_options_are_passed_on(weft: Weft, file: Path, learning: None, registry:
         (["--pool", "tag=law", "--member", "zorp"], "give one of them"),
         (["--option", "stepz=3"], "did you mean steps"),
         (["--pool", "tag=law"], "no adapter for"),
-        (["--serve", "fresh"], "serve takes one of"),
+        (["--serve", "fresh"], "serve must be one of"),
         (["--option", "steps"], "write name=value"),
     ],
 )

@@ -23,7 +23,7 @@ from server.compose.expression import Expression, parse_model
 from server.compose.resolve import NotAnIngredient
 from server.errors import RequestInvalid
 from server.gateway import Gateway
-from server.jobs.create import Wish, create_job
+from server.jobs.create import JobRequest, create_job
 from server.jobs.pools import PoolEmpty, PoolInvalid, choose
 from tests.reading import read_adapter
 from tests.server.conftest import BASE
@@ -64,21 +64,25 @@ def test_all_is_written_down(gateway: Gateway) -> None:
     [
         ({"options": {"stepz": 1}}, OptionsInvalid, "did you mean steps"),
         ({"options": {"k": 0}}, OptionsInvalid, "option k"),
-        ({"serve": "fresh"}, RequestInvalid, "serve takes one of best, none, recycle"),
-        ({"serve": "average", "options": {"reality_check": False}}, RequestInvalid, "serve takes"),
-        ({"serve": "random_parameters"}, RequestInvalid, "serve takes"),
+        ({"serve": "fresh"}, RequestInvalid, "serve must be one of best, none, recycle"),
+        (
+            {"serve": "average", "options": {"reality_check": False}},
+            RequestInvalid,
+            "serve must be",
+        ),
+        ({"serve": "random_parameters"}, RequestInvalid, "serve must be"),
         ({"name": "Bot"}, NameInvalid, "lower-case"),
         ({"name": BASE}, NameTaken, "belongs to one base"),
-        ({"suffix": "!!"}, RequestInvalid, "suffix takes"),
+        ({"suffix": "!!"}, RequestInvalid, "suffix must have"),
         ({"pool": "rank<"}, FilterInvalid, "number"),
-        ({"pool": "status=retired"}, PoolInvalid, "leave status out"),
+        ({"pool": "status=retired"}, PoolInvalid, "remove `status`"),
         ({"pool": "tag=nothing"}, PoolEmpty, "no adapter"),
         ({"pool": []}, PoolEmpty, "no adapter"),
         ({"pool": ["zorb"]}, UnknownReference, "zorp"),
         ({"pool": [BASE]}, UnknownReference, "demo-llama"),
         ({"options": {"recipe": "cat(zorp)"}}, OptionsInvalid, "method scale"),
-        ({"options": {"recipe": "zorp", "method": "scale"}}, RequestInvalid, "takes an expression"),
-        ({"options": {"recipe": 7, "method": "scale"}}, RequestInvalid, "takes an expression"),
+        ({"options": {"recipe": "zorp", "method": "scale"}}, RequestInvalid, "must be an expression"),
+        ({"options": {"recipe": 7, "method": "scale"}}, RequestInvalid, "must be an expression"),
         (
             {"options": {"recipe": "lego()", "method": "scale"}},
             RecipeInvalid,
@@ -173,4 +177,4 @@ def test_files_of_others_cannot_be_used(gateway: Gateway) -> None:
     """What is in another namespace does not exist."""
     file = send_file(gateway, examples(), Caller("ada", "publish", "team"))
     with pytest.raises(UnknownFile):
-        create_job(gateway.resolver, Wish(file), Caller("bob", "publish", "other"))
+        create_job(gateway.resolver, JobRequest(file), Caller("bob", "publish", "other"))

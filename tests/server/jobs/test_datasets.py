@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from server.jobs.datasets import DatasetInvalid, prompts, read_dataset, read_examples
+from server.jobs.datasets import DatasetInvalid, prompts, read_conversations, read_dataset
 from tests.server.jobs.conftest import examples
 
 QUESTION = {"role": "user", "content": "why?"}
@@ -38,7 +38,7 @@ def line(*messages: object, **more: object) -> str:
         (line({"role": "tool", "content": "x"}, ANSWER), "message 1: role must be"),
         (line({"role": "user", "content": " "}, ANSWER), "message 1: content must be"),
         (line({"role": "user", "content": ["x"]}, ANSWER), "message 1: content must be"),
-        (line({"role": "user", "content": "\ud800"}, ANSWER), "half a character"),
+        (line({"role": "user", "content": "\ud800"}, ANSWER), "unpaired surrogate"),
         (line(QUESTION, ANSWER | {"weight": 0}), "message 2: 'weight' is not supported"),
         (line(QUESTION, ANSWER, tools=[]), "'tools' is not supported"),
     ],
@@ -47,7 +47,7 @@ def test_a_bad_line_is_told_with_its_number(tmp_path: Path, bad: str, says: str)
     """What is wrong, and where; lines are counted from 1, empty ones too."""
     path = file_of(tmp_path, f"{line(QUESTION, ANSWER)}\n\n{bad}\n")
     with pytest.raises(DatasetInvalid) as caught:
-        read_examples(path, "training_file")
+        read_conversations(path, "training_file")
     assert [3] == [each.number for each in caught.value.bad]
     assert says in str(caught.value)
     assert "training_file: one line is not an example: line 3: " in str(caught.value)
@@ -57,14 +57,14 @@ def test_every_bad_line_is_told_at_once(tmp_path: Path) -> None:
     """The sentence shows the first of many and counts the rest."""
     path = file_of(tmp_path, b"\xff\xfe\n" * 50)
     with pytest.raises(DatasetInvalid, match=r"50 lines are.*line 1: not UTF-8.*and 30 more") as e:
-        read_examples(path, "validation_file")
+        read_conversations(path, "validation_file")
     assert [*range(1, 51)] == [each.number for each in e.value.bad]
 
 
 def test_a_developer_is_the_system(tmp_path: Path) -> None:
     """OpenAI's newer name for a role that templates know by the older."""
     path = file_of(tmp_path, line({"role": "developer", "content": "be kind"}, QUESTION, ANSWER))
-    (found,) = read_examples(path, "training_file").values()
+    (found,) = read_conversations(path, "training_file").values()
     assert ["system", "user", "assistant"] == [message["role"] for message in found]
     assert ["why?"] == list(prompts([found]))
 
@@ -94,7 +94,7 @@ def test_two_files_may_share_nothing(tmp_path: Path) -> None:
     training = file_of(tmp_path, examples(12))
     lines = examples(12).splitlines()
     validation = file_of(tmp_path, "\n".join([line(QUESTION, ANSWER), *lines[4:6]]), "v.jsonl")
-    with pytest.raises(DatasetInvalid, match="line 2: it is line 5 of the training") as caught:
+    with pytest.raises(DatasetInvalid, match="line 2: equal to line 5 of the training") as caught:
         read_dataset(training, validation, seed=0)
     assert ("validation_file", [2, 3]) == (
         caught.value.param, [each.number for each in caught.value.bad],
@@ -107,10 +107,10 @@ def test_two_files_may_share_nothing(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "validation", "says"),
     [
-        (examples(9), None, "training_file: 9 examples are too few"),
+        (examples(9), None, "training_file: it has 9 examples"),
         ("", None, "training_file: 0 examples"),
-        (examples(1) * 12, None, "all examples are the same"),
-        (examples(12), "\n", "validation_file: it holds no example"),
+        (examples(1) * 12, None, "all examples are equal"),
+        (examples(12), "\n", "validation_file: it has no example"),
     ],
 )
 def test_too_few_examples_are_refused(

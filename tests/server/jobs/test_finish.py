@@ -11,30 +11,30 @@ from registry.callers import Caller
 from registry.references import Reference
 from registry.types import Registration
 from server.gateway import Gateway
-from server.jobs.finish import Closed
+from server.jobs.finish import Finished
 from tests.reading import read_adapter, read_composition
 from tests.server.conftest import BASE
 from tests.server.jobs.conftest import MakeOutcome, learned, queue
 from tests.server.jobs.engine import LOGPROB, ScoringEngine
 
-Close = Callable[..., Awaitable[Closed]]
+Finish = Callable[..., Awaitable[Finished]]
 
 
 @pytest.fixture
-def close(gateway: Gateway, make_outcome: MakeOutcome, fresh: Path) -> Close:
-    """Close a job that has learned an outcome; `before` runs after it was asked for."""
+def finish(gateway: Gateway, make_outcome: MakeOutcome, fresh: Path) -> Finish:
+    """Finish a job that has learned an outcome; `before` runs after it was asked for."""
 
     async def run(
         outcome: Mapping[str, Any] | None = None,
         before: Callable[[], object] = lambda: None,
         **wish: Any,
-    ) -> Closed:
+    ) -> Finished:
         job = queue(gateway, **wish)
         found = outcome or make_outcome()
         learned(gateway, job, found, fresh)
         before()
         try:
-            return await gateway.closing.close(job, found, _quiet)
+            return await gateway.finisher.finish(job, found, _quiet)
         finally:
             await gateway.builder.stop()
 
@@ -45,75 +45,75 @@ async def _quiet(_: str) -> None:
     pass
 
 
-def by_name(closed: Closed) -> dict[str, dict[str, Any]]:
+def by_name(finished: Finished) -> dict[str, Any]:
     """Return the candidates of a report."""
-    return {each["name"]: each for each in closed.report["candidates"]}
+    return {each["name"]: each for each in finished.report["candidates"]}
 
 
-async def test_the_best_is_folded_served_and_published(close: Close, gateway: Gateway) -> None:
+async def test_the_best_is_folded_served_and_published(finish: Finish, gateway: Gateway) -> None:
     """A recipe becomes a composition, whose artifact is loaded; served is beside learned."""
-    closed = await close(name="bot")
-    assert ("bot@1", None) == (closed.model, closed.failure)
+    finished = await finish(name="bot")
+    assert ("bot@1", None) == (finished.model, finished.failure)
     version = read_composition(gateway.registry, "bot").versions[0]
     assert "recycle(zorp@1, blim@1) of ftjob-" in version.expression
-    served = by_name(closed)["recycle"]["served"]
+    served = by_name(finished)["recycle"]["served"]
     assert isinstance(gateway.engine, ScoringEngine)
     assert [served["artifact"]] == gateway.engine.loads
     assert -LOGPROB == served["figures"]["loss"]["value"]
     assert 1.0 == served["figures"]["exact_match"]["value"]
     assert 0.4 == pytest.approx(served["difference"]["exact_match"])
-    assert closed.report["served"] is None
-    assert {"candidate": "recycle", "model": "bot@1"} == closed.report["published"]
+    assert finished.report["served"] is None
+    assert {"candidate": "recycle", "model": "bot@1"} == finished.report["published"]
 
 
 async def test_requests_are_one_at_a_time_and_of_one_kind(
-    close: Close, engine: ScoringEngine
+    finish: Finish, engine: ScoringEngine
 ) -> None:
     """Log-probabilities of all examples, then all answers: greedy, from token ids."""
-    await close()
+    await finish()
     kinds = ["prompt_logprobs" in body for body in engine.bodies]
     assert [True, True, False, False] == kinds
     assert {0} == {body["temperature"] for body in engine.bodies}
     assert 0 == engine.running.total()
 
 
-async def test_the_pick_is_published(close: Close, gateway: Gateway) -> None:
+async def test_the_pick_is_published(finish: Finish, gateway: Gateway) -> None:
     """An adapter that the job made becomes a version of one; it is asked as well."""
-    closed = await close(serve="fresh_lora", name="bot")
-    assert "bot@1" == closed.model
+    finished = await finish(serve="fresh_lora", name="bot")
+    assert "bot@1" == finished.model
     version = read_adapter(gateway.registry, "bot").versions[0]
     assert str(version.source).startswith("job:ftjob-")
-    assert version.digest == by_name(closed)["fresh_lora"]["served"]["artifact"]
-    assert by_name(closed)["recycle"]["served"] is not None
+    assert version.digest == by_name(finished)["fresh_lora"]["served"]["artifact"]
+    assert by_name(finished)["recycle"]["served"] is not None
 
 
-async def test_the_base_needs_no_name(close: Close, gateway: Gateway) -> None:
+async def test_the_base_needs_no_name(finish: Finish, gateway: Gateway) -> None:
     """Where nothing beats it, it is what answers."""
-    closed = await close(serve="base", name="bot")
-    assert BASE == closed.model
+    finished = await finish(serve="base", name="bot")
+    assert BASE == finished.model
     assert "bot" not in {model.id for model in gateway.registry.catalogue.models()}
 
 
-async def test_none_leaves_the_registry_as_it_is(close: Close, gateway: Gateway) -> None:
+async def test_none_leaves_the_registry_as_it_is(finish: Finish, gateway: Gateway) -> None:
     """The report is there, and nothing is published."""
     before = gateway.registry.catalogue.models()
-    closed = await close(serve="none")
-    assert (None, None, None) == (closed.model, closed.failure, closed.report["published"])
-    assert by_name(closed)["recycle"]["served"] is not None
+    finished = await finish(serve="none")
+    assert (None, None, None) == (finished.model, finished.failure, finished.report["published"])
+    assert by_name(finished)["recycle"]["served"] is not None
     assert before == gateway.registry.catalogue.models()
 
 
 async def test_the_job_s_own_adapters_are_registered_with_a_recipe(
-    close: Close, gateway: Gateway, make_outcome: MakeOutcome
+    finish: Finish, gateway: Gateway, make_outcome: MakeOutcome
 ) -> None:
     """The fresh LoRA in slot 0, beside the result's name; with `none` it is left alone."""
     outcome = make_outcome()
     serve = next(c["serve"] for c in outcome["candidates"] if c["name"] == "recycle")
     serve["adapters"] = {"0" * 64: "candidates/fresh_lora"}
-    closed = await close(outcome, serve="none", name="bot")
-    assert "serve is none" in closed.report["served"]
-    closed = await close(outcome, name="bot")
-    assert "bot@1" == closed.model
+    finished = await finish(outcome, serve="none", name="bot")
+    assert "serve is none" in str(finished.report["served"])
+    finished = await finish(outcome, name="bot")
+    assert "bot@1" == finished.model
     assert 1 == len(read_adapter(gateway.registry, "bot-fresh-lora").versions)
 
 
@@ -128,42 +128,41 @@ def retire(gateway: Gateway) -> None:
 
 
 async def test_a_member_that_was_retired_takes_its_candidates_with_it(
-    close: Close, gateway: Gateway
+    finish: Finish, gateway: Gateway
 ) -> None:
     """The best of the others is published, and the sentence says why."""
-    closed = await close(before=lambda: retire(gateway), name="bot")
-    assert "bot@1" == closed.model
-    assert "zorp@1 was retired" in by_name(closed)["recycle"]["unservable"]
-    assert ("fresh_lora", "fresh_lora") == (
-        closed.report["published"]["candidate"], closed.report["best"],
-    )  # fmt: skip
-    assert "recycle did best and cannot be served" in closed.report["sentence"]
-    assert "serve fresh_lora" in closed.report["sentence"]
+    finished = await finish(before=lambda: retire(gateway), name="bot")
+    assert "bot@1" == finished.model
+    assert "zorp@1 was retired" in by_name(finished)["recycle"]["unservable"]
+    assert {"candidate": "fresh_lora", "model": "bot@1"} == finished.report["published"]
+    assert "fresh_lora" == finished.report["best"]
+    assert "recycle did best and cannot be served" in finished.report["sentence"]
+    assert "serve fresh_lora" in finished.report["sentence"]
 
 
 async def test_nothing_left_fails_and_names_the_member(
-    close: Close, gateway: Gateway, make_outcome: MakeOutcome
+    finish: Finish, gateway: Gateway, make_outcome: MakeOutcome
 ) -> None:
     """Without controls there is nothing else to serve; the report stays."""
     only = [c for c in make_outcome()["candidates"] if c["name"] == "recycle"]
     outcome = make_outcome(candidates=only, ranked=["recycle"])
-    closed = await close(outcome, before=lambda: retire(gateway))
-    assert closed.failure is not None
-    assert "not_servable" == closed.failure.code
-    assert "zorp@1 was retired" in closed.failure.message
-    assert closed.report["candidates"]
+    finished = await finish(outcome, before=lambda: retire(gateway))
+    assert finished.failure is not None
+    assert "not_servable" == finished.failure.code
+    assert "zorp@1 was retired" in finished.failure.message
+    assert finished.report["candidates"]
 
 
-async def test_a_pick_that_cannot_be_served_fails(close: Close, gateway: Gateway) -> None:
+async def test_a_pick_that_cannot_be_served_fails(finish: Finish, gateway: Gateway) -> None:
     """Nobody is given something else than what was asked for."""
-    closed = await close(before=lambda: retire(gateway), serve="recycle")
-    assert closed.failure is not None
-    assert "recycle cannot be served" in closed.failure.message
+    finished = await finish(before=lambda: retire(gateway), serve="recycle")
+    assert finished.failure is not None
+    assert "recycle cannot be served" in finished.failure.message
 
 
 @pytest.mark.parametrize("main", ["recycle", "base"])
 async def test_what_the_engine_refuses_gets_no_name(
-    close: Close, engine: ScoringEngine, make_outcome: MakeOutcome,
+    finish: Finish, engine: ScoringEngine, make_outcome: MakeOutcome,
     monkeypatch: pytest.MonkeyPatch, main: str,
 ) -> None:  # fmt: skip
     """The next best does, whether or not it is the method's own; the refusal is in the report."""
@@ -173,57 +172,57 @@ async def test_what_the_engine_refuses_gets_no_name(
         await ScoringEngine.load(engine, digest)
 
     monkeypatch.setattr(engine, "load", load)
-    closed = await close(make_outcome(main=main), name="bot")
-    assert "too odd" in by_name(closed)["recycle"]["unservable"]
-    assert {"candidate": "fresh_lora", "model": "bot@1"} == closed.report["published"]
+    finished = await finish(make_outcome(main=main), name="bot")
+    assert "too odd" in by_name(finished)["recycle"]["unservable"]
+    assert {"candidate": "fresh_lora", "model": "bot@1"} == finished.report["published"]
 
 
 async def test_an_engine_that_leaves_things_out_is_told(
-    close: Close, engine: ScoringEngine
+    finish: Finish, engine: ScoringEngine
 ) -> None:
     """The candidate is published all the same."""
     engine.silent = True
-    closed = await close(name="bot")
-    assert "bot@1" == closed.model
-    assert "left log-probabilities out" in closed.report["served"]
+    finished = await finish(name="bot")
+    assert "bot@1" == finished.model
+    assert "left log-probabilities out" in str(finished.report["served"])
 
 
-async def test_a_name_of_another_kind_is_made_another(close: Close, gateway: Gateway) -> None:
+async def test_a_name_of_another_kind_is_made_another(finish: Finish, gateway: Gateway) -> None:
     """An adapter's name cannot be a composition's: nothing is lost for that."""
-    closed = await close(name="krun")
-    assert "krun-recycle@1" == closed.model
+    finished = await finish(name="krun")
+    assert "krun-recycle@1" == finished.model
 
 
-async def test_a_namespace_keeps_its_results(close: Close, gateway: Gateway) -> None:
+async def test_a_namespace_keeps_its_results(finish: Finish, gateway: Gateway) -> None:
     """What a namespaced caller asked for is named in the namespace, and private to it."""
     caller = Caller("ada", "publish", "team")
-    closed = await close(caller=caller, suffix="My Bot!")
-    assert str(closed.model).startswith("team/ft-my-bot-")
+    finished = await finish(caller=caller, suffix="My Bot!")
+    assert str(finished.model).startswith("team/ft-my-bot-")
     mine = {model.id for model in gateway.registry.catalogue.models(caller=caller)}
     others = Caller("bob", "publish", "other")
     theirs = {model.id for model in gateway.registry.catalogue.models(caller=others)}
-    assert str(closed.model).partition("@")[0] in mine - theirs
+    assert str(finished.model).partition("@")[0] in mine - theirs
 
 
-async def test_closing_again_gives_the_same(
+async def test_finishing_again_gives_the_same(
     gateway: Gateway, make_outcome: MakeOutcome, fresh: Path
 ) -> None:
     """A gateway that died in between leaves no second version."""
     job = queue(gateway, serve="fresh_lora", name="bot")
     learned(gateway, job, make_outcome(), fresh)
-    closed = [await gateway.closing.close(job, make_outcome(), _quiet) for _ in range(2)]
+    finished = [await gateway.finisher.finish(job, make_outcome(), _quiet) for _ in range(2)]
     await gateway.builder.stop()
-    assert ["bot@1", "bot@1"] == [each.model for each in closed]
+    assert ["bot@1", "bot@1"] == [each.model for each in finished]
 
 
 async def test_without_an_engine_the_report_says_so(
     gateway: Gateway, make_outcome: MakeOutcome, fresh: Path
 ) -> None:
     """What is published is folded all the same."""
-    gateway.closing = replace(gateway.closing, engine=None)
+    gateway.finisher = replace(gateway.finisher, engine=None)
     job = queue(gateway)
     learned(gateway, job, make_outcome(), fresh)
-    closed = await gateway.closing.close(job, make_outcome(), _quiet)
+    finished = await gateway.finisher.finish(job, make_outcome(), _quiet)
     await gateway.builder.stop()
-    assert "no engine could be asked" in closed.report["served"]
-    assert closed.model is not None
+    assert "there is no engine" in str(finished.report["served"])
+    assert finished.model is not None

@@ -12,17 +12,19 @@ from tests.server.jobs.conftest import MakeOutcome, figure
 
 
 @pytest.fixture
-def report(make_outcome: MakeOutcome) -> dict[str, Any]:
+def report(make_outcome: MakeOutcome) -> Any:
     """A report in which recycle was served and published."""
     found = make_outcome(published={"candidate": "recycle", "model": "bot@1"}, served=None)
     for candidate in found["candidates"]:
         candidate["served"] = None
         candidate["unservable"] = candidate["serve"].get("reason")
-    found["candidates"][2]["served"] = {"figures": {"exact_match": figure(0.55)}}
+    found["candidates"][2]["served"] = {
+        "figures": {"exact_match": figure(0.55), "pattern": None, "loss": None}
+    }
     return found
 
 
-def test_rows_are_ranked_and_marked(report: dict[str, Any]) -> None:
+def test_rows_are_ranked_and_marked(report: Any) -> None:
     """As the verdict ranks them; published, served and unservable ones say so."""
     found = list(rows(report))
     assert report["ranked"] == [row.name for row in found]
@@ -45,7 +47,7 @@ def test_a_figure_is_shown_with_its_interval(given: Any, metric: Any, expected: 
     assert expected == interval_text(given, metric)
 
 
-def test_the_chart_shows_every_candidate(report: dict[str, Any]) -> None:
+def test_the_chart_shows_every_candidate(report: Any) -> None:
     """By its name, and whether it was published or cannot be served."""
     root = ElementTree.fromstring(chart(report))  # noqa: S314 - it is ours
     texts = [each.text for each in root.iter("{http://www.w3.org/2000/svg}text")]
@@ -54,7 +56,7 @@ def test_the_chart_shows_every_candidate(report: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("value", [None, math.nan, math.inf])
-def test_what_is_not_finite_is_left_out(report: dict[str, Any], value: float | None) -> None:
+def test_what_is_not_finite_is_left_out(report: Any, value: float | None) -> None:
     """A chart is always a document."""
     for candidate in report["candidates"]:
         candidate["curve"] = [[1, value, value]]
@@ -65,7 +67,7 @@ def test_what_is_not_finite_is_left_out(report: dict[str, Any], value: float | N
     assert "nan" not in text
 
 
-def test_names_are_no_markup(report: dict[str, Any]) -> None:
+def test_names_are_no_markup(report: Any) -> None:
     """Whatever a candidate is called."""
     report["candidates"][0]["name"] = report["ranked"][3] = "<script>"
     assert "<script>" not in chart(report)

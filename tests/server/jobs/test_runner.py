@@ -13,7 +13,7 @@ import pytest
 from registry.storage.errors import DatabaseUnavailable
 from server.gateway import Gateway
 from server.jobs import worker
-from server.jobs.runner import MOST_ATTEMPTS, Pace
+from server.jobs.runner import MOST_ATTEMPTS, Intervals
 from tests.server.conftest import MakeGateway
 from tests.server.jobs import children
 from tests.server.jobs.conftest import (
@@ -65,7 +65,7 @@ async def test_a_killed_process_is_started_again(
     again = partial(children.die_once, make_outcome(), {"candidates/fresh_lora": fresh})
     async with running(gateway, again):
         assert "succeeded" == (await ended(gateway, job)).status
-    assert any("ended by signal 9" in said and "goes on" in said for said in log_of(gateway, job))
+    assert any("ended by signal 9" in said and "resumes" in said for said in log_of(gateway, job))
 
 
 async def test_a_process_that_is_always_killed_fails_its_job(gateway: Gateway) -> None:
@@ -117,7 +117,7 @@ async def test_bad_lines_end_a_job_before_anything_is_loaded(gateway: Gateway) -
 async def test_a_cancelled_job_is_dead(gateway: Gateway) -> None:
     """Its process is gone when its row says cancelled, and nothing of it stays on disk."""
     job = queue(gateway)
-    async with running(gateway, children.hang, replace(FAST, beat=Pace().beat)):
+    async with running(gateway, children.hang, replace(FAST, beat=Intervals().beat)):
         pid = (await told(gateway, job, "waiting"))["pid"]
         assert is_there(pid)
         gateway.registry.jobs.cancel(job.id)
@@ -224,7 +224,7 @@ async def test_an_engine_that_stays_away_keeps_no_job_waiting(
         done = await ended(gateway, job)
     report = gateway.registry.jobs.report(job.id)
     assert report is not None
-    assert ("succeeded", True) == (done.status, "no engine could be asked" in report["served"])
+    assert ("succeeded", True) == (done.status, "there is no engine" in report["served"])
 
 
 async def test_no_device_takes_no_job(make_gateway: MakeGateway) -> None:
@@ -238,4 +238,4 @@ async def test_no_device_takes_no_job(make_gateway: MakeGateway) -> None:
 
 def test_a_cancel_is_noticed_in_time() -> None:
     """Two seconds are four beats: a job is asked after its end often enough."""
-    assert Pace().beat <= 0.5
+    assert Intervals().beat <= 0.5

@@ -1,37 +1,37 @@
-"""From a job's row to what its process needs: folders in the place of digests and ids."""
+"""From a job's row to the spec of its child process: digests and file ids become paths."""
 
 from registry.jobs.types import Job
 from registry.service import Registry
 from registry.storage.blobs import BlobStore
-from server.jobs.datasets import prompts, read_examples
-from server.jobs.finish import caller_of
+from server.jobs.datasets import prompts, read_conversations
+from server.jobs.finish import caller_of_job
 from server.jobs.pools import compared, members_of
 from server.jobs.storage import JobStorage
-from server.jobs.worker import Task
+from server.jobs.worker import WorkerSpec
 from server.settings import Settings
 
 
-def task_of(
+def spec_of(
     job: Job,
     device: str,
     settings: Settings,
     registry: Registry,
     versions: BlobStore,
     storage: JobStorage,
-) -> Task:
-    """Return what a job's process is to do. Blocking.
+) -> WorkerSpec:
+    """Return the spec of a job's child process. Blocking.
 
     Raises:
-        DatasetInvalid: texts are to be compared, and the examples cannot be read.
+        DatasetInvalid: the selection compares texts, and the examples cannot be read.
         registry.errors.BlobMissing: the files of a pool's member are gone.
         OSError: the files cannot be read.
     """
     training = storage.file(job.training_file)
     members = members_of(job.request, versions)
     if job.request["options"]["selection"] == "text":
-        asked = list(prompts(read_examples(training, "training_file").values()))
-        members = compared(registry, members, asked, caller_of(job))
-    return Task(
+        texts = list(prompts(read_conversations(training, "training_file").values()))
+        members = compared(registry, members, texts, caller_of_job(job))
+    return WorkerSpec(
         options=job.request["options"],
         members=members,
         training=training,
