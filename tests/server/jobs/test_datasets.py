@@ -108,7 +108,7 @@ def test_two_files_may_share_nothing(tmp_path: Path) -> None:
     ("text", "validation", "says"),
     [
         (examples(9), None, "training_file: it has 9 examples"),
-        ("", None, "training_file: 0 examples"),
+        ("", None, "training_file: it has 0 examples"),
         (examples(1) * 12, None, "all examples are equal"),
         (examples(12), "\n", "validation_file: it has no example"),
     ],
