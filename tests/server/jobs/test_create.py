@@ -81,7 +81,11 @@ def test_all_is_written_down(gateway: Gateway) -> None:
         ({"pool": ["zorb"]}, UnknownReference, "zorp"),
         ({"pool": [BASE]}, UnknownReference, "demo-llama"),
         ({"options": {"recipe": "cat(zorp)"}}, OptionsInvalid, "method scale"),
-        ({"options": {"recipe": "zorp", "method": "scale"}}, RequestInvalid, "must be an expression"),
+        (
+            {"options": {"recipe": "zorp", "method": "scale"}},
+            RequestInvalid,
+            "must be an expression",
+        ),
         ({"options": {"recipe": 7, "method": "scale"}}, RequestInvalid, "must be an expression"),
         (
             {"options": {"recipe": "lego()", "method": "scale"}},
