@@ -4,6 +4,7 @@ import re
 
 import pytest
 
+from registry.search.filters import FIELDS, parse_filter
 from server.compose.expression import Expression, parse_model
 from tests.reference import DOCUMENTS, ROOT, TABLES, rendered
 
@@ -64,6 +65,15 @@ def test_every_expression_parses() -> None:
     assert len(shown) >= 5
     for text in shown:
         assert isinstance(parse_model(text), Expression)
+
+
+def test_filter_fields() -> None:
+    """REFERENCE names every field of the filter language, and its example is a filter."""
+    section = TEXTS["REFERENCE.md"].partition("\n## Search\n")[2].partition("\n## ")[0]
+    example = re.findall(r"^    (.+)$", section, re.MULTILINE)
+    shown = {condition.field for condition in parse_filter(example[0])}
+
+    assert set(FIELDS) == shown | set(re.findall(r"`([a-z_]+)`", section)) & set(FIELDS)
 
 
 def test_make_targets() -> None:
