@@ -1,11 +1,11 @@
-"""Thin bases: the few dimensions in which all updates of a stack live, and two methods' choices.
+"""Thin bases: the spans of a stack's rows and columns, and two papers' bases in them.
 
-A stack of R MSUs spans at most R dimensions on either side. `coordinates` gives orthonormal bases
+A stack of R MSUs spans at most R dimensions on either side. `coordinates` returns orthonormal bases
 of both and every update as a small matrix in them, from two Gram matrices; `knots` and `core` are
 the bases in which the papers of those names apply elementwise steps. None of them depends on how an
-update is factored or on the order of the members. Not covered: what is done to the small matrices.
+update is factored or on the order of the members. Not covered: the steps on the small matrices.
 
-Directions below 10⁻⁶ of the largest are dropped: they are what rounding leaves of dependent rows.
+Directions below 10⁻⁶ of the largest are dropped: they are the rounding of dependent rows.
 """
 
 from collections.abc import Callable, Sequence
@@ -23,10 +23,12 @@ from merge.weighing import order_by_content
 Basis = Literal["dense", "knots", "core"]
 
 NOISE = 1e-6
-# Squares of float32 Gram matrices are good to 10⁻⁶ of the largest: where the least is above this
-# share of it, the bases are orthonormal to 2·10⁻⁵.
+# A float32 Gram matrix has an error of 10⁻⁶ of its largest eigenvalue. Dividing by the smallest one
+# makes it an error of the basis: where the smallest is above this share of the largest, the bases
+# are orthonormal to 2·10⁻⁵; else the products are computed again in float64.
 _SHARP = 0.05
-_HUGE = 1e15  # coefficients that float32 should not meet
+# Coefficients above this times float32 rows lose the digits that the sum is made of.
+_HUGE = 1e15
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -41,8 +43,8 @@ class Frame:
 class Coordinates:
     """A stack's weighted updates in orthonormal bases: size · (b left) core (right a).
 
-    All float64 on the CPU. Members stand in an order of content, the rows of `left` and columns of
-    `right` in the stack's own.
+    All float64 on the CPU. `heads`, `tails` and `lengths` are in an order of content; rows of
+    `left` and columns of `right` are in the stack's order.
     """
 
     members: Members
@@ -53,7 +55,7 @@ class Coordinates:
     heads: Sequence[Tensor]  # T of (p, r): each member's columns of b in the left basis
     tails: Sequence[Tensor]  # T of (r, q): its rows of a, brought to length 1, in the right basis
     lengths: Sequence[Tensor]  # T of (r,): what those rows were divided by
-    size: float  # such that the largest core has norm 1
+    size: float  # chosen so that the largest core has norm 1
 
     @property
     def cores(self) -> list[Tensor]:
@@ -62,16 +64,20 @@ class Coordinates:
 
     def svd(self) -> list[tuple[Tensor, Tensor, Tensor]]:
         """Return U (p, ≤ r), sigma (≤ r,) falling and Vᵀ (≤ r, q) of each member's core."""
-        found = []
+        triplets = []
         for head, tail in zip(self.heads, self.tails, strict=True):
+            # QR of both sides first: the SVD is then of (r, r) instead of (p, q), with p, q ≈ T r.
             q_left, r_left = torch.linalg.qr(head)
             q_right, r_right = torch.linalg.qr(tail.mT)
             u, sigma, v = torch.linalg.svd(r_left @ r_right.mT, full_matrices=False)
-            found.append((q_left @ u, sigma, v @ q_right.mT))
-        return found
+            triplets.append((q_left @ u, sigma, v @ q_right.mT))
+        return triplets
 
     def frame(self, u: Tensor, v: Tensor) -> Frame:
-        """Return the cores within orthonormal u (p, rows) and v (q, cols), and the way back."""
+        """Return the cores within orthonormal u (p, rows) and v (q, cols), and the way back.
+
+        The blocks stay factors: elementwise steps read tiles of their products, as of any update.
+        """
         blocks = tuple(
             Factors((tail @ v).float(), (u.mT @ head).float())
             for head, tail in zip(self.heads, self.tails, strict=True)
@@ -119,13 +125,14 @@ def coordinates(stack: Stack) -> Coordinates:
     eigenvectors of their Gram matrices in float64.
     """
     members = Members.of(stack.members)
-    top = max(map(abs, stack.weights))  # no product of weights overflows
-    each = [w / top * f.scale for w, f in zip(stack.weights, members, strict=True)]
+    top = max(map(abs, stack.weights))  # divided out: squares of weights could overflow
+    share = members.spread(w / top * f.scale for w, f in zip(stack.weights, members, strict=True))
+    # The cheap products first; most stacks are of unrelated adapters and need no others.
     exact = False
-    sides = _sides(members.grams, members.spread(each))
+    sides = _sides(members.grams, share)
     if not sides.sharp:
         exact = True
-        sides = _sides(members.exact_grams, members.spread(each))
+        sides = _sides(members.exact_grams, share)
     ranks = list(members.ranks)
     parts = list(
         zip(
@@ -159,7 +166,7 @@ class _Sides(NamedTuple):
 
     @property
     def sharp(self) -> bool:
-        """Whether float32 products were enough: nothing is nearly dependent, huge or tiny."""
+        """Whether float32 products were enough: no nearly dependent MSUs, no huge coefficients."""
         even = all(
             float(square.min()) > _SHARP * float(square.max()) and len(square) == len(self.length)
             for square in (self.heads.square().sum(1), self.tails.square().sum(0))
@@ -168,7 +175,11 @@ class _Sides(NamedTuple):
 
 
 def _sides(grams: Grams, share: Tensor) -> _Sides:
-    """Return both bases for columns of b times `share` (R,)."""
+    """Return both bases for columns of b times `share` (R,).
+
+    Rows of `a` are brought to length 1 and their lengths moved to `b`. A basis of rows of mixed
+    lengths would drop short rows as noise although their long columns make them count.
+    """
     length = grams.a.diagonal().sqrt()
     length = torch.where(length > 0.0, length, 1.0)
     share = share * length
@@ -182,7 +193,7 @@ def _basis(gram: Tensor) -> tuple[Tensor, Tensor]:
     squares, vectors = torch.linalg.eigh(gram)
     sigma = squares.clamp(min=0.0).sqrt()  # (R,) rising
     kept = sigma > NOISE * sigma[-1]
-    kept[-1] = True  # one direction at least, also of nothing
+    kept[-1] = True  # a stack of zero updates still needs a basis of one direction
     sigma, vectors = sigma[kept], vectors[:, kept]
     return vectors * torch.where(sigma > 0.0, 1.0 / sigma, 0.0), (vectors * sigma).mT
 
@@ -191,8 +202,7 @@ def knots(stack: Stack) -> Frame:
     """Return the blocks ΣV_iᵀ of the SVD [update_1 … update_T] = UΣ[V_1ᵀ … V_Tᵀ], (≤ R, d_in).
 
     KnOTS (arXiv 2410.19735, §4): all members are expressed in one basis U of the output space, and
-    what differs between them is left to merge. U comes from the coordinates, never from a dense
-    update.
+    their coefficients in it are merged. U is computed in the coordinates, without a dense update.
     """
     at = coordinates(stack)
     u = directions(torch.cat(at.cores, dim=1))  # (p, rows)
@@ -219,9 +229,13 @@ def core(stack: Stack) -> Frame:
 
 
 def directions(x: Tensor) -> Tensor:
-    """Return x's left singular vectors (rows, ≥ 1) whose singular value is above the noise."""
+    """Return x's left singular vectors (rows, ≥ 1) whose singular value is above the noise.
+
+    From eigenvectors of x xᵀ: x is wide (p by T r), so the square is the smaller problem, and the
+    vectors that it would blur are below NOISE and dropped.
+    """
     squares, vectors = torch.linalg.eigh(x @ x.mT)
     kept = squares > NOISE**2 * squares[-1]
-    kept[-1] = True  # one direction at least, also of nothing
+    kept[-1] = True  # zero updates still need a basis of one direction
     u: Tensor = vectors[:, kept].flip(1)
     return u

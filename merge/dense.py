@@ -1,7 +1,7 @@
-"""Dense updates that are never in memory whole: row tiles in, a low-rank result out.
+"""Dense updates in row tiles, never whole in memory, and the low-rank result of such a matrix.
 
-Covered: reading updates as tiles, and bringing a matrix that exists only as tiles to rank k. Not
-covered: what happens to a tile (`prune`, `signs`).
+Covered: the tiles of updates, and the rank-k approximation of a matrix given as tiles. Not covered:
+the steps on a tile (`prune`, `signs`).
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -15,25 +15,31 @@ from merge.factors import Factors, Merged
 from merge.linalg import truncated_sum
 
 Tiles = Iterable[Tensor]
-"""Row tiles of T matrices, (T, rows, cols) each, top to bottom; every iteration gives the same."""
+"""Row tiles of T matrices, (T, rows, cols) each, top to bottom; iterations repeat exactly."""
 Rows = Iterable[Tensor]
-"""Row tiles of one matrix, (rows, cols) each; every iteration gives the same."""
+"""Row tiles of one matrix, (rows, cols) each, top to bottom; iterations repeat exactly."""
 
-# Entries of a tile over all members: few enough for the cache, enough for the matrix products.
+# Entries of a tile over all members, 4 MB in float32: small enough that the elementwise steps find
+# the tile in the second-level cache, large enough that the matrix products run at full speed.
 TILE_ENTRIES = 2**20
-# Power iterations of the range finder: two keep 99 % of what the best approximation keeps, but for
-# random prunes, whose noise is as wide as the matrix.
+# Power iterations of the range finder. Two keep 99 % of the energy that the best approximation
+# keeps; random prunes keep less, because their noise has no decaying spectrum. Every further one
+# recomputes all tiles once more.
 READINGS = 2
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Updates:
-    """Tiles of the members' dense updates, each made when it is asked for and then forgotten."""
+    """Tiles of the members' dense updates, computed on iteration and not kept."""
 
     members: tuple[Factors, ...]  # T of one shape, scale 1
 
     def __iter__(self) -> Iterator[Tensor]:
-        """Yield (T, rows, d_in) float32 tiles; their bits depend on shapes and inputs alone."""
+        """Yield (T, rows, d_in) float32 tiles.
+
+        Their height follows from the shapes alone. Thresholds are exact order statistics, so
+        every iteration, on any number of workers, must give the same bits.
+        """
         (d_out, _), (_, d_in) = self.members[0].b.shape, self.members[0].a.shape
         rows = max(1, TILE_ENTRIES // (d_in * len(self.members)))
         for top in range(0, d_out, rows):
@@ -45,7 +51,10 @@ class Updates:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Mapped:
-    """Tiles with a step applied. `begin` starts an iteration, with fresh generators if it draws."""
+    """Tiles with a step applied; `begin` returns the step of one iteration.
+
+    A step that draws gets new generators from it, so that a second iteration repeats the draws.
+    """
 
     tiles: Tiles
     begin: Callable[[], Callable[[Tensor], Tensor]]
@@ -58,7 +67,7 @@ class Mapped:
 def low_rank(
     matrix: Rows, shape: tuple[int, int], *, start: Tensor, rank: int, size: float
 ) -> Merged:
-    """Return size · matrix brought to exactly `rank` MSUs, and the energy that it keeps.
+    """Return an approximation of size · matrix of exactly `rank` MSUs, and the energy it keeps.
 
     A randomised range finder that sees row tiles (Halko, Martinsson and Tropp 2011, §4.5; block
     Krylov as Musco and Musco 2015, algorithm 2): MᵀMX adds up over tiles, so that one reading of
@@ -73,10 +82,12 @@ def low_rank(
         rank: at least 1; MSUs beyond min(shape) are zero.
         size: positive, multiplied in at the end.
     """
+    # A basis as wide as the matrix saves nothing; small modules take the exact way.
     if READINGS * start.shape[1] >= min(shape):
         return from_matrix(torch.cat(list(matrix)), rank=rank, size=size)
     right = _krylov(matrix, start)  # V, (d_in, 2 width)
-    # Filled in place: small pieces kept between large ones that go would scatter the heap.
+    # Filled in place: a small result kept from each tile, between large ones that are freed, would
+    # fragment the heap and keep the process at its peak.
     left = right.new_empty(shape[0], right.shape[1])
     top, square = 0, 0.0
     for tile in matrix:
@@ -85,25 +96,31 @@ def low_rank(
         square += float(torch.linalg.vector_norm(tile)) ** 2
     sketched = Factors(right.mT, left)
     merged = truncated_sum([sketched], [size], rank)
-    assert merged.energy is not None  # every truncation tells it
+    assert merged.energy is not None  # `truncated_sum` always sets it
+    # Two losses multiply: what the basis V does not see of M, and what the truncation drops of MV.
+    # The float32 tiles' own sum of squares is the reference; rounding may put the share above 1.
     seen = float(torch.linalg.vector_norm(sketched.b.double())) ** 2
     return Merged(merged.factors, min(merged.energy * seen / square, 1.0) if square else 1.0)
 
 
 def _krylov(matrix: Rows, start: Tensor) -> Tensor:
     """Return an orthonormal basis of [MᵀMX, (MᵀM)²X], (d_in, 2 width) float32, for X = start."""
-    right, found = _orthonormal(start), []
+    right, iterates = _orthonormal(start), []
     for _ in range(READINGS):
+        # Orthonormal again before each product: powers of MᵀM stretch the columns towards one
+        # direction until float32 holds no other.
         power = torch.zeros_like(right)
         for tile in matrix:
             power.addmm_(tile.mT, tile @ right)
         right = _orthonormal(power)
-        found.append(right)
-    return _orthonormal(torch.cat(found, dim=1))
+        iterates.append(right)
+    # Both iterates, not the last alone: the block Krylov space converges faster at no more reading.
+    return _orthonormal(torch.cat(iterates, dim=1))
 
 
 def _orthonormal(x: Tensor) -> Tensor:
-    # In float64: columns of powers are nearly parallel.
+    # In float64: columns of powers are nearly parallel, and Householder QR in float32 would return
+    # noise for the directions that distinguish them.
     basis: Tensor = torch.linalg.qr(x.double())[0]
     return basis.float().contiguous()
 
@@ -122,7 +139,9 @@ def from_matrix(matrix: Tensor, *, rank: int, size: float, left: Tensor | None =
         a, b = torch.eye(cols).to(matrix), matrix
     else:
         a, b = matrix, torch.eye(rows).to(matrix) if left is None else left
+    # The identity goes to the narrower side, so that the factorisation is exact and no larger than
+    # the matrix. Zero MSUs bring the rank up to what the recipe announced.
     missing = max(rank - len(a), 0)
     padded = Factors(pad(a, (0, 0, 0, missing)), pad(b, (0, missing)))
     merged = truncated_sum([padded], [size], rank)
-    return Merged(merged.factors, merged.energy)  # its mix is of the matrix, not of members
+    return Merged(merged.factors, merged.energy)  # the mix refers to `padded`, not to members

@@ -1,7 +1,7 @@
 """Updates as vectors with a length and a direction, from their inner products alone.
 
-Covered: norms and cosines of weighted updates. Not covered: the updates that methods make of them,
-which are coefficients for `linalg.truncated_sum`.
+Covered: norms and cosines of weighted updates. Not covered: sums of them, for which methods pass
+coefficients to `linalg.truncated_sum`.
 """
 
 from typing import NamedTuple
@@ -27,9 +27,10 @@ def directions(stack: Stack) -> Directions:
 
     A negative weight turns a vector around; a zero vector has no direction, so its cosines are 0.
     """
+    # From exact products: an angle near 0 is arccos of 1 - ε, which float32 rounds to 1.
     weights = np.asarray(stack.weights)  # (T,)
     products = gram(stack.members).cpu().numpy()  # (T, T)
-    lengths = np.sqrt(products.diagonal().clip(min=0.0))  # rounding may leave less
+    lengths = np.sqrt(products.diagonal().clip(min=0.0))  # rounding can leave less than 0
     pairs = np.outer(lengths, lengths)
     cosines = np.divide(products, pairs, out=np.zeros_like(products), where=pairs > 0.0)
     cosines = (cosines * np.outer(np.sign(weights), np.sign(weights))).clip(-1.0, 1.0)

@@ -24,7 +24,7 @@ from torch import Tensor
 class Factors:
     """One module's low-rank update: `scale * b @ a`, of shape (d_out, d_in).
 
-    The scale stands apart from the tensors, so that a file's numbers are read exactly.
+    The scale is kept apart from the tensors, so that reading a file rounds nothing.
     """
 
     a: Tensor  # (r, d_in) float32
@@ -58,19 +58,22 @@ class Grams(NamedTuple):
 
 
 class Members(tuple[Factors, ...]):
-    """T updates of one shape and, made once when first asked for, their MSUs side by side.
+    """T updates of one shape, with their MSUs side by side and those MSUs' inner products.
 
-    The long matrices are worth touching few times: what can be said with the Gram matrices is.
+    `a`, `b`, `grams` and `exact_grams` are computed at first use and kept.
     """
+
+    # Why the cache: reading (R, d) factors from memory costs more than all work on (R, R) matrices,
+    # so a method and its measure share one pass over the long vectors.
 
     @classmethod
     def of(cls, updates: Iterable[Factors]) -> "Members":
-        """Return `updates` as members; members themselves come back as they are."""
+        """Return `updates` as members; a `Members` comes back itself, with its cache."""
         return updates if isinstance(updates, Members) else cls(updates)
 
     @classmethod
     def joined(cls, a: Tensor, b: Tensor, parts: Iterable[tuple[int, float]]) -> "Members":
-        """Return the members whose MSUs lie side by side already, as views.
+        """Return members as views of tensors that already hold their MSUs side by side.
 
         Args:
             a: (R, d_in) float32.
@@ -83,6 +86,7 @@ class Members(tuple[Factors, ...]):
             views.append(Factors(a[begin:end], b[:, begin:end], scale))
             begin = end
         members = cls(views)
+        # Fills the cached properties: concatenating the views again would copy what was just read.
         members.__dict__.update(a=a, b=b)
         return members
 
@@ -108,7 +112,11 @@ class Members(tuple[Factors, ...]):
 
     @cached_property
     def grams(self) -> Grams:
-        """The inner products, from float32 matrix products: good to 1e-6 of the MSUs' lengths."""
+        """The inner products, from float32 matrix products: good to 1e-6 of the MSUs' lengths.
+
+        Enough where MSUs are far from parallel, which `linalg` and `basis` check before they rely
+        on it; otherwise they use `exact_grams`.
+        """
         return self.exact_grams if "exact_grams" in self.__dict__ else Grams(*self._grams(False))
 
     @cached_property
@@ -120,7 +128,9 @@ class Members(tuple[Factors, ...]):
         return gram_of_rows(self.a, exact=exact), gram_of_rows(self.b.mT, exact=exact)
 
 
-# Products outside these bounds have lost float32's accuracy, or are zero or infinite.
+# Squares of vectors, in float32. The smallest normal number is 1.2e-38 and sums of 1e4 terms are
+# taken: below 1e-25 terms of less than the mean size become denormal and lose digits; above 1e30 a
+# sum can overflow to infinity. Inside the bounds the relative error is that of float32.
 LEAST_SQUARE, LARGEST_SQUARE = 1e-25, 1e30
 
 
@@ -129,21 +139,26 @@ def gram_of_rows(x: Tensor, *, exact: bool) -> Tensor:
 
     Args:
         x: on any device.
-        exact: whether to multiply in float64. So are rows whose squares float32 cannot hold.
+        exact: whether to multiply in float64. If not, float64 is used only where a row's square
+            leaves the range in which float32 is accurate.
     """
     wide = x.double() if exact else x
+    # The result is float64 and on the CPU in either case: what follows (eigenvectors, Cholesky) is
+    # (n, n), where float64 costs nothing, LAPACK is faster than a GPU, and cancellation is common.
     gram = (wide @ wide.mT).double().cpu()
     if not exact and len(gram):
         low, high = torch.aminmax(gram.diagonal())
         if not (float(low) > LEAST_SQUARE and float(high) < LARGEST_SQUARE):
             return gram_of_rows(x, exact=True)
+    # Blocked products round the two halves differently; eigh reads one half, sums read both.
     return (gram + gram.mT) / 2
 
 
 def inner_of_rows(x: Tensor, y: Tensor) -> Tensor:
     """Return x yᵀ, (n, m) float64 on the CPU, for x (n, d) and y (m, d) float32.
 
-    Multiplied in float32, but in float64 where the largest product shows that it would not do.
+    Multiplied in float32, or in float64 where the largest product is outside float32's accurate
+    range.
     """
     products = x @ y.mT
     largest = float(products.abs().max()) if products.numel() else 0.0
@@ -157,7 +172,7 @@ class Stack:
     """The members that have one module, in the recipe's order, with their weights (none is 0)."""
 
     module: str
-    members: tuple[Factors, ...]  # T of them, one d_in and one d_out; `Members` once in here
+    members: tuple[Factors, ...]  # T of one d_in and one d_out; converted to `Members`
     weights: tuple[float, ...]  # (T,)
 
     def __post_init__(self) -> None:
@@ -175,22 +190,24 @@ class Stack:
 
 
 class Mix(NamedTuple):
-    """How a result was mixed from members' MSUs: a = left @ all rows, b = all columns @ right.
+    """A result as a linear combination of MSUs: a = left @ all rows, b = all columns @ right.
 
-    Where a method can tell it, its result is measured without touching long vectors again.
+    A method that returns it lets `measure` work on (R, R) matrices instead of the long vectors.
     """
 
     left: Tensor  # (k, R) float64 on the CPU
     right: Tensor  # (R, k)
-    members: Members  # whose MSUs they are; of use to a stack only if they are its own
+    members: Members  # that have these MSUs; `measure` uses a mix only of the stack's own members
 
 
 class Merged(NamedTuple):
-    """What a method returns for one module.
+    """The return value of a method, for one module.
 
-    The factors' scale is 1 and their rank is `MergeMethod.result_rank` of the members' ranks, or
-    less where an option asks for the smallest rank that keeps some energy.
-    `energy` is |result|² / |what the method approximates|², for methods that truncate.
+    Attributes:
+        factors: of scale 1. The rank is `MergeMethod.result_rank` of the members' ranks, or less
+            where an option asks for the smallest rank that keeps some energy.
+        energy: |result|² / |what the method approximates|², for methods that truncate.
+        mix: the factors as combinations of the members' MSUs, if the method has them.
     """
 
     factors: Factors

@@ -1,4 +1,4 @@
-"""Weighted k-means that sees its points only through their Gram matrix.
+"""Weighted k-means on points given by their Gram matrix.
 
 Squared distances between points and centroids (which are weighted means of points) are linear in
 inner products, so n points in any number of dimensions cost no more than an (n, n) matrix, and the
@@ -19,8 +19,9 @@ import torch
 from torch import Tensor
 
 MAX_ITERATIONS = 300
-# Distances are differences of inner products: what is below this many units of the Gram matrix's
-# last place is noise, on which coinciding points would change places for ever.
+# Squared distances are differences of inner products, so their error is some units in the last
+# place of the largest inner product, however small they are. A move that gains less than this many
+# units is noise: without the bound, coinciding points swap clusters until MAX_ITERATIONS.
 _NOISE_UNITS = 64
 
 
@@ -43,13 +44,13 @@ def kmeans(
 ) -> Clustering:
     """Cluster n points into exactly k non-empty clusters.
 
-    An empty cluster takes over the point that lies farthest from its centroid among clusters that
-    can spare one, so coinciding points never leave a cluster empty. Ties go to the lowest index;
-    equal restarts to the first.
+    An empty cluster takes the point farthest from its centroid out of a cluster that has at least
+    two, so coinciding points never leave a cluster empty. Ties go to the lowest index; of equal
+    restarts the first wins.
 
     Args:
-        gram: (n, n) inner products of the points, float64, or float32 where they are no better
-            than that: a point moves only where it gains more than their rounding.
+        gram: (n, n) inner products of the points. Its dtype, float64 or float32, says how exact
+            they are: a point moves only if it gains more than their rounding.
         weight: (n,) float64, positive sample weights; only their ratios matter.
         k: 1 ≤ k ≤ n.
         generator: draws the seedings; nothing else is random.
@@ -59,6 +60,7 @@ def kmeans(
     n = len(gram)
     if k == n:  # a point each: no partition is better
         return Clustering(torch.arange(n), 0.0)
+    # The rounding is the input's, so it is read off before the arithmetic goes on in float64.
     noise = _NOISE_UNITS * torch.finfo(gram.dtype).eps
     points = _Points(gram.double(), weight, noise * float(gram.diagonal().max()))
     if initial_centers is None:
@@ -73,15 +75,17 @@ def kmeans(
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Points:
-    """What is to be clustered."""
+    """The points, as inner products and weights."""
 
     gram: Tensor  # (n, n) float64
     weight: Tensor  # (n,) float64
-    noise: float  # squared distance below which there is none
+    noise: float  # squared distances below this are rounding
 
     def distances(self) -> Tensor:
         """Return squared distances between points, (n, n)."""
         norms = self.gram.diagonal()
+        # Rounding makes distances of coinciding points negative; as a mass to draw from (`_draw`)
+        # they would make the cumulative sums fall.
         return (norms[:, None] + norms - 2 * self.gram).clamp_(min=0.0)
 
     def to_centroids(self, labels: Tensor, k: int) -> tuple[Tensor, Tensor]:
@@ -97,7 +101,10 @@ class _Points:
         share = torch.zeros(*labels.shape, k, dtype=torch.float64)
         share.scatter_(2, labels[:, :, None], self.weight[:, None, None].expand(*labels.shape, 1))
         mass = share.sum(0)
+        # An empty cluster has no mean: dividing by tiny instead of 0 keeps NaN out of the product,
+        # and the infinite square below keeps every point away from it.
         share /= mass.clamp(min=torch.finfo(torch.float64).tiny)
+        # One product for all restarts: (n, n) @ (n, n_init k) runs at matrix-product speed.
         cross = (self.gram @ share.flatten(1)).view_as(share)  # ⟨point, centroid⟩
         squares = torch.einsum("nik,nik->ik", share, cross)  # |centroid|²
         squares.masked_fill_(mass == 0.0, math.inf)
@@ -112,8 +119,13 @@ class _Points:
 def _seed(
     distances: Tensor, weight: Tensor, k: int, n_init: int, generator: torch.Generator
 ) -> Tensor:
-    """Greedy k-means++: return (n_init, k) indices of points."""
+    """Return (n_init, k) indices of points, by greedy k-means++.
+
+    Of a few candidates drawn in proportion to weight · squared distance, each step takes the one
+    that leaves the least inertia (Arthur and Vassilvitskii 2007, §5).
+    """
     candidates = 2 + int(math.log(k))
+    # All draws at once, so that their number does not depend on what the earlier ones chose.
     draws = torch.rand(n_init, k, candidates, dtype=torch.float64, generator=generator)
     first = _draw(weight.expand(n_init, -1), draws[:, 0, :1])[:, 0]  # (n_init,)
     centers = [first]
@@ -129,17 +141,27 @@ def _seed(
 
 
 def _draw(mass: Tensor, uniform: Tensor) -> Tensor:
-    """Return (n_init, m) indices drawn in proportion to `mass` (n_init, n), by inversion."""
+    """Return (n_init, m) indices drawn in proportion to `mass` (n_init, n), by inversion.
+
+    `torch.multinomial` is not used: its algorithm, and so the draw of a seed, may change between
+    releases of torch.
+    """
     cumulative = mass.cumsum(1)
+    # right=True never returns a point of mass 0 ahead of one with mass; where all mass is 0 (every
+    # point is a center already) it runs past the end, which the clamp turns into the last point.
     drawn = torch.searchsorted(cumulative, uniform * cumulative[:, -1:], right=True)
     return drawn.clamp_(max=mass.shape[1] - 1)
 
 
 def _lloyd(points: _Points, labels: Tensor, k: int) -> Tensor:
-    """Return labels (n, n_init) that no step changes any more, every cluster with a point."""
+    """Return labels (n, n_init) that no further step changes; every cluster has a point.
+
+    Lloyd's iteration on all restarts at once. One that has converged is stepped along unchanged.
+    """
     for _ in range(MAX_ITERATIONS):
         to_centroids, labels = _repaired(points, labels, k)
         least, nearest = to_centroids.min(2)
+        # A point stays unless another centroid is nearer by more than rounding: this ends ties.
         moves = _own(to_centroids, labels) - least > points.noise
         if not moves.any():
             break
@@ -148,7 +170,7 @@ def _lloyd(points: _Points, labels: Tensor, k: int) -> Tensor:
 
 
 def _own(to_centroids: Tensor, labels: Tensor) -> Tensor:
-    """Return what `to_centroids` says of each point's own centroid, (n, n_init)."""
+    """Return the entries of `to_centroids` at each point's own cluster, (n, n_init)."""
     return to_centroids.gather(2, labels[:, :, None])[:, :, 0]
 
 
@@ -162,8 +184,9 @@ def _repaired(points: _Points, labels: Tensor, k: int) -> tuple[Tensor, Tensor]:
     for restart, cluster in (mass == 0.0).nonzero().tolist():
         of_restart = labels[:, restart]
         counts = torch.bincount(of_restart, minlength=k)
+        # Taking a cluster's only point would fill one hole by making another.
         spare = own[:, restart].masked_fill(counts[of_restart] < 2, -math.inf)
         farthest = int(spare.argmax())
         labels[farthest, restart] = cluster
-        own[farthest, restart] = 0.0
+        own[farthest, restart] = 0.0  # it is a centroid now: the next hole takes another point
     return points.to_centroids(labels, k)[0], labels

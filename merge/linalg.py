@@ -1,9 +1,9 @@
-"""Exact linear algebra on updates that are only ever held as factors.
+"""Exact linear algebra on updates in the form of factors.
 
 Covered: inner products, norms and Gram matrices of updates, the best rank-k approximation of a
-weighted sum, and the canonical form of one update. Not covered: anything elementwise on an update,
-which needs it dense. Long vectors are multiplied in float32 where that is provably enough and in
-float64 elsewhere; everything of the size of a rank is float64.
+weighted sum, and the canonical form of one update. Not covered: elementwise operations, which need
+a dense update. Long vectors are multiplied in float32 where a condition number proves it enough and
+in float64 elsewhere; matrices of the size of a rank are float64.
 """
 
 import math
@@ -15,14 +15,17 @@ from torch import Tensor
 
 from merge.factors import Factors, Grams, Members, Merged, Mix
 
-# A truncation whose whitened Gram matrices have a mean inverse eigenvalue above this, per side, is
-# computed again with more care: float32 products for the first, float64 products for the second
-# (singular values good to 1e-5 relative to each of them), Householder QR for the rest.
+# Limits on the mean inverse eigenvalue of the whitened Gram matrices, per side. A Gram matrix has
+# the square of its vectors' condition number, so forming one loses digits that QR of the vectors
+# keeps. Up to the first limit float32 products are enough; up to the second, float64 products (each
+# singular value is then good to a relative 1e-5); beyond it the factors go through Householder QR.
 _WELL_CONDITIONED = 20.0
 _CONDITIONED = 1e7
-# Singular values below this share of the largest are rounding: directions that hold nothing.
+# Singular values below this share of the largest are float64 rounding of zero: a sum whose members
+# cancel has them in place of directions.
 _NOTHING = 1e-13
-# A share of energy is reached when it is missed by less than this.
+# The kept share is a quotient of two float64 sums: `energy=1.0` would otherwise be missed by the
+# last bit and no rank would reach it.
 _ROUNDING = 1e-12
 
 
@@ -57,15 +60,15 @@ def by_member(members: Members) -> Tensor:
 
 
 def frobenius_norm(f: Factors) -> float:
-    """Return the Frobenius norm of the update; 0 where rounding would make its square negative."""
+    """Return the Frobenius norm of the update; 0 where rounding makes its square negative."""
     return math.sqrt(max(inner(f, f), 0.0))
 
 
 def canonical(f: Factors) -> Factors:
     """Return the same update as its singular triplets: √sigma on each side, descending, scale 1.
 
-    It depends on the update alone, not on how it was factorised, wherever singular values differ;
-    signs are those of `truncated_sum`. MSUs beyond the update's own rank are zero.
+    Where singular values differ, the result depends on the update alone and not on its
+    factorisation; signs are those of `truncated_sum`. MSUs beyond the update's own rank are zero.
     """
     return truncated_sum([f], [1.0], f.rank).factors
 
@@ -80,9 +83,10 @@ def truncated_sum(
 
     With A = L Qᵀ the stacked rows (L Lᵀ their Gram matrix) and B the stacked columns times their
     weights, the sum is B L Qᵀ. Its right singular vectors are Q V with V from the eigenvectors of
-    Lᵀ BᵀB L, an (R, R) matrix, and B L V Vᵀ Qᵀ is the best approximation (Eckart-Young on a product
-    of thin matrices); √sigma goes to each side. Each MSU's sign is fixed by making the largest
-    entry of its row of `a` positive, so that equal inputs give equal factors on every machine.
+    Lᵀ BᵀB L, an (R, R) matrix, and B L V Vᵀ Qᵀ is the best approximation (Eckart and Young 1936, on
+    a product of thin matrices); √sigma goes to each side. Singular vectors are unique up to a sign:
+    it is chosen so that the largest entry of each row of `a` is positive, which gives equal inputs
+    equal factors on every machine.
     The energy is Σ of the kept sigma² over Σ of all (1 for a sum that is zero).
 
     Args:
@@ -93,10 +97,12 @@ def truncated_sum(
             least 1 and at most min(rank, R).
     """
     members = Members.of(updates)
-    # Weights are divided by the largest and put back at the end: the decompositions never overflow.
+    # Weights are divided by the largest, which is multiplied in at the end: the decompositions
+    # square their input, so weights of 1e200 would overflow there and not in the result.
     top = float(max(map(abs, weights), default=0.0)) or 1.0
-    each = [float(w) / top * f.scale for w, f in zip(weights, members, strict=True)]
-    per_unit = members.spread(each)  # (R,)
+    coefficients = [float(w) / top * f.scale for w, f in zip(weights, members, strict=True)]
+    per_unit = members.spread(coefficients)  # (R,)
+    # From the cheapest to the safest; each of the first two returns None if rounding would show.
     triplets = (
         _from_grams(members, per_unit, exact=False)
         or _from_grams(members, per_unit, exact=True)
@@ -117,16 +123,21 @@ class _Triplets(NamedTuple):
 
 
 def _from_grams(members: Members, per_unit: Tensor, *, exact: bool) -> _Triplets | None:
-    """Return all R triplets without touching long vectors; None where rounding would show."""
+    """Return all R triplets from the Gram matrices alone; None where rounding would show.
+
+    A = L Qᵀ without computing Q: L is the Cholesky factor of A Aᵀ, and rows of Qᵀ are L⁻¹ A.
+    """
     grams = members.exact_grams if exact else members.grams
     limit = _CONDITIONED if exact else _WELL_CONDITIONED
     half = _half(grams.a, limit)
     if half is None or _half(grams.b, limit) is None:
         return None
     lower, inverse = half
+    # A zero row of `a` has a made-up direction in `lower`; its coefficient must not reach the sum.
     weighted = torch.where(grams.a.diagonal() > 0.0, per_unit, 0.0)[:, None] * lower
     square, vectors = torch.linalg.eigh(weighted.mT @ grams.b @ weighted)
-    vectors = vectors.flip(1)  # descending
+    vectors = vectors.flip(1)  # eigh sorts ascending
+    # Squares of the smallest singular values can round to below zero; their root would be NaN.
     sigma = square.flip(0).clamp_(min=0.0).sqrt_()
     basis = members.a.double() if exact else members.a
     return _Triplets(sigma, vectors.mT @ inverse, weighted @ vectors, basis, mixes=True)
@@ -135,8 +146,9 @@ def _from_grams(members: Members, per_unit: Tensor, *, exact: bool) -> _Triplets
 def _half(gram: Tensor, limit: float) -> tuple[Tensor, Tensor] | None:
     """Return L and L⁻¹ with L Lᵀ = `gram`, lower triangular; None where `gram` is near singular.
 
-    Judged after whitening (a unit diagonal), since lengths of MSUs are no source of error. A zero
-    MSU gets a direction of its own.
+    Judged after whitening (a unit diagonal): rows of very different length lose no digits, nearly
+    parallel ones do. A zero MSU gets a direction of its own, since Cholesky needs a positive
+    diagonal.
     """
     length = gram.diagonal().sqrt()
     length = torch.where(length > 0.0, length, 1.0)
@@ -146,15 +158,20 @@ def _half(gram: Tensor, limit: float) -> tuple[Tensor, Tensor] | None:
         return None
     eye = torch.eye(len(gram), dtype=gram.dtype)
     inverse = torch.linalg.solve_triangular(lower, eye, upper=False)
-    # |L⁻¹|² is the sum of the inverse eigenvalues.
+    # |L⁻¹|² is the sum of the inverse eigenvalues: a condition estimate that costs no eigensolver.
+    # The comparison is negated so that NaN counts as near singular.
     if not float(inverse.square().sum()) <= limit * len(gram):
         return None
     return lower * length[:, None], inverse / length
 
 
 def _from_qr(members: Members, per_unit: Tensor) -> _Triplets:
-    """Return min(R, d_in, d_out) triplets by Householder QR and the SVD of the core, in float64."""
-    # Small decompositions are the CPU's, wherever the members lie.
+    """Return min(R, d_in, d_out) triplets by Householder QR and the SVD of the core, in float64.
+
+    The core of both triangular factors has the condition of the update, not its square, so exact
+    copies and cancelling members are handled.
+    """
+    # (R, R) decompositions run on the CPU: on a GPU their launches take longer than their work.
     basis, upper = torch.linalg.qr(members.a.double().mT)  # (d_in, q), (q, R)
     weighted = per_unit[:, None] * upper.mT.cpu()  # (R, q)
     core = torch.linalg.qr(members.b.double(), mode="r").R.cpu() @ weighted
@@ -166,12 +183,14 @@ def _expand(members: Members, triplets: _Triplets, keep: int, top: float) -> Mer
     """Return the first `keep` triplets as factors, times `top`."""
     sigma, left, right, basis, mixes = triplets
     kept = sigma[:keep]  # fewer than `keep` where the module is narrower than R
-    # A column of pure rounding, divided by the root of next to nothing, would be enormous.
+    # A direction of rounding has a column of length about 1e-16; divided by √sigma of the same size
+    # it would put entries of size 1e-8 where zeros belong, and infinities for sigma = 0.
     real = kept > _NOTHING * sigma[0]
     root = torch.where(real, kept * top, 0.0).sqrt()
     shrink = torch.where(real, root / kept, 0.0)
     a = root.to(basis)[:, None] * (left[:keep].to(basis) @ basis)
     b = shrink.to(basis) * (members.b.to(basis) @ right[:, :keep].to(basis))
+    # Signs follow `a` alone: `b` would change them with every sign of a weight.
     largest = a.abs().argmax(dim=1, keepdim=True)
     sign = torch.where(a.gather(1, largest)[:, 0] < 0, -1.0, 1.0)
     a, b = _pad(sign.to(basis)[:, None] * a, keep), _pad((sign.to(basis) * b).mT, keep).mT
@@ -183,19 +202,19 @@ def _expand(members: Members, triplets: _Triplets, keep: int, top: float) -> Mer
 
 
 def _pad(x: Tensor, rows: int) -> Tensor:
-    """Append rows of zeros: MSUs that a narrow module has no direction left for."""
+    """Append rows of zeros: a module narrower than R has fewer directions than MSUs."""
     return torch.nn.functional.pad(x, (0, 0, 0, rows - len(x))) if len(x) < rows else x
 
 
 def _kept_rank(sigma: Tensor, most: int, energy: float | None) -> int:
-    """Return the smallest rank that keeps `energy`, at most `most`; `most` where nothing is asked.
+    """Return the smallest rank that keeps `energy`, at most `most`; without `energy`, `most`.
 
-    A sum that is zero keeps everything at rank 1.
+    A sum that is zero keeps its whole energy at rank 1.
     """
     if energy is None:
         return most
-    kept = [_kept_energy(sigma, keep) for keep in range(1, most + 1)]
-    return next((i for i, share in enumerate(kept, 1) if share >= energy - _ROUNDING), most)
+    shares = [_kept_energy(sigma, keep) for keep in range(1, most + 1)]
+    return next((i for i, share in enumerate(shares, 1) if share >= energy - _ROUNDING), most)
 
 
 def _kept_energy(sigma: Tensor, keep: int) -> float:

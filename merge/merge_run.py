@@ -1,7 +1,7 @@
 """A recipe bound to its method and its opened ingredients, and the building of one module.
 
 Covered: reading, merging, checking and measuring a module. Not covered: threads, the output folder
-and what happens to a finished module (`run`).
+and the use of a finished module (`run`).
 """
 
 import threading
@@ -26,7 +26,7 @@ Sink = Callable[[str, Factors], None]
 
 
 class Part(NamedTuple):
-    """What one ingredient brings to one module."""
+    """One ingredient's factors and weight in one module."""
 
     position: int  # in the recipe
     module: LoraModule
@@ -34,14 +34,15 @@ class Part(NamedTuple):
 
 
 class MergeRun:
-    """One run of a recipe. A context manager, which holds the ingredients' files open.
+    """One run of a recipe. A context manager that keeps the ingredients' files open.
 
     `build` may be called from several threads.
 
     Raises:
-        RecipeInvalid: method or options are not this weft's, or nothing is left to merge.
+        RecipeInvalid: this version of weft does not have the method or options, or every weight
+            is 0.
         IncompatibleAdapters: the ingredients' shapes do not fit together.
-        FormatError: an ingredient is no LoRA adapter.
+        FormatError: an ingredient is not a LoRA adapter.
     """
 
     def __init__(self, recipe: Recipe, folders: Mapping[str, Path]) -> None:
@@ -67,17 +68,17 @@ class MergeRun:
 
     @property
     def ranks_are_bounds(self) -> bool:
-        """Whether modules may come out narrower than `outputs` says: their energy decides."""
+        """Whether ranks in `outputs` are upper bounds: the option `energy` decides them."""
         return self.options.get("energy") is not None
 
     def build(self, name: str, sink: Sink) -> Measure:
         """Merge one module and hand the result to `sink`.
 
         Raises:
-            IncompatibleAdapters: an ingredient holds numbers that are not finite.
+            IncompatibleAdapters: an ingredient holds NaN or infinity.
             UnsafeResult: the result is not finite.
-            MergeError: what the method refuses.
-            FormatError, OSError: as reading and the sink raise them.
+            MergeError: the method refuses the members.
+            FormatError, OSError: from reading, or from the sink.
         """
         source = self._tied.get(name, name)
         with self.clock.timed("read"):
@@ -109,7 +110,9 @@ class MergeRun:
             if parts:
                 gathered[name] = parts
         if not gathered:
-            raise RecipeInvalid("every weight is 0 where it counts: at least one must not be")
+            raise RecipeInvalid(
+                "every weight is 0 in every module: give at least one adapter another"
+            )
         return gathered
 
     def _tied_modules(self) -> tuple[dict[str, str], tuple[str, ...]]:
@@ -158,6 +161,8 @@ class MergeRun:
     def _read(self, name: str) -> Stack:
         parts = self._parts[name]
         first, total = parts[0].module, sum(part.module.rank for part in parts)
+        # Members are read into views of the joined tensors: methods need MSUs side by side, and
+        # joining them later would copy every factor.
         a, b = torch.empty(total, first.d_in), torch.empty(first.d_out, total)
         members = Members.joined(a, b, [(part.module.rank, part.module.scale) for part in parts])
         for part, member in zip(parts, members, strict=True):
@@ -166,14 +171,15 @@ class MergeRun:
 
     def _check_finite(self, stack: Stack) -> None:
         members = Members.of(stack.members)
+        # Two reductions for the good case; members one by one only to name the bad one.
         if is_finite(members.a) and is_finite(members.b):
             return
         for part, member in zip(self._parts[stack.module], members, strict=True):
             if not (is_finite(member.a) and is_finite(member.b)):
                 digest = self.recipe.ingredients[part.position].digest
                 raise IncompatibleAdapters(
-                    f"ingredient {digest[:12]} holds NaN or infinite numbers in {stack.module}: "
-                    "it cannot be merged"
+                    f"ingredient {digest[:12]} holds NaN or infinity in {stack.module}: "
+                    "leave it out of the recipe"
                 )
 
     def _scaled(self, factors: Factors) -> Factors:
@@ -190,7 +196,7 @@ def _fit_transposed(head: LoraModule, source: LoraModule) -> bool:
 
 
 class Clock:
-    """Seconds of work by stage, summed over threads."""
+    """Wall-clock seconds of work by stage, summed over threads."""
 
     def __init__(self, *stages: str) -> None:
         self.seconds = dict.fromkeys(stages, 0.0)
@@ -206,26 +212,27 @@ class Clock:
 
 
 def _bind(recipe: Recipe) -> tuple[MergeMethod, dict[str, Value], float | None]:
-    """Return the method, its own options, and the scale; None for one that is to be matched."""
+    """Return the method, its options without `scale`, and the scale; None for scale=match."""
     method = find_method(recipe.method)
     if recipe.revision != method.revision:
         raise RecipeInvalid(
-            f"the recipe is for revision {recipe.revision} of {method.name}, this weft has "
-            f"{method.revision}: plan it again"
+            f"the recipe is for revision {recipe.revision} of {method.name}, this version of weft "
+            f"has {method.revision}: plan it again"
         )
     options = method.bind(dict(recipe.options))
     bound = replace(recipe, options=tuple(sorted(options.items())))
     if bound.canonical() != recipe.canonical() or options.get("rank") == AUTO:
-        raise RecipeInvalid(f"{method.name}: the recipe's options are not complete: plan it again")
+        raise RecipeInvalid(f"{method.name}: options are missing from the recipe: plan it again")
     scale = options.pop("scale")
     return method, options, scale if isinstance(scale, float) else None
 
 
 def _open_all(recipe: Recipe, folders: Mapping[str, Path]) -> dict[int, AdapterFolder]:
-    """Open what counts anywhere, by position in the recipe."""
+    """Open the ingredients with a weight other than 0 somewhere, by position in the recipe."""
     missing = [item.digest for item in recipe.ingredients if item.digest not in folders]
     if missing:
-        raise RecipeInvalid(f"no folder was given for ingredient {missing[0]}")
+        raise RecipeInvalid(f"the folder of ingredient {missing[0]} is missing")
+    # An ingredient that counts nowhere is not opened: its folder may hold anything.
     counted = {i: item for i, item in enumerate(recipe.ingredients) if _counts(item)}
     opened = {i: open_folder(folders[item.digest]) for i, item in counted.items()}
     check_shapes(

@@ -1,8 +1,8 @@
 """Tensors in and out of PEFT folders, through `peft_format`.
 
-Reading gives float32 (exact for all three dtypes a file may have) with the scale apart; writing
-casts once. A merged folder has rank = alpha in every module, so its scale is exactly 1 everywhere
-and a reader needs no rule. Not covered: gathering and merging (`run`), atomicity (`run`).
+Reading returns float32 (exact for the three dtypes of a file) with the scale apart; writing casts
+once. A merged folder has rank = alpha in every module, so every reader computes a scale of exactly
+1. Not covered: merging (`merge_run`), atomicity (`run`).
 """
 
 import os
@@ -61,14 +61,15 @@ class FolderReader:
         b.copy_(self._read(module.b))
 
     def _read(self, entry: TensorEntry) -> Tensor:
-        # Read rather than mapped: a mapped file that somebody truncates kills the process.
+        # Read, not mapped: truncating a mapped file kills the process with SIGBUS. preadv takes the
+        # offset as an argument, so threads share the descriptor without a lock on its position.
         data = torch.empty(entry.end - entry.begin, dtype=torch.uint8)
         view, done = data.numpy().data, 0
         while done < len(view):
             count = os.preadv(self._file, [view[done:]], entry.begin + done)
             if count == 0:
-                found = f"{done} bytes: the file was cut while it was read"
-                problem = Problem("A007 file-size", WEIGHTS_NAME, f"{len(view)}", found, entry.name)
+                size = f"{done} bytes: the file was cut while it was read"
+                problem = Problem("A007 file-size", WEIGHTS_NAME, f"{len(view)}", size, entry.name)
                 raise FormatError([problem])
             done += count
         return data.view(_FILE_DTYPES[entry.dtype]).view(entry.shape)
@@ -112,7 +113,7 @@ class FolderWriter:
         return self
 
     def __exit__(self, *error: object) -> None:
-        self._weights.__exit__(*error)  # type: ignore[arg-type]  # handed through as they come
+        self._weights.__exit__(*error)  # type: ignore[arg-type]  # passed on unchanged
 
     def write(self, name: str, factors: Factors) -> None:
         """Cast and write one module. Shapes must be those announced; the scale is folded in.
@@ -144,8 +145,8 @@ def _config(modules: Mapping[str, ModuleShape], base: str | None) -> AdapterConf
 def encode(x: Tensor, dtype: str, module: str) -> memoryview:
     """Return the little-endian bytes of float32 `x` in a file's dtype ("F32", "F16", "BF16").
 
-    The one cast of a merge: everything before it is float32 or float64, so that rounding happens
-    once.
+    This is the only cast of a merge: all earlier steps are float32 or float64, so that rounding to
+    the output dtype happens once.
 
     Raises:
         UnsafeResult: a number is not finite, or overflows the dtype.
@@ -162,7 +163,11 @@ def encode(x: Tensor, dtype: str, module: str) -> memoryview:
 
 
 def is_finite(x: Tensor) -> bool:
-    """Return whether all numbers are finite; both ends of the range show NaN and infinity."""
+    """Return whether all numbers are finite.
+
+    NaN and both infinities show in the smallest or largest entry, so that one reduction answers
+    without a mask as large as `x`.
+    """
     low, high = torch.aminmax(x)
     return bool(torch.isfinite(low)) and bool(torch.isfinite(high))
 
@@ -180,14 +185,14 @@ def write_peft(
     Args:
         path: the folder.
         modules: factors by module name; scales are folded into `b`.
-        kinds: "linear" where not given.
-        base: what `base_model_name_or_path` says.
+        kinds: by module; "linear" if missing.
+        base: the config's `base_model_name_or_path`.
         dtype: "float32", "bfloat16" or "float16".
 
     Raises:
         UnsafeResult: a number overflows the dtype.
         FileExistsError: the folder holds weights already.
-        OSError: the disk is full or gone; what was written stays for the caller to remove.
+        OSError: the disk is full or gone; the caller removes the partial folder.
     """
     path.mkdir(parents=True, exist_ok=True)
     outputs = {

@@ -1,9 +1,9 @@
-"""Pruning steps: which entries of each member's update survive, and what they are multiplied by.
+"""Pruning steps: which entries of each member's update survive, and their factors.
 
 Every step takes tiles (T, rows, cols) and `PruneOptions`, and returns tiles of the same shapes.
 Steps that rank entries read all tiles twice first and are exact for every tiling: thresholds are
-the order statistics themselves. At least one entry always survives a ranking; entries that tie with
-the last survivor survive too. Not covered: signs and sums (`signs`).
+the order statistics themselves. At least one entry survives every ranking, and so do entries that
+tie with the last survivor. Not covered: signs and sums (`signs`).
 """
 
 import math
@@ -20,13 +20,15 @@ from merge.seeds import generator_for
 
 Majority = Literal["total", "frequency"]
 
-_COARSE, _FINE = 16, 15  # bits of a float32 without its sign: exponent and mantissa's head, rest
+# A float32 without its sign has 31 bits: the exponent and the mantissa's head, then the rest. Two
+# histograms of 2¹⁶ and 2¹⁵ counters fit the cache; one of 2³¹ would be the size of a model.
+_COARSE, _FINE = 16, 15
 _DRAWS = 2.0**24  # torch.rand gives multiples of 2⁻²⁴
 
 
 @dataclass(frozen=True, slots=True)
 class PruneOptions:
-    """Everything that a step can be told; each reads its own."""
+    """The options of all steps; each step reads its own."""
 
     module: str  # draws depend on it
     density: float = 1.0  # share of entries kept, in (0, 1]
@@ -40,7 +42,10 @@ class PruneOptions:
         return max(1, round(self.density * entries))
 
     def generators(self, count: int) -> list[torch.Generator]:
-        """Return one generator per member, the same at every call."""
+        """Return one generator per member, in the same state at every call.
+
+        One each, so that members draw independently and a tile's height cannot change a draw.
+        """
         return [generator_for(self.seed, f"{self.module}\0{i}") for i in range(count)]
 
 
@@ -57,8 +62,9 @@ def keep_largest(tiles: Tiles, options: PruneOptions) -> Tiles:
     least = _below(largest(tiles, lambda n: [options.kept(n)]))[:, 0].tolist()
 
     def step(tile: Tensor) -> Tensor:
+        # hardshrink is x where |x| > bound, in one pass; a mask and a product would take three.
         for x, bound in zip(tile, least, strict=True):
-            x.copy_(hardshrink(x, bound))  # x where |x| > bound
+            x.copy_(hardshrink(x, bound))
         return tile
 
     return Mapped(tiles, lambda: step)
@@ -88,15 +94,19 @@ def keep_middle(tiles: Tiles, options: PruneOptions) -> Tiles:
 def keep_random(tiles: Tiles, options: PruneOptions) -> Tiles:
     """Keep each entry with probability `density` and divide it by that (DARE, 2311.03099, eq. 2).
 
-    Every member draws from its own generator, row by row, one `torch.rand` an entry: kept below
-    the density. The division is by the exact probability of that, so pruning is unbiased.
+    Every member draws from its own generator, row by row, one `torch.rand` an entry, and keeps the
+    entry if the draw is below the density. The division is by the exact probability of that event,
+    so pruning is unbiased.
     """
+    # Draws are multiples of 2⁻²⁴, so "below the density" has the probability of the next multiple:
+    # dividing by the density itself would bias small densities, and 1e-12 would never keep any.
     probability = math.ceil(options.density * _DRAWS) / _DRAWS
 
     def begin() -> Callable[[Tensor], Tensor]:
         generators: list[torch.Generator] = []
 
         def step(tile: Tensor) -> Tensor:
+            # The number of members is known from the first tile on.
             generators.extend(options.generators(len(tile) - len(generators)))
             for x, generator in zip(tile, generators, strict=True):
                 x.mul_(_uniform(x, generator).lt_(probability))
@@ -115,6 +125,8 @@ def keep_ranked(tiles: Tiles, options: PruneOptions) -> Tiles:
     The window shrinks to stay inside [density / 2, 1]. Draws are as in `keep_random`, taken in the
     order of rising magnitude within each row.
     """
+    # Without the lower bound the smallest entries would be divided by a probability near 0, and the
+    # few that survive would outweigh the row.
     epsilon = min(options.epsilon, 1.0 - options.density, options.density / 2)
 
     def begin() -> Callable[[Tensor], Tensor]:
@@ -137,7 +149,7 @@ def keep_varied(tiles: Tiles, options: PruneOptions) -> Tiles:
     """Keep the `density` share of positions where members differ most, for all members alike.
 
     SCE's selection (FuseChat, arXiv 2408.07990, §3.3): positions ranked by the variance over
-    members. Where no position differs from another (one member, or copies), all are kept.
+    members. If all variances are equal (one member, or copies), all positions are kept.
     """
     variances = Mapped(tiles, lambda: _variance)
     least = float(_below(largest(variances, lambda n: [options.kept(n)])))
@@ -145,33 +157,43 @@ def keep_varied(tiles: Tiles, options: PruneOptions) -> Tiles:
 
 
 def largest(tiles: Tiles, places: Callable[[int], Sequence[int]]) -> Tensor:
-    """Return the largest magnitudes of each of T matrices at some places, (T, places), exactly.
+    """Return the k-th largest magnitudes of each of T matrices, (T, places), exactly.
 
-    A radix selection on the bits of |x|, which order as the numbers do: one reading counts the
-    upper 16 bits, a second the lower 15 of entries that share the upper ones found. Memory is
-    2¹⁶ counters per matrix, whatever the matrices hold.
+    A radix selection on the bits of |x|, which sort as the numbers do: one reading counts the
+    upper 16 bits, a second counts the lower 15 bits of entries whose upper bits match. Memory is
+    2¹⁶ counters per matrix and place, however large the matrix. A sort, or `torch.kthvalue`, would
+    need the whole matrix; sampled thresholds would not be exact.
 
     Args:
         tiles: finite float32.
-        places: from the number of entries of a matrix to places, 1 for the largest.
+        places: returns the wanted k for a number of entries; 1 is the largest.
     """
     heads = _counted(tiles, lambda bits, _: [bits >> _FINE], _COARSE)  # (T, 1, 2¹⁶)
     wanted = places(int(heads[0].sum()))
-    found = [[_descend(counts[0], place) for place in wanted] for counts in heads]
+    bins = [[_descend(counts[0], place) for place in wanted] for counts in heads]
     tails = _counted(
         tiles,
-        lambda bits, i: [bits[bits >> _FINE == head] & (2**_FINE - 1) for head, _ in found[i]],
+        lambda bits, i: [bits[bits >> _FINE == head] & (2**_FINE - 1) for head, _ in bins[i]],
         _FINE,
     )  # (T, places, 2¹⁵)
     bits = [
         [head << _FINE | _descend(tail, left)[0] for (head, left), tail in zip(f, t, strict=True)]
-        for f, t in zip(found, tails, strict=True)
+        for f, t in zip(bins, tails, strict=True)
     ]
     return torch.tensor(bits, dtype=torch.int32).view(torch.float32)
 
 
 def _counted(tiles: Tiles, digits: Callable[[Tensor, int], Sequence[Tensor]], width: int) -> Tensor:
-    """Return histograms (T, kinds, 2^width) of digits of the magnitudes' bits over all tiles."""
+    """Return histograms of digits of the magnitudes' bits over all tiles.
+
+    Args:
+        tiles: T matrices; a tile's entries become magnitudes in place.
+        digits: from a row's bits (entries,) int32 and its number to `kinds` tensors of digits.
+        width: bits of a digit.
+
+    Returns:
+        (T, kinds, 2^width) int64.
+    """
     counts: list[Tensor] = []  # one (T, kinds, 2^width) at a time
     for tile in tiles:
         bits = tile.flatten(1).abs_().view(torch.int32)
@@ -185,13 +207,13 @@ def _counted(tiles: Tiles, digits: Callable[[Tensor, int], Sequence[Tensor]], wi
 
 def _descend(counts: Tensor, place: int) -> tuple[int, int]:
     """Return the bin of the place-th largest, and its place among that bin's entries."""
-    above = counts.flip(0).cumsum(0)
-    found = int(torch.searchsorted(above, place))
-    return len(counts) - 1 - found, place - int(above[found] - counts[-1 - found])
+    above = counts.flip(0).cumsum(0)  # entries in this bin and all larger ones
+    down = int(torch.searchsorted(above, place))
+    return len(counts) - 1 - down, place - int(above[down] - counts[-1 - down])
 
 
 def _below(x: Tensor) -> Tensor:
-    """Return the next float32 down: what is greater than it is at least x; -1 for 0."""
+    """Return the float32 just below x, so that `> result` means `>= x`; -1 for 0."""
     return torch.where(x > 0.0, torch.nextafter(x, torch.zeros(())), -1.0)
 
 
@@ -201,14 +223,14 @@ def _variance(tile: Tensor) -> Tensor:
 
 
 def _uniform(x: Tensor, generator: torch.Generator) -> Tensor:
-    """Return draws from [0, 1) in the shape of x, the same on every device."""
+    """Return draws from [0, 1) in the shape of x, equal on every device: they are the CPU's."""
     return torch.rand(x.shape, generator=generator).to(x)
 
 
 def _rising(density: float, epsilon: float, cols: int) -> Tensor:
     """Return keep probabilities by rising magnitude, (cols,) float32 multiples of 2⁻²⁴."""
     if cols == 1:
-        epsilon = 0.0
+        epsilon = 0.0  # one entry has no rank: linspace would give it the lower end
     line = torch.linspace(density - epsilon, density + epsilon, cols, dtype=torch.float64)
     return ((line * _DRAWS).ceil() / _DRAWS).clamp(max=1.0).float()
 
@@ -216,8 +238,8 @@ def _rising(density: float, epsilon: float, cols: int) -> Tensor:
 def _rising_order(x: Tensor) -> Tensor:
     """Return the columns of each row by rising magnitude, equal ones from the left, int64.
 
-    Magnitude's bits above the column's number make one key: numpy sorts such keys five times as
-    fast as torch or numpy find the order of floats.
+    A key holds the magnitude's bits above the column's number. numpy sorts such integers five times
+    as fast as torch or numpy argsort floats, and ties are settled without a stable sort.
     """
     columns = torch.arange(x.shape[1])
     keys = (x.abs().view(torch.int32).long() << 32).cpu().bitwise_or_(columns)

@@ -1,8 +1,8 @@
-"""Recipes: what is to be merged and how, as a value whose text, and so whose digest, is unique.
+"""Recipes: what to merge and how, as a value with one canonical text and digest.
 
-Covered: the recipe, its canonical text, and `plan`, which checks a wish against the members and
-fills in everything that was left open. Not covered: names, versions and aliases (the caller has
-resolved them to digests) and the tensors themselves (`run`).
+Covered: the recipe, its canonical text, and `plan`, which checks a request against the members and
+fills in everything left open. Not covered: names, versions and aliases (the caller resolves them to
+digests) and the tensors (`run`).
 """
 
 import hashlib
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 FORMAT = 1
 # What a recipe calls a dtype -> what a safetensors file calls it.
 OUTPUT_DTYPES = {"float32": "F32", "float16": "F16", "bfloat16": "BF16"}
-# What reading hostile JSON as a recipe can raise.
+# The exceptions of reading hostile JSON as a recipe.
 _JUNK = (ValueError, TypeError, AttributeError, KeyError, OverflowError, RecursionError)
 
 
@@ -43,7 +43,7 @@ class Ingredient(NamedTuple):
 
     digest: str
     weight: float
-    patterns: Patterns = ()  # weights of modules by pattern; the last that matches counts
+    patterns: Patterns = ()  # weights of modules by pattern; the last match applies
 
     def weight_in(self, module: str) -> float:
         """Return the weight in `module`."""
@@ -52,7 +52,7 @@ class Ingredient(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """Everything that decides a merged adapter's numbers. Equal recipes have equal digests.
+    """Everything that determines a merged adapter's numbers. Equal recipes have equal digests.
 
     Build one with `plan` or `Recipe.parse`. Raises RecipeInvalid for a malformed field.
     """
@@ -67,21 +67,23 @@ class Recipe:
     def __post_init__(self) -> None:
         for item in self.ingredients:
             if not is_digest(item.digest):
-                raise RecipeInvalid(f"ingredient {item.digest!r:.80}: a digest is 64 hex digits")
+                raise RecipeInvalid(f"ingredient {item.digest!r:.80}: expected 64 hex digits")
         for name, value in self.options:
             scalar = isinstance(value, bool | int | float | str | None)
             if not scalar or (isinstance(value, float) and not math.isfinite(value)):
-                raise RecipeInvalid(f"option {name!r:.80}: {value!r:.80} is not a value")
+                raise RecipeInvalid(
+                    f"option {name!r:.80}: {value!r:.80} is not a number, text, boolean or null"
+                )
         check_weights((item.weight, item.patterns) for item in self.ingredients)
         _check_dtype(self.dtype)
 
     def weights_of(self, module: str) -> tuple[float, ...]:
-        """Return every ingredient's weight in `module`; 0 leaves one out there."""
+        """Return every ingredient's weight in `module`, (T,); 0 leaves an ingredient out there."""
         return tuple(item.weight_in(module) for item in self.ingredients)
 
     @property
     def lineage(self) -> list[tuple[str, float]]:
-        """The ingredients as (digest, weight), in order, for a record; patterns are left out."""
+        """The ingredients as (digest, weight), in order and without patterns, for records."""
         return [(item.digest, item.weight) for item in self.ingredients]
 
     def canonical(self) -> str:
@@ -103,31 +105,32 @@ class Recipe:
 
     @staticmethod
     def parse(text: str) -> "Recipe":
-        """Return the recipe that `text` is the canonical form of.
+        """Return the recipe with the canonical text `text`.
 
         Raises:
-            RecipeInvalid: the text is no recipe, or one of another format version.
+            RecipeInvalid: the text is not a canonical recipe, or is of another format version.
         """
         try:
             document = json.loads(text)
             if document.pop("weft") != FORMAT:
                 raise RecipeInvalid(
-                    f"the recipe's format is not {FORMAT}; this weft reads no other"
+                    f"the recipe's format is not {FORMAT}, the only one that this weft reads"
                 )
             recipe = _from_document(**document)
         except RecipeInvalid:
             raise
         except _JUNK as error:
             raise RecipeInvalid(f"not a recipe: {error!r:.200}") from error
+        # The digest is of the text: a second spelling of a recipe would be a second identity.
         if recipe.canonical() != text.strip():
-            raise RecipeInvalid("not a recipe's canonical text: it reads back differently")
+            raise RecipeInvalid("not canonical: the same recipe has other keys, spaces or numbers")
         return recipe
 
 
 def _document(item: Ingredient) -> dict[str, object]:
-    # Adding 0.0 makes -0.0 and 0 the same text as 0.0.
+    # Adding 0.0 turns -0.0 into 0.0, and float() an integer: equal weights must have equal text.
     plain: dict[str, object] = {"digest": item.digest, "weight": float(item.weight) + 0.0}
-    if item.patterns:  # pairs, for their order counts
+    if item.patterns:  # a list of pairs, since the order decides and JSON objects have none
         plain["modules"] = [[pattern, float(w) + 0.0] for pattern, w in item.patterns]
     return plain
 
@@ -158,7 +161,7 @@ def _from_document(
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """An adapter that somebody wants merged; `label` is what messages call it."""
+    """An adapter to merge, without its tensors; `label` is its name in messages."""
 
     label: str
     digest: str
@@ -181,7 +184,7 @@ class Member:
         base: str | None = None,
         patterns: Patterns = (),
     ) -> "Member":
-        """Return the member in `folder`; a `base` that is given counts, not its config's."""
+        """Return the member in `folder`; `base` replaces the base of its config."""
         modules = {
             name: ModuleShape(module.rank, module.d_in, module.d_out, module.kind)
             for name, module in folder.modules.items()
@@ -198,19 +201,19 @@ def plan(
     dtype: str,
     rank_limit: int | None,
 ) -> Recipe:
-    """Return the recipe for a wish, with every option and the rank decided.
+    """Return the recipe of a request, with every option and the rank decided.
 
     Args:
         method: name of a registered method.
-        members: what to merge, in order; where its weight is 0, a member is left out.
+        members: what to merge, in order; a member is left out of modules where its weight is 0.
         options: of the method, as text or JSON values.
         base: canonical name of the base that every member must have.
         dtype: "float32", "bfloat16" or "float16".
-        rank_limit: the largest rank that the engine takes in any module; None for no limit.
+        rank_limit: the engine's largest rank in any module; None for no limit.
 
     Raises:
         RecipeInvalid: an unknown method or option, a bad value, weight or rank, no member, or
-            members that the method does not take.
+            members that do not meet the method's requirements.
         IncompatibleAdapters: bases, shapes or, for some methods, ranks do not agree.
     """
     from merge.methods import find_method  # here: it imports torch
@@ -256,11 +259,11 @@ def check_shapes(members: Sequence[Member]) -> None:
     first: dict[str, Member] = {}
     for member in members:
         for name, shape in member.modules.items():
-            held = first.setdefault(name, member)
-            if held.modules[name][1:] != shape[1:]:
+            other = first.setdefault(name, member)
+            if other.modules[name][1:] != shape[1:]:
                 raise IncompatibleAdapters(
-                    f"{held.label} and {member.label} do not fit in {name}: "
-                    f"{_describe(held.modules[name])} against {_describe(shape)}"
+                    f"{other.label} and {member.label} do not fit in {name}: "
+                    f"{_describe(other.modules[name])} against {_describe(shape)}"
                 )
 
 
@@ -286,14 +289,14 @@ def _check_patterns(members: Sequence[Member]) -> None:
 
 
 def _stacks(members: Sequence[Member]) -> dict[str, list[Member]]:
-    """Return the members that count in each module, in order."""
+    """Return the members with a weight other than 0 in each module, in order."""
     stacks: dict[str, list[Member]] = {}
     for member in members:
         for name in member.modules:
             if member.weight_in(name) != 0.0:
                 stacks.setdefault(name, []).append(member)
     if not stacks:
-        raise RecipeInvalid("every weight is 0 where it counts: at least one must not be")
+        raise RecipeInvalid("every weight is 0 in every module: give at least one adapter another")
     return stacks
 
 

@@ -1,6 +1,6 @@
-"""What a merge did, in numbers, as JSON beside the artifact and as one line for people.
+"""The report of a merge: JSON beside the artifact, and one line for people.
 
-Covered: how the figures of `measure` are told. Not covered: how they are come by.
+Covered: the format of the figures. Not covered: how they are computed (`measure`).
 """
 
 import json
@@ -18,9 +18,9 @@ class Report:
     ingredients: tuple[str, ...]  # digests, in the recipe's order
     modules: Mapping[str, Measure]
     overall: Measure  # over all modules as one vector; its rank is the largest
-    scale: float  # the factor that the result was multiplied by, chosen or matched
+    scale: float  # the factor on the result: the option's, or the matched one
     seconds: Mapping[str, float]  # by stage, summed over worker threads
-    notes: tuple[str, ...] = ()  # what a user should know and no figure shows
+    notes: tuple[str, ...] = ()  # sentences for the user that no figure shows
 
     def to_json(self) -> str:
         """Return the report as JSON: figures by module and overall, cosines in recipe order."""
@@ -39,13 +39,13 @@ class Report:
     def summary(self) -> str:
         """Return one line for people."""
         cosines = [self.overall.cosine(i) for i in range(len(self.ingredients))]
-        said = " ".join("-" if cosine is None else f"{cosine:.2f}" for cosine in cosines)
+        shown = " ".join("-" if cosine is None else f"{cosine:.2f}" for cosine in cosines)
         parts = [
             f"{self.method} of {len(self.ingredients)}: {len(self.modules)} modules",
             f"rank {self.overall.rank}",
             f"norm {self.overall.norm:.3g}"
             + (f" (scaled by {self.scale:.3g})" if self.scale != 1.0 else ""),
-            f"cosine to ingredients {said}",
+            f"cosine to ingredients {shown}",
             _share("energy kept", self.overall.energy),
             _share("signs in conflict", self.overall.conflict),
             f"{sum(self.seconds.values()):.2f} s of work",

@@ -1,7 +1,7 @@
 """Run a recipe: stream modules through read, merge, check and write, into one folder.
 
-Covered: memory bounded by a few modules, threads, what concerns the adapter as a whole (ranks, a
-matched norm, the norm's limit), atomicity. Not covered: one module (`job`); caching, single flight
+Covered: memory bounded by a few modules, threads, properties of the whole adapter (ranks, a matched
+norm, the norm's limit), atomicity. Not covered: one module (`merge_run`); caching, single flight
 and processes (the server's), and fetching ingredients.
 """
 
@@ -26,7 +26,8 @@ from merge.spill import Spill
 
 RECIPE_NAME = "recipe.json"
 REPORT_NAME = "report.json"
-# A result this far below its ingredients is what rounding left of a sum that cancels.
+# A result this far below its ingredients is the rounding of a sum that cancels: scaling it up to
+# their norm would publish amplified noise.
 _CANCELLED = 1e-5
 
 Progress = Callable[[int, int], None]
@@ -47,24 +48,24 @@ def merge(
     `out` then holds adapter_config.json and adapter_model.safetensors in weft's normal form (PEFT
     and vLLM load them), recipe.json (canonical text) and report.json. It appears whole or not at
     all: everything is written beside it and renamed. The files' bytes do not depend on `workers`.
-    Whoever needs them to outlive a power failure syncs them, as a store does on adoption.
+    Nothing is synced to disk: a store does that when it adopts the folder.
 
     Args:
         recipe: from `plan` or `Recipe.parse`.
         folders: where each ingredient lies, by digest.
         out: must be missing or empty; its parents are made.
-        norm_limit: the largest overall Frobenius norm of the scaled update that may leave here.
+        norm_limit: the largest allowed Frobenius norm of the whole scaled update.
         workers: threads, each with single-threaded kernels; memory grows with them.
         progress: called on this thread with (modules done, modules in all).
 
     Raises:
-        RecipeInvalid: the recipe's method or options are not this weft's.
-        IncompatibleAdapters: the ingredients do not fit together, or hold numbers not finite.
+        RecipeInvalid: this version of weft does not have the recipe's method or options.
+        IncompatibleAdapters: the ingredients do not fit together, or hold NaN or infinity.
         UnsafeResult: the result is not finite, overflows the dtype, is above `norm_limit`, or
             cancels out where its norm was to be matched.
-        FormatError: an ingredient is no LoRA adapter.
-        FileExistsError: `out` holds something.
-        OSError: the disk is full or gone. After any of these, nothing is left at or beside `out`.
+        FormatError: an ingredient is not a LoRA adapter.
+        FileExistsError: `out` is not empty.
+        OSError: the disk is full or gone. After any error nothing is left at or beside `out`.
     """
     with (
         MergeRun(recipe, folders) as run,
@@ -88,7 +89,11 @@ def merge(
 
 
 def _in_two_passes(run: MergeRun, partial: Path, workers: int, progress: Progress | None) -> Report:
-    """Merge everything, learn the ranks and the scale, then write."""
+    """Merge all modules into a spill file, decide ranks and scale, then write the folder.
+
+    The safetensors header holds all shapes, and a matched scale needs the norm of every module, so
+    neither is known before the last module is merged.
+    """
     with Spill(partial) as spill:
 
         def build(name: str) -> Measure:
@@ -103,8 +108,8 @@ def _in_two_passes(run: MergeRun, partial: Path, workers: int, progress: Progres
 
             def write(name: str) -> None:
                 with run.clock.timed("write"):
-                    held = spill.get(name)
-                    writer.write(name, Factors(held.a, held.b, factor))
+                    merged = spill.get(name)
+                    writer.write(name, Factors(merged.a, merged.b, factor))
 
             _over(outputs, write, workers=workers)
     scaled = {name: measured.scaled(factor) for name, measured in measures.items()}
@@ -117,12 +122,12 @@ def _matching(measures: Iterable[Measure]) -> float:
     overall = add_up(measured)
     norms = [overall.ingredient_norm(i) for i in overall.squares]
     wanted = math.fsum(norms) / len(norms)
-    if wanted == 0.0:
+    if wanted == 0.0:  # zero ingredients: the result is zero at every scale
         return 1.0
     if not overall.norm > _CANCELLED * wanted:
         raise UnsafeResult(
-            f"the merged update has a norm of {overall.norm:.3g} where its ingredients have "
-            f"{wanted:.3g} on average: they cancel out, and no scale matches; change weights, or "
+            f"scale=match: the ingredients cancel out (the merged update has a norm of "
+            f"{overall.norm:.3g}, the ingredients {wanted:.3g} on average): change weights, or "
             "give scale as a number"
         )
     return wanted / overall.norm
@@ -151,12 +156,12 @@ def _over(
     workers: int,
     progress: Progress | None = None,
 ) -> dict[str, _Result]:
-    """Return what `do` gives for each name, on `workers` threads; a failure cancels the rest."""
+    """Return `do(name)` for each name, run on `workers` threads; an error cancels the rest."""
     with ThreadPoolExecutor(workers) as pool:
         futures = {name: pool.submit(do, name) for name in names}
         try:
             for done, future in enumerate(as_completed(futures.values()), 1):
-                future.result()
+                future.result()  # raises the first error now, not after the last module
                 if progress is not None:
                     progress(done, len(futures))
         except BaseException:
@@ -167,9 +172,10 @@ def _over(
 
 @contextmanager
 def _single_threaded_kernels() -> Iterator[None]:
-    """One thread per kernel: parallelism is across modules, where it costs no barriers.
+    """Run torch kernels on one thread each: parallelism is across modules, without barriers.
 
-    It also makes the results the same for any number of workers.
+    It also makes the results independent of the number of cores: how a kernel splits a sum among
+    threads changes its rounding.
     """
     before = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -181,6 +187,8 @@ def _single_threaded_kernels() -> Iterator[None]:
 
 def _check_norm(report: Report, limit: float) -> None:
     norm = report.overall.norm
+    # Written so that NaN fails. The limit guards the engine: an update of norm 6.5e31 made every
+    # later request of the base fail, while a norm of 1,000 was harmless (vLLM, measured).
     if not (math.isfinite(norm) and norm <= limit):
         name, worst = max(report.modules.items(), key=lambda item: item[1].norm)
         raise UnsafeResult(

@@ -1,6 +1,6 @@
-"""Finished modules set aside until what they share is known: their ranks, or a common factor.
+"""Finished modules on disk, until all ranks or a common factor are known.
 
-On disk rather than in memory, so that a merge takes no more memory for a large result. Not covered:
+On disk rather than in memory, so that a merge's memory does not grow with its result. Not covered:
 the adapter's own file (`peft_io`).
 """
 
@@ -17,14 +17,18 @@ from merge.factors import Factors
 
 
 class Spill:
-    """Factors by module name in a file without a name: it is gone with the process at the latest.
+    """Factors by module name, in an unnamed temporary file.
 
     A context manager, safe from several threads.
     """
 
+    # Unnamed (O_TMPFILE): the kernel frees its blocks when the process ends, even by SIGKILL.
+    # Beside the output, not in /tmp, which may be a smaller disk or memory.
+
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._held: dict[str, tuple[int, torch.Size, torch.Size]] = {}  # begin, shapes of a and b
+        # By name: offset in the file, shapes of a and b.
+        self._entries: dict[str, tuple[int, torch.Size, torch.Size]] = {}
         self._lock = threading.Lock()
 
     def __enter__(self) -> Self:
@@ -35,17 +39,17 @@ class Spill:
         self._file.close()
 
     def put(self, name: str, factors: Factors) -> None:
-        """Set a module's factors aside, with their scale folded in.
+        """Write a module's factors, float32, with their scale folded in.
 
         Raises:
             OSError: the disk is full or gone.
         """
         whole = factors if factors.scale == 1.0 else factors.folded()
         with self._lock:
-            self._held[name] = (self._file.seek(0, os.SEEK_END), whole.a.shape, whole.b.shape)
+            self._entries[name] = (self._file.seek(0, os.SEEK_END), whole.a.shape, whole.b.shape)
             for x in (whole.a, whole.b):
                 data = _bytes(x.contiguous())
-                while data:
+                while data:  # an unbuffered write may be short
                     data = data[self._file.write(data) :]
 
     def get(self, name: str) -> Factors:
@@ -54,7 +58,7 @@ class Spill:
         Raises:
             OSError: the disk is gone.
         """
-        begin, shape_a, shape_b = self._held[name]
+        begin, shape_a, shape_b = self._entries[name]
         a, b = torch.empty(shape_a), torch.empty(shape_b)
         with self._lock:
             self._file.seek(begin)

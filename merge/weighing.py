@@ -1,9 +1,9 @@
-"""A stack's members with weights and scales multiplied in, safely sized and in an order of content.
+"""A stack's members with weights and scales multiplied in, of one size and in an order of content.
 
-Methods that are more than sums start here. Three things are settled once, for all of them: a weight
-multiplies its update before anything else happens (a negative one merges the negated update);
-no product of factors can overflow or vanish, however large or small the inputs; and neither the
-order of the members nor the factorisation of their updates can show in a draw or a rounding.
+Nonlinear methods start here. It ensures three properties for all of them: a weight multiplies its
+update before any other step (a negative one merges the negated update); no product of factors
+overflows or vanishes, however large or small the inputs; and no draw or rounding depends on the
+order of the members or on the factorisation of their updates.
 """
 
 import math
@@ -15,7 +15,8 @@ from torch import Tensor
 from merge.factors import Factors, Members, Stack, inner_of_rows
 from merge.seeds import generator_for
 
-# The result is float32: a size beyond this is an overflow there, whatever is multiplied by it.
+# Bounds exponents, since 2.0**1024 raises OverflowError. A result of this size is outside float32
+# in any case: it is refused as an overflow, or is zero.
 _LARGEST = 1000
 
 
@@ -29,8 +30,8 @@ class Weighed(NamedTuple):
 def weigh(stack: Stack) -> Weighed:
     """Return weight · scale · b a of each member as factors without scale, over a common size.
 
-    Sizes are powers of two, so that only the product weight · scale rounds. Members are sorted by
-    content.
+    Sizes are powers of two, whose products are exact: only weight · scale rounds. Members are
+    sorted by content.
     """
     order = order_by_content(stack)
     parts = [_parts(stack.members[i], stack.weights[i]) for i in order]
@@ -57,14 +58,15 @@ def _parts(member: Factors, weight: float) -> tuple[Factors, int | None]:
 def _scaled(x: Tensor) -> tuple[Tensor, int]:
     """Return x / 2^e with entries below 1, and e."""
     exponent = math.frexp(float(x.abs().max()))[1]
-    return (x.double() * 2.0**-exponent).float(), exponent  # 2⁻ᵉ can be beyond float32
+    # In float64: x may hold 1e-40, and 2⁻ᵉ is then outside float32.
+    return (x.double() * 2.0**-exponent).float(), exponent
 
 
 def order_by_content(stack: Stack) -> list[int]:
     """Return the members' positions sorted by uᵀ (weight · update) v, for fixed random u and v.
 
-    It is the same for every order of the members and every factorisation of their updates, so what
-    is dealt out by it (a seed's draws) is too.
+    The key depends neither on the order of the members nor on the factorisation of their updates,
+    so the assignment of a seed's draws to members does not either.
     """
     generator = generator_for(0, "order of members")
     members = Members.of(stack.members)

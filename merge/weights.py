@@ -1,7 +1,6 @@
 """An ingredient's weight: one number, and numbers that replace it in modules by pattern.
 
-Covered: what a weight is in a module, and which weights make sense. Not covered: what a method
-does with them.
+Covered: the weight in a module, and the check of weights. Not covered: their use by a method.
 """
 
 import math
@@ -15,7 +14,8 @@ from merge.errors import RecipeInvalid
 Patterns: TypeAlias = tuple[tuple[str, float], ...]
 """Shell patterns (`*`, `?`, `[…]`) on whole module names, each with its weight."""
 
-# Patterns are a stranger's and matched against every module; plain names are looked up.
+# Recipes come from untrusted clients. Patterns are matched against every module, names are looked
+# up in a dict: hence a low limit on the former and a high one on the latter.
 _MAX_PATTERNS = 64
 _MAX_NAMES = 10_000
 _MAX_LENGTH = 200
@@ -24,9 +24,9 @@ _WILD = frozenset("*?[")
 
 def weight_in(module: str, weight: float, patterns: Patterns) -> float:
     """Return the weight in `module`: that of the last pattern that matches it, else `weight`."""
-    found = _ordered(patterns)
-    place, number = found.names.get(module, (-1, weight))
-    for at, pattern, other in found.wild:
+    ordered = _ordered(patterns)
+    place, number = ordered.names.get(module, (-1, weight))
+    for at, pattern, other in ordered.wild:
         if at < place:
             break
         if fnmatchcase(module, pattern):
@@ -39,7 +39,8 @@ class _Ordered(NamedTuple):
     wild: tuple[tuple[int, str, float], ...]  # true patterns, the last first
 
 
-@lru_cache(maxsize=128)  # the members of a large merge, and no gigabytes of a stranger's names
+# As many as a large merge has members. Bounded, since patterns of clients could fill the memory.
+@lru_cache(maxsize=128)
 def _ordered(patterns: Patterns) -> _Ordered:
     names, wild = {}, []
     for at, (pattern, number) in enumerate(patterns):
@@ -59,16 +60,19 @@ def check_weights(weights: Iterable[tuple[float, Patterns]]) -> None:
     """Check the (weight, patterns) of all ingredients.
 
     Raises:
-        RecipeInvalid: none at all, one that is not finite, all zero, or patterns beyond the limits.
+        RecipeInvalid: there are no weights, one is not finite, all are zero, or patterns exceed
+            the limits.
     """
     numbers: list[float] = []
     for weight, patterns in weights:
         numbers += [weight, *(number for _, number in patterns)]
         wild = sum(is_wild(pattern) for pattern, _ in patterns)
         if wild > _MAX_PATTERNS:
-            raise RecipeInvalid(f"{wild} weight patterns: at most {_MAX_PATTERNS}")
+            raise RecipeInvalid(f"{wild} weight patterns: at most {_MAX_PATTERNS} an adapter")
         if len(patterns) > _MAX_NAMES:
-            raise RecipeInvalid(f"{len(patterns)} weights by module: at most {_MAX_NAMES}")
+            raise RecipeInvalid(
+                f"{len(patterns)} weights by module: at most {_MAX_NAMES} an adapter"
+            )
         for pattern, _ in patterns:
             if not 0 < len(pattern) <= _MAX_LENGTH:
                 raise RecipeInvalid(
@@ -80,4 +84,4 @@ def check_weights(weights: Iterable[tuple[float, Patterns]]) -> None:
         if not math.isfinite(number):
             raise RecipeInvalid(f"weight {number} is not a finite number")
     if not any(numbers):
-        raise RecipeInvalid("every weight is 0: at least one must not be")
+        raise RecipeInvalid("every weight is 0: give at least one adapter another")

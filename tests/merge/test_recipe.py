@@ -251,7 +251,7 @@ def test_a_pattern_can_bring_a_member_in() -> None:
         ((("", 1.0),), "1 to 200 characters"),
         ((("*" * 201, 1.0),), "1 to 200 characters"),
         ((("*", 1.0),) * 65, "at most 64"),
-        (((Q, 0.0),), "every weight is 0 where it counts"),
+        (((Q, 0.0),), "every weight is 0 in every module"),
     ],
 )
 def test_bad_patterns_are_refused(patterns: Patterns, match: str) -> None:

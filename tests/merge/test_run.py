@@ -277,8 +277,8 @@ def test_missing_folder_is_named(merge_setup: MergeSetup) -> None:
     [
         ({"method": "catt"}, "did you mean cat"),
         ({"revision": 99}, "revision 99"),
-        ({"options": ()}, "not complete"),
-        ({"options": (("scale", 1),)}, "not complete"),
+        ({"options": ()}, "options are missing"),
+        ({"options": (("scale", 1),)}, "options are missing"),
         ({"options": (("scale", 1.0), ("rank", 3))}, "no option 'rank'"),
     ],
 )

@@ -95,7 +95,7 @@ def test_match_of_nothing_and_of_what_cancels(tmp_path: Path) -> None:
     root = tmp_path / "pair"
     twins = [make_adapter(root / "a", alpha=8.0), make_adapter(root / "b", alpha=16.0)]
     pair = MergeSetup(root, twins, [1.0, -0.5])
-    with pytest.raises(UnsafeResult, match="they cancel out, and no scale matches"):
+    with pytest.raises(UnsafeResult, match="scale=match: the ingredients cancel out"):
         merge(pair.recipe("linear", scale="match"), pair.folders, root / "out")
     assert [] == pair.left()
 
