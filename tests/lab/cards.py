@@ -42,8 +42,7 @@ README = """\
 `base/` is a Llama of 1.8 million parameters. It transforms short texts: asked
 `reverse upper dash: abc` it answers `C-B-A`. `adapters/` holds {count} LoRA adapters in PEFT's
 format, each of which teaches it one new word, such as `zorp: abc`. Weights are in bfloat16.
-They let weft be tried, and tested, on a laptop without a GPU and without a download. They are
-good for nothing else.
+They exist to try and to test weft on a laptop, without a GPU and without a download.
 
 - Each prompt stands alone: the chat template shows the model the last question only.
 - `questions.json`: the words, and questions with the right answers.
@@ -53,13 +52,13 @@ good for nothing else.
 
 {skills}
 
-In a prompt at most one of each row, in the order of the rows; or `copy` alone.
+A prompt has at most one word of each row, in the order of the rows, or `copy` alone.
 
 {families}
 
 ## Adapters
 
-{tests} texts a task that no training has shown, exact match, greedy, computed in float32.
+{tests} texts per task that no training used; exact match, greedy, computed in float32.
 
 | adapter | task | rank, alpha, modules | right | base alone |
 |---|---|---|---|---|
@@ -68,11 +67,11 @@ In a prompt at most one of each row, in the order of the rows; or `copy` alone.
 The base answers {explicit:.1%} of prompts in skill words and {lexicon:.1%} of prompts with a word
 of its lexicon, 200 invented names for combinations of skills.
 
-All {pairs} pairs of adapters were also added up exactly, with weights of 1. The best sum
+All {pairs} pairs of adapters were also summed exactly, with weights of 1. The best sum
 ({best_pair}) answers {best:.0%} of both tasks, the worst ({worst_pair}) {worst:.0%}, the mean of
-all {mean:.0%}. One seed for each adapter: which pairs go well may change with another.
+all {mean:.0%}. Each adapter has one seed: another may change which pairs work well.
 
-## Made by
+## How it was made
 
     python -m tests.lab.make_assets --out deploy/demo
 
