@@ -1,6 +1,7 @@
 """One gateway with one real engine for all tests here."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -11,9 +12,10 @@ from tests.engine.oracle import Oracle
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what uses the engine, wherever it is asked for."""
+    """Mark the tests of this folder that use the engine."""
+    here = Path(__file__).parent
     for item in items:
-        if "weft" in getattr(item, "fixturenames", ()):
+        if item.path.is_relative_to(here) and "weft" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.engine)
 
 

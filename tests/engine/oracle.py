@@ -18,8 +18,19 @@ class Oracle:
         folders = [DEMO / "adapters" / name for name in ADAPTERS]
         self.model: PeftModel = load_adapters(load_base(DEMO / "base"), folders)
 
+        self._answers: dict[tuple[str, ...], list[list[int]]] = {}
+
     def adapter_tokens(self, name: str, prompts: list[str]) -> list[list[int]]:
-        """Return the token ids of one adapter's answers, without the end token."""
+        """Return the token ids of one adapter's answers, without the end token.
+
+        The answers are kept: every method's merge of one adapter is held to the same ones.
+        """
+        key = (name, *prompts)
+        if key not in self._answers:
+            self._answers[key] = self._generate(name, prompts)
+        return self._answers[key]
+
+    def _generate(self, name: str, prompts: list[str]) -> list[list[int]]:
         self.model.set_adapter(name)
         return generate(self.model, prompts)
 
@@ -34,7 +45,7 @@ class Oracle:
         """Return the answers of PEFT's own exact sum of several adapters."""
         self.model.add_weighted_adapter(names, weights, "sum", combination_type="cat")
         try:
-            return self.adapter_tokens("sum", prompts)
+            return self._generate("sum", prompts)
         finally:
             self.model.set_adapter(names[0])
             self.model.delete_adapter("sum")

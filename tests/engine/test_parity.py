@@ -55,7 +55,7 @@ async def test_merge_of_one(weft: Weft, oracle: Oracle, method: str, name: str) 
     """A merge of one adapter at weight 1 answers as that adapter, by every method that is held to
     that law; those that keep a density are asked to keep everything.
     """
-    prompts = prompts_of(name)
+    prompts = prompts_of(name, 20)
     whole = "; density=1" if "density" in METHODS[method].parameters else ""
     expression = f"{method}({name}{whole})"
 

@@ -188,17 +188,17 @@ def says_why(text: str) -> bool:
 
 
 @pytest.mark.usefixtures("things")
-@pytest.mark.parametrize("room_bytes", [2_000, 40_000, 100_000, 200_000])
 @pytest.mark.parametrize(
     "command", ["adapters import", "merge", "convert", "db dump", "db restore"]
 )
-def test_on_a_disk_that_fills_up(weft: Weft, command: str, room_bytes: int) -> None:
-    """Wherever the room ends, what was begun is undone: with room again, the command succeeds."""
+def test_on_a_disk_that_fills_up(weft: Weft, command: str) -> None:
+    """Wherever the space ends, what was begun is undone: with space again, the command succeeds."""
     words = [*command.split(), *WORDS[command]]
-    with full_disk(room_bytes):
-        result = weft(*words)
-    if result.exit_code == 0:  # it needed no more
-        return
-    failed(result)
+    for room_bytes in (2_000, 40_000, 100_000, 200_000):
+        with full_disk(room_bytes):
+            result = weft(*words)
+        if result.exit_code == 0:  # it needed no more
+            return
+        failed(result)
     again = weft(*words)
     assert again.exit_code == 0, again.output

@@ -96,7 +96,7 @@ def run(
     )  # fmt: skip
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(autouse=True, scope="module")
 def one_thread() -> Iterator[None]:
     """Sums in one order, so that runs can be compared bit by bit."""
     before = torch.get_num_threads()
@@ -147,13 +147,20 @@ def test_what_is_served_is_what_was_measured(tmp_path: Path) -> None:
     assert "nothing" == by_name["random_parameters"]["serve"]["kind"]
 
 
+@pytest.fixture(scope="module")
+def whole(one_thread: None, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """The outcome of a job that was never stopped."""
+    return run(tmp_path_factory.mktemp("whole") / "job", Watching()).to_json()
+
+
 @pytest.mark.parametrize(
     "stop_at", [("fresh_lora", 5), ("evaluation", 2), ("recycle", 4), ("random_parameters", 5)]
 )
-def test_a_stopped_job_goes_on(stop_at: tuple[str, int], tmp_path: Path) -> None:
+def test_a_stopped_job_goes_on(
+    stop_at: tuple[str, int], whole: dict[str, Any], tmp_path: Path
+) -> None:
     """Called again on its folder, a job goes on from its last evaluation and ends as one that was
     never stopped."""
-    whole = run(tmp_path / "whole", Watching()).to_json()
     with pytest.raises(Stopped):
         run(tmp_path / "job", first := Watching(stop_at))
     again = run(tmp_path / "job", second := Watching()).to_json()

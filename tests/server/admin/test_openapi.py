@@ -82,7 +82,7 @@ async def test_the_page_at_docs_needs_no_other_server(client: AsyncClient) -> No
 
 
 @pytest.mark.parametrize("share", range(SHARES))
-@pytest.mark.parametrize("examples", [8, pytest.param(100, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("examples", [4, pytest.param(100, marks=pytest.mark.slow)])
 def test_no_request_finds_a_fault_of_ours(
     make_gateway: MakeGateway, share: int, examples: int
 ) -> None:
