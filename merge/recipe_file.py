@@ -1,14 +1,13 @@
-"""A recipe as people write it: YAML or JSON, with folders or names, before anything is decided.
+"""Recipe files: YAML or JSON with adapters by folder or name, before options are decided.
 
-Covered: reading the file and checking all that can be checked without the adapters, with the file
-and key named in every refusal. Not covered: finding the adapters, and `plan`, which decides the
-rest.
+Covered: reading the file and every check that needs no adapters; each error names the file and the
+key. Not covered: finding the adapters, and `plan`, which decides the rest.
 
     method: linear
     adapters:
       - path: legal                     # beside this file; or name: a reference in a registry
         weight: 0.7                     # 1 when left out
-        weights: {"*.mlp.*": 0.2}       # in modules by pattern; the last that matches counts
+        weights: {"*.mlp.*": 0.2}       # in modules by pattern; the last match applies
       - path: ../poet
     options: {rank: 16, scale: match}
     dtype: bfloat16                     # the default
@@ -37,7 +36,7 @@ _MAX_BYTES = 2**20
 
 @dataclass(frozen=True, slots=True)
 class WrittenAdapter:
-    """One ingredient as written: a folder, or a name in a registry; one of the two is None."""
+    """One ingredient of a file: a folder, or a name in a registry; one of the two is None."""
 
     path: Path | None
     name: str | None
@@ -47,7 +46,7 @@ class WrittenAdapter:
 
 @dataclass(frozen=True, slots=True)
 class WrittenRecipe:
-    """A recipe file's content. Options are checked, and still as they were written."""
+    """A recipe file's content. Options are checked and not yet parsed."""
 
     method: str
     adapters: tuple[WrittenAdapter, ...]
@@ -57,10 +56,10 @@ class WrittenRecipe:
 
 
 def read_recipe_file(path: Path) -> WrittenRecipe:
-    """Return what the file says; relative folders in it are beside it.
+    """Return the file's content; relative folders are relative to the file.
 
     Raises:
-        RecipeInvalid: naming the file, the key, what was expected there and what was found.
+        RecipeInvalid: the message names the file, the key, the expected and the actual value.
         OSError: the file cannot be read.
     """
     try:
@@ -136,7 +135,7 @@ def _text(value: object, place: str) -> str:
 
 
 def _number(value: object, place: str) -> float:
-    # Text too: YAML 1.1 reads 1e-3, which has no point, as a text.
+    # Text is accepted, too: YAML 1.1 reads 1e-3, which has no decimal point, as text.
     if not isinstance(value, bool) and isinstance(value, int | float | str):
         try:
             number = float(value)
@@ -156,12 +155,12 @@ def _load(path: Path) -> object:
     with path.open("rb") as file:
         raw = file.read(_MAX_BYTES + 1)
     if len(raw) > _MAX_BYTES:
-        raise RecipeInvalid(f"expected at most {_MAX_BYTES} bytes: this is no recipe")
+        raise RecipeInvalid(f"expected at most {_MAX_BYTES} bytes: is this a recipe file?")
     try:
         text = raw.decode("utf-8-sig")
         if path.suffix == ".json":
             return json.loads(text, object_pairs_hook=_unique)
-        return yaml.load(text, _Loader)  # noqa: S506  # a SafeLoader with one more check
+        return yaml.load(text, _Loader)  # noqa: S506  # _Loader is a SafeLoader
     except RecipeInvalid:
         raise
     except (ValueError, RecursionError, yaml.YAMLError) as error:
@@ -170,16 +169,16 @@ def _load(path: Path) -> object:
 
 
 def _unique(pairs: Sequence[tuple[Any, Any]]) -> dict[Any, Any]:
-    found: dict[Any, Any] = {}
+    mapping: dict[Any, Any] = {}
     for key, value in pairs:
-        if key in found:
-            raise RecipeInvalid(f"the key {brief(key)} occurs twice in one place")
-        found[key] = value
-    return found
+        if key in mapping:
+            raise RecipeInvalid(f"the key {brief(key)} occurs twice: remove one")
+        mapping[key] = value
+    return mapping
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML without surprises: keys that occur twice are refused rather than dropped."""
+    """A SafeLoader that refuses repeated keys, of which YAML would drop all but the last."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         """Return the mapping of `node`."""

@@ -10,8 +10,8 @@ from merge.methods.options import Rank, Ratio
     "average",
     paper="arXiv:2203.05482",
     title="mean Σ weight · update / n (uniform soup), truncated to rank k",
-    differs="the paper averages whole fine-tuned models; n counts the ingredients that have the "
-    "module, and weights multiply (they are not brought to a sum of 1)",
+    differs="the paper averages whole fine-tuned models; n is the number of ingredients that have "
+    "the module, and weights multiply the updates (they are not normalised to a sum of 1)",
     auto_rank="sum",
     copies="mean",
 )

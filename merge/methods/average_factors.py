@@ -1,4 +1,4 @@
-"""`average_factors`: A and B merged apart, as widespread tools do. Inexact, and named so."""
+"""`average_factors`: the factors A and B summed separately, as common tools do; a control."""
 
 import math
 from collections.abc import Sequence
@@ -22,9 +22,9 @@ _REQUIREMENTS = Requirements(equal_ranks=True)
     "adapter's weight is squared and its sign cancels); split=sqrt is PEFT's `linear` (√|weight| "
     "on each side, the sign on a); scales enter as √scale on each side; not an average of updates",
     exempt={
-        "reparameterisation": "a and b are summed apart, so the cross terms b_i a_j depend on how "
-        "each update was factored: this is the fault that the control shows",
-        "rank_order": "MSUs meet by their position, so another order pairs other units",
+        "reparameterisation": "a and b are summed separately, so the cross terms b_i a_j depend on "
+        "how each update is factored: the control shows this fault",
+        "rank_order": "units are paired by position, so another order pairs other units",
         "copies": "with √weight on each side T copies at weight 1/T give T times the adapter; "
         "split=full gives it once",
     },
@@ -54,4 +54,5 @@ def average_factors(stack: Stack, *, split: Literal["sqrt", "full"] = "sqrt") ->
 
 def _weighted(tensors: Sequence[Tensor], weights: Sequence[float]) -> Tensor:
     pairs = zip(tensors, weights, strict=True)
+    # One sum over a stack, in a fixed order: the result does not depend on how sums are nested.
     return torch.stack([weight * tensor for tensor, weight in pairs]).sum(0)

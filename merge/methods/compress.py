@@ -22,7 +22,7 @@ def compress(stack: Stack, *, rank: Rank, energy: Ratio | None = None) -> Merged
     Eckart and Young 1936: the k largest singular triplets.
 
     Args:
-        stack: one member; the weight's sign is free.
+        stack: one member, of any weight.
         rank: the largest rank of the result.
         energy: with it, the smallest rank that keeps this share of the update's energy.
 

@@ -1,11 +1,11 @@
 """The elementwise families: a pruning step, a sign step and a combination make a method.
 
-`TABLE` holds which; the functions below it hold papers, options and defaults. The bare method is
-the published one, on the dense update of each module, read in row tiles and brought to rank k.
-`basis=knots` and `basis=core` apply the same steps to the thin blocks of those papers: much
-cheaper, and another method. What all share and the papers do not have: thresholds and coefficients
-are per module, not over a whole model; a weight multiplies its update before anything else, a
-negative one merges the negated update; the result is truncated to rank k.
+`TABLE` holds the steps of each method; the functions below it hold papers, options and defaults.
+By default a method is the published one, on the dense update of each module, in row tiles, with a
+result of rank k. `basis=knots` and `basis=core` apply the same steps to the thin blocks of those
+papers: much cheaper, and another method. All differ from their papers in three ways: thresholds and
+coefficients are per module, not over a whole model; a weight multiplies its update before any other
+step, a negative one merges the negated update; the result is truncated to rank k.
 """
 
 from collections.abc import Sequence
@@ -33,11 +33,13 @@ from merge.seeds import generator_for
 from merge.signs import Combination, any_sign, disjoint_mean, elect_signs, energy_mean, total
 from merge.weighing import weigh
 
-_CHANCE = 8  # random directions among those that the range finder starts from
+# Random directions at the start of the range finder: oversampling, of which Halko, Martinsson and
+# Tropp 2011, §4.2, recommend 5 to 10.
+_CHANCE = 8
 
 
 class Steps(NamedTuple):
-    """What a method does to every entry, in this order."""
+    """The steps of a method, in their order."""
 
     prune: Step
     sign: Step
@@ -77,10 +79,11 @@ def _merge(stack: Stack, method: str, basis: Basis, rank: int, options: PruneOpt
 
 
 def _start(stack: Stack, members: Sequence[Factors]) -> Tensor:
-    """Return where the range finder looks first, (d_in, R + 8): the members' rows, and chance.
+    """Return the range finder's first directions, (d_in, R + 8): the members' rows and noise.
 
-    The merged matrix is the sum plus what pruning and signs scatter, so its strongest directions
-    are near theirs. The draws are no part of the method and have no seed of their own.
+    The merged matrix is the members' sum plus what pruning and signs change, so its strongest
+    directions are near the members' rows, nearer than random ones. The noise covers the rest. It is
+    not part of the method and does not depend on the recipe's seed.
     """
     rows = torch.cat([member.a for member in members])
     chance = torch.randn(_CHANCE, rows.shape[1], generator=generator_for(0, stack.module))
@@ -93,7 +96,7 @@ def _start(stack: Stack, members: Sequence[Factors]) -> Tensor:
     title="TIES: trim to the largest entries, elect signs, mean of those that agree",
     differs="weights, which the paper does not have, multiply updates before signs are elected "
     "(PEFT: after), and the mean divides by the number of members that agree (mergekit: by their "
-    "weights); entries are ranked per module; a draw elects nobody; the result is truncated",
+    "weights); entries are ranked per module; a tie elects no sign; the result is truncated",
     auto_rank="sum",
     copies="mean",
 )
@@ -110,9 +113,9 @@ def ties(
     Args:
         stack: the members; a negative weight merges the negated update.
         rank: the largest rank of the result.
-        density: share of each update's entries that is kept, the largest.
+        density: share of each update's entries kept, the largest.
         majority: the elected sign is that of the sum ("total") or of most members ("frequency").
-        basis: where entries are taken.
+        basis: of the entries: dense, or the thin one of KnOTS or Core Space.
     """
     options = PruneOptions(stack.module, density=density, majority=majority)
     return _merge(stack, "ties", basis, rank, options)
@@ -122,7 +125,7 @@ def ties(
     "dare_linear",
     paper="arXiv:2311.03099",
     title="DARE: drop entries at random and rescale the rest, then the weighted sum",
-    differs="the paper searches drop rates from 0.1 to 0.9, the default is the middle; the result "
+    differs="the paper searches drop rates from 0.1 to 0.9; the default is the middle; the result "
     "is truncated",
     auto_rank="sum",
     random_prune=True,
@@ -137,7 +140,7 @@ def dare_linear(
         rank: the largest rank of the result.
         density: probability of keeping an entry, 1 - the paper's drop rate.
         seed: of the draws, together with the module's name.
-        basis: where entries are taken.
+        basis: of the entries: dense, or the thin one of KnOTS or Core Space.
     """
     options = PruneOptions(stack.module, density=density, seed=seed)
     return _merge(stack, "dare_linear", basis, rank, options)
@@ -146,9 +149,10 @@ def dare_linear(
 @merge_method(
     "dare_ties",
     paper="arXiv:2311.03099",
-    title="DARE in the place of TIES' trimming, then signs and disjoint mean as in TIES",
-    differs="the authors' code trims as TIES does after dropping, this and others do not; weights "
-    "and signs as in ties; the default density as in dare_linear; the result is truncated",
+    title="DARE instead of TIES' trimming, then signs and disjoint mean as in TIES",
+    differs="the authors' code also trims as TIES does after dropping, other tools do not; "
+    "weights and signs are as in ties, the default density as in dare_linear; the result is "
+    "truncated",
     auto_rank="sum",
     copies="mean",
     random_prune=True,
@@ -170,7 +174,7 @@ def dare_ties(
         density: probability of keeping an entry, 1 - the paper's drop rate.
         majority: the elected sign is that of the sum ("total") or of most members ("frequency").
         seed: of the draws, together with the module's name.
-        basis: where entries are taken.
+        basis: of the entries: dense, or the thin one of KnOTS or Core Space.
     """
     options = PruneOptions(stack.module, density=density, majority=majority, seed=seed)
     return _merge(stack, "dare_ties", basis, rank, options)
@@ -181,7 +185,8 @@ def dare_ties(
     paper="arXiv:2406.11617",
     title="DELLA: drop at random, small entries more often, then signs and disjoint mean",
     differs="the window of probabilities shrinks where it would leave (0, 1]; weights and signs "
-    "as in ties; the paper searches density and window; the result is truncated",
+    "are as in ties; the default epsilon is mergekit's (the authors' command: 0.07); the result is "
+    "truncated",
     auto_rank="sum",
     copies="mean",
     random_prune=True,
@@ -201,10 +206,10 @@ def della(
         stack: the members; a negative weight merges the negated update.
         rank: the largest rank of the result.
         density: mean probability of keeping an entry.
-        epsilon: keep probabilities run over density ± epsilon, by magnitude within a row; none
-            for equal ones.
+        epsilon: keep probabilities rise from density - epsilon to density + epsilon with the
+            magnitude's rank within a row; none for 0.
         seed: of the draws, together with the module's name.
-        basis: where entries are taken.
+        basis: of the entries: dense, or the thin one of KnOTS or Core Space.
     """
     options = PruneOptions(stack.module, density=density, epsilon=epsilon or 0.0, seed=seed)
     return _merge(stack, "della", basis, rank, options)
@@ -214,8 +219,8 @@ def della(
     "breadcrumbs",
     paper="arXiv:2312.06795",
     title="Model Breadcrumbs: drop the largest and the smallest entries, then the weighted sum",
-    differs="entries are ranked over the module, as in the paper (its code: over each row); the "
-    "density comes first where both shares exceed 1; the result is truncated",
+    differs="entries are ranked over the module, as in the paper (its code: over each row); if "
+    "both shares add up to more than 1, the density takes precedence; the result is truncated",
     auto_rank="sum",
 )
 def breadcrumbs(
@@ -231,9 +236,9 @@ def breadcrumbs(
     Args:
         stack: the members; weights of any sign.
         rank: the largest rank of the result.
-        density: share of each update's entries that is kept, below the outliers.
-        gamma: share of outliers dropped, the largest; none for none.
-        basis: where entries are taken.
+        density: share of each update's entries kept, the largest below the outliers.
+        gamma: share of entries dropped as outliers, the largest; none for 0.
+        basis: of the entries: dense, or the thin one of KnOTS or Core Space.
     """
     options = PruneOptions(stack.module, density=density, gamma=gamma or 0.0)
     return _merge(stack, "breadcrumbs", basis, rank, options)
@@ -243,8 +248,8 @@ def breadcrumbs(
     "magnitude_prune",
     paper="arXiv:2306.01708",
     title="TIES' trimming alone: keep the largest entries, then the weighted sum",
-    differs="the paper's first step without the others, under the name that PEFT gave it; entries "
-    "are ranked per module; the result is truncated",
+    differs="the first step of the paper alone, under PEFT's name for it; entries are ranked per "
+    "module; the result is truncated",
     auto_rank="sum",
 )
 def magnitude_prune(
@@ -255,8 +260,8 @@ def magnitude_prune(
     Args:
         stack: the members; weights of any sign.
         rank: the largest rank of the result.
-        density: share of each update's entries that is kept, the largest.
-        basis: where entries are taken.
+        density: share of each update's entries kept, the largest.
+        basis: of the entries: dense, or the thin one of KnOTS or Core Space.
     """
     return _merge(
         stack, "magnitude_prune", basis, rank, PruneOptions(stack.module, density=density)
@@ -268,7 +273,7 @@ def magnitude_prune(
     paper="arXiv:2408.07990",
     title="SCE: select positions of high variance, coefficients from energies, erase minorities",
     differs="weights, which the paper does not have, multiply updates first; coefficients are "
-    "brought to a sum of 1 over the members left at each position; the result is truncated",
+    "normalised to a sum of 1 over the members left at each position; the result is truncated",
     auto_rank="sum",
     copies="mean",
 )
@@ -279,6 +284,6 @@ def sce(stack: Stack, *, rank: Rank, density: Ratio = 0.1, basis: Basis = "dense
         stack: the members; a negative weight merges the negated update.
         rank: the largest rank of the result.
         density: share of positions selected, those where members differ most.
-        basis: where entries are taken.
+        basis: of the entries: dense, or the thin one of KnOTS or Core Space.
     """
     return _merge(stack, "sce", basis, rank, PruneOptions(stack.module, density=density))

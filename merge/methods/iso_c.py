@@ -12,20 +12,20 @@ from merge.methods.options import Rank
     "iso_c",
     paper="arXiv:2502.04959",
     title="Iso-C: the weighted sum, its singular values replaced by their mean",
-    differs="the mean is over the rank of the sum, in the core: over min(d_in, d_out), as the "
-    "paper has it for full fine-tuning, most of the energy would go to arbitrary directions of the "
-    "null space; a smaller rank k keeps the sum's k strongest directions at that mean",
+    differs="the mean is over the rank of the sum, not over min(d_in, d_out) as in the paper, "
+    "which has full fine-tuning: most of the energy would go to arbitrary directions of the null "
+    "space; a smaller rank k keeps the sum's k strongest directions at that mean",
     exempt={
-        "identity": "an adapter's own singular values are made equal, too: that is the method",
-        "copies": "as for one adapter: its singular values are made equal",
+        "identity": "the method makes the singular values of a single adapter equal, too",
+        "copies": "the method makes the singular values of copies equal, as of a single adapter",
     },
     auto_rank="sum",
 )
 def iso_c(stack: Stack, *, rank: Rank) -> Merged:
     """Return mean(sigma) · UVᵀ for the SVD of Σ weight · update (arXiv 2502.04959, §4.1).
 
-    The mean is over the sum's own rank. The energy is the share of directions kept, since they all
-    weigh the same.
+    The mean is over the sum's own rank. The energy is the share of directions kept, since all have
+    one singular value.
 
     Args:
         stack: the members; weights of any sign.
@@ -33,6 +33,7 @@ def iso_c(stack: Stack, *, rank: Rank) -> Merged:
     """
     at = coordinates(stack)
     u, sigma, v = torch.linalg.svd(torch.stack(at.cores).sum(0), full_matrices=False)
+    # Values below NOISE are rounding: counted in, they would lower the mean and become directions.
     own = max(1, int((sigma > NOISE * sigma[0]).sum()))
     kept = min(rank, own)
     level = sigma[:own].mean().expand(kept)

@@ -12,7 +12,7 @@ from merge.methods.requirements import Requirements
 _REQUIREMENTS = Requirements(positive_weights=True)
 _MAX_ITERATIONS = 500
 _TOLERANCE = 1e-10  # radians; the result is float32
-# Below this length of the straight mean of unit vectors, rounding would choose the direction.
+# Below this length of the straight mean of unit vectors, rounding would decide its direction.
 _CANCELLED = 1e-4
 
 
@@ -20,8 +20,8 @@ _CANCELLED = 1e-4
     "karcher",
     paper="doi:10.1145/502122.502124",
     title="Karcher mean of the updates' directions times their mean norm, truncated to rank k",
-    differs="the paper averages points of the unit sphere: norms are averaged apart; weights are "
-    "relative and must be positive; directions that cancel have no mean and give zero",
+    differs="the paper averages points of the unit sphere; here norms are averaged separately; "
+    "weights are relative and must be positive; directions that cancel give a zero result",
     exempt={
         "weights": "weights are relative, as in every weighted mean of directions: multiplying all "
         "of them changes nothing; use scale",
@@ -76,7 +76,8 @@ def spherical_mean(cosines: Array, weights: Array) -> Array:
     for _ in range(_MAX_ITERATIONS):
         height = (cosines @ mean).clip(-1.0, 1.0)  # (T,) cosines to the mean
         sine = np.sqrt(1.0 - height**2)
-        # angle / sine; an opposite vector pulls in no one direction
+        # angle / sine. At the mean itself the quotient is 1, its limit; at the opposite pole the
+        # direction is undefined and the pull is 0.
         pull = np.divide(np.arccos(height), sine, out=(height > 0.0) * 1.0, where=sine > 1e-8)
         step = share * pull
         step -= (step @ height) * mean  # into the tangent space
@@ -84,5 +85,5 @@ def spherical_mean(cosines: Array, weights: Array) -> Array:
         if distance < _TOLERANCE:
             break
         mean = np.cos(distance) * mean + (np.sin(distance) / distance) * step
-        mean /= np.sqrt(mean @ cosines @ mean)  # rounding stays off the sphere otherwise
+        mean /= np.sqrt(mean @ cosines @ mean)  # rounding would let it drift off the sphere
     return np.asarray(mean)

@@ -1,7 +1,7 @@
 """`lego`: LoRA-LEGO, clusters of minimal semantic units.
 
-The paper gives the grouping, the two reweightings and their reasons; the exact formulas (infinity
-norms, √(r/k)) are those on which independent implementations agree.
+The paper describes the grouping and the two reweightings; the exact formulas (infinity norms,
+√(r/k)) are those on which independent implementations agree.
 """
 
 import math
@@ -18,9 +18,11 @@ from merge.methods.method import merge_method
 from merge.methods.options import Count, Positive, Rank, Seed
 from merge.seeds import generator_for
 
-# MSUs are put in order by this many entries of each half before anything is drawn.
+# MSUs are sorted by this many entries of each half before the first draw. MSUs that agree in all
+# of them are copies in practice, whose order changes nothing.
 _SORTED_BY = 4
-# Rows of a long narrow matrix that are looked at side by side.
+# Rows of a long narrow matrix reduced side by side: (d_out, 80) becomes (d_out / 16, 1280), whose
+# reduction runs along contiguous memory.
 _FOLD = 16
 
 
@@ -29,11 +31,11 @@ _FOLD = 16
     paper="arXiv:2409.16167",
     title="LoRA-LEGO: k-means over minimal semantic units, centroids reweighted",
     differs="weights, which the paper does not have, are relative sample weights (a negative one "
-    "turns its MSUs' b around); scales enter as √scale on each side; with mixed ranks the "
-    "reference rank is the members' mean; canonical and balance are weft's own",
+    "negates its MSUs' b); scales enter as √scale on each side; with mixed ranks the "
+    "reference rank is the members' mean; the options canonical and balance are weft's own",
     exempt={
-        "reparameterisation": "clusters are made of rows of a and columns of b, so another "
-        "factorisation of the same update has other units",
+        "reparameterisation": "the units are rows of a with columns of b, so another factorisation "
+        "of the same update has other units; canonical=true removes the dependence",
         "weights": "weights are relative: multiplying all of them changes nothing; use scale",
     },
     revision=2,
@@ -59,16 +61,16 @@ def lego(
     variance of k summed units grows with k. Of one adapter with k < r it is the paper's pruning.
 
     Args:
-        stack: the members; |weight| counts, its sign turns b around.
+        stack: the members; |weight| is the sample weight, its sign multiplies b.
         rank: the number of clusters asked for.
         seed: of the k-means++ draws, together with the module's name.
-        n_init: restarts of k-means, the best of which is taken.
-        parameter_reweighting: whether centroids get their members' size back.
-        output_reweighting: whether the result gets one adapter's size back.
+        n_init: restarts of k-means; the one of least inertia is used.
+        parameter_reweighting: whether to scale centroids to their members' mean size.
+        output_reweighting: whether to scale the result to the size of one adapter.
         reference_rank: rank r in √(r/k); None means the mean rank of the stack's members.
-        canonical: whether each adapter is first written as its singular triplets, so that how it
-            happened to be factorised cannot matter.
-        balance: whether each MSU is first written with |a_j| = |b_j|, so that neither half rules
+        canonical: whether to replace each adapter's factors by its singular triplets first, so
+            that the result does not depend on the factorisation.
+        balance: whether to rescale each MSU to |a_j| = |b_j| first, so that neither half dominates
             the distances.
     """
     members = stack.members
@@ -76,7 +78,7 @@ def lego(
         members = tuple(map(canonical_form, members))
     units = _Units.of(Members.of(members), stack.weights, balance=balance)
     clustering = kmeans(
-        units.gram().float(),  # as exact as it is
+        units.gram().float(),  # products of float32 vectors: the dtype tells k-means their rounding
         units.weight,
         min(rank, len(units.weight)),
         n_init=n_init,
@@ -92,6 +94,7 @@ def lego(
     factor = torch.ones(len(share), dtype=torch.float64)  # of both halves
     if parameter_reweighting:
         have = torch.maximum(_by_row(a), _by_column(b))
+        # A centroid of opposite units is zero and has no size to restore.
         factor = torch.where(have > 0.0, share @ units.largest() / have, 1.0)
     output = 1.0
     if output_reweighting:
@@ -106,8 +109,8 @@ def lego(
 class _Units:
     """The MSUs of a stack: z_j = [side_a a_j, side_b b_j], with their sample weights.
 
-    Everything but the members is of length n, float64, in an order of content in which no order of
-    members or ranks can show: `order` says which MSU of the members stands where.
+    The vectors are (n,) float64 and sorted by content, so that no result depends on the order of
+    members or ranks; `order` (n,) holds the members' MSU at each position.
     """
 
     members: Members
@@ -118,10 +121,11 @@ class _Units:
 
     @classmethod
     def of(cls, members: Members, weights: Sequence[float], *, balance: bool) -> "_Units":
-        """Put scales on both sides, signs of weights into b, and sort."""
+        """Return the units with √scale on both sides and the weights' signs on b, sorted."""
         side_a, side_b = _sides(members, weights, balance=balance)
         weight = members.spread(map(abs, weights))
-        # A weight that is nothing beside the largest must still be a weight: clusters have mass.
+        # Bounded from below: a cluster of units whose weights underflow to 0 would have no mass,
+        # and its centroid would be 0 / 0.
         weight = (weight / weight.max()).clamp_(min=1e-30)
         order = _by_content(members, side_a, side_b, weight)
         return cls(members, side_a[order], side_b[order], weight[order], order)
@@ -137,7 +141,7 @@ class _Units:
         return torch.maximum(self.side_a * a, self.side_b.abs() * b)
 
     def mix(self, share: Tensor) -> Mix:
-        """Return how Σ share · z (k of them, (k, n)) is mixed from the members' MSUs."""
+        """Return the k centroids Σ share · z as a mix of the members' MSUs; share is (k, n)."""
         left, right = torch.empty_like(share), torch.empty_like(share.mT)
         left[:, self.order] = share * self.side_a
         right[self.order] = (share * self.side_b).mT
@@ -145,7 +149,7 @@ class _Units:
 
 
 def _sides(members: Members, weights: Sequence[float], *, balance: bool) -> tuple[Tensor, Tensor]:
-    """Return what multiplies each MSU's a and b, (n,) float64 each."""
+    """Return the factors on each MSU's a and b, (n,) float64 each."""
     root = members.spread(math.sqrt(abs(member.scale)) for member in members)
     sign = members.spread(
         math.copysign(1.0, weight * member.scale)
@@ -154,7 +158,7 @@ def _sides(members: Members, weights: Sequence[float], *, balance: bool) -> tupl
     if not balance:
         return root, root * sign
     a, b = (products.diagonal().clamp(min=0.0) for products in members.grams)  # |a_j|², |b_j|²
-    zero = (a == 0.0) | (b == 0.0)  # an MSU without an update has no size to share out
+    zero = (a == 0.0) | (b == 0.0)  # a zero MSU cannot be balanced: the ratio is 0 or infinite
     ratio = (b / a) ** 0.25
     return torch.where(zero, 0.0, root * ratio), torch.where(zero, 0.0, root * sign / ratio)
 

@@ -10,8 +10,8 @@ from merge.methods.options import Rank, Ratio
     "linear",
     paper="arXiv:2212.04089",
     title="weighted sum Σ weight · update (task arithmetic), truncated to rank k",
-    differs="the paper's vectors are dense; here the sum is brought to rank k, which is its best "
-    "approximation of that rank and loses nothing where k reaches the sum's own rank",
+    differs="the paper's vectors are dense; here the sum is replaced by its best approximation of "
+    "rank k, which is exact if k is at least the sum's own rank",
     revision=2,
     auto_rank="sum",
 )

@@ -1,4 +1,4 @@
-"""How a merge method is declared, found, and given its options.
+"""The declaration of merge methods, their registry, and the check of their options.
 
 A method is one pure function of one module, `(stack, *, options…) -> Merged`, under a decorator
 that names its paper. Its keyword-only signature is its option schema. To add one: write its file
@@ -34,7 +34,7 @@ class Parameter:
         """Return the checked value.
 
         Raises:
-            RecipeInvalid: saying what is accepted and what was given.
+            RecipeInvalid: the value is not accepted; the message says which values are.
         """
         try:
             return self.kind.parse(raw)
@@ -44,26 +44,26 @@ class Parameter:
             ) from error
 
 
-# Every method has it; `run` applies it to what the method returned.
+# Every method has this option; `merge_run` applies it to the method's result.
 _SCALE = Parameter("scale", SCALE, 1.0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MergeMethod:
-    """A registered method. `revision` is raised when its results change, so recipes do too."""
+    """A registered method. `revision` grows when its results change, and with it recipe digests."""
 
     name: str
     function: MethodFunction
     parameters: Mapping[str, Parameter]  # with the universal `scale`
-    paper: str  # "arXiv:…", or where the formula is written
+    paper: str  # "arXiv:…", or another identifier of the formula's source
     title: str
     revision: int
     differs: str | None  # where it departs from its paper
     exempt: Mapping[str, str]  # law of tests/laws -> why it does not hold
-    requirements: Requirements  # what it asks of the members of a module
-    auto_rank: AutoRank | None  # the rank that nobody chose; None: ranks add up
+    requirements: Requirements  # on the members of a module
+    auto_rank: AutoRank | None  # meaning of rank=auto; None: no rank option, ranks add up
     copies: Copies  # T copies give the adapter at weight 1/T (a sum) or at weight 1 (a mean)
-    random_prune: bool  # whether `seed` draws what `density` keeps: a draw that must be unbiased
+    random_prune: bool  # whether entries are kept at random; a law holds it unbiased
 
     def bind(self, raw: Mapping[str, object]) -> dict[str, Value]:
         """Return every option of the method, checked, with defaults filled in; rank may be "auto".
@@ -83,14 +83,14 @@ class MergeMethod:
         }
 
     def automatic_rank(self, ranks: Sequence[Sequence[int]]) -> int:
-        """Return what "auto" is for modules whose members have these ranks."""
+        """Return the rank that "auto" means for modules whose members have these ranks."""
         reduce = max if self.auto_rank == "largest" else sum
         return max(reduce(module) for module in ranks)
 
     def result_rank(self, ranks: Sequence[int], options: Mapping[str, Value]) -> int:
-        """Return the rank k of the result for one module: all MSUs, or as many as `rank` allows.
+        """Return the rank k of the result for one module: min(rank, R), or R without the option.
 
-        Without a rank option it is the method's own; with an option `energy` in use it is a bound.
+        If the option `energy` is in use, it is an upper bound.
         """
         rank = options.get("rank")
         return min(rank, sum(ranks)) if isinstance(rank, int) else self.automatic_rank([ranks])
@@ -104,13 +104,13 @@ def find_method(name: str) -> MergeMethod:
     """Return the method called `name`.
 
     Raises:
-        RecipeInvalid: there is none; the message lists all, and the nearest first.
+        RecipeInvalid: there is none; the message has near names and the list of all.
     """
     if name in METHODS:
         return METHODS[name]
     raise RecipeInvalid(
         f"unknown merge method {name!r:.80}{did_you_mean(name, METHODS)}; "
-        f"there are {', '.join(sorted(METHODS))}"
+        f"the methods are {', '.join(sorted(METHODS))}"
     )
 
 
@@ -165,8 +165,8 @@ def _parameters(method: str, function: MethodFunction) -> dict[str, Parameter]:
     first, *options = inspect.signature(function).parameters.values()
     if hints.get(first.name) is not Stack or hints.get("return") is not Merged:
         raise MethodDefinitionError(f"{method}: must be a function (stack: Stack, *, …) -> Merged")
-    found = [_parameter(method, option, hints.get(option.name)) for option in options]
-    return {parameter.name: parameter for parameter in (*found, _SCALE)}
+    own = [_parameter(method, option, hints.get(option.name)) for option in options]
+    return {parameter.name: parameter for parameter in (*own, _SCALE)}
 
 
 def _parameter(method: str, option: inspect.Parameter, annotation: object) -> Parameter:
@@ -178,7 +178,9 @@ def _parameter(method: str, option: inspect.Parameter, annotation: object) -> Pa
             f"not {annotation!r}"
         )
     if option.name == _SCALE.name:
-        raise MethodDefinitionError(f"{where}: every method has it already; `run` applies it")
+        raise MethodDefinitionError(
+            f"{where}: every method has this option already; rename the parameter"
+        )
     if (option.name == "rank") != (annotation == Rank):
         raise MethodDefinitionError(f"{where}: the name rank and the kind Rank go together")
     if option.name == "rank":

@@ -11,9 +11,9 @@ from merge.methods.options import Rank, Ratio
     "model_stock",
     paper="arXiv:2403.19522",
     title="Model Stock: t times the mean, t from the mean cosine between updates",
-    differs="the paper's anchor, the pretrained weights, is the zero update here; weights, which "
-    "it does not have, multiply the updates first; where the mean cosine is negative t is 0, the "
-    "anchor itself (the paper has angles below 90° only)",
+    differs="the paper's anchor, the pretrained weights, is the zero update; weights, which the "
+    "paper does not have, multiply updates first; for a negative mean cosine t is 0, the anchor "
+    "itself (the paper has angles below 90° only)",
     auto_rank="sum",
     copies="mean",
 )
@@ -22,7 +22,8 @@ def model_stock(stack: Stack, *, rank: Rank, energy: Ratio | None = None) -> Mer
 
     Model Stock's ratio for N fine-tuned models (arXiv 2403.19522, §4), module by module, N members
     having the module.
-    Unrelated updates have c near 0, so the result is small by design: `scale=match` undoes that.
+    Unrelated updates have c near 0, so the result is small by design; `scale=match` restores the
+    norm.
 
     Args:
         stack: the members; a negative weight turns one around.
@@ -39,5 +40,7 @@ def interpolation(cosines: Array) -> float:
     count = len(cosines)
     if count == 1:
         return 1.0
+    # Off the diagonal only; below 0 the formula would point away from every update, and for c near
+    # -1 / (N - 1) it diverges.
     mean = (cosines.sum() - count) / (count * (count - 1))
     return float(max(count * mean / (1.0 + (count - 1) * mean), 0.0)) if mean > 0.0 else 0.0

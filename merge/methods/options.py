@@ -1,7 +1,7 @@
-"""Kinds of options: what a method's keyword may be annotated with, and which values it accepts.
+"""Kinds of options: the annotations of a method's keywords, and the values that they accept.
 
-A value arrives as text (an expression, the command line) or as a JSON number, truth value or null;
-both give the same result.
+A value is text (an expression, the command line) or a JSON number, boolean or null; both forms of a
+value are parsed to the same result.
 """
 
 import math
@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal, TypeAlias, Union, get_args, get_orig
 Value: TypeAlias = bool | int | float | str | None
 
 Rank: TypeAlias = Annotated[int, "rank"]
-"""An integer of at least 1; a recipe may say "auto", which is resolved before the method runs."""
+"""An integer of at least 1; a request may have "auto", which `plan` replaces by a number."""
 Seed: TypeAlias = Annotated[int, "seed"]
 """An integer from 0 to 2⁶³ - 1."""
 Ratio: TypeAlias = Annotated[float, "ratio"]
@@ -21,14 +21,14 @@ Ratio: TypeAlias = Annotated[float, "ratio"]
 Share: TypeAlias = Annotated[float, "share"]
 """A number in [0, 1]."""
 Count: TypeAlias = Annotated[int, "count"]
-"""An integer from 1 to 1000: repetitions of work, bounded because strangers may ask for them."""
+"""An integer from 1 to 1000: repetitions of work, bounded since requests are untrusted."""
 Positive: TypeAlias = Annotated[float, "positive"]
 """A finite number above 0."""
 
 AUTO = "auto"
-"""What `rank` says until a plan decides it."""
+"""The value of `rank` until `plan` decides it."""
 MATCH = "match"
-"""What `scale` says for the factor that gives the result its ingredients' mean norm."""
+"""The value of `scale` for the factor that gives the result its ingredients' mean norm."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,7 @@ class Kind:
 
 
 def kind_of(annotation: object) -> Kind | None:
-    """Return the kind that an annotation stands for, or None when it stands for none."""
+    """Return the kind of an annotation, or None for an annotation without a kind."""
     if get_origin(annotation) is Literal:
         return _choice(get_args(annotation))
     if get_origin(annotation) in (UnionType, Union):

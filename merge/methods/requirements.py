@@ -1,7 +1,7 @@
-"""What a method may ask of the members of a module, checked in one place.
+"""Requirements of a method on the members of a module.
 
-A plan checks every module early, where the members have names; a method checks its own stack, so
-that it refuses rightly when it is called alone.
+A plan checks every module before the merge, where members have names; a method checks its own
+stack, so that a direct call refuses with the same error.
 """
 
 from collections.abc import Sequence
@@ -15,12 +15,12 @@ from merge.factors import Stack
 class Requirements:
     """Limits on the members of one module; the default is none."""
 
-    members: int | None = None  # the most that the method can take
+    members: int | None = None  # the largest number of members
     positive_weights: bool = False
     equal_ranks: bool = False
 
     def check_stack(self, method: str, stack: Stack) -> None:
-        """Raise unless the method can merge `stack`, whose members are called by position."""
+        """Raise unless the method can merge `stack`; messages name members by position."""
         names = [f"member {i}" for i in range(len(stack.members))]
         self.check(method, stack.module, names, stack.weights, stack.ranks)
 
@@ -40,8 +40,8 @@ class Requirements:
         """
         if self.members is not None and len(names) > self.members:
             raise RecipeInvalid(
-                f"{method} takes at most {self.members} of the adapters that have a module, not "
-                f"{len(names)}: in {module}, {', '.join(names)}"
+                f"{method} takes at most {self.members} adapters per module, not {len(names)}: "
+                f"{', '.join(names)} have {module}"
             )
         for name, weight in zip(names, weights, strict=True):
             if self.positive_weights and weight <= 0.0:

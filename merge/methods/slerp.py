@@ -1,4 +1,4 @@
-"""`slerp`: between two updates along the arc, rather than the chord."""
+"""`slerp`: interpolation of two updates along the arc between their directions."""
 
 import math
 
@@ -12,7 +12,8 @@ from merge.methods.options import Rank, Ratio, Share
 from merge.methods.requirements import Requirements
 
 _REQUIREMENTS = Requirements(members=2)
-# Below this sine, arc and chord agree to 1e-8; of opposite directions there is no one arc.
+# Below this sine arc and chord agree to 1e-8, and the quotient of two small sines loses digits.
+# Opposite directions have no unique arc; they take the chord, too.
 _PARALLEL = 1e-4
 
 
@@ -20,10 +21,10 @@ _PARALLEL = 1e-4
     "slerp",
     paper="doi:10.1145/325334.325242",
     title="spherical interpolation of two updates at t, truncated to rank k",
-    differs="the paper has unit quaternions: here directions follow the arc and norms the straight "
-    "line, on weight · update (implementations on whole models apply the arc's coefficients to "
-    "vectors of any length); parallel or opposite updates are interpolated linearly; a module "
-    "that one ingredient alone has is taken from it whole",
+    differs="the paper interpolates unit quaternions; here directions of weight · update follow "
+    "the arc and norms are interpolated linearly (tools for whole models apply the arc's "
+    "coefficients to vectors of any length); parallel or opposite updates are interpolated "
+    "linearly; a module of one ingredient is copied from it",
     requirements=_REQUIREMENTS,
     auto_rank="sum",
     copies="mean",

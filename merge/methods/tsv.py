@@ -1,4 +1,4 @@
-"""`tsv`: singular vectors of all members, whitened so that they do not interfere, then summed."""
+"""`tsv`: the members' singular vectors, made orthonormal together and summed."""
 
 import torch
 from torch import Tensor
@@ -13,10 +13,9 @@ from merge.methods.options import Rank
     "tsv",
     paper="arXiv:2412.00081",
     title="TSV-Merge: singular vectors of all updates made orthonormal together, then summed",
-    differs="each update keeps as many singular vectors as its own rank, not min(d_in, d_out) / T: "
-    "for LoRA that would bring in vectors of the null space, which mean nothing and change the "
-    "result; weights, which the paper does not have, multiply updates first; the result is "
-    "truncated",
+    differs="each update keeps as many singular vectors as its rank, not min(d_in, d_out) / T: for "
+    "LoRA those would include arbitrary vectors of the null space, which change the result; "
+    "weights, which the paper does not have, multiply updates first; the result is truncated",
     auto_rank="sum",
     copies="mean",
 )
@@ -34,7 +33,9 @@ def tsv(stack: Stack, *, rank: Rank) -> Merged:
     at = coordinates(stack)
     triplets = []
     for u, sigma, v in at.svd():
-        own = sigma > NOISE  # of the largest core: what is less has no direction
+        # Relative to the largest core, whose norm is 1. Vectors of smaller values are rounding, and
+        # whitening would raise them to the length of real ones.
+        own = sigma > NOISE
         triplets.append((u[:, own], sigma[own], v[own]))
     left, values, right = zip(*triplets, strict=True)
     u, v = _nearest_orthonormal(torch.cat(left, 1)), _nearest_orthonormal(torch.cat(right).mT)
@@ -43,6 +44,8 @@ def tsv(stack: Stack, *, rank: Rank) -> Merged:
 
 def _nearest_orthonormal(x: Tensor) -> Tensor:
     """Return the polar factor of x (d, n) within its span, X (XᵀX)^-½ by eigenvectors of XᵀX."""
+    # Not the SVD of x: copies of an adapter make XᵀX singular, and the cut at NOISE² drops exactly
+    # the directions that the copies share.
     squares, q = torch.linalg.eigh(x.mT @ x)
     own = squares > NOISE**2
     q = q[:, own]

@@ -168,7 +168,7 @@ def test_a_file_that_is_no_text_is_told(tmp_path: Path) -> None:
     with pytest.raises(RecipeInvalid, match="not YAML"):
         read_recipe_file(path)
     path.write_bytes(b"#" * (2**20 + 1))
-    with pytest.raises(RecipeInvalid, match="this is no recipe"):
+    with pytest.raises(RecipeInvalid, match="is this a recipe file"):
         read_recipe_file(path)
     with pytest.raises(FileNotFoundError):
         read_recipe_file(tmp_path / "none.yaml")
