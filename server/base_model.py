@@ -12,7 +12,7 @@ from server.settings import Settings
 
 
 class BaseUnreadable(Exception):
-    """The base's `config.json` cannot be had."""
+    """The base's `config.json` cannot be read."""
 
 
 def ensure_base(registry: Registry, settings: Settings) -> Base:
@@ -49,6 +49,6 @@ def read_model_config(model: str) -> dict[str, Any]:
 
             path = Path(hf_hub_download(model, "config.json"))
         config: dict[str, Any] = json.loads(path.read_text())
-    except Exception as error:  # the Hub's client has many ways of saying no
+    except Exception as error:  # the Hub's client raises errors of many kinds
         raise BaseUnreadable(f"no config.json for {model}: {error}") from error
     return config

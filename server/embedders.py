@@ -1,4 +1,4 @@
-"""What the registry makes its embeddings with: merge's sketch and the settings' text encoder.
+"""The embedders that the registry uses: merge's weight sketch and the settings' text encoder.
 
 Not covered: the encoder that needs no model (`registry.search.encoder`).
 """
@@ -19,7 +19,7 @@ from server.settings import HASHING, Settings
 
 
 class EncoderUnavailable(Exception):
-    """The text encoder of the settings cannot be had."""
+    """The text encoder of the settings cannot be loaded."""
 
     def __init__(self, model: str, reason: str) -> None:
         super().__init__(
@@ -29,7 +29,7 @@ class EncoderUnavailable(Exception):
 
 
 class WeightSketch:
-    """merge's sketch, as the registry asks for it."""
+    """merge's sketch behind the registry's protocol."""
 
     name = SKETCH_NAME
 
@@ -39,10 +39,10 @@ class WeightSketch:
 
 
 class SentenceEncoder:
-    """A sentence-transformers model on the CPU, loaded when it is first needed. For threads.
+    """A sentence-transformers model on the CPU, loaded on first use. Thread-safe.
 
-    Its name is taken from its weights, so the same model is the same space of vectors wherever it
-    lies, and another model under the same path is not.
+    Its name comes from its weights: the same model in another place has the same space of vectors,
+    and another model in the same place has another.
     """
 
     def __init__(self, model: str) -> None:
@@ -52,12 +52,12 @@ class SentenceEncoder:
 
     @property
     def name(self) -> str:
-        """Return `sentence-` and the digest of the model's weights."""
+        """`sentence-` and the first 16 digits of the digest of the weights."""
         return self._load()[1]
 
     @property
     def dim(self) -> int:
-        """Return how many numbers a vector has."""
+        """The length of a vector."""
         return int(self._load()[0].get_embedding_dimension())
 
     def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
@@ -70,8 +70,11 @@ class SentenceEncoder:
         rows = np.zeros((len(texts), self.dim), np.float32)
         for row, text in zip(rows, texts, strict=True):
             if text.strip():
-                whole = text.encode("utf-8", "replace").decode()  # JSON can hold half a character
-                # One by one: a batch is padded, and that moves the last bits.
+                whole = text.encode(
+                    "utf-8", "replace"
+                ).decode()  # JSON can hold unpaired surrogates
+                # One by one: padding in a batch changes the last bits, and equal texts must give
+                # equal vectors.
                 with self._lock:
                     row[:] = model.encode(whole, show_progress_bar=False, convert_to_numpy=True)
         return unit_rows(rows)
@@ -83,7 +86,7 @@ class SentenceEncoder:
                     from sentence_transformers import SentenceTransformer
 
                     model = SentenceTransformer(self._model_name, device="cpu")
-                except Exception as error:  # the library has many ways of saying no
+                except Exception as error:  # the library raises errors of many kinds
                     raise EncoderUnavailable(self._model_name, str(error)[:200]) from error
                 self._loaded = model, f"sentence-{_digest(model)[:16]}"
             return self._loaded
@@ -98,7 +101,7 @@ def _digest(model: Any) -> str:
 
 
 def open_embedder(settings: Settings) -> Embedder:
-    """Return what the settings want embeddings to be made with; models are loaded when needed."""
+    """Return the embedder of the settings. Models are loaded on first use."""
     encoder: Encoder = HashingEncoder()
     if settings.text_encoder != HASHING:
         encoder = SentenceEncoder(settings.text_encoder)

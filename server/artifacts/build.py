@@ -1,4 +1,4 @@
-"""Recipe in, artifact out: one build per recipe at a time, in worker processes.
+"""Builds: a recipe becomes an artifact, in worker processes, one build per recipe at a time.
 
 Covered: single flight, the process pool, adopting the result into the store and recording it.
 Not covered: what a merge is (`merge.run`), and loading the result (`provide.py`).
@@ -25,18 +25,20 @@ _GRACE_SECONDS = 15.0
 
 
 class BuildFailed(Exception):
-    """A build broke for a reason that is ours, not the request's; the next one may succeed."""
+    """A build failed because of the server, not of the request; the next one may succeed."""
 
 
 class BuildQueueFull(Exception):
-    """More compositions wait to be merged than the gateway holds."""
+    """The queue of merges is full."""
 
     def __init__(self, waiting: int) -> None:
-        super().__init__(f"{waiting} merges are waiting already: try again in a while")
+        super().__init__(
+            f"{waiting} merges are queued, which is the limit (WEFT_MERGE_QUEUE): try again later"
+        )
 
 
 class _Build:
-    """One build that somebody waits for."""
+    """One build that requests wait for."""
 
     def __init__(self) -> None:
         self.waiters = 0
@@ -63,7 +65,7 @@ class Builder:
         self._lifeline: Connection | None = None  # closing it ends the pool's workers
 
     async def start(self) -> None:
-        """Start the workers and wait until they have imported what a merge needs."""
+        """Start the workers and wait until they have imported torch and the merge engine."""
         loop = asyncio.get_running_loop()
         pool = self._workers()
         await asyncio.gather(
@@ -71,7 +73,7 @@ class Builder:
         )
 
     async def stop(self) -> None:
-        """End the workers; builds under way are dropped and leave nothing behind."""
+        """End the workers. Running builds are dropped and leave no files."""
         for build in self._builds.values():
             build.task.cancel()
         if (pool := self._pool) is not None:
@@ -80,14 +82,14 @@ class Builder:
         await asyncio.gather(*(b.task for b in self._builds.values()), return_exceptions=True)
 
     async def build(self, recipe: Recipe) -> str:
-        """Return the digest of the artifact of `recipe`, on disk; one build for all who ask.
+        """Return the digest of the artifact of `recipe`, which is on disk then.
 
-        A client that leaves does not end the build that others wait on; one that nobody waits on
-        any more is dropped unless it has begun.
+        Concurrent calls for one recipe share a build. A caller that is cancelled does not end the
+        build for the others; a build without callers is dropped unless it has begun.
 
         Raises:
             merge.errors.MergeError: the members cannot be merged, or the result is unsafe.
-            BuildQueueFull, BuildTimeout, BuildFailed, StoreFull, StoreBroken: not now.
+            BuildQueueFull, BuildTimeout, BuildFailed, StoreFull, StoreBroken: it may succeed later.
         """
         key = recipe.digest()
         build = self._builds.get(key) or self._enqueue(key, recipe)
@@ -97,7 +99,9 @@ class Builder:
         finally:
             build.waiters -= 1
             if build.waiters == 0 and not build.begun:
-                self._forget(key, build)  # first: whoever asks next must not join a dropped one
+                self._forget(
+                    key, build
+                )  # first, so that the next caller does not join a dropped build
                 build.task.cancel()
 
     def _enqueue(self, key: str, recipe: Recipe) -> _Build:
@@ -139,7 +143,7 @@ class Builder:
         )
         pool, limit = self._workers(), self._settings.merge_timeout_seconds
         try:
-            # The worker gives up by itself at the limit, unless it hangs in native code.
+            # The worker stops itself at the limit, unless it hangs in native code.
             async with asyncio.timeout(limit + _GRACE_SECONDS):
                 return await asyncio.get_running_loop().run_in_executor(pool, call)
         except TimeoutError as error:
@@ -147,19 +151,23 @@ class Builder:
             raise worker.BuildTimeout(limit) from error
         except BrokenProcessPool as error:
             self._drop(pool)
-            raise BuildFailed("a merge worker died; send the request again") from error
+            raise BuildFailed(
+                "a merge worker died, perhaps because memory ran out; send the request again"
+            ) from error
 
     def _drop(self, pool: ProcessPoolExecutor) -> None:
-        """End what is left of a pool's workers; the next build has fresh ones."""
+        """End the workers of a pool; the next build starts new ones."""
         if self._pool is pool:
             self._pool = None
             if self._lifeline is not None:
                 self._lifeline.close()
 
     def _adopt(self, recipe: Recipe, built: worker.Built, out: Path) -> str:
-        """Put the files into the store and return the digest that stands for the recipe from now.
+        """Move the files into the store and return the digest that answers for the recipe.
 
-        That is what was recorded first, unless its files are not here: then this build takes over.
+        The digest that was recorded first answers, unless its files are gone from the store: then
+        this build replaces it. Floating-point results may differ in the last bit between builds;
+        the identity of an artifact may not.
         """
         digest = self._artifacts.adopt(out)
         key = recipe.digest()
@@ -182,13 +190,13 @@ class Builder:
 
     def _workers(self) -> ProcessPoolExecutor:
         if self._pool is None:
-            # A fork of a process with threads can inherit locks that are held.
+            # Not a fork: it would inherit locks that other threads of this process hold.
             context = multiprocessing.get_context("spawn")
-            held, self._lifeline = context.Pipe(duplex=False)
+            lifeline, self._lifeline = context.Pipe(duplex=False)
             self._pool = ProcessPoolExecutor(
                 self._settings.merge_workers,
                 mp_context=context,
                 initializer=worker.prepare,
-                initargs=(held,),
+                initargs=(lifeline,),
             )
         return self._pool

@@ -1,4 +1,4 @@
-"""Removal of garbage beside a running gateway: artifacts by the evictor, versions directly.
+"""Garbage collection beside a running gateway: artifacts by the evictor, versions directly.
 
 Not covered: what is garbage (`registry.upkeep.garbage`).
 """
@@ -26,13 +26,13 @@ def collector_of(
     grace_days: float = GRACE_DAYS,
     budget_bytes: int | None = None,
 ) -> Collector:
-    """Return what plans and removes the garbage of these settings' stores.
+    """Return the collector of the stores that the settings name.
 
     Args:
-        database: of these settings.
-        settings: they name the folders.
+        database: the registry's.
+        settings: name the folders and the budget.
         grace_days: see `KeepRules.grace_seconds`.
-        budget_bytes: of artifacts; None for that of the settings.
+        budget_bytes: of artifacts; None uses the settings' budget.
     """
     budget = settings.artifact_budget_bytes if budget_bytes is None else budget_bytes
     return Collector(
@@ -44,19 +44,19 @@ def collector_of(
 async def collect(
     collector: Collector, evictor: Evictor, planned: Iterable[Garbage]
 ) -> tuple[Collected, ...]:
-    """Remove what was planned: artifacts when no request holds them and the engine has let go.
+    """Remove planned garbage: artifacts only once no request uses them and the engine dropped them.
 
-    What is in use stays, and is in the next plan.
+    Entries in use stay, and are in the next plan.
 
     Raises:
         registry.errors.DatabaseUnavailable, OSError: as `Collector.collect`.
     """
-    asked = tuple(planned)
-    versions = [garbage for garbage in asked if garbage.store == "versions"]
+    planned = tuple(planned)
+    versions = [garbage for garbage in planned if garbage.store == "versions"]
     done = list(await asyncio.to_thread(collector.collect, versions))
     plan = await asyncio.to_thread(collector.plan)
     still = {garbage.digest for garbage in plan if garbage.store == "artifacts"}
-    for garbage in asked:
+    for garbage in planned:
         if garbage.store == "artifacts":
             removed = garbage.digest in still and await _removed(evictor, garbage.digest)
             done.append(Collected(garbage, removed))

@@ -1,8 +1,9 @@
 """Removing artifacts: the safe order, and the byte budget.
 
-Safe order: no new leases, leases zero, the engine lets go and confirms it, then the files. An
-engine that cannot be asked keeps its files. (The plug-in also holds links of its own to what it
-loaded, so that even a deletion by hand cannot take files from under the engine.)
+The safe order is: refuse new leases, wait until none is held, have the engine drop the adapter and
+confirm it, then delete the files. When the engine does not answer, the files stay. (The plug-in
+also pins the files with hard links of its own, so that not even a deletion by hand takes them away
+from the engine.)
 """
 
 import asyncio
@@ -28,10 +29,10 @@ class Evictor:
         self._provider, self._metrics, self._budget_bytes = provider, metrics, budget_bytes
 
     async def remove(self, digest: str, *, wait_seconds: float = 30.0) -> None:
-        """Remove one artifact from the engine and the disk, for certain.
+        """Remove one artifact from the engine and from disk.
 
         Raises:
-            LeaseBusy, EngineBusy, EngineUnavailable: it stays.
+            LeaseBusy, EngineBusy, EngineUnavailable: it is in use or may be, and stays.
         """
         async with self._leases.exclusive(digest, wait_seconds=wait_seconds):
             await self._engine.remove(digest)
@@ -41,10 +42,10 @@ class Evictor:
     async def shrink(self, budget_bytes: int | None = None) -> int:
         """Remove the least recently used artifacts until the store fits; return bytes freed."""
         budget = self._budget_bytes if budget_bytes is None else budget_bytes
-        held = await asyncio.to_thread(self._artifacts.nbytes)
+        size_before = await asyncio.to_thread(self._artifacts.nbytes)
         freed = 0
         for digest in await asyncio.to_thread(self._artifacts.oldest_first):
-            if held - freed <= budget:
+            if size_before - freed <= budget:
                 break
             size = await asyncio.to_thread(self._artifacts.size, digest)
             try:
@@ -53,5 +54,5 @@ class Evictor:
                 _log.info("kept %s: %s", digest[:12], error)
             else:
                 freed += size
-        self._metrics.artifact_bytes(held - freed)
+        self._metrics.artifact_bytes(size_before - freed)
         return freed

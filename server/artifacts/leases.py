@@ -1,7 +1,7 @@
-"""Who is using which artifact right now.
+"""Leases: which requests use which artifact.
 
-A request holds a lease from before it looks for the files until its last byte; removal waits for
-all leases of a digest and keeps new ones out meanwhile. One event loop; nothing is persisted.
+A request holds a lease from before it looks for the files until its last byte. A removal waits for
+all leases of a digest and refuses new ones meanwhile. For one event loop; nothing is stored.
 """
 
 import asyncio
@@ -10,15 +10,15 @@ from contextlib import asynccontextmanager
 
 
 class LeaseBusy(Exception):
-    """The digest is still in use; `holders` says by how many requests."""
+    """An artifact is in use by `holders` requests."""
 
     def __init__(self, digest: str, holders: int) -> None:
         self.digest, self.holders = digest, holders
-        super().__init__(f"{digest} is used by {holders} running requests; try again later")
+        super().__init__(f"artifact {digest} is in use by {holders} requests; try again later")
 
 
 class _Entry:
-    """State of one digest; lives only while somebody holds or waits."""
+    """The state of one digest, kept only while a task holds or waits for it."""
 
     def __init__(self) -> None:
         self.holders = 0
@@ -34,12 +34,12 @@ class Leases:
         self._entries: dict[str, _Entry] = {}
 
     def total(self) -> int:
-        """Return how many leases are held in all."""
+        """Return the number of leases that are held."""
         return sum(entry.holders for entry in self._entries.values())
 
     @asynccontextmanager
     async def hold(self, digest: str) -> AsyncIterator[None]:
-        """Hold `digest`; waits while a removal of it is under way. Released on every way out."""
+        """Hold a lease of `digest` in this context; waits while the digest is being removed."""
         with self._visit(digest) as entry:
             async with entry.changed:
                 await entry.changed.wait_for(lambda: not entry.exclusive)
@@ -47,16 +47,16 @@ class Leases:
             try:
                 yield
             finally:
-                # No await between here and the decrement: a cancelled request still releases.
+                # No await before the decrement: a cancelled request must still release.
                 entry.holders -= 1
                 _wake(entry)
 
     @asynccontextmanager
     async def exclusive(self, digest: str, *, wait_seconds: float) -> AsyncIterator[None]:
-        """Keep new leases of `digest` out and wait until none is held.
+        """Refuse new leases of `digest` in this context, and wait until none is held.
 
         Raises:
-            LeaseBusy: still in use after `wait_seconds`, or another removal is under way.
+            LeaseBusy: in use after `wait_seconds`, or another removal runs.
         """
         with self._visit(digest) as entry:
             if entry.exclusive:
@@ -81,7 +81,7 @@ class Leases:
 
 
 class _Visit:
-    """Keeps an entry alive while a task is inside it, so that the table does not grow for ever."""
+    """Keeps an entry while a task is inside it; the table would grow for ever otherwise."""
 
     def __init__(self, entries: dict[str, _Entry], digest: str) -> None:
         self._entries, self._digest = entries, digest
@@ -102,7 +102,7 @@ _wakers: set[asyncio.Task[None]] = set()
 
 
 def _wake(entry: _Entry) -> None:
-    """Wake everyone who waits on `entry`, without awaiting: callers may be being cancelled."""
+    """Wake the tasks that wait on `entry`, without an await: the caller may be cancelled."""
 
     async def notify() -> None:
         async with entry.changed:

@@ -1,7 +1,7 @@
-"""From a target to a digest that is on disk, in the engine and leased.
+"""Makes a target servable: a digest that is on disk, leased, and loaded into the engine.
 
-The order matters: the lease is taken before the files are looked for, so that nothing can be
-removed between the look and the load.
+The lease is taken before the files are looked for, so that they cannot be removed between the look
+and the load.
 """
 
 import asyncio
@@ -22,13 +22,13 @@ _ATTEMPTS = 3
 
 
 class ArtifactGone(Exception):
-    """An artifact was named by its digest, its files are gone and it cannot be built again."""
+    """The files of an artifact are gone, and its recipe does not give the same digest again."""
 
     def __init__(self, digest: str) -> None:
         self.digest = digest
         super().__init__(
-            f"the files of artifact {digest} are gone and its recipe no longer gives the same "
-            "bytes on this machine; name the composition instead"
+            f"the files of artifact {digest} are gone, and on this machine its recipe gives other "
+            "bytes: name the composition instead of the digest"
         )
 
 
@@ -46,11 +46,11 @@ class Provider:
 
     @asynccontextmanager
     async def provide(self, target: Stored | Planned, timings: Timings) -> AsyncIterator[str]:
-        """Yield the digest that answers for `target`, leased and in the engine's memory.
+        """Yield the digest that answers for `target`, leased and loaded into the engine.
 
         Raises:
             merge.errors.MergeError, BuildTimeout, BuildFailed, StoreFull, ArtifactGone: as `hold`.
-            EngineRefused, EngineUnavailable: not loaded.
+            EngineRefused, EngineUnavailable: it is not loaded.
         """
         async with self.hold(target, timings) as digest:
             with timings.measure("load"):
@@ -59,24 +59,24 @@ class Provider:
 
     @asynccontextmanager
     async def hold(self, target: Stored | Planned, timings: Timings) -> AsyncIterator[str]:
-        """Yield the digest that stands for `target`, on disk and leased.
+        """Yield the digest of `target`, on disk and leased.
 
         Raises:
-            merge.errors.MergeError, BuildTimeout, BuildFailed, StoreFull: no artifact.
-            ArtifactGone: it was and cannot be again.
+            merge.errors.MergeError, BuildTimeout, BuildFailed, StoreFull: it is not built.
+            ArtifactGone: its files are gone and cannot be built again.
         """
         for _ in range(_ATTEMPTS):
             with timings.measure("merge" if isinstance(target, Planned) else "load"):
                 digest = await self._on_disk(target)
             async with self._leases.hold(digest):
                 if not self._artifacts.touch(digest):
-                    continue  # removed between the build and the lease
+                    continue  # it was removed between the build and the lease
                 yield digest
                 return
         raise ArtifactGone(digest)
 
     async def load(self, digest: str) -> None:
-        """Put `digest` into the engine unless it is there; one load at a time for all who ask."""
+        """Load `digest` into the engine unless it is loaded; concurrent calls share one load."""
         if (self._engine.generation, digest) in self._loaded:
             return
         task = self._loading.get(digest)
@@ -87,16 +87,16 @@ class Provider:
         await asyncio.shield(task)
 
     def forget(self, digest: str) -> None:
-        """Note that the engine does not have `digest` (any more)."""
+        """Note that the engine does not have `digest`."""
         self._loaded = {(number, name) for number, name in self._loaded if name != digest}
 
     async def _load(self, digest: str) -> None:
         generation = self._engine.generation
-        # A lease of its own: whoever asked may leave while the engine still loads.
+        # A lease of its own: the request may end while the engine still loads.
         async with self._leases.hold(digest):
             with self._metrics.loading():
                 await self._engine.load(digest)
-        # Entries of dead generations would pile up; only the current one can be asked for.
+        # Entries of earlier generations are never looked up again; they would pile up.
         self._loaded = {entry for entry in self._loaded if entry[0] == generation}
         self._loaded.add((generation, digest))
 
@@ -119,7 +119,7 @@ class Provider:
         return self._registry.compositions.artifact_of(recipe.digest())
 
     async def _restore(self, target: Stored) -> None:
-        """Bring back files that were removed to save space."""
+        """Stage or build again the files that were evicted."""
         if target.recipe is None:
             with storage_errors():
                 await asyncio.to_thread(self._artifacts.stage, target.digest, self._versions)

@@ -1,7 +1,7 @@
 """The folder that engines load from: artifacts and staged versions, each under its digest.
 
-Unlike the registry's blobs it is a cache: everything in it can be built or staged again, so the
-least recently used entries go when it outgrows its budget.
+Unlike the registry's blobs it is a cache: every entry can be built or staged again, so the least
+recently used ones are removed when the store exceeds its budget.
 """
 
 import errno
@@ -22,24 +22,24 @@ class StoreBroken(Exception):
 
 @contextmanager
 def storage_errors(what: str = "the merged adapter") -> Iterator[None]:
-    """Turn what the disk says into StoreFull or StoreBroken; `what` is being written."""
+    """Turn an OSError while `what` is written into StoreFull or StoreBroken."""
     try:
         yield
     except OSError as error:
-        # EFBIG: a limit on file sizes; to whoever asked it is the same as no room.
+        # EFBIG: a limit on file sizes, which means to a client what a full disk means.
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            raise StoreFull(f"no room for {what}; nothing of it was kept") from error
-        raise StoreBroken(f"the disk of {what} cannot be used: {error}") from error
+            raise StoreFull(f"no room on disk for {what}; nothing of it was kept") from error
+        raise StoreBroken(f"the disk for {what} cannot be used: {error}") from error
 
 
 class ArtifactStore(LocalBlobs):
-    """Content-addressed folders with an age. Entries may vanish at any time, by any hand."""
+    """Content-addressed folders with an age. Entries may be deleted at any time by anyone."""
 
     def stage(self, digest: str, versions: BlobStore) -> None:
         """Make a registered version loadable: link its files (or copy, across file systems).
 
         Raises:
-            registry.errors.BlobMissing, BlobCorrupt: the version's own files are gone or changed.
+            registry.errors.BlobMissing, BlobCorrupt: the version's files are gone or changed.
             OSError: the disk is full or gone.
         """
         versions.verify(digest)
@@ -51,7 +51,7 @@ class ArtifactStore(LocalBlobs):
             self.adopt(folder)
 
     def oldest_first(self) -> list[str]:
-        """Return every digest in the store, the least recently used first."""
+        """Return the digests in the store, the least recently used first."""
         used = {digest: self.used_at(digest) for digest in self.digests()}
         return sorted(used, key=lambda digest: (used[digest], digest))
 

@@ -1,4 +1,4 @@
-"""What runs inside a build's worker process: one merge, checked, in a folder of its own."""
+"""The worker process of builds: runs one merge at a time, in a folder of its own."""
 
 import signal
 import time
@@ -12,23 +12,23 @@ from server import children
 
 
 class BuildTimeout(Exception):
-    """The merge took longer than it may."""
+    """The merge reached its time limit."""
 
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds
         super().__init__(
-            f"the merge took longer than {seconds:g} s: ask for less (fewer ingredients, a lower "
-            "n_init) or raise WEFT_MERGE_TIMEOUT_SECONDS"
+            f"the merge took longer than {seconds:g} s: use fewer ingredients or a lower n_init, "
+            "or raise WEFT_MERGE_TIMEOUT_SECONDS"
         )
 
     def __reduce__(self) -> tuple[type["BuildTimeout"], tuple[float]]:
-        """Travel from the worker with the seconds, not with the message alone."""
+        """Pickle with the seconds: the default would pass the message to `__init__`."""
         return BuildTimeout, (self.seconds,)
 
 
 @dataclass(frozen=True, slots=True)
 class Built:
-    """A finished build: its files are in the workspace that was named."""
+    """A finished build, whose files are in the workspace."""
 
     digest: str
     nbytes: int
@@ -37,21 +37,21 @@ class Built:
 
 
 def prepare(lifeline: Connection) -> None:
-    """Set up a fresh worker: kernels on one thread, below the engine in priority, torch imported.
+    """Set up a new worker as a child, with torch imported and its kernels on one thread.
 
-    Builds run in parallel over modules with single-threaded kernels: OpenMP threads that spin at
+    A build runs modules in parallel, each with single-threaded kernels. OpenMP threads that spin at
     barriers beside a busy engine made the same merge thirty times slower.
     """
     children.begin(lifeline)
     import torch
 
-    import merge.run  # noqa: F401  # imported now, so that no request waits for it
+    import merge.run  # noqa: F401  # now, so that no request waits for the import
 
     torch.set_num_threads(1)
 
 
 def warm() -> None:
-    """Do nothing: the first task of a worker, so that `prepare` has run before a request waits."""
+    """Do nothing. As a worker's first task it makes the pool run `prepare`."""
 
 
 def build(
@@ -63,7 +63,7 @@ def build(
     threads: int,
     timeout_seconds: float,
 ) -> Built:
-    """Merge `recipe_text` from the ingredients' folders into `out` and return what came of it.
+    """Merge `recipe_text` from the folders of its ingredients into `out`.
 
     Raises:
         merge.errors.MergeError: bad members or an unsafe result.

@@ -1,4 +1,4 @@
-"""No engine: what the command line has when it works on the registry by itself."""
+"""The engine of commands that work on the registry without a server: there is none."""
 
 from contextlib import AbstractAsyncContextManager
 
@@ -32,4 +32,6 @@ class AbsentEngine:
 
 
 def _absent() -> EngineUnavailable:
-    return EngineUnavailable("there is no engine here; ask the server with --server")
+    return EngineUnavailable(
+        "this command runs without an engine; add --server URL to run it against a server"
+    )

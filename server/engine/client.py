@@ -1,4 +1,4 @@
-"""Talking to a vLLM that runs weft's plug-in: load, remove, list, and relay byte for byte."""
+"""Client of a vLLM with weft's plug-in: load, remove and list adapters, and relay requests."""
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -15,24 +15,24 @@ from server.engine.protocol import (
 )
 
 _LOAD_SECONDS = 120.0
-# A generation may think for as long as it likes; only connecting is bounded.
-# Bytes are relayed as they come, so nobody may compress them on the way.
+# Bytes are relayed as they come, so the engine must not compress them.
 _RELAY_HEADERS = {"content-type": "application/json", "accept-encoding": "identity"}
-# Shorter than the engine's own five seconds: a connection that it is closing must not be used.
+# Below the engine's five seconds, so that no request is sent on a connection that it closes.
 _IDLE_SECONDS = 2.0
+# A generation may take any time; only connecting is limited.
 _RELAY_TIMEOUT = httpx.Timeout(None, connect=5.0)
 
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """Where an engine answers."""
+    """The URL of an engine and the key that it expects."""
 
     url: str
     key: str | None = field(default=None, repr=False)
 
 
 class Link(Protocol):
-    """Knows whether and where the engine is: a supervised child, or one started elsewhere."""
+    """Tells whether an engine is up, and where: a supervised child, or one started elsewhere."""
 
     @property
     def generation(self) -> int:
@@ -46,7 +46,7 @@ class Link(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Fixed:
-    """A link to an engine that is taken to be up."""
+    """A link to an engine that is assumed to be up."""
 
     where: Endpoint
     generation: int = 0
@@ -150,7 +150,7 @@ class VllmResponse:
         """Yield bytes as they come.
 
         Raises:
-            EngineUnavailable: the engine broke off.
+            EngineUnavailable: the engine closed the connection.
         """
         if self._body is not None:
             yield self._body
@@ -159,10 +159,10 @@ class VllmResponse:
             async for chunk in self._response.aiter_raw():
                 yield chunk
         except httpx.TransportError as error:
-            raise EngineUnavailable(f"the engine broke off: {error!r}") from error
+            raise EngineUnavailable(f"the engine closed the connection: {error!r}") from error
 
     async def read(self) -> bytes:
-        """Return the whole body. Raises EngineUnavailable when the engine broke off."""
+        """Return the whole body. Raises EngineUnavailable: as `chunks`."""
         if self._body is None:
             self._body = b"".join([chunk async for chunk in self.chunks()])
         return self._body

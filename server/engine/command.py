@@ -37,7 +37,9 @@ def engine_command(settings: Settings, port: int) -> list[str]:
     if settings.max_model_len is not None:
         command += ["--max-model-len", str(settings.max_model_len)]
     if is_cpu_build():
-        command.append("--enforce-eager")  # the mended kernels branch on data
+        command.append(
+            "--enforce-eager"
+        )  # weft's CPU kernels branch on data, which a compiled graph cannot
     return command + shlex.split(settings.engine_args)
 
 

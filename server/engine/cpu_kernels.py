@@ -1,12 +1,13 @@
-"""vLLM's LoRA kernels for the CPU, mended. Runs inside vLLM; the one place that patches it.
+"""Replacements for vLLM's LoRA kernels on the CPU. Runs inside vLLM; the only code that patches it.
 
-Three faults of the stock CPU path (vLLM 0.32, `vllm/lora/ops/torch_ops/lora_ops.py`):
-1. rows without an adapter carry index -1, which selects the *last* adapter's weights: a base
-   request batched with adapter requests is answered by somebody's adapter;
-2. with prompt log-probabilities the logits have one row per prompt token but the indices one per
-   request: the engine dies of a shape error;
-3. the weights of the adapter are gathered once per token, which makes LoRA slow.
-Here rows below 0 are left alone and work goes adapter by adapter. GPU kernels are not touched.
+The stock CPU path (vLLM 0.32, `vllm/lora/ops/torch_ops/lora_ops.py`) has three faults:
+1. Rows without an adapter have the index -1, which in Python selects the *last* adapter's weights:
+   a base request in a batch with adapter requests is answered by another tenant's adapter.
+2. With prompt log-probabilities the logits have a row per prompt token, but the indices one per
+   request: the engine dies of a shape error.
+3. The adapter's weights are gathered once per token: (tokens, rank, d_in) bytes are copied for a
+   product that needs (rank, d_in).
+These kernels skip rows with an index below 0 and work adapter by adapter. GPU kernels stay.
 """
 
 from collections.abc import Callable
@@ -29,8 +30,8 @@ def install() -> None:
 
     if not vllm.__version__.startswith(MENDED_FOR + "."):
         raise ImportError(
-            f"weft's CPU kernels are for vLLM {MENDED_FOR}, found {vllm.__version__}: "
-            "install the pinned release, or serve on a GPU"
+            f"weft's CPU kernels are for vLLM {MENDED_FOR}, but {vllm.__version__} is installed: "
+            "install the release that weft pins, or serve on a GPU"
         )
     punica_cpu.bgmv_shrink = bgmv_shrink
     punica_cpu.bgmv_expand = bgmv_expand
@@ -47,9 +48,9 @@ def bgmv_shrink(
     indices: torch.Tensor,  # (tokens,) slot of each row, below 0 for none
     scaling: float = 1.0,
 ) -> None:
-    """Write `scaling * inputs @ A.T` of each row's adapter; zero where a row has none."""
+    """Write `scaling * inputs @ A.T` with each row's adapter; zero in rows without one."""
     rank = weights.shape[-2]
-    output[:, :rank] = 0
+    output[:, :rank] = 0  # the buffer may hold another batch's values
     if inputs.shape[0] != indices.shape[0]:
         return  # fault 2: see `_aligned`
     for slot, rows in _groups(indices):
@@ -64,7 +65,8 @@ def bgmv_expand(
     indices: torch.Tensor,  # (tokens,)
     add_inputs: bool = True,
 ) -> None:
-    """Add (or write) `inputs @ B.T` of each row's adapter; rows without one stay as they are."""
+    """Add (or write) `inputs @ B.T` with each row's adapter; rows without one are unchanged."""
+    # As in the stock kernel: either side may be the narrower one.
     width = min(weights.shape[-2], output.shape[1])
     _expand(inputs, weights, output[:, :width], indices, add=add_inputs)
 
@@ -100,17 +102,17 @@ def _expand(
 
 
 def _aligned(inputs: torch.Tensor, output: torch.Tensor, indices: torch.Tensor) -> bool:
-    """Say whether rows and indices belong together.
+    """Return whether there is an index for each row.
 
-    They do not only for the logits of prompt tokens (fault 2), where vLLM does not say whose rows
-    these are. Leaving them alone is exact unless the adapter has an lm_head pair, and the gateway
-    refuses prompt log-probabilities for those.
+    There is none for the logits of prompt tokens (fault 2), where vLLM does not tell which rows are
+    whose. Such rows are unchanged, which is exact unless the adapter has an lm_head pair; the
+    gateway refuses prompt log-probabilities for those adapters.
     """
     return inputs.shape[0] == indices.shape[0] == output.shape[0]
 
 
 def _groups(indices: torch.Tensor) -> list[tuple[int, torch.Tensor | slice]]:
-    """Return (slot, rows) for every adapter that occurs; one adapter alone needs no gathering."""
+    """Return (slot, rows) of each adapter in the batch; a slice, which copies nothing, for one."""
     slots = torch.unique(indices).tolist()
     if len(slots) == 1:
         return [(slots[0], slice(None))] if slots[0] >= 0 else []
@@ -123,7 +125,7 @@ def _matrix(weights: torch.Tensor, slot: int, dtype: torch.dtype) -> torch.Tenso
 
 
 def _by_segment(kernel: Callable[..., None]) -> Callable[..., None]:
-    """Adapt a per-token kernel to the prefill signature, where indices come per segment."""
+    """Return a kernel with the prefill signature, which has an index per segment."""
 
     def segmented(
         inputs: torch.Tensor,

@@ -1,7 +1,7 @@
-"""A deterministic engine without a model, for unit tests of the gateway only.
+"""A deterministic engine without a model, for unit tests of the gateway.
 
-Answers say which model answered; a digest that was not loaded is a 404, as in vLLM. Not covered:
-anything that vLLM itself does; those tests run on vLLM.
+An answer names the model that gave it; a digest that is not loaded is a 404, as in vLLM. Not
+covered: what vLLM itself does, which is tested on vLLM.
 """
 
 import asyncio
@@ -24,12 +24,12 @@ class FakeResponse:
         self._parts, self._breaks = parts, breaks
 
     async def chunks(self) -> AsyncIterator[bytes]:
-        """Yield the parts, giving way between them; break off at the end when told to."""
+        """Yield the parts; then raise, if the engine is set to break."""
         for part in self._parts:
             yield part
             await asyncio.sleep(0)
         if self._breaks:
-            raise EngineUnavailable("the engine broke off")
+            raise EngineUnavailable("the engine closed the connection")
 
     async def read(self) -> bytes:
         """Return the whole body."""
@@ -37,7 +37,7 @@ class FakeResponse:
 
 
 class FakeEngine:
-    """Keeps what it was told; `refuse`, `up` and `breaks` set how it fails."""
+    """Records the calls that it gets; `refuse`, `up` and `breaks` set how it fails."""
 
     def __init__(self, base: str) -> None:
         self._base = base
@@ -59,7 +59,7 @@ class FakeEngine:
         self._require_up()
         if digest in self.refuse:
             raise EngineRefused(digest, self.refuse[digest])
-        await asyncio.sleep(0.01)  # so that concurrent loads overlap
+        await asyncio.sleep(0.01)  # lets concurrent loads overlap
         self.loads.append(digest)
         self.loaded.add(digest)
 

@@ -1,4 +1,4 @@
-"""Starting vLLM as a child, watching it, and starting it again when it dies."""
+"""Starts vLLM as a child process, watches it, and restarts it when it dies."""
 
 import asyncio
 import logging
@@ -26,7 +26,7 @@ Prove: TypeAlias = Callable[[Endpoint], Awaitable[None]]
 _log = logging.getLogger("weft.engine")
 _POLL_SECONDS = 0.25
 _HEALTH_SECONDS = 2.0
-# A hung health check is not yet a dead engine: a long prefill can hold the loop for a while.
+# A failed health check does not mean a dead engine: a long prefill can block its loop.
 _HEALTH_FAILURES = 15
 _FIRST_BACKOFF_SECONDS, _LAST_BACKOFF_SECONDS = 1.0, 60.0
 _STOP_SECONDS = 20.0
@@ -39,10 +39,10 @@ class EngineStartFailed(Exception):
 
 
 class Supervisor:
-    """Owns one vLLM child: `start` returns when it is proven ready; afterwards it is kept alive.
+    """Owns one vLLM child. `start` returns once it is ready and proven; then it is kept alive.
 
-    `prove` is called with the new engine's endpoint before any request may reach it, at every
-    start; what it raises counts as a failed start.
+    `prove` is called with the endpoint at every start, before any other request. If it raises, the
+    start has failed.
     """
 
     def __init__(self, settings: Settings, *, log_path: Path, prove: Prove) -> None:
@@ -110,7 +110,7 @@ class Supervisor:
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=log,
                 stderr=asyncio.subprocess.STDOUT,
-                start_new_session=True,  # so that its workers can be ended as one group
+                start_new_session=True,  # so that its processes can be ended as one group
             )
         _log.info("engine starting: pid %d, port %d, log %s", process.pid, port, self._log_path)
         return process
@@ -140,7 +140,7 @@ class Supervisor:
             backoff = await self._restart(backoff)
 
     async def _restart(self, backoff: float) -> float:
-        """Start again until it works; return the back-off to begin with next time."""
+        """Restart until it works; return the back-off for the next failure."""
         while True:
             await asyncio.sleep(backoff)
             backoff = min(2 * backoff, _LAST_BACKOFF_SECONDS)
@@ -153,7 +153,7 @@ class Supervisor:
                 return backoff
 
     async def _until_dead(self) -> None:
-        """Return when the process has ended or its health check has failed for long."""
+        """Return when the process has ended, or its health check has failed too often."""
         failures = 0
         async with httpx.AsyncClient(timeout=_HEALTH_SECONDS, trust_env=False) as http:
             while self._process is not None and self._process.returncode is None:
@@ -173,8 +173,8 @@ class Supervisor:
                 async with asyncio.timeout(_STOP_SECONDS):
                     await process.wait()
         finally:
-            # The API server can be gone while its engine core still runs: the group gets the rest.
-            # Also on cancellation, so that nobody stops waiting and leaves an engine behind.
+            # The API server can be gone while its engine core still runs, so the whole group is
+            # killed; also on cancellation, which must not leave an engine behind.
             _signal_group(process.pid, signal.SIGKILL)
         await process.wait()
         self._process = None
@@ -190,9 +190,9 @@ class Supervisor:
 
 
 class Remote:
-    """A link to a vLLM with weft's plug-in that somebody else starts and watches.
+    """A link to a vLLM with weft's plug-in that is started and watched elsewhere.
 
-    It is proven like a child of ours, each time it comes up.
+    It is proven each time it comes up, as a supervised one is.
     """
 
     def __init__(self, endpoint: Endpoint, *, prove: Prove) -> None:
@@ -211,7 +211,7 @@ class Remote:
         """Watch the engine; returns when it first answers and is proven.
 
         Raises:
-            EngineStartFailed: not within `wait_seconds`, or it is not fit to serve.
+            EngineStartFailed: it does not answer within `wait_seconds`, or is not fit to serve.
         """
         deadline = time.monotonic() + wait_seconds
         async with httpx.AsyncClient(timeout=_HEALTH_SECONDS, trust_env=False) as http:
@@ -224,7 +224,7 @@ class Remote:
         self._watch = asyncio.create_task(self._poll(), name="engine watch")
 
     async def stop(self) -> None:
-        """End the watch; the engine is left alone."""
+        """Stop watching. The engine is not touched."""
         if self._watch is not None:
             self._watch.cancel()
             with suppress(asyncio.CancelledError):
@@ -243,7 +243,7 @@ class Remote:
                 await asyncio.sleep(_POLL_SECONDS)
 
     async def _welcome(self, backoff: float) -> float:
-        """Prove an engine that came back; return how long to wait should it fail once more."""
+        """Prove an engine that came back; return the wait before the next try if that fails."""
         try:
             await proven(self._prove, self._where)
         except EngineStartFailed as error:

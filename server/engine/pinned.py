@@ -1,8 +1,8 @@
 """The engine's own hard links to the adapters that it may load. Runs inside vLLM's API server.
 
-vLLM reads an adapter's files again whenever it was evicted from memory, and its core dies when
-they are gone. So it is given a folder of hard links that only this process removes: deleting an
-artifact, by weft or by hand, frees the name but never takes the files from under the engine.
+vLLM reads an adapter's files again after it evicted the adapter from memory, and its core dies if
+they are gone. So vLLM loads from a folder of hard links that only this process removes: deleting an
+artifact, by weft or by hand, removes a name, and the engine keeps the files.
 """
 
 import os
@@ -25,15 +25,15 @@ _PINNED = ".held"
 
 
 class AdapterRejected(Exception):
-    """A folder that must not reach the engine."""
+    """An adapter that the engine must not load."""
 
 
 def pin(digest: str) -> Path:
     """Link the artifact's files, check them, and return the folder that vLLM may load.
 
     Raises:
-        AdapterRejected: no such artifact, files that changed since they were built, or no LoRA
-            adapter.
+        AdapterRejected: there is no such artifact, its files changed since they were built, or
+            they are not a LoRA adapter.
     """
     if not is_digest(digest):
         raise AdapterRejected("not a digest")
@@ -51,20 +51,20 @@ def pin(digest: str) -> Path:
         raise AdapterRejected(str(error)) from error
     if content != digest:
         unpin(digest)
-        raise AdapterRejected("the files do not match the digest they are named by")
+        raise AdapterRejected("the files do not match their digest")
     return target
 
 
 def unpin(digest: str) -> None:
-    """Drop the links of a digest that the engine does not know any more."""
+    """Remove the links of a digest that the engine no longer knows."""
     if is_digest(digest):
         shutil.rmtree(_own() / digest, ignore_errors=True)
 
 
 def sweep() -> None:
-    """Drop what engines of this host left behind when they died. Called before anything is held."""
+    """Remove the links of dead engines on this host. Called before anything is pinned."""
     host = socket.gethostname()
-    shutil.rmtree(_own(), ignore_errors=True)  # in a container every life has the same pid
+    shutil.rmtree(_own(), ignore_errors=True)  # in a container every run has the same pid
     for folder in (_root() / _PINNED).glob(f"{host}-*"):
         pid = folder.name.rpartition("-")[2]
         if not (pid.isdigit() and Path(f"/proc/{pid}").exists()):

@@ -1,9 +1,9 @@
-"""weft inside vLLM: adapters by digest, loaded and removed for certain. Runs in vLLM's processes.
+"""weft's plug-in: loads and removes adapters by digest. Runs in vLLM's processes.
 
-Uses vLLM's public extension points: a LoRA resolver (`vllm.general_plugins`) and HTTP routes
-(`vllm.endpoint_plugins`). Nothing here merges anything or reads SQL; an adapter is a folder named
-by its digest under `WEFT_ARTIFACTS`, and no request can name any other path. What vLLM is given is
-a linked copy of that folder (pinned.py), so files outlive every engine that knows them.
+It uses vLLM's public extension points: a LoRA resolver (`vllm.general_plugins`) and HTTP routes
+(`vllm.endpoint_plugins`). It neither merges nor reads SQL: an adapter is a folder under
+`WEFT_ARTIFACTS` whose name is its digest, and no request can name another path. vLLM loads from
+hard links of that folder (pinned.py), so the files stay as long as an engine knows them.
 """
 
 import asyncio
@@ -26,7 +26,7 @@ from vllm.v1.engine.exceptions import EngineDeadError
 from server.children import end_with
 from server.engine.pinned import AdapterRejected, pin, sweep, unpin
 
-# How long a removal waits for requests that the engine still runs: an abort takes a step or two.
+# How long a removal waits for running requests: an abort takes the engine a step or two.
 _DRAIN_SECONDS = 10.0
 _POLL_SECONDS = 0.02
 _OPEN_PATHS = ("/health", "/metrics")
@@ -46,7 +46,7 @@ def register() -> None:
 
 
 class DigestResolver(LoRAResolver):  # type: ignore[misc]  # vllm is untyped here
-    """Finds adapters by digest when a request names one that the engine does not know."""
+    """Loads adapters by digest when a request names one that the engine does not know."""
 
     async def resolve_lora(self, base_model_name: str, lora_name: str) -> LoRARequest | None:
         """Return the adapter named `lora_name`, or None when it may not be loaded."""
@@ -62,23 +62,24 @@ class DigestResolver(LoRAResolver):  # type: ignore[misc]  # vllm is untyped her
 
 
 class AdapterRoutes:
-    """Entry point `vllm.endpoint_plugins`: the routes that the gateway drives the engine with."""
+    """Entry point `vllm.endpoint_plugins`: the routes that the gateway calls."""
 
     name = "weft"
     required_tasks = None
 
     def attach_router(self, app: FastAPI) -> None:
-        """Add weft's routes and close vLLM's own, which would load any path of the machine."""
+        """Add weft's routes and close vLLM's own, which load any path of the machine."""
         router = APIRouter()
         router.get("/weft/adapters")(_list)
         router.post("/weft/adapters/{digest}")(_load)
         router.delete("/weft/adapters/{digest}")(_remove)
         app.include_router(router)
-        # Not routes in their place: SageMaker's, which load by path too, are attached after these.
+        # A middleware, since routes in their place would not do: SageMaker's routes, which load by
+        # path too, are attached after these.
         app.add_middleware(Guard, key=os.environ.get("VLLM_API_KEY"))
 
     async def init_state(self, engine_client: Any, state: State, args: Namespace) -> None:
-        """Tie the engine's life to the gateway's when the gateway started it."""
+        """End with the gateway, where a gateway started this engine."""
         del engine_client, state, args
         sweep()
         if "WEFT_LIFELINE" in os.environ:
@@ -87,7 +88,7 @@ class AdapterRoutes:
 
 
 class Guard:
-    """Middleware: every route wants the engine's key, and those that load by path are closed."""
+    """Middleware: every route requires the engine's key; routes that load by path are closed."""
 
     def __init__(self, app: ASGIApp, key: str | None) -> None:
         self._app, self._expected = app, f"Bearer {key}".encode() if key else None
@@ -102,7 +103,7 @@ class Guard:
         if not open_path and not hmac.compare_digest(given, self._expected or b""):
             await _refusal(401, "the engine's key is wrong or missing")(scope, receive, send)
         elif scope["path"].rstrip("/").startswith(_CLOSED_PATHS):
-            await _refusal(403, "closed: weft loads adapters by digest")(scope, receive, send)
+            await _refusal(403, "closed: weft loads adapters by digest only")(scope, receive, send)
         else:
             await self._app(scope, receive, send)
 
@@ -113,7 +114,7 @@ def _refusal(status: int, detail: str) -> JSONResponse:
 
 async def _list(request: Request) -> dict[str, Any]:
     models = request.app.state.openai_serving_models
-    # A busy engine may take its time to answer: what ran meanwhile counts, too.
+    # Before and after: a busy engine answers late, and what ran meanwhile counts too.
     before = _running(models)
     ids = await models.engine_client.list_loras()
     known = dict(models.lora_requests)
@@ -141,14 +142,14 @@ async def _load(digest: str, request: Request) -> dict[str, Any]:
             await models.engine_client.add_lora(lora)
         except EngineDeadError as error:
             raise HTTPException(503, "the engine's core is dead") from error
-        except Exception as error:  # whatever the engine says is the client's to read
+        except Exception as error:  # the client reads the engine's message
             raise HTTPException(422, f"{type(error).__name__}: {error}") from error
         models.lora_requests[digest] = lora
     return {"loaded": True}
 
 
 async def _remove(digest: str, request: Request) -> dict[str, Any]:
-    """Remove for certain: no new use, running requests ended, engine told, absence confirmed."""
+    """Refuse new uses, wait for running requests, remove the adapter, and confirm it is gone."""
     models = request.app.state.openai_serving_models
     _removing.add(digest)
     try:
@@ -171,8 +172,8 @@ async def _remove(digest: str, request: Request) -> dict[str, Any]:
 
 
 def _running(models: Any) -> Counter[str]:
-    # The one place that looks behind the public surface: nothing public tells which adapter a
-    # request under way uses, and removing one in use makes the next step load it again, nameless.
+    # The only use of vLLM's private state: no public call tells which adapter a running request
+    # uses, and after the removal of one in use the next step loads it again without a name.
     states = models.engine_client.output_processor.request_states.values()
     return Counter(state.lora_name for state in states if state.lora_name is not None)
 
@@ -187,7 +188,7 @@ async def _drain(models: Any, digest: str) -> None:
 
 
 async def _evict(engine_client: Any, number: int) -> None:
-    """Remove until the engine's list confirms it twice: a step in flight can add it again."""
+    """Remove until the engine's list lacks it twice: a step in flight can add it again."""
     absent = 0
     try:
         async with asyncio.timeout(_DRAIN_SECONDS):
@@ -199,4 +200,4 @@ async def _evict(engine_client: Any, number: int) -> None:
                     absent += 1
                 await asyncio.sleep(_POLL_SECONDS)
     except TimeoutError:
-        raise HTTPException(409, "the engine did not let go of it") from None
+        raise HTTPException(409, "the engine did not remove it in time") from None

@@ -7,11 +7,11 @@ from typing import Protocol
 
 
 class EngineError(Exception):
-    """Base of what an engine can answer instead of doing what was asked."""
+    """Base of the errors of an engine."""
 
 
 class EngineUnavailable(EngineError):
-    """The engine is starting, restarting or gone; the same request may succeed later."""
+    """The engine is starting, restarting or down; the same request may succeed later."""
 
     def __init__(self, reason: str, retry_after_seconds: int = 5) -> None:
         self.retry_after_seconds = retry_after_seconds
@@ -19,15 +19,15 @@ class EngineUnavailable(EngineError):
 
 
 class EngineRefused(EngineError):
-    """The engine would not load an adapter; `reason` is its own sentence."""
+    """The engine refused to load an adapter; `reason` is the engine's message."""
 
     def __init__(self, digest: str, reason: str) -> None:
         self.digest, self.reason = digest, reason
-        super().__init__(f"the engine refused {digest}: {reason}")
+        super().__init__(f"the engine refused to load {digest}: {reason}")
 
 
 class EngineBusy(EngineError):
-    """An adapter cannot be removed: requests that the engine still runs use it."""
+    """An adapter cannot be removed: running requests use it."""
 
     def __init__(self, digest: str, reason: str) -> None:
         self.digest, self.reason = digest, reason
@@ -36,10 +36,10 @@ class EngineBusy(EngineError):
 
 @dataclass(frozen=True, slots=True)
 class EngineAdapters:
-    """What an engine says of adapters; every digest here may be read from disk again at any time.
+    """The adapters of an engine. It may read the files of each digest here at any time.
 
-    `known`: named to the engine since it started and not removed for certain. `resident`: in its
-    memory now. `running`: requests under way by digest.
+    `known`: loaded since its start and not removed. `resident`: in its memory now. `running`:
+    the number of running requests by digest.
     """
 
     known: frozenset[str]
@@ -48,7 +48,7 @@ class EngineAdapters:
 
 
 class EngineResponse(Protocol):
-    """An answer under way."""
+    """An answer whose body is still coming."""
 
     status: int
     headers: Mapping[str, str]
@@ -67,15 +67,15 @@ class Engine(Protocol):
 
     @property
     def generation(self) -> int:
-        """A number that changes whenever the engine lost its memory (a restart)."""
+        """A number that changes whenever the engine restarts, which empties its memory."""
         ...
 
     def available(self) -> bool:
-        """Say whether requests can be sent now. Never blocks."""
+        """Return whether requests can be sent now. Never blocks."""
         ...
 
     async def load(self, digest: str) -> None:
-        """Put an artifact into the engine's memory; idempotent. Needs: its files, a lease.
+        """Load an artifact into the engine's memory. Idempotent. Needs its files and a lease.
 
         Raises:
             EngineRefused, EngineUnavailable
@@ -83,9 +83,9 @@ class Engine(Protocol):
         ...
 
     async def remove(self, digest: str) -> None:
-        """Make the engine forget an artifact for certain: afterwards its files may be deleted.
+        """Remove an artifact from the engine, so that its files may be deleted afterwards.
 
-        Idempotent. Needs: no lease held.
+        Idempotent. No lease may be held.
 
         Raises:
             EngineBusy, EngineUnavailable: nothing was removed; the files must stay.
@@ -93,11 +93,11 @@ class Engine(Protocol):
         ...
 
     async def adapters(self) -> EngineAdapters:
-        """Return what is known, resident and running. Raises EngineUnavailable."""
+        """Return the known, resident and running adapters. Raises EngineUnavailable."""
         ...
 
     def send(self, path: str, body: bytes) -> AbstractAsyncContextManager[EngineResponse]:
-        """POST a request; leaving the context ends it in the engine too.
+        """POST a request; leaving the context aborts it in the engine too.
 
         Raises:
             EngineUnavailable: on entering; a break later surfaces from `chunks`.

@@ -1,10 +1,10 @@
-"""Proof at every start that the engine keeps base and adapters apart.
+"""Self-test at every start: the engine keeps the base and adapters apart.
 
-vLLM's stock CPU kernels answer a base request with somebody's adapter when the two share a batch.
-The kernels are mended (cpu_kernels.py); this is the fence behind the mending, for any device: the
-same greedy requests are sent alone and all together, and a difference refuses the engine. Nobody
-can tell an engine what to batch, so every model is asked several times over in company: a single
-short answer of the base was seen to end before the others began.
+vLLM's stock CPU kernels answer a base request with another request's adapter when the two share a
+batch. weft replaces these kernels (cpu_kernels.py), and this test does not rely on the replacement,
+whatever the device: it sends the same greedy requests alone and then together, and refuses an
+engine whose answers differ. No request can choose its batch, so every model is asked several times
+while the others are: with a single round, a short answer of the base ended before the others began.
 """
 
 import asyncio
@@ -29,10 +29,12 @@ from server.engine.protocol import Engine
 
 _PROMPT = "weft: one, two, three"
 _TOKENS = 12
-_ROUNDS = 6  # of every model in company
-# Batches of another size round differently; another adapter's answer is off by far more.
+_ROUNDS = 6  # of every model while the others are asked
+# A batch of another size rounds differently; another adapter's answer is off by far more.
 _TOLERANCE = 0.25  # nats
-_CANARY_NORM = 300.0  # of the whole update: harmless to the engine, and never without effect
+# Frobenius norm of a canary's whole update: large enough to change every answer, and below the norm
+# of 1,000 that adapters may have.
+_CANARY_NORM = 300.0
 _MODULES = ("o_proj", "down_proj")  # every llama-like layer has them: registry.bases
 
 Shapes = Mapping[str, tuple[int, int]]  # module -> (d_out, d_in)
@@ -41,17 +43,17 @@ Answer = list[tuple[str, float, dict[str, float]]]
 
 
 class SelfTestFailed(Exception):
-    """The engine mixes up requests; it must not serve."""
+    """The engine mixes up requests and must not serve."""
 
 
 async def self_test(
     engine: Engine, *, base: str, shapes: Shapes, artifacts: LocalBlobs, slots: int
 ) -> None:
-    """Compare answers alone with answers in mixed batches that fill every adapter slot.
+    """Compare answers of models alone with answers in mixed batches that fill every adapter slot.
 
     Raises:
-        SelfTestFailed: an answer changed with its company, or adapters have no effect.
-        EngineError: the engine did not take the requests at all.
+        SelfTestFailed: an answer differs between the two, or adapters have no effect.
+        EngineError: the engine does not accept the requests.
     """
     async with AsyncExitStack() as stack:
         canaries = [await _canary(stack, engine, artifacts, base, shapes, n) for n in range(slots)]
@@ -59,9 +61,9 @@ async def self_test(
         alone = [await _complete(engine, model) for model in models]
         together = await asyncio.gather(*(_again(engine, model) for model in models))
     for model, expected, answers in zip(models, alone, together, strict=True):
-        if not all(_same(expected, found) for found in answers):
-            who = "the base" if model == base else "an adapter"
-            raise SelfTestFailed(f"{who} answers otherwise when adapters run in the same batch")
+        if not all(_same(expected, answer) for answer in answers):
+            what = "the base" if model == base else "an adapter"
+            raise SelfTestFailed(f"{what} answers differently when adapters share its batch")
     if any(_same(alone[0], answer) for answer in alone[1:]):
         raise SelfTestFailed("an adapter has no effect on this engine")
 
@@ -82,7 +84,7 @@ async def _canary(
 
 
 def _write_canary(artifacts: LocalBlobs, base: str, shapes: Shapes, seed: int) -> str:
-    """Write a rank-1 adapter with a loud random update; return its digest."""
+    """Write a rank-1 adapter with a large random update; return its digest."""
     chosen = {name: shape for name, shape in shapes.items() if name.endswith(_MODULES)}
     if not chosen:
         raise SelfTestFailed(f"the base has no module named {' or '.join(_MODULES)} to test with")
@@ -94,7 +96,9 @@ def _write_canary(artifacts: LocalBlobs, base: str, shapes: Shapes, seed: int) -
             specs[name] = TensorSpec(name, "F32", shape)
     rng = np.random.default_rng(seed)
     config = AdapterConfig(1, 1.0, use_rslora=False, rank_pattern={}, alpha_pattern={}, base=base)
-    length = math.sqrt(_CANARY_NORM / math.sqrt(len(chosen)))  # of each factor
+    # A module's update b a has the norm |b| |a|, and the squares of the modules' norms add up: each
+    # of n modules gets norm/√n, and each of its two factors the square root of that.
+    length = math.sqrt(_CANARY_NORM / math.sqrt(len(chosen)))
     with artifacts.workspace() as workspace:
         folder = workspace / "canary"
         folder.mkdir()
@@ -126,10 +130,14 @@ async def _complete(engine: Engine, model: str) -> Answer:
     )
 
 
-def _same(expected: Answer, found: Answer) -> bool:
-    for (token, logprob, likeliest), (other, other_logprob, _) in zip(expected, found, strict=True):
+def _same(expected: Answer, answer: Answer) -> bool:
+    """Return whether two greedy answers agree up to rounding."""
+    for (token, logprob, likeliest), (other, other_logprob, _) in zip(
+        expected, answer, strict=True
+    ):
         if token != other:
-            # A near tie may fall either way by rounding; what follows is then another text.
+            # Rounding may decide a near tie either way, and the tokens after it are then of
+            # another text. So they are not compared.
             tied = likeliest.get(other, -math.inf)
             return abs(tied - logprob) < _TOLERANCE and abs(tied - other_logprob) < _TOLERANCE
         if not abs(logprob - other_logprob) <= _TOLERANCE:  # also when either is NaN

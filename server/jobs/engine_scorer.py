@@ -1,8 +1,9 @@
-"""What a candidate is worth as it is served: the validation examples, asked of the engine.
+"""Score a candidate as served: the engine answers the validation examples.
 
-Log-probabilities first, one request at a time (vLLM dies of several, and base and adapters share no
-batch), then greedy answers, one at a time too, so that they can be repeated to the last token.
-Not covered: what is made of the figures (`report`).
+Requests go one at a time: for log-probabilities because vLLM dies of several in one batch, and so
+that base and adapters never share one; for greedy answers because the size of a batch changes the
+rounding, and answers should repeat to the last token.
+Not covered: the figures in a report (`report`).
 """
 
 import asyncio
@@ -21,7 +22,7 @@ _PATH = "/v1/completions"
 
 
 class ScoringFailed(Exception):
-    """The engine did not answer what a score needs; the sentence is its own."""
+    """The engine's answers do not give a score; the message is the engine's."""
 
 
 async def score(
@@ -32,19 +33,20 @@ async def score(
     pattern: str | None,
     longest_answer: int,
 ) -> Scored:
-    """Return how well `model`, which the engine has loaded, does on examples.
+    """Return the scores of `model`, which the engine has loaded, on examples.
 
     Raises:
-        ScoringFailed: it refused a request, a prompt that is too long, say; or the pattern is slow.
-        EngineUnavailable: it is gone, or has lost the model; the same may succeed later.
+        ScoringFailed: it refused a request, for example a prompt that is too long; or the pattern
+            is too slow.
+        EngineUnavailable: it is down, or has lost the model; the same call may succeed later.
     """
-    nll = [await _nll(engine, model, each) for each in examples]
-    said = [await _answer(engine, model, each, longest_answer) for each in examples]
+    nll = [await _nll(engine, model, example) for example in examples]
+    answers = [await _answer(engine, model, example, longest_answer) for example in examples]
     losses = Losses(tuple(nll), tuple(map(answer_tokens, examples)))
-    scored = compare_answers(losses, said, examples, None)
+    scored = compare_answers(losses, answers, examples, None)
     if pattern is None:
         return scored
-    pairs = [(text, each.answer) for text, each in zip(said, examples, strict=True)]
+    pairs = [(text, example.answer) for text, example in zip(answers, examples, strict=True)]
     return scored._replace(pattern_match=await _pattern_match(pattern, pairs))
 
 
@@ -58,19 +60,20 @@ async def _pattern_match(pattern: str, pairs: Pairs) -> tuple[bool, ...]:
 async def _nll(engine: Engine, model: str, example: Example) -> float:
     """Return the summed negative log-likelihood of an example's answer tokens, nats."""
     tokens, labels = example.tokens, example.labels
-    asked = {"model": model, "prompt": tokens, "max_tokens": 1, "temperature": 0,
-             "prompt_logprobs": 0}  # fmt: skip
-    found: Any = (await _ask(engine, asked)).get("prompt_logprobs")
+    request = {"model": model, "prompt": tokens, "max_tokens": 1, "temperature": 0,
+               "prompt_logprobs": 0}  # fmt: skip
+    logprobs: Any = (await _ask(engine, request)).get("prompt_logprobs")
+    # The first token has no log-probability: nothing precedes it.
     counted = [at for at in range(1, len(tokens)) if labels[at] != IGNORED]
     try:
-        return -math.fsum(found[at][str(tokens[at])]["logprob"] for at in counted)
+        return -math.fsum(logprobs[at][str(tokens[at])]["logprob"] for at in counted)
     except (KeyError, IndexError, TypeError) as error:
         raise ScoringFailed(f"the engine left log-probabilities out: {error!r}") from error
 
 
 async def _answer(engine: Engine, model: str, example: Example, longest: int) -> str:
-    asked = {"model": model, "prompt": example.prompt, "max_tokens": longest, "temperature": 0}
-    return str((await _ask(engine, asked))["text"])
+    request = {"model": model, "prompt": example.prompt, "max_tokens": longest, "temperature": 0}
+    return str((await _ask(engine, request))["text"])
 
 
 async def _ask(engine: Engine, request: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,10 +1,10 @@
-"""Where the bytes of files lie, and what a job writes while it runs: folders below `home`/jobs.
+"""The folders below `home`/jobs: uploaded files, and what each job writes while it runs.
 
-    files/<file id>   as it was sent           <job id>/    checkpoints, candidates, outcome.json
+    files/<file id>   as uploaded               <job id>/    checkpoints, candidates, outcome.json
     scores/           of pool members          incoming/    uploads under way
 
-Not covered: whose a file or a job is (`registry.jobs.files`, `registry.jobs.queue`), and what is in
-them.
+Not covered: who owns a file or a job (`registry.jobs.files`, `registry.jobs.queue`), and what the
+files contain.
 """
 
 import hashlib
@@ -24,16 +24,16 @@ from registry.jobs.files import Files
 from registry.jobs.types import File
 
 _ID = re.compile(r"(?:file|ftjob)-[0-9a-f]{24}")
-PURPOSE = "fine-tune"  # what OpenAI calls examples to learn from
+PURPOSE = "fine-tune"  # OpenAI's name for examples to learn from
 
 
 def new_id(kind: Literal["file", "ftjob"]) -> str:
-    """Return an id that no file or job ever had."""
+    """Return a new random id."""
     return f"{kind}-{secrets.token_hex(12)}"
 
 
 class Incoming:
-    """A file on its way in: written piece by piece, counted and hashed."""
+    """A file during its upload: written in pieces, counted and hashed."""
 
     def __init__(self, path: Path) -> None:
         self._file = path.open("xb")
@@ -48,53 +48,53 @@ class Incoming:
         self.nbytes += len(data)
 
     def close(self) -> str:
-        """Have the disk hold it and return the SHA-256 of all bytes. Raises OSError: as `write`."""
+        """Sync the file and return its SHA-256. Raises OSError: as `write`."""
         self._file.flush()
         os.fsync(self._file.fileno())
         self._file.close()
         return self._hash.hexdigest()
 
     def discard(self) -> None:
-        """Remove what came, unless it was kept."""
-        with suppress(OSError):  # what is still to be written need not be
+        """Remove the bytes, unless the file was kept."""
+        with suppress(OSError):  # unwritten bytes are not needed
             self._file.close()
         self.path.unlink(missing_ok=True)
 
 
 class JobStorage:
-    """The folder of files and jobs. Nothing is made before it is needed."""
+    """The folder of files and jobs. Folders are made when they are first written to."""
 
     def __init__(self, root: Path) -> None:
         self._root = root
 
     def incoming(self) -> Incoming:
-        """Return a new file to write what comes in to. Raises OSError: the disk is full or gone."""
+        """Return a new file for an upload. Raises OSError: the disk is full or gone."""
         folder = self._root / "incoming"
         folder.mkdir(parents=True, exist_ok=True)
         return Incoming(folder / secrets.token_hex(16))
 
     def keep(self, incoming: Incoming, file_id: str) -> None:
-        """Make a closed incoming file the one with this id. Raises OSError: as `incoming`."""
+        """Move a closed upload to its id. Raises OSError: as `incoming`."""
         path = self.file(file_id)
         path.parent.mkdir(parents=True, exist_ok=True)
         incoming.path.rename(path)
         sync(path.parent)
 
     def file(self, file_id: str) -> Path:
-        """Return where the bytes of a file lie."""
+        """Return the path of a file."""
         return self._root / "files" / _checked(file_id)
 
     def remove_file(self, file_id: str) -> None:
-        """Remove the bytes of a file, if they are there. Raises OSError: they cannot be."""
+        """Remove a file's bytes, if they exist. Raises OSError: the disk refuses."""
         self.file(file_id).unlink(missing_ok=True)
 
     def folder(self, job: str) -> Path:
-        """Return where a job writes."""
+        """Return the folder of a job. No other job may use it."""
         return self._root / _checked(job)
 
     @property
     def scores(self) -> Path:
-        """Where the scores of pool members are kept, for all jobs."""
+        """The folder with the scores of pool members, which all jobs share."""
         return self._root / "scores"
 
     def outcome(self, job: str) -> dict[str, Any] | None:
@@ -112,35 +112,35 @@ class JobStorage:
         return outcome
 
     def sweep(self, *, older_than_seconds: float) -> None:
-        """Remove uploads that a crash left behind."""
+        """Remove uploads that a crash left."""
         limit = time.time() - older_than_seconds
         for path in (self._root / "incoming").glob("*"):
             if path.stat().st_mtime < limit:
                 path.unlink(missing_ok=True)
 
     def remove_checkpoints(self, job: str) -> None:
-        """Remove what only a job that goes on needs; candidates stay, to be published."""
+        """Remove what only a resumed job needs. Candidates stay: they can still be published."""
         for name in ("checkpoints", "folded"):
             shutil.rmtree(self.folder(job) / name, ignore_errors=True)
 
     def remove_job(self, job: str) -> None:
-        """Remove what a job has written, if there is something."""
+        """Remove a job's folder, if it exists."""
         shutil.rmtree(self.folder(job), ignore_errors=True)
 
 
-def _checked(given: str) -> str:
-    if not _ID.fullmatch(given):
-        raise ValueError(f"{given!r:.80} is no id of a file or a job")
-    return given
+def _checked(name: str) -> str:
+    if not _ID.fullmatch(name):
+        raise ValueError(f"not an id of a file or a job: {name!r:.80}")
+    return name
 
 
 def keep_file(
     files: Files, storage: JobStorage, incoming: Incoming, filename: str, caller: Caller
 ) -> File:
-    """Make what came in a file of the caller's: on disk first, then in the registry.
+    """Store an upload as a file of the caller's: on disk first, then in the registry.
 
     Raises:
-        registry.errors.RegistryError: it cannot be written down; the bytes are gone again.
+        registry.errors.RegistryError: the registry refuses it; its bytes are removed.
         OSError: the disk is full or gone.
     """
     digest = incoming.close()

@@ -1,1 +1,1 @@
-"""Trying an adapter on its base, in a throw-away process and never in the serving engine."""
+"""The probe: runs an adapter on its base in a child process, never in the serving engine."""

@@ -1,10 +1,10 @@
-"""The fixed texts that adapters are probed with.
+"""The fixed prompts of the probe.
 
-A signature means something only beside others of the same prompts and the same base, so a change
-here is a new name.
+Signatures are comparable only if they have the same prompts and the same base, so a change of the
+prompts needs a new name.
 """
 
-# What signatures of these prompts are stored under.
+# The space under which signatures of these prompts are stored.
 NAME = "logprob-signature-1"
 PROMPTS = (
     "The capital of France is",

@@ -1,7 +1,7 @@
-"""The probe's process: the base is loaded, every adapter is tried on it, and the process ends.
+"""Runs the probe in a child process: it loads the base, measures every adapter, and ends.
 
-Nothing that an adapter can do to it outlives it, and its memory is given back. Not covered: what is
-measured (`server.probe.measure`), and what is made of it (the caller's).
+Whatever an adapter does to the process ends with it, and its memory is freed. Not covered: the
+measurement (`server.probe.measure`), and what follows from a report (the caller).
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -20,22 +20,22 @@ from server.children import Child, ChildDied, ChildFailed, ChildTimeout
 if TYPE_CHECKING:
     from server.probe.measure import Measured
 
-# Rounding alone stays far below; the weakest of trained adapters is far above.
+# Far above rounding, and far below the weakest trained adapter.
 NO_EFFECT_NATS = 1e-6
 
 
 class ProbeFailed(Exception):
-    """The probe came to no result; nothing is said about the adapter."""
+    """The probe failed, which says nothing about the adapter."""
 
 
 @dataclass(frozen=True, slots=True)
 class ProbeReport:
-    """What a probe says of one adapter.
+    """The probe's report on one adapter.
 
     Attributes:
-        findings: what speaks against it; one that refuses means that it is not to be served.
+        findings: its defects; an adapter with a finding of severity "refuse" must not be served.
         effect: mean KL divergence from the base in nats; None when there are no finite logits.
-        signature: float32 vector to find adapters that behave alike by; zero for no effect.
+        signature: float32 vector for finding adapters that behave alike; zero for no effect.
     """
 
     findings: tuple[Finding, ...]
@@ -44,23 +44,23 @@ class ProbeReport:
 
     @property
     def passed(self) -> bool:
-        """True when nothing was found that keeps the adapter from being served."""
-        return all(each.severity != "refuse" for each in self.findings)
+        """True if no finding refuses the adapter."""
+        return all(finding.severity != "refuse" for finding in self.findings)
 
 
 def probe(
     model: str, folders: Sequence[Path], *, device: str = "cpu", timeout_seconds: float = 1800.0
 ) -> Iterator[ProbeReport]:
-    """Try adapters on a base, one after the other, and yield a report for each in order.
+    """Run adapters on a base, one after the other, and yield a report for each, in order.
 
     Args:
         model: the base, a local folder or a Hub id.
         folders: adapters that admission has passed.
         device: of torch, for example "cuda".
-        timeout_seconds: how long the base may take to load, and then each adapter.
+        timeout_seconds: the limit for the base with the first adapter, then for each adapter.
 
     Raises:
-        ProbeFailed: with the reason; reports that were yielded before stand.
+        ProbeFailed: the message has the reason; the reports that were yielded are valid.
     """
     with Child["Measured"](_measure, model, list(folders), device) as child:
         try:
@@ -72,11 +72,11 @@ def probe(
 def _report(measured: "Measured") -> ProbeReport:
     findings = []
     if measured.effect is None:
-        expected, found = "finite logits on the base", "NaN or infinity"
-        findings.append(finding("A090 logits-not-finite", WEIGHTS_NAME, expected, found))
+        expected, actual = "finite logits on the base", "NaN or infinity"
+        findings.append(finding("A090 logits-not-finite", WEIGHTS_NAME, expected, actual))
     elif measured.effect < NO_EFFECT_NATS:
-        expected, found = f"{NO_EFFECT_NATS:g} nats or more", f"{measured.effect:.3g}"
-        findings.append(finding("A091 no-effect", WEIGHTS_NAME, expected, found))
+        expected, actual = f"{NO_EFFECT_NATS:g} nats or more", f"{measured.effect:.3g}"
+        findings.append(finding("A091 no-effect", WEIGHTS_NAME, expected, actual))
     return ProbeReport(tuple(findings), measured.effect, measured.signature)
 
 

@@ -9,12 +9,12 @@ from tests.engine.gateway import running, serve_settings
 
 @pytest.mark.slow
 def test_unmended_kernels_are_refused(tmp_path: Path) -> None:
-    """With vLLM's own CPU kernels the self-test finds that the base answers otherwise in company,
+    """With vLLM's own CPU kernels the base's answers change in a mixed batch: the self-test fails,
     and weft refuses to serve."""
     unmended = Path(__file__).parent / "unmended"
 
     with (
-        pytest.raises(AssertionError, match="answers otherwise when adapters run"),
+        pytest.raises(AssertionError, match="answers differently when adapters share"),
         running(serve_settings(tmp_path / "home"), extra_environment={"PYTHONPATH": str(unmended)}),
     ):
         pass

@@ -114,7 +114,7 @@ async def test_a_base_answered_by_an_adapter_is_refused(
     def mixed(model: str, company: bool) -> tuple[list[str], list[float]]:
         return own("ffff" if model == BASE and company else model, company)
 
-    with pytest.raises(SelfTestFailed, match="the base answers otherwise"):
+    with pytest.raises(SelfTestFailed, match="the base answers differently"):
         await run(EngineUnderTest(mixed), artifacts, base)
 
 
@@ -129,7 +129,7 @@ async def test_a_base_that_is_seldom_in_company_is_refused(
         mixed = model == BASE and answers[model] == 4  # one alone, three before they met
         return own("ffff" if mixed else model, company)
 
-    with pytest.raises(SelfTestFailed, match="the base answers otherwise"):
+    with pytest.raises(SelfTestFailed, match="the base answers differently"):
         await run(EngineUnderTest(seldom), artifacts, base)
 
 
@@ -142,7 +142,7 @@ async def test_a_near_tie_with_another_weight_is_refused(
         tokens, logprobs = own(model, company)
         return (["tie", "x", "y"], [-0.01, -9.0, -9.0]) if company else (tokens, logprobs)
 
-    with pytest.raises(SelfTestFailed, match="answers otherwise"):
+    with pytest.raises(SelfTestFailed, match="answers differently"):
         await run(EngineUnderTest(mixed), artifacts, base)
 
 
@@ -154,7 +154,7 @@ async def test_an_adapter_answered_by_another_is_refused(
     def mixed(model: str, company: bool) -> tuple[list[str], list[float]]:
         return own(BASE if company else model, company)
 
-    with pytest.raises(SelfTestFailed, match="an adapter answers otherwise"):
+    with pytest.raises(SelfTestFailed, match="an adapter answers differently"):
         await run(EngineUnderTest(mixed), artifacts, base)
 
 
@@ -165,7 +165,7 @@ async def test_other_tokens_in_company_are_refused(artifacts: ArtifactStore, bas
         tokens, logprobs = own(model, company)
         return (["z", *tokens[1:]] if company else tokens), logprobs
 
-    with pytest.raises(SelfTestFailed, match="answers otherwise"):
+    with pytest.raises(SelfTestFailed, match="answers differently"):
         await run(EngineUnderTest(mixed), artifacts, base)
 
 

@@ -66,7 +66,7 @@ async def test_a_full_disk_says_so(client: AsyncClient, gateway: Gateway) -> Non
             "/v1/files", content=body.encode(), headers={"content-type": FORM}
         )
     assert (507, "storage_full") == (answer.status_code, answer.json()["error"]["code"])
-    assert "no room for the file" in answer.json()["error"]["message"]
+    assert "no room on disk for the file" in answer.json()["error"]["message"]
     assert [] == [path for path in gateway.settings.jobs.rglob("*") if path.is_file()]
 
 
