@@ -5,6 +5,7 @@ import re
 import pytest
 
 from registry.search.filters import FIELDS, parse_filter
+from server.auth import OPEN_PATHS
 from server.compose.expression import Expression, parse_model
 from tests.reference import DOCUMENTS, ROOT, TABLES, rendered
 
@@ -74,6 +75,15 @@ def test_filter_fields() -> None:
     shown = {condition.field for condition in parse_filter(example[0])}
 
     assert set(FIELDS) == shown | set(re.findall(r"`([a-z_]+)`", section)) & set(FIELDS)
+
+
+@pytest.mark.parametrize("name", ["README.md", "REFERENCE.md"])
+def test_open_routes(name: str) -> None:
+    """README and REFERENCE name exactly the routes that need no key."""
+    sentence = re.search(r"every route\s+except ([^.]*?) needs", TEXTS[name])
+
+    assert sentence is not None
+    assert set(re.findall(r"`([^`]+)`", sentence[1])) == OPEN_PATHS
 
 
 def test_make_targets() -> None:
