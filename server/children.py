@@ -96,11 +96,6 @@ class Child(Generic[T]):
         sender.close()
         lifeline.close()
 
-    @property
-    def pid(self) -> int:
-        """The child's process id."""
-        return int(self._process.pid or 0)
-
     def messages(self, seconds: float | None = None) -> Iterator[T]:
         """Yield what the child sends until its function returns.
 

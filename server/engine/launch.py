@@ -183,8 +183,8 @@ class Supervisor:
         try:
             with self._log_path.open("rb") as log:
                 log.seek(max(0, log.seek(0, os.SEEK_END) - _TAIL_BYTES))
-                said = log.read().decode(errors="replace")
-                return said or f"(nothing in {self._log_path}: is the disk full?)"
+                lines = log.read().decode(errors="replace")
+                return lines or f"(nothing in {self._log_path}: is the disk full?)"
         except OSError as error:
             return f"(no log: {error})"
 

@@ -98,9 +98,9 @@ class Guard:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        given = dict(scope["headers"]).get(b"authorization", b"")
+        key = dict(scope["headers"]).get(b"authorization", b"")
         open_path = scope["path"] in _OPEN_PATHS or self._expected is None
-        if not open_path and not hmac.compare_digest(given, self._expected or b""):
+        if not open_path and not hmac.compare_digest(key, self._expected or b""):
             await _refusal(401, "the engine's key is wrong or missing")(scope, receive, send)
         elif scope["path"].rstrip("/").startswith(_CLOSED_PATHS):
             await _refusal(403, "closed: weft loads adapters by digest only")(scope, receive, send)

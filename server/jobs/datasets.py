@@ -178,5 +178,5 @@ def _split(examples: Sequence[Conversation], seed: int) -> Dataset:
         raise DatasetInvalid("training_file", "all examples are equal, so none can be held out")
     drawn = np.random.default_rng(seed).permutation(len(distinct))[:count]
     held_out = {distinct[at] for at in drawn}
-    train = tuple(each for each in examples if _key(each) not in held_out)
-    return Dataset(train, tuple(each for each in examples if _key(each) in held_out))
+    train = tuple(example for example in examples if _key(example) not in held_out)
+    return Dataset(train, tuple(example for example in examples if _key(example) in held_out))

@@ -249,6 +249,8 @@ def _instead(best: CandidateJson, candidate: CandidateJson) -> str:
 
 
 def _none_servable(pick: str, candidates: Sequence[CandidateJson]) -> Failure:
-    reasons = dict.fromkeys(f"{each['title']}: {each['unservable']}" for each in candidates)
+    reasons = dict.fromkeys(
+        f"{candidate['title']}: {candidate['unservable']}" for candidate in candidates
+    )
     what = "no candidate can be served" if pick == BEST else f"{pick} cannot be served"
     return Failure("not_servable", f"{what}. {' '.join(reasons)}", "serve")

@@ -82,7 +82,7 @@ async def test_a_client_that_leaves_does_not_end_the_build_of_others(gateway: Ga
 
 
 async def test_an_unsafe_merge_leaves_nothing(gateway: Gateway) -> None:
-    """A refused result is no artifact, and is refused again when asked again."""
+    """A refused result becomes no artifact, and the next request for it is refused too."""
     asked = recipe(gateway, "cat(1e30*zorp)")
     for _ in range(2):
         with pytest.raises(UnsafeResult):
@@ -187,7 +187,7 @@ async def alone(
 async def test_stopping_drops_the_build_under_way(
     alone: Gateway, session_workers: ProcessPoolExecutor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """`stop` does not wait for a merge, leaves nothing of it, and ends nobody else's workers."""
+    """`stop` does not wait for a merge, leaves nothing of it, and ends no other pool's workers."""
     monkeypatch.setattr(worker, "build", faulty_builds.linger)
     building = asyncio.create_task(alone.builder.build(recipe(alone)))
     workspaces = alone.settings.artifacts / ".workspaces"
@@ -203,9 +203,7 @@ async def test_stopping_drops_the_build_under_way(
 
 
 @pytest.mark.parametrize("turns", range(6))
-async def test_a_build_that_nobody_waits_for_any_more_is_not_joined(
-    gateway: Gateway, turns: int
-) -> None:
+async def test_a_build_without_callers_is_not_joined(gateway: Gateway, turns: int) -> None:
     """Who asks for a recipe just as the last one who waited for it leaves still gets it."""
     first = asyncio.create_task(gateway.builder.build(recipe(gateway, "cat(tref, krun)")))
     asked = recipe(gateway)
@@ -220,7 +218,7 @@ async def test_a_build_that_nobody_waits_for_any_more_is_not_joined(
     await first
 
 
-async def test_a_queued_build_that_nobody_waits_for_is_dropped(gateway: Gateway) -> None:
+async def test_a_queued_build_without_callers_is_dropped(gateway: Gateway) -> None:
     """A build that has not begun when the last one who waited leaves is never begun."""
     first = asyncio.create_task(gateway.builder.build(recipe(gateway, "cat(tref, krun)")))
     leaving = asyncio.create_task(gateway.builder.build(recipe(gateway)))

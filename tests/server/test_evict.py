@@ -36,7 +36,7 @@ async def test_a_removed_artifact_is_gone_everywhere(gateway: Gateway, engine: F
 async def test_the_engine_lets_go_before_the_files_go(
     gateway: Gateway, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """When the engine is asked to remove, nobody holds a lease and the files are there."""
+    """When the engine is asked to remove, no lease is held and the files still exist."""
     (digest,) = await staged(gateway, "zorp")
     remove, seen = engine.remove, list[bool]()
 

@@ -49,7 +49,7 @@ def test_a_pinned_adapter_has_the_artifact_s_files(root: Path, digest: str) -> N
 
 
 def test_a_pinned_adapter_survives_every_deletion(root: Path, digest: str) -> None:
-    """Files that the engine was given stay, whoever removes the artifact, until they are let go."""
+    """Pinned files stay until they are unpinned, also when the artifact is removed by hand."""
     folder = pin(digest)
     shutil.rmtree(root / digest)
     assert digest == digest_folder(folder)

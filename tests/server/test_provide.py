@@ -124,7 +124,7 @@ async def test_files_removed_before_the_lease_are_built_again(
 async def test_a_load_is_covered_by_the_lease(
     gateway: Gateway, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """While the engine reads the files nobody can remove them."""
+    """The files cannot be removed while the engine reads them."""
     load, outcomes = engine.load, list[str]()
 
     async def load_while_removing(digest: str) -> None:

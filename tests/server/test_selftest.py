@@ -87,7 +87,7 @@ async def test_a_sane_engine_passes(artifacts: ArtifactStore, base: Base) -> Non
 
 
 async def test_rounding_in_company_is_forgiven(artifacts: ArtifactStore, base: Base) -> None:
-    """A batch of another size rounds differently: a little is no fault."""
+    """A batch of another size rounds differently: a small difference is accepted."""
 
     def rounded(model: str, company: bool) -> tuple[list[str], list[float]]:
         tokens, logprobs = own(model, company)
@@ -109,7 +109,7 @@ async def test_a_near_tie_may_fall_either_way(artifacts: ArtifactStore, base: Ba
 async def test_a_base_answered_by_an_adapter_is_refused(
     artifacts: ArtifactStore, base: Base
 ) -> None:
-    """The stock kernels' fault: in company the base answers as somebody's adapter."""
+    """The stock kernels' fault, the base answering as an adapter in a mixed batch, is found."""
 
     def mixed(model: str, company: bool) -> tuple[list[str], list[float]]:
         return own("ffff" if model == BASE and company else model, company)
@@ -159,7 +159,7 @@ async def test_an_adapter_answered_by_another_is_refused(
 
 
 async def test_other_tokens_in_company_are_refused(artifacts: ArtifactStore, base: Base) -> None:
-    """A token that was not among the likeliest alone is no near tie."""
+    """A token that was not among the likeliest alone is a difference, not a near tie."""
 
     def mixed(model: str, company: bool) -> tuple[list[str], list[float]]:
         tokens, logprobs = own(model, company)
@@ -170,7 +170,7 @@ async def test_other_tokens_in_company_are_refused(artifacts: ArtifactStore, bas
 
 
 async def test_adapters_without_effect_are_refused(artifacts: ArtifactStore, base: Base) -> None:
-    """An engine that answers everything as the base does would serve nobody's adapter."""
+    """An engine that answers every request as the base does is refused."""
     with pytest.raises(SelfTestFailed, match="no effect"):
         await run(EngineUnderTest(lambda _model, _company: own(BASE, False)), artifacts, base)
 

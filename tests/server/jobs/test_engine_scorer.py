@@ -1,4 +1,4 @@
-"""Marks by a pattern: found out where a bad one keeps nobody else waiting."""
+"""Pattern matches are computed in a child process, where a slow pattern blocks nothing else."""
 
 import pytest
 

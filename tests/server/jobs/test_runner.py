@@ -1,4 +1,4 @@
-"""The queue: what becomes of jobs, whatever becomes of their processes and of the gateway."""
+"""The queue runs every job to its end, even when its process or its gateway dies."""
 
 import asyncio
 import os
@@ -39,10 +39,10 @@ def is_there(pid: int) -> bool:
         return False
 
 
-async def test_a_job_is_seen_to_its_end(
+async def test_a_job_runs_to_its_end(
     gateway: Gateway, make_outcome: MakeOutcome, fresh: Path
 ) -> None:
-    """Steps are in its log, what it found in its report, and its model is named."""
+    """Its steps are in its log, its outcome is in its report, and its row names the model."""
     job = queue(gateway, name="team/bot")
     async with running(gateway, learns(make_outcome(), fresh)):
         done = await ended(gateway, job)
@@ -60,7 +60,7 @@ async def test_a_job_is_seen_to_its_end(
 async def test_a_killed_process_is_started_again(
     gateway: Gateway, make_outcome: MakeOutcome, fresh: Path
 ) -> None:
-    """It finds its folder as it left it, and the log says so."""
+    """It resumes in the folder that it left, and the log says so."""
     job = queue(gateway)
     again = partial(children.die_once, make_outcome(), {"candidates/fresh_lora": fresh})
     async with running(gateway, again):
@@ -69,7 +69,7 @@ async def test_a_killed_process_is_started_again(
 
 
 async def test_a_process_that_is_always_killed_fails_its_job(gateway: Gateway) -> None:
-    """After three attempts, with the reason."""
+    """A child that dies three times fails its job, and the error has the reason."""
     job = queue(gateway)
     async with running(gateway, children.die):
         done = await ended(gateway, job)
@@ -91,7 +91,7 @@ async def test_a_process_that_is_always_killed_fails_its_job(gateway: Gateway) -
 async def test_what_ends_the_learning_is_the_job_s_error(
     gateway: Gateway, entry: worker.Entry, code: str, says: str
 ) -> None:
-    """NaN, a full disk, a fault of ours: once, with a code and a sentence."""
+    """NaN, a full disk and a fault of the server end a job at once, with a code and a message."""
     job = queue(gateway)
     async with running(gateway, entry):
         done = await ended(gateway, job)
@@ -102,7 +102,7 @@ async def test_what_ends_the_learning_is_the_job_s_error(
 
 
 async def test_bad_lines_end_a_job_before_anything_is_loaded(gateway: Gateway) -> None:
-    """Each with its number: the first few in the sentence, all of them in the log."""
+    """The message has the first few bad lines by number, and the log has all of them."""
     lines = ['{"messages": []}'] * 30
     job = queue(gateway, text="\n".join(lines))
     async with running(gateway, worker.learn):
@@ -115,7 +115,7 @@ async def test_bad_lines_end_a_job_before_anything_is_loaded(gateway: Gateway) -
 
 
 async def test_a_cancelled_job_is_dead(gateway: Gateway) -> None:
-    """Its process is gone when its row says cancelled, and nothing of it stays on disk."""
+    """Its process is gone when its row says cancelled, and so are its files."""
     job = queue(gateway)
     async with running(gateway, children.hang, replace(FAST, beat=Intervals().beat)):
         pid = (await told(gateway, job, "waiting"))["pid"]
@@ -129,7 +129,7 @@ async def test_a_cancelled_job_is_dead(gateway: Gateway) -> None:
 async def test_a_stopped_queue_puts_its_job_back(
     gateway: Gateway, make_outcome: MakeOutcome, fresh: Path
 ) -> None:
-    """It waits, no attempt is counted, and the next one takes it up."""
+    """It is queued again without an attempt being counted, and the next queue claims it."""
     job = queue(gateway)
     async with running(gateway, children.hang):
         pid = (await told(gateway, job, "waiting"))["pid"]
@@ -143,7 +143,7 @@ async def test_a_stopped_queue_puts_its_job_back(
 async def test_a_killed_gateway_s_job_is_taken_up_by_the_next(
     gateway: Gateway, make_outcome: MakeOutcome, fresh: Path
 ) -> None:
-    """Its process dies with it, its row runs on until somebody finds it silent."""
+    """Its process dies with the gateway, and its row is claimed once its heartbeat is too old."""
     job = queue(gateway)
     command = [
         sys.executable,
@@ -166,15 +166,15 @@ async def test_a_killed_gateway_s_job_is_taken_up_by_the_next(
 async def test_what_was_learned_is_not_learned_again(
     gateway: Gateway, make_outcome: MakeOutcome, fresh: Path
 ) -> None:
-    """A job whose gateway died after the learning is closed by the next one, without a process."""
+    """A job whose gateway died after the learning is finished by the next, without a child."""
     job = queue(gateway)
     learned(gateway, job, make_outcome(), fresh)
     async with running(gateway, children.die):
         assert "succeeded" == (await ended(gateway, job)).status
 
 
-async def test_a_job_that_is_somebody_else_s_is_let_go(gateway: Gateway) -> None:
-    """Its process is ended, and what becomes of the job is the other's to say."""
+async def test_a_job_of_another_worker_is_released(gateway: Gateway) -> None:
+    """Its process is ended, and its row is left to the other worker."""
     job = queue(gateway)
     jobs = gateway.registry.jobs
     async with running(gateway, children.hang):
@@ -190,7 +190,7 @@ async def test_a_job_that_is_somebody_else_s_is_let_go(gateway: Gateway) -> None
 async def test_a_database_that_is_away_is_waited_for(
     gateway: Gateway, make_outcome: MakeOutcome, fresh: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Neither beats nor the end of a job are lost on it."""
+    """Heartbeats and the result of a job are sent again until the database answers."""
     failing = ["beat", "note", "finish", "finish"]
     jobs = type(gateway.registry.jobs)
 
@@ -217,7 +217,7 @@ async def test_a_database_that_is_away_is_waited_for(
 async def test_an_engine_that_stays_away_keeps_no_job_waiting(
     gateway: Gateway, make_outcome: MakeOutcome, fresh: Path, engine: ScoringEngine
 ) -> None:
-    """After some tries the job ends without having asked it, and says so."""
+    """After some tries the job ends without the engine's score, and the report says so."""
     engine.up = False
     job = queue(gateway)
     async with running(gateway, learns(make_outcome(), fresh)):
@@ -228,7 +228,7 @@ async def test_an_engine_that_stays_away_keeps_no_job_waiting(
 
 
 async def test_no_device_takes_no_job(make_gateway: MakeGateway) -> None:
-    """A gateway that was told so leaves jobs to others."""
+    """A gateway without job devices leaves jobs to others."""
     gateway = make_gateway(job_devices="")
     job = queue(gateway)
     async with running(gateway, children.die) as runner:
@@ -237,5 +237,5 @@ async def test_no_device_takes_no_job(make_gateway: MakeGateway) -> None:
 
 
 def test_a_cancel_is_noticed_in_time() -> None:
-    """Two seconds are four beats: a job is asked after its end often enough."""
+    """A heartbeat, which reads the cancellation, comes at least every half second."""
     assert Intervals().beat <= 0.5
