@@ -5,7 +5,7 @@ BIN := .venv/bin
 # A test and the processes that it starts share the cores; a waiting thread must not spin.
 export OMP_WAIT_POLICY := PASSIVE
 
-.PHONY: setup demo test test-registry test-merge test-slow lint format docs demo-assets bench-merge bench-registry bench-adapt lab-merge lab
+.PHONY: setup demo test test-registry test-merge test-slow mutants lint format docs demo-assets bench-merge bench-registry bench-adapt lab-merge lab
 
 # The comment above a target is its description in CONTRIBUTING.md (`make docs`).
 
@@ -35,6 +35,10 @@ test-merge: $(STAMP)
 # runs the tests marked `slow`: engines of their own, true layer widths
 test-slow: $(STAMP)
 	$(BIN)/pytest -m slow
+
+# lists the changes to `FILES` (source files) that no test notices; for use by hand
+mutants: $(STAMP)
+	$(BIN)/python -m tests.mutants $(FILES)
 
 # runs ruff, its formatter and mypy --strict over source and tests
 lint: $(STAMP)

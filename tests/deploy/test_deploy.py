@@ -23,7 +23,7 @@ import typer
 from server.cli import app
 from server.engine import command
 from server.settings import Settings
-from tests.deploy.reading import (
+from tests.deploy.formats import (
     DEPLOY,
     ROOT,
     VariableUnset,

@@ -1,9 +1,9 @@
 """A database that the first release filled becomes one of this release, with every row of it.
 
-`tests/data/spine.sqlite3` was made by the spine's own code at schema 2026_11_22_0600: a base with
-aliases; adapters in a namespace and without, with several versions, one retired, and the same
+`tests/data/first_release.sqlite3` was made by the first release at schema 2026_11_22_0600: a base
+with aliases; adapters in a namespace and without, with several versions, one retired, and the same
 content under two names; moved aliases; a composition with two versions, one retired; recipes of
-versions and of an artifact; artifacts. It is never made again: later code could not.
+versions and of an artifact; artifacts. Later code cannot make it again.
 """
 
 import shutil
@@ -23,7 +23,7 @@ from registry.storage.errors import DatabaseOutdated
 from registry.types import ResolvedAdapter, ResolvedComposition
 from tests.registry.conftest import BASE, SHAPES, tensors, write_adapter
 
-SPINE = Path(__file__).parents[2] / "data" / "spine.sqlite3"
+FIRST_RELEASE = Path(__file__).parents[2] / "data" / "first_release.sqlite3"
 ROWS = {
     "adapter_versions": 5, "adapters": 3, "alias_moves": 6, "aliases": 4, "artifacts": 2,
     "base_aliases": 3, "bases": 1, "composition_versions": 2, "compositions": 1, "names": 5,
@@ -32,15 +32,15 @@ ROWS = {
 
 
 @pytest.fixture
-def spine(tmp_path: Path) -> Path:
-    """A copy of the spine's database."""
-    return Path(shutil.copyfile(SPINE, tmp_path / "weft.db"))
+def first_release(tmp_path: Path) -> Path:
+    """A copy of the first release's database."""
+    return Path(shutil.copyfile(FIRST_RELEASE, tmp_path / "weft.db"))
 
 
 @pytest.fixture
-def upgraded(spine: Path) -> Iterator[Database]:
+def upgraded(first_release: Path) -> Iterator[Database]:
     """The copy, brought to this release's schema."""
-    database = Database(f"sqlite:///{spine}")
+    database = Database(f"sqlite:///{first_release}")
     database.upgrade()
     yield database
     database.close()
@@ -65,24 +65,24 @@ def columns_of(path: Path) -> dict[str, list[str]]:
         }
 
 
-def test_the_spine_has_rows_in_every_table_of_its_own() -> None:
-    """The committed file is what the sentences above say, at the first revision."""
-    found = rows_of(SPINE, columns_of(SPINE))
+def test_the_first_release_has_rows_in_every_table_of_its_own() -> None:
+    """The committed file has the rows that the module's docstring names, at the first revision."""
+    found = rows_of(FIRST_RELEASE, columns_of(FIRST_RELEASE))
     assert ROWS == {table: len(rows) for table, rows in found.items()}
     with pytest.raises(DatabaseOutdated, match="2026_11_22_0600"):
-        Database(f"sqlite:///{SPINE}").check()
+        Database(f"sqlite:///{FIRST_RELEASE}").check()
 
 
-def test_every_row_survives_the_upgrade(upgraded: Database, spine: Path) -> None:
-    """Each value of each row of the spine is there afterwards, under the same name."""
+def test_every_row_survives_the_upgrade(upgraded: Database, first_release: Path) -> None:
+    """Each value of each row of the first release exists after the upgrade, under the same name."""
     upgraded.check()
-    columns = columns_of(SPINE)
-    assert rows_of(SPINE, columns) == rows_of(spine, columns)
+    columns = columns_of(FIRST_RELEASE)
+    assert rows_of(FIRST_RELEASE, columns) == rows_of(first_release, columns)
 
 
-def test_nothing_in_it_is_broken(upgraded: Database, spine: Path) -> None:
-    """No row refers to one that is not there, and SQLite finds no damage."""
-    with sqlite3.connect(spine) as connection:
+def test_nothing_in_it_is_broken(upgraded: Database, first_release: Path) -> None:
+    """No row refers to a missing row, and SQLite finds no damage."""
+    with sqlite3.connect(first_release) as connection:
         assert [] == connection.execute("PRAGMA foreign_key_check").fetchall()
         assert [("ok",)] == connection.execute("PRAGMA integrity_check").fetchall()
 
