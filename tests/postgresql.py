@@ -1,4 +1,4 @@
-"""A PostgreSQL server of the tests' own: no system package, no port, gone at the end."""
+"""A PostgreSQL server for the tests: without a system package or a port, removed at the end."""
 
 import itertools
 import tempfile
@@ -11,7 +11,7 @@ from sqlalchemy import URL, create_engine, make_url, text
 
 from registry.storage.models import Table
 
-# What keeps data safe when the machine loses power, and makes tests slow.
+# Settings that keep data safe when the machine loses power, and make tests slow.
 _UNSAFE = ("fsync", "full_page_writes", "synchronous_commit")
 
 
@@ -38,14 +38,14 @@ class Server:
         return self._url.set(database=name).render_as_string(hide_password=False)
 
     def drop(self, url: str) -> None:
-        """Remove a database, whoever is still connected."""
+        """Remove a database, and disconnect its clients."""
         self.run(f"DROP DATABASE {make_url(url).database} WITH (FORCE)")
 
     def empty(self, url: str) -> None:
         """Take every row out of a database with our tables, but those that migrations make.
 
-        An order of magnitude cheaper than another database. Whoever is still connected is cut off,
-        since what they hold locked would be waited for.
+        An order of magnitude cheaper than another database. Clients are disconnected first: their
+        locks would block the deletes.
         """
         with self._admin.connect() as connection:
             connection.execute(text(_CUT_OFF), {"name": make_url(url).database})
@@ -66,7 +66,7 @@ class Server:
             connection.execute(text(statement))
 
     def close(self) -> None:
-        """Let go of the server."""
+        """Close the connections to the server."""
         self._admin.dispose()
 
 

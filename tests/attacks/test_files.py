@@ -42,7 +42,7 @@ REPLACEMENTS: dict[str, Callable[[Path], None]] = {
 
 @pytest.mark.parametrize("file", [WEIGHTS, CONFIG])
 @pytest.mark.parametrize("kind", REPLACEMENTS)
-@pytest.mark.timeout(20)  # a pipe that is opened is waited for until somebody writes
+@pytest.mark.timeout(20)  # opening a pipe blocks until a writer opens it
 def test_what_is_no_file_is_refused(
     registry: Registry, store: LocalBlobs, root: Path, file: str, kind: str
 ) -> None:
@@ -57,7 +57,7 @@ def test_what_is_no_file_is_refused(
 @pytest.mark.parametrize("kind", REPLACEMENTS)
 @pytest.mark.timeout(20)
 def test_a_card_that_is_no_file_is_not_read(registry: Registry, root: Path, kind: str) -> None:
-    """A link beside the weights refuses the adapter; a pipe or a folder is no card."""
+    """A link beside the weights refuses the adapter; a pipe or a folder is not read as a card."""
     REPLACEMENTS[kind](root / "in" / "good" / CARD)
     if "link" in kind:
         with pytest.raises(AdmissionRefused, match="symlink"):

@@ -39,7 +39,7 @@ def test_no_such_name_can_be_given(registry: Registry, store: LocalBlobs, root: 
 
 
 def test_the_form_of_a_digest_is_no_name(registry: Registry, root: Path) -> None:
-    """A name that could be read as somebody's content cannot be given."""
+    """A name in the form of a digest is refused: it could be read as content."""
     with pytest.raises(NameInvalid, match="mistaken for a digest"):
         registry.adapters.register(root / "in" / "good", name="a" * 64)
 
@@ -53,7 +53,7 @@ def test_no_such_composition_can_be_named(registry: Registry) -> None:
 
 
 def test_no_such_alias_can_be_given(registry: Registry, root: Path) -> None:
-    """Neither with a version, nor to one; a slash is no part of an alias."""
+    """Neither with a version, nor to one; an alias has no slash."""
     registry.adapters.register(root / "in" / "good", name="legal")
     for text in (*NO_NAMES, "a/b", "7", "a" * 61):
         with pytest.raises(AliasInvalid):
@@ -72,11 +72,11 @@ def test_no_such_reference_means_anything(registry: Registry, root: Path) -> Non
 
 
 def test_no_such_model_can_be_asked_for() -> None:
-    """The `model` of a request is read by one grammar; what is no reference is an error of it."""
+    """One grammar reads the `model` of a request; text that is not a reference is its error."""
     for text in NO_NAMES:
         for model in (text, f"cat({text}, b)", f"0.5*{text} + 0.5*b"):
             with contextlib.suppress(ExpressionInvalid, ReferenceInvalid):
-                # White space around a reference is no part of it.
+                # White space around a reference is ignored.
                 assert text.strip() in ("a", "-rf"), parse_model(model)
 
 

@@ -89,7 +89,7 @@ def fill(connection: Connection, base: str, count: int, vectors: Vectors) -> Non
 
 
 def _insert(connection: Connection, table: type[Table], **values: Any) -> None:
-    """Add a row per number; what is no expression is the same in all of them."""
+    """Add a row per number; a value that is not an SQL expression is the same in every row."""
     columns = table.__table__.c
     made = [
         value if isinstance(value, ColumnElement) else literal(value, columns[name].type)

@@ -1,4 +1,4 @@
-"""The benchmark runs, on adapters of a few kilobytes; its figures are nobody's promise here."""
+"""The benchmark runs on adapters of a few kilobytes; its figures are not compared."""
 
 import json
 from pathlib import Path

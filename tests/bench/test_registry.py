@@ -1,4 +1,4 @@
-"""The registry's benchmark runs, on a few rows; its figures are nobody's promise here."""
+"""The registry's benchmark runs on a few rows; its figures are not compared with anything."""
 
 import json
 from pathlib import Path

@@ -73,7 +73,7 @@ def is_there(pid: int) -> bool:
 
 
 async def test_from_a_file_to_an_answer(weft: Weft) -> None:
-    """The best candidate answers by its name; what is served is what was learned."""
+    """The best candidate answers by its name, and the served adapter scores as the learned one."""
     async with weft.openai() as client, weft.http() as http:
         job = await ended(client, (await begin(client, TINY)).id)
         assert "succeeded" == job.status, job.error
@@ -94,7 +94,8 @@ async def test_from_a_file_to_an_answer(weft: Weft) -> None:
 
 
 async def test_a_killed_process_goes_on_and_a_cancelled_one_is_dead(weft: Weft) -> None:
-    """kill -9 in the middle of a training; then a cancel, which takes two seconds at most."""
+    """A job whose process is killed in training continues in another process; a cancel ends that
+    process."""
     async with weft.openai() as client:
         job = await begin(client, LONG)
         first = await pid_of(client, job.id)
@@ -109,7 +110,7 @@ async def test_a_killed_process_goes_on_and_a_cancelled_one_is_dead(weft: Weft) 
 
 @pytest.mark.slow
 async def test_a_killed_gateway_s_job_goes_on_in_the_next(tmp_path: Path) -> None:
-    """From the last evaluation of its training, to a model that answers."""
+    """A job of a killed gateway continues in the next one, to a model that answers."""
     settings = serve_settings(tmp_path / "home", self_test=False)
     import_demo_adapters(settings)
     with running(settings) as first:

@@ -1,4 +1,4 @@
-"""Compositions under load: merged once, loaded once, without holding anybody up."""
+"""Compositions under load: merged once and loaded once, while other requests are answered."""
 
 import asyncio
 import json

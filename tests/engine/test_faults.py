@@ -1,4 +1,4 @@
-"""What must not kill the engine, and what happens when it dies all the same."""
+"""Faults that must not kill the engine, and the recovery of an engine that is killed."""
 
 import asyncio
 import os
@@ -22,8 +22,8 @@ async def churn(weft: Weft) -> None:
 
 
 async def test_deleting_artifacts_by_hand(weft: Weft) -> None:
-    """Files of a loaded artifact deleted behind weft's back neither kill the engine nor change
-    an answer; asked for again, the artifact is back."""
+    """When the files of a loaded artifact are deleted by hand, the engine goes on and answers do
+    not change; the next request builds the artifact again."""
     expression = "cat(zorp, frob)"
     engine = weft.engine_pid()
     async with weft.http() as http:
@@ -65,7 +65,7 @@ async def test_deleting_every_artifact_under_traffic(weft: Weft) -> None:
 
 
 async def test_retired_version(weft: Weft) -> None:
-    """A retired version is 410 by name and number, and nothing else is touched."""
+    """A retired version is 410 by name and number; other versions are served."""
     registry = weft.registry
     zorp = read_adapter(registry, "zorp").versions[0]
     registry.adapters.register(weft.settings.blobs / zorp.digest, name="leaving")
@@ -98,8 +98,8 @@ async def test_retired_version(weft: Weft) -> None:
     ],
 )
 async def test_refusals(weft: Weft, model: str, status: int, code: str, says: str) -> None:
-    """What cannot be served is refused with an OpenAI-shaped error that names the trouble, and the
-    engine never hears of it."""
+    """A model that cannot be served is refused with an OpenAI-shaped error that names the cause,
+    and the engine goes on answering."""
     async with weft.http() as http:
         body = {"model": model, "messages": [{"role": "user", "content": "x"}]}
         response = await http.post("/v1/chat/completions", json=body)
@@ -113,7 +113,7 @@ async def test_refusals(weft: Weft, model: str, status: int, code: str, says: st
 
 
 async def test_engine_routes_are_closed(weft: Weft) -> None:
-    """The engine's own routes want its key, so nobody on the machine can go round the gateway."""
+    """The engine's own routes require its key: no process on the machine can bypass the gateway."""
     url = weft.engine_endpoint().url
     async with httpx.AsyncClient(base_url=url, trust_env=False) as http:
         load = {"lora_name": "x", "lora_path": "/etc"}
@@ -128,7 +128,7 @@ async def test_engine_routes_are_closed(weft: Weft) -> None:
 
 
 async def test_full_disk(weft: Weft, tmp_path: Path) -> None:
-    """A merge that finds no room is 507, leaves nothing behind, and everything else goes on."""
+    """A merge on a full disk is 507 and leaves no files behind; other requests are answered."""
     engine = weft.engine_endpoint()
     # A second gateway on the same engine; its processes may write files of at most 1 MB.
     settings = serve_settings(
@@ -160,8 +160,8 @@ async def test_full_disk(weft: Weft, tmp_path: Path) -> None:
 
 
 async def test_engine_killed(weft: Weft) -> None:
-    """While a killed engine restarts, requests get 503 with Retry-After; then all is as before,
-    without anybody's help."""
+    """While a killed engine restarts, requests get 503 with Retry-After; afterwards the same
+    requests get the same answers, without intervention."""
     async with weft.http() as http:
         expected = await weft.complete(http, "lego(zorp, blim; rank=16)", "zorp: abc")
         os.kill(weft.engine_pid(), signal.SIGKILL)
@@ -169,7 +169,7 @@ async def test_engine_killed(weft: Weft) -> None:
         again = await weft.complete(http, "lego(zorp, blim; rank=16)", "zorp: abc")
         adapter = await weft.complete(http, "zorp", "zorp: abc")
 
-    assert refusals, "nobody noticed that the engine was gone"
+    assert refusals, "no request met the missing engine"
     for response in refusals:
         assert (503, "engine_unavailable") == (
             response.status_code,

@@ -52,8 +52,8 @@ async def test_cat(
 
 @pytest.mark.parametrize(("method", "name"), list(zip(FAITHFUL, cycle(["zorp", "plov", "tref"]))))
 async def test_merge_of_one(weft: Weft, oracle: Oracle, method: str, name: str) -> None:
-    """A merge of one adapter at weight 1 answers as that adapter, by every method that is held to
-    that law; those that keep a density are asked to keep everything.
+    """A merge of one adapter at weight 1 answers as that adapter, by every method without an
+    exemption from the identity law; methods with a density run at density 1.
     """
     prompts = prompts_of(name, 20)
     whole = "; density=1" if "density" in METHODS[method].parameters else ""

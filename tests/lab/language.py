@@ -111,7 +111,7 @@ def task_of_skills(name: str, *words: str) -> Task:
     return Task(name, description, lambda text: apply_skills(words, text))
 
 
-# One adapter of the demo each. `tref` is no combination of skills: its adapter learns it anew.
+# One adapter of the demo each. `tref` combines no skills: its adapter learns from nothing.
 TASKS = {
     task.name: task
     for task in (

@@ -62,7 +62,7 @@ def test_fewer_examples_are_the_first_of_more() -> None:
     assert drawn[1] == drawn[2][:30]
 
 
-def test_tasks_have_names_that_nobody_knows() -> None:
+def test_task_names_are_new_words() -> None:
     """A task's name is neither a word of the base's lexicon nor any other task's."""
     plan = BasePlan()
     lexicon = make_lexicon(plan.lexicon_size, plan.seed)

@@ -15,7 +15,7 @@ from tests.lab.adapting.tasks import FewShotTask
 from tests.lab.language import TASKS
 from tests.lab.merging.adapters import ADAPTER_SEEDS, adapter_folder
 
-# What the adapters of a task do, in skill words; `tref` is no skill of the base.
+# What the adapters of a task do, in skill words; `tref` is not a skill of the base.
 SKILLS_OF: dict[str, frozenset[str]] = {
     "zorp": frozenset({"reverse", "upper"}),
     "blim": frozenset({"reverse", "dash"}),
