@@ -12,6 +12,7 @@ from registry.references import (
     check_alias,
     check_digest,
     check_name,
+    numbered,
     parse_reference,
 )
 
@@ -27,7 +28,9 @@ DIGEST = "0123456789abcdef" * 4
         ("legal@999999999", Reference(name="legal", version=999999999)),
         ("acme/legal@prod", Reference(name="acme/legal", alias="prod")),
         (DIGEST, Reference(digest=DIGEST)),
+        ("legal@" + "a" * MAX_ALIAS_LENGTH, Reference(name="legal", alias="a" * MAX_ALIAS_LENGTH)),
         ("a" * 63, Reference(name="a" * 63)),
+        ("a" * MAX_LENGTH, Reference(name="a" * MAX_LENGTH)),
     ],
 )
 def test_each_form_is_read_and_written_alike(text: str, reference: Reference) -> None:
@@ -77,6 +80,15 @@ def test_a_bad_reference_says_where_and_what_was_expected(
     assert position == caught.value.position
     assert word in caught.value.expected
     assert str(position) in str(caught.value)
+
+
+def test_a_version_for_good_has_a_name_and_a_number() -> None:
+    """`numbered` returns both of `name@3`, and refuses every form that may mean another version."""
+    assert ("legal", 3) == numbered(Reference(name="legal", version=3))
+    for text in ("legal", "legal@prod", DIGEST):
+        with pytest.raises(ReferenceInvalid, match="version number") as caught:
+            numbered(parse_reference(text))
+        assert len(text) == caught.value.position
 
 
 @settings(deadline=None)

@@ -212,9 +212,13 @@ def test_a_password_is_not_repeated() -> None:
 
 
 def test_close_lets_go_of_the_file(sqlite_database: Database, tmp_path: Path) -> None:
-    """After `close` nobody else has to wait for our connections."""
+    """A used database has its file open, and after `close` no more."""
+
+    def is_open() -> bool:
+        return any("weft.db" in str(path.readlink()) for path in Path("/proc/self/fd").iterdir()
+                   if path.is_symlink() and str(tmp_path) in str(path.readlink()))  # fmt: skip
+
+    sqlite_database.check()
+    assert is_open()
     sqlite_database.close()
-    other = sqlite3.connect(tmp_path / "store" / "weft.db", timeout=0)
-    other.execute("PRAGMA locking_mode = EXCLUSIVE")
-    other.execute("BEGIN EXCLUSIVE")
-    other.close()
+    assert not is_open()
