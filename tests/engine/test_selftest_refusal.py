@@ -1,4 +1,4 @@
-"""The fence behind the mended kernels: an engine that mixes up requests must not serve."""
+"""The self-test refuses an engine that answers a request with another request's adapter."""
 
 from pathlib import Path
 
