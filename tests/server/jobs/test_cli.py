@@ -68,7 +68,7 @@ def test_at_home_the_whole_of_it_runs(
     assert {"recycle", "fresh_lora", "base", "published"} <= words(result)
     assert "60.0 [50.0, 70.0]" in said
     assert "serve recycle: it adds" in said
-    assert "no engine could be asked" in said
+    assert "there is no engine to score with" in said
     assert "succeeded: ask for bot@1" in said
     assert "recycle answers as bot@1" in result.stderr
     assert "bot" == read_composition(registry, "bot").versions[0].name
