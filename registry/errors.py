@@ -14,6 +14,7 @@ RegistryError
 """
 
 import inspect
+import shlex
 from collections.abc import Iterable
 from datetime import datetime
 
@@ -114,10 +115,11 @@ class UnknownReference(RegistryError):
 
 
 class UnknownBase(RegistryError):
-    """No base is known as {name!r} (known: {listed}). Add it, or name one of these."""
+    """No base is registered as {name!r} (registered: {listed}). Name one of these, or {advice}."""
 
     def __init__(self, name: str, known: Iterable[str]) -> None:
         self.name = name
+        self.advice = f"run `weft bases add {shlex.quote(name)} --model MODEL` (folder or Hub id)"
         self.known = tuple(known)
         self.listed = ", ".join(self.known) or "none"
         super().__init__()

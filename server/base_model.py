@@ -1,10 +1,18 @@
 """The served base in the registry: found by name, or added from its `config.json`."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from registry.bases import architecture_of, module_shapes
+from registry.admission.tokenizer import read_tokenizer
+from registry.bases import (
+    LLAMA_31_8B_INSTRUCT,
+    architecture_of,
+    base_key,
+    base_keys,
+    module_shapes,
+)
 from registry.errors import UnknownBase
 from registry.service import Registry
 from registry.types import Base
@@ -15,14 +23,33 @@ class BaseUnreadable(Exception):
     """The base's `config.json` cannot be read."""
 
 
-def ensure_base(registry: Registry, settings: Settings) -> Base:
-    """Return the served base, adding it to the registry when it is not there yet.
+def served_base(settings: Settings) -> Base:
+    """Return the base that the settings name, with the shapes of its modules.
 
-    A local folder is registered under the name clients use for it; a Hub id under itself.
+    A Hub id is a spelling of the base beside the name that clients use. The default base is built
+    in; any other is read from its `config.json`.
 
     Raises:
         BaseUnreadable: there is no config to learn the modules' shapes from.
         registry.errors.BaseConfigInvalid: an architecture that weft does not know.
+    """
+    is_folder = Path(settings.model).is_dir()
+    keys = base_keys(settings.base_name, () if is_folder else (settings.model,))
+    if not is_folder and base_key(settings.model) in LLAMA_31_8B_INSTRUCT.keys:
+        return replace(LLAMA_31_8B_INSTRUCT, name=settings.base_name, keys=keys)
+    config = read_model_config(settings.model)
+    template = read_tokenizer(Path(settings.model)).chat_template if is_folder else None
+    return Base(settings.base_name, architecture_of(config), module_shapes(config), keys, template)
+
+
+def ensure_base(registry: Registry, settings: Settings) -> Base:
+    """Return the served base, adding it to the registry when it is not there yet.
+
+    A local folder is registered under the name clients use for it; a Hub id also under itself,
+    unless that is another base's spelling.
+
+    Raises:
+        BaseUnreadable, registry.errors.BaseConfigInvalid: as `served_base`.
         registry.errors.BaseConflict: the name stands for a model of other shapes.
     """
     if not Path(settings.model).is_dir():
@@ -30,10 +57,12 @@ def ensure_base(registry: Registry, settings: Settings) -> Base:
             return registry.bases.get(settings.base_name)
         except UnknownBase:
             pass  # the Hub is asked only for what is not known
-    config = read_model_config(settings.model)
+    base = served_base(settings)
+    known = frozenset(key for other in registry.bases.list() for key in other.keys)
     return registry.bases.add(
-        settings.base_name, shapes=module_shapes(config), architecture=architecture_of(config)
-    )
+        base.name, shapes=base.shapes, aliases=base.keys - known, architecture=base.architecture,
+        chat_template=base.chat_template,
+    )  # fmt: skip
 
 
 def read_model_config(model: str) -> dict[str, Any]:

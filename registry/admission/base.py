@@ -1,8 +1,10 @@
-"""Which base an adapter is for: what its config says, what its card says, what the asker says.
+"""Which base an adapter is for: what its config, its card and the caller say.
 
-Not covered: spellings (`registry.bases`), and whether the modules fit (`registry.admission.admit`).
+Not covered: spellings of a base (`registry.bases`), and whether the modules fit it
+(`registry.admission.admit`).
 """
 
+import shlex
 from collections.abc import Iterator, Sequence
 
 from merge.peft_format import CONFIG_NAME
@@ -11,52 +13,71 @@ from registry.admission.findings import finding
 from registry.bases import base_key, canonical_base, quantised_note
 from registry.types import Base, Finding
 
-_MAX_SAID = 300
+_MAX_NAME = 300
 
 
 def find_base(
-    said: str | None, card: str | None, known: Sequence[Base]
+    named: str | None, card: str | None, known: Sequence[Base]
 ) -> tuple[Base | None, list[Finding]]:
-    """Return the known base that the config names, or the card where the config names none.
+    """Return the registered base that the config names, or the card where the config names none.
 
     Args:
-        said: the config's base_model_name_or_path.
+        named: the config's base_model_name_or_path.
         card: the base_model of the card's front matter.
         known: the bases to choose from.
     """
-    base = _match(said, known)
+    base = _match(named, known)
     if base is not None:
-        return base, [*_quantised(str(said)), *_disputed(base, card)]
-    if not _is_name(said):
+        return base, [*_quantised(str(named)), *_disputed(base, card)]
+    if not _is_name(named):
         base = _match(card, known)
         if base is not None:
-            expected = f"a base's name; {base.name}, which the card names, is taken"
-            return base, [finding("A035 base-from-card", CONFIG_NAME, expected, _quoted(said))]
-        expected = "base_model_name_or_path that names a base; say which one with --base"
-        return None, [finding("A032 base-not-named", CONFIG_NAME, expected, _quoted(said))]
-    names = ", ".join(base.name for base in known) or "none is registered"
-    expected = (
-        f"a known base ({names}): say which with --base if it is one of these, or make it known "
-        "with `weft bases add`"
-    )
-    return None, [finding("A030 base-unknown", CONFIG_NAME, expected, _quoted(said))]
+            expected = f"the name of a base; {base.name}, which the card names, is taken"
+            return base, [finding("A035 base-from-card", CONFIG_NAME, expected, _quoted(named))]
+        expected = f"base_model_name_or_path that names a base; {_how_to_give(known)}"
+        return None, [finding("A032 base-not-named", CONFIG_NAME, expected, _quoted(named))]
+    expected = f"a registered base; {_how_to_register(plain(str(named)), known)}"
+    return None, [finding("A030 base-unknown", CONFIG_NAME, expected, _quoted(named))]
 
 
-def hold_against(said: str | None, card: str | None, base: Base) -> list[Finding]:
-    """Return what speaks against the base that was asked for."""
-    if _match(said, [base]) is not None:
-        return [*_quantised(str(said)), *_disputed(base, card)]
-    if not _is_name(said):
-        expected = f"a base's name; {base.name} was given instead"
-        assumed = finding("A034 base-assumed", CONFIG_NAME, expected, _quoted(said))
+def hold_against(named: str | None, card: str | None, base: Base) -> list[Finding]:
+    """Return what contradicts the base that the caller gave."""
+    if _match(named, [base]) is not None:
+        return [*_quantised(str(named)), *_disputed(base, card)]
+    if not _is_name(named):
+        expected = f"the name of a base; {base.name}, which was given, is taken"
+        assumed = finding("A034 base-assumed", CONFIG_NAME, expected, _quoted(named))
         return [assumed, *_disputed(base, card)]
-    expected = f"{base.name}, which was asked for, or one of its aliases"
-    return [finding("A031 base-mismatch", CONFIG_NAME, expected, _quoted(said))]
+    expected = (
+        f"{base.name}, which was given, or another name of it; if both are the same model, run "
+        f"`{_add_alias(base.name, plain(str(named)))}`; without --base the config decides"
+    )
+    return [finding("A031 base-mismatch", CONFIG_NAME, expected, _quoted(named))]
 
 
-def plain(said: str) -> str:
-    """Return a stranger's text, safe to print and to store."""
-    return "".join(c if c.isprintable() else "?" for c in said[:_MAX_SAID])
+def plain(text: str) -> str:
+    """Return text from a stranger's file, safe to print and to store."""
+    return "".join(c if c.isprintable() else "?" for c in text[:_MAX_NAME])
+
+
+def _add_alias(base: str, name: str) -> str:
+    return f"weft bases add {shlex.quote(base)} --alias {shlex.quote(name)}"
+
+
+def _how_to_register(name: str, known: Sequence[Base]) -> str:
+    """Say which commands make `name` a registered base, or a spelling of one."""
+    new = f"run `weft bases add {shlex.quote(name)} --model MODEL` (a folder or a Hub id)"
+    if not known:
+        return f"none is registered; {new}"
+    same = _add_alias(known[0].name if len(known) == 1 else "BASE", name)
+    names = ", ".join(base.name for base in known)
+    return f"if it is another name of {names}, run `{same}`; otherwise {new}"
+
+
+def _how_to_give(known: Sequence[Base]) -> str:
+    if not known:
+        return "register one with `weft bases add NAME --model MODEL`, then give --base NAME"
+    return "give one: " + " or ".join(f"--base {shlex.quote(base.name)}" for base in known)
 
 
 def _match(text: str | None, known: Sequence[Base]) -> Base | None:
@@ -69,14 +90,14 @@ def _is_name(text: str | None) -> bool:
     return text is not None and canonical_base(text) is not None
 
 
-def _quoted(said: str | None) -> str:
-    if said is None:
+def _quoted(named: str | None) -> str:
+    if named is None:
         return "none"
-    return plain(said) if _is_name(said) else f"the path {plain(said)}"
+    return plain(named) if _is_name(named) else f"the path {plain(named)}"
 
 
-def _quantised(said: str) -> Iterator[Finding]:
-    note = quantised_note(said)
+def _quantised(named: str) -> Iterator[Finding]:
+    note = quantised_note(named)
     if note is not None:
         expected, found = "a base in full precision", f"training on a quantised copy ({note})"
         yield finding("A033 base-quantised", CONFIG_NAME, expected, found)

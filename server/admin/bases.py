@@ -25,10 +25,16 @@ def bases_router(gateway: Gateway) -> APIRouter:
 
     @router.post("", status_code=201)
     def add_base(body: BaseBody, caller: Operator) -> BaseItem:
-        """Make a base known by its config.json, or add spellings to one that is."""
+        """Register a base by its config.json, or add spellings to a registered base."""
+        if body.config is None:
+            known = registry.bases.get(body.name)
+            name, shapes, architecture = known.name, known.shapes, known.architecture
+        else:
+            name, shapes = body.name, module_shapes(body.config)
+            architecture = architecture_of(body.config)
         made = registry.bases.add(
-            body.name, shapes=module_shapes(body.config), aliases=body.aliases,
-            architecture=architecture_of(body.config), actor=caller.name,
+            name, shapes=shapes, aliases=body.aliases, architecture=architecture,
+            actor=caller.name,
         )  # fmt: skip
         return _item(made)
 

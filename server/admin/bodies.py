@@ -103,12 +103,13 @@ class BaseBody(Body):
     """A base by its config.json, from which the shapes of its modules follow."""
 
     name: _Text = Field(examples=["meta-llama/Llama-3.1-8B-Instruct"])
-    config: dict[str, Any] = Field(
+    config: dict[str, Any] | None = Field(
+        None, description="config.json of the base; may be left out for a registered base",
         examples=[{
             "architectures": ["LlamaForCausalLM"], "hidden_size": 4096, "intermediate_size": 14336,
             "num_attention_heads": 32, "num_hidden_layers": 32, "num_key_value_heads": 8,
             "vocab_size": 128256,
-        }]
+        }],
     )  # fmt: skip
     aliases: list[_Text] = Field([], max_length=100, examples=[["unsloth/Llama-3.1-8B-Instruct"]])
 

@@ -7,11 +7,47 @@ from typing import Annotated
 
 import typer
 
-from server.base_model import read_model_config
-from server.cli.client import Home, Key, Server, connect
-from server.cli.console import AsJson, explained, print_json, print_table, say
+from registry.bases import base_key
+from registry.errors import BaseConfigInvalid, BaseConflict
+from registry.service import Registry
+from registry.types import Base
+from server.base_model import BaseUnreadable, ensure_base, read_model_config, served_base
+from server.cli.client import Client, Home, Key, Server, ServerRefused, connect
+from server.cli.console import AsJson, errors, explained, print_json, print_table, say
+from server.serve import open_registry
+from server.settings import Settings
+
+_NOT_FOUND = 404
+# Why the base that the settings name may be missing; the registered ones serve as well.
+_UNREADABLE = (BaseUnreadable, BaseConfigInvalid, BaseConflict)
 
 bases = typer.Typer(help="Bases that adapters belong to.", no_args_is_help=True)
+
+
+def introduce_base(registry: Registry, settings: Settings) -> None:
+    """Register the base that the settings name; where it cannot be read, print why and go on."""
+    try:
+        ensure_base(registry, settings)
+    except _UNREADABLE as error:
+        _explain(settings, error)
+
+
+def known_bases(settings: Settings) -> tuple[Base, ...]:
+    """Return the registered bases and the one that the settings name; no registry is created."""
+    exists = settings.database_url is not None or settings.home.is_dir()
+    known = open_registry(settings)[0].bases.list() if exists else ()
+    if any(base_key(settings.base_name) in base.keys for base in known):
+        return known
+    try:
+        return (*known, served_base(settings))
+    except _UNREADABLE as error:
+        _explain(settings, error)
+        return known
+
+
+def _explain(settings: Settings, error: Exception) -> None:
+    line = f"The base {settings.model} (WEFT_MODEL) is left out: {error}"
+    errors.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
 @bases.command("add")
@@ -21,17 +57,34 @@ def add_base(
     model: Annotated[
         str | None, typer.Option(help="Folder or Hub id with its config.json; default: the name.")
     ] = None,
-    alias: Annotated[list[str] | None, typer.Option(help="Other spellings, repeatable.")] = None,
+    alias: Annotated[
+        list[str] | None,
+        typer.Option(help="Another name that adapters give the base; repeat it for several."),
+    ] = None,
     home: Home = None,
     server: Server = None,
     key: Key = None,
 ) -> None:
-    """Make a base known, with the shapes of its modules."""
-    config = read_model_config(model or name)
-    body = {"name": name, "config": config, "aliases": alias or []}
+    """Register a base with the shapes of its modules, or add spellings to a registered base."""
+    if server is None:
+        settings = Settings() if home is None else Settings(home=home)
+        introduce_base(open_registry(settings)[0], settings)
     with connect(home, server, key) as api:
+        known = model is None and _is_registered(api, name)
+        config = None if known else read_model_config(model or name)
+        body = {"name": name, "config": config, "aliases": alias or []}
         base = api.ask("POST", "bases", json=body)
     say(f"{base['name']}: {base['module_count']} modules")
+
+
+def _is_registered(api: Client, name: str) -> bool:
+    try:
+        api.ask("GET", "bases", name)
+    except ServerRefused as error:
+        if error.status == _NOT_FOUND:
+            return False
+        raise
+    return True
 
 
 @bases.command("list")

@@ -5,14 +5,15 @@ from typing import Annotated
 
 import typer
 
-from merge.peft_format import inspect_folder
 from registry.admission.admit import admit
-from registry.bases import LLAMA_31_8B_INSTRUCT, architecture_of, base_keys, module_shapes
+from registry.admission.foreign import load_raw, named_base
+from registry.admission.tokenizer import read_tokenizer
+from registry.bases import architecture_of, base_keys, module_shapes
 from registry.errors import UnknownBase
 from registry.types import AdmissionReport, Base
 from server.base_model import read_model_config
+from server.cli.bases import known_bases
 from server.cli.console import AsJson, console, explained, print_json, print_table
-from server.serve import open_registry
 from server.settings import Settings
 
 
@@ -26,9 +27,9 @@ def check(
     as_json: AsJson = False,
     home: Annotated[Path | None, typer.Option(help="Folder of a registry (WEFT_HOME).")] = None,
 ) -> None:
-    """Say whether an adapter would be admitted, and everything that was found; exit 1 if not."""
+    """Print whether an adapter would be admitted and every finding; exit 1 if it is refused."""
     settings = Settings() if home is None else Settings(home=home)
-    known = _known_bases(settings)
+    known = known_bases(settings)
     report = admit(folder, _chosen(base, known, folder), settings.policy, known=known)
     if as_json:
         print_json(report.to_json())
@@ -38,23 +39,16 @@ def check(
         raise typer.Exit(1)
 
 
-def _known_bases(settings: Settings) -> tuple[Base, ...]:
-    """Return the registry's bases where there is one; looking must not make one."""
-    if settings.database_url is None and not settings.home.is_dir():
-        return (LLAMA_31_8B_INSTRUCT,)
-    return open_registry(settings)[0].bases.list()
-
-
 def _chosen(name: str | None, known: tuple[Base, ...], adapter: Path) -> Base | None:
     if name is None:
         return None
     if (Path(name) / "config.json").is_file():
         config = read_model_config(name)
-        # A folder has shapes but no name: whatever name the adapter gives is taken for its.
-        opened, _ = inspect_folder(adapter)
-        said = [opened.config.base] if opened and opened.config.base else []
-        shapes = module_shapes(config)
-        return Base(name, architecture_of(config), shapes, base_keys(name, said))
+        # A folder has shapes but no name: the name that the adapter gives its base is accepted.
+        named = named_base(load_raw(adapter))
+        keys = base_keys(name, [] if named is None else [named])
+        template = read_tokenizer(Path(name)).chat_template
+        return Base(name, architecture_of(config), module_shapes(config), keys, template)
     keys = base_keys(name, ())
     for base in known:
         if base.keys & keys:
@@ -73,6 +67,8 @@ def _print_report(folder: Path, report: AdmissionReport) -> None:
     verdict = "[green]admitted[/green]" if report.accepted else "[red]refused[/red]"
     facts = report.facts
     detail = (
-        f": rank {facts.rank}, {len(facts.modules)} modules, norm {facts.norm}" if facts else ""
+        f": rank {facts.rank}, {len(facts.modules)} modules, norm {facts.norm:.4g}"
+        if facts and facts.norm is not None
+        else ""
     )
     console.print(f"{verdict}{detail}", highlight=False)

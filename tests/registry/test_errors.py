@@ -38,7 +38,8 @@ def test_every_error_stands_in_the_tree(error: type[RegistryError]) -> None:
         (errors.UnknownReference("x"), "Nothing is registered as 'x'."),
         (
             errors.UnknownBase("x", []),
-            "No base is known as 'x' (known: none). Add it, or name one of these.",
+            "No base is registered as 'x' (registered: none). Name one of these, or run"
+            " `weft bases add x --model MODEL` (folder or Hub id).",
         ),
         (
             errors.VersionRetired("legal", 2, datetime(2026, 1, 2, tzinfo=UTC)),
