@@ -35,13 +35,15 @@ class Base:
 
     `shapes` gives (d_out, d_in) of each module's update by module name. For an embedding that is
     (width, vocabulary), as `merge.peft_format.LoraModule` has it. `keys` are what `base_key` makes
-    of its name and its aliases.
+    of its name and its aliases. `chat_template` is the SHA-256 of its template, where it is known:
+    `registry.admission.tokenizer`.
     """
 
     name: str
     architecture: str | None
     shapes: Shapes
     keys: frozenset[str]
+    chat_template: str | None = None
 
     @property
     def module_count(self) -> int:
@@ -80,6 +82,9 @@ class AdapterFacts:
     norms: Mapping[str, float]
     norm: float | None
     base_said: str | None  # the base as the config writes it
+    peft_version: str | None
+    lora_dropout: float | None
+    chat_template: str | None  # SHA-256 of the one in the folder
 
     def to_json(self) -> dict[str, Any]:
         """Return the fields by name as JSON values."""
@@ -143,6 +148,9 @@ class AdapterVersion:
     norm: float
     source: str | None
     licence: str | None
+    peft_version: str | None
+    lora_dropout: float | None
+    chat_template: str | None  # as in AdapterFacts
     status: Status
     status_reason: str | None  # of a quarantine
     card: str | None

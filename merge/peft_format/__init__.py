@@ -11,8 +11,11 @@ from merge.peft_format.config import AdapterConfig, ModuleScale
 from merge.peft_format.folder import (
     CONFIG_NAME,
     DIGEST,
+    PICKLED_WEIGHTS,
     WEIGHTS_NAME,
     AdapterFolder,
+    FactorPair,
+    Inspection,
     LoraModule,
     digest_folder,
     inspect_folder,
@@ -29,16 +32,19 @@ from merge.peft_format.header import (
     read_header,
 )
 from merge.peft_format.names import tensor_names
-from merge.peft_format.problems import FormatError, Problem
+from merge.peft_format.problems import FormatError, Problem, one_per_cause
 
 __all__ = [
     "CONFIG_NAME",
     "DIGEST",
     "DTYPE_BYTES",
+    "PICKLED_WEIGHTS",
     "WEIGHTS_NAME",
     "AdapterConfig",
     "AdapterFolder",
+    "FactorPair",
     "FormatError",
+    "Inspection",
     "LoraModule",
     "ModuleScale",
     "Problem",
@@ -50,6 +56,7 @@ __all__ = [
     "inspect_folder",
     "is_digest",
     "normalise_folder",
+    "one_per_cause",
     "open_folder",
     "read_header",
     "tensor_names",

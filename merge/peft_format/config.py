@@ -12,24 +12,48 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TypeGuard, TypeVar
 
-from merge.peft_format.problems import FormatError, Problem, brief
+from merge.peft_format.problems import (
+    FETCH_LFS,
+    LFS_MARK,
+    LFS_POINTER,
+    FormatError,
+    Problem,
+    brief,
+)
 
 MAX_CONFIG_BYTES = 2**20
 # Keys that do not change what the stored factors compute (PEFT 0.21 and older).
 _HARMLESS = frozenset(
     """
-    alpha_pattern arrow_config auto_mapping base_model_name_or_path bias corda_config
+    alpha_pattern auto_mapping base_model_name_or_path bias corda_config
     ensure_weight_tying eva_config exclude_modules fan_in_fan_out inference_mode init_lora_weights
     layers_pattern layers_to_transform loftq_config lora_alpha lora_dropout lora_ga_config
     megatron_config megatron_core merge_weights peft_type peft_version qalora_group_size r
     rank_pattern revision runtime_config target_modules task_type use_rslora
     """.split()
 )
-# Initialisations that leave the base alone; the others (PiSSA, OLoRA, LoftQ, CorDA …) change it.
-_PLAIN_INITS = frozenset({"gaussian", "eva", "orthogonal", "mica", "lora_ga"})
+# Initialisations that leave the base unchanged; the others (LoftQ and those below) change it.
+_PLAIN_INITS = frozenset({"gaussian", "eva", "orthogonal", "mica"})
+# PEFT 0.21 turns an adapter with one of these (or PiSSA's variants) into a plain LoRA on saving.
+_CONVERTIBLE_INITS = ("pissa", "olora", "corda", "lora_ga")
+_CONVERT_INIT = (
+    "; PEFT writes a plain LoRA with save_pretrained(..., path_initial_model_for_weight_conversion="
+    "the folder of the adapter as it was initialised)"
+)
+_CONVERT_TYPE = (
+    "; PEFT converts types that add to the weights (LoHa, LoKr, VeRA …) with save_as_lora of "
+    "peft.tuners.lora.conversion"
+)
+# What to do about a key that is refused, where something can be done.
+_CURES = {
+    "arrow_config": "; it routes each token to another adapter: import those adapters one by one",
+    "use_dora": "; train without DoRA, or merge the adapter into the base",
+    "modules_to_save": "; train without it: weft serves low-rank updates only",
+    "trainable_token_indices": "; train without it: weft serves low-rank updates only",
+}
 # PEFT treats pattern keys as regular expressions. Quantifiers, above all behind a group, and chains
-# of groups with alternatives can take exponential time, and the file is a stranger's: keys with
-# many of them, long keys and unknown characters are refused, and so are many such keys.
+# of groups with alternatives can take exponential time, and the file is not trusted: keys with many
+# of them, long keys and unknown characters are refused, and so are many such keys.
 _SAFE_PATTERN = re.compile(r"(?!.*\)[*+?{])[A-Za-z0-9_.*+?|()\[\]^$\\-]{1,200}\Z")
 _MAX_BRANCHES = 2
 _MAX_BRANCHING_KEYS = 16
@@ -136,7 +160,25 @@ def read_config(path: Path) -> AdapterConfig:
         FormatError: with every problem of the file.
         OSError: the file cannot be read.
     """
-    document = _load(path)
+    config, problems = inspect_config(path)
+    if config is None or problems:
+        raise FormatError(problems)
+    return config
+
+
+def inspect_config(path: Path) -> tuple[AdapterConfig | None, list[Problem]]:
+    """Return the config and every problem of the file.
+
+    The config is there, beside problems such as an unsupported feature, whenever ranks and scales
+    are stated, so that the tensors can be examined too.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    try:
+        document = _load(path)
+    except FormatError as error:
+        return None, list(error.problems)
     problems = _Problems(path.name)
     _check_kind(document, problems)
     _check_unsupported(document, problems)
@@ -149,9 +191,9 @@ def read_config(path: Path) -> AdapterConfig:
     ranks = _pattern(document, "rank_pattern", problems)
     alphas = _pattern(document, "alpha_pattern", problems)
     base = document.get("base_model_name_or_path")
-    if problems.found or not _is_rank(r) or not _is_alpha(alpha):
-        raise FormatError(problems.found)
-    return AdapterConfig(
+    if not _is_rank(r) or not _is_alpha(alpha) or ranks is None or alphas is None:
+        return None, problems.all
+    config = AdapterConfig(
         r=r,
         alpha=float(alpha),
         use_rslora=document.get("use_rslora") is True,
@@ -159,15 +201,16 @@ def read_config(path: Path) -> AdapterConfig:
         alpha_pattern=alphas,
         base=base if isinstance(base, str) and base else None,
     )
+    return config, problems.all
 
 
 class _Problems:
     def __init__(self, file: str) -> None:
-        self._file = file
-        self.found: list[Problem] = []
+        self.file = file
+        self.all: list[Problem] = []
 
     def add(self, code: str, expected: str, found: object) -> None:
-        self.found.append(Problem(code, self._file, expected, brief(found)))
+        self.all.append(Problem(code, self.file, expected, brief(found)))
 
 
 def _load(path: Path) -> dict[str, object]:
@@ -175,25 +218,30 @@ def _load(path: Path) -> dict[str, object]:
     size = path.stat().st_size
     if size > MAX_CONFIG_BYTES:
         problems.add("A010 config-invalid", f"at most {MAX_CONFIG_BYTES} bytes", size)
-        raise FormatError(problems.found)
+        raise FormatError(problems.all)
     raw = path.read_bytes()
-    if raw.startswith(b"version https://git-lfs"):
-        problems.add("A004 lfs-pointer", "a JSON config", "a Git LFS pointer")
-        raise FormatError(problems.found)
+    if raw.startswith(LFS_MARK):
+        problems.add("A004 lfs-pointer", f"a JSON config; {FETCH_LFS}", LFS_POINTER)
+        raise FormatError(problems.all)
     try:
         document = json.loads(raw.decode("utf-8-sig"))
     except (UnicodeDecodeError, json.JSONDecodeError, RecursionError, ValueError) as error:
         problems.add("A010 config-invalid", "a JSON object in UTF-8", str(error))
-        raise FormatError(problems.found) from error
+        raise FormatError(problems.all) from error
     if not isinstance(document, dict):
         problems.add("A010 config-invalid", "a JSON object", document)
-        raise FormatError(problems.found)
+        raise FormatError(problems.all)
     return document
+
+
+def not_lora(file: str, kind: object) -> Problem:
+    """Return the problem of a config with another `peft_type`."""
+    return Problem("A011 not-lora", file, f'peft_type: "LORA"{_CONVERT_TYPE}', brief(kind))
 
 
 def _check_kind(document: dict[str, object], problems: _Problems) -> None:
     if document.get("peft_type") != "LORA":
-        problems.add("A011 not-lora", 'peft_type: "LORA"', document.get("peft_type"))
+        problems.all.append(not_lora(problems.file, document.get("peft_type")))
     if document.get("bias", "none") != "none":
         problems.add("A014 unsupported-feature", 'bias: "none"', document["bias"])
     if not isinstance(document.get("use_rslora") or False, bool):
@@ -203,34 +251,36 @@ def _check_kind(document: dict[str, object], problems: _Problems) -> None:
 def _check_unsupported(document: dict[str, object], problems: _Problems) -> None:
     init = document.get("init_lora_weights", True)
     if isinstance(init, str) and init.lower() not in _PLAIN_INITS:
-        expected = "init_lora_weights that leaves the base unchanged"
+        cure = _CONVERT_INIT if init.lower().startswith(_CONVERTIBLE_INITS) else ""
+        expected = f"init_lora_weights that leaves the base unchanged{cure}"
         problems.add("A014 unsupported-feature", expected, init)
     for key in sorted(document.keys() - _HARMLESS):
-        if document[key]:  # null, false and empty say nothing
-            problems.add("A014 unsupported-feature", f"{key[:80]}: null", document[key])
+        if document[key]:  # null, false and empty mean that the feature is off
+            expected = f"{key[:80]}: null{_CURES.get(key, '')}"
+            problems.add("A014 unsupported-feature", expected, document[key])
 
 
-def _pattern(document: dict[str, object], key: str, problems: _Problems) -> dict[str, float]:
+def _pattern(document: dict[str, object], key: str, problems: _Problems) -> dict[str, float] | None:
     value = document.get(key) or {}
     good = _is_rank if key == "rank_pattern" else _is_alpha
     if not isinstance(value, dict) or not all(good(item) for item in value.values()):
         problems.add("A015 config-pattern", f"{key}: module names with positive numbers", value)
-        return {}
+        return None
     branching = sum(any(char in name for char in "*+?(|[") for name in value)
     if len(value) > _MAX_KEYS or branching > _MAX_BRANCHING_KEYS:
         problems.add("A015 config-pattern", f"{key}: module names, few patterns", len(value))
-        return {}
+        return None
     for name in value:
         if not _SAFE_PATTERN.match(name) or sum(map(name.count, "*+?(")) > _MAX_BRANCHES:
             problems.add(
                 "A015 config-pattern", f"{key}: plain module names or simple patterns", name
             )
-            return {}
+            return None
         try:
             re.compile(name)
         except re.error as error:
             problems.add("A015 config-pattern", f"{key}: a valid pattern ({error})", name)
-            return {}
+            return None
     return value
 
 

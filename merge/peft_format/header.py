@@ -16,13 +16,19 @@ from typing import BinaryIO, Self, TypeGuard
 import numpy as np
 from numpy.typing import NDArray
 
-from merge.peft_format.problems import FormatError, Problem, brief
+from merge.peft_format.problems import (
+    FETCH_LFS,
+    LFS_MARK,
+    LFS_POINTER,
+    FormatError,
+    Problem,
+    brief,
+)
 
 DTYPE_BYTES = {"F32": 4, "F16": 2, "BF16": 2}
 # 224 modules take about 50 KB; the format's own bound is 100 MB.
 MAX_HEADER_BYTES = 16 * 2**20
 _LENGTH_BYTES = 8
-_LFS_MARK = b"version https://git-lfs"
 # The dtypes that a safetensors file may name; a size is needed to check offsets of all tensors.
 _ALL_DTYPE_BYTES = DTYPE_BYTES | {
     "F64": 8, "I64": 8, "U64": 8, "I32": 4, "U32": 4, "I16": 2, "U16": 2, "I8": 1, "U8": 1,
@@ -90,8 +96,8 @@ def read_header(path: Path) -> dict[str, TensorEntry]:
 
 def _read_raw_header(file: BinaryIO, path: Path, size: int) -> bytes:
     prefix = file.read(_LENGTH_BYTES)
-    if prefix == _LFS_MARK[:_LENGTH_BYTES]:
-        raise _refuse(path, "A004 lfs-pointer", "weights", "a Git LFS pointer; fetch the real file")
+    if prefix == LFS_MARK[:_LENGTH_BYTES]:
+        raise _refuse(path, "A004 lfs-pointer", f"weights; {FETCH_LFS}", LFS_POINTER)
     length = int.from_bytes(prefix, "little")
     if len(prefix) < _LENGTH_BYTES or not 2 <= length <= size - _LENGTH_BYTES:
         found = f"a header length of {length} in a file of {size} bytes"

@@ -1,39 +1,54 @@
 """Is this folder a LoRA adapter that can be served on that base? One pass, every finding at once.
 
 Covered: everything that `merge.peft_format` checks, which base the adapter is for, its modules
-against the base's shapes, finite numbers, the norm of the update, what else lies in the folder, and
-what the operator requires. Not covered: what the adapter does to answers (the probe). The folder
+against the base's shapes, finite numbers, the norm of the update, the other files of the folder,
+and what the operator requires. A finding in one part does not keep the others from being examined,
+and one cause is one finding. Not covered: what the adapter does to answers (the probe). The folder
 must not change meanwhile. Every finding's code is in `registry.admission.findings`.
 """
 
 import difflib
 import math
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeAlias
 
 from merge.peft_format import (
     CONFIG_NAME,
+    PICKLED_WEIGHTS,
     WEIGHTS_NAME,
     AdapterFolder,
-    LoraModule,
+    FactorPair,
+    Inspection,
+    Problem,
+    TensorEntry,
     inspect_folder,
+    one_per_cause,
 )
 from merge.peft_format.names import PREFIX
 from registry.admission.base import find_base, hold_against, plain
 from registry.admission.card import CARD_NAME, Card, read_card
 from registry.admission.findings import bounded, finding, graded
-from registry.admission.foreign import foreign_format, load_raw, target_note
-from registry.admission.norms import NotFiniteError, update_norm
+from registry.admission.foreign import (
+    foreign_format,
+    load_raw,
+    lora_dropout,
+    named_base,
+    peft_version,
+    target_note,
+    task_note,
+)
+from registry.admission.norms import NotFiniteError, product_norm
+from registry.admission.tokenizer import TOKENIZER_FILES, read_tokenizer, tokenizer_findings
 from registry.bases import is_embedding
 from registry.types import AdapterFacts, AdmissionReport, Base, Finding, ModuleFacts
 
-# Grams of more than this would no longer fit in memory that a stranger may claim.
+# Gram matrices of a larger rank take more memory than an untrusted file may claim.
 MAX_RANK = 2048
 VANISHING_NORM = 1e-6
-# No module is too large to read one at a time, but a registry should not have to find out.
+# Modules are read one at a time, so this bounds time and disk rather than memory.
 MAX_BYTES = 4 * 2**30
 _MAX_NAMED_FILES = 10
 _PICKLES = frozenset({".bin", ".ckpt", ".joblib", ".pickle", ".pkl", ".pt", ".pth"})
@@ -66,53 +81,71 @@ def admit(
 
     Args:
         path: the folder.
-        base: the base that the adapter is said to be for, or None to go by its config and card.
+        base: the base that the caller gives, or None to go by config and card.
         policy: the limits.
         known: the bases among which the config's is looked for when `base` is None.
 
     Raises:
         OSError: something in the folder cannot be read.
     """
-    findings = list(_other_files(path))
+    raw = load_raw(path)
+    foreign = foreign_format(raw)
+    if foreign is not None:  # what else is wrong follows from it
+        return AdmissionReport(None, (foreign,), None, None)
+    inspection = inspect_folder(path)
     oversize = _size_finding(path, policy.max_bytes)
-    if oversize is not None:
-        return AdmissionReport(None, bounded([*findings, oversize]), None, None)
-    folder, problems = inspect_folder(path)
-    findings += (graded(problem) for problem in problems)
-    card, raw = read_card(path), load_raw(path)
-    if folder is None:
-        return AdmissionReport(None, bounded([*findings, *foreign_format(raw)]), None, None)
-    said = folder.config.base
-    findings += _required(policy, said, card)
-    if base is None:
-        base, found = find_base(said, card.base, known)
-    else:
-        found = hold_against(said, card.base, base)
-    findings += [*found, *target_note(raw, folder.modules), *_prefix_note(folder)]
+    findings = [*_other_files(path), *map(graded, inspection.problems), *oversize]
+    card = read_card(path)
+    named = named_base(raw)
+    if raw:
+        base, about_base = _base(named, card, base, known)
+        findings += [*_required(policy, named, card), *about_base, *task_note(raw)]
+    findings += _prefix_note(inspection)
+    if inspection.pairs and all(p.file != WEIGHTS_NAME for p in inspection.problems):
+        findings += target_note(raw, inspection.pairs)
     limit = min(policy.max_rank or MAX_RANK, MAX_RANK)
-    for module in folder.modules.values():
-        findings += _module_findings(module, base, limit)
-    facts, found = _measure(folder, policy, limit)
-    findings += found
-    return AdmissionReport(None if base is None else base.name, bounded(findings), facts, folder)
+    findings += _module_findings(inspection, base, limit)
+    tokenizer = read_tokenizer(path)
+    if base is not None:
+        findings += tokenizer_findings(tokenizer, base)
+    facts = None
+    if not oversize:
+        norms, norm, about_numbers = _measure(path, inspection, policy, limit)
+        findings += about_numbers
+        if inspection.folder is not None:
+            facts = _facts(inspection.folder, norms, norm, raw, tokenizer.chat_template)
+    return AdmissionReport(
+        None if base is None else base.name, bounded(findings), facts, inspection.folder
+    )
 
 
-def _size_finding(path: Path, limit: int) -> Finding | None:
+def _base(
+    named: str | None, card: Card, base: Base | None, known: Sequence[Base]
+) -> tuple[Base | None, list[Finding]]:
+    if base is None:
+        return find_base(named, card.base, known)
+    return base, hold_against(named, card.base, base)
+
+
+def _size_finding(path: Path, limit: int) -> list[Finding]:
     weights = path / WEIGHTS_NAME
     size = weights.stat().st_size if weights.is_file() and not weights.is_symlink() else 0
     if size <= limit:
-        return None
-    return finding("A072 too-large", WEIGHTS_NAME, f"at most {limit} bytes", f"{size} bytes")
+        return []
+    return [finding("A072 too-large", WEIGHTS_NAME, f"at most {limit} bytes", f"{size} bytes")]
 
 
 def _other_files(path: Path) -> Iterator[Finding]:
-    """What lies beside config, weights and card is not opened; a link could lead anywhere."""
+    """Report the files that admission does not open, and links, which could lead anywhere."""
     entries = sorted(os.scandir(path), key=lambda entry: entry.name) if path.is_dir() else []
     for entry in entries:
         if entry.is_symlink():
             expected = "regular files only"
             yield finding("A061 symlink", ascii(entry.name), expected, "a symbolic link")
-    others = [e.name for e in entries if e.name not in (CONFIG_NAME, WEIGHTS_NAME, CARD_NAME)]
+    read = {CONFIG_NAME, WEIGHTS_NAME, CARD_NAME, *TOKENIZER_FILES}
+    if not (path / WEIGHTS_NAME).exists():
+        read |= set(PICKLED_WEIGHTS)  # the finding about the weights is about these
+    others = [entry.name for entry in entries if entry.name not in read]
     pickles = [name for name in others if Path(name).suffix.lower() in _PICKLES]
     plain_files = [name for name in others if name not in set(pickles)]
     for code, names in (("A062 pickles-beside", pickles), ("A060 other-files", plain_files)):
@@ -124,20 +157,22 @@ def _other_files(path: Path) -> Iterator[Finding]:
             yield finding(code, shown, "config, weights and card", found)
 
 
-def _required(policy: AdmissionPolicy, said: str | None, card: Card) -> Iterator[Finding]:
-    """Hold what an adapter says of itself against what the operator wants to be told."""
-    has = {"base": said, "card": card.text, "licence": card.licence}
+def _required(policy: AdmissionPolicy, named: str | None, card: Card) -> Iterator[Finding]:
+    """Compare what an adapter states about itself with what the operator requires."""
+    stated = {"base": named, "card": card.text, "licence": card.licence}
     for field in sorted(policy.required):
-        if not has[field]:
+        if not stated[field]:
             file = CONFIG_NAME if field == "base" else CARD_NAME
-            yield finding("A071 field-missing", file, f"a {field}, as this registry wants", "none")
+            expected = f"a {field}, which this registry requires"
+            yield finding("A071 field-missing", file, expected, "none")
     if policy.licences and (card.licence or "").lower() not in policy.licences:
         expected = f"a licence among {', '.join(sorted(policy.licences))}"
         yield finding("A070 licence-refused", CARD_NAME, expected, card.licence or "none")
 
 
-def _prefix_note(folder: AdapterFolder) -> Iterator[Finding]:
-    doubled = [m.a.name for m in folder.modules.values() if m.a.name.startswith(PREFIX * 2)]
+def _prefix_note(inspection: Inspection) -> Iterator[Finding]:
+    names = [pair.a.name for pair in inspection.pairs.values()]
+    doubled = [name for name in names if name.startswith(PREFIX * 2)]
     if doubled:
         found = f"it twice in {len(doubled)} modules"
         yield finding(
@@ -145,52 +180,85 @@ def _prefix_note(folder: AdapterFolder) -> Iterator[Finding]:
         )
 
 
-def _module_findings(module: LoraModule, base: Base | None, limit: int) -> Iterator[Finding]:
-    def refuse(code: str, expected: str, found: str, tensor: str) -> Finding:
-        return finding(code, WEIGHTS_NAME, expected, found, tensor)
+def _module_findings(inspection: Inspection, base: Base | None, limit: int) -> list[Finding]:
+    problems: list[Problem] = []
+    for pair in inspection.pairs.values():
+        problems += _pair_problems(pair, base, limit)
+    for copy in inspection.base_copies:
+        problems.append(_copy_problem(copy, base))
+    return [graded(problem) for problem in one_per_cause(problems)]
 
-    if module.rank > limit:
-        yield refuse("A043 rank-limit", f"a rank of at most {limit}", str(module.rank), module.name)
-    kind = "embedding" if is_embedding(module.name) else "linear"
-    if module.kind != kind:
-        yield refuse("A042 module-kind", f"a pair of {kind} factors", module.kind, module.a.name)
+
+def _pair_problems(pair: FactorPair, base: Base | None, limit: int) -> Iterator[Problem]:
+    def wrong(code: str, expected: str, found: str, tensor: str) -> Problem:
+        return Problem(code, WEIGHTS_NAME, expected, found, tensor)
+
+    if pair.rank > limit:
+        yield wrong("A043 rank-limit", f"a rank of at most {limit}", str(pair.rank), pair.name)
+    kind = "embedding" if is_embedding(pair.name) else "linear"
+    if pair.kind != kind:
+        yield wrong("A042 module-kind", f"a pair of {kind} factors", pair.kind, pair.a.name)
     if base is None:
         return
-    shape = base.shapes.get(module.name)
+    shape = base.shapes.get(pair.name)
     if shape is None:
-        near = difflib.get_close_matches(module.name, base.shapes, n=1)
+        near = difflib.get_close_matches(pair.name, base.shapes, n=1)
         expected = f"a module of {base.name}" + (f", such as {near[0]}" if near else "")
-        yield refuse("A040 module-unknown", expected, "a name that it does not have", module.name)
+        yield wrong("A040 module-unknown", expected, "a name that it does not have", pair.name)
         return
     for entry, size, position, wanted in (
-        (module.a, module.d_in, 1, (module.rank, shape[1])),
-        (module.b, module.d_out, 0, (shape[0], module.rank)),
+        (pair.a, pair.d_in, 1, (pair.rank, shape[1])),
+        (pair.b, pair.d_out, 0, (shape[0], pair.rank)),
     ):
         if size != wanted[position]:
             expected = f"{wanted}, as {base.name} needs"
-            yield refuse("A041 module-shape", expected, str(entry.shape), entry.name)
+            yield wrong("A041 module-shape", expected, str(entry.shape), entry.name)
+
+
+def _copy_problem(copy: TensorEntry, base: Base | None) -> Problem:
+    """Report the base's own embedding or head in the file; it is dropped unless it was resized."""
+    module = copy.name.removesuffix(".base_layer.weight")
+    module = module.replace(PREFIX, "")
+    shape = None if base is None else base.shapes.get(module)
+    if shape is not None and is_embedding(module):
+        shape = shape[::-1]  # the weight is (vocabulary, width), the update (width, vocabulary)
+    if shape is not None and shape != copy.shape:
+        expected = f"{shape}, as {base and base.name} has: train without new tokens"
+        found = f"{copy.shape}, as of a resized vocabulary"
+        return Problem("A026 whole-layer", WEIGHTS_NAME, expected, found, copy.name[:200])
+    found = f"a copy of the base's layer ({copy.end - copy.begin} bytes), which is dropped"
+    return Problem("A028 base-copy", WEIGHTS_NAME, "LoRA factors", found, copy.name[:200])
 
 
 def _measure(
-    folder: AdapterFolder, policy: AdmissionPolicy, rank_limit: int
-) -> tuple[AdapterFacts, list[Finding]]:
+    path: Path, inspection: Inspection, policy: AdmissionPolicy, rank_limit: int
+) -> tuple[dict[str, float], float | None, list[Finding]]:
+    """Return each module's norm, that of all together, and the findings about the numbers.
+
+    The whole norm is None when a module of the file has none.
+    """
     norms: dict[str, float] = {}
-    findings: list[Finding] = []
-    with folder.weights_path.open("rb") as file:
-        for module in folder.modules.values():
-            if module.rank > rank_limit:
-                continue
+    problems: list[Problem] = []
+    measurable = [pair for pair in inspection.pairs.values() if pair.rank <= rank_limit]
+    if not measurable:
+        return norms, None, []
+    with (path / WEIGHTS_NAME).open("rb") as file:
+        for pair in measurable:
             try:
-                norms[module.name] = update_norm(file.fileno(), module)
+                norm = product_norm(file.fileno(), pair.a, pair.b)
             except NotFiniteError as error:
                 expected, found = "finite numbers", "NaN or infinity"
-                findings.append(
-                    finding("A050 not-finite", WEIGHTS_NAME, expected, found, error.tensor)
+                problems.append(
+                    Problem("A050 not-finite", WEIGHTS_NAME, expected, found, error.tensor)
                 )
-    norm = math.hypot(*norms.values()) if len(norms) == len(folder.modules) else None
-    if norm is not None:
-        findings += _norm_findings(norm, policy)
-    return _facts(folder, norms, norm), findings
+                continue
+            if pair.name in inspection.modules:
+                norms[pair.name] = inspection.modules[pair.name].scale * norm
+    findings = [graded(problem) for problem in one_per_cause(problems)]
+    if len(norms) < len(inspection.pairs):
+        return norms, None, findings
+    whole = math.hypot(*norms.values())
+    return norms, whole, [*findings, *_norm_findings(whole, policy)]
 
 
 def _norm_findings(norm: float, policy: AdmissionPolicy) -> Iterable[Finding]:
@@ -209,19 +277,29 @@ def _norm_findings(norm: float, policy: AdmissionPolicy) -> Iterable[Finding]:
         yield finding("A053 vanishing-norm", WEIGHTS_NAME, expected, found)
 
 
-def _facts(folder: AdapterFolder, norms: dict[str, float], norm: float | None) -> AdapterFacts:
+def _facts(
+    folder: AdapterFolder,
+    norms: dict[str, float],
+    norm: float | None,
+    raw: Mapping[str, object],
+    chat_template: str | None,
+) -> AdapterFacts:
     config = folder.config
     modules = {
         name: ModuleFacts(m.rank, m.d_in, m.d_out, config.module(name).alpha, m.kind)
         for name, m in folder.modules.items()
     }
+    dropped = sum(copy.end - copy.begin for copy in folder.base_copies)
     return AdapterFacts(
         rank=folder.rank,
         modules=modules,
         use_rslora=config.use_rslora,
         dtypes=folder.dtypes,
-        bytes=folder.weights_path.stat().st_size,
+        bytes=folder.weights_path.stat().st_size - dropped,
         norms=norms,
         norm=norm,
         base_said=None if config.base is None else plain(config.base),
+        peft_version=peft_version(raw),
+        lora_dropout=lora_dropout(raw),
+        chat_template=chat_template,
     )

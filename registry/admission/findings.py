@@ -1,9 +1,8 @@
-"""Every finding that admission and probe can make: its code, how much it matters, what it means.
+"""Every finding of admission and probe: its code, its severity and its meaning.
 
-Codes are stable: they are stored with versions, printed, and may be searched for. A001 to A021 are
-raised by `merge.peft_format`, A09x by the probe, the others by `registry.admission.admit` and what
-it is made of. A test proves that some folder raises each, and that the documentation can list them
-all.
+Codes are stable: they are stored with versions and printed. A001 to A021, A026 and A027 are raised
+by `merge.peft_format`, A09x by the probe, the others by `registry.admission`. A test shows a folder
+that raises each.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,80 +16,94 @@ MAX_FINDINGS = 200
 
 @dataclass(frozen=True, slots=True)
 class Code:
-    """One kind of finding; only "refuse" keeps an adapter out."""
+    """One kind of finding; only the severity "refuse" keeps an adapter out."""
 
     severity: Severity
     sentence: str
 
 
 CODES: Mapping[str, Code] = {
-    "A001 config-missing": Code("refuse", "adapter_config.json is missing or no regular file"),
+    "A001 config-missing": Code("refuse", "adapter_config.json is missing or not a regular file"),
     "A002 weights-missing": Code("refuse", "adapter_model.safetensors is missing"),
     "A003 pickle-weights": Code(
         "refuse",
-        "the weights are a pickle, which is never opened; `weft convert` makes safetensors",
+        "the weights are a pickle, which is never opened; `weft convert` writes safetensors",
     ),
-    "A004 lfs-pointer": Code("refuse", "a Git LFS pointer stands where a file should be"),
-    "A005 header-invalid": Code("refuse", "the weights are no safetensors file"),
-    "A006 tensor-entry-invalid": Code("refuse", "a tensor's dtype, shape or offsets make no sense"),
+    "A004 lfs-pointer": Code("refuse", "a file is a Git LFS pointer; `git lfs pull` fetches it"),
+    "A005 header-invalid": Code("refuse", "the weights are not a safetensors file"),
+    "A006 tensor-entry-invalid": Code(
+        "refuse", "a tensor has an invalid dtype, shape or offset in the header"
+    ),
     "A007 file-size": Code(
-        "refuse", "the file is not as long as its header says: cut or rewritten"
+        "refuse", "the file's length differs from its header: it was cut or rewritten"
     ),
-    "A008 no-tensors": Code("refuse", "a safetensors file without tensors"),
-    "A009 not-a-lora-tensor": Code(
-        "refuse", "a tensor is no LoRA factor: a head, a bias, a buffer"
-    ),
+    "A008 no-tensors": Code("refuse", "the safetensors file holds no LoRA tensors"),
+    "A009 not-a-lora-tensor": Code("refuse", "a tensor is not a LoRA factor, such as a bias"),
     "A010 config-invalid": Code(
-        "refuse", "the config is no JSON object, or a key has a wrong type"
+        "refuse", "the config is not a JSON object, or a key has a wrong type"
     ),
-    "A011 not-lora": Code("refuse", "peft_type is something other than LORA"),
-    "A012 config-rank": Code("refuse", "r is no positive integer"),
-    "A013 config-alpha": Code("refuse", "lora_alpha is missing or no positive number"),
-    "A014 unsupported-feature": Code("refuse", "the config uses what cannot be served, by name"),
+    "A011 not-lora": Code("refuse", "peft_type is not LORA; PEFT can convert some types"),
+    "A012 config-rank": Code("refuse", "r is not a positive integer"),
+    "A013 config-alpha": Code("refuse", "lora_alpha is missing or not a positive number"),
+    "A014 unsupported-feature": Code(
+        "refuse", "the config uses a feature that cannot be served; its key is named"
+    ),
     "A015 config-pattern": Code("refuse", "a rank or alpha pattern is invalid or too costly"),
-    "A016 tensor-dtype": Code("refuse", "a factor is neither float32, float16 nor bfloat16"),
-    "A017 tensor-shape": Code("refuse", "a factor has not two dimensions, or an empty one"),
+    "A016 tensor-dtype": Code("refuse", "a factor is not float32, float16 or bfloat16"),
+    "A017 tensor-shape": Code("refuse", "a factor does not have two dimensions, or one is 0"),
     "A018 duplicate-tensor": Code("refuse", "a factor of a module occurs twice"),
-    "A019 pair-incomplete": Code("refuse", "a factor lacks the other one of its pair"),
+    "A019 pair-incomplete": Code("refuse", "one factor of a pair is missing"),
     "A020 pair-mismatch": Code("refuse", "the two factors of a module have different ranks"),
-    "A021 rank-mismatch": Code("refuse", "the tensors' rank is not the one that the config gives"),
+    "A021 rank-mismatch": Code("refuse", "the rank of the tensors differs from the config's"),
     "A022 doubled-prefix": Code(
         "note", "names begin with base_model.model. twice, a silent no-op in PEFT; read as once"
     ),
     "A023 mlx-format": Code("refuse", "an MLX adapter: transposed factors and another scale rule"),
     "A024 adapterhub-format": Code("refuse", "an AdapterHub adapter under PEFT's file name"),
-    "A025 target-modules": Code("note", "target_modules disagrees with the tensors, which count"),
+    "A025 target-modules": Code("note", "target_modules differs from the tensors, which decide"),
+    "A026 whole-layer": Code(
+        "refuse", "a whole embedding or head is in the file, as of a resized vocabulary"
+    ),
+    "A027 task-head": Code("refuse", "a classification head is in the file"),
+    "A028 base-copy": Code(
+        "note", "PEFT saved a copy of the base's embedding or head; it is dropped"
+    ),
+    "A029 task-type": Code("warn", "task_type is not CAUSAL_LM, the only task that is served"),
     "A030 base-unknown": Code("refuse", "the config names a base that is not registered"),
-    "A031 base-mismatch": Code("refuse", "the config names another base than the one asked for"),
+    "A031 base-mismatch": Code("refuse", "the config names another base than the one given"),
     "A032 base-not-named": Code(
-        "refuse", "neither config nor card name a base, and none was given"
+        "refuse", "neither config nor card names a base, and none was given"
     ),
     "A033 base-quantised": Code("note", "trained on a quantised copy of the base"),
-    "A034 base-assumed": Code("note", "the config names no base; the one that was given is taken"),
-    "A035 base-from-card": Code("note", "the config names no base; the one of the card is taken"),
-    "A036 base-disputed": Code("warn", "the card names another base than the one that is taken"),
+    "A034 base-assumed": Code("note", "the config names no base; the one given is taken"),
+    "A035 base-from-card": Code("note", "the config names no base; the card's is taken"),
+    "A036 base-disputed": Code("warn", "the card names another base than the one taken"),
     "A040 module-unknown": Code("refuse", "the base has no module of this name"),
     "A041 module-shape": Code("refuse", "a factor does not fit the base's module"),
-    "A042 module-kind": Code("refuse", "an embedding's pair on a linear layer, or the other way"),
+    "A042 module-kind": Code(
+        "refuse", "an embedding's pair is on a linear layer, or a linear pair on an embedding"
+    ),
     "A043 rank-limit": Code("refuse", "the rank is over the limit"),
     "A050 not-finite": Code("refuse", "a factor holds NaN or infinity"),
     "A051 norm-limit": Code("refuse", "the norm of the whole scaled update is over the limit"),
-    "A052 zero-update": Code("warn", "the update is zero everywhere: a legal no-op"),
-    "A053 vanishing-norm": Code("note", "the update is next to nothing"),
+    "A052 zero-update": Code("warn", "the update is zero everywhere: a valid no-op"),
+    "A053 vanishing-norm": Code("note", "the update is close to zero"),
     "A054 norm-minimum": Code("refuse", "the norm of the whole scaled update is under the minimum"),
-    "A060 other-files": Code(
-        "note", "files beside config, weights and card, which were not opened"
-    ),
+    "A060 other-files": Code("note", "the folder holds other files, which were not opened"),
     "A061 symlink": Code("refuse", "a symbolic link, which could lead anywhere"),
     "A062 pickles-beside": Code("note", "pickles beside the adapter, which were not opened"),
-    "A070 licence-refused": Code("refuse", "the card's licence is not one of those allowed"),
+    "A063 chat-template": Code(
+        "warn", "the folder carries another chat template than the base's, which is used"
+    ),
+    "A064 added-tokens": Code("warn", "the folder carries tokens that the base does not have"),
+    "A070 licence-refused": Code("refuse", "the card's licence is not an allowed one"),
     "A071 field-missing": Code("refuse", "a field that this registry requires is missing"),
-    "A072 too-large": Code("refuse", "the files are larger than this registry takes"),
+    "A072 too-large": Code("refuse", "the weights file is larger than this registry admits"),
     "A090 logits-not-finite": Code(
         "refuse", "probed on its base, the adapter gives NaN or infinity"
     ),
     "A091 no-effect": Code("warn", "probed on its base, the adapter changes nothing"),
-    "A099 more-findings": Code("note", "more was found than a report holds"),
+    "A099 more-findings": Code("note", "there are more findings than a report holds"),
 }
 
 
@@ -105,14 +118,14 @@ def graded(problem: Problem) -> Finding:
 
 
 def bounded(findings: Sequence[Finding]) -> tuple[Finding, ...]:
-    """Return the findings, or the first of them with how many there are beyond.
+    """Return the findings, cut at `MAX_FINDINGS` with the number of those that were left out.
 
-    A header of one megabyte can hold twenty thousand wrong tensors. What refuses comes first, so
-    that no cut turns a refusal into an admission.
+    A folder can hold thousands of links. Findings that refuse come first, so that the cut never
+    turns a refusal into an admission.
     """
     if len(findings) <= MAX_FINDINGS:
         return tuple(findings)
-    ordered = sorted(findings, key=lambda each: each.severity != "refuse")
+    ordered = sorted(findings, key=lambda item: item.severity != "refuse")
     more = f"{len(findings) - MAX_FINDINGS} more"
     last = finding("A099 more-findings", "-", f"at most {MAX_FINDINGS} findings", more)
     return (*ordered[:MAX_FINDINGS], last)

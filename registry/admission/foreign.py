@@ -1,18 +1,21 @@
-"""What a config says beyond what `merge.peft_format` reads: foreign formats, `target_modules`.
+"""The keys of a config that `merge.peft_format` does not read: foreign formats, task, provenance.
 
-Not covered: everything that decides how an adapter is read, which is the format's alone.
+Not covered: every key that decides how an adapter is computed.
 """
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from merge.peft_format import CONFIG_NAME
-from merge.peft_format.config import MAX_CONFIG_BYTES
-from registry.admission.findings import finding
+from merge.peft_format.config import MAX_CONFIG_BYTES, not_lora
+from merge.peft_format.problems import brief
+from registry.admission.findings import finding, graded
 from registry.types import Finding
 
 _MAX_NAMED = 5
+_VERSION = re.compile(r"[0-9A-Za-z.+!@-]{1,60}")
 
 
 def load_raw(folder: Path) -> Mapping[str, object]:
@@ -31,38 +34,70 @@ def load_raw(folder: Path) -> Mapping[str, object]:
     return document if isinstance(document, dict) else {}
 
 
-def foreign_format(document: Mapping[str, object]) -> Iterator[Finding]:
-    """Name the tool whose format this is, when it is not PEFT's.
+def foreign_format(document: Mapping[str, object]) -> Finding | None:
+    """Return the finding about a config that is not a LoRA's, None when it may be one.
 
     MLX writes `lora_parameters` and `fine_tune_type`; AdapterHub a nested `config` beside the
     model's class. Both use the file name adapter_config.json.
     """
+    kind = document.get("peft_type")
+    if isinstance(kind, str) and kind != "LORA":
+        return graded(not_lora(CONFIG_NAME, kind))
     if "peft_type" in document:
-        return
-    expected = "a PEFT adapter: convert it with the tool that made it"
+        return None
+    expected = "a PEFT adapter: convert it with the tool that wrote it"
     if "lora_parameters" in document or "fine_tune_type" in document:
-        yield finding("A023 mlx-format", CONFIG_NAME, expected, "an MLX adapter")
+        return finding("A023 mlx-format", CONFIG_NAME, expected, "an MLX adapter")
     if isinstance(document.get("config"), dict) and "model_class" in document:
-        yield finding("A024 adapterhub-format", CONFIG_NAME, expected, "an AdapterHub adapter")
+        return finding("A024 adapterhub-format", CONFIG_NAME, expected, "an AdapterHub adapter")
+    return None
+
+
+def named_base(document: Mapping[str, object]) -> str | None:
+    """Return what the config names as its base: a Hub id, a path, or None."""
+    named = document.get("base_model_name_or_path")
+    return named if isinstance(named, str) and named else None
+
+
+def task_note(document: Mapping[str, object]) -> Iterator[Finding]:
+    """Report a task other than the one that weft serves; null states none."""
+    task = document.get("task_type")
+    if task and task != "CAUSAL_LM":
+        expected = "CAUSAL_LM, the only task that is served"
+        yield finding("A029 task-type", CONFIG_NAME, expected, brief(task))
+
+
+def peft_version(document: Mapping[str, object]) -> str | None:
+    """Return the release of PEFT that wrote the config, such as "0.18.0"; None when not stated."""
+    version = document.get("peft_version")
+    valid = isinstance(version, str) and _VERSION.fullmatch(version) is not None
+    return str(version) if valid else None
+
+
+def lora_dropout(document: Mapping[str, object]) -> float | None:
+    """Return the dropout of the training, between 0 and 1; None when not stated."""
+    dropout = document.get("lora_dropout")
+    if isinstance(dropout, bool) or not isinstance(dropout, int | float) or not 0 <= dropout <= 1:
+        return None
+    return float(dropout)
 
 
 def target_note(document: Mapping[str, object], modules: Mapping[str, object]) -> Iterator[Finding]:
-    """Say where a list of target modules and the modules that have tensors differ.
+    """Report where a list of target modules and the modules that have tensors differ.
 
-    A pattern is not held against anything: it is a stranger's regular expression, and the tensors
-    decide in any case.
+    A pattern is not compared: it is an untrusted regular expression, and the tensors decide.
     """
     listed = document.get("target_modules")
     if not isinstance(listed, list) or not all(isinstance(item, str) for item in listed):
         return
     targets, used = set(listed), set()
-    strangers = []
+    others = []
     for name in modules:
         endings = {name.split(".", cut)[-1] for cut in range(name.count(".") + 1)}
         used |= endings & targets
         if not endings & targets:
-            strangers.append(name)
-    for what, names in (("no tensors of", sorted(targets - used)), ("also tensors of", strangers)):
+            others.append(name)
+    for what, names in (("no tensors of", sorted(targets - used)), ("also tensors of", others)):
         if names:
             more = f" and {len(names) - _MAX_NAMED} more" if len(names) > _MAX_NAMED else ""
             found = f"{what} {', '.join(ascii(n[:80])[1:-1] for n in names[:_MAX_NAMED])}{more}"

@@ -11,7 +11,7 @@ import os
 import numpy as np
 from numpy.typing import NDArray
 
-from merge.peft_format import DTYPE_BYTES, LoraModule, TensorEntry, decode_float32
+from merge.peft_format import DTYPE_BYTES, TensorEntry, decode_float32
 
 _BLOCK_ELEMENTS = 2**20
 
@@ -24,21 +24,22 @@ class NotFiniteError(ValueError):
         super().__init__(f"{tensor} holds NaN or infinity")
 
 
-def update_norm(file: int, module: LoraModule) -> float:
-    """Return the Frobenius norm of `scale * b @ a`, in float64.
+def product_norm(file: int, a: TensorEntry, b: TensorEntry) -> float:
+    """Return the Frobenius norm of `b @ a`, in float64; the caller multiplies by the scale.
 
     Args:
-        file: descriptor of the weights file that the module's entries point into.
-        module: where the factors lie; a is (rank, d_in), b is (d_out, rank).
+        file: descriptor of the weights file that the entries point into.
+        a: where the (rank, d_in) factor lies.
+        b: where the (d_out, rank) factor lies.
 
     Raises:
         NotFiniteError: naming the first factor that holds NaN or infinity.
         OSError: the file cannot be read or has become shorter.
     """
-    a_gram = _gram(_read(file, module.a).T, module.a)  # (rank, rank), A Aᵀ
-    b_gram = _gram(_read(file, module.b), module.b)  # (rank, rank), Bᵀ B
+    a_gram = _gram(_read(file, a).T, a)  # (rank, rank), A Aᵀ
+    b_gram = _gram(_read(file, b), b)  # (rank, rank), Bᵀ B
     # The trace of a product of symmetric matrices; rounding may leave it just below zero.
-    return module.scale * math.sqrt(max(0.0, float(np.vdot(a_gram, b_gram))))
+    return math.sqrt(max(0.0, float(np.vdot(a_gram, b_gram))))
 
 
 def _read(file: int, entry: TensorEntry) -> NDArray[np.uint32] | NDArray[np.uint16]:

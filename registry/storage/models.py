@@ -62,6 +62,7 @@ class BaseRow(Table):
     name: Mapped[str] = mapped_column(ForeignKey("names.name"), primary_key=True)
     architecture: Mapped[str | None] = mapped_column(Text)
     shapes: Mapped[dict[str, Any]]
+    chat_template: Mapped[str | None] = mapped_column(String(_DIGEST_LENGTH))
     aliases: Mapped[list["BaseAliasRow"]] = relationship(lazy="raise")
 
 
@@ -125,6 +126,9 @@ class AdapterVersionRow(_VersionColumns, Table):
     norm: Mapped[float] = mapped_column(Double)
     source: Mapped[str | None] = mapped_column(Text)
     licence: Mapped[str | None] = mapped_column(Text)
+    peft_version: Mapped[str | None] = mapped_column(Text)
+    lora_dropout: Mapped[float | None] = mapped_column(Double)
+    chat_template: Mapped[str | None] = mapped_column(String(_DIGEST_LENGTH))
     status: Mapped[Status] = mapped_column(String(20), server_default="admitted")
     status_reason: Mapped[str | None] = mapped_column(Text)
     # Long, and of no use to a request: loaded where a statement asks for them.

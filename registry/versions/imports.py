@@ -19,7 +19,7 @@ from registry.storage.models import ImportRow
 from registry.versions import queries
 
 # To be raised with every change of what admission refuses: remembered refusals then count no more.
-ADMISSION_REVISION = 1
+ADMISSION_REVISION = 2
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,6 +28,7 @@ class Bases:
         shapes: Shapes,
         aliases: Iterable[str] = (),
         architecture: str | None = None,
+        chat_template: str | None = None,
         actor: str = "local",
     ) -> Base:
         """Add a base; for a base that is already known, add the aliases that are new.
@@ -37,6 +38,8 @@ class Bases:
             shapes: (d_out, d_in) of every module's update: `registry.bases.module_shapes`.
             aliases: other spellings that `registry.bases.base_key` does not fold, or paths.
             architecture: the class that its config.json names.
+            chat_template: SHA-256 of its chat template (`registry.admission.tokenizer`); None
+                leaves a stored one as it is.
             actor: recorded in the audit log.
 
         Raises:
@@ -51,6 +54,8 @@ class Bases:
         with self._database.transaction() as session:
             if not claim(session, row, actor) and queries.base_shapes(session, name) != stored:
                 raise BaseConflict(name, "it is known with other shapes of modules")
+            if chat_template is not None:
+                queries.set_chat_template(session, name, chat_template)
             new = [key for key in sorted(base_keys(name, aliases)) if _add_key(session, name, key)]
             if new:
                 audit.record(session, actor, "base.added", name, keys=new)

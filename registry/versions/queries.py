@@ -93,6 +93,11 @@ def base_by_key(session: ReadSession, key: str) -> BaseRow | None:
     return session.scalar(query.where(BaseAliasRow.key == key))
 
 
+def set_chat_template(session: WriteSession, base: str, chat_template: str) -> None:
+    """Store the hash of a base's chat template, over an earlier one."""
+    session.execute(update(BaseRow).where(BaseRow.name == base).values(chat_template=chat_template))
+
+
 def base_shapes(session: ReadSession, name: str) -> Mapping[str, Sequence[int]] | None:
     """Return {module: [d_out, d_in]} of the base of this very name."""
     return session.scalar(select(BaseRow.shapes).where(BaseRow.name == name))

@@ -1,10 +1,13 @@
 """`adapter_config.json`: hostile, sloppy and unsupported files; PEFT's meaning of its keys."""
 
+import inspect
 import json
 import time
 from pathlib import Path
 
 import pytest
+from peft import PeftModel
+from peft.tuners.lora import conversion
 from peft.utils.other import get_pattern_key
 
 from merge.peft_format import AdapterConfig, FormatError
@@ -114,6 +117,7 @@ def test_missing_alpha_is_refused(tmp_path: Path) -> None:
         {"target_parameters": ["experts.w1"]}, {"init_lora_weights": "pissa"},
         {"init_lora_weights": "pissa_niter_4"}, {"init_lora_weights": "olora"},
         {"init_lora_weights": "loftq"}, {"init_lora_weights": "corda"}, {"use_qalora": True},
+        {"init_lora_weights": "lora_ga"}, {"arrow_config": {"top_k": 3}},
         {"invented_in_2031": {"power": 3}},
     ],
 )  # fmt: skip
@@ -129,6 +133,25 @@ def test_unsupported_features_are_named(tmp_path: Path, keys: dict[str, object])
 def test_unset_unknown_keys_are_fine(tmp_path: Path, value: object) -> None:
     """An unknown key that is null, false or empty says nothing, as newer PEFT writes them."""
     assert read_config(write(tmp_path / "c", invented_in_2031=value, use_dora=value))
+
+
+@pytest.mark.parametrize("init", ["pissa_niter_4", "olora", "corda", "lora_ga"])
+def test_an_initialisation_that_peft_can_undo_names_the_cure(tmp_path: Path, init: str) -> None:
+    """The argument of `save_pretrained` that writes a plain LoRA; LoftQ has none."""
+    cure = "path_initial_model_for_weight_conversion"
+    assert cure in inspect.signature(PeftModel.save_pretrained).parameters
+    with pytest.raises(FormatError, match=cure):
+        read_config(write(tmp_path / "c", init_lora_weights=init))
+    with pytest.raises(FormatError) as caught:
+        read_config(write(tmp_path / "c", init_lora_weights="loftq"))
+    assert cure not in str(caught.value)
+
+
+def test_another_peft_type_names_the_conversion(tmp_path: Path) -> None:
+    """The function of PEFT that converts LoHa, LoKr and others exists under this name."""
+    assert callable(conversion.save_as_lora)
+    with pytest.raises(FormatError, match=f"save_as_lora of {conversion.__name__}"):
+        read_config(write(tmp_path / "c", peft_type="LOHA"))
 
 
 @pytest.mark.parametrize("init", [True, False, "gaussian", "eva", "orthogonal"])

@@ -34,12 +34,12 @@ def pair(prefix: str = f"{P}{Q}", rank: int = 4, middle: str = "") -> dict[str, 
 
 def codes(path: Path) -> list[str]:
     """Return the codes of everything that is wrong with a folder."""
-    folder, problems = inspect_folder(path)
-    assert folder is None
+    inspection = inspect_folder(path)
+    assert inspection.folder is None
     with pytest.raises(FormatError) as caught:
         open_folder(path)
-    assert tuple(problems) == caught.value.problems
-    return [problem.code.split()[0] for problem in problems]
+    assert inspection.problems == caught.value.problems
+    return [problem.code.split()[0] for problem in inspection.problems]
 
 
 @pytest.mark.parametrize(
@@ -97,7 +97,11 @@ def test_links_are_not_followed(tmp_path: Path) -> None:
     [
         ({}, "A008"),
         (pair() | {f"{P}{Q}.lora_magnitude_vector": torch.ones(16)}, "A009"),
-        (pair() | {f"{P}lm_head.weight": torch.ones(2, 2)}, "A009"),
+        (pair() | {f"{P}lm_head.weight": torch.ones(2, 2)}, "A026"),
+        (pair() | {f"{P}model.embed_tokens.weight": torch.ones(2, 2)}, "A026"),
+        (pair() | {"score.weight": torch.ones(2, 2)}, "A027"),
+        (pair() | {f"{P}{Q}.base_layer.weight": torch.ones(2, 2)}, "A009"),
+        ({f"{P}lm_head.base_layer.weight": torch.ones(2, 2)}, "A008"),
         ({k: v.double() for k, v in pair().items()}, "A016"),
         ({k: v.to(torch.int8) for k, v in pair().items()}, "A016"),
         ({k: v.to(torch.float8_e4m3fn) for k, v in pair().items()}, "A016"),
@@ -119,6 +123,50 @@ def test_wrong_tensors_are_refused(tmp_path: Path, tensors: dict[str, Tensor], c
     """Tensors that are no complete set of LoRA pairs of the config's rank are refused."""
     write_folder(tmp_path / "a", {k: v.contiguous() for k, v in tensors.items()}, r=4)
     assert code in codes(tmp_path / "a")
+
+
+def test_many_tensors_of_one_cause_are_one_problem(tmp_path: Path) -> None:
+    """A head of a hundred tensors is one row with their number; two causes are two rows."""
+    head = {f"classifier.layers.{i}.weight": torch.ones(2) for i in range(105)}
+    write_folder(tmp_path / "a", pair() | head | {"odd": torch.ones(1), "other": torch.ones(1)})
+    problems = {p.code[:4]: p for p in inspect_folder(tmp_path / "a").problems}
+    assert {"A009", "A027"} == set(problems)
+    assert "(105 such in all)" in problems["A027"].found
+    assert str(problems["A027"].tensor).startswith("classifier.layers.")
+
+
+def test_the_copies_that_peft_saves_are_dropped(tmp_path: Path) -> None:
+    """The frozen embedding and head beside their factors are located, never kept or read."""
+    copies = {
+        f"{P}lm_head.base_layer.weight": torch.ones(50, 16),
+        f"{P}model.embed_tokens.base_layer.weight": torch.full((50, 16), torch.nan),
+    }
+    write_folder(tmp_path / "a", pair() | copies)
+    write_folder(tmp_path / "b", pair())
+    folder = open_folder(tmp_path / "a")
+    assert set(copies) == {copy.name for copy in folder.base_copies}
+    assert {Q} == folder.modules.keys()
+    assert normalised(tmp_path / "a", tmp_path / "x") == normalised(tmp_path / "b", tmp_path / "y")
+
+
+def test_what_can_be_read_is_there_beside_the_problems(tmp_path: Path) -> None:
+    """An unsupported feature hides no module; a missing rank leaves the pairs without a scale."""
+    write_folder(tmp_path / "a", pair(), use_dora=True)
+    assert {Q} == inspect_folder(tmp_path / "a").modules.keys()
+    write_folder(tmp_path / "b", pair(), r=None)
+    inspection = inspect_folder(tmp_path / "b")
+    assert ({Q}, set()) == (set(inspection.pairs), set(inspection.modules))
+
+
+def test_a_pointer_to_a_pickle_is_a_pointer(tmp_path: Path) -> None:
+    """A Git LFS pointer named adapter_model.bin is told apart from a pickle, with what to do."""
+    make_adapter(tmp_path / "a")
+    (tmp_path / "a" / "adapter_model.safetensors").unlink()
+    pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n"
+    (tmp_path / "a" / "adapter_model.bin").write_text(pointer)
+    (problem,) = inspect_folder(tmp_path / "a").problems
+    assert ("A004 lfs-pointer", "adapter_model.bin") == (problem.code, problem.file)
+    assert "git lfs pull" in problem.expected
 
 
 def test_messages_name_the_tensor(tmp_path: Path) -> None:

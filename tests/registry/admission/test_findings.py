@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from safetensors.numpy import save_file
 
 from registry.admission.admit import AdmissionPolicy, admit
 from registry.admission.findings import CODES, MAX_FINDINGS, bounded, finding
+from registry.admission.tokenizer import hash_of
 from registry.types import AdmissionReport, Base, Finding
 from server.probe import run
 from server.probe.measure import Measured
@@ -104,6 +106,12 @@ def embedding(made: Tensors) -> Tensors:
     }
 
 
+def base_copies(vocabulary: int) -> Tensors:
+    """Return the copies of embedding and head that PEFT saves, for a base of width 16."""
+    names = (f"{PREFIX}model.embed_tokens", f"{PREFIX}lm_head")
+    return {f"{name}.base_layer.weight": np.ones((vocabulary, 16)) for name in names}
+
+
 def unmatched(made: Tensors) -> Tensors:
     """Move a module to a layer that the base does not have."""
     return {name.replace("layers.0", "layers.9"): tensor for name, tensor in made.items()}
@@ -120,7 +128,7 @@ HAZARDS: dict[str, Damage] = {
     "A006 tensor-entry-invalid": header(f'{{"{A}":{{"dtype":"F32","shape":[2]}}}}'),
     "A007 file-size": lambda f: write(WEIGHTS, (f / WEIGHTS).read_bytes()[:-3])(f),
     "A008 no-tensors": header('{"__metadata__":{"format":"pt"}}'),
-    "A009 not-a-lora-tensor": weights(lambda t: t | {"score.weight": np.ones((2, 2))}),
+    "A009 not-a-lora-tensor": weights(lambda t: t | {"buffer": np.ones((2, 2))}),
     "A010 config-invalid": write(CONFIG, b'"{\\"r\\": 8}"'),  # a config escaped into a string
     "A011 not-lora": config(peft_type="PROMPT_TUNING"),
     "A012 config-rank": config(r=0),
@@ -141,6 +149,10 @@ HAZARDS: dict[str, Damage] = {
         peft_type=..., config={"architecture": "lora", "r": 8}, model_class="LlamaAdapterModel"
     ),
     "A025 target-modules": config(target_modules=["q_proj", "k_proj"]),
+    "A026 whole-layer": weights(lambda t: t | {f"{PREFIX}lm_head.weight": np.ones((41, 16))}),
+    "A027 task-head": weights(lambda t: t | {"score.weight": np.ones((2, 2))}),
+    "A028 base-copy": weights(lambda t: t | base_copies(40)),
+    "A029 task-type": config(task_type="SEQ_CLS"),
     "A030 base-unknown": config(base_model_name_or_path="acme/Other"),
     "A031 base-mismatch": config(base_model_name_or_path="acme/Other"),
     "A032 base-not-named": config(base_model_name_or_path=None),
@@ -162,6 +174,8 @@ HAZARDS: dict[str, Damage] = {
     "A060 other-files": write("trainer_state.json", b"{}"),
     "A061 symlink": linked,
     "A062 pickles-beside": several(write("training_args.bin", b"\x80"), write("rng.pth", b"\x80")),
+    "A063 chat-template": write("chat_template.jinja", b"{{ messages }}"),
+    "A064 added-tokens": write("added_tokens.json", b'{"<|mine|>": 40}'),
     "A070 licence-refused": card("license: cc-by-nc-4.0"),
     "A071 field-missing": unharmed,
     "A072 too-large": unharmed,
@@ -178,9 +192,7 @@ POLICIES = {
 ASKED_FOR = {"A031 base-mismatch", "A034 base-assumed"}
 # A hazard that is another one as well.
 ALONGSIDE = {
-    "A003 pickle-weights": {"A062 pickles-beside"},
-    "A023 mlx-format": {"A011 not-lora", "A012 config-rank", "A014 unsupported-feature"},
-    "A024 adapterhub-format": {"A011 not-lora", "A014 unsupported-feature"},
+    "A018 duplicate-tensor": {"A022 doubled-prefix"},
     "A099 more-findings": {"A061 symlink"},
 }
 PROBED = {
@@ -193,6 +205,7 @@ def examine(code: str, folder: Path, base: Base) -> AdmissionReport:
     """Damage a good adapter and return what admission says of it."""
     HAZARDS[code](write_adapter(folder))
     policy = POLICIES.get(code, AdmissionPolicy())
+    base = replace(base, chat_template=hash_of("the base's own"))
     return admit(folder, base if code in ASKED_FOR else None, policy, known=[base])
 
 
@@ -251,6 +264,115 @@ def test_a_report_is_bounded_and_keeps_what_refuses() -> None:
     assert refusal == cut[0]
     assert "51 more" in cut[-1].problem.found
     assert (note, refusal) == bounded([note, refusal])
+
+
+# One cause is one finding, and one finding hides no other
+
+
+@pytest.mark.parametrize("code", ["A011 not-lora", "A023 mlx-format", "A024 adapterhub-format"])
+def test_another_format_is_the_one_finding(tmp_path: Path, tiny_base: Base, code: str) -> None:
+    """Nothing that follows from it stands beside it, whatever else lies in the folder."""
+    HAZARDS["A060 other-files"](write_adapter(tmp_path / "a"))
+    HAZARDS[code](tmp_path / "a")
+    report = admit(tmp_path / "a", None, AdmissionPolicy(), known=[tiny_base])
+    assert [code] == [each.problem.code for each in report.findings]
+
+
+def test_a_wrong_base_is_one_row_per_cause(tmp_path: Path, tiny_base: Base) -> None:
+    """Four modules of other shapes are one A041, with the number of its tensors."""
+    names = [f"model.layers.{i}.{m}" for i in (0, 1) for m in ("self_attn.q_proj", "mlp.up_proj")]
+    made = {n: np.ones((2, 7) if "_A" in n else (9, 2), "f4") for n in tensors(*names)}
+    folder = write_adapter(tmp_path / "a", made)
+    findings = admit(folder, tiny_base, AdmissionPolicy()).findings
+    assert ["A041 module-shape"] == [each.problem.code for each in findings]
+    assert "(8 such in all)" in findings[0].problem.found
+
+
+@pytest.mark.parametrize("damage", [config(use_dora=True), config(r=...), link("elsewhere")])
+def test_config_and_weights_hide_neither_base_nor_shapes_nor_numbers(
+    tmp_path: Path, tiny_base: Base, damage: Damage
+) -> None:
+    """A finding in one of them leaves the others examined."""
+    made = tensors() | {A: np.full((2, 15), np.nan, dtype=np.float32)}
+    folder = write_adapter(tmp_path / "a", made, base_model_name_or_path="acme/Other")
+    damage(folder)
+    report = admit(folder, tiny_base, AdmissionPolicy())
+    codes = {each.problem.code for each in report.findings}
+    assert {"A031 base-mismatch", "A041 module-shape", "A050 not-finite"} <= codes
+
+
+def test_the_copies_of_the_base_are_noted_and_never_stored(tmp_path: Path, tiny_base: Base) -> None:
+    """Their bytes are not counted; copies of a resized vocabulary are refused."""
+    plain = admit(write_adapter(tmp_path / "a"), tiny_base, AdmissionPolicy())
+    weights(lambda t: t | base_copies(40))(write_adapter(tmp_path / "b"))
+    copied = admit(tmp_path / "b", tiny_base, AdmissionPolicy())
+    assert copied.accepted
+    assert copied.facts is not None
+    assert plain.facts is not None
+    assert copied.facts.bytes - plain.facts.bytes < 1000  # longer header, no copy
+    weights(lambda t: t | base_copies(41))(write_adapter(tmp_path / "c"))
+    (problem,) = admit(tmp_path / "c", tiny_base, AdmissionPolicy()).problems
+    assert ("A026 whole-layer", "(41, 16), as of a resized vocabulary (2 such in all)") == (
+        problem.code, problem.found,
+    )  # fmt: skip
+
+
+# The tokenizer beside an adapter
+
+
+TEMPLATES: list[dict[str, bytes]] = [
+    {"chat_template.jinja": b"{{ a }}\r\n"},
+    {"tokenizer_config.json": b'{"chat_template": "{{ a }}"}'},
+    {"tokenizer_config.json": b'{"chat_template": [{"name": "tool", "template": "x"},'
+                              b' {"name": "default", "template": "{{ a }}"}]}'},
+    {"tokenizer_config.json": b'{"chat_template": "old"}', "chat_template.jinja": b"{{ a }}"},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("files", TEMPLATES)
+def test_a_template_is_found_wherever_transformers_writes_it(
+    tmp_path: Path, tiny_base: Base, files: dict[str, bytes]
+) -> None:
+    """Its hash is a fact of the version, equal for equal text; the base's own gives no finding."""
+    folder = write_adapter(tmp_path / "a")
+    for name, data in files.items():
+        (folder / name).write_bytes(data)
+    base = replace(tiny_base, chat_template=hash_of("{{ a }}"))
+    report = admit(folder, base, AdmissionPolicy())
+    assert () == report.findings
+    assert report.facts is not None
+    assert hash_of("{{ a }}") == report.facts.chat_template
+    other = replace(tiny_base, chat_template=hash_of("{{ b }}"))
+    assert ["A063 chat-template"] == [
+        each.problem.code for each in admit(folder, other, AdmissionPolicy()).findings
+    ]
+
+
+@pytest.mark.parametrize(
+    "data", [b"", b"[]", b"{", b"\xff", b'{"chat_template": 1}', b'{"added_tokens_decoder": [1]}',
+             b'{"added_tokens_decoder": {"x": {}, "7": 1}}', b"[" * 100_000],
+)  # fmt: skip
+def test_a_tokenizer_that_is_not_understood_says_nothing(
+    tmp_path: Path, tiny_base: Base, data: bytes
+) -> None:
+    """Odd files beside the adapter are neither errors nor findings."""
+    folder = write_adapter(tmp_path / "a")
+    (folder / "tokenizer_config.json").write_bytes(data)
+    (folder / "added_tokens.json").write_bytes(data)
+    report = admit(folder, tiny_base, AdmissionPolicy())
+    assert () == report.findings
+
+
+def test_where_the_config_comes_from_is_a_fact(tmp_path: Path, tiny_base: Base) -> None:
+    """PEFT's release and the dropout; what makes no sense is not stored."""
+    folder = write_adapter(tmp_path / "a", peft_version="0.18.0", lora_dropout=0.1)
+    facts = admit(folder, tiny_base, AdmissionPolicy()).facts
+    assert facts is not None
+    assert ("0.18.0", 0.1) == (facts.peft_version, facts.lora_dropout)
+    folder = write_adapter(tmp_path / "b", peft_version="\x00", lora_dropout=7)
+    facts = admit(folder, tiny_base, AdmissionPolicy()).facts
+    assert facts is not None
+    assert (None, None) == (facts.peft_version, facts.lora_dropout)
 
 
 # What admission makes of hazards that are none

@@ -48,7 +48,7 @@ def _pickle(folder: Path) -> None:
     [
         (_cut, "A007", WEIGHTS),
         (_mlx, "A009", WEIGHTS),
-        (_pickle, "A003", WEIGHTS),
+        (_pickle, "A003", "adapter_model.bin"),
         (lambda f: _weights(f, b"\0" * 100_000), "A005", WEIGHTS),
         (lambda f: _weights(f, b"\xff" * 100), "A005", WEIGHTS),
         (lambda f: _weights(f, b""), "A005", WEIGHTS),

@@ -13,9 +13,13 @@ from alembic.util import CommandError
 from sqlalchemy import create_engine, text
 
 import migrations
+from registry.references import parse_reference
+from registry.service import Registry
+from registry.storage.blobs import LocalBlobs
 from registry.storage.database import Database, migrations_config
 from registry.storage.errors import DatabaseAhead, DatabaseOutdated
 from registry.storage.models import Table
+from tests.registry.conftest import BASE, SHAPES, write_adapter
 
 
 def _url(path: Path) -> str:
@@ -154,3 +158,19 @@ def test_alembic_by_hand_needs_a_database(tmp_path: Path) -> None:
         command.upgrade(migrations_config(), "head")
     with pytest.raises(CommandError, match="--sql"):
         command.upgrade(migrations_config(), "head", sql=True)
+
+
+def test_a_step_down_and_up_keeps_rows_that_others_refer_to(tmp_path: Path) -> None:
+    """A table that is copied keeps its rows, and the embeddings that point at them."""
+    database = Database(_url(tmp_path / "a.db"))
+    database.upgrade()
+    registry = Registry(database, LocalBlobs(tmp_path / "blobs"))
+    registry.add_base(BASE, shapes=SHAPES)
+    registry.register(write_adapter(tmp_path / "legal"), name="legal", alias="prod")
+    with create_engine(_url(tmp_path / "a.db")).begin() as connection:
+        command.downgrade(migrations_config(connection), "2026_11_25_0900")
+    database.upgrade()
+    assert "legal" == getattr(registry.resolve(parse_reference("legal@prod")), "name", None)
+    with database.read() as session:
+        assert 0 < session.execute(text("SELECT count(*) FROM embeddings")).scalar_one()
+        assert [] == session.execute(text("PRAGMA foreign_key_check")).all()
