@@ -5,6 +5,8 @@ Revision: 2026_11_28_1700, after 2026_11_25_0900.
 SQLite copies the tables, so that their DDL is the one that the models give.
 """
 
+from typing import Literal
+
 import sqlalchemy as sa
 from alembic import op
 
@@ -16,7 +18,7 @@ depends_on = None
 _SHA256 = sa.String(64)
 
 
-def _recreate() -> str:
+def _recreate() -> Literal["always", "never"]:
     return "always" if op.get_bind().dialect.name == "sqlite" else "never"
 
 

@@ -19,6 +19,7 @@ from registry.storage.blobs import LocalBlobs
 from registry.storage.database import Database, migrations_config
 from registry.storage.errors import DatabaseAhead, DatabaseOutdated
 from registry.storage.models import Table
+from registry.types import ResolvedAdapter
 from tests.registry.conftest import BASE, SHAPES, write_adapter
 
 
@@ -165,12 +166,13 @@ def test_a_step_down_and_up_keeps_rows_that_others_refer_to(tmp_path: Path) -> N
     database = Database(_url(tmp_path / "a.db"))
     database.upgrade()
     registry = Registry(database, LocalBlobs(tmp_path / "blobs"))
-    registry.add_base(BASE, shapes=SHAPES)
-    registry.register(write_adapter(tmp_path / "legal"), name="legal", alias="prod")
+    registry.bases.add(BASE, shapes=SHAPES)
+    registry.adapters.register(write_adapter(tmp_path / "legal"), name="legal", alias="prod")
     with create_engine(_url(tmp_path / "a.db")).begin() as connection:
         command.downgrade(migrations_config(connection), "2026_11_25_0900")
     database.upgrade()
-    assert "legal" == getattr(registry.resolve(parse_reference("legal@prod")), "name", None)
+    resolved = registry.versions.resolve(parse_reference("legal@prod"))
+    assert isinstance(resolved, ResolvedAdapter)
     with database.read() as session:
         assert 0 < session.execute(text("SELECT count(*) FROM embeddings")).scalar_one()
         assert [] == session.execute(text("PRAGMA foreign_key_check")).all()
