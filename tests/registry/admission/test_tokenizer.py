@@ -1,0 +1,65 @@
+"""The tokenizer files beside an adapter, and the provenance that its config states."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from registry.admission.admit import AdmissionPolicy, admit
+from registry.admission.tokenizer import hash_of
+from registry.types import Base
+from tests.registry.conftest import write_adapter
+
+TEMPLATES: list[dict[str, bytes]] = [
+    {"chat_template.jinja": b"{{ a }}\r\n"},
+    {"tokenizer_config.json": b'{"chat_template": "{{ a }}"}'},
+    {"tokenizer_config.json": b'{"chat_template": [{"name": "tool", "template": "x"},'
+                              b' {"name": "default", "template": "{{ a }}"}]}'},
+    {"tokenizer_config.json": b'{"chat_template": "old"}', "chat_template.jinja": b"{{ a }}"},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("files", TEMPLATES)
+def test_a_template_is_found_wherever_transformers_writes_it(
+    tmp_path: Path, tiny_base: Base, files: dict[str, bytes]
+) -> None:
+    """Its hash is a fact of the version, equal for equal text; the base's own gives no finding."""
+    folder = write_adapter(tmp_path / "a")
+    for name, data in files.items():
+        (folder / name).write_bytes(data)
+    base = replace(tiny_base, chat_template=hash_of("{{ a }}"))
+    report = admit(folder, base, AdmissionPolicy())
+    assert () == report.findings
+    assert report.facts is not None
+    assert hash_of("{{ a }}") == report.facts.chat_template
+    other = replace(tiny_base, chat_template=hash_of("{{ b }}"))
+    assert ["A063 chat-template"] == [
+        each.problem.code for each in admit(folder, other, AdmissionPolicy()).findings
+    ]
+
+
+@pytest.mark.parametrize(
+    "data", [b"", b"[]", b"{", b"\xff", b'{"chat_template": 1}', b'{"added_tokens_decoder": [1]}',
+             b'{"added_tokens_decoder": {"x": {}, "7": 1}}', b"[" * 100_000],
+)  # fmt: skip
+def test_a_tokenizer_that_is_not_understood_says_nothing(
+    tmp_path: Path, tiny_base: Base, data: bytes
+) -> None:
+    """Odd files beside the adapter are neither errors nor findings."""
+    folder = write_adapter(tmp_path / "a")
+    (folder / "tokenizer_config.json").write_bytes(data)
+    (folder / "added_tokens.json").write_bytes(data)
+    report = admit(folder, tiny_base, AdmissionPolicy())
+    assert () == report.findings
+
+
+def test_where_the_config_comes_from_is_a_fact(tmp_path: Path, tiny_base: Base) -> None:
+    """PEFT's release and the dropout; what makes no sense is not stored."""
+    folder = write_adapter(tmp_path / "a", peft_version="0.18.0", lora_dropout=0.1)
+    facts = admit(folder, tiny_base, AdmissionPolicy()).facts
+    assert facts is not None
+    assert ("0.18.0", 0.1) == (facts.peft_version, facts.lora_dropout)
+    folder = write_adapter(tmp_path / "b", peft_version="\x00", lora_dropout=7)
+    facts = admit(folder, tiny_base, AdmissionPolicy()).facts
+    assert facts is not None
+    assert (None, None) == (facts.peft_version, facts.lora_dropout)
