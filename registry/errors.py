@@ -41,11 +41,13 @@ class ReferenceInvalid(RegistryError):
 
 
 class NameInvalid(RegistryError):
-    """{name!r} cannot be a name: expected {expected}."""
+    """{name!r} cannot be a name: expected {expected}.{hint}"""
 
-    def __init__(self, name: str, expected: str) -> None:
+    def __init__(self, name: str, expected: str, suggestion: str | None = None) -> None:
         self.name = name
         self.expected = expected
+        self.suggestion = suggestion
+        self.hint = f" For example {suggestion!r}." if suggestion else ""
         super().__init__()
 
 

@@ -12,6 +12,7 @@ Everything is lower-case ASCII. Not covered: what a reference means (`registry.v
 """
 
 import re
+import unicodedata
 from dataclasses import dataclass
 
 from merge.peft_format import is_digest
@@ -24,6 +25,7 @@ _SEGMENT_START = "a lower-case letter"
 _NAME = re.compile(rf"{_SEGMENT}(?:/{_SEGMENT})*")
 _ALIAS = re.compile(_SEGMENT)
 _VERSION = re.compile(r"[1-9][0-9]{0,8}")
+_NOT_IN_A_NAME = re.compile(r"[^a-z0-9._-]+")
 _EXPECTED = "lower-case letters, digits and . _ - after a letter"
 
 
@@ -95,9 +97,23 @@ def check_name(name: str) -> None:
     if len(name) > MAX_LENGTH:
         raise NameInvalid(name[:MAX_LENGTH] + "…", f"at most {MAX_LENGTH} characters")
     if not _NAME.fullmatch(name):
-        raise NameInvalid(name, f"{_EXPECTED}, with / between namespaces")
+        expected = f"{_EXPECTED}, with / between namespaces"
+        raise NameInvalid(name, expected, suggest_name(name))
     if is_digest(name):
         raise NameInvalid(name, "something that cannot be mistaken for a digest")
+
+
+def suggest_name(text: str) -> str | None:
+    """Return the valid name that is nearest to `text`, None when nothing of it can stay.
+
+    "Legal QA/2nd try" gives "legal-qa/n-2nd-try": accents are dropped, and each part begins with a
+    letter.
+    """
+    plain = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode().lower()
+    parts = (_NOT_IN_A_NAME.sub("-", part).strip("-") for part in plain.split("/"))
+    name = "/".join(part if part[0].isalpha() else f"n-{part}" for part in parts if part)
+    name = name[:MAX_LENGTH].rstrip("/")
+    return f"n-{name}" if is_digest(name) else name or None
 
 
 def check_alias(alias: str) -> None:

@@ -247,10 +247,14 @@ class Artifact:
 
 @dataclass(frozen=True, slots=True)
 class Similar:
-    """A version with nearly the same update, by the estimated cosine of the two."""
+    """A version with nearly the same update, by the estimated cosine of the two.
+
+    `same_content`: both have one digest, and the cosine is 1.
+    """
 
     reference: str  # for example "legal@2"
     cosine: float
+    same_content: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,14 +2,15 @@
 
     filter    = { condition }                        all of them must hold
     condition = field operator value { "," value }   with several values, one must hold
-    field     = "base" | "created" | "licence" | "module" | "name" | "owner" | "rank" | "status"
-              | "tag"
+    field     = "base" | "created" | "licence" | "lora_dropout" | "module" | "name" | "owner"
+              | "peft_version" | "rank" | "status" | "tag"
     operator  = "=" | "!=" | "<" | "<=" | ">" | ">="
     value     = characters other than white space, comma and quotes | '"' anything else '"'
 
 For example `base=llama-3.1-8b-instruct rank<=16 tag=legal,tax created>2026-01-01`. Texts compare
 without regard to case. `module=q_proj` asks for an update of that layer, `name=acme/` for a
-namespace. Without a status only versions in use are found.
+namespace, `peft_version=0.18` for all its releases. Without a status only versions in use are
+found.
 Not covered: SQL (`registry.search.predicates`) and names of bases (`registry.search.finder`).
 """
 
@@ -17,22 +18,22 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, get_args
 
 from registry.scanner import Scanner
 from registry.search.errors import FilterInvalid
 
 MAX_LENGTH = 1000
 Operator = Literal["=", "!=", "<", "<=", ">", ">="]
-Value: TypeAlias = str | int | datetime
+Value: TypeAlias = str | int | float | datetime
 Field = Literal[
-    "base", "created", "licence", "module", "name", "owner", "rank", "status", "tag"
+    "base", "created", "licence", "lora_dropout", "module", "name", "owner", "peft_version", "rank",
+    "status", "tag",
 ]  # fmt: skip
-FIELDS: tuple[Field, ...] = (
-    "base", "created", "licence", "module", "name", "owner", "rank", "status", "tag",
-)  # fmt: skip
+FIELDS: tuple[Field, ...] = get_args(Field)
 STATUSES = ("admitted", "quarantined", "retired")
-_ORDERED = ("rank", "created")
+_ORDERED = ("created", "lora_dropout", "rank")
+_DROPOUT = re.compile(r"0(\.[0-9]{1,9})?|1(\.0{1,9})?")
 _NUMBER = re.compile(r"[0-9]{1,9}")
 _WORD = re.compile(r"[A-Za-z_]+")
 _OPERATOR = re.compile(r"!=|<=|>=|=|<|>")
@@ -42,7 +43,7 @@ _QUOTED = re.compile(r'"[^"]*"')
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """One condition: `values` are lower-case texts, numbers (rank) or moments (created)."""
+    """One condition: `values` are lower-case texts, numbers or moments (created)."""
 
     field: Field
     operator: Operator
@@ -117,6 +118,7 @@ class _Parser(Scanner):
 
 
 _EXPECTED: Mapping[str, str] = {
+    "lora_dropout": "a number from 0 to 1, such as 0.05",
     "rank": "a whole number",
     "created": "a day (2026-01-31) or a moment (2026-01-31T12:00:00Z)",
     "status": f"one of {', '.join(STATUSES)}",
@@ -129,6 +131,10 @@ def _read(field: Field, text: str) -> Value:
         if _NUMBER.fullmatch(text) is None:
             raise ValueError(text)
         return int(text)
+    if field == "lora_dropout":
+        if _DROPOUT.fullmatch(text) is None:
+            raise ValueError(text)
+        return float(text)
     if field == "created":
         moment = datetime.fromisoformat(text)
         # A day or a moment without a zone is meant in UTC, as weft prints them.

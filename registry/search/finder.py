@@ -179,7 +179,7 @@ class Finder:
             base = Condition("base", "=", (version.base.lower(),))
             hits = self._answer(session, [asked], (base, in_use), _DUPLICATES_SHOWN + 1)
         return tuple(
-            Similar(hit.reference, hit.score)
+            Similar(hit.reference, hit.score, hit.digest == version.digest)
             for hit in hits
             if hit.score > DUPLICATE_COSINE and hit.reference != f"{version.name}@{version.number}"
         )[:_DUPLICATES_SHOWN]

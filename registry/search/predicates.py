@@ -22,6 +22,11 @@ _COMPARE: Mapping[str, Callable[[Any, Any], Any]] = {
 }  # fmt: skip
 
 
+_ORDERED: Mapping[str, Any] = {
+    "created": V.created_at, "lora_dropout": V.lora_dropout, "rank": V.rank,
+}  # fmt: skip
+
+
 def predicates(conditions: Iterable[Condition], caller: Caller) -> list[ColumnElement[bool]]:
     """Return what a version must satisfy to be found under these conditions by this caller.
 
@@ -50,7 +55,7 @@ def _in_use(version: Any) -> ColumnElement[bool]:
 def _predicate(condition: Condition) -> ColumnElement[bool]:
     compare = _COMPARE.get(condition.operator)
     if compare is not None:
-        column = V.rank if condition.field == "rank" else V.created_at
+        column = _ORDERED[condition.field]
         # With several values one must hold, as everywhere.
         return or_(*(compare(column, value) for value in condition.values))
     equal = or_(*(_EQUAL[condition.field](value) for value in condition.values))
@@ -74,6 +79,12 @@ def _tag(value: Value) -> ColumnElement[bool]:
     return exists().where(AdapterTagRow.name == V.name, AdapterTagRow.tag == value)
 
 
+def _peft_version(value: Value) -> ColumnElement[bool]:
+    """A release, or all releases that it begins: 0.18 finds 0.18.0 and 0.18.1."""
+    stated = func.coalesce(func.lower(V.peft_version), "")
+    return or_(stated == value, stated.startswith(f"{value}.", autoescape=True))
+
+
 def _status(value: Value) -> ColumnElement[bool]:
     if value == "retired":
         return V.retired_at.is_not(None)
@@ -84,9 +95,11 @@ _EQUAL: Mapping[str, Callable[[Value], ColumnElement[bool]]] = {
     "base": lambda value: func.lower(V.base) == value,
     "created": lambda value: V.created_at == value,
     "licence": lambda value: func.coalesce(func.lower(V.licence), "") == value,
+    "lora_dropout": lambda value: func.coalesce(V.lora_dropout, -1.0) == value,
     "module": _module,
     "name": _name,
     "owner": lambda value: func.lower(V.created_by) == value,
+    "peft_version": _peft_version,
     "rank": lambda value: V.rank == value,
     "status": _status,
     "tag": _tag,

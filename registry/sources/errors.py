@@ -1,18 +1,19 @@
-"""What a source of adapters raises; as in `registry.errors`, docstrings are messages."""
+"""Errors of the sources of adapters; as in `registry.errors`, docstrings are messages."""
 
 from registry.errors import RegistryError
 
 
 class NothingToImport(RegistryError):
-    """No adapter in {path!r}: expected a folder with adapter_config.json, or a folder of such."""
+    """No adapter in {path!r}: {reason}. Expected a folder with adapter_config.json, or of such."""
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, reason: str) -> None:
         self.path = path
+        self.reason = reason
         super().__init__()
 
 
 class HubAddressInvalid(RegistryError):
-    """{text!r} is no address on the Hub: {reason}. Expected hf:owner/name@revision#subfolder"""
+    """{text!r} is not a Hub address: {reason}. Expected hf:owner/name@revision#subfolder"""
 
     def __init__(self, text: str, reason: str) -> None:
         self.text = text[:300]
@@ -21,7 +22,7 @@ class HubAddressInvalid(RegistryError):
 
 
 class HubNotFound(RegistryError):
-    """The Hub has no {address}: {reason}. Is it spelled right, or private (set HF_TOKEN)?"""
+    """The Hub has no {address}: {reason}. Check the spelling; if it is private, set HF_TOKEN."""
 
     def __init__(self, address: str, reason: str) -> None:
         self.address = address
@@ -30,7 +31,7 @@ class HubNotFound(RegistryError):
 
 
 class HubDenied(RegistryError):
-    """The Hub keeps {address} from us: {reason}. Ask for access there, and set HF_TOKEN."""
+    """The Hub denies access to {address}: {reason}. Ask for access there, and set HF_TOKEN."""
 
     def __init__(self, address: str, reason: str) -> None:
         self.address = address
@@ -56,7 +57,7 @@ class UploadInvalid(RegistryError):
 
 
 class UploadTooLarge(RegistryError):
-    """The upload is larger than the {limit} bytes that this registry takes."""
+    """The upload is larger than the {limit} bytes that this registry accepts."""
 
     def __init__(self, limit: int) -> None:
         self.limit = limit

@@ -3,42 +3,68 @@
 Not covered: adapters further down than one level, and folders behind symbolic links.
 """
 
-import re
+import difflib
 from collections.abc import Iterator
 from pathlib import Path
 
 from merge.peft_format import CONFIG_NAME
 from registry.errors import RegistryError
+from registry.references import suggest_name
 from registry.service import Registry
 from registry.sources.errors import NothingToImport
 from registry.sources.outcome import Imported
 from registry.types import Registration
 
-_NOT_IN_A_NAME = re.compile(r"[^a-z0-9._-]+")
+_ARCHIVES = (".tar", ".tgz", ".gz", ".zip", ".bz2", ".xz", ".zst", ".7z")
 
 
 def find_adapters(path: Path) -> tuple[Path, ...]:
     """Return `path` itself when it is an adapter's folder, else those directly below it, by name.
 
     Raises:
-        NothingToImport: there is none.
+        NothingToImport: there is none; the reason says where one may be.
     """
     if (path / CONFIG_NAME).exists():
         return (path,)
     below = sorted(path.iterdir()) if path.is_dir() else []
-    found = tuple(p for p in below if not p.is_symlink() and (p / CONFIG_NAME).exists())
-    if not found:
-        raise NothingToImport(str(path))
-    return found
+    folders = tuple(p for p in below if not p.is_symlink() and (p / CONFIG_NAME).exists())
+    if not folders:
+        raise NothingToImport(str(path), _reason(path))
+    return folders
+
+
+def _reason(path: Path) -> str:
+    """Say why there is no adapter in `path`, and what to give instead."""
+    if path.is_file():
+        if path.suffix in _ARCHIVES:
+            return "it is an archive; unpack it and import the folder"
+        return f"it is a file; import the folder that holds it, {path.parent}"
+    if path.is_dir():
+        deeper = next((p.parent for p in sorted(path.glob(f"*/*/{CONFIG_NAME}"))), None)
+        if deeper is not None:
+            return f"adapters lie further down; import {deeper.parent}"
+        return f"neither it nor a folder directly below it holds {CONFIG_NAME}"
+    siblings = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
+    near = difflib.get_close_matches(path.name, siblings, n=1)
+    if near:
+        return f"there is no such folder; {path.parent / near[0]} exists"
+    if len(path.parts) == 2 and not path.is_absolute():
+        return f"there is no such folder; hf:{path} imports it from the Hub"
+    return f"there is no such folder, seen from {Path.cwd()}"
 
 
 def name_for(folder: Path) -> str:
-    """Return the adapter name that a folder's own name suggests; it may still be invalid."""
-    return _NOT_IN_A_NAME.sub("-", folder.resolve().name.lower()).strip("-")
+    """Return the adapter name that a folder's own name suggests; "" when it suggests none."""
+    return suggest_name(folder.resolve().name) or ""
+
+
+def origin_of(folder: Path) -> str:
+    """Return where a folder lies, as a version's source."""
+    return f"folder:{folder.resolve()}"
 
 
 def name_of(folder: Path, path: Path, name: str | None) -> str:
-    """Return the name for a folder that was found in `path`: see `import_folder`."""
+    """Return the name for a folder in `path`: see `import_folder`."""
     own = name_for(folder)
     return own if name is None else name if folder == path else f"{name}/{own}"
 
@@ -52,9 +78,9 @@ def import_folder(
     alias: str | None = None,
     actor: str = "local",
 ) -> Iterator[Imported]:
-    """Register what `find_adapters` finds, one after the other; a refused one stops no other.
+    """Register what `find_adapters` returns, one after the other; a refusal stops no other.
 
-    A store or a database that fails stops all: what was yielded before is there.
+    A store or a database that fails stops all; the versions that were yielded stay.
 
     Args:
         registry: to register in.
@@ -62,21 +88,21 @@ def import_folder(
         name: of the one adapter, or the namespace of several; None for the folders' own names.
         base: as `Registry.register`, for each of them.
         alias: as `Registry.register`, for each of them.
-        actor: who does it.
+        actor: recorded as the versions' author.
 
     Raises:
         NothingToImport: there is none; nothing was registered.
         StorageFailed, DatabaseUnavailable: the store or the database is full or gone.
     """
     for folder in find_adapters(path):
-        own, chosen = name_for(folder), name_of(folder, path, name)
+        source, chosen = origin_of(folder), name_of(folder, path, name)
         try:
             outcome: Registration | RegistryError = registry.adapters.register(
-                folder, name=chosen, base=base, alias=alias, source=f"folder:{own}", actor=actor
+                folder, name=chosen, base=base, alias=alias, source=source, actor=actor
             )
         except RegistryError as error:
             outcome = error
-        done = Imported(f"folder:{own}", chosen, outcome)
+        done = Imported(source, chosen, outcome)
         if done.fatal is not None:
             raise done.fatal
         yield done

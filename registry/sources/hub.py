@@ -1,9 +1,9 @@
 """Adapters from the Hugging Face Hub: one, a list of them, or what a query finds, in parallel.
 
-An adapter's folder is pinned to the commit that its revision means, judged by the names and sizes
-that the commit lists, then by its config, and only then are the weights fetched. What an import of
-the same commit came to before is remembered, so running again does only what is missing.
-Not covered: adapters that need more files than config, weights and card.
+An adapter's folder is pinned to the commit that its revision means. It is judged by the names and
+sizes that the commit lists, then by its small files, and only then are the weights fetched. The
+outcome of each commit is remembered, so running again does only what is missing.
+Not covered: adapters that need other files than config, weights, card and tokenizer.
 """
 
 from collections.abc import Iterable, Iterator
@@ -11,9 +11,10 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 
-from merge.peft_format import CONFIG_NAME, WEIGHTS_NAME
+from merge.peft_format import CONFIG_NAME, PICKLED_WEIGHTS, WEIGHTS_NAME
 from registry.admission.card import CARD_NAME
 from registry.admission.findings import finding
+from registry.admission.tokenizer import MAX_TOKENIZER_BYTES, TOKENIZER_FILES
 from registry.errors import AdmissionRefused, RegistryError
 from registry.references import check_name
 from registry.service import Registry
@@ -24,7 +25,6 @@ from registry.storage.errors import StorageFailed
 from registry.types import AdmissionReport, Finding, Registration
 from registry.versions.imports import Remembered
 
-_PICKLES = ("adapter_model.bin", "adapter_model.pt")
 _MAX_CONFIG_BYTES = 2**20
 _MAX_CARD_BYTES = 2**22  # of which admission reads the beginning
 _MAX_PROBLEMS_KEPT = 20
@@ -123,39 +123,42 @@ class HubImport:
             raise StorageFailed(str(error)) from error
 
     def _fetch(self, listing: Listing, workspace: Path) -> None:
-        """Fill workspace/adapter: the config first, since it may make the rest needless."""
+        """Fill workspace/adapter: the small files first, since they may refuse the adapter."""
         folder = workspace / "adapter"
         folder.mkdir()
         scratch = workspace / "download"
-        self.client.fetch(listing, CONFIG_NAME, folder / CONFIG_NAME, scratch=scratch)
+        optional = {CARD_NAME: _MAX_CARD_BYTES} | dict.fromkeys(
+            TOKENIZER_FILES, MAX_TOKENIZER_BYTES
+        )
+        for name in (CONFIG_NAME, *optional):
+            file = listing.files.get(name)
+            if file is not None and file.size <= optional.get(name, _MAX_CONFIG_BYTES):
+                self.client.fetch(listing, name, folder / name, scratch=scratch)
         early = self.registry.adapters.check(folder, base=self.base)
         _refuse([f for f in early.findings if f.problem.code != "A002 weights-missing"])
-        card = listing.files.get(CARD_NAME)
-        wanted = [CARD_NAME] if card is not None and card.size <= _MAX_CARD_BYTES else []
-        for file in (*wanted, WEIGHTS_NAME):
-            self.client.fetch(listing, file, folder / file, scratch=scratch)
+        self.client.fetch(listing, WEIGHTS_NAME, folder / WEIGHTS_NAME, scratch=scratch)
 
 
 def _listed_findings(listing: Listing, max_bytes: int) -> list[Finding]:
     """Judge a folder by the names and sizes of its files alone."""
-    found: list[Finding] = []
+    findings: list[Finding] = []
     files = listing.files
     if CONFIG_NAME not in files:
-        found.append(finding("A001 config-missing", CONFIG_NAME, "a file", "none"))
+        findings.append(finding("A001 config-missing", CONFIG_NAME, "a file", "none"))
     elif files[CONFIG_NAME].size > _MAX_CONFIG_BYTES:
         size = f"{files[CONFIG_NAME].size} bytes"
         expected = f"at most {_MAX_CONFIG_BYTES} bytes"
-        found.append(finding("A010 config-invalid", CONFIG_NAME, expected, size))
+        findings.append(finding("A010 config-invalid", CONFIG_NAME, expected, size))
     if WEIGHTS_NAME not in files:
-        pickles = [name for name in _PICKLES if name in files]
+        pickles = [name for name in PICKLED_WEIGHTS if name in files]
         code = "A003 pickle-weights" if pickles else "A002 weights-missing"
-        found.append(finding(code, WEIGHTS_NAME, "safetensors", ", ".join(pickles) or "none"))
+        findings.append(finding(code, WEIGHTS_NAME, "safetensors", ", ".join(pickles) or "none"))
     elif files[WEIGHTS_NAME].size > max_bytes:
         size = f"{files[WEIGHTS_NAME].size} bytes"
-        found.append(finding("A072 too-large", WEIGHTS_NAME, f"at most {max_bytes} bytes", size))
-    return found
+        findings.append(finding("A072 too-large", WEIGHTS_NAME, f"at most {max_bytes} bytes", size))
+    return findings
 
 
 def _refuse(findings: list[Finding]) -> None:
-    if any(each.severity == "refuse" for each in findings):
+    if any(item.severity == "refuse" for item in findings):
         raise AdmissionRefused(AdmissionReport(None, tuple(findings), None, None))

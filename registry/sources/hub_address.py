@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
+from registry.references import suggest_name
 from registry.sources.errors import HubAddressInvalid
 
 PREFIX = "hf:"
@@ -18,9 +19,6 @@ _REVISION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/+-]{0,99}")
 _SEGMENT = re.compile(r"[A-Za-z0-9._+=-][A-Za-z0-9._+= -]{0,99}")
 _MAX_SUBFOLDER = 200
 _COMMIT = re.compile(r"[0-9a-f]{40}")
-_NOT_IN_A_NAME = re.compile(r"[^a-z0-9._-]+")
-# Names begin with a letter; what does not gets this in front.
-_FIRST_LETTER = "n-"
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,29 +49,24 @@ class HubAddress:
         return file if self.subfolder is None else f"{self.subfolder}/{file}"
 
     def name(self) -> str:
-        """Return the adapter name that the address suggests: owner/name[/subfolder] in lower case.
-
-        A part that begins with no letter gets "n-" in front, since names begin with one.
-        """
-        parts = [*self.repo.split("/"), *(self.subfolder or "").split("/")]
-        cleaned = (_NOT_IN_A_NAME.sub("-", part.lower()) for part in parts if part)
-        return "/".join(p if p[0].isalpha() else _FIRST_LETTER + p for p in cleaned)
+        """Return the adapter name that the address suggests: owner/name[/subfolder]."""
+        return suggest_name(f"{self.repo}/{self.subfolder or ''}") or self.repo
 
 
 def parse_address(text: str) -> HubAddress:
     """Return the address that `text` writes; the leading `hf:` may be left out.
 
     Raises:
-        HubAddressInvalid: saying which part makes no sense.
+        HubAddressInvalid: naming the part that is malformed.
     """
     rest, hash_mark, subfolder = text.strip().removeprefix(PREFIX).partition("#")
     repo, at, revision = rest.partition("@")
     if not _REPO.fullmatch(repo) or ".." in repo or "--" in repo:
         raise HubAddressInvalid(text, "the repository is not owner/name")
     if at and (not _REVISION.fullmatch(revision) or ".." in revision):
-        raise HubAddressInvalid(text, "the revision is no branch, tag or commit")
+        raise HubAddressInvalid(text, "the revision is not a branch, tag or commit")
     if hash_mark and not _is_folder(subfolder):
-        raise HubAddressInvalid(text, "the subfolder is no path inside the repository")
+        raise HubAddressInvalid(text, "the subfolder is not a path inside the repository")
     return HubAddress(repo, revision or None, subfolder or None)
 
 
@@ -85,10 +78,10 @@ def _is_folder(text: str) -> bool:
 
 
 def read_addresses(lines: Iterable[str]) -> Iterator[HubAddress]:
-    """Yield the addresses of a list, one a line; empty lines and `# …` say nothing.
+    """Yield the addresses of a list, one a line; empty lines and comments (`# …`) are skipped.
 
     Raises:
-        HubAddressInvalid: at the first line that is none.
+        HubAddressInvalid: at the first line that is not an address.
     """
     for line in lines:
         if line.strip() and not line.lstrip().startswith("# ") and line.strip() != "#":

@@ -1,4 +1,4 @@
-"""What came of each source of an import, and the sums over many."""
+"""The outcome of each source of an import, and the sums over many."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -12,7 +12,7 @@ from registry.versions.imports import Remembered
 
 @dataclass(frozen=True, slots=True)
 class Imported:
-    """One source: a registration, what an earlier import of it came to, or why there is none."""
+    """The outcome of one source: a registration, an earlier outcome of it, or an error."""
 
     source: str
     name: str
@@ -25,7 +25,7 @@ class Imported:
 
     @property
     def fatal(self) -> RegistryError | None:
-        """The error, when every other source would meet it too: the store or the database is."""
+        """The error if it would stop every remaining source too (store or database unavailable)."""
         error = self.outcome
         if not isinstance(error, StorageFailed | DatabaseUnavailable):
             return None
@@ -33,7 +33,7 @@ class Imported:
 
     @property
     def version(self) -> str | None:
-        """`name@number` of the version that the registry has of it."""
+        """`name@number` of the version that the source became, None when it was refused."""
         if isinstance(self.outcome, Registration):
             return f"{self.name}@{self.outcome.version.number}"
         if isinstance(self.outcome, Remembered) and self.outcome.number is not None:
@@ -42,26 +42,26 @@ class Imported:
 
     @property
     def digest(self) -> str | None:
-        """The content that the registry has of it."""
+        """The digest of that version."""
         if isinstance(self.outcome, Registration):
             return self.outcome.version.digest
         return self.outcome.digest if isinstance(self.outcome, Remembered) else None
 
     @property
     def reasons(self) -> tuple[str, ...]:
-        """Why the registry does not have it, in sentences."""
+        """The reasons of a refusal, in sentences."""
         if isinstance(self.outcome, Remembered):
             return self.outcome.problems
         return (str(self.outcome),) if isinstance(self.outcome, RegistryError) else ()
 
     @property
     def similar(self) -> tuple[Similar, ...]:
-        """The (near-)duplicates that a new version has."""
+        """The versions of the same or nearly the same content as a new version."""
         return self.outcome.similar if isinstance(self.outcome, Registration) else ()
 
     @property
     def verdict(self) -> str:
-        """One line of a table of sums: "admitted", or the reason why not.
+        """The line of the table of sums that it counts under: "admitted", "known" or the cause.
 
         A refused adapter counts under the first code that refuses it.
         """
@@ -80,7 +80,7 @@ def _code(problems: Iterable[str]) -> str:
 
 
 def tally(outcomes: Iterable[Imported]) -> Mapping[str, int]:
-    """Return how many adapters came to each verdict: admitted and known first, then by number."""
+    """Return the number of adapters by verdict: admitted and known first, then by number."""
     counts = Counter(item.verdict for item in outcomes)
     good = {verdict: counts.pop(verdict, 0) for verdict in ("admitted", "known")}
     return good | dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))

@@ -16,10 +16,15 @@ MAX_MEMBERS = 100
 _MAX_EXTENSION_BYTES = 2**16
 _REGULAR, _FOLDER, _EXTENSIONS = b"0\0", b"5", b"xg"
 _RENAMING = (b" path=", b" size=", b" GNU.sparse")
+# The first bytes of what senders take for a tar.
+_COMPRESSED = {
+    b"\x1f\x8b": "gzip", b"BZh": "bzip2", b"\xfd7zXZ": "xz", b"\x28\xb5\x2f\xfd": "zstd",
+    b"PK\x03\x04": "zip",
+}  # fmt: skip
 
 
 class _Reader:
-    """Chunks of any portions as exact reads, which end with an error beyond `limit` bytes."""
+    """Exact reads from chunks of any size; reading beyond `limit` bytes is an error."""
 
     def __init__(self, chunks: Iterable[bytes], limit: int) -> None:
         self._chunks = iter(chunks)
@@ -61,10 +66,10 @@ def read_tar(chunks: Iterable[bytes], limit: int) -> Iterator[tuple[str, Iterato
         limit: how many bytes of it are taken.
 
     Raises:
-        UploadInvalid: it is no plain tar, ends early, or holds something else than files.
+        UploadInvalid: it is not a plain tar, ends early, or holds links or devices.
         UploadTooLarge: it goes on beyond `limit`.
     """
-    reader = _Reader(chunks, limit)
+    reader = _Reader(_unpacked(chunks), limit)
     for _ in range(MAX_MEMBERS):
         header = reader.exactly(BLOCK_BYTES)
         if not any(header):
@@ -79,16 +84,27 @@ def read_tar(chunks: Iterable[bytes], limit: int) -> Iterator[tuple[str, Iterato
             for _unread in content:
                 pass
         elif kind != _FOLDER or size:
-            raise UploadInvalid(f"{name[:80]!a} is no regular file, or its name is too long")
+            raise UploadInvalid(f"{name[:80]!a} is not a regular file, or its name is too long")
         reader.exactly(padding)
     raise UploadInvalid(f"more than {MAX_MEMBERS} files")
+
+
+def _unpacked(chunks: Iterable[bytes]) -> Iterator[bytes]:
+    """Yield the chunks; the first one must not begin a compressed file."""
+    first = True
+    for chunk in chunks:
+        for mark, kind in _COMPRESSED.items() if first else ():
+            if chunk.startswith(mark):
+                raise UploadInvalid(f"it is compressed ({kind}): send it unpacked, as a plain .tar")
+        first = first and not chunk
+        yield chunk
 
 
 def _parse(header: bytes) -> tuple[str, int, bytes]:
     """Return name, size and type of one member, from its 512-byte header."""
     # The checksum is over the header with blanks in its own place.
     if _octal(header[148:156]) != sum(header) - sum(header[148:156]) + 8 * ord(" "):
-        raise UploadInvalid("it is no plain tar archive (compressed ones are not taken)")
+        raise UploadInvalid("it is not a plain tar archive")
     name = header[:100].partition(b"\0")[0]
     prefix = header[345:500].partition(b"\0")[0] if header[257:263] == b"ustar\0" else b""
     path = (prefix + b"/" + name if prefix else name).decode("utf-8", "replace")
@@ -98,7 +114,7 @@ def _parse(header: bytes) -> tuple[str, int, bytes]:
 def _octal(field: bytes) -> int:
     digits = field.strip(b" \0")
     if not digits or digits.strip(b"01234567"):
-        raise UploadInvalid("it is no plain tar archive (a number of it is none)")
+        raise UploadInvalid("it is not a plain tar archive (a header holds an invalid number)")
     return int(digits, 8)
 
 
@@ -106,6 +122,6 @@ def _check_extension(reader: _Reader, size: int) -> None:
     """Pass over a pax header, unless it changes what the next member's own header says."""
     if size > _MAX_EXTENSION_BYTES:
         raise UploadInvalid("an extension header is too long")
-    said = reader.exactly(size)
-    if any(key in said for key in _RENAMING):
+    header = reader.exactly(size)
+    if any(key in header for key in _RENAMING):
         raise UploadInvalid("a name or a size in it is too long for a plain tar archive")

@@ -1,10 +1,9 @@
-"""Adapters that somebody sends: a tar stream, or file by file, written to disk and admitted.
+"""Adapters that a client uploads: a tar stream, or file by file, written to disk and admitted.
 
-Covered: a limit on all bytes, counted as they come; one folder of regular files under plain names;
-nothing outside the workspace is ever written, and of a refused upload nothing stays.
-Not covered: who may send (the server's), and what the files hold (`registry.admission.admit`).
-Compressed archives are refused: a kilobyte of them can unfold into gigabytes, and weights hardly
-compress.
+Covered: a limit on all bytes, counted as they arrive; one folder of regular files under plain
+names; nothing outside the workspace is written, and a refused upload leaves nothing behind.
+Not covered: who may upload (the server), and what the files hold (`registry.admission.admit`).
+Compressed archives are refused: a kilobyte can unpack to gigabytes, and weights hardly compress.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -12,6 +11,7 @@ from pathlib import Path, PurePosixPath
 
 from merge.peft_format import CONFIG_NAME, WEIGHTS_NAME
 from registry.admission.card import CARD_NAME
+from registry.admission.tokenizer import TOKENIZER_FILES
 from registry.references import check_name
 from registry.service import Registry
 from registry.sources.errors import UploadInvalid, UploadTooLarge
@@ -19,7 +19,8 @@ from registry.sources.tar_stream import read_tar
 from registry.storage.errors import StorageFailed
 from registry.types import Registration
 
-FILES = (CONFIG_NAME, WEIGHTS_NAME, CARD_NAME)
+FILES = (CONFIG_NAME, WEIGHTS_NAME, CARD_NAME, *TOKENIZER_FILES)
+_SOURCE = "upload"
 # What an archive holds beside its files: headers, padding, names.
 _TAR_OVERHEAD_BYTES = 2**20
 
@@ -32,28 +33,30 @@ def import_tar(
     limit_bytes: int,
     base: str | None = None,
     alias: str | None = None,
+    origin: str | None = None,
     actor: str = "local",
 ) -> Registration:
     """Register the adapter in a plain .tar that arrives in chunks.
 
-    Its files lie at the top or in one folder; others than config, weights and card are passed over.
+    Its files lie at the top or in one folder; files other than `FILES` are skipped.
 
     Args:
         registry: to register in.
         chunks: the archive's bytes, in any portions.
         name: of the adapter.
         limit_bytes: how many bytes its files may have altogether.
-        base: as `Registry.register`.
-        alias: as `Registry.register`.
-        actor: who sends it.
+        base: as `Adapters.register`.
+        alias: as `Adapters.register`.
+        origin: where the client says the files come from; kept in the version's source.
+        actor: recorded as the version's author.
 
     Raises:
-        UploadInvalid, UploadTooLarge: the archive is none, is unsafe or does not end.
+        UploadInvalid, UploadTooLarge: it is not a tar, is unsafe, incomplete or too long.
         StorageFailed: the disk is full or gone.
         RegistryError: as `Registry.register`.
     """
     parts = _adapter_files(read_tar(chunks, limit_bytes + _TAR_OVERHEAD_BYTES))
-    return _import(registry, parts, name, limit_bytes, base, alias, actor)
+    return _import(registry, parts, name, limit_bytes, base, alias, origin, actor)
 
 
 def import_files(
@@ -72,8 +75,8 @@ def import_files(
     """
     for file in files:
         if file not in FILES:
-            raise UploadInvalid(f"{file[:80]!a} is none of {', '.join(FILES)}")
-    return _import(registry, files.items(), name, limit_bytes, base, alias, actor)
+            raise UploadInvalid(f"{file[:80]!a} is not one of {', '.join(FILES)}")
+    return _import(registry, files.items(), name, limit_bytes, base, alias, None, actor)
 
 
 def _import(
@@ -83,16 +86,18 @@ def _import(
     limit_bytes: int,
     base: str | None,
     alias: str | None,
+    origin: str | None,
     actor: str,
 ) -> Registration:
-    check_name(name)  # before anybody sends a gigabyte
+    check_name(name)  # before a gigabyte is received
+    source = _SOURCE if origin is None else f"{_SOURCE}:{origin}"
     try:
         with registry.adapters.workspace() as workspace:
             folder = workspace / "upload"
             folder.mkdir()
             _write(folder, files, limit_bytes)
             return registry.adapters.register(
-                folder, name=name, base=base, alias=alias, source="upload", actor=actor
+                folder, name=name, base=base, alias=alias, source=source, actor=actor
             )
     except OSError as error:
         raise StorageFailed(str(error)) from error

@@ -39,6 +39,10 @@ AskedBase = Annotated[
     str | None,
     Query(pattern=PRINTABLE, max_length=MAX_LENGTH, description="where its config does not say it"),
 ]
+AskedOrigin = Annotated[
+    str | None,
+    Query(pattern=PRINTABLE, max_length=500, description="where the files come from"),
+]
 AskedAlias = Annotated[
     str | None,
     Query(pattern=f"^{SEGMENT}$", max_length=MAX_ALIAS_LENGTH, description="to move to it"),

@@ -17,7 +17,7 @@ from registry.sources.errors import UploadInvalid
 from registry.sources.upload import import_tar
 from registry.types import Registration
 from server.admin.bodies import ImportBody
-from server.admin.fields import AskedAlias, AskedBase, Name
+from server.admin.fields import AskedAlias, AskedBase, AskedOrigin, Name
 from server.admin.rules import check_alias_move, check_import_root
 from server.admin.schemas import FindingItem, RegisteredItem, SimilarItem, VersionItem
 from server.auth import Owner, Publisher
@@ -45,7 +45,7 @@ def imports_router(gateway: Gateway) -> APIRouter:
     )
     async def upload_version(
         name: Name, request: Request, caller: Owner, base: AskedBase = None,
-        alias: AskedAlias = None,
+        alias: AskedAlias = None, origin: AskedOrigin = None,
     ) -> RegisteredItem:  # fmt: skip
         """Admit an adapter that is sent as a plain tar of its PEFT folder."""
         check_alias_move(caller, alias, settings.protected_aliases)
@@ -55,7 +55,7 @@ def imports_router(gateway: Gateway) -> APIRouter:
         def run() -> RegisteredItem:
             made = import_tar(
                 registry, chunks, name=name, limit_bytes=settings.import_max_bytes, base=base,
-                alias=alias, actor=caller.name,
+                alias=alias, origin=origin, actor=caller.name,
             )  # fmt: skip
             return registered(gateway, made, caller)
 
@@ -69,7 +69,7 @@ def imports_router(gateway: Gateway) -> APIRouter:
         folder = check_import_root(body.folder, settings.import_roots)
         made = registry.adapters.register(
             folder, name=body.name, base=body.base, alias=body.alias,
-            source=f"folder:{folder.name}", actor=caller.name,
+            source=f"folder:{folder}", actor=caller.name,
         )  # fmt: skip
         return registered(gateway, made, caller)
 

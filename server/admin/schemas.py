@@ -67,6 +67,9 @@ class VersionItem(Item):
     norm: float = Field(examples=[3.2])
     source: str | None = Field(examples=["hf:acme/legal-lora@0123456#"])
     licence: str | None = Field(examples=["apache-2.0"])
+    peft_version: str | None = Field(examples=["0.18.0"])
+    lora_dropout: float | None = Field(examples=[0.05])
+    chat_template: str | None = Field(examples=[None])
     status: Status = Field(examples=["admitted"])
     status_reason: str | None = Field(examples=[None])
     created_at: datetime = Field(examples=[_MOMENT])
@@ -98,6 +101,7 @@ class SimilarItem(Item):
 
     reference: str = Field(examples=["team/legal-old@2"])
     cosine: float = Field(examples=[0.9995])
+    same_content: bool = Field(examples=[False])
 
 
 class FindingItem(BaseModel):

@@ -1,6 +1,8 @@
 """`weft adapters import`: from folders, from the Hugging Face Hub, one or very many."""
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -8,7 +10,7 @@ import typer
 
 from registry.errors import RegistryError
 from registry.service import Registry
-from registry.sources.folder import find_adapters, import_folder, name_of
+from registry.sources.folder import find_adapters, import_folder, name_of, origin_of
 from registry.sources.hub import HubImport
 from registry.sources.hub_address import PREFIX, HubAddress, parse_address, read_addresses
 from registry.sources.hub_client import HubClient
@@ -25,12 +27,14 @@ from server.cli.console import (
     print_json,
     print_table,
     progress_bar,
+    say,
 )
 from server.serve import open_registry
 from server.settings import Settings
 
-# More rows than this are only counted; --json has them all.
+# Of more adapters than this only the refused ones are listed; --json has them all.
 _ROWS_SHOWN = 50
+_REFUSED_SHOWN = 200
 
 
 @explained
@@ -57,15 +61,16 @@ def import_adapters(
     server: Server = None,
     key: Key = None,
 ) -> None:
-    """Admit adapters into the registry; refused ones do not stop the others, a full disk does.
+    """Admit adapters into the registry.
 
-    Running it again does only what is missing: what was admitted or refused before is known.
+    A refused adapter does not stop the others; a full disk does. Running the command again imports
+    only what is missing.
     """
     if sum(given is not None for given in (source, ids, query)) != 1:
-        raise fail("name one source: a folder, hf:owner/name, --ids FILE or --query BASE")
+        raise fail("give one source: a folder, hf:owner/name, --ids FILE or --query BASE")
     if server is not None:
         if source is None or source.startswith(PREFIX):
-            raise fail("to a server go folders; import from the Hub where its registry is")
+            raise fail("only folders can be sent to a server; import from the Hub on its machine")
         with connect(None, server, key) as api:
             upload_adapters(api, Path(source), name=name, base=base, alias=alias, as_json=as_json)
         return
@@ -127,26 +132,39 @@ def _print(outcomes: Sequence[Imported], *, as_json: bool) -> None:
     if as_json:
         print_json([_json(item) for item in outcomes])
         return
-    if len(outcomes) <= _ROWS_SHOWN:
-        columns = ("source", "result", "version", "digest or reason")
-        print_table("Import", columns, map(_row, outcomes))
+    _print_rows([_row(item) for item in outcomes])
     if len(outcomes) > 1:
         print_table("Sum", ("result", "adapters"), tally(outcomes).items())
+
+
+def _print_rows(rows: Sequence[tuple[str, str, str, str]]) -> None:
+    """Print one row for each adapter; of many adapters only the refused ones."""
+    shown = rows if len(rows) <= _ROWS_SHOWN else [row for row in rows if row[1] == "refused"]
+    if shown:
+        title = "Import" if shown is rows else "Refused"
+        columns = ("source", "result", "version", "digest or reason")
+        print_table(title, columns, shown[:_REFUSED_SHOWN])
+    if len(shown) > _REFUSED_SHOWN:
+        say(f"{len(shown) - _REFUSED_SHOWN} more were refused; --json lists all")
 
 
 def _row(item: Imported) -> tuple[str, str, str, str]:
     if item.version is None:
         return item.source, "refused", "", "; ".join(item.reasons)
-    notes = [f"like {each.reference} (cosine {each.cosine:.4f})" for each in item.similar]
+    notes = [_likeness(s.reference, s.cosine, s.same_content) for s in item.similar]
     state = "known" if item.verdict == "known" else "new"
     return item.source, state, item.version, ", ".join([str(item.digest)[:12], *notes])
+
+
+def _likeness(reference: str, cosine: float, same_content: bool) -> str:
+    return f"same content as {reference}" if same_content else f"like {reference} ({cosine:.4f})"
 
 
 def _json(item: Imported) -> dict[str, object]:
     return {
         "source": item.source, "name": item.name, "result": item.verdict, "version": item.version,
         "digest": item.digest, "reasons": item.reasons,
-        "similar": [{"reference": s.reference, "cosine": s.cosine} for s in item.similar],
+        "similar": [asdict(similar) for similar in item.similar],
     }  # fmt: skip
 
 
@@ -154,14 +172,14 @@ def upload_adapters(
     api: Client, path: Path, *, name: str | None, base: str | None, alias: str | None,
     as_json: bool,
 ) -> None:  # fmt: skip
-    """Send what `find_adapters` finds, one after the other; a refused one stops no other.
+    """Send what `find_adapters` returns, one after the other; a refusal stops no other.
 
     A server that fails, or does not answer, stops all.
 
     Raises:
-        NothingToImport: there is none.
-        ServerRefused: the only one was refused, or nobody answers.
-        typer.Exit: with 1, when some were refused, or not sent any more.
+        NothingToImport: there is no adapter.
+        ServerRefused: the only adapter was refused, or the server does not answer.
+        typer.Exit: with 1, when some were refused or not sent.
     """
     folders = find_adapters(path)
     outcomes: list[dict[str, Any]] = []
@@ -171,7 +189,7 @@ def upload_adapters(
         try:
             made = api.ask(
                 "POST", "adapters", chosen, "-", "versions", content=tar_of(folder),
-                query={"base": base, "alias": alias},
+                query={"base": base, "alias": alias, "origin": origin_of(folder)},
             )  # fmt: skip
         except ServerRefused as error:
             if len(folders) == 1:
@@ -191,17 +209,20 @@ def upload_adapters(
 def _print_uploaded(outcomes: list[dict[str, Any]], *, as_json: bool) -> None:
     if as_json:
         print_json(outcomes)
-    else:
-        rows = [
-            (o["source"], o["result"], o["version"] or "", o["digest"] or "; ".join(o["reasons"]))
-            for o in outcomes
-        ]
-        print_table("Import", ("source", "result", "version", "digest or reason"), rows)
+        return
+    rows = []
+    for o in outcomes:
+        notes = [_likeness(**similar) for similar in o["similar"]]
+        content = ", ".join([o["digest"], *notes]) if o["digest"] else "; ".join(o["reasons"])
+        rows.append((o["source"], o["result"], o["version"] or "", content))
+    _print_rows(rows)
+    if len(rows) > 1:
+        print_table("Sum", ("result", "adapters"), Counter(row[1] for row in rows).items())
 
 
 def _outcome(folder: Path, name: str, made: Any) -> dict[str, Any]:
     outcome: dict[str, Any] = {
-        "source": f"folder:{folder.name}", "name": name, "result": "refused", "version": None,
+        "source": origin_of(folder), "name": name, "result": "refused", "version": None,
         "digest": None, "reasons": [], "similar": [],
     }  # fmt: skip
     if isinstance(made, str):

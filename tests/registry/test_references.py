@@ -14,6 +14,7 @@ from registry.references import (
     check_name,
     numbered,
     parse_reference,
+    suggest_name,
 )
 
 DIGEST = "0123456789abcdef" * 4
@@ -144,3 +145,21 @@ def test_only_64_lower_case_hex_digits_are_a_digest(digest: str) -> None:
     """Nothing else may become part of a path."""
     with pytest.raises(DigestInvalid):
         check_digest(digest)
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("Legal QA", "legal-qa"), ("team/2nd Try", "team/n-2nd-try"), ("Café", "cafe"),
+        ("a" * 64, "n-" + "a" * 64), ("/x//y/", "x/y"), ("модель", None), ("", None),
+        ("x" * 300, "x" * 200),
+    ],
+)  # fmt: skip
+def test_an_invalid_name_suggests_a_valid_one(text: str, name: str | None) -> None:
+    """The suggestion is a name, keeps what can stay, and stands in the error."""
+    assert name == suggest_name(text)
+    if name is not None:
+        check_name(name)
+        if len(text) < 100:
+            with pytest.raises(NameInvalid, match=f"For example '{name}'|digest"):
+                check_name(text)

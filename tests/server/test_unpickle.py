@@ -55,11 +55,40 @@ def test_an_adapter_is_converted_whole(pickled: Path, tmp_path: Path) -> None:
 def test_a_hostile_pickle_does_nothing(pickled: Path, tmp_path: Path) -> None:
     """It is refused by torch, in the process, and nothing is written."""
     witness = tmp_path / "witness"
-    (pickled / "adapter_model.bin").write_bytes(pickle.dumps(Shell(witness)))
-    with pytest.raises(ConversionFailed, match=r"adapter_model\.bin"):
+    (pickled / "adapter_model.bin").write_bytes(pickle.dumps(Shell(witness), protocol=2))
+    with pytest.raises(ConversionFailed, match=r"adapter_model\.bin calls [\w.]+") as caught:
         convert(pickled, tmp_path / "out")
+    assert "weights_only" not in str(caught.value)
     assert not witness.exists()
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("data", [b"", b"junk", b"\x80\x04]", b"PK\x03\x04 cut"])
+def test_a_file_that_is_not_a_pickle_is_a_sentence_of_ours(
+    pickled: Path, tmp_path: Path, data: bytes
+) -> None:
+    """Neither torch's advice to load it unprotected nor a terminal code reaches the user."""
+    (pickled / "adapter_model.bin").write_bytes(data)
+    with pytest.raises(ConversionFailed) as caught:
+        convert(pickled, tmp_path / "out")
+    assert str(caught.value).isprintable()
+    assert "weights_only" not in str(caught.value)
+    assert str(caught.value).startswith("adapter_model.bin ")
+
+
+def test_a_pointer_is_fetched_not_converted(pickled: Path, tmp_path: Path) -> None:
+    """A Git LFS pointer under the pickle's name is told as one."""
+    pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n"
+    (pickled / "adapter_model.bin").write_text(pointer)
+    with pytest.raises(ConversionFailed, match="git lfs pull"):
+        convert(pickled, tmp_path / "out")
+
+
+def test_weights_that_are_safetensors_need_no_conversion(pickled: Path, tmp_path: Path) -> None:
+    """The message names the command that examines them."""
+    (pickled / "adapter_model.bin").rename(pickled / "adapter_model.safetensors")
+    with pytest.raises(ConversionFailed, match="weft check"):
+        convert(pickled, tmp_path / "out")
 
 
 def test_a_pickle_that_claims_memory_is_ended(pickled: Path, tmp_path: Path) -> None:
@@ -84,8 +113,8 @@ def test_a_process_that_takes_too_long_is_ended(pickled: Path, tmp_path: Path) -
         ({"x": [1]}, "found list at 'x'"),
         ({"state_dict": {"x": torch.zeros(1)}}, "found dict at 'state_dict'"),
         ({1: torch.zeros(1)}, "at 1"),
-        ({"x": torch.zeros(2, 2).to_sparse()}, "no plain tensor"),
-        ({"x": torch.zeros(2, device="meta")}, "no plain tensor"),
+        ({"x": torch.zeros(2, 2).to_sparse()}, "not a dense tensor"),
+        ({"x": torch.zeros(2, device="meta")}, "not a dense tensor"),
     ],
 )
 def test_what_is_no_tensors_by_name_is_refused(tmp_path: Path, content: object, says: str) -> None:

@@ -13,13 +13,13 @@ from tests.registry.conftest import tensors, write_adapter
 
 
 def test_one_folder_is_one_adapter(registry: Registry, tmp_path: Path) -> None:
-    """Under the given name, or the folder's own; the alias is set and the source recorded."""
+    """Under the given name, or the folder's own; the alias is set, its path is the source."""
     folder = write_adapter(tmp_path / "Legal QA (v2)")
     (done,) = import_folder(registry, folder, alias="prod", actor="ann")
     assert isinstance(done.outcome, Registration)
-    assert ("legal-qa-v2", "folder:legal-qa-v2") == (done.name, done.source)
+    assert ("legal-qa-v2", f"folder:{folder}") == (done.name, done.source)
     version = done.outcome.version
-    assert ("legal-qa-v2", "folder:legal-qa-v2", "ann") == (
+    assert ("legal-qa-v2", f"folder:{folder}", "ann") == (
         version.name, version.source, version.created_by,
     )  # fmt: skip
     (named,) = import_folder(registry, folder, name="law")
@@ -40,11 +40,11 @@ def test_a_folder_of_folders_is_several(registry: Registry, tmp_path: Path) -> N
 
 def test_a_refused_one_stops_no_other(registry: Registry, tmp_path: Path) -> None:
     """Its error stands in its place: a bad adapter, and a folder without a usable name."""
-    write_adapter(tmp_path / "all" / "1st")
+    write_adapter(tmp_path / "all" / "модель")
     write_adapter(tmp_path / "all" / "bad", r=7)
     write_adapter(tmp_path / "all" / "good")
     outcomes = [one.outcome for one in import_folder(registry, tmp_path / "all")]
-    assert [NameInvalid, AdmissionRefused, Registration] == [type(one) for one in outcomes]
+    assert [AdmissionRefused, Registration, NameInvalid] == [type(one) for one in outcomes]
 
 
 def test_importing_again_changes_nothing(registry: Registry, tmp_path: Path) -> None:
@@ -65,16 +65,42 @@ def test_links_are_not_followed(tmp_path: Path) -> None:
         find_adapters(tmp_path / "all")
 
 
-@pytest.mark.parametrize("name", ["nothing", "file"])
-def test_no_adapter_is_an_error_that_says_what_was_expected(tmp_path: Path, name: str) -> None:
-    """A missing folder and a file: both say what an adapter's folder has."""
-    (tmp_path / "file").touch()
-    with pytest.raises(NothingToImport, match=r"adapter_config\.json"):
-        find_adapters(tmp_path / name)
+@pytest.mark.parametrize(
+    ("path", "hint"),
+    [
+        ("nothing", "there is no such folder, seen from "),
+        ("adaptors", "adapters exists"),
+        ("acme/legal", "hf:acme/legal imports it from the Hub"),
+        ("notes.txt", "import the folder that holds it"),
+        ("legal.tgz", "unpack it and import the folder"),
+        ("empty", "neither it nor a folder directly below it"),
+        ("deep", "import deep/below"),
+    ],
+)
+def test_no_adapter_is_an_error_with_the_hint_that_helps(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: str, hint: str
+) -> None:
+    """A missing folder, a file, an archive, an empty folder, and adapters further down."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("adapters", "empty"):
+        (tmp_path / name).mkdir()
+    for name in ("notes.txt", "legal.tgz"):
+        (tmp_path / name).touch()
+    write_adapter(tmp_path / "deep" / "below" / "a")
+    with pytest.raises(NothingToImport, match=r"adapter_config\.json") as caught:
+        find_adapters(Path(path))
+    assert hint in str(caught.value)
 
 
 @pytest.mark.parametrize(
-    ("folder", "name"), [("Llama LoRA", "llama-lora"), ("a__b.c-d", "a__b.c-d"), ("é", "")]
+    ("folder", "name"),
+    [
+        ("Llama LoRA", "llama-lora"),
+        ("a__b.c-d", "a__b.c-d"),
+        ("é", "e"),
+        ("1st", "n-1st"),
+        ("й", ""),
+    ],
 )
 def test_a_folders_name_suggests_a_name(tmp_path: Path, folder: str, name: str) -> None:
     """Lower case, with a dash for what a name cannot hold."""

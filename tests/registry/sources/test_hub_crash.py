@@ -7,8 +7,8 @@ from huggingface_hub import file_download
 from sqlalchemy.orm import Session
 
 from merge.peft_format import WeightsWriter
+from registry.adapters import Adapters
 from registry.admission.admit import MAX_BYTES
-from registry.service import Registry
 from registry.sources.hub import HubImport
 from registry.sources.hub_address import HubAddress
 from registry.sources.hub_client import HubClient
@@ -34,7 +34,7 @@ STEPS = {
     "after a download, before its hash": Fault(file_download, "http_get", after=True, call=3),
     "after the config": Fault(HubClient, "fetch", after=True),
     "after the weights": Fault(HubClient, "fetch", after=True, call=3),
-    "before admission": Fault(Registry, "check", after=False, call=2),
+    "before admission": Fault(Adapters, "check", after=False, call=2),
     "in the middle of the copy": Fault(WeightsWriter, "write", after=True),
     "after the files are stored": Fault(LocalBlobs, "adopt", after=True),
     "before the name": Fault(adapters, "claim", after=False),

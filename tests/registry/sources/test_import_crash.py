@@ -15,6 +15,7 @@ import pytest
 from sqlalchemy.orm import Session
 
 from merge.peft_format import WeightsWriter
+from registry.adapters import Adapters
 from registry.search.embeddings import Embeddings
 from registry.search.finder import Finder
 from registry.service import Registry
@@ -39,8 +40,8 @@ from tests.registry.crashing import (
 
 # From the look at a folder to the answer, in this order.
 STEPS = {
-    "before admission": Fault(Registry, "check", after=False),
-    "after admission": Fault(Registry, "check", after=True),
+    "before admission": Fault(Adapters, "check", after=False),
+    "after admission": Fault(Adapters, "check", after=True),
     "before staging": Fault(adapters, "normalise_folder", after=False),
     "in the middle of staging": Fault(WeightsWriter, "write", after=True),
     "after staging": Fault(adapters, "normalise_folder", after=True),
@@ -61,7 +62,7 @@ STEPS = {
     "before the commit": Fault(Session, "commit", after=False),
     "after the commit": Fault(Session, "commit", after=True),
     "before the answer": Fault(Finder, "similar", after=False),
-    "after the answer": Fault(Registry, "register", after=True),
+    "after the answer": Fault(Adapters, "register", after=True),
 }
 UPLOAD_STEPS = {
     "before the first byte": Fault(upload, "_write", after=False),

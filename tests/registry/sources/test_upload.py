@@ -91,10 +91,10 @@ def test_files_may_come_one_by_one(registry: Registry, files: dict[str, bytes]) 
         (special("../x", tarfile.REGTYPE), "leads out"),
         (special("a/../../x", tarfile.REGTYPE), "leads out"),
         (special("/etc/x", tarfile.REGTYPE), "leads out"),
-        (special("README.md", tarfile.SYMTYPE, "/etc/passwd"), "no regular file"),
-        (special("README.md", tarfile.LNKTYPE, CONFIG), "no regular file"),
-        (special("dev", tarfile.CHRTYPE), "no regular file"),
-        (special("pipe", tarfile.FIFOTYPE), "no regular file"),
+        (special("README.md", tarfile.SYMTYPE, "/etc/passwd"), "not a regular file"),
+        (special("README.md", tarfile.LNKTYPE, CONFIG), "not a regular file"),
+        (special("dev", tarfile.CHRTYPE), "not a regular file"),
+        (special("pipe", tarfile.FIFOTYPE), "not a regular file"),
         (special(CONFIG, tarfile.REGTYPE), "twice"),
         (special(f"other/{CONFIG}", tarfile.REGTYPE), "several folders"),
     ],
@@ -107,6 +107,21 @@ def test_an_unsafe_archive_is_refused(
     with pytest.raises(UploadInvalid, match=said):
         send(registry, tar(files, extra))
     assert () == registry.catalogue.models()
+
+
+@pytest.mark.parametrize("mark", [gzip.compress(b""), b"BZh9", b"\xfd7zXZ\0", b"PK\x03\x04"])
+def test_a_compressed_archive_is_told_as_one(registry: Registry, mark: bytes) -> None:
+    """The message says that it must be sent unpacked."""
+    with pytest.raises(UploadInvalid, match=r"compressed .* send it unpacked"):
+        send(registry, mark + b"\0" * 600)
+
+
+def test_the_origin_of_an_upload_is_kept(registry: Registry, files: dict[str, bytes]) -> None:
+    """What the client says stands behind "upload:", so that it passes for nothing else."""
+    made = import_tar(
+        registry, [tar(files)], name="legal", limit_bytes=LIMIT, origin="hf:acme/legal"
+    )
+    assert "upload:hf:acme/legal" == made.version.source
 
 
 @pytest.mark.parametrize("format_", [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
@@ -188,9 +203,9 @@ def test_an_upload_that_never_ends_is_cut(registry: Registry) -> None:
 
 
 def test_other_names_are_refused_one_by_one(registry: Registry) -> None:
-    """A file's name is a choice of three, never a path."""
+    """A file's name is one of a few, never a path."""
     for name in ("../x", "adapter_model.bin", "/etc/passwd", ""):
-        with pytest.raises(UploadInvalid, match="none of"):
+        with pytest.raises(UploadInvalid, match="not one of"):
             import_files(registry, {name: [b""]}, name="legal", limit_bytes=LIMIT)
 
 
