@@ -31,5 +31,5 @@ def check_import_root(folder: str, roots: Iterable[Path]) -> Path:
     if path is None or not any(path.is_relative_to(root.resolve()) for root in roots):
         raise AccessDenied("folders are imported from below WEFT_IMPORT_ROOTS only")
     if not path.is_dir():
-        raise NothingToImport(folder)
+        raise NothingToImport(folder, "there is no such folder")
     return path
