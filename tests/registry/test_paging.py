@@ -20,7 +20,7 @@ def page(rows: list[int], limit: int) -> Page[int]:
 
 
 def test_one_row_more_means_another_page() -> None:
-    """With it there is a cursor behind the last row shown; without it there is none."""
+    """With one row more there is a cursor behind the last row shown; without it there is none."""
     assert Page((1, 2), None) == page([1, 2], 2)
     made = page([1, 2, 3], 2)
     assert (1, 2) == made.items
@@ -38,25 +38,31 @@ def encoded(value: object) -> str:
         "", "x", "====", "é", "\0", "e30=", encoded([]), encoded(["numbers"]), encoded({}),
         encoded(["others", 1]), encoded(["numbers", "1"]), encoded(["numbers", 1.0]),
         encoded(["numbers", True]), encoded(["numbers", None]), encoded(["numbers", 1, 2]),
-        encoded(["numbers", -1]), encoded(["numbers", 2**63]), encoded("numbers"),
+        encoded(["numbers", -1]), encoded(["numbers", 2**31]), encoded("numbers"),
         base64.urlsafe_b64encode(b"[" * 100_000).decode(),
     ],
 )  # fmt: skip
 def test_a_key_of_our_making_is_wanted(cursor: str) -> None:
-    """Of this list, with keys that a column can hold."""
+    """A cursor is refused unless it is of this list and its key fits into a column."""
     with pytest.raises(CursorInvalid, match="begin again"):
         key_of("numbers", cursor, int)
 
 
+@pytest.mark.parametrize("key", [0, 2**31 - 1])
+def test_every_key_of_a_column_is_taken(key: int) -> None:
+    """The least and the greatest number that an integer column holds are keys."""
+    assert key == key_of("numbers", encoded(["numbers", key]), int)
+
+
 @given(st.text(max_size=60))
 def test_no_text_breaks_it(cursor: str) -> None:
-    """Whatever is sent is a key or CursorInvalid."""
+    """Any text is a key or raises CursorInvalid."""
     with suppress(CursorInvalid):
         assert isinstance(key_of("numbers", cursor, int), int)
 
 
 def test_no_cursor_is_the_beginning() -> None:
-    """None, not the empty text."""
+    """No cursor is None, not the empty text."""
     assert key_of("numbers", None, int) is None
 
 
