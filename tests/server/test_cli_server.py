@@ -52,7 +52,7 @@ def test_what_goes_wrong_there_is_a_sentence_here(
 ) -> None:
     """The server's own, for what it refuses; and where it cannot be reached or wants a key."""
     failed(remote("adapters", "show", "zor"), "Nothing is registered as 'zor'", "zorp")
-    failed(remote("adapters", "import", "hf:acme/legal"), "where its registry is")
+    failed(remote("adapters", "import", "hf:acme/legal"), "import from the Hub on its machine")
     failed(remote("gc", "--budget-bytes", 1), "WEFT_ARTIFACT_BUDGET_BYTES")
     monkeypatch.setenv("WEFT_KEY", "wrong")
     failed(remote("adapters", "list"), "valid key")
