@@ -3,7 +3,7 @@
 base → fresh LoRA → selection → the method, for each k → controls → verdict. Every stage is kept in
 the job's folder when it is done, and a training at each evaluation, so that the same call on the
 same folder goes on where the last one ended, with the numbers that it would have had.
-Not covered: where pool and examples come from, processes, serving (the caller's).
+Not covered: the sources of pool and examples, processes, serving (the caller's).
 """
 
 import json
@@ -60,13 +60,14 @@ class Outcome:
     """A finished job.
 
     Attributes:
-        options, setting: as asked.
+        options, setting: of the job.
         task: digest of the training examples.
         main: the name of the method's own candidate.
         verdict: what to serve and why.
         candidates: in the order in which they were measured.
         selected: what was chosen from the pool, best first.
-        trained_tokens: read by the method's own training, its target's included; no control's.
+        trained_tokens: tokens that the method's training read, its target LoRA's included and
+            the controls' excluded.
     """
 
     options: Options
@@ -79,7 +80,7 @@ class Outcome:
     trained_tokens: int
 
     def to_json(self) -> dict[str, Any]:
-        """Return everything that a report tells, as JSON values."""
+        """Return the content of a report as JSON values."""
         seed = self.options.seed
         return {
             "task": self.task, "method": self.options.method, "main": self.main,
@@ -92,13 +93,13 @@ class Outcome:
                 {"reference": c.member.reference, "digest": c.member.digest, "score": c.score}
                 for c in self.selected
             ],
-            "seconds": {each.name: each.seconds for each in self.candidates},
-            "candidates": [each.told(seed=seed) for each in self.candidates],
+            "seconds": {candidate.name: candidate.seconds for candidate in self.candidates},
+            "candidates": [candidate.reported(seed=seed) for candidate in self.candidates],
         }  # fmt: skip
 
 
 def torch_scorer(base: Loaded, options: Options) -> Scorer:
-    """Return the scorer that asks the base in this process."""
+    """Return a scorer on the base that this process has loaded."""
     return TorchScorer(
         base.model, base.tokenizer, pattern=options.pattern, longest_answer=options.longest_answer
     )
@@ -116,35 +117,35 @@ def adapt(
     watch: Watch,
     scorer: MakeScorer = torch_scorer,
 ) -> Outcome:
-    """Run a job, or go on with it; `folder/outcome.json` then holds what is returned.
+    """Run a job, or resume it; `folder/outcome.json` then holds the outcome.
 
     Args:
-        setting: where it runs and what the results are for.
-        options: what is asked.
-        pool: what may be chosen from.
+        setting: the base, the device and the form of the results.
+        options: of the job.
+        pool: the adapters to choose from.
         train: conversations to learn from; at least one.
         validation: conversations to measure on; at least one.
-        scores: what is known of pool members on this task.
-        folder: the job's own.
-        watch: told of every step and candidate; what it raises ends the job.
-        scorer: what makes the scorer.
+        scores: known scores of pool members on this task.
+        folder: of this job alone.
+        watch: called at every step and for every candidate; an exception from it ends the job.
+        scorer: returns the scorer for a loaded base.
 
     Raises:
         OptionsInvalid: the options do not fit the pool or the examples.
-        NoComparison: a pool cannot be ordered as asked.
-        ExampleInvalid: examples cannot be trained on; names them.
-        MemoryTooSmall: before anything is loaded, if no k members would fit; else once it is known
-            which they are.
-        LossNotFinite: with the step; the last good checkpoint is kept.
+        NoComparison: the pool cannot be ordered by the requested selection.
+        ExampleInvalid: examples cannot be trained on; the message names them.
+        MemoryTooSmall: before anything is loaded, if no k members would fit; otherwise after the
+            selection.
+        LossNotFinite: names the step; the last good checkpoint is kept.
         merge.errors.MergeError, FormatError: a recipe or an adapter cannot be used.
-        OSError: the disk is full or gone, or the base is not there.
+        OSError: the disk is full or gone, or the base cannot be read.
     """
     members = pool.members()
     tokenizer = load_tokenizer(setting.model)
     learned = _encoded(tokenizer, train, options, "training")
     measured = _encoded(tokenizer, validation, options, "validation")
-    write_atomic(folder / VALIDATION, dump_examples(measured))  # for a scorer of an engine
-    _check_wishes(options, members, measured)
+    write_atomic(folder / VALIDATION, dump_examples(measured))  # read by the engine's scorer
+    _check_request(options, members, measured)
     device = device_of(setting.device)
     memory = memory_budget(
         setting.model, device, options, fresh_rank=min(options.fresh_rank, setting.rank_limit),
@@ -176,18 +177,18 @@ class _Stages:
         self._evaluated = 0
 
     def run(self) -> Outcome:
-        """Run what is missing and judge."""
+        """Run the stages that the folder does not hold, and judge."""
         context, options = self._context, self._options
-        found = [context.candidate("base", lambda: reality.base(context))]
+        measured = [context.candidate("base", lambda: reality.base(context))]
         fresh = None
         if options.needs_fresh:
-            found.append(context.candidate("fresh_lora", self._fresh))
+            measured.append(context.candidate("fresh_lora", self._fresh))
             fresh = context.own("fresh_lora")
         chosen = self._choose(fresh)
-        adapters = [_held(each.member) for each in chosen]
+        adapters = [_reference(each.member) for each in chosen]
         self._memory.check([adapter.folder for adapter in adapters], len(adapters))
         mains = self._mains(adapters, fresh)
-        found += mains
+        measured += mains
         main = min(mains, key=lambda each: each.scored.loss).name
         if options.reality_check:
             assert fresh is not None
@@ -198,10 +199,10 @@ class _Stages:
             for name, make in reality.controls(
                 context, adapters, known, fresh, targeted=options.targeted
             ).items():
-                found.append(context.candidate(name, make))
-        verdict = judge(found, main, seed=options.seed)
+                measured.append(context.candidate(name, make))
+        verdict = judge(measured, main, seed=options.seed)
         return Outcome(
-            options, context.setting, context.task, main, verdict, tuple(found), tuple(chosen),
+            options, context.setting, context.task, main, verdict, tuple(measured), tuple(chosen),
             _trained_tokens(context, len(mains)),
         )  # fmt: skip
 
@@ -210,11 +211,11 @@ class _Stages:
         return reality.fresh_lora(self._context, "fresh_lora", title, self._options.fresh_dropout)
 
     def _choose(self, fresh: AdapterRef | None) -> tuple[Chosen, ...]:
-        """Return what is merged, for the largest k; smaller ones take the first of it."""
+        """Return the members to merge for the largest k; a smaller k takes the first of them."""
         options = self._options
         if options.recipe is not None:
             named = {item.digest for item in Recipe.parse(options.recipe).ingredients}
-            return tuple(Chosen(each, 0.0) for each in self._members if each.digest in named)
+            return tuple(Chosen(m, 0.0) for m in self._members if m.digest in named)
         k = max(options.k) - options.targeted
         if k == 0 or not self._members:
             return ()
@@ -230,7 +231,7 @@ class _Stages:
         )  # fmt: skip
 
     def _evaluate(self, member: PoolMember) -> MemberScore:
-        """Return how a member alone does on the training examples, measured once for a task."""
+        """Return a member's score on the training examples, measured once per task."""
         context = self._context
         self._evaluated += 1
         context.watch(
@@ -252,7 +253,7 @@ class _Stages:
             return [context.candidate("scale", lambda: scale(context, "scale", title, adapters))]
         first = [fresh] if options.targeted and fresh is not None else []
         sizes = sorted({min(k - len(first), len(adapters)) for k in options.k})
-        found = []
+        candidates = []
         for size in sizes:
             name = options.method if len(sizes) == 1 else f"{options.method}_k{size + len(first)}"
             title = f"{options.method} over {size} of the pool" + (
@@ -262,12 +263,12 @@ class _Stages:
             def make(name: str = name, title: str = title, size: int = size) -> Candidate:
                 return learn(context, name, title, Ingredients.of([*first, *adapters[:size]]))
 
-            found.append(context.candidate(name, make))
-        return found
+            candidates.append(context.candidate(name, make))
+        return candidates
 
 
 def _trained_tokens(context: JobContext, times: int) -> int:
-    """Return what the method's own trainings read, of which there were so many."""
+    """Return the tokens that `times` trainings of the method read, its target LoRA's included."""
     options, train = context.options, context.train
     target = tokens_shown(train, reality.fresh_schedule(context)) if options.targeted else 0
     match options.method:
@@ -280,14 +281,14 @@ def _trained_tokens(context: JobContext, times: int) -> int:
             return 0
 
 
-def _held(member: PoolMember) -> AdapterRef:
+def _reference(member: PoolMember) -> AdapterRef:
     return AdapterRef(member.reference, member.digest, open_folder(member.path))
 
 
-def _check_wishes(
+def _check_request(
     options: Options, members: Sequence[PoolMember], validation: Sequence[Example]
 ) -> None:
-    """Refuse before anything is loaded what would fail after hours.
+    """Check the options against pool and examples before hours of work.
 
     Raises:
         OptionsInvalid, NoComparison, merge.errors.MergeError: see `adapt`.
@@ -298,7 +299,9 @@ def _check_wishes(
             if item.digest not in known:
                 raise OptionsInvalid(f"the recipe's ingredient {item.digest} is not in the pool")
     elif not members and not options.targeted:
-        raise OptionsInvalid("the pool is empty: nothing to choose from")
+        raise OptionsInvalid(
+            "the pool is empty: add adapters of the base to it, or set target=true"
+        )
     elif options.selection == "text":
         for each in members:
             text_similarity(each)
@@ -307,8 +310,8 @@ def _check_wishes(
     pattern = options.pattern
     if pattern is not None and not any(occurs(pattern, each.answer) for each in validation):
         raise OptionsInvalid(
-            f"option pattern: {pattern!r:.80} finds nothing in any answer of the validation "
-            "examples, so that every answer without it would be right"
+            f"option pattern: {pattern!r:.80} matches no answer of the validation examples, so "
+            "every generated answer without a match would count as correct: correct the pattern"
         )
 
 

@@ -1,7 +1,7 @@
-"""What a job compares: candidates with their marks, and how each could be served.
+"""Candidates: what a job compares, each with its scores and how it can be served.
 
-Covered: the values, and their form as JSON, in which a job that was stopped finds them again.
-Not covered: how they come about (`reality`, `learn`), which is best (`verdict`).
+Covered: the values and their JSON form, from which a stopped job resumes. Not covered: making them
+(`controls`, `methods`) and judging them (`verdict`).
 """
 
 from dataclasses import dataclass, field, replace
@@ -9,7 +9,7 @@ from typing import Any, Literal, Self
 
 from merge.adaptive.scoring.scorer import Scored, figures
 
-OUTCOME = "outcome.json"  # in a job's folder: all that it found
+OUTCOME = "outcome.json"  # in a job's folder: its outcome
 VALIDATION = "validation.json"  # beside it: the examples that candidates are measured on
 
 Kind = Literal["base", "adapter", "recipe", "nothing"]
@@ -48,7 +48,7 @@ class Serving:
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """One candidate, measured.
+    """One measured candidate.
 
     Attributes:
         name: [a-z][a-z0-9_]*, unique in the job.
@@ -61,8 +61,8 @@ class Candidate:
         best_step: whose state was kept, of a training.
         curve: (step, training loss, validation loss or None) of a training, in order.
         members: references of the adapters in it.
-        detail: numbers that a method tells of itself, such as the scale that it found.
-        seconds: it took.
+        detail: numbers of the method, such as the scale that it found.
+        seconds: of work.
     """
 
     name: str
@@ -101,8 +101,8 @@ class Candidate:
             }
         )
 
-    def told(self, *, seed: int) -> dict[str, Any]:
-        """Return what a report says of it, its figures with intervals."""
+    def reported(self, *, seed: int) -> dict[str, Any]:
+        """Return its part of a report as JSON values, figures with intervals."""
         folded = None if self.folded is None else figures(self.folded, seed=seed).to_json()
         return self._plain() | {
             "figures": figures(self.scored, seed=seed).to_json(),
@@ -118,5 +118,5 @@ class Candidate:
         }  # fmt: skip
 
     def taking(self, seconds: float) -> Self:
-        """Return the same with the time that it took."""
+        """Return the same candidate with the seconds that it took."""
         return replace(self, seconds=round(seconds, 3))

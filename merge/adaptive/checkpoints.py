@@ -1,7 +1,8 @@
-"""Where a training stands, in memory and on disk: written whole or not at all.
+"""Checkpoints of a training, in memory and on disk.
 
-Covered: the best state so far, the optimiser's, the curve. Not covered: when one is written
-(`training`). Read with torch's restricted unpickler: a checkpoint holds tensors and plain values.
+Covered: the best state so far, the optimiser's state, the curve; files appear whole or not at all.
+Not covered: when a checkpoint is written (`training`). Files hold tensors and plain values and are
+read with torch's restricted unpickler.
 """
 
 from copy import deepcopy
@@ -17,7 +18,7 @@ from merge.peft_format.atomic_files import atomic_file
 
 @dataclass(slots=True)
 class State:
-    """A run so far. The best state is that of the lowest validation loss, or the last without."""
+    """A run so far. The best state has the lowest validation loss; without one it is the last."""
 
     step: int = 0
     best_step: int | None = None
@@ -26,7 +27,7 @@ class State:
     curve: list[tuple[int, float, float | None]] = field(default_factory=list)
 
     def keep_best(self, step: int, loss: float | None, updates: nn.Module) -> None:
-        """Keep the state of a step, if it is the best."""
+        """Store a copy of the state of a step if it is the best."""
         if loss is None or self.best_loss is None or loss < self.best_loss:
             self.best_step, self.best_loss = step, loss
             self.best = deepcopy(trained_tensors(updates))
@@ -38,7 +39,7 @@ class State:
 
 
 def trained_tensors(updates: nn.Module) -> dict[str, Tensor]:
-    """Return what is trained, by name: the frozen factors are not copied."""
+    """Return the trained tensors by name; frozen factors, of gigabytes, are left out."""
     return {name: p.detach() for name, p in updates.named_parameters() if p.requires_grad}
 
 
@@ -61,17 +62,18 @@ def save_state(
         try:
             torch.save(document, file)
         except RuntimeError as error:
-            # Torch closes its archive after a failed write, and what that raises hides the cause.
+            # After a failed write torch closes its archive, which raises an error that hides the
+            # cause.
             if isinstance(error.__context__, OSError):
                 raise error.__context__ from None
             raise
 
 
 def load_state(path: Path | None, updates: nn.Module, optimizer: Any, rates: Any) -> State | None:
-    """Put everything back as it was when the checkpoint was written; None without one."""
+    """Restore updates, optimiser and rates from a checkpoint; None if there is none."""
     if path is None or not path.exists():
         return None
-    # On the CPU first: the device may be another by now, or full.
+    # To the CPU first: the job may resume on another device, and a second copy may not fit.
     document = torch.load(path, map_location="cpu", weights_only=True)
     updates.load_state_dict(document["now"], strict=False)
     optimizer.load_state_dict(document["optimizer"])

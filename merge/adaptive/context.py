@@ -1,7 +1,7 @@
-"""What every stage of a job works with, and the folder in which finished stages are found again.
+"""The state that a job's stages share, and the folder that holds its finished stages.
 
-Covered: the loaded base, the examples in tokens, candidates and adapters on disk. Not covered: what
-the stages do (`learn`, `reality`) and their order (`adapt`).
+Covered: the loaded base, the examples in tokens, candidates and adapters on disk. Not covered: the
+stages (`methods`, `controls`) and their order (`adapt`).
 """
 
 import hashlib
@@ -30,7 +30,7 @@ from merge.peft_io import write_peft
 
 
 class AdapterRef(NamedTuple):
-    """An adapter at hand: what people call it, its digest, its opened folder."""
+    """An adapter in use: its reference, its digest and its opened folder."""
 
     reference: str
     digest: str
@@ -38,7 +38,7 @@ class AdapterRef(NamedTuple):
 
 
 class Target(NamedTuple):
-    """What a folded artifact must be: its base by name, its dtype, the engine's largest rank."""
+    """The form of a folded artifact: the base's name, the dtype, the engine's largest rank."""
 
     base: str
     dtype: str
@@ -51,7 +51,7 @@ U = TypeVar("U", bound=Updates)
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """Where a job runs and what its results are for.
+    """The base and the device of a job, and the form of its results.
 
     Attributes:
         model: the base's weights, a folder or a Hub id.
@@ -60,7 +60,7 @@ class Setting:
         dtype: of written adapters and recipes: "float32", "bfloat16" or "float16".
         rank_limit: the engine's largest rank.
         norm_limit: the largest norm of an update that may be served.
-        memory_bytes: that the job may take; None: what is free on the device.
+        memory_bytes: that the job may use; None for all that is free on the device.
     """
 
     model: str
@@ -73,23 +73,23 @@ class Setting:
 
     @property
     def target(self) -> Target:
-        """What folded artifacts must be."""
+        """The form of folded artifacts."""
         return Target(self.base, self.dtype, self.rank_limit)
 
 
 class Measured(NamedTuple):
-    """A candidate was measured: figures with intervals, as `Figures.to_json` has them."""
+    """A measured candidate: figures with intervals, in the form of `Figures.to_json`."""
 
     candidate: str
     figures: dict[str, Any]
 
 
 Watch = Callable[[Progress | Measured], None]
-"""Told of every step and every candidate; what it raises ends the job."""
+"""Called at every step and for every candidate; an exception from it ends the job."""
 
 
 class JobContext:
-    """One job's things. The folder is the job's alone."""
+    """State shared by a job's stages. No other job may use the folder."""
 
     def __init__(
         self,
@@ -115,16 +115,16 @@ class JobContext:
 
     @cached_property
     def task(self) -> str:
-        """What a score on the training examples depends on, besides the adapter: a digest."""
+        """Digest of everything but the adapter that a score on the training examples depends on."""
         options = self.options
         text = json.dumps(
             [self.setting.base, options.pattern, options.longest_answer,
-             [(each.tokens, each.labels) for each in self.train]]
+             [(example.tokens, example.labels) for example in self.train]]
         )  # fmt: skip
         return hashlib.sha256(text.encode()).hexdigest()
 
     def candidate(self, name: str, make: Callable[[], Candidate]) -> Candidate:
-        """Return the candidate that an earlier run measured, or make it and keep it."""
+        """Return the candidate that an earlier run of the job measured, or make and store it."""
         path = self.folder / CANDIDATES / f"{name}.json"
         if path.exists():
             return Candidate.from_json(json.loads(path.read_text()))
@@ -149,23 +149,27 @@ class JobContext:
         return self.own(name)
 
     def own(self, name: str) -> AdapterRef:
-        """Return an adapter that the job wrote before."""
+        """Return an adapter that the job has written."""
         path = self.folder / CANDIDATES / name
         return AdapterRef(name, digest_folder(path), open_folder(path))
 
     def own_folder(self, adapter: AdapterRef) -> str | None:
-        """Return where an adapter lies in the job's folder; None for one of the pool."""
+        """Return an adapter's path within the job's folder; None for one of the pool."""
         path = adapter.folder.path
         return str(path.relative_to(self.folder)) if path.is_relative_to(self.folder) else None
 
     def updates(self, folder: AdapterFolder) -> Updates:
-        """Return one adapter, to be attached to the base."""
+        """Return an adapter in the form that `attached` takes, on the base's device."""
         return self.placed(updates_of(folder))
 
     def weighted(
         self, adapters: Sequence[Modules], embeddings: frozenset[str]
     ) -> Callable[[Sequence[float]], Updates]:
-        """Return what makes Σ weight · update of weights: one copy of the factors, other gates."""
+        """Return a function from weights to Σ weight · update.
+
+        All results share one copy of the factors and differ in their gates: a search tries a
+        hundred weights on ten gigabytes of adapters.
+        """
         layers, layout = stack(adapters, embeddings=embeddings)
         updates = self.placed(Updates(layers))
 
@@ -178,7 +182,7 @@ class JobContext:
         return make
 
     def placed(self, updates: U) -> U:
-        """Return updates on the base's device; their dtype stays, whatever the base's is."""
+        """Return updates on the base's device, in float32 whatever the base's dtype is."""
         return updates.to(next(self.model.parameters()).device)
 
 
@@ -193,7 +197,7 @@ def train(context: JobContext, name: str, updates: Updates, schedule: Schedule) 
 
 
 def checkpoint_of(context: JobContext, name: str) -> Path:
-    """Return where a stage keeps how far it got."""
+    """Return the checkpoint file of a stage; its folder is made."""
     path = context.folder / "checkpoints" / f"{name}.pt"
     path.parent.mkdir(parents=True, exist_ok=True)
     return path

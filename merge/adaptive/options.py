@@ -1,8 +1,8 @@
-"""What a job may ask of the learning: every option, what it accepts, and its default.
+"""The options of a job: what each accepts, and its default.
 
 The defaults are the papers': arXiv 2602.12323 for `recycle` and the fresh LoRA, arXiv 2307.13269
 for `lorahub` (with the budget that the former gives it).
-Not covered: which pool and which examples (`adapt`'s arguments).
+Not covered: the pool and the examples (`adapt`'s arguments).
 """
 
 import re
@@ -24,15 +24,15 @@ _MAX_PATTERN = 1000
 
 
 class OptionsInvalid(ValueError):
-    """An option that does not exist, a value that it does not take, or two that do not agree."""
+    """An unknown option, a value that is not accepted, or options that contradict each other."""
 
 
 @dataclass(frozen=True, slots=True)
 class Design:
-    """What coefficients there are, what they go through, and where they begin.
+    """The design of the coefficients: granularity, activation and initial values.
 
     Raises:
-        OptionsInvalid: `square` from zero, where its gradient is zero for ever.
+        OptionsInvalid: `square` starts at zero, where its gradient is zero.
     """
 
     granularity: Granularity = "module"
@@ -43,7 +43,7 @@ class Design:
     def __post_init__(self) -> None:
         if self.activation == "square" and self.initial in ("zero", "one_hot"):
             raise OptionsInvalid(
-                f"activation square with initial {self.initial} has no gradient where it begins: "
+                f"activation square has no gradient at the zeros of initial {self.initial}: "
                 "use uniform, normal or root_k"
             )
 
@@ -99,7 +99,7 @@ class Options:
 
     @property
     def design(self) -> Design:
-        """The coefficients that these options ask for."""
+        """The design of the coefficients."""
         return Design(self.granularity, self.activation, self.initial, self.seed)
 
     @property
@@ -121,13 +121,15 @@ class Options:
         """Return options from JSON values or text; what is left out keeps its default.
 
         Raises:
-            OptionsInvalid: naming the option, what it accepts, and near names.
+            OptionsInvalid: names the option, what it accepts, and near names.
         """
-        known = [each.name for each in fields(cls)]
+        known = [option.name for option in fields(cls)]
         for name in raw:
             if name not in known:
                 near = did_you_mean(name, known)
-                raise OptionsInvalid(f"no option {name!r:.80}{near}; there are {', '.join(known)}")
+                raise OptionsInvalid(
+                    f"no option {name!r:.80}{near}; the options are {', '.join(known)}"
+                )
         return cls(**{name: _parsed(name, value) for name, value in raw.items()})
 
 
@@ -202,13 +204,16 @@ def _numbers(value: object) -> tuple[int, ...]:
     parts = value.split(",") if isinstance(value, str) else value
     listed: list[Any] = list(parts) if isinstance(parts, list | tuple) else [parts]
     try:
-        found = tuple(int(each) for each in listed if not isinstance(each, bool))
+        numbers = tuple(int(item) for item in listed if not isinstance(item, bool))
     except (TypeError, ValueError, OverflowError) as error:
         raise _wrong("k", expected, value) from error
-    good = len(found) == len(listed) == len(set(found)) and all(1 <= k <= MAX_K for k in found)
-    if not good or not found or [float(each) for each in listed] != [float(k) for k in found]:
+    good = len(numbers) == len(listed) == len(set(numbers)) and all(
+        1 <= k <= MAX_K for k in numbers
+    )
+    # The last comparison refuses 2.5, of which int() makes 2.
+    if not good or not numbers or [float(n) for n in listed] != [float(k) for k in numbers]:
         raise _wrong("k", expected, value)
-    return tuple(sorted(found))
+    return tuple(sorted(numbers))
 
 
 def _text(name: str, value: object) -> str | None:
@@ -235,12 +240,12 @@ def _wrong(name: str, accepts: str, value: object) -> OptionsInvalid:
 
 
 def _kinds() -> dict[str, Kind]:
-    found = {}
+    kinds = {}
     for name, annotation in get_type_hints(Options, include_extras=True).items():
         kind = kind_of(annotation)
         if kind is not None:
-            found[name] = kind
-    return found
+            kinds[name] = kind
+    return kinds
 
 
 _KINDS = _kinds()

@@ -1,6 +1,6 @@
-"""The pool: the adapters that may be chosen from, and what is remembered of each.
+"""The pool: the adapters that a job chooses from, and stored scores of its members.
 
-Both are protocols: who keeps adapters, and where, is not known here.
+Both are protocols; the registry or a folder implements them.
 """
 
 import errno
@@ -17,10 +17,10 @@ class PoolMember:
     """One adapter of a pool.
 
     Attributes:
-        reference: what people call it, for example "legal@2".
+        reference: for example "legal@2".
         digest: of its content.
-        path: its PEFT folder, admitted before.
-        text_similarity: of what it says of itself to the examples; None where nobody compared.
+        path: its PEFT folder, already admitted.
+        text_similarity: of its description to the examples; None if it was not computed.
     """
 
     reference: str
@@ -30,7 +30,7 @@ class PoolMember:
 
 
 class Pool(Protocol):
-    """The adapters that may be chosen from; their order means nothing."""
+    """The adapters to choose from, in no particular order."""
 
     def members(self) -> Sequence[PoolMember]:
         """Return them all."""
@@ -38,26 +38,26 @@ class Pool(Protocol):
 
 
 class MemberScore(NamedTuple):
-    """How one adapter alone does on a task's training examples."""
+    """The scores of one adapter alone on a task's training examples."""
 
     accuracy: float  # share of answers that match
     loss: float  # nats per answer token
 
 
 class ScoreMemory(Protocol):
-    """Keeps pool members' scores by task, so that no job measures what another has."""
+    """Stores pool members' scores by task, so that jobs share their measurements."""
 
     def get(self, task: str, digest: str) -> MemberScore | None:
         """Return the score of the adapter with this digest, if it is known."""
         ...
 
     def put(self, task: str, digest: str, score: MemberScore) -> None:
-        """Keep a score; it is safe once this returns. Raises OSError: the disk is full or gone."""
+        """Store a score durably. Raises OSError: the disk is full or gone."""
         ...
 
 
 class FileScores:
-    """Scores in a folder: one file a task, one line a score; half a line or none is no score."""
+    """Scores in a folder: a file per task, a line per score; incomplete lines are skipped."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -70,9 +70,9 @@ class FileScores:
     def put(self, task: str, digest: str, score: MemberScore) -> None:
         """See `ScoreMemory`."""
         self._folder.mkdir(parents=True, exist_ok=True)
-        # Begun on a line of its own: the last one may have been cut off.
+        # A leading newline: the last line may have been cut off, and would swallow this one.
         line = f"\n{json.dumps({'digest': digest, **score._asdict()})}\n".encode()
-        # One write to a file that is opened for appending: lines of two jobs do not mix.
+        # A single write with O_APPEND is atomic: lines of two jobs do not interleave.
         file = os.open(self._path(task), os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
         try:
             if os.write(file, line) < len(line):

@@ -1,4 +1,4 @@
-"""Which of a pool's adapters are merged: by how they do, by what they are, by words, or by lot.
+"""Selection of the adapters to merge: by evaluation, weights, text, or at random.
 
 `evaluation` is the final choice of arXiv 2602.12323 (section 3; accuracy of each alone on the
 examples), except that it looks at the training examples only: the paper's release also selects on
@@ -18,11 +18,11 @@ Evaluate = Callable[[PoolMember], MemberScore]
 
 
 class NoComparison(ValueError):
-    """A pool cannot be ordered as asked: what that takes is not there."""
+    """A pool cannot be ordered by the requested selection: data for it is missing."""
 
 
 class Chosen(NamedTuple):
-    """A member of a pool with the number that it was chosen by, larger being better."""
+    """A member of a pool with the score that it was chosen by; larger is better."""
 
     member: PoolMember
     score: float
@@ -43,13 +43,14 @@ def select(
         pool: in any order; the result does not depend on it.
         k: at least 1.
         how: by `evaluation` (accuracy, then loss), `weights`, `text`, or `random`.
-        seed: of the lot.
-        evaluate: how one does alone on the training examples; called for each when it decides.
+        seed: of `random`.
+        evaluate: returns a member's score on the training examples; called for `evaluation` alone.
         similarity: cosine of an adapter's update to the target's, for `weights`.
 
     Raises:
-        NoComparison: `text`, and nobody compared the texts.
+        NoComparison: for `text`, if a member's text was not compared with the examples.
     """
+    # By digest first: sorts are stable, so ties do not depend on the order of the pool.
     ordered = sorted(pool, key=lambda member: member.digest)
     match how:
         case "random":
@@ -69,14 +70,14 @@ def _highest(
     pool: Sequence[PoolMember], k: int, score: Callable[[PoolMember], float]
 ) -> tuple[Chosen, ...]:
     chosen = [Chosen(member, score(member)) for member in pool]
-    return tuple(sorted(chosen, key=lambda each: -each.score)[:k])
+    return tuple(sorted(chosen, key=lambda choice: -choice.score)[:k])
 
 
 def text_similarity(member: PoolMember) -> float:
-    """Return how near a member's text is to the examples. Raises NoComparison: nobody knows."""
+    """Return a member's `text_similarity`. Raises NoComparison: it was not computed."""
     if member.text_similarity is None:
         raise NoComparison(
-            f"selection text: {member.reference} was not compared with the examples: "
+            f"selection text: the text of {member.reference} was not compared with the examples: "
             "choose evaluation, weights or random"
         )
     return member.text_similarity

@@ -2,8 +2,8 @@
 
 AdamW, cosine with warm-up, best state by validation loss (arXiv 2602.12323 and its release; the
 clipping at 1.0 is its trainer's default). The order of the examples follows from the seed alone,
-and a run that was stopped goes on from its last evaluation with the numbers that it would have had.
-Not covered: what is trained (`coefficients`, `fresh`), and what the result is worth (`scoring`).
+and a run that was stopped resumes from its last evaluation and computes the same numbers as one
+that was not. Not covered: the trained modules (`model`) and the score of the result (`scoring`).
 """
 
 import math
@@ -32,13 +32,15 @@ class LossNotFinite(ArithmeticError):
 
     def __init__(self, stage: str, step: int, what: str, kept: int | None) -> None:
         self.step = step
-        good = "none was good before" if kept is None else f"the state of step {kept} is kept"
-        super().__init__(f"{stage}: {what} at step {step} is not finite; {good}: lower the rate")
+        good = "there is no earlier state" if kept is None else f"the state of step {kept} is kept"
+        super().__init__(
+            f"{stage}: {what} at step {step} is not finite; {good}: lower the learning rate"
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """How long and how fast; the defaults are those of the paper's coefficients."""
+    """Length and rate of a training; the defaults are the paper's, for coefficients."""
 
     steps: int = 100
     learning_rate: float = 5e-2
@@ -50,7 +52,7 @@ class Schedule:
 
 
 class Progress(NamedTuple):
-    """Where a run is. Losses are nats per answer token; `valid_loss` at evaluations only."""
+    """The progress of a run. Losses are nats per answer token; `valid_loss` at evaluations only."""
 
     stage: str
     step: int
@@ -60,7 +62,7 @@ class Progress(NamedTuple):
 
 
 Watch = Callable[[Progress], None]
-"""Told of every step; what it raises ends the run."""
+"""Called at every step; an exception from it ends the run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +76,7 @@ class Trained:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One training: what is trained on what, and where its checkpoint lies."""
+    """One training: the model, the trained updates, the examples and the checkpoint file."""
 
     stage: str
     model: Any  # frozen, in evaluation mode
@@ -86,14 +88,15 @@ class Run:
     checkpoint: Path | None = None
 
     def __call__(self) -> Trained:
-        """Train, or go on training; afterwards the updates hold the best state.
+        """Train, or resume training; afterwards the updates hold the best state.
 
         Raises:
-            LossNotFinite: with the step; the best state before is in the updates.
+            LossNotFinite: names the step; the updates hold the best state before it.
         """
         device = next(self.model.parameters()).device
-        self.updates.to(device).eval()  # also where no step is left: dropout is for steps alone
+        self.updates.to(device).eval()  # also if no step is left: dropout is for training steps
         parameters = [p for p in self.updates.parameters() if p.requires_grad]
+        # No weight decay: it would pull coefficients, whose 0 means "leave the adapter out", to 0.
         optimizer = torch.optim.AdamW(
             parameters, lr=self.schedule.learning_rate, betas=_BETAS, weight_decay=0.0
         )
@@ -124,6 +127,8 @@ class Run:
         batch = [self.train[at] for at in batch_of(len(self.train), self.schedule, step)]
         tokens, device = sum(map(answer_tokens, batch)), parameters[0].device
         total = 0.0
+        # Gradients accumulate over pieces that fit the memory. Each piece is divided by the whole
+        # batch's tokens: a mean of the pieces' means would weigh short pieces too much.
         for group in pieces(batch, STEP_TOKENS):
             part = collate([batch[at] for at in group], device)
             loss = nll(self.model, part).sum() / tokens
@@ -133,6 +138,7 @@ class Run:
             penalty = self.schedule.l1 * torch.stack([p.abs().sum() for p in parameters]).sum()
             penalty.backward()  # type: ignore[no-untyped-call]
         norm = float(torch.nn.utils.clip_grad_norm_(parameters, _CLIP))
+        # Checked before the optimiser's step: one NaN gradient would spoil its moments for good.
         if not (math.isfinite(total) and math.isfinite(norm)):
             state.put_best(self.updates)
             what = "the gradient" if math.isfinite(total) else "the loss"
@@ -142,7 +148,7 @@ class Run:
     def _evaluate(
         self, step: int, loss: float, state: State, parameters: Sequence[Tensor]
     ) -> float | None:
-        """Note a step; at an evaluation, keep the state if it is the best so far."""
+        """Record a step; at an evaluation, store the state if it is the best so far."""
         valid = None
         if self._is_stop(step):
             if not all(bool(p.isfinite().all()) for p in parameters):
@@ -157,18 +163,21 @@ class Run:
 
 
 def tokens_shown(examples: Sequence[Example], schedule: Schedule) -> int:
-    """Return how many tokens a whole training reads, every example as often as it is shown."""
+    """Return the tokens that a training reads, each example counted as often as it is shown."""
     steps = range(1, schedule.steps + 1)
     shown = (at for step in steps for at in batch_of(len(examples), schedule, step))
     return sum(len(examples[at].tokens) for at in shown)
 
 
 def batch_of(examples: int, schedule: Schedule, step: int) -> list[int]:
-    """Return the examples of a step, counted from 1: epochs of permutations, one after another."""
+    """Return the examples of a step, which counts from 1: one permutation per epoch.
+
+    The batch is computed from the step alone, so that a resumed run shows the same examples.
+    """
     first = (step - 1) * schedule.batch_size
-    found: list[int] = []
-    while len(found) < schedule.batch_size:
-        epoch, at = divmod(first + len(found), examples)
+    batch: list[int] = []
+    while len(batch) < schedule.batch_size:
+        epoch, at = divmod(first + len(batch), examples)
         order = torch.randperm(examples, generator=generator_for(schedule.seed, f"epoch/{epoch}"))
-        found += order[at : at + schedule.batch_size - len(found)].tolist()
-    return found
+        batch += order[at : at + schedule.batch_size - len(batch)].tolist()
+    return batch

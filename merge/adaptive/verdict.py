@@ -1,7 +1,7 @@
-"""Which candidate to serve, and the sentence that says why.
+"""The verdict: which candidate to serve, and a sentence with the reason.
 
-The simplest one that nothing servable beats for certain: the base, else the freshly trained LoRA,
-else the best of those whose lead over both is clear of chance. Differences are paired bootstrap
+The simplest candidate that no servable one beats significantly: the base, else the freshly trained
+LoRA, else the best of those that lead both significantly. Differences are paired bootstrap
 intervals on the validation examples.
 """
 
@@ -16,7 +16,7 @@ BASE, FRESH = "base", "fresh_lora"
 
 
 class Verdict(NamedTuple):
-    """What came of a comparison."""
+    """The result of a comparison."""
 
     metric: Metric  # that candidates are ranked by
     ranked: tuple[str, ...]  # names, best first
@@ -79,7 +79,7 @@ def _values(candidate: Candidate, metric: Metric) -> Sequence[float]:
 
 
 def compare(ours: Candidate, theirs: Candidate, metric: Metric, *, seed: int) -> Interval:
-    """Return by how much ours is better: a share of examples, or nats per answer token."""
+    """Return the lead of `ours` over `theirs`: a share of examples, or nats per answer token."""
     weights = ours.scored.tokens if metric == "loss" else None
     return difference(_values(ours, metric), _values(theirs, metric), weights=weights, seed=seed)
 
@@ -116,7 +116,7 @@ def _sentence(
 
 
 def _gap(ours: Candidate, theirs: Candidate, metric: Metric, seed: int) -> str:
-    found = compare(ours, theirs, metric, seed=seed)
+    lead = compare(ours, theirs, metric, seed=seed)
     if metric == "loss":
-        return f"{found.value:+.3f} ± {found.half:.3f} nats per token"
-    return f"{100 * found.value:+.1f} ± {100 * found.half:.1f} points"
+        return f"{lead.value:+.3f} ± {lead.half:.3f} nats per token"
+    return f"{100 * lead.value:+.1f} ± {100 * lead.half:.1f} points"

@@ -1,8 +1,8 @@
-"""From coefficients to what can be served: a recipe, or where none can say it, an adapter.
+"""Folds: from coefficients to a recipe or, where no recipe can express them, to an adapter.
 
 One number per member and module is a recipe: the exact `cat` while its rank fits the engine, else
-`linear` brought to the engine's limit, whose report tells the energy kept. One number per rank is
-no recipe of members: the gates go into the factors.
+`linear` truncated to the engine's limit, whose report has the energy kept. One number per rank is
+not a recipe of members: the gates are multiplied into the factors.
 """
 
 import shutil
@@ -93,16 +93,16 @@ def fold_gates(
     Modules above `rank_limit` are brought to it. The second value is the energy kept over all
     modules, None while every one is exact.
     """
-    found: dict[str, Factors] = {}
+    folded: dict[str, Factors] = {}
     kept = total = 0.0
     for name, layer in layers.items():
         a, b = layer.a.float().cpu(), layer.b.float().cpu()
         whole = Factors(a, b if layer.gates is None else b * layer.gates.float().cpu())
         fits = whole.rank <= rank_limit
-        found[name] = whole if fits else truncated_sum([whole], [1.0], rank_limit).factors
-        kept, total = kept + _square(found[name]), total + _square(whole)
+        folded[name] = whole if fits else truncated_sum([whole], [1.0], rank_limit).factors
+        kept, total = kept + _square(folded[name]), total + _square(whole)
     exact = all(layer.b.shape[1] <= rank_limit for layer in layers.values())
-    return found, None if exact else kept / total if total else 1.0
+    return folded, None if exact else kept / total if total else 1.0
 
 
 def _square(factors: Factors) -> float:
@@ -112,7 +112,7 @@ def _square(factors: Factors) -> float:
 
 
 def _member(adapter: AdapterRef, at: int, table: Table, base: str) -> Member:
-    # Eight digits are all that float32 has, and a third of the text that seventeen would be.
+    # float32 has eight significant digits; printing the float64 would double the recipe's text.
     rounded = {
         name: float(f"{row[at]:.8g}")
         for name, row in table.items()
@@ -134,15 +134,15 @@ def _member(adapter: AdapterRef, at: int, table: Table, base: str) -> Member:
 
 
 class Ingredients(NamedTuple):
-    """Adapters to learn over, and what they are served as; `modules` may differ from the files."""
+    """Adapters to learn over. `modules` may differ from the files (see `is_noise`)."""
 
     adapters: Sequence[AdapterRef]
     modules: Sequence[Modules]  # one for each
-    is_noise: bool = False  # the modules are redrawn: nothing that could be served
+    is_noise: bool = False  # the modules are redrawn, so the result cannot be served
 
     @staticmethod
     def of(adapters: Sequence[AdapterRef]) -> "Ingredients":
-        """Return adapters as their files have them."""
+        """Return the adapters with the modules of their files."""
         return Ingredients(adapters, [read_modules(adapter.folder) for adapter in adapters])
 
     @property
@@ -152,12 +152,12 @@ class Ingredients(NamedTuple):
 
     @property
     def references(self) -> tuple[str, ...]:
-        """What people call them."""
+        """The adapters' references."""
         return tuple(adapter.reference for adapter in self.adapters)
 
 
 class Fold(NamedTuple):
-    """What became of a candidate as files: how it is served, and how the files do."""
+    """A candidate's servable form and the scores of its files."""
 
     serving: Serving
     scored: Scored | None = None
@@ -170,7 +170,7 @@ NOT_SERVABLE = Fold(Serving("nothing", reason="a control without content"))
 def fold_recipe(
     context: JobContext, name: str, recipe: Recipe, adapters: Sequence[AdapterRef]
 ) -> Fold:
-    """Merge a recipe as the server will, and score the files that come of it."""
+    """Merge a recipe as the server will, and score the resulting files."""
     out = context.folder / "folded" / name
     shutil.rmtree(out, ignore_errors=True)
     try:

@@ -43,42 +43,42 @@ class Search:
 
 
 Objective = Callable[[Sequence[float]], float]
-Told = Callable[[int, float], None]
+Report = Callable[[int, float], None]
 
 
 def search_weights(
-    search: Search, loss: Objective, *, history: Path | None = None, told: Told | None = None
+    search: Search, loss: Objective, *, history: Path | None = None, report: Report | None = None
 ) -> tuple[float, ...]:
     """Return the weights that NGOpt recommends.
 
     Args:
         search: its size, bounds and seed.
         loss: nats per answer token for some weights.
-        history: a file of losses that were measured: a search that was stopped goes on from there
-            without measuring them again, for what is asked follows from the seed and the answers.
-        told: called with (evaluations done, the loss of the last).
+        history: a file of measured losses. A search that was stopped resumes without measuring them
+            again: the optimiser's questions depend on its seed and the earlier losses alone.
+        report: called with (evaluations done, the loss of the last).
 
     Raises:
         OSError: the history cannot be written.
     """
     start = ng.p.Array(init=[0.0] * search.members, lower=-search.bound, upper=search.bound)
-    start.random_state.seed(search.seed % 2**32)  # all that NumPy's old generator takes
+    start.random_state.seed(search.seed % 2**32)  # NumPy's old generator takes 32 bits
     optimizer = ng.optimizers.NGOpt(parametrization=start, budget=search.budget)
     known = _read(history)
     with warnings.catch_warnings():
-        # nevergrad hands scipy small budgets, which scipy then mends.
+        # nevergrad passes small budgets to scipy, which raises them and warns.
         warnings.filterwarnings("ignore", message="COBYLA", category=UserWarning)
         for done in range(search.budget):
-            asked = optimizer.ask()
-            weights = [float(w) for w in asked.value]
+            point = optimizer.ask()
+            weights = [float(w) for w in point.value]
             if done < len(known):
                 value = known[done]
             else:
                 value = loss(weights)
                 _append(history, value)
-            optimizer.tell(asked, value + PENALTY * sum(map(abs, weights)) / search.members)
-            if told is not None:
-                told(done + 1, value)
+            optimizer.tell(point, value + PENALTY * sum(map(abs, weights)) / search.members)
+            if report is not None:
+                report(done + 1, value)
         return tuple(float(w) for w in optimizer.recommend().value)
 
 
@@ -87,7 +87,7 @@ def _read(history: Path | None) -> list[float]:
         return []
     text = history.read_text()
     whole = text[: text.rfind("\n") + 1]
-    if whole != text:  # a line that a crash cut off was not measured
+    if whole != text:  # drop a line that a crash cut off
         history.write_text(whole)
     return [float(json.loads(line)) for line in whole.splitlines()]
 
@@ -110,12 +110,12 @@ def lorahub(context: JobContext, name: str, title: str, over: Ingredients) -> Ca
     def loss(weights: Sequence[float]) -> float:
         return context.scorer.losses(make(weights), context.train).mean
 
-    def told(done: int, value: float) -> None:
+    def report(done: int, value: float) -> None:
         context.watch(Progress(name, done, options.budget, value))
 
     search = Search(len(over.adapters), options.budget, options.bound, options.seed)
     history = checkpoint_of(context, name).with_suffix(".jsonl")
-    weights = search_weights(search, loss, history=history, told=told)
+    weights = search_weights(search, loss, history=history, report=report)
     scored = context.scorer.score(make(weights), context.validation)
     fold = NOT_SERVABLE if over.is_noise else _fold_weighted(context, name, weights, over.adapters)
     return Candidate(
@@ -127,7 +127,7 @@ def lorahub(context: JobContext, name: str, title: str, over: Ingredients) -> Ca
 def _with_cross_terms(
     context: JobContext, over: Ingredients
 ) -> Callable[[Sequence[float]], Updates]:
-    """Return what makes (Σ w √s B)(Σ w √s A) of weights: the original's, for equal ranks."""
+    """Return a function from weights to (Σ w √s B)(Σ w √s A), LoraHub's own; needs equal ranks."""
     by_adapter = [dict(modules) for modules in over.modules]  # read once
     names = sorted({name for modules in by_adapter for name in modules})
 

@@ -19,7 +19,7 @@ from merge.errors import MergeError
 
 
 def schedule_of(context: JobContext) -> Schedule:
-    """Return how coefficients are trained."""
+    """Return the training schedule of coefficients."""
     options = context.options
     return Schedule(
         steps=options.steps, learning_rate=options.learning_rate, batch_size=options.batch_size,
@@ -29,7 +29,7 @@ def schedule_of(context: JobContext) -> Schedule:
 
 
 def recycle(context: JobContext, name: str, title: str, over: Ingredients) -> Candidate:
-    """One coefficient per adapter and module (or as the options' design says), by gradient."""
+    """Train one coefficient per adapter and module, or as the options' design says."""
     layers, layout = stack(over.modules, embeddings=over.embeddings)
     updates = Gated(layers, Coefficients(layout, context.options.design))
     trained = train(context, name, updates, schedule_of(context))

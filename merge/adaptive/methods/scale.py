@@ -25,8 +25,8 @@ ROUNDS = 3
 EVALUATIONS = len(COARSE) + 2 * ROUNDS
 
 
-class Found(NamedTuple):
-    """The best scale, its loss, and all that was tried: (scale, loss) in order."""
+class BestScale(NamedTuple):
+    """The best scale, its loss, and all tried ones as (scale, loss) in order."""
 
     scale: float
     loss: float
@@ -34,23 +34,23 @@ class Found(NamedTuple):
 
 
 def search_scale(
-    loss: Callable[[float], float], told: Callable[[int, float], None] | None = None
-) -> Found:
-    """Return the scale with the lowest loss of those tried; NaN never is.
+    loss: Callable[[float], float], report: Callable[[int, float], None] | None = None
+) -> BestScale:
+    """Return the tried scale with the lowest finite loss.
 
     Args:
         loss: of the update times a scale.
-        told: called with (evaluations done, the loss of the last).
+        report: called with (evaluations done, the loss of the last).
 
     Raises:
-        LossNotFinite: it is NaN or infinite at every coarse scale.
+        LossNotFinite: the loss is NaN or infinite at every coarse scale.
     """
     tried: list[tuple[float, float]] = []
 
     def attempt(scale: float) -> None:
         tried.append((scale, loss(scale)))
-        if told is not None:
-            told(len(tried), tried[-1][1])
+        if report is not None:
+            report(len(tried), tried[-1][1])
 
     for scale in COARSE:
         attempt(scale)
@@ -62,15 +62,15 @@ def search_scale(
         attempt(best / step)
         attempt(best * step)
         step **= 0.5
-    return Found(*_best(tried), tuple(tried))
+    return BestScale(*_best(tried), tuple(tried))
 
 
 def _best(tried: list[tuple[float, float]]) -> tuple[float, float]:
-    return min((each for each in tried if math.isfinite(each[1])), key=lambda each: each[1])
+    return min((pair for pair in tried if math.isfinite(pair[1])), key=lambda pair: pair[1])
 
 
 def scale(context: JobContext, name: str, title: str, adapters: Sequence[AdapterRef]) -> Candidate:
-    """One number on a static recipe, by a line search on the validation loss.
+    """Search the scale of a static recipe by its validation loss.
 
     Raises:
         MergeError: the recipe cannot be merged.
@@ -87,16 +87,16 @@ def scale(context: JobContext, name: str, title: str, adapters: Sequence[Adapter
     def loss(factor: float) -> float:
         return context.scorer.losses(make([factor]), context.validation).mean
 
-    def told(done: int, value: float) -> None:
+    def report_progress(done: int, value: float) -> None:
         context.watch(Progress(name, done, EVALUATIONS, None, value))
 
-    found = search_scale(loss, told)
-    scored = context.scorer.score(make([found.scale]), context.validation)
-    # Where the recipe says `match`, the report knows the factor that this came to.
-    options = dict(recipe.options) | {"scale": report.scale * found.scale}
+    best = search_scale(loss, report_progress)
+    scored = context.scorer.score(make([best.scale]), context.validation)
+    # For scale=match the report has the factor; the search was on top of it.
+    options = dict(recipe.options) | {"scale": report.scale * best.scale}
     scaled = replace(recipe, options=tuple(sorted(options.items())))
     fold = fold_recipe(context, name, scaled, adapters)
-    detail = {"scale": report.scale * found.scale, "tried": [list(pair) for pair in found.tried]}
+    detail = {"scale": report.scale * best.scale, "tried": [list(pair) for pair in best.tried]}
     return Candidate(
         name, title, scored, fold.serving, folded=fold.scored, energy=fold.energy,
         members=tuple(adapter.reference for adapter in adapters), detail=detail,

@@ -1,7 +1,7 @@
-"""The base for a job: its size before it is loaded, then its weights, frozen.
+"""The base of a job: its size before it is loaded, then its weights, frozen.
 
-On a CPU in float32, so that what is trained is what a float32 engine serves; on a GPU in the dtype
-that its config names.
+Loaded in float32 on a CPU, which is what a float32 engine serves and what CPU kernels are fast in;
+on a GPU in the dtype of its config.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,21 +19,21 @@ from merge.peft_format import AdapterFolder
 
 
 class Loaded(NamedTuple):
-    """A base that is ready to be asked."""
+    """A loaded base with its tokenizer."""
 
     model: Any  # frozen, in evaluation mode
     tokenizer: Any
 
 
 def device_of(asked: str) -> torch.device:
-    """Return the device that a setting means; "auto" is a GPU where there is one."""
+    """Return the device of a setting; "auto" is the GPU if there is one, else the CPU."""
     if asked != "auto":
         return torch.device(asked)
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def load_base(model: str, device: torch.device) -> Any:
-    """Return the base's model, frozen, on the device. Raises OSError: it is not there."""
+    """Return the base's model, frozen, on the device. Raises OSError: it cannot be read."""
     from transformers import AutoModelForCausalLM
     from transformers.utils import logging
 
@@ -43,7 +43,7 @@ def load_base(model: str, device: torch.device) -> Any:
 
 
 def load_tokenizer(model: str) -> Any:
-    """Return the base's tokenizer. Raises OSError: it is not there."""
+    """Return the base's tokenizer. Raises OSError: it cannot be read."""
     from transformers import AutoTokenizer
 
     return AutoTokenizer.from_pretrained(model)
@@ -51,7 +51,7 @@ def load_tokenizer(model: str) -> Any:
 
 @dataclass(frozen=True, slots=True)
 class MemoryBudget:
-    """What a job will take, and what there is: measured before anything is loaded."""
+    """The memory that a job needs and the memory that is free, before anything is loaded."""
 
     sizes: Sizes  # of a job that merges nothing
     free: int  # bytes
@@ -72,20 +72,20 @@ def memory_budget(
     lengths: Sequence[int],
     allowed: int | None,
 ) -> MemoryBudget:
-    """Return the room for a job, from the base's config alone.
+    """Return the memory budget of a job, from the base's config alone.
 
     Args:
         model: the base's weights; only its config is read.
-        device: that it will be on.
+        device: of the base and everything on it.
         options: of the job.
         fresh_rank: of the fresh LoRA.
         lengths: tokens of every example.
-        allowed: bytes that it may take; None for what is free.
+        allowed: bytes that the job may use; None for all that is free.
     """
     from transformers import AutoConfig, AutoModelForCausalLM
 
     config = AutoConfig.from_pretrained(model)
-    with torch.device("meta"):
+    with torch.device("meta"):  # shapes without storage
         empty = AutoModelForCausalLM.from_config(config)
     widths = linear_widths(empty)
     dtype = torch.float32 if device.type == "cpu" else config.dtype or torch.float32

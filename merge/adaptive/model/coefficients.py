@@ -1,7 +1,8 @@
-"""Coefficients: the few numbers that are learned, and the gates that they make.
+"""Coefficients: the trained numbers of a merge, and the gates computed from them.
 
-The design space of arXiv 2602.12323 (appendix E and its release): how many numbers, what function
-they go through, and where they begin. Kept and stepped in float32, whatever the base is in.
+The design space of arXiv 2602.12323 (appendix E and its release): granularity, activation and
+initial values. In float32 whatever the base's dtype: a step of 5e-4 beside a coefficient of 1 is
+below bfloat16's resolution and would be lost.
 """
 
 import re
@@ -20,7 +21,7 @@ _LAYER = re.compile(r"\blayers\.(\d+)\.(\w+)")
 
 
 class Coefficients(nn.Module):
-    """The learned numbers for one layout: `raw`, (groups, K) float32, (1, ΣR) for `rank`."""
+    """The trained numbers for one layout: `raw`, (groups, K) float32, or (1, ΣR) for `rank`."""
 
     places: Tensor
     segments: Tensor
@@ -36,12 +37,12 @@ class Coefficients(nn.Module):
         places = [groups[name] * layout.members + owner for name, owner in layout.owners.items()]
         by_rank = design.granularity == "rank"
         self.register_buffer("places", torch.arange(total) if by_rank else torch.cat(places))
-        # Which module each rank is in: where softmax over single ranks sums to one.
+        # The module of each rank: softmax over single ranks sums to 1 within a module.
         counts = torch.tensor([len(owner) for owner in layout.owners.values()])
         self.register_buffer("segments", torch.arange(len(counts)).repeat_interleave(counts))
 
     def values(self) -> Tensor:
-        """Return the coefficients, shaped as `raw`: what the activation makes of it."""
+        """Return the coefficients, `raw` after the activation, in its shape."""
         match self._design.activation:
             case "linear":
                 return self.raw
@@ -56,13 +57,15 @@ class Coefficients(nn.Module):
                 return self._softmax_in_modules() if by_rank else self.raw.softmax(dim=1)
 
     def _softmax_in_modules(self) -> Tensor:
+        # Shifted by the maximum so that exp cannot overflow; the shift cancels in the quotient, and
+        # so does its gradient, hence `detach`.
         flat = (self.raw - self.raw.max().detach()).exp().flatten()
         sums = torch.zeros(int(self.segments.max()) + 1, device=flat.device)
         sums = sums.index_add(0, self.segments, flat)
         return (flat / sums[self.segments])[None]
 
     def gates(self) -> dict[str, Tensor]:
-        """Return (R,) float32 for each module, with the gradient's way back to `raw`."""
+        """Return (R,) float32 for each module, differentiable in `raw`."""
         flat = self.values().flatten()[self.places]
         counts = [len(owner) for owner in self._layout.owners.values()]
         return dict(zip(self._layout.owners, torch.split(flat, counts), strict=True))
@@ -72,38 +75,40 @@ class Coefficients(nn.Module):
         """Return each module's coefficient for each of the K members; 0 where it has none.
 
         Raises:
-            OptionsInvalid: single ranks have their own: there is no number per member.
+            OptionsInvalid: granularity `rank` has no number per member.
         """
         if self._design.granularity == "rank":
-            raise OptionsInvalid("single ranks have coefficients of their own")
-        found = {}
+            raise OptionsInvalid(
+                "granularity rank has a coefficient per rank: fold its gates instead"
+            )
+        table = {}
         for name, gates in self.gates().items():
             row = torch.zeros(self._layout.members)
             row[self._layout.owners[name]] = gates.cpu()
-            found[name] = tuple(row.tolist())
-        return found
+            table[name] = tuple(row.tolist())
+        return table
 
 
 class Gated(Updates):
-    """Frozen adapters with coefficients on them: what `recycle` trains."""
+    """Frozen adapters gated by coefficients, which `recycle` trains."""
 
     def __init__(self, layers: Mapping[str, GatedLayer], coefficients: Coefficients) -> None:
         super().__init__(layers)
         self.coefficients = coefficients
 
     def prepare(self) -> None:
-        """Give every layer its gates."""
+        """Set every layer's gates from the coefficients."""
         gates = self.coefficients.gates()
         for name, layer in self.gated().items():
             layer.gates = gates[name]
 
     def gated(self) -> dict[str, GatedLayer]:
-        """Return the layers as what they are."""
-        found = {}
+        """Return the layers by module, with their type."""
+        layers = {}
         for name, layer in self.layers().items():
             assert isinstance(layer, GatedLayer)
-            found[name] = layer
-        return found
+            layers[name] = layer
+        return layers
 
 
 def _groups(layout: Layout, granularity: Granularity) -> dict[str, int]:
@@ -114,14 +119,14 @@ def _groups(layout: Layout, granularity: Granularity) -> dict[str, int]:
 
 
 def _key(name: str, granularity: Granularity) -> str:
-    found = _LAYER.search(name)
+    match = _LAYER.search(name)
     if granularity == "module":
         return name
     if granularity in ("adapter", "rank"):
         return ""
-    if found is None:  # outside the layers: embeddings, lm_head
+    if match is None:  # outside the layers: embeddings, lm_head
         return name
-    return found[1] if granularity == "layer" else f"{found[1]}.{found[2]}"
+    return match[1] if granularity == "layer" else f"{match[1]}.{match[2]}"
 
 
 def _begin(size: tuple[int, int], design: Design, layout: Layout) -> Tensor:

@@ -1,7 +1,7 @@
-"""A LoRA trained from nothing on the same examples: the control that every merge must beat.
+"""A LoRA newly trained on the same examples: the control that a merge must beat.
 
-y = W₀x + (alpha / r) · B A dropout(x), A Kaiming-uniform, B zero (arXiv 2106.09685, as PEFT begins
-it). Hyper-parameters as the recycling paper's target LoRA (arXiv 2602.12323, §C.2): rank 64,
+y = W₀x + (alpha / r) · B A dropout(x), A Kaiming-uniform, B zero (arXiv 2106.09685, initialised as
+in PEFT). Hyper-parameters as the recycling paper's target LoRA (arXiv 2602.12323, §C.2): rank 64,
 alpha 16, dropout 0.1, all linear modules of the layers.
 """
 
@@ -20,7 +20,7 @@ from merge.seeds import generator_for
 
 @dataclass(frozen=True, slots=True)
 class FreshPlan:
-    """What decides which LoRA comes out, besides base and examples."""
+    """The hyper-parameters of a new LoRA, besides its schedule."""
 
     rank: int = 64
     alpha: float = 16.0
@@ -29,7 +29,7 @@ class FreshPlan:
 
     @property
     def scale(self) -> float:
-        """What the update is multiplied by."""
+        """The factor on the update."""
         return self.alpha / self.rank
 
 
@@ -46,22 +46,24 @@ class FreshLayer(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the update (…, d_out) of an input (…, d_in)."""
+        # The factors are float32 whatever the base is: the input is widened, not the factors cut.
         seen = x.to(self.a.dtype)
         if self.training and self._dropout:
+            # Not nn.Dropout: its global generator cannot be restored by step when a run resumes.
             kept = self._draws.uniform(seen) >= self._dropout
             seen = seen * kept / (1 - self._dropout)
         return (seen @ self.a.T @ self.b.T) * self.scale
 
 
 class _Draws:
-    """Where dropout's numbers come from: a generator that is set anew at each step."""
+    """The random numbers of dropout, from a generator that is seeded anew at each step."""
 
     def __init__(self, seed: int) -> None:
         self._seed, self._step = seed, 0
         self._generator: torch.Generator | None = None
 
     def begin(self, step: int) -> None:
-        """Forget what was drawn; what comes next follows from the seed and the step."""
+        """Start a step: its draws depend on the seed and the step's number alone."""
         self._step, self._generator = step, None
 
     def uniform(self, like: Tensor) -> Tensor:
@@ -89,12 +91,12 @@ class Fresh(Updates):
     @torch.no_grad()
     def modules_now(self) -> dict[str, Factors]:
         """Return a copy of the factors by module, on the CPU."""
-        found = {}
+        modules = {}
         for name, layer in self.layers().items():
             assert isinstance(layer, FreshLayer)
             a, b = layer.a.detach().to("cpu", copy=True), layer.b.detach().to("cpu", copy=True)
-            found[name] = Factors(a, b, layer.scale)
-        return found
+            modules[name] = Factors(a, b, layer.scale)
+        return modules
 
 
 def linear_widths(model: Any, names: Iterable[str] | None = None) -> dict[str, tuple[int, int]]:

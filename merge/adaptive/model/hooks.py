@@ -1,7 +1,7 @@
-"""A frozen base with updates beside its layers, for as long as a context lasts.
+"""Updates attached to a frozen base while a context manager is open.
 
-Updates act through forward hooks, so one copy of the base serves every candidate and its weights
-are never touched.
+Updates act through forward hooks: one copy of the base serves every candidate and its weights are
+not modified, so nothing has to be subtracted, with rounding, afterwards.
 """
 
 from collections.abc import Iterator, Mapping
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 
 class Updates(nn.Module):
-    """What may be attached to a base: by module name, what turns its input into its update."""
+    """Layers to attach to a base, by module name: from a module's input to its update's output."""
 
     def __init__(self, layers: Mapping[str, nn.Module]) -> None:
         super().__init__()
@@ -25,18 +25,18 @@ class Updates(nn.Module):
         return dict(zip(self._names, self._layers, strict=True))
 
     def begin(self, step: int) -> None:
-        """Called before each step of a training: what is drawn in it follows from its number."""
+        """Prepare a training step; its random draws depend on its number alone."""
 
     def prepare(self) -> None:
-        """Called before each pass of the base: compute what all modules share."""
+        """Compute what all layers share; called before each pass of the base."""
 
 
 @contextmanager
 def attached(model: Any, updates: Updates | None) -> Iterator[None]:
-    """Give `model` the updates, if any, for as long as the context lasts.
+    """Attach the updates, if any, to `model` until the context ends.
 
     Raises:
-        AttributeError: the base has no module of a name.
+        AttributeError: the base lacks one of the modules.
     """
     if updates is None:
         yield
@@ -60,7 +60,7 @@ def _adding(layer: nn.Module) -> Any:
 
 
 def freeze(model: Any) -> Any:
-    """Return `model` in evaluation mode, without a gradient anywhere."""
+    """Return `model` in evaluation mode, with gradients off for all parameters."""
     for parameter in model.parameters():
         parameter.requires_grad_(False)
     return model.eval()

@@ -1,43 +1,43 @@
-"""How much memory a job will take at least, by arithmetic on shapes alone.
+"""A lower bound on the memory of a job, computed from shapes.
 
-Counted: the base's weights; the fresh LoRA as it is trained, or the frozen factors, whichever is
-more; what a pass keeps for the way back, and its logits. Factors, and what they read, are float32
-whatever the base is in. Not counted: what allocators waste.
+Counted: the base's weights; the fresh LoRA in training, or the frozen factors, whichever is more;
+the activations that a pass keeps for the backward pass, and its logits. Factors and their inputs
+are float32 whatever the base's dtype. Not counted: fragmentation and caches of allocators.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-# Padded tokens in one pass: its logits are (tokens, vocabulary) float32. A step's pass also keeps
-# what every layer read, 22 GB of an 8B base.
+# Padded tokens in one pass: its logits are (tokens, vocabulary) float32. A training step's pass
+# also keeps the input of every layer, 22 GB for an 8B base.
 PASS_TOKENS, STEP_TOKENS = 8192, 2048
 
 
 _FLOAT = 4
-# Bytes per token, layer and width of the model that a pass keeps for the way back: measured on
-# Llamas of Llama-3.1-8B's proportions with a fresh LoRA, 108 in float32 and 82 in bfloat16, for
-# most is what the LoRA reads.
+# Bytes per token, layer and width of the model that a pass keeps for the backward pass. Measured on
+# Llamas of Llama-3.1-8B's proportions with a fresh LoRA: 108 in float32 and 82 in bfloat16; most of
+# them are the LoRA's float32 inputs. The smaller figure keeps the estimate a lower bound.
 _KEPT = 82
-# Numbers per logit: in a step the logits, log-probabilities and the gradients of both.
+# Copies of the logits: in a step the logits, log-probabilities and the gradients of both.
 _STEP_LOGITS, _MEASURE_LOGITS = 4, 3
-# Of a trained number: itself, its gradient, two moments, and the best so far.
+# Copies of a trained number: itself, its gradient, Adam's two moments, and the best state's.
 _TRAINED_COPIES = 5
 
 
 class MemoryTooSmall(Exception):
-    """A job needs more memory than there is."""
+    """A job needs more memory than is free."""
 
     def __init__(self, needed: int, free: int) -> None:
         self.needed, self.free = needed, free
         super().__init__(
             f"the job needs at least {needed / 2**30:.2f} GiB and {free / 2**30:.2f} GiB are free: "
-            "ask for a smaller k, a smaller fresh_rank or shorter examples"
+            "choose a smaller k, a smaller fresh_rank or shorter examples"
         )
 
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """What decides how much memory a job takes.
+    """The sizes that the memory of a job depends on.
 
     Attributes:
         base_bytes: of the base's weights as they are loaded.
@@ -61,7 +61,7 @@ class Sizes:
 
 
 def estimate(sizes: Sizes) -> int:
-    """Return the bytes that a job takes at least."""
+    """Return a lower bound on the bytes that a job takes."""
     widths = {name: sum(shape) for name, shape in sizes.modules.items()}
     rank = sizes.fresh_rank
     fresh = rank * (sum(widths.values()) * _TRAINED_COPIES + sizes.step * len(widths))

@@ -1,10 +1,9 @@
 """Many frozen adapters as one: per module their factors side by side, with a gate on each rank.
 
 y = W₀x + B(g ⊙ Ax), where A stacks all members' rows, B their columns with the scales folded in,
-and g holds one number per rank-1 component. Two products for any number of members; what is kept
-for the backward pass grows with the total rank alone. With one gate per member this is
-Σ g_k s_k B_k A_k x of arXiv 2602.12323.
-Not covered: where gates come from (`coefficients`).
+and g holds one number per rank-1 component. Two products for any number of members; the memory of
+the backward pass grows with the total rank alone. With one gate per member this is
+Σ g_k s_k B_k A_k x of arXiv 2602.12323. Not covered: the values of the gates (`coefficients`).
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -23,9 +22,9 @@ Modules = Mapping[str, Factors]  # one adapter, by module
 
 
 class OnDemand(Mapping[str, Factors]):
-    """An adapter whose modules are made one at a time, when each is asked for; none is kept.
+    """An adapter whose modules are made on access and not kept.
 
-    Thirty adapters of an 8B base are ten gigabytes: once, in a stack, is enough.
+    Thirty adapters of an 8B base are ten gigabytes, which the stacked copy takes already.
     """
 
     def __init__(self, names: Mapping[str, object], make: Callable[[str], Factors]) -> None:
@@ -47,7 +46,7 @@ class OnDemand(Mapping[str, Factors]):
 
 
 class Layout(NamedTuple):
-    """Which rank of which module is whose, in the modules' order."""
+    """The member that owns each rank of each module, in the modules' order."""
 
     members: int
     owners: Mapping[str, Tensor]  # (R,) long each
@@ -61,13 +60,15 @@ class GatedLayer(nn.Module):
 
     def __init__(self, members: Sequence[Factors], *, embedding: bool = False) -> None:
         super().__init__()
-        self.register_buffer("a", torch.cat([each.a for each in members]))
-        self.register_buffer("b", torch.cat([each.b * each.scale for each in members], dim=1))
+        self.register_buffer("a", torch.cat([member.a for member in members]))
+        # Scales are folded into b once, instead of a product in every pass.
+        self.register_buffer("b", torch.cat([m.b * m.scale for m in members], dim=1))
         self._embedding = embedding
         self.gates: Tensor | None = None
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the update (…, d_out) of an input (…, d_in), or of token ids (…)."""
+        # An embedding's input is token ids: picking rows of aᵀ is the product with one-hot vectors.
         inner = self.a.T[x] if self._embedding else x.to(self.a.dtype) @ self.a.T
         if self.gates is not None:
             inner = inner * self.gates.to(inner.dtype)
@@ -77,10 +78,10 @@ class GatedLayer(nn.Module):
 def stack(
     adapters: Sequence[Modules], *, embeddings: frozenset[str] = frozenset()
 ) -> tuple[dict[str, GatedLayer], Layout]:
-    """Return the gated layers of adapters, by module, and whose each rank is.
+    """Return the gated layers of adapters, by module, and the owner of each rank.
 
     Args:
-        adapters: in the order that coefficients refer to; modules may differ.
+        adapters: in the order of the coefficients; their modules may differ.
         embeddings: the modules that read token ids.
 
     Raises:
@@ -99,7 +100,7 @@ def stack(
 
 
 def updates_of(folder: AdapterFolder) -> Updates:
-    """Return one adapter as its files have it, to be attached to its base; float32 on the CPU.
+    """Return one adapter in the form that `attached` takes; float32 on the CPU.
 
     Raises:
         FormatError, OSError: it cannot be read.
@@ -109,7 +110,7 @@ def updates_of(folder: AdapterFolder) -> Updates:
 
 
 def read_modules(folder: AdapterFolder) -> Modules:
-    """Return an adapter's factors by module, float32; each is read when it is asked for."""
+    """Return an adapter's factors by module, float32; each is read on access."""
     return OnDemand(folder.modules, lambda name: read_peft(folder, folder.modules[name]))
 
 

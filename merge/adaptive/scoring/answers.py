@@ -1,7 +1,7 @@
-"""Whether an answer is right: exact match as arXiv 2602.12323 has it, or a pattern that must occur.
+"""Comparison of answers: exact match as in arXiv 2602.12323, or by a regular expression.
 
-Its release removes spaces and a full stop at the end, ignores case, and takes what follows `####`
-as the answer, as GSM8K writes it. Not covered: answers that are right in other words.
+The release of the paper removes spaces and a full stop at the end, ignores case, and takes the text
+after `####` as the answer, as GSM8K writes it. Not covered: equivalent answers in other words.
 """
 
 import re
@@ -10,31 +10,31 @@ _MARK = "####"
 
 
 def normalise(text: str) -> str:
-    """Return what counts of an answer."""
+    """Return the part of an answer that is compared, normalised."""
     final = text.rpartition(_MARK)[2]
     return "".join(final.split()).rstrip(".").lower()
 
 
 def matches(answer: str, expected: str) -> bool:
-    """Whether an answer is the expected one, normalised."""
+    """Return whether an answer equals the expected one after normalisation."""
     return normalise(answer) == normalise(expected)
 
 
 def occurs(pattern: str, text: str) -> bool:
-    """Whether the pattern finds something."""
+    """Return whether the pattern matches anywhere in the text."""
     return re.search(pattern, text) is not None
 
 
 def agrees(pattern: str, answer: str, expected: str) -> bool:
-    """Whether the pattern finds the same in both: its first group, or all that it matched.
+    """Return whether the pattern matches the same text in both: its first group, or the match.
 
-    Nothing found in the expected answer is agreed with by nothing found in the answer.
+    If it matches nothing in the expected answer, it must match nothing in the answer.
     """
     return _first(pattern, answer) == _first(pattern, expected)
 
 
 def _first(pattern: str, text: str) -> str | None:
-    found = re.search(pattern, text)
-    if found is None:
+    match = re.search(pattern, text)
+    if match is None:
         return None
-    return found[1] if found.re.groups else found[0]
+    return match[1] if match.re.groups else match[0]

@@ -1,8 +1,8 @@
-"""How far a figure of few examples can be trusted: percentile intervals by resampling examples.
+"""Percentile bootstrap intervals: the uncertainty of a figure of few examples.
 
 Efron and Tibshirani, An Introduction to the Bootstrap (1993), section 13.3. Differences are paired:
-both figures are of the same resampled examples. Not covered: what choosing among many candidates
-on the same examples adds.
+both figures are of the same resampled examples. Not covered: the bias of choosing among many
+candidates on the same examples.
 """
 
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ CONFIDENCE = 0.95
 
 
 class Interval(NamedTuple):
-    """A figure and the interval in which it would fall again, at 95 %."""
+    """A figure and its 95 % interval."""
 
     value: float
     low: float
@@ -35,7 +35,7 @@ def bootstrap(
 
     Args:
         values: (n,) one for each example, n at least 1.
-        weights: (n,) positive; 1 each when not given, and the figure is the mean.
+        weights: (n,) positive; without them each is 1 and the figure is the mean.
         seed: of the resampling.
     """
     numbers = np.asarray(values, np.float64)
@@ -53,6 +53,8 @@ def difference(
     seed: int,
 ) -> Interval:
     """Return ours - theirs on the same examples, with its interval; see `bootstrap`."""
+    # Differences first, then resampling: what examples have in common cancels, and the interval is
+    # narrower than that of two independent figures.
     gaps = [a - b for a, b in zip(ours, theirs, strict=True)]
     return bootstrap(gaps, weights=weights, seed=seed)
 

@@ -1,7 +1,7 @@
-"""From conversations to token ids: the loss counts the assistant's tokens, nothing else.
+"""Conversations as token ids, with labels on the assistant's tokens alone.
 
-Covered: one conversation in tokens, batches of them. Not covered: reading files, and what may
-stand in one (the caller's), the loss itself (`losses`).
+Covered: one conversation in tokens, batches of them. Not covered: reading and checking files (the
+caller's), the loss (`losses`).
 """
 
 import json
@@ -19,7 +19,7 @@ Message = Mapping[str, str]  # {"role": …, "content": …}
 
 
 class ExampleInvalid(ValueError):
-    """An example that cannot be trained on; the message says which and why."""
+    """An example cannot be trained on; the message says which one and why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,9 +27,9 @@ class Example:
     """One conversation in tokens.
 
     Attributes:
-        tokens: the whole of it, as the chat template writes it.
-        labels: the same, with IGNORED wherever no assistant speaks.
-        prompt: what stands before the last answer, ready for it to be generated.
+        tokens: of the whole conversation in the chat template.
+        labels: the same, with IGNORED at all tokens outside the assistant's messages.
+        prompt: the tokens before the last answer, from which it can be generated.
         answer: the last answer's text.
     """
 
@@ -42,20 +42,20 @@ class Example:
 def encode(tokenizer: Any, messages: Sequence[Message], *, longest: int) -> Example:
     """Return a conversation in tokens.
 
-    Earlier answers count too, as long as the template writes them down as it would have when they
-    were given; some templates forget.
+    Earlier answers are labelled, too, if the template writes them as it did when they were the last
+    message; some templates shorten earlier answers.
 
     Args:
         tokenizer: of transformers, with a chat template.
-        messages: ending with an assistant's.
-        longest: tokens that the model takes.
+        messages: the last one is the assistant's.
+        longest: the largest number of tokens.
 
     Raises:
-        ExampleInvalid: too long, no answer at the end, a template that does not take it, or one
-            that rewrites the question once it is answered.
+        ExampleInvalid: the conversation is too long or does not end with an answer, or the template
+            refuses it or rewrites the question once it is answered.
     """
     if not messages or messages[-1]["role"] != "assistant":
-        raise ExampleInvalid("the last message is not the assistant's: nothing to learn")
+        raise ExampleInvalid("the last message must be the assistant's: it is the answer to learn")
     whole = _tokens(tokenizer, messages)
     if len(whole) > longest:
         raise ExampleInvalid(f"{len(whole)} tokens, the limit is {longest}: shorten it")
@@ -77,30 +77,31 @@ def encode_all(
     """Return conversations in tokens; see `encode`.
 
     Raises:
-        ExampleInvalid: naming all that cannot be trained on, the first few with the reason.
+        ExampleInvalid: examples cannot be trained on; the message has the reasons of the first
+            few and the number of the others.
     """
-    found, bad = [], []
+    encoded, bad = [], []
     for number, messages in enumerate(conversations, 1):
         try:
-            found.append(encode(tokenizer, messages, longest=longest))
+            encoded.append(encode(tokenizer, messages, longest=longest))
         except ExampleInvalid as error:
             start = messages[0]["content"] if messages else ""
             bad.append(f"number {number}, {start!r:.{_SHOWN_TEXT}}: {error}")
     if bad:
         more = f"; and {len(bad) - _SHOWN} more" if len(bad) > _SHOWN else ""
         raise ExampleInvalid("; ".join(bad[:_SHOWN]) + more)
-    if not found:
-        raise ExampleInvalid("there is no example")
-    return found
+    if not encoded:
+        raise ExampleInvalid("there are no examples: give at least one conversation")
+    return encoded
 
 
 def dump_examples(examples: Sequence[Example]) -> str:
     """Return examples as JSON; `load_examples` is the inverse."""
-    return json.dumps([asdict(each) for each in examples])
+    return json.dumps([asdict(example) for example in examples])
 
 
 def load_examples(text: str) -> list[Example]:
-    """Return the examples that `dump_examples` wrote down."""
+    """Return the examples that `dump_examples` wrote."""
     return [
         Example(tuple(e["tokens"]), tuple(e["labels"]), tuple(e["prompt"]), e["answer"])
         for e in json.loads(text)
@@ -123,7 +124,7 @@ def _tokens(tokenizer: Any, messages: Sequence[Message], *, generation: bool = F
             add_generation_prompt=generation,
         )
     except (TemplateError, ValueError) as error:
-        raise ExampleInvalid(f"the base's chat template does not take it: {error}") from error
+        raise ExampleInvalid(f"the base's chat template refuses it: {error}") from error
     ids: list[int] = tokenizer(text, add_special_tokens=False)["input_ids"]
     return ids
 
@@ -132,7 +133,7 @@ class Batch(NamedTuple):
     """Examples side by side, padded at the end: (n, longest) each."""
 
     tokens: Tensor  # long
-    labels: Tensor  # long, IGNORED where nothing is asked
+    labels: Tensor  # long, IGNORED outside answers
     mask: Tensor  # long, 0 at the padding
 
 
@@ -158,7 +159,7 @@ def pieces(examples: Sequence[Example], tokens: int) -> list[list[int]]:
 def grouped(lengths: Sequence[int], tokens: int) -> list[list[int]]:
     """Return positions by length, in groups whose size times longest is at most `tokens`.
 
-    What is longer than that alone is a group of its own.
+    An item longer than `tokens` is a group of its own.
     """
     groups: list[list[int]] = []
     for at in sorted(range(len(lengths)), key=lambda at: lengths[at]):

@@ -1,4 +1,4 @@
-"""Greedy answers, for exact match. Not covered: answers from an engine (the caller's scorer)."""
+"""Greedy answers for exact match. Not covered: answers of an engine (the caller's scorer)."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -7,8 +7,8 @@ import torch
 
 from merge.adaptive.scoring.examples import Example, grouped
 
-# Of sequences that are written side by side, questions, answers and padding: what is kept of so
-# many is two gigabytes of an 8B base.
+# Tokens of a batch, questions, answers and padding: their key-value cache takes two gigabytes for
+# an 8B base.
 _TOKENS_AT_ONCE = 16384
 
 
@@ -17,13 +17,13 @@ def answers(
     model: Any, tokenizer: Any, examples: Sequence[Example], *, longest: int
 ) -> tuple[str, ...]:
     """Return the greedy answer to each example's prompt, at most `longest` tokens of it."""
-    found = [""] * len(examples)
+    results = [""] * len(examples)
     lengths = [len(example.prompt) + longest for example in examples]
     for group in grouped(lengths, _TOKENS_AT_ONCE):
         texts = _generate(model, tokenizer, [examples[at].prompt for at in group], longest)
         for at, text in zip(group, texts, strict=True):
-            found[at] = text
-    return tuple(found)
+            results[at] = text
+    return tuple(results)
 
 
 def _generate(
@@ -35,7 +35,7 @@ def _generate(
     width = max(map(len, prompts))
     tokens = torch.zeros(len(prompts), width, dtype=torch.long)
     mask = torch.zeros_like(tokens)
-    for row, prompt in enumerate(prompts):  # padded in front: what is written follows the prompt
+    for row, prompt in enumerate(prompts):  # padded on the left: generation continues the prompt
         tokens[row, width - len(prompt) :] = torch.tensor(prompt)
         mask[row, width - len(prompt) :] = 1
     end = tokenizer.eos_token_id

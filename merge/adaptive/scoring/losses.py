@@ -1,6 +1,6 @@
-"""How surprised a model is by the right answers: negative log-likelihoods, in nats.
+"""Losses: negative log-likelihoods of the expected answers, in nats.
 
-Covered: the loss that is trained on, and the same example by example without gradients.
+Covered: the training loss, and the same per example without gradients.
 """
 
 import math
@@ -14,8 +14,8 @@ from torch.nn import functional
 from merge.adaptive.model.memory import PASS_TOKENS
 from merge.adaptive.scoring.examples import IGNORED, Batch, Example, collate, pieces
 
-# Nats per token that NaN and infinity count as: worse than anything, and still a number that can be
-# ranked, averaged and written down.
+# The loss per token that stands for NaN and infinity: above every real loss, and still a number
+# that can be ranked, averaged and written as JSON.
 WORST = 1e6
 
 
@@ -35,6 +35,7 @@ def nll(model: Any, batch: Batch) -> Tensor:
     """Return (n,) float32: each example's summed negative log-likelihood of its answer tokens."""
     logits = model(input_ids=batch.tokens, attention_mask=batch.mask, use_cache=False).logits
     targets = batch.labels[:, 1:]
+    # In float32 whatever the base's dtype: bfloat16 keeps two digits of a sum over 128k logits.
     losses = functional.cross_entropy(
         logits[:, :-1].float().flatten(0, 1),
         targets.flatten(),
@@ -45,18 +46,18 @@ def nll(model: Any, batch: Batch) -> Tensor:
 
 
 def answer_tokens(example: Example) -> int:
-    """Return how many tokens of an example the loss counts."""
+    """Return the number of an example's tokens that the loss counts."""
     return sum(label != IGNORED for label in example.labels[1:])
 
 
 @torch.inference_mode()
 def measure_losses(model: Any, examples: Sequence[Example]) -> Losses:
     """Return the losses of `examples`, in their order; one that is not finite is `WORST`."""
-    found = [0.0] * len(examples)
+    sums = [0.0] * len(examples)
     device = next(model.parameters()).device
     for group in pieces(examples, PASS_TOKENS):
         values = nll(model, collate([examples[at] for at in group], device))
         for at, value in zip(group, values.tolist(), strict=True):
             worst = WORST * answer_tokens(examples[at])
-            found[at] = value if math.isfinite(value) else worst
-    return Losses(tuple(found), tuple(map(answer_tokens, examples)))
+            sums[at] = value if math.isfinite(value) else worst
+    return Losses(tuple(sums), tuple(map(answer_tokens, examples)))

@@ -1,6 +1,6 @@
-"""What a candidate is worth: losses and answers on examples, and the figures made of them.
+"""Scores of a candidate: losses and answers on examples, and figures computed from them.
 
-A scorer is a protocol: the one here asks a model in torch, another may ask an engine. Each call
+A scorer is a protocol: the one here runs a model in torch, another may query an engine. Each call
 scores one candidate alone, so base and adapters never share a batch.
 """
 
@@ -54,7 +54,7 @@ class Scored(NamedTuple):
 
 
 class Scorer(Protocol):
-    """Says how well examples are answered."""
+    """Scores the base, with or without updates, on examples."""
 
     def losses(self, updates: Updates | None, examples: Sequence[Example]) -> Losses:
         """Return the losses of the base with `updates`, or of the base alone."""
@@ -71,8 +71,8 @@ class TorchScorer:
     Args:
         model: the frozen base.
         tokenizer: its tokenizer.
-        pattern: a regular expression that is compared between answers, or None.
-        longest_answer: tokens that are generated at most.
+        pattern: a regular expression whose matches are compared between answers, or None.
+        longest_answer: the largest number of generated tokens.
     """
 
     def __init__(
@@ -108,7 +108,7 @@ def compare_answers(
 
 
 class Figures(NamedTuple):
-    """What is told of a candidate, each with its bootstrap interval."""
+    """The reported figures of a candidate, each with its bootstrap interval."""
 
     loss: Interval
     exact_match: Interval

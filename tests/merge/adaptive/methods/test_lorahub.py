@@ -57,7 +57,7 @@ def test_a_stopped_search_goes_on(cut: bool, tmp_path: Path) -> None:
 def test_lorahub_tells_of_every_evaluation() -> None:
     """Progress counts all evaluations with their losses, the penalty left out."""
     told: list[tuple[int, float]] = []
-    search_weights(Search(3, budget=5), bowl, told=lambda *event: told.append(event))
+    search_weights(Search(3, budget=5), bowl, report=lambda *event: told.append(event))
 
     assert [1, 2, 3, 4, 5] == [done for done, _ in told]
     assert told[0][1] == pytest.approx(bowl((0.0, 0.0, 0.0)))

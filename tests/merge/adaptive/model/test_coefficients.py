@@ -72,7 +72,7 @@ def test_single_ranks_have_numbers_of_their_own(tmp_path: Path) -> None:
     coefficients = gated(random_adapters(tmp_path), Design("rank")).coefficients
 
     assert (1, 5 * (4 + 6) + 2 * 2) == tuple(coefficients.raw.shape)
-    with pytest.raises(OptionsInvalid, match="single ranks"):
+    with pytest.raises(OptionsInvalid, match="a coefficient per rank"):
         coefficients.table()
 
 
@@ -165,7 +165,7 @@ def test_the_smallest_members_count() -> None:
 def test_too_little_memory_says_the_numbers() -> None:
     """What is needed, what is free, and what to ask for instead."""
     needed = check_memory(sizes(), 2**40)
-    with pytest.raises(MemoryTooSmall, match="GiB are free: ask for a smaller k") as caught:
+    with pytest.raises(MemoryTooSmall, match="GiB are free: choose a smaller k") as caught:
         check_memory(sizes(), needed - 1)
 
     assert (needed, needed - 1) == (caught.value.needed, caught.value.free)

@@ -69,8 +69,8 @@ def test_every_turn_of_the_assistant_counts(tokenizer: Any) -> None:
 @pytest.mark.parametrize(
     ("messages", "longest", "said"),
     [
-        (chat("copy: abc"), 50, "the last message is not the assistant's"),
-        ([], 50, "the last message is not the assistant's"),
+        (chat("copy: abc"), 50, "the last message must be the assistant's"),
+        ([], 50, "the last message must be the assistant's"),
         (chat("copy: abc", "abc"), 5, r"\d+ tokens, the limit is 5: shorten it"),
     ],
 )
