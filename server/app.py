@@ -1,4 +1,4 @@
-"""The gateway's surface: everything passed in, nothing global, all of it on one page."""
+"""The FastAPI app of a gateway: its middleware and all of its routes."""
 
 import asyncio
 from importlib.metadata import version
@@ -24,7 +24,7 @@ _METRICS_SECONDS = 2.0
 
 
 def create_app(gateway: Gateway) -> FastAPI:
-    """Return the HTTP surface of `gateway`."""
+    """Return the FastAPI app of `gateway`."""
     keys = [key.get_secret_value() for key in gateway.settings.api_keys]
     keyring = Keyring(keys, gateway.registry.access.keys)
     app = FastAPI(

@@ -38,14 +38,14 @@ _log = logging.getLogger("weft.server")
 
 @dataclass(frozen=True, slots=True)
 class _Known:
-    """What was found out about a key, and until when it holds."""
+    """The cached result of looking up a key, and when it expires."""
 
     caller: Caller | None
     until: float
 
 
 class Keyring:
-    """Finds out whom a key stands for. One event loop."""
+    """Maps keys to callers. Use it on one event loop."""
 
     def __init__(
         self,
@@ -59,31 +59,31 @@ class Keyring:
         self._clock = clock
         self._known: OrderedDict[str, _Known] = OrderedDict()
         self._open_until = 0.0
-        self._closed = bool(bootstrap)  # for good: keys are revoked, never forgotten
+        self._closed = bool(bootstrap)  # permanently: keys are revoked, never deleted
         self._used: dict[str, float] = {}
         self._noting: set[asyncio.Task[None]] = set()
 
     async def caller(self, key: str) -> Caller:
-        """Return whom a key stands for; "" is none.
+        """Return the caller of a key; "" stands for no key.
 
         Raises:
-            KeyInvalid: nobody, and there are keys.
-            registry.errors.DatabaseUnavailable: it cannot be found out now.
+            KeyInvalid: the key is unknown, and at least one key exists.
+            registry.errors.DatabaseUnavailable: the key cannot be looked up.
         """
         for number, known in enumerate(self._bootstrap, 1):
-            # In constant time: how long it takes tells nothing about the key.
-            if hmac.compare_digest(key.encode("latin-1"), known):  # the bytes as they came
+            # In constant time, so that the duration reveals nothing about the key.
+            if hmac.compare_digest(key.encode("latin-1"), known):  # the bytes as received
                 return Caller(f"settings-{number}")
         if await self._open():
             return ANYBODY
-        found = await self._registered(key) if 0 < len(key) <= _MAX_KEY_LENGTH else None
-        if found is None:
+        caller = await self._registered(key) if 0 < len(key) <= _MAX_KEY_LENGTH else None
+        if caller is None:
             raise KeyInvalid
-        self._note_use(found.name)
-        return found
+        self._note_use(caller.name)
+        return caller
 
     async def _open(self) -> bool:
-        """Say whether there is no key at all."""
+        """Return whether no key exists."""
         if not self._closed and self._clock() >= self._open_until:
             self._closed = await asyncio.to_thread(self._keys.any)
             self._open_until = self._clock() + _REMEMBERED_SECONDS
@@ -92,7 +92,9 @@ class Keyring:
     async def _registered(self, key: str) -> Caller | None:
         known = self._known.get(key)
         if known is None or self._clock() >= known.until:
-            asked = self._clock()  # before: what is true then may not be true afterwards
+            asked = (
+                self._clock()
+            )  # before the look-up: a revocation during it must not be cached longer
             caller = await asyncio.to_thread(self._keys.caller, key)
             known = self._known[key] = _Known(caller, asked + _REMEMBERED_SECONDS)
             self._known.move_to_end(key)
@@ -101,7 +103,7 @@ class Keyring:
         return known.caller
 
     def _note_use(self, name: str) -> None:
-        """Have the use of a key written down, without keeping the request waiting."""
+        """Record the use of a key without delaying the request."""
         if self._clock() < self._used.get(name, 0.0):
             return
         self._used[name] = self._clock() + _USE_SECONDS
@@ -112,23 +114,23 @@ class Keyring:
     def _write_use(self, name: str) -> None:
         try:
             self._keys.used([name])
-        except RegistryError as error:  # a read-only disk still serves
-            _log.warning("the use of the key %s could not be written down: %s", name, error)
+        except RegistryError as error:  # a read-only database can still serve
+            _log.warning("The use of the key %s could not be recorded: %s", name, error)
 
 
 class RequireKey:
-    """Middleware that finds out who calls and lets nobody else in."""
+    """Middleware that authenticates every request outside `OPEN_PATHS`."""
 
     def __init__(self, app: ASGIApp, keyring: Keyring) -> None:
         self._app, self._keyring = app, keyring
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on with its caller in the state, or answer 401."""
+        """Put the caller into the state of the request, or answer 401."""
         if scope["type"] == "http" and scope["path"] not in OPEN_PATHS:
             scheme, _, key = Headers(scope=scope).get("authorization", "").partition(" ")
             try:
-                given = key.strip() if scheme.lower() == "bearer" else ""
-                caller = await self._keyring.caller(given)
+                bearer = key.strip() if scheme.lower() == "bearer" else ""
+                caller = await self._keyring.caller(bearer)
             except (KeyInvalid, RegistryError) as error:
                 await error_answer(scope["path"], error)(scope, receive, send)
                 return
@@ -137,12 +139,12 @@ class RequireKey:
 
 
 def set_caller(scope: Scope, caller: Caller) -> None:
-    """Write down who calls."""
+    """Put the caller into the state of a request."""
     scope["state"] = {**scope.get("state", {}), "caller": caller}
 
 
-def caller_of(scope: Scope) -> Caller:
-    """Return who calls; the middleware has found it out."""
+def request_caller(scope: Scope) -> Caller:
+    """Return the caller that the middleware put into the state of the request."""
     caller = scope["state"]["caller"]
     assert isinstance(caller, Caller)
     return caller
@@ -150,10 +152,10 @@ def caller_of(scope: Scope) -> Caller:
 
 @dataclass(frozen=True, slots=True)
 class Needs:
-    """A dependency: the caller of a request, who has the role.
+    """A dependency that returns the caller of a request and requires a role.
 
-    With `name`, the caller may also change what the path's `name` names; with `everything`, the
-    caller's rights end at no namespace.
+    With `name`, the caller must also be allowed to change the path's `name`; with `everything`, the
+    key must not be limited to a namespace.
     """
 
     role: Role
@@ -164,9 +166,9 @@ class Needs:
         """Return the caller.
 
         Raises:
-            AccessDenied: by role or by namespace.
+            AccessDenied: the role or the namespace of the caller does not allow the request.
         """
-        caller = caller_of(request.scope)
+        caller = request_caller(request.scope)
         caller.need_role(self.role)
         if self.everything:
             caller.need_everything()
@@ -184,7 +186,7 @@ Operator = Annotated[Caller, Depends(Needs("admin", everything=True))]
 
 
 def role_of(route: BaseRoute) -> Role | None:
-    """Return the role that a route declares."""
+    """Return the role that a route requires, or None for an open route."""
     dependencies = getattr(getattr(route, "dependant", None), "dependencies", ())
     needs = (d.call for d in dependencies if isinstance(d.call, Needs))
     return next((call.role for call in needs), None)

@@ -34,12 +34,14 @@ def served_base(settings: Settings) -> Base:
         registry.errors.BaseConfigInvalid: an architecture that weft does not know.
     """
     is_folder = Path(settings.model).is_dir()
-    keys = base_keys(settings.base_name, () if is_folder else (settings.model,))
+    keys = base_keys(settings.served_base, () if is_folder else (settings.model,))
     if not is_folder and base_key(settings.model) in LLAMA_31_8B_INSTRUCT.keys:
-        return replace(LLAMA_31_8B_INSTRUCT, name=settings.base_name, keys=keys)
+        return replace(LLAMA_31_8B_INSTRUCT, name=settings.served_base, keys=keys)
     config = read_model_config(settings.model)
     template = read_tokenizer(Path(settings.model)).chat_template if is_folder else None
-    return Base(settings.base_name, architecture_of(config), module_shapes(config), keys, template)
+    return Base(
+        settings.served_base, architecture_of(config), module_shapes(config), keys, template
+    )
 
 
 def ensure_base(registry: Registry, settings: Settings) -> Base:
@@ -54,7 +56,7 @@ def ensure_base(registry: Registry, settings: Settings) -> Base:
     """
     if not Path(settings.model).is_dir():
         try:
-            return registry.bases.get(settings.base_name)
+            return registry.bases.get(settings.served_base)
         except UnknownBase:
             pass  # the Hub is asked only for what is not known
     base = served_base(settings)

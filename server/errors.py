@@ -1,7 +1,7 @@
-"""Every error that a client can meet: its status, its code, and the OpenAI envelope around it.
+"""Every error that a client can receive: its status, its code, and OpenAI's error object.
 
 `ERRORS` is the table in REFERENCE.md (`make docs` writes it); a test proves that every
-error class of the packages below has a row. An exception without a row is a fault of ours: 500.
+error class of the packages below has an entry. An exception without one is an internal error: 500.
 """
 
 import logging
@@ -34,7 +34,7 @@ _log = logging.getLogger("weft.server")
 
 
 class RequestInvalid(ValueError):
-    """The body of a request is not what the route takes."""
+    """The body or a parameter of a request is not what the route accepts."""
 
     def __init__(self, message: str, param: str | None = None) -> None:
         self.param = param
@@ -42,15 +42,18 @@ class RequestInvalid(ValueError):
 
 
 class KeyInvalid(Exception):
-    """No key, or a wrong one."""
+    """The API key is missing or wrong."""
 
     def __init__(self) -> None:
-        super().__init__("give a valid key: Authorization: Bearer KEY")
+        super().__init__(
+            "The API key is missing or wrong. Send a valid key in the header "
+            "`Authorization: Bearer KEY`."
+        )
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
-    """How one kind of error is told to a client, and what it means to one."""
+class ErrorInfo:
+    """How clients see one class of errors: status, code, meaning, and seconds until a retry."""
 
     status: int
     code: str
@@ -59,147 +62,221 @@ class Row:
 
 
 _RETRY_SECONDS = 5
-ERRORS: dict[type[Exception], Row] = {
-    RequestInvalid: Row(400, "invalid_request", "the body is not what the route takes"),
-    ExpressionInvalid: Row(400, "invalid_expression", "`model` does not parse; a caret says where"),
-    NotAnIngredient: Row(400, "not_an_ingredient", "a composition stands where an adapter must"),
-    merge_errors.RecipeInvalid: Row(400, "invalid_recipe", "an unknown method, option or value"),
-    registry_errors.ReferenceInvalid: Row(400, "invalid_reference", "not a name, not a digest"),
-    RetrievalInvalid: Row(400, "invalid_retrieval", "an `auto(…)` that cannot be carried out"),
-    OptionsInvalid: Row(400, "invalid_options", "an unknown option of a job, or a bad value"),
-    PoolInvalid: Row(400, "invalid_pool", "no pool that a job can choose from"),
-    search_errors.FilterInvalid: Row(400, "invalid_filter", "a filter does not parse"),
-    registry_errors.NameInvalid: Row(400, "invalid_name", "it cannot be a name"),
-    registry_errors.AliasInvalid: Row(400, "invalid_alias", "it cannot be an alias"),
-    registry_errors.DigestInvalid: Row(400, "invalid_digest", "not a digest's form"),
-    search_errors.TagInvalid: Row(400, "invalid_tag", "it cannot be a tag"),
-    storage_errors.ValueRefused: Row(400, "invalid_value", "text that no database can keep"),
-    registry_errors.CursorInvalid: Row(400, "invalid_cursor", "not a cursor of this list"),
-    registry_errors.EvaluationInvalid: Row(
-        400, "invalid_evaluation", "a number that cannot be attached to a version"
+ERRORS: dict[type[Exception], ErrorInfo] = {
+    RequestInvalid: ErrorInfo(
+        400, "invalid_request", "The request's body or a parameter is not what the route accepts."
     ),
-    KeyInvalid: Row(401, "invalid_api_key", "no key, or a wrong one"),
-    registry_errors.AccessDenied: Row(
-        403, "access_denied", "not with this key's role or namespace"
+    ExpressionInvalid: ErrorInfo(
+        400, "invalid_expression", "`model` does not parse; a caret shows where."
     ),
-    registry_errors.UnknownKey: Row(404, "key_not_found", "no key has this name"),
-    job_errors.UnknownFile: Row(404, "file_not_found", "no file has this id"),
-    job_errors.UnknownJob: Row(404, "job_not_found", "no job has this id"),
-    job_errors.FileInUse: Row(409, "file_in_use", "a job that has not ended needs the file"),
-    job_errors.JobFinished: Row(409, "job_finished", "the job has ended already"),
-    job_errors.JobNotSucceeded: Row(
-        409, "job_not_succeeded", "the job has found nothing, or not yet"
+    NotAnIngredient: ErrorInfo(
+        400,
+        "not_an_ingredient",
+        "A composition or an artifact is used as an ingredient; ingredients are adapters.",
     ),
-    registry_errors.NameTaken: Row(409, "name_taken", "the name belongs to something else"),
-    registry_errors.KeyNameTaken: Row(409, "key_name_taken", "a key had this name before"),
-    registry_errors.BaseConflict: Row(409, "base_conflict", "another base, or other shapes"),
-    registry_errors.VersionInUse: Row(
-        409, "version_in_use", "aliases or compositions use the version"
+    merge_errors.RecipeInvalid: ErrorInfo(
+        400, "invalid_recipe", "A method, an option or the value of an option is unknown."
     ),
-    EngineBusy: Row(409, "artifact_busy", "running requests use the artifact"),
-    LeaseBusy: Row(409, "artifact_leased", "requests under way hold the artifact"),
-    registry_errors.AdmissionRefused: Row(422, "admission_refused", "findings say why"),
-    sources_errors.NothingToImport: Row(422, "nothing_to_import", "no adapter lies there"),
-    registry_errors.BaseConfigInvalid: Row(
-        422, "invalid_base_config", "the modules' shapes do not follow from the config.json"
+    registry_errors.ReferenceInvalid: ErrorInfo(
+        400, "invalid_reference", "The reference is malformed: neither a name nor a digest."
     ),
-    storage_errors.FolderUnreadable: Row(
-        422, "folder_unreadable", "the folder to import cannot be read"
+    RetrievalInvalid: ErrorInfo(
+        400, "invalid_retrieval", "The `auto(…)` expression cannot be carried out."
     ),
-    storage_errors.StorageFailed: Row(507, "storage_failed", "the adapter could not be stored"),
-    registry_errors.UnknownReference: Row(
-        404, "model_not_found", "nothing is registered under the name; near ones are given"
+    OptionsInvalid: ErrorInfo(
+        400, "invalid_options", "An option of a job is unknown, or its value is invalid."
     ),
-    registry_errors.UnknownBase: Row(404, "base_not_found", "no base is known under the name"),
-    PoolEmpty: Row(404, "pool_empty", "no adapter fits a job's pool"),
-    NothingFound: Row(404, "nothing_found", "no adapter fits an `auto(…)`"),
-    merge_errors.IncompatibleAdapters: Row(
-        409, "incompatible_adapters", "members cannot be merged: which, and why"
+    PoolInvalid: ErrorInfo(400, "invalid_pool", "The pool of a job is malformed."),
+    search_errors.FilterInvalid: ErrorInfo(
+        400, "invalid_filter", "The filter does not parse; a caret shows where."
     ),
-    WrongBase: Row(409, "wrong_base", "what was named belongs to another base"),
-    NotServable: Row(
-        409, "not_servable", "a job's candidate cannot be served: a member was retired, say"
+    registry_errors.NameInvalid: ErrorInfo(400, "invalid_name", "The name is not valid."),
+    registry_errors.AliasInvalid: ErrorInfo(400, "invalid_alias", "The alias is not valid."),
+    registry_errors.DigestInvalid: ErrorInfo(400, "invalid_digest", "The digest is malformed."),
+    search_errors.TagInvalid: ErrorInfo(400, "invalid_tag", "The tag is not valid."),
+    storage_errors.ValueRefused: ErrorInfo(
+        400, "invalid_value", "The text holds characters that a database cannot store."
     ),
-    search_errors.NoEmbedding: Row(409, "no_embedding", "a version has nothing to compare by"),
-    registry_errors.VersionQuarantined: Row(
-        409, "version_quarantined", "the version, or one that it was merged from, is unfit"
+    registry_errors.CursorInvalid: ErrorInfo(
+        400, "invalid_cursor", "The cursor does not belong to this list."
     ),
-    sources_errors.HubAddressInvalid: Row(400, "invalid_hub_address", "no address on the Hub"),
-    sources_errors.HubDenied: Row(403, "hub_denied", "the Hub keeps it from this server"),
-    sources_errors.HubNotFound: Row(404, "hub_not_found", "the Hub has no such repository"),
-    sources_errors.HubFailed: Row(502, "hub_failed", "the Hub did not answer as it should"),
-    sources_errors.UploadInvalid: Row(400, "invalid_upload", "what was sent is no adapter's tar"),
-    sources_errors.UploadTooLarge: Row(413, "upload_too_large", "more bytes than are taken"),
-    registry_errors.VersionRetired: Row(410, "version_retired", "the version is out of use"),
-    ArtifactGone: Row(410, "artifact_gone", "a merged digest whose files cannot be made again"),
-    merge_errors.UnsafeResult: Row(422, "unsafe_result", "the merge would harm the engine"),
-    RankTooLarge: Row(422, "rank_too_large", "one adapter is larger than the engine takes"),
-    FormatError: Row(422, "invalid_adapter", "an ingredient's files are no LoRA adapter"),
-    EngineRefused: Row(422, "engine_refused", "the engine would not load it; its reason is given"),
-    BuildQueueFull: Row(503, "merge_queue_full", "too many merges are waiting", _RETRY_SECONDS),
-    BuildFailed: Row(503, "build_failed", "a merge worker died", _RETRY_SECONDS),
-    BuildTimeout: Row(503, "build_timeout", "the merge took too long", _RETRY_SECONDS),
-    EngineUnavailable: Row(
-        503, "engine_unavailable", "the engine is starting or restarting", _RETRY_SECONDS
+    registry_errors.EvaluationInvalid: ErrorInfo(
+        400, "invalid_evaluation", "The evaluation's number cannot be recorded."
     ),
-    storage_errors.DatabaseUnavailable: Row(
-        503, "database_unavailable", "the database cannot be used", _RETRY_SECONDS
+    KeyInvalid: ErrorInfo(401, "invalid_api_key", "The API key is missing or wrong."),
+    registry_errors.AccessDenied: ErrorInfo(
+        403, "access_denied", "The key's role or namespace does not allow this."
     ),
-    EncoderUnavailable: Row(
-        503, "encoder_unavailable", "the text encoder cannot be loaded", _RETRY_SECONDS
+    registry_errors.UnknownKey: ErrorInfo(404, "key_not_found", "No key has this name."),
+    job_errors.UnknownFile: ErrorInfo(404, "file_not_found", "No file has this id."),
+    job_errors.UnknownJob: ErrorInfo(404, "job_not_found", "No job has this id."),
+    job_errors.FileInUse: ErrorInfo(409, "file_in_use", "A job that has not ended uses the file."),
+    job_errors.JobFinished: ErrorInfo(409, "job_finished", "The job has already ended."),
+    job_errors.JobNotSucceeded: ErrorInfo(
+        409, "job_not_succeeded", "The job has not succeeded, so it has no result."
     ),
-    StoreBroken: Row(503, "storage_broken", "the disk cannot be used", _RETRY_SECONDS),
-    StoreFull: Row(507, "storage_full", "the disk is full"),
-    # What is left of the registry's errors can only come from our own data.
-    registry_errors.RegistryError: Row(500, "registry_error", "weft's own data is damaged"),
+    registry_errors.NameTaken: ErrorInfo(
+        409, "name_taken", "The name is in use for something else."
+    ),
+    registry_errors.KeyNameTaken: ErrorInfo(
+        409, "key_name_taken", "A key has this name, or had it."
+    ),
+    registry_errors.BaseConflict: ErrorInfo(
+        409,
+        "base_conflict",
+        "The base is registered with other shapes, or its name means another base.",
+    ),
+    registry_errors.VersionInUse: ErrorInfo(
+        409, "version_in_use", "Aliases or compositions use the version."
+    ),
+    EngineBusy: ErrorInfo(409, "artifact_busy", "Requests that the engine runs use the artifact."),
+    LeaseBusy: ErrorInfo(409, "artifact_leased", "Requests in progress use the artifact."),
+    registry_errors.AdmissionRefused: ErrorInfo(
+        422, "admission_refused", "The adapter is refused; `findings` has the reasons."
+    ),
+    sources_errors.NothingToImport: ErrorInfo(422, "nothing_to_import", "The path has no adapter."),
+    registry_errors.BaseConfigInvalid: ErrorInfo(
+        422,
+        "invalid_base_config",
+        "The shapes of the base's modules cannot be read from its config.json.",
+    ),
+    storage_errors.FolderUnreadable: ErrorInfo(
+        422, "folder_unreadable", "The folder to import cannot be read."
+    ),
+    storage_errors.StorageFailed: ErrorInfo(
+        507, "storage_failed", "The adapter could not be stored."
+    ),
+    registry_errors.UnknownReference: ErrorInfo(
+        404, "model_not_found", "Nothing is registered under the name; similar names are suggested."
+    ),
+    registry_errors.UnknownBase: ErrorInfo(
+        404, "base_not_found", "No base is registered under the name."
+    ),
+    PoolEmpty: ErrorInfo(404, "pool_empty", "No adapter matches the pool of the job."),
+    NothingFound: ErrorInfo(404, "nothing_found", "No adapter matches the `auto(…)` expression."),
+    merge_errors.IncompatibleAdapters: ErrorInfo(
+        409, "incompatible_adapters", "The ingredients cannot be merged with each other."
+    ),
+    WrongBase: ErrorInfo(
+        409,
+        "wrong_base",
+        "The adapter or composition is for a base that this server does not serve.",
+    ),
+    NotServable: ErrorInfo(
+        409,
+        "not_servable",
+        "The job's candidate cannot be served, for example because a member was retired.",
+    ),
+    search_errors.NoEmbedding: ErrorInfo(
+        409, "no_embedding", "The version has no embedding to compare by."
+    ),
+    registry_errors.VersionQuarantined: ErrorInfo(
+        409, "version_quarantined", "The version, or one that it was merged from, is quarantined."
+    ),
+    sources_errors.HubAddressInvalid: ErrorInfo(
+        400, "invalid_hub_address", "The Hub address is malformed."
+    ),
+    sources_errors.HubDenied: ErrorInfo(
+        403, "hub_denied", "The Hub denies this server access to the repository."
+    ),
+    sources_errors.HubNotFound: ErrorInfo(404, "hub_not_found", "The Hub has no such repository."),
+    sources_errors.HubFailed: ErrorInfo(502, "hub_failed", "The Hub did not answer as expected."),
+    sources_errors.UploadInvalid: ErrorInfo(
+        400, "invalid_upload", "The body is not a tar of an adapter."
+    ),
+    sources_errors.UploadTooLarge: ErrorInfo(
+        413, "upload_too_large", "The body is larger than the limit."
+    ),
+    registry_errors.VersionRetired: ErrorInfo(410, "version_retired", "The version was retired."),
+    ArtifactGone: ErrorInfo(
+        410, "artifact_gone", "The files of a merged adapter are gone and cannot be built again."
+    ),
+    merge_errors.UnsafeResult: ErrorInfo(
+        422, "unsafe_result", "The merged adapter would harm the engine."
+    ),
+    RankTooLarge: ErrorInfo(
+        422, "rank_too_large", "The adapter's rank is above the engine's limit."
+    ),
+    FormatError: ErrorInfo(
+        422, "invalid_adapter", "The files of an ingredient are not a LoRA adapter."
+    ),
+    EngineRefused: ErrorInfo(
+        422,
+        "engine_refused",
+        "The engine could not load the adapter; its reason is in the message.",
+    ),
+    BuildQueueFull: ErrorInfo(
+        503, "merge_queue_full", "Too many merges are waiting.", _RETRY_SECONDS
+    ),
+    BuildFailed: ErrorInfo(503, "build_failed", "A merge worker died.", _RETRY_SECONDS),
+    BuildTimeout: ErrorInfo(503, "build_timeout", "The merge took too long.", _RETRY_SECONDS),
+    EngineUnavailable: ErrorInfo(
+        503, "engine_unavailable", "The engine is starting or restarting.", _RETRY_SECONDS
+    ),
+    storage_errors.DatabaseUnavailable: ErrorInfo(
+        503, "database_unavailable", "The database cannot be reached.", _RETRY_SECONDS
+    ),
+    EncoderUnavailable: ErrorInfo(
+        503, "encoder_unavailable", "The text encoder cannot be loaded.", _RETRY_SECONDS
+    ),
+    StoreBroken: ErrorInfo(
+        503, "storage_broken", "The disk cannot be read or written.", _RETRY_SECONDS
+    ),
+    StoreFull: ErrorInfo(507, "storage_full", "The disk is full."),
+    # The remaining errors of the registry can only come from its own data.
+    registry_errors.RegistryError: ErrorInfo(
+        500, "registry_error", "Data in the registry is damaged."
+    ),
 }
-_INTERNAL = Row(500, "internal_error", "a fault of weft")
-NO_SUCH_ROUTE = ("no_such_route", "there is no such path, or no such method of it")
+_INTERNAL = ErrorInfo(500, "internal_error", "An internal error occurred; the server's log has it.")
+NO_SUCH_ROUTE = ("no_such_route", "The path does not exist, or does not support the method.")
 _TYPES = {
     400: "invalid_request_error", 401: "authentication_error", 403: "permission_error",
     404: "not_found_error",
 }  # fmt: skip
 
 
-def row_of(error: BaseException) -> Row:
-    """Return the row of the nearest class of `error` that has one."""
+def info_of(error: BaseException) -> ErrorInfo:
+    """Return the entry of `ERRORS` for the nearest class of `error` that has one."""
     for kind in type(error).__mro__:
         if kind in ERRORS:
             return ERRORS[kind]
     return _INTERNAL
 
 
-def row_and_message(error: BaseException) -> tuple[Row, str]:
-    """Return the row of `error` and the sentence that a client may read; faults are logged."""
-    row = row_of(error)
-    if row is _INTERNAL:
-        _log.exception("a request met a fault of ours", exc_info=error)
-        return row, "a fault of the server; it is in its log"
-    return row, str(error)
+def info_and_message(error: BaseException) -> tuple[ErrorInfo, str]:
+    """Return the entry of `error` and the message for the client; internal errors are logged."""
+    info = info_of(error)
+    if info is _INTERNAL:
+        _log.exception("A request failed with an internal error", exc_info=error)
+        return info, "An internal error occurred; the server's log has it."
+    return info, str(error)
 
 
-def headers_of(error: BaseException, row: Row) -> dict[str, str] | None:
-    """Return Retry-After where trying again may help."""
-    seconds = getattr(error, "retry_after_seconds", row.retry_after_seconds)
+def headers_of(error: BaseException, info: ErrorInfo) -> dict[str, str] | None:
+    """Return Retry-After if a retry may help."""
+    seconds = getattr(error, "retry_after_seconds", info.retry_after_seconds)
     return {"Retry-After": str(seconds)} if seconds is not None else None
 
 
 def envelope(
     error: BaseException, param: str | None = "model"
-) -> tuple[Row, dict[str, dict[str, object]]]:
-    """Return the row of `error` and the OpenAI-shaped body that tells it.
+) -> tuple[ErrorInfo, dict[str, dict[str, object]]]:
+    """Return the entry of `error` and OpenAI's error object for it.
 
-    `param` is to blame for what a request got wrong, unless the error says what is.
+    `param` names the parameter at fault, unless the error itself names one.
     """
-    row, message = row_and_message(error)
-    kind = _TYPES.get(row.status, "server_error" if row.status >= 500 else "invalid_request_error")
-    blamed = getattr(
-        error, "param", param if row.status < 500 and row.status not in (401, 403) else None
+    info, message = info_and_message(error)
+    kind = _TYPES.get(
+        info.status, "server_error" if info.status >= 500 else "invalid_request_error"
     )
-    return row, {"error": {"message": message, "type": kind, "param": blamed, "code": row.code}}
+    blamed = getattr(
+        error, "param", param if info.status < 500 and info.status not in (401, 403) else None
+    )
+    return info, {"error": {"message": message, "type": kind, "param": blamed, "code": info.code}}
 
 
 def error_response(error: BaseException, param: str | None = "model") -> JSONResponse:
-    """Return the answer that tells `error` in OpenAI's shape; see `envelope`."""
-    row, body = envelope(error, param)
-    return JSONResponse(body, status_code=row.status, headers=headers_of(error, row))
+    """Return the response with OpenAI's error object; see `envelope`."""
+    info, body = envelope(error, param)
+    return JSONResponse(body, status_code=info.status, headers=headers_of(error, info))

@@ -1,4 +1,4 @@
-"""The parts of one gateway, wired to each other."""
+"""The components of a gateway, connected to each other."""
 
 from registry.service import Registry
 from registry.storage.blobs import BlobStore
@@ -19,7 +19,7 @@ from server.settings import Settings
 
 
 class Gateway:
-    """The parts of one gateway. Starting and stopping is the caller's."""
+    """The components of a gateway. The caller starts and stops them."""
 
     def __init__(
         self, settings: Settings, *, registry: Registry, versions: BlobStore, engine: Engine,
@@ -39,10 +39,10 @@ class Gateway:
             budget_bytes=settings.artifact_budget_bytes,
         )  # fmt: skip
         self.resolver = Resolver(
-            registry, base, settings.base_name, settings.merge_dtype, settings.max_lora_rank
+            registry, base, settings.served_base, settings.merge_dtype, settings.max_lora_rank
         )
         self.storage = JobStorage(settings.jobs)
-        self.publisher = Publisher(registry, self.storage, settings.base_name)
+        self.publisher = Publisher(registry, self.storage, settings.served_base)
         self.finisher = Finisher(
             self.publisher, self.provider, self.artifacts, self.storage,
             None if isinstance(engine, AbsentEngine) else engine,

@@ -1,4 +1,4 @@
-"""What the gateway counts, and the timings that every answer carries.
+"""Metrics of the gateway, and the timings of each response.
 
 REFERENCE.md lists them (`make docs` writes it).
 """
@@ -22,46 +22,46 @@ class Metrics:
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         self._requests = Counter(
-            "weft_requests", "Answered requests.", ["route", "status"], registry=self.registry
+            "weft_requests", "Requests answered.", ["route", "status"], registry=self.registry
         )
         self._merges = Counter(
             "weft_merges", "Merges by method and outcome.", ["method", "outcome"],
             registry=self.registry,
         )  # fmt: skip
         self._merge_hits = Counter(
-            "weft_merge_hits", "Compositions found already merged.", registry=self.registry
+            "weft_merge_hits", "Compositions that were already merged.", registry=self.registry
         )
         self._merge_seconds = Histogram(
-            "weft_merge_seconds", "Time of a merge, queueing included.",
+            "weft_merge_seconds", "Duration of a merge, including the wait in the queue.",
             buckets=_MERGE_BUCKETS, registry=self.registry,
         )  # fmt: skip
         self._load_seconds = Histogram(
-            "weft_load_seconds", "Time of loading an artifact into the engine.",
+            "weft_load_seconds", "Duration of loading an artifact into the engine.",
             buckets=_LOAD_BUCKETS, registry=self.registry,
         )  # fmt: skip
         self._artifact_bytes = Gauge(
             "weft_artifact_bytes", "Bytes of artifacts on disk.", registry=self.registry
         )
         self._engine_up = Gauge(
-            "weft_engine_up", "1 while the engine takes requests.", registry=self.registry
+            "weft_engine_up", "1 while the engine accepts requests, else 0.", registry=self.registry
         )
         self._engine_known = Gauge(
-            "weft_engine_known", "Adapters the engine has been told of.", registry=self.registry
+            "weft_engine_known", "Adapters that the engine has registered.", registry=self.registry
         )
         self._engine_resident = Gauge(
             "weft_engine_resident", "Adapters in the engine's memory.", registry=self.registry
         )
         self._leases = Gauge(
-            "weft_leases", "Requests that hold an artifact.", registry=self.registry
+            "weft_leases", "Requests that use an artifact.", registry=self.registry
         )
 
     def request(self, route: str, status: int) -> None:
-        """Count one answered request."""
+        """Count a request that was answered."""
         self._requests.labels(route, str(status)).inc()
 
     @contextmanager
     def building(self, method: str) -> Iterator[None]:
-        """Time one merge and count how it ended."""
+        """Time a merge and count its outcome."""
         started = time.perf_counter()
         try:
             yield
@@ -73,7 +73,7 @@ class Metrics:
 
     @contextmanager
     def loading(self) -> Iterator[None]:
-        """Time one load."""
+        """Time a load."""
         with self._load_seconds.time():
             yield
 
@@ -82,7 +82,7 @@ class Metrics:
         self._merge_hits.inc()
 
     def artifact_bytes(self, nbytes: int) -> None:
-        """Note the size of the artifact store."""
+        """Record the size of the artifact store."""
         self._artifact_bytes.set(nbytes)
 
     def render(self, adapters: EngineAdapters | None, *, leases: int) -> bytes:
@@ -119,13 +119,13 @@ _ROUTES = ("/v1/chat/completions", "/v1/completions", "/v1/models", "/health", "
 
 
 class CountRequests:
-    """Middleware that counts every answer; unknown paths share one label."""
+    """Middleware that counts every response; unknown paths share one label."""
 
     def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
         self._app, self._metrics = app, metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on and count the status of its answer."""
+        """Pass the request on and count the status of its response."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return

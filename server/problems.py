@@ -1,8 +1,8 @@
-"""Errors as problem documents (RFC 9457) on /registry, as OpenAI's envelope everywhere else.
+"""Errors as problem documents (RFC 9457) on /registry, and as OpenAI's error object elsewhere.
 
-A problem has `type` (a URN that ends in the code), `title` (what the code means), `status`,
-`detail` (the sentence), `instance` (the path), `code`, and what a program can use: near names,
-positions, findings of admission, who uses what.
+A problem has `type` (a URN that ends in the code), `title` (the meaning of the code), `status`,
+`detail` (the message), `instance` (the path), `code`, and members for programs: similar names,
+positions, findings of admission, users of a version.
 """
 
 from collections.abc import Callable, Mapping
@@ -18,16 +18,16 @@ from registry.search import errors as search_errors
 from server.errors import (
     ERRORS,
     NO_SUCH_ROUTE,
+    ErrorInfo,
     RequestInvalid,
-    Row,
     error_response,
     headers_of,
-    row_and_message,
+    info_and_message,
 )
 
 PREFIX = "/registry"
 MEDIA_TYPE = "application/problem+json"
-_WITHOUT_MODEL = ("/v1/files", "/v1/fine_tuning")  # what is wrong there is not the model
+_WITHOUT_MODEL = ("/v1/files", "/v1/fine_tuning")  # `model` is not the parameter at fault there
 _EXTRAS: Mapping[type[Exception], Callable[[Any], Mapping[str, Any]]] = {
     registry_errors.UnknownReference: lambda e: {"near": e.near},
     registry_errors.UnknownBase: lambda e: {"known": e.known},
@@ -44,48 +44,48 @@ _EXTRAS: Mapping[type[Exception], Callable[[Any], Mapping[str, Any]]] = {
 
 
 def error_answer(path: str, error: Exception) -> Response:
-    """Return the answer that tells `error` in the shape that this path has."""
+    """Return the response for `error` in the format of the path."""
     if not path.startswith(f"{PREFIX}/"):
         return error_response(error, None if path.startswith(_WITHOUT_MODEL) else "model")
-    row, message = row_and_message(error)
+    info, message = info_and_message(error)
     extras = next((make(error) for kind, make in _EXTRAS.items() if isinstance(error, kind)), {})
-    return _problem(path, row, message, headers_of(error, row), **extras)
+    return _problem(path, info, message, headers_of(error, info), **extras)
 
 
 def handle_errors(app: FastAPI) -> None:
-    """Have every error of `app` told in the shape of its path."""
+    """Answer every error of `app` in the format of its path."""
 
     async def domain(request: Request, error: Exception) -> Response:
         return error_answer(request.url.path, error)
 
     async def invalid(request: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)
-        said = [(".".join(map(str, e["loc"])), str(e["msg"])) for e in error.errors()]
-        message = "; ".join(f"{where}: {what}" for where, what in said)
+        places = [(".".join(map(str, e["loc"])), str(e["msg"])) for e in error.errors()]
+        message = "; ".join(f"{place}: {reason}" for place, reason in places)
         return error_answer(request.url.path, RequestInvalid(message))
 
     async def http(request: Request, error: Exception) -> Response:
-        """Tell what the framework refused: a path or a method that is not there."""
+        """Answer the framework's own refusals: an unknown path or method."""
         assert isinstance(error, HTTPException)
-        path, row = request.url.path, Row(error.status_code, *NO_SUCH_ROUTE)
+        path, info = request.url.path, ErrorInfo(error.status_code, *NO_SUCH_ROUTE)
         if path.startswith(f"{PREFIX}/"):
-            return _problem(path, row, error.detail, error.headers)
+            return _problem(path, info, error.detail, error.headers)
         body = {"message": error.detail, "type": "invalid_request_error", "param": None,
-                "code": row.code}  # fmt: skip
+                "code": info.code}  # fmt: skip
         return JSONResponse({"error": body}, status_code=error.status_code, headers=error.headers)
 
     app.add_exception_handler(RequestValidationError, invalid)
     app.add_exception_handler(HTTPException, http)
-    # Class by class: what only the handler of Exception answers, Starlette raises once more.
+    # Class by class: Starlette raises again what only the handler of Exception answers.
     for kind in (*ERRORS, Exception):
         app.add_exception_handler(kind, domain)
 
 
 def _problem(
-    path: str, row: Row, message: str, headers: Mapping[str, str] | None, **extras: Any
+    path: str, info: ErrorInfo, message: str, headers: Mapping[str, str] | None, **extras: Any
 ) -> JSONResponse:
     body = {
-        "type": f"urn:weft:problem:{row.code}", "title": row.meaning, "status": row.status,
-        "detail": message, "instance": path, "code": row.code, **extras,
+        "type": f"urn:weft:problem:{info.code}", "title": info.meaning, "status": info.status,
+        "detail": message, "instance": path, "code": info.code, **extras,
     }  # fmt: skip
-    return JSONResponse(body, row.status, headers, media_type=MEDIA_TYPE)
+    return JSONResponse(body, info.status, headers, media_type=MEDIA_TYPE)

@@ -95,7 +95,7 @@ async def _connect(stack: AsyncExitStack, settings: Settings, base: Base) -> Sup
         engine = VllmEngine(Fixed(endpoint))
         try:
             await self_test(
-                engine, base=settings.base_name, shapes=base.shapes, artifacts=artifacts,
+                engine, base=settings.served_base, shapes=base.shapes, artifacts=artifacts,
                 slots=settings.max_loras,
             )  # fmt: skip
         finally:

@@ -34,7 +34,7 @@ class Settings(BaseSettings):
     model: str = Field(
         "meta-llama/Llama-3.1-8B-Instruct", description="the base: a Hub id or a local folder"
     )
-    served_base: str | None = Field(None, description="the base's name for clients; default: model")
+    served_base: str = Field("", description="the base's name for clients; default: model")
     host: str = Field("127.0.0.1", description="address the gateway listens on")
     port: int = Field(8000, ge=0, le=65535, description="port the gateway listens on")
     api_keys: Annotated[tuple[SecretStr, ...], NoDecode] = Field(
@@ -140,15 +140,15 @@ class Settings(BaseSettings):
         return roots
 
     @model_validator(mode="after")
+    def _named_base(self) -> Self:
+        object.__setattr__(self, "served_base", self.served_base or self.model)  # it is frozen
+        return self
+
+    @model_validator(mode="after")
     def _enough_memory_slots(self) -> Self:
         if self.max_cpu_loras < self.max_loras:
             raise ValueError("max_cpu_loras must be at least max_loras")
         return self
-
-    @property
-    def base_name(self) -> str:
-        """The name under which clients ask for the bare base."""
-        return self.served_base or self.model
 
     @property
     def policy(self) -> AdmissionPolicy:

@@ -1,4 +1,4 @@
-"""`/registry/adapters`: what there is, versions, tags, examples, quarantine."""
+"""`/registry/adapters`: lists, versions, tags, examples and quarantine."""
 
 from fastapi import APIRouter
 
@@ -20,7 +20,7 @@ from server.routing import admin_routes
 
 
 def adapters_router(gateway: Gateway) -> APIRouter:
-    """Return the routes of adapters alone."""
+    """Return the routes that only adapters have."""
     router = admin_routes("/adapters", "adapters")
     _add_versions(router, gateway)
     _add_descriptions(router, gateway)
@@ -31,12 +31,12 @@ def adapters_router(gateway: Gateway) -> APIRouter:
         caller: Reader, cursor: Cursor = None, limit: Limit = 20
     ) -> PageOf[AdapterItem]:
         """List adapters by name."""
-        found = catalogue.adapters(cursor=cursor, limit=limit, caller=caller)
-        return PageOf[AdapterItem].of(AdapterItem, found)
+        page = catalogue.adapters(cursor=cursor, limit=limit, caller=caller)
+        return PageOf[AdapterItem].of(AdapterItem, page)
 
     @router.get("/{name:path}")  # last: a name's slashes would swallow what stands behind it
     def get_adapter(name: Name, caller: Reader) -> AdapterItem:
-        """Return one adapter."""
+        """Return an adapter."""
         return AdapterItem.model_validate(catalogue.adapter(name, caller=caller))
 
     return router
@@ -49,21 +49,21 @@ def _add_versions(router: APIRouter, gateway: Gateway) -> None:
     def list_versions(
         name: Name, caller: Reader, cursor: Cursor = None, limit: Limit = 20
     ) -> PageOf[VersionItem]:
-        """List the versions of an adapter, newest first, retired ones too."""
-        found = registry.catalogue.adapter_versions(name, cursor=cursor, limit=limit, caller=caller)
-        return PageOf[VersionItem].of(VersionItem, found)
+        """List the versions of an adapter, newest first, including retired ones."""
+        page = registry.catalogue.adapter_versions(name, cursor=cursor, limit=limit, caller=caller)
+        return PageOf[VersionItem].of(VersionItem, page)
 
     @router.get("/{name:path}/-/versions/{number}")
     def get_version(name: Name, number: Number, caller: Reader) -> VersionDetail:
         """Return a version with its card, modules and admission report."""
-        found = registry.catalogue.adapter_version(
+        version = registry.catalogue.adapter_version(
             Reference(name=name, version=number), caller=caller
         )
-        return VersionDetail.model_validate(found)
+        return VersionDetail.model_validate(version)
 
     @router.put("/{name:path}/-/versions/{number}/status")
     def set_status(name: Name, number: Number, body: StatusBody, caller: Operator) -> StatusItem:
-        """Quarantine a version's content, under every name that has it, or release it."""
+        """Quarantine or release a version's content, under every name that has it."""
         reference = Reference(name=name, version=number)
         if body.reason is not None and body.status == "quarantined":
             set_of = registry.versions.quarantine(
@@ -79,12 +79,12 @@ def _add_descriptions(router: APIRouter, gateway: Gateway) -> None:
 
     @router.get("/{name:path}/-/tags")
     def get_tags(name: Name, caller: Reader) -> TagsItem:
-        """Return an adapter's tags."""
+        """Return the tags of an adapter."""
         return TagsItem(tags=list(descriptions.tags(name, caller=caller)))
 
     @router.patch("/{name:path}/-/tags")
     def change_tags(name: Name, body: TagsBody, caller: Owner) -> TagsItem:
-        """Give an adapter tags and take others away."""
+        """Add tags to an adapter and remove others."""
         after = descriptions.change_tags(
             name, add=body.add, remove=body.remove, actor=caller.name, caller=caller
         )
@@ -92,11 +92,11 @@ def _add_descriptions(router: APIRouter, gateway: Gateway) -> None:
 
     @router.get("/{name:path}/-/examples")
     def get_examples(name: Name, caller: Reader) -> ExamplesItem:
-        """Return texts such as an adapter's users send."""
+        """Return the example requests of an adapter."""
         return ExamplesItem(examples=list(descriptions.examples(name, caller=caller)))
 
     @router.put("/{name:path}/-/examples")
     def set_examples(name: Name, body: ExamplesBody, caller: Owner) -> ExamplesItem:
-        """Say by examples what an adapter is for, in place of those before."""
+        """Replace the example requests of an adapter, by which it can be found."""
         descriptions.set_examples(name, body.examples, actor=caller.name, caller=caller)
         return ExamplesItem(examples=body.examples)

@@ -1,4 +1,4 @@
-"""`/registry/artifacts` and `/registry/lineage`: what was merged, of what, and into what."""
+"""`/registry/artifacts` and `/registry/lineage`: merged adapters and how they were made."""
 
 import asyncio
 
@@ -24,19 +24,19 @@ def artifacts_router(gateway: Gateway) -> APIRouter:
     def list_artifacts(
         caller: Reader, cursor: Cursor = None, limit: Limit = 20
     ) -> PageOf[ArtifactItem]:
-        """List what was ever merged, by digest."""
-        found = registry.catalogue.artifacts(cursor=cursor, limit=limit, caller=caller)
-        return PageOf(items=[item(a) for a in found.items], next_cursor=found.next_cursor)
+        """List the artifacts that were ever built, by digest."""
+        page = registry.catalogue.artifacts(cursor=cursor, limit=limit, caller=caller)
+        return PageOf(items=[item(a) for a in page.items], next_cursor=page.next_cursor)
 
     @router.get("/artifacts/{digest}")
     def get_artifact(digest: Digest, caller: Reader) -> ArtifactDetail:
         """Return an artifact with the report of its merge."""
-        found = registry.catalogue.artifact(digest, caller=caller)
-        return ArtifactDetail.made(found, on_disk=store.has(digest))
+        artifact = registry.catalogue.artifact(digest, caller=caller)
+        return ArtifactDetail.made(artifact, on_disk=store.has(digest))
 
     @router.delete("/artifacts/{digest}", status_code=204, response_class=Response)
     async def remove_artifact(digest: Digest, caller: Operator) -> None:
-        """Remove an artifact from engine and disk; it is merged again when it is asked for."""
+        """Remove an artifact from the engine and the disk. A later request builds it again."""
         await asyncio.to_thread(registry.catalogue.artifact, digest, caller=caller)
         await gateway.evictor.remove(digest)
         await asyncio.to_thread(registry.access.audit.note, caller.name, "artifact.removed", digest)
@@ -45,8 +45,8 @@ def artifacts_router(gateway: Gateway) -> APIRouter:
     def get_lineage(
         digest: Digest, caller: Reader, cursor: Cursor = None, limit: Limit = 20
     ) -> LineageItem:
-        """Return the recipes that made a digest, and by pages those that it went into."""
-        found = registry.compositions.lineage(digest, cursor=cursor, limit=limit, caller=caller)
-        return LineageItem.model_validate(found)
+        """Return the recipes that made a digest, and page by page those that use it."""
+        lineage = registry.compositions.lineage(digest, cursor=cursor, limit=limit, caller=caller)
+        return LineageItem.model_validate(lineage)
 
     return router

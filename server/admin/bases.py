@@ -1,4 +1,4 @@
-"""`/registry/bases`: the models that adapters belong to."""
+"""`/registry/bases`: the models that adapters are for."""
 
 from fastapi import APIRouter
 
@@ -20,8 +20,8 @@ def bases_router(gateway: Gateway) -> APIRouter:
     @router.get("")
     def list_bases(_: Reader, cursor: Cursor = None, limit: Limit = 20) -> PageOf[BaseItem]:
         """List bases by name."""
-        found = registry.catalogue.bases(cursor=cursor, limit=limit)
-        return PageOf(items=[_item(base) for base in found.items], next_cursor=found.next_cursor)
+        page = registry.catalogue.bases(cursor=cursor, limit=limit)
+        return PageOf(items=[_item(base) for base in page.items], next_cursor=page.next_cursor)
 
     @router.post("", status_code=201)
     def add_base(body: BaseBody, caller: Operator) -> BaseItem:
@@ -40,7 +40,7 @@ def bases_router(gateway: Gateway) -> APIRouter:
 
     @router.get("/{name:path}")
     def get_base(name: BaseName, _: Reader) -> BaseDetail:
-        """Return the base that the name is a spelling of, with the shapes of its modules."""
+        """Return a base by its name or any spelling of it, with the shapes of its modules."""
         base = registry.bases.get(name)
         return BaseDetail(**_item(base).model_dump(), shapes=dict(base.shapes))
 

@@ -1,4 +1,4 @@
-"""What callers send to the admin API. Unknown fields are refused: a typo is no wish."""
+"""Request bodies of the registry's API. Unknown fields are refused, so that a typo is an error."""
 
 from datetime import datetime
 from typing import Annotated, Any, Self
@@ -19,37 +19,37 @@ _MAX_EXPRESSION = 20_000
 
 
 class Body(BaseModel):
-    """The root of the bodies."""
+    """Base class of the bodies."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class ImportBody(Body):
-    """Where on the server an adapter lies."""
+    """An adapter in a folder on the server."""
 
     name: Name = Field(examples=["team/legal"])
     folder: str = Field(
         pattern=PRINTABLE, max_length=4000, examples=["/srv/adapters/legal"],
-        description="below one of WEFT_IMPORT_ROOTS",
+        description="A folder below one of WEFT_IMPORT_ROOTS.",
     )  # fmt: skip
     base: _Text | None = Field(None, examples=["meta-llama/Llama-3.1-8B-Instruct"])
     alias: _Alias | None = Field(None, examples=["candidate"])
 
 
 class AliasBody(Body):
-    """Where an alias shall point."""
+    """The version that an alias points to."""
 
     version: int = Field(ge=1, le=MAX_NUMBER, examples=[3])
 
 
 class VisibilityBody(Body):
-    """Who may know of a name in a namespace: those of the namespace, or everybody."""
+    """Whether other namespaces can see the name."""
 
     visibility: Visibility = Field(examples=["public"])
 
 
 class StatusBody(Body):
-    """Whether a content may be served; a quarantine wants its reason."""
+    """Whether a version's content can be served; a quarantine needs a reason."""
 
     status: Status = Field(examples=["quarantined"])
     reason: _Text | None = Field(None, examples=["answers in verse"])
@@ -57,25 +57,25 @@ class StatusBody(Body):
     @model_validator(mode="after")
     def _reasoned(self) -> Self:
         if self.status == "quarantined" and self.reason is None:
-            raise ValueError("a quarantine needs a reason")
+            raise ValueError("A quarantine needs a reason.")
         return self
 
 
 class TagsBody(Body):
-    """Tags to give and to take away."""
+    """Tags to add and to remove."""
 
     add: list[_Tag] = Field([], max_length=50, examples=[["law"]])
     remove: list[_Tag] = Field([], max_length=50, examples=[["draft"]])
 
 
 class ExamplesBody(Body):
-    """Texts such as an adapter's users send, in place of those before."""
+    """Example requests for an adapter, which replace the previous ones."""
 
     examples: list[_Example] = Field(max_length=100, examples=[["Which court has jurisdiction?"]])
 
 
 class ExpressionBody(Body):
-    """An expression to be written down under a name; its references are resolved now."""
+    """An expression to save as a version of a composition; its references are resolved now."""
 
     expression: str = Field(
         pattern=PRINTABLE, max_length=_MAX_EXPRESSION, examples=["lego(legal, sql@prod; rank=16)"]
@@ -83,14 +83,14 @@ class ExpressionBody(Body):
 
 
 class PublishBody(Body):
-    """The adapter that a composition's merge shall become a version of."""
+    """The adapter that gets the merged composition as a new version."""
 
     adapter: Name = Field(examples=["team/legal-sql"])
     alias: _Alias | None = Field(None, examples=["candidate"])
 
 
 class EvaluationBody(Body):
-    """A number that was measured."""
+    """A measured value of a metric."""
 
     dataset: _Text = Field(examples=["legalbench/hearsay"])
     metric: _Text = Field(examples=["accuracy"])
@@ -100,7 +100,7 @@ class EvaluationBody(Body):
 
 
 class BaseBody(Body):
-    """A base by its config.json, from which the shapes of its modules follow."""
+    """A base and its config.json, from which weft computes the shapes of its modules."""
 
     name: _Text = Field(examples=["meta-llama/Llama-3.1-8B-Instruct"])
     config: dict[str, Any] | None = Field(
@@ -115,7 +115,7 @@ class BaseBody(Body):
 
 
 class KeyBody(Body):
-    """A key to be made. Without a namespace its rights know none."""
+    """A key to create. Without a namespace it is valid for all of them."""
 
     name: str = Field(pattern=f"^{SEGMENT}$", max_length=60, examples=["ci"])
     role: Role = Field(examples=["publish"])

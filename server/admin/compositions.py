@@ -1,4 +1,4 @@
-"""`/registry/compositions`: named recipes, and what becomes an adapter of them."""
+"""`/registry/compositions`: named recipes, and publishing them as adapters."""
 
 import asyncio
 import functools
@@ -29,7 +29,7 @@ from server.routing import admin_routes
 
 
 def compositions_router(gateway: Gateway) -> APIRouter:
-    """Return the routes of compositions alone."""
+    """Return the routes that only compositions have."""
     router = admin_routes("/compositions", "compositions")
     _add_versions(router, gateway)
     catalogue = gateway.registry.catalogue
@@ -39,12 +39,12 @@ def compositions_router(gateway: Gateway) -> APIRouter:
         caller: Reader, cursor: Cursor = None, limit: Limit = 20
     ) -> PageOf[CompositionItem]:
         """List compositions by name."""
-        found = catalogue.compositions(cursor=cursor, limit=limit, caller=caller)
-        return PageOf[CompositionItem].of(CompositionItem, found)
+        page = catalogue.compositions(cursor=cursor, limit=limit, caller=caller)
+        return PageOf[CompositionItem].of(CompositionItem, page)
 
     @router.get("/{name:path}")  # last: a name's slashes would swallow what stands behind it
     def get_composition(name: Name, caller: Reader) -> CompositionItem:
-        """Return one composition."""
+        """Return a composition."""
         return CompositionItem.model_validate(catalogue.composition(name, caller=caller))
 
     return router
@@ -57,21 +57,21 @@ def _add_versions(router: APIRouter, gateway: Gateway) -> None:
     def list_versions(
         name: Name, caller: Reader, cursor: Cursor = None, limit: Limit = 20
     ) -> PageOf[CompositionVersionItem]:
-        """List the versions of a composition, newest first, retired ones too."""
-        found = registry.catalogue.composition_versions(
+        """List the versions of a composition, newest first, including retired ones."""
+        page = registry.catalogue.composition_versions(
             name, cursor=cursor, limit=limit, caller=caller
         )
-        return PageOf[CompositionVersionItem].of(CompositionVersionItem, found)
+        return PageOf[CompositionVersionItem].of(CompositionVersionItem, page)
 
     @router.get("/{name:path}/-/versions/{number}")
     def get_version(name: Name, number: Number, caller: Reader) -> CompositionVersionItem:
-        """Return one version of a composition."""
-        found = registry.catalogue.composition_version(name, number, caller=caller)
-        return CompositionVersionItem.model_validate(found)
+        """Return a version of a composition."""
+        version = registry.catalogue.composition_version(name, number, caller=caller)
+        return CompositionVersionItem.model_validate(version)
 
     @router.post("/{name:path}/-/versions", status_code=201)
     def add_version(name: Name, body: ExpressionBody, caller: Owner) -> CompositionVersionItem:
-        """Give an expression the name; what its references mean now is written down."""
+        """Save an expression as a version; its references are resolved now, for good."""
         made = _added(registry, gateway.resolver, name, body.expression, caller)
         return CompositionVersionItem.model_validate(made)
 
@@ -79,7 +79,7 @@ def _add_versions(router: APIRouter, gateway: Gateway) -> None:
     async def publish_version(
         name: Name, number: Number, body: PublishBody, caller: Publisher
     ) -> RegisteredItem:
-        """Merge a composition's version and make the result a version of an adapter."""
+        """Merge a version of a composition and register the result as a version of an adapter."""
         caller.need_name(body.adapter)
         check_alias_move(caller, body.alias, gateway.settings.protected_aliases)
         reference = Reference(name=name, version=number)
@@ -90,14 +90,14 @@ def _add_versions(router: APIRouter, gateway: Gateway) -> None:
 def _added(
     registry: Registry, resolver: Resolver, name: str, text: str, caller: Caller
 ) -> CompositionVersion:
-    """Write an expression down as a version of a composition.
+    """Save an expression as a version of a composition.
 
     Raises:
         RequestInvalid: it is a single reference.
     """
     parsed = parse_model(text)
     if not isinstance(parsed, Expression):
-        raise RequestInvalid(f"{text!r} is a single reference: give it an alias instead")
+        raise RequestInvalid(f"{text!r} is a single reference. Give that version an alias instead.")
     recipe = resolver.plan(parsed, caller=caller)
     return registry.compositions.add(
         name, expression=text, recipe_text=recipe.canonical(), recipe_digest=recipe.digest(),
@@ -108,19 +108,21 @@ def _added(
 async def publish(
     gateway: Gateway, composition: Reference, adapter: str, alias: str | None, caller: Caller
 ) -> Registration:
-    """Merge a composition, unless its artifact is there, and register the result.
+    """Merge a composition, unless its artifact is built, and register the result.
 
-    The adapter's name decides who may know of it from now on, not the ingredients' any more.
+    The new adapter is as visible as its own name, whatever its ingredients are.
 
     Raises:
-        RequestInvalid: the reference is no composition's.
+        RequestInvalid: the reference does not name a composition.
         registry.errors.RegistryError: it cannot be resolved, or the result is refused.
         merge.errors.MergeError, BuildTimeout, BuildFailed, BuildQueueFull, StoreFull: not merged.
     """
     resolve = functools.partial(gateway.resolver.resolve, caller=caller)
     target = await asyncio.to_thread(resolve, str(composition))
     if not isinstance(target, Planned):
-        raise RequestInvalid(f"{composition} is no composition: there is nothing to merge")
+        raise RequestInvalid(
+            f"{composition} is not a composition. Name a version of a composition."
+        )
     async with gateway.provider.hold(target, Timings()) as digest:
         register = functools.partial(
             gateway.registry.adapters.register, gateway.artifacts.path(digest), name=adapter,

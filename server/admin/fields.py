@@ -1,6 +1,6 @@
-"""What paths and queries of the admin API are made of, each with its form and an example.
+"""Path and query parameters of the registry's API, each with its pattern and an example.
 
-A name may hold slashes, so what belongs to it stands behind `/-/`, which no name can hold:
+A name may contain slashes, so its subresources follow `/-/`, which no name contains:
 `/registry/adapters/team/legal/-/aliases/prod`.
 """
 
@@ -13,7 +13,7 @@ from registry.references import MAX_ALIAS_LENGTH, MAX_LENGTH
 
 SEGMENT = "[a-z][a-z0-9._-]*"
 NAME = f"^{SEGMENT}(/{SEGMENT})*$"
-# Text that any database can hold and any terminal show.
+# Text that every database can store and every terminal can show.
 PRINTABLE = r"^[^\x00-\x1f\x7f]+$"
 MAX_NUMBER = 999_999_999
 MAX_PAGE = 100
@@ -32,12 +32,19 @@ Digest = Annotated[str, Path(pattern=f"^{DIGEST}$", examples=["3f" * 32])]
 
 Cursor = Annotated[
     str | None,
-    Query(max_length=1000, description="`next_cursor` of the page before", examples=[None]),
+    Query(max_length=1000, description="The `next_cursor` of the previous page.", examples=[None]),
 ]
-Limit = Annotated[int, Query(ge=1, le=MAX_PAGE, description="items on a page", examples=[20])]
+Limit = Annotated[
+    int,
+    Query(ge=1, le=MAX_PAGE, description="The maximum number of items per page.", examples=[20]),
+]
 AskedBase = Annotated[
     str | None,
-    Query(pattern=PRINTABLE, max_length=MAX_LENGTH, description="where its config does not say it"),
+    Query(
+        pattern=PRINTABLE,
+        max_length=MAX_LENGTH,
+        description="The base, if the adapter's config names none.",
+    ),
 ]
 AskedOrigin = Annotated[
     str | None,
@@ -45,5 +52,9 @@ AskedOrigin = Annotated[
 ]
 AskedAlias = Annotated[
     str | None,
-    Query(pattern=f"^{SEGMENT}$", max_length=MAX_ALIAS_LENGTH, description="to move to it"),
+    Query(
+        pattern=f"^{SEGMENT}$",
+        max_length=MAX_ALIAS_LENGTH,
+        description="An alias to move to the new version.",
+    ),
 ]

@@ -1,4 +1,4 @@
-"""`/registry/garbage`: the files that nobody needs, shown, and removed beside running requests."""
+"""`/registry/garbage`: list unreferenced files, and remove them while requests run."""
 
 import asyncio
 from dataclasses import asdict
@@ -16,7 +16,7 @@ from server.routing import admin_routes
 
 _GraceDays = Annotated[
     float,
-    Query(ge=0, le=36500, description="keep what was retired or used within so many days"),
+    Query(ge=0, le=36500, description="Keep what was retired or used within this number of days."),
 ]
 
 
@@ -29,7 +29,7 @@ def garbage_router(gateway: Gateway) -> APIRouter:
     def list_garbage(
         _: Operator, grace_days: _GraceDays = GRACE_DAYS, cursor: Cursor = None, limit: Limit = 20
     ) -> PageOf[GarbageItem]:
-        """List the files that can go, none younger than an hour; nothing is changed."""
+        """List the files that can be removed, none younger than an hour. Nothing is changed."""
         collector = collector_of(database, gateway.settings, grace_days=grace_days)
         return PageOf[GarbageItem].of(GarbageItem, collector.page(cursor=cursor, limit=limit))
 
@@ -37,7 +37,7 @@ def garbage_router(gateway: Gateway) -> APIRouter:
     async def collect_garbage(
         caller: Operator, grace_days: _GraceDays = GRACE_DAYS
     ) -> CollectedReport:
-        """Remove what can go; what requests or the engine hold stays."""
+        """Remove unreferenced files, except those that requests or the engine use."""
         collector = collector_of(database, gateway.settings, grace_days=grace_days)
         planned = await asyncio.to_thread(collector.plan)
         done = await collect(collector, gateway.evictor, planned)

@@ -1,7 +1,7 @@
-"""Adapters come in: an upload as a tar stream, or a folder below an allowed root.
+"""Imports: an upload as a tar stream, or a folder below an allowed root.
 
 Not covered: the Hub. The server's token would open its private repositories to every publisher, so
-imports from there are the command line's, on the server itself.
+the command line on the server itself imports from there.
 """
 
 import asyncio
@@ -24,8 +24,8 @@ from server.auth import Owner, Publisher
 from server.gateway import Gateway
 from server.routing import admin_routes
 
-# An upload takes as long as its sender likes: in threads of their own, they keep no other request
-# waiting for one.
+# The sender decides how long an upload takes. Uploads have their own threads, so that they do not
+# block other requests.
 _UPLOADS_AT_ONCE = 8
 _SILENCE_SECONDS = 60.0
 _TAR = {
@@ -35,7 +35,7 @@ _TAR = {
 
 
 def imports_router(gateway: Gateway) -> APIRouter:
-    """Return the routes that make versions of adapters."""
+    """Return the routes that create versions of adapters."""
     router = admin_routes("", "adapters")
     registry, settings = gateway.registry, gateway.settings
     uploads = ThreadPoolExecutor(_UPLOADS_AT_ONCE, thread_name_prefix="weft-upload")
@@ -47,7 +47,7 @@ def imports_router(gateway: Gateway) -> APIRouter:
         name: Name, request: Request, caller: Owner, base: AskedBase = None,
         alias: AskedAlias = None, origin: AskedOrigin = None,
     ) -> RegisteredItem:  # fmt: skip
-        """Admit an adapter that is sent as a plain tar of its PEFT folder."""
+        """Import an adapter from the body: an uncompressed tar of its PEFT folder."""
         check_alias_move(caller, alias, settings.protected_aliases)
         loop = asyncio.get_running_loop()
         chunks = _Received(request.stream(), loop)
@@ -63,7 +63,7 @@ def imports_router(gateway: Gateway) -> APIRouter:
 
     @router.post("/imports", status_code=201)
     def import_folder(body: ImportBody, caller: Publisher) -> RegisteredItem:
-        """Admit an adapter that lies in a folder on the server."""
+        """Import an adapter from a folder on the server."""
         caller.need_name(body.name)
         check_alias_move(caller, body.alias, settings.protected_aliases)
         folder = check_import_root(body.folder, settings.import_roots)
@@ -77,7 +77,7 @@ def imports_router(gateway: Gateway) -> APIRouter:
 
 
 def registered(gateway: Gateway, made: Registration, caller: Caller) -> RegisteredItem:
-    """Return what came of an import as JSON has it: only what the caller may know of is similar."""
+    """Return the result of an import; `similar` has only what the caller can see."""
     reference = Reference(name=made.version.name, version=made.version.number)
     similar = gateway.registry.search.finder.similar(reference, caller)
     return RegisteredItem(
@@ -89,7 +89,7 @@ def registered(gateway: Gateway, made: Registration, caller: Caller) -> Register
 
 
 class _Received(Iterator[bytes]):
-    """A request's body for a thread: each chunk is fetched from the event loop when asked for."""
+    """A request's body for a thread: each chunk is fetched from the event loop on demand."""
 
     def __init__(self, stream: AsyncIterator[bytes], loop: asyncio.AbstractEventLoop) -> None:
         self._stream, self._loop = stream, loop
@@ -100,9 +100,9 @@ class _Received(Iterator[bytes]):
             chunk = waiting.result(_SILENCE_SECONDS)
         except TimeoutError as error:
             waiting.cancel()
-            raise UploadInvalid(f"nothing came for {_SILENCE_SECONDS:g} s") from error
+            raise UploadInvalid(f"no data arrived for {_SILENCE_SECONDS:g} s") from error
         except ClientDisconnect as error:
-            raise UploadInvalid("it broke off") from error
+            raise UploadInvalid("it was interrupted") from error
         if chunk is None:
             raise StopIteration
         return chunk

@@ -1,4 +1,4 @@
-"""What callers send of jobs, and what they are answered."""
+"""Request and response bodies of jobs."""
 
 from datetime import datetime
 from typing import Annotated, Any, Literal, Self
@@ -12,7 +12,7 @@ from server.admin.bodies import Body, Name
 from server.admin.schemas import Item
 from server.jobs.create import JobRequest
 
-# More go through /v1/files: a body is read while everybody waits.
+# Larger sets go through /v1/files, which streams: a JSON body is parsed on the event loop.
 MAX_INLINE = 1000
 _FILE = "file-0123456789abcdef01234567"
 _JOB = "ftjob-0123456789abcdef01234567"
@@ -30,26 +30,32 @@ _Value = Annotated[str, StringConstraints(max_length=512)]
 
 
 class JobBody(Body):
-    """Examples, in a file or as they are, and what to make of them."""
+    """A job: examples, in a file or inline, and the options of the method."""
 
     training_file: _FileId | None = Field(None, examples=[_FILE])
     validation_file: _FileId | None = Field(None, examples=[None])
     examples: list[dict[str, Any]] | None = Field(
         None, max_length=MAX_INLINE, examples=[[_EXAMPLE]],
-        description="in the place of a file; ADAPTIVE.md gives their form",
+        description="Chats, instead of `training_file`; ADAPTIVE.md describes the format.",
     )  # fmt: skip
     validation_examples: list[dict[str, Any]] | None = Field(
         None, max_length=MAX_INLINE, examples=[None]
     )
     options: dict[str, Any] = Field(
-        {}, examples=[{"method": "recycle", "steps": 100}], description="of the learning, by name"
+        {},
+        examples=[{"method": "recycle", "steps": 100}],
+        description="Options of the method by name.",
     )
     pool: str | list[str] | None = Field(
-        None, examples=["tag=legal"], description="a filter, or references; default: every adapter"
+        None,
+        examples=["tag=legal"],
+        description="A filter or a list of references. Default: every adapter.",
     )
-    k: int | list[int] | None = Field(None, examples=[10], description="how many are merged")
+    k: int | list[int] | None = Field(
+        None, examples=[10], description="The number of adapters to merge."
+    )
     serve: _Candidate = Field(
-        "best", examples=["best"], description="`best`, `none` or a candidate"
+        "best", examples=["best"], description="`best`, `none` or the name of a candidate."
     )
     name: Name | None = Field(None, examples=["team/legal-bot"])
     seed: int | None = Field(None, ge=0, lt=2**31, examples=[0])
@@ -58,9 +64,9 @@ class JobBody(Body):
     @model_validator(mode="after")
     def _one_source(self) -> Self:
         if (self.training_file is None) == (self.examples is None):
-            raise ValueError("give either training_file or examples")
+            raise ValueError("Give either training_file or examples.")
         if self.validation_file is not None and self.validation_examples is not None:
-            raise ValueError("give either validation_file or validation_examples")
+            raise ValueError("Give either validation_file or validation_examples.")
         return self
 
     def to_request(self, training: str, validation: str | None) -> JobRequest:
@@ -73,14 +79,14 @@ class JobBody(Body):
 
 
 class CandidateBody(Body):
-    """A candidate of a job that is to answer, under the job's name or another."""
+    """A candidate of a job to publish, under the job's name or another."""
 
     candidate: _Candidate = Field(examples=["fresh_lora"])
     name: Name | None = Field(None, examples=["team/legal-lora"])
 
 
 class JobItem(Item):
-    """A job as it stands; `model` answers requests once the job has succeeded."""
+    """A job; once it has succeeded, `model` can be used in requests."""
 
     id: str = Field(examples=[_JOB])
     status: JobStatus = Field(examples=["running"])
@@ -90,7 +96,7 @@ class JobItem(Item):
     error: dict[str, Any] | None = Field(examples=[None])
     options: dict[str, Any] = Field(examples=[{"method": "recycle", "steps": 100}])
     pool: str | list[str] = Field(examples=["tag=legal"])
-    members: int = Field(examples=[42], description="adapters in the pool")
+    members: int = Field(examples=[42], description="The number of adapters in the pool.")
     serve: str = Field(examples=["best"])
     training_file: str = Field(examples=[_FILE])
     validation_file: str | None = Field(examples=[None])
@@ -105,7 +111,7 @@ class JobItem(Item):
 
     @classmethod
     def of(cls, job: Job) -> Self:
-        """Return a job as JSON has it."""
+        """Return the item of a job."""
         request = job.request
         asked = {name: request[name] for name in ("options", "pool", "serve", "metadata")}
         own = {name: getattr(job, name) for name in cls.model_fields.keys() & set(job.__slots__)}
@@ -113,7 +119,7 @@ class JobItem(Item):
 
 
 class JobEventItem(Item):
-    """One entry of a job's log."""
+    """An event of a job."""
 
     id: int = Field(examples=[17])
     at: datetime = Field(examples=[_MOMENT])

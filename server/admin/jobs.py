@@ -1,4 +1,4 @@
-"""`/registry/jobs`: jobs are asked for, watched, cancelled; reports shown, candidates published."""
+"""`/registry/jobs`: create, watch and cancel jobs; read reports, publish candidates."""
 
 import asyncio
 import functools
@@ -53,7 +53,7 @@ def jobs_router(gateway: Gateway) -> APIRouter:
 
     @router.post("", status_code=201)
     async def create(body: JobBody, caller: Publisher) -> JobItem:
-        """Queue a job that learns a merge from examples, with its controls."""
+        """Create a job that learns a merge from examples, with its controls."""
         job = await asyncio.to_thread(_create, gateway, body, caller)
         gateway.jobs.wake()
         return JobItem.of(job)
@@ -63,27 +63,27 @@ def jobs_router(gateway: Gateway) -> APIRouter:
         caller: Reader, status: JobStatus | None = None, cursor: Cursor = None, limit: Limit = 20
     ) -> PageOf[JobItem]:
         """List jobs, newest first."""
-        found = jobs.page(cursor=cursor, limit=limit, status=status, caller=caller)
-        return PageOf(items=[JobItem.of(j) for j in found.items], next_cursor=found.next_cursor)
+        page = jobs.page(cursor=cursor, limit=limit, status=status, caller=caller)
+        return PageOf(items=[JobItem.of(j) for j in page.items], next_cursor=page.next_cursor)
 
     @router.get("/{job}")
     def get_job(job: JobId, caller: Reader) -> JobItem:
-        """Return a job as it stands."""
+        """Return a job."""
         return JobItem.of(jobs.get(job, caller=caller))
 
     @router.post("/{job}/cancel")
     def cancel(job: JobId, caller: Publisher) -> JobItem:
-        """End a job: at once when it waits, within two seconds when it runs."""
+        """Cancel a job: immediately if it is queued, within two seconds if it runs."""
         return JobItem.of(jobs.cancel(job, actor=caller.name, caller=caller))
 
     @router.get("/{job}/events", response_class=StreamingResponse, responses=_STREAM)
     async def stream_events(
         job: JobId, caller: Reader, after: _AfterEvent = None, last_event_id: _LastEvent = None
     ) -> StreamingResponse:
-        """Stream what happens to a job as server-sent events, until it has ended."""
+        """Stream the events of a job as server-sent events, until it ends."""
         seen = int(last_event_id) if last_event_id is not None else after
-        found = await asyncio.to_thread(jobs.get, job, caller=caller)
-        stream = _events(gateway, found.id, seen, caller)
+        current = await asyncio.to_thread(jobs.get, job, caller=caller)
+        stream = _events(gateway, current.id, seen, caller)
         return StreamingResponse(stream, media_type=EVENT_STREAM)
 
     return router
@@ -93,34 +93,34 @@ def _add_results(router: APIRouter, gateway: Gateway) -> None:
     jobs = gateway.registry.jobs
 
     def report_of(job: str, caller: Caller) -> ReportJson:
-        found = jobs.report(job, caller=caller)
-        if found is None:
+        report = jobs.report(job, caller=caller)
+        if report is None:
             raise JobNotSucceeded(job, jobs.get(job, caller=caller).status)
-        return cast("ReportJson", dict(found))
+        return cast("ReportJson", dict(report))
 
     @router.get("/{job}/report")
     def get_report(job: JobId, caller: Reader) -> dict[str, Any]:
-        """Return what a job has found: every candidate with its figures, and what to serve."""
+        """Return the report of a job: every candidate with its scores, and which one to serve."""
         return dict(report_of(job, caller))
 
     @router.get("/{job}/chart", response_class=Response, responses=_SVG)
     def get_chart(job: JobId, caller: Reader) -> Response:
-        """Return the report's picture as SVG."""
+        """Return the chart of a report as SVG."""
         return Response(chart(report_of(job, caller)), media_type="image/svg+xml")
 
     @router.post("/{job}/publish")
     async def publish_candidate(job: JobId, body: CandidateBody, caller: Publisher) -> JobItem:
-        """Have another candidate of a job answer, under the job's name or one of its own."""
-        found = await asyncio.to_thread(jobs.get, job, caller=caller)
+        """Publish another candidate of a job, under the job's name or another."""
+        current = await asyncio.to_thread(jobs.get, job, caller=caller)
         report = await asyncio.to_thread(report_of, job, caller)
-        name = body.name or found.name
+        name = body.name or current.name
         caller.need_name(name)
         candidate = _candidate(report, body.candidate)
-        return JobItem.of(await _publish(gateway, found, candidate, name, caller))
+        return JobItem.of(await _publish(gateway, current, candidate, name, caller))
 
 
 def _create(gateway: Gateway, body: JobBody, caller: Caller) -> Job:
-    """Queue a job; examples that came with it become files first.
+    """Create a job; inline examples become files first.
 
     Raises:
         as `create_job`; StoreFull, StoreBroken.
@@ -160,14 +160,16 @@ def _keep(gateway: Gateway, examples: Sequence[dict[str, Any]], caller: Caller) 
 def _candidate(report: ReportJson, name: str) -> CandidateJson:
     by_name = {candidate["name"]: candidate for candidate in report["candidates"]}
     if name not in by_name:
-        raise RequestInvalid(f"no candidate is named {name!r}; there are {', '.join(by_name)}")
+        raise RequestInvalid(
+            f"No candidate is named {name!r}. The candidates are {', '.join(by_name)}."
+        )
     return by_name[name]
 
 
 async def _publish(
     gateway: Gateway, job: Job, candidate: CandidateJson, name: str, caller: Caller
 ) -> Job:
-    """Have a candidate answer, once nothing speaks against it any more.
+    """Publish a candidate.
 
     Raises:
         JobNotSucceeded, NotServable: as they say.
@@ -194,7 +196,7 @@ async def _publish(
 async def _events(
     gateway: Gateway, job: str, after: int | None, caller: Caller
 ) -> AsyncIterator[bytes]:
-    """Yield a job's log as server-sent events; a comment now and then while nothing happens."""
+    """Yield the events of a job as server-sent events, with a comment while nothing happens."""
     jobs = gateway.registry.jobs
     async for events in follow(jobs, job, after=after, caller=caller):
         yield b"".join(map(_event, events)) or KEEP_ALIVE

@@ -1,6 +1,6 @@
-"""`/registry/keys` and `/registry/audit`: who may call, and who did what.
+"""`/registry/keys` and `/registry/audit`: API keys, and the log of changes.
 
-An admin of a namespace sees and makes the keys of that namespace, and reads its part of the log.
+An admin of a namespace manages the keys of that namespace, and reads its part of the log.
 """
 
 from typing import Annotated
@@ -25,15 +25,17 @@ def keys_router(gateway: Gateway) -> APIRouter:
 
     @router.get("")
     def list_keys(caller: Admin, cursor: Cursor = None, limit: Limit = 20) -> PageOf[KeyItem]:
-        """List keys by name, revoked ones too."""
-        found = keys.page(cursor=cursor, limit=limit, caller=caller)
-        return PageOf[KeyItem].of(KeyItem, found)
+        """List keys by name, including revoked ones."""
+        page = keys.page(cursor=cursor, limit=limit, caller=caller)
+        return PageOf[KeyItem].of(KeyItem, page)
 
     @router.post("", status_code=201)
     def create_key(body: KeyBody, caller: Admin) -> NewKeyItem:
-        """Make a key. The answer is the only place where it is ever shown."""
+        """Create a key. The key is shown only in this response."""
         if caller.namespace not in (None, body.namespace):
-            raise AccessDenied(f"your key makes keys for {caller.namespace}/ only")
+            raise AccessDenied(
+                f"Your key can create keys for the namespace {caller.namespace} only."
+            )
         about, key = keys.create(
             body.name, role=body.role, namespace=body.namespace, actor=caller.name
         )
@@ -41,7 +43,7 @@ def keys_router(gateway: Gateway) -> APIRouter:
 
     @router.delete("/{key}", status_code=204, response_class=Response)
     def revoke_key(key: KeyName, caller: Admin) -> None:
-        """Make a key useless within two seconds, for good."""
+        """Revoke a key permanently, within two seconds."""
         keys.revoke(key, actor=caller.name, caller=caller)
 
     return router
@@ -57,10 +59,10 @@ def audit_router(gateway: Gateway) -> APIRouter:
         caller: Admin, actor: _Asked = None, action: _Asked = None, subject: _Asked = None,
         cursor: Cursor = None, limit: Limit = 20,
     ) -> PageOf[ChangeItem]:  # fmt: skip
-        """List changes, newest first; a name as subject stands for its versions too."""
-        found = audit.page(
+        """List changes, newest first. A name as `subject` includes its versions."""
+        page = audit.page(
             actor=actor, action=action, subject=subject, cursor=cursor, limit=limit, caller=caller
         )
-        return PageOf[ChangeItem].of(ChangeItem, found)
+        return PageOf[ChangeItem].of(ChangeItem, page)
 
     return router

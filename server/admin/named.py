@@ -1,4 +1,4 @@
-"""What adapters and compositions have in common: aliases, visibility, retirement, evaluations."""
+"""Routes that adapters and compositions share: aliases, visibility, retirement, evaluations."""
 
 from typing import Any, Literal
 
@@ -34,12 +34,12 @@ def named_router(gateway: Gateway, kind: Literal["adapters", "compositions"]) ->
     def set_visibility(
         name: Name, body: VisibilityBody, caller: Owner, _: None = known_here
     ) -> None:
-        """Show it to every namespace, or to its own only again."""
+        """Make a name visible to every namespace, or to its own only."""
         registry.versions.set_visibility(name, body.visibility, caller.name, caller=caller)
 
     @router.delete("/versions/{number}", status_code=204, response_class=Response)
     def retire_version(name: Name, number: Number, caller: Owner, _: None = known_here) -> None:
-        """Take a version out of use, for good; refused while aliases point at it."""
+        """Retire a version permanently. Versions that aliases point to cannot be retired."""
         reference = Reference(name=name, version=number)
         registry.versions.retire(reference, caller.name, caller=caller)
 
@@ -57,15 +57,15 @@ def _add_aliases(router: APIRouter, gateway: Gateway, known_here: Any) -> None:
         limit: Limit = 20,
         _: None = known_here,
     ) -> PageOf[AliasItem]:
-        """List where aliases point."""
-        found = registry.catalogue.aliases(name, cursor=cursor, limit=limit, caller=caller)
-        return PageOf[AliasItem].of(AliasItem, found)
+        """List the aliases of a name."""
+        page = registry.catalogue.aliases(name, cursor=cursor, limit=limit, caller=caller)
+        return PageOf[AliasItem].of(AliasItem, page)
 
     @router.put("/aliases/{alias}")
     def move_alias(
         name: Name, alias: AliasName, body: AliasBody, caller: Owner, _: None = known_here
     ) -> AliasItem:
-        """Point an alias at a version; the very next request follows."""
+        """Point an alias to a version, from the next request on."""
         check_alias_move(caller, alias, protected)
         moved = registry.versions.set_alias(name, alias, body.version, caller.name, caller=caller)
         return AliasItem.model_validate(moved)
@@ -78,9 +78,9 @@ def _add_aliases(router: APIRouter, gateway: Gateway, known_here: Any) -> None:
         limit: Limit = 20,
         _: None = known_here,
     ) -> PageOf[AliasMoveItem]:
-        """List where aliases have pointed, newest first."""
-        found = registry.catalogue.alias_moves(name, cursor=cursor, limit=limit, caller=caller)
-        return PageOf[AliasMoveItem].of(AliasMoveItem, found)
+        """List the moves of aliases, newest first."""
+        page = registry.catalogue.alias_moves(name, cursor=cursor, limit=limit, caller=caller)
+        return PageOf[AliasMoveItem].of(AliasMoveItem, page)
 
 
 def _add_evaluations(router: APIRouter, gateway: Gateway, known_here: Any) -> None:
@@ -95,15 +95,15 @@ def _add_evaluations(router: APIRouter, gateway: Gateway, known_here: Any) -> No
         limit: Limit = 20,
         _: None = known_here,
     ) -> PageOf[EvaluationItem]:
-        """List what was measured of a version, newest first."""
-        found = evaluations.page(name, number, cursor=cursor, limit=limit, caller=caller)
-        return PageOf[EvaluationItem].of(EvaluationItem, found)
+        """List the evaluations of a version, newest first."""
+        page = evaluations.page(name, number, cursor=cursor, limit=limit, caller=caller)
+        return PageOf[EvaluationItem].of(EvaluationItem, page)
 
     @router.post("/versions/{number}/evaluations", status_code=201)
     def record_evaluation(
         name: Name, number: Number, body: EvaluationBody, caller: Owner, _: None = known_here
     ) -> EvaluationItem:
-        """Attach a number to a version."""
+        """Record an evaluation of a version."""
         made = evaluations.record(
             name, number, dataset=body.dataset, metric=body.metric, value=body.value, n=body.n,
             measured_at=body.measured_at, actor=caller.name, caller=caller,

@@ -1,6 +1,6 @@
-"""What callers may do beyond what a role and a name say: protected aliases, folders to import from.
+"""Rules beyond roles and names: protected aliases, and folders to import from.
 
-Not covered: roles and names (`server.auth`), and what is visible (`registry.access.visibility`).
+Not covered: roles and names (`server.auth`), and visibility (`registry.access.visibility`).
 """
 
 from collections.abc import Collection, Iterable
@@ -12,9 +12,9 @@ from registry.sources.errors import NothingToImport
 
 
 def check_alias_move(caller: Caller, alias: str | None, protected: Collection[str]) -> None:
-    """Raise AccessDenied when `alias` is protected and the caller is no admin."""
+    """Raise AccessDenied if `alias` is protected and the caller is not an admin."""
     if alias in protected and not caller.has_role("admin"):
-        raise AccessDenied(f"the alias {alias} is protected; moving it needs the role admin")
+        raise AccessDenied(f"The alias {alias} is protected; moving it needs the role admin.")
 
 
 def check_import_root(folder: str, roots: Iterable[Path]) -> Path:
@@ -29,7 +29,7 @@ def check_import_root(folder: str, roots: Iterable[Path]) -> Path:
     except (OSError, RuntimeError, ValueError):
         path = None
     if path is None or not any(path.is_relative_to(root.resolve()) for root in roots):
-        raise AccessDenied("folders are imported from below WEFT_IMPORT_ROOTS only")
+        raise AccessDenied("Folders can be imported only from below WEFT_IMPORT_ROOTS.")
     if not path.is_dir():
         raise NothingToImport(folder, "there is no such folder")
     return path

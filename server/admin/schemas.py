@@ -1,4 +1,4 @@
-"""What the admin API answers. Made from the registry's values, field by field of the same name."""
+"""Response bodies of the registry's API, made from its values by the names of their fields."""
 
 from datetime import datetime
 from typing import Any, Generic, Self, TypeVar
@@ -17,26 +17,26 @@ I = TypeVar("I", bound=BaseModel)  # noqa: E741 - an item
 
 
 class Item(BaseModel):
-    """The root of the answers."""
+    """Base class of the response items."""
 
     model_config = ConfigDict(from_attributes=True)
 
 
 class PageOf(BaseModel, Generic[I]):
-    """Some of a list; ask again with `cursor=next_cursor` for the rest, until it is null."""
+    """A page of a list. Pass `next_cursor` as `cursor` for the next page, until it is null."""
 
     items: list[I]
     next_cursor: str | None = Field(examples=["WyJhZGFwdGVycyIsICJ0ZWFtL2xlZ2FsIl0="])
 
     @classmethod
     def of(cls, item: type[I], page: Page[Any]) -> Self:
-        """Return a page of the registry's values as JSON has it."""
+        """Return the page of items for a page of the registry's values."""
         items = [item.model_validate(value) for value in page.items]
         return cls(items=items, next_cursor=page.next_cursor)
 
 
 class AdapterItem(Item):
-    """An adapter by its newest version in use."""
+    """An adapter, with the fields of its newest version in use."""
 
     name: str = Field(examples=["team/legal"])
     visibility: Visibility = Field(examples=["private"])
@@ -47,13 +47,13 @@ class AdapterItem(Item):
     base: str = Field(examples=[_BASE])
     rank: int = Field(examples=[16])
     bytes: int = Field(examples=[83_886_080])
-    norm: float = Field(examples=[3.2], description="Frobenius norm of the whole scaled update")
+    norm: float = Field(examples=[3.2], description="The Frobenius norm of the scaled update.")
     status: Status = Field(examples=["admitted"])
     created_at: datetime = Field(examples=[_MOMENT])
 
 
 class VersionItem(Item):
-    """One immutable content of an adapter."""
+    """A version of an adapter, whose content is immutable."""
 
     name: str = Field(examples=["team/legal"])
     number: int = Field(examples=[3])
@@ -78,7 +78,7 @@ class VersionItem(Item):
 
 
 class ModuleItem(Item):
-    """What a version holds for one module."""
+    """The rank and shape of a version's update of one module."""
 
     rank: int = Field(examples=[16])
     d_in: int = Field(examples=[4096])
@@ -88,7 +88,7 @@ class ModuleItem(Item):
 
 
 class VersionDetail(VersionItem):
-    """A version with its card, its modules and the report that it was admitted on."""
+    """A version with its card, its modules and its admission report."""
 
     base_said: str | None = Field(examples=[_BASE])
     card: str | None = Field(examples=["# Legal\nTrained on court decisions."])
@@ -105,7 +105,7 @@ class SimilarItem(Item):
 
 
 class FindingItem(BaseModel):
-    """One thing that admission found; only `refuse` keeps an adapter out."""
+    """A finding of admission; only findings of severity `refuse` reject an adapter."""
 
     severity: Severity = Field(examples=["warn"])
     code: str = Field(examples=["A052 zero-update"])
@@ -116,7 +116,7 @@ class FindingItem(BaseModel):
 
 
 class RegisteredItem(BaseModel):
-    """What came of an import; `created` is false when the name had this content already."""
+    """The result of an import; `created` is false if the name already had this content."""
 
     version: VersionItem
     created: bool = Field(examples=[True])
@@ -125,7 +125,7 @@ class RegisteredItem(BaseModel):
 
 
 class CompositionItem(Item):
-    """A composition by its newest version in use."""
+    """A composition, with the fields of its newest version in use."""
 
     name: str = Field(examples=["team/legal-sql"])
     visibility: Visibility = Field(examples=["private"])
@@ -138,7 +138,7 @@ class CompositionItem(Item):
 
 
 class CompositionVersionItem(Item):
-    """One recipe of a composition."""
+    """A version of a composition: one recipe."""
 
     name: str = Field(examples=["team/legal-sql"])
     number: int = Field(examples=[2])
@@ -152,7 +152,7 @@ class CompositionVersionItem(Item):
 
 
 class AliasItem(Item):
-    """Where an alias points."""
+    """An alias and the version that it points to."""
 
     alias: str = Field(examples=["prod"])
     number: int = Field(examples=[3])
@@ -161,7 +161,7 @@ class AliasItem(Item):
 
 
 class AliasMoveItem(Item):
-    """One move of an alias; `from_number` is null for its first."""
+    """A move of an alias; `from_number` is null for the first."""
 
     alias: str = Field(examples=["prod"])
     from_number: int | None = Field(examples=[2])
@@ -177,19 +177,19 @@ class TagsItem(BaseModel):
 
 
 class ExamplesItem(BaseModel):
-    """The examples of an adapter, in their order."""
+    """The examples of an adapter, in order."""
 
     examples: list[str] = Field(examples=[["Which court has jurisdiction?"]])
 
 
 class StatusItem(BaseModel):
-    """Every version that has the content whose status was set."""
+    """The versions whose status changed: all that have the same content."""
 
     versions: list[str] = Field(examples=[["team/legal@3"]])
 
 
 class EvaluationItem(Item):
-    """A number that was measured of a version; `n` is of how many examples."""
+    """A measured value of a version; `n` is the number of examples."""
 
     id: int = Field(examples=[17])
     reference: str = Field(examples=["team/legal@3"])
@@ -203,15 +203,17 @@ class EvaluationItem(Item):
 
 
 class IngredientItem(Item):
-    """One ingredient of a recipe."""
+    """An ingredient of a recipe."""
 
     digest: str = Field(examples=[_DIGEST])
     weight: float = Field(examples=[1.0])
-    versions: list[str] = Field(examples=[["team/legal@3"]], description="that have this content")
+    versions: list[str] = Field(
+        examples=[["team/legal@3"]], description="The versions that have this content."
+    )
 
 
 class RecipeItem(Item):
-    """A recipe as lineage sees it; its text is JSON."""
+    """A recipe with the artifact and the compositions that it made; `text` is JSON."""
 
     digest: str = Field(examples=[_DIGEST])
     text: str = Field(examples=['{"base":"…","method":"lego"}'])
@@ -222,28 +224,30 @@ class RecipeItem(Item):
 
 
 class LineageItem(Item):
-    """Both ways from a digest; `next_cursor` gives the rest of the recipes that it went into."""
+    """The recipes that made a digest and those that use it; `next_cursor` pages the latter."""
 
     digest: str = Field(examples=[_DIGEST])
-    versions: list[str] = Field(examples=[["team/legal@3"]], description="that have this content")
+    versions: list[str] = Field(
+        examples=[["team/legal@3"]], description="The versions that have this content."
+    )
     made_by: list[RecipeItem]
     used_by: list[RecipeItem]
     next_cursor: str | None = Field(examples=[None])
 
 
 class ArtifactItem(Item):
-    """A merged adapter; its files may be gone, then they are merged again when asked for."""
+    """A merged adapter. Files that are not on disk are built again when a request needs them."""
 
     digest: str = Field(examples=["a0" * 32])
     bytes: int = Field(examples=[83_886_080])
-    seconds: float = Field(examples=[1.4], description="that the merge took")
+    seconds: float = Field(examples=[1.4], description="The duration of the merge.")
     created_at: datetime = Field(examples=[_MOMENT])
     recipes: list[RecipeItem]
     on_disk: bool = Field(examples=[True])
 
     @classmethod
     def made(cls, artifact: Artifact, *, on_disk: bool) -> Self:
-        """Return an artifact as JSON has it."""
+        """Return the item of an artifact."""
         fields = {name: getattr(artifact, name, on_disk) for name in cls.model_fields}
         return cls.model_validate(fields)
 
@@ -255,30 +259,30 @@ class ArtifactDetail(ArtifactItem):
 
 
 class GarbageItem(Item):
-    """A folder that nobody needs."""
+    """A folder that can be removed."""
 
     store: Store = Field(examples=["artifacts"])
     digest: str = Field(examples=[_DIGEST])
     bytes: int = Field(examples=[83_886_080])
-    idle_seconds: float = Field(examples=[864000.0], description="since it was last used")
+    idle_seconds: float = Field(examples=[864000.0], description="The time since the last use.")
     reason: Reason = Field(examples=["unused"])
 
 
 class CollectedItem(GarbageItem):
-    """What became of one; it is not removed when it has come into use again."""
+    """A folder of the plan; `removed` is false if it is in use again."""
 
     removed: bool = Field(examples=[True])
 
 
 class CollectedReport(BaseModel):
-    """All of them, and how many bytes went."""
+    """The folders of the plan, and the bytes that were freed."""
 
     items: list[CollectedItem]
     bytes_removed: int = Field(examples=[83_886_080])
 
 
 class BaseItem(Item):
-    """A base and the spellings it is known by."""
+    """A base and the normalized spellings of its name."""
 
     name: str = Field(examples=[_BASE])
     architecture: str | None = Field(examples=["LlamaForCausalLM"])
@@ -287,16 +291,16 @@ class BaseItem(Item):
 
 
 class BaseDetail(BaseItem):
-    """A base with the shapes that adapters are held against."""
+    """A base with the shapes that adapters must have."""
 
     shapes: dict[str, tuple[int, int]] = Field(
         examples=[{"model.layers.0.mlp.up_proj": (14336, 4096)}],
-        description="(out, in) of each module's update",
+        description="The shape (out, in) of each module's update.",
     )
 
 
 class KeyItem(Item):
-    """What is known of a key."""
+    """An API key, without the key itself."""
 
     name: str = Field(examples=["ci"])
     prefix: str = Field(examples=["weft_x8Fq"])
@@ -309,14 +313,14 @@ class KeyItem(Item):
 
 
 class NewKeyItem(BaseModel):
-    """A new key. This is the only time that it is shown."""
+    """A new key. The key is shown only in this response."""
 
     key: str = Field(examples=["weft_x8Fq…"])
     about: KeyItem
 
 
 class ChangeItem(Item):
-    """One entry of the audit log."""
+    """An entry of the audit log."""
 
     id: int = Field(examples=[41])
     at: datetime = Field(examples=[_MOMENT])
@@ -332,7 +336,9 @@ class Problem(BaseModel):
     model_config = ConfigDict(extra="allow")
 
     type: str = Field(examples=["urn:weft:problem:model_not_found"])
-    title: str = Field(examples=["nothing is registered under the name; near ones are given"])
+    title: str = Field(
+        examples=["Nothing is registered under the name; similar names are suggested."]
+    )
     status: int = Field(examples=[404])
     detail: str = Field(examples=["Nothing is registered as 'legl'. Near names: legal."])
     instance: str = Field(examples=["/registry/adapters/legl"])

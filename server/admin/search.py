@@ -1,4 +1,4 @@
-"""`GET /registry/search`: adapters by words, by likeness, by examples, by filters."""
+"""`GET /registry/search`: adapters by text, by similarity, by examples, by filters."""
 
 import asyncio
 from dataclasses import asdict
@@ -16,14 +16,14 @@ from registry.types import EmbeddingKind, Status
 from server.auth import Reader
 from server.routing import admin_routes
 
-# All of it must fit into a URL.
+# All parameters together must fit into a URL.
 MAX_TEXT = 8000
 MAX_EXAMPLES = 32
 MAX_EXAMPLE_CHARACTERS = 1000
 
 
 class ReasonBody(BaseModel):
-    """One question's part of a score."""
+    """The contribution of one question to a score."""
 
     question: Question
     kind: EmbeddingKind
@@ -32,7 +32,7 @@ class ReasonBody(BaseModel):
 
 
 class HitBody(BaseModel):
-    """A version that was found; `score` is the mean of the cosines in `why`."""
+    """A version that matches; `score` is the mean of the cosines in `why`."""
 
     reference: str
     score: float
@@ -48,7 +48,7 @@ class HitBody(BaseModel):
 
 
 class SearchBody(BaseModel):
-    """What a search found, best first, and the registry's revision before it looked."""
+    """The hits of a search, best first, and the registry's revision before the search."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -74,19 +74,22 @@ class SearchBody(BaseModel):
     hits: list[HitBody]
 
 
-Text = Annotated[str | None, Query(max_length=MAX_TEXT, description="what is sought, in words")]
+Text = Annotated[str | None, Query(max_length=MAX_TEXT, description="The search text.")]
 Like = Annotated[
-    str | None, Query(max_length=MAX_REFERENCE, description="name, name@3, name@alias or a digest")
+    str | None,
+    Query(
+        max_length=MAX_REFERENCE, description="An adapter: name, name@3, name@alias or a digest."
+    ),
 ]
-By = Annotated[EmbeddingKind, Query(description="the embedding by which `like` is near")]
+By = Annotated[EmbeddingKind, Query(description="The embedding that `like` compares.")]
 Examples = Annotated[
     list[Annotated[str, Field(max_length=MAX_EXAMPLE_CHARACTERS)]] | None,
-    Query(max_length=MAX_EXAMPLES, description="texts that it should be good at; repeatable"),
+    Query(max_length=MAX_EXAMPLES, description="An example request; repeatable."),
 ]
 Filter = Annotated[
-    str, Query(max_length=MAX_FILTER, description="for example `rank<=16 tag=legal,tax`")
+    str, Query(max_length=MAX_FILTER, description="A filter, such as `rank<=16 tag=legal,tax`.")
 ]
-Limit = Annotated[int, Query(ge=1, le=MAX_LIMIT, description="how many hits at most")]
+Limit = Annotated[int, Query(ge=1, le=MAX_LIMIT, description="The maximum number of hits.")]
 
 
 def search_router(finder: Finder) -> APIRouter:
@@ -103,7 +106,7 @@ def search_router(finder: Finder) -> APIRouter:
         filter: Filter = "",  # noqa: A002 - the name it has everywhere
         limit: Limit = 10,
     ) -> SearchBody:
-        """Find adapters; without a question, list what the filter lets through by name."""
+        """Search adapters. Without a question, list those that match the filter by name."""
 
         def run() -> SearchBody:
             revision = finder.revision()
@@ -120,5 +123,5 @@ def search_router(finder: Finder) -> APIRouter:
 
 
 def hit_body(hit: Hit) -> HitBody:
-    """Return a hit as JSON has it."""
+    """Return the body of a hit."""
     return HitBody.model_validate(asdict(hit))

@@ -36,7 +36,7 @@ def known_bases(settings: Settings) -> tuple[Base, ...]:
     """Return the registered bases and the one that the settings name; no registry is created."""
     exists = settings.database_url is not None or settings.home.is_dir()
     known = open_registry(settings)[0].bases.list() if exists else ()
-    if any(base_key(settings.base_name) in base.keys for base in known):
+    if any(base_key(settings.served_base) in base.keys for base in known):
         return known
     try:
         return (*known, served_base(settings))

@@ -180,7 +180,7 @@ def gateway_at_home(home: Path | None, *, with_base: bool) -> Gateway:
     """Return the parts of a gateway on the registry at home, with no engine."""
     settings = Settings() if home is None else Settings(home=home)
     registry, versions = open_registry(settings)
-    base = ensure_base(registry, settings).name if with_base else settings.base_name
+    base = ensure_base(registry, settings).name if with_base else settings.served_base
     return Gateway(settings, registry=registry, versions=versions, engine=AbsentEngine(), base=base)
 
 

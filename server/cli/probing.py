@@ -74,7 +74,7 @@ def _version(registry: Registry, reference: Reference) -> AdapterVersion:
 def _base_of(settings: Settings, versions: list[AdapterVersion]) -> str:
     """Return the base to load when none was said: the served one, if it is theirs."""
     for version in versions:
-        if version.base != settings.base_name:
+        if version.base != settings.served_base:
             raise fail(f"{version.name} is for {version.base}: say with --model where that is")
     return settings.model
 

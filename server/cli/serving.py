@@ -44,7 +44,7 @@ def serve(
             f"ready: http://{settings.host}:{settings.port}/v1", highlight=False, markup=False
         )
 
-    with starting(settings.base_name) as spinner:
+    with starting(settings.served_base) as spinner:
         _run(run(settings, ready=ready))
 
 

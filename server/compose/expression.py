@@ -44,9 +44,10 @@ class ExpressionInvalid(ValueError):
 
     def __init__(self, text: str, position: int, expected: str, hint: str = "") -> None:
         self.text, self.position, self.expected = text, position, expected
-        found = repr(text[position]) if position < len(text) else "the end"
+        character = repr(text[position]) if position < len(text) else "the end"
         super().__init__(
-            f"expected {expected} at position {position}, found {found}\n{pointer(text, position)}"
+            f"Expected {expected} at position {position}, found {character}.\n"
+            + pointer(text, position)
             + (f"\n{hint}" if hint else "")
         )
 

@@ -1,6 +1,6 @@
-"""From a `model` field to what has to be served: names become digests, wishes become recipes.
+"""Resolves a `model` field to a digest or a recipe.
 
-One short read of the registry per reference; nothing is written, merged or loaded here.
+Every reference is one short read of the registry; nothing is written, merged or loaded here.
 """
 
 from collections.abc import Mapping
@@ -19,41 +19,41 @@ from server.compose.expression import Expression, ExpressionInvalid, Term, parse
 
 
 class NotAnIngredient(ValueError):
-    """A composition or an artifact was named where an adapter is needed."""
+    """A composition or an artifact is used as an ingredient."""
 
     def __init__(self, text: str, kind: str) -> None:
         super().__init__(
-            f"{text} is {kind}; ingredients are adapters (write its expression out instead)"
+            f"{text} is {kind}, and ingredients must be adapters. Write out its expression instead."
         )
 
 
 class WrongBase(ValueError):
-    """What was named belongs to another base than the one that is served."""
+    """The adapter or composition is for a base that is not served."""
 
     def __init__(self, text: str, base: str, served: str) -> None:
-        super().__init__(f"{text} is for the base {base}; this server serves {served}")
+        super().__init__(f"{text} is for the base {base}; this server serves {served}.")
 
 
 class RankTooLarge(ValueError):
-    """A single adapter has a larger rank than the engine takes."""
+    """The rank of an adapter or a composition is above the engine's limit."""
 
     def __init__(self, text: str, rank: int, limit: int) -> None:
         super().__init__(
-            f"{text} has rank {rank}, the engine takes {limit}: ask for "
-            f"linear({text}; rank={limit}), or raise WEFT_MAX_LORA_RANK"
+            f"{text} has rank {rank}, and the engine's limit is {limit}. Ask for "
+            f"linear({text}; rank={limit}), or raise WEFT_MAX_LORA_RANK."
         )
 
 
 @dataclass(frozen=True, slots=True)
 class Bare:
-    """The base itself, by the name that the engine knows it by."""
+    """The base itself, by its name in the engine."""
 
     name: str
 
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """One known digest: a version, or an artifact with the recipe that gives it again."""
+    """A known digest: a version, or an artifact with the recipe that rebuilds it."""
 
     digest: str
     recipe: Recipe | None = None
@@ -62,7 +62,7 @@ class Stored:
 
 @dataclass(frozen=True, slots=True)
 class Planned:
-    """A recipe, merged before or not."""
+    """A recipe, which may or may not have been merged before."""
 
     recipe: Recipe
     chosen: tuple[str, ...] = ()  # what a retrieval chose, as references
@@ -77,35 +77,35 @@ class Resolver:
 
     registry: Registry
     base: str  # the base's name in the registry
-    served_name: str  # the base's name for clients and in the engine
+    served_base: str  # the base's name for clients and in the engine
     dtype: str
     rank_limit: int
 
-    def resolve(self, text: str, prompt: str = "", *, caller: Caller = LOCAL) -> Target:
-        """Return what `text` names for `caller`, who may know of all that it stands for.
+    def resolve(self, model: str, prompt: str = "", *, caller: Caller = LOCAL) -> Target:
+        """Return what `model` names, as far as `caller` can see it.
 
         Args:
-            text: the `model` field.
-            prompt: what a retrieval goes by; see `CompletionRequest.prompt`.
-            caller: who asks; what they may not know of does not exist.
+            model: the `model` field.
+            prompt: the text that a retrieval searches by; see `CompletionRequest.prompt`.
+            caller: the caller; names that it cannot see are unknown.
 
         Raises:
-            ExpressionInvalid, merge.errors.MergeError: it makes no sense, or cannot be merged.
-            registry.errors.UnknownReference, VersionRetired: nothing (any more) has that name.
+            ExpressionInvalid, merge.errors.MergeError: it does not parse, or cannot be merged.
+            registry.errors.UnknownReference, VersionRetired: a name is unknown or out of use.
             NotAnIngredient, WrongBase, RankTooLarge
             RetrievalInvalid, NothingFound: of an `auto(…)`.
         """
-        if text in (self.served_name, self.base):
-            return Bare(self.served_name)
-        parsed = parse_model(text)
-        if isinstance(parsed, Reference):
-            return self._reference(parsed, caller)
-        if parsed.method == retrieve.NAME:
-            return self._retrieved(retrieve.read_retrieval(parsed), prompt, caller)
-        return Planned(self.plan(parsed, caller=caller))
+        if model in (self.served_base, self.base):
+            return Bare(self.served_base)
+        named = parse_model(model)
+        if isinstance(named, Reference):
+            return self._reference(named, caller)
+        if named.method == retrieve.NAME:
+            return self._retrieved(retrieve.read_retrieval(named), prompt, caller)
+        return Planned(self.plan(named, caller=caller))
 
     def plan(self, expression: Expression, *, caller: Caller = LOCAL) -> Recipe:
-        """Return the recipe of an expression, its names resolved now, as `caller` may know them."""
+        """Return the recipe of an expression, with its names resolved for `caller` now."""
         return plan(
             expression.method,
             [self._member(term, caller) for term in expression.terms],
@@ -115,18 +115,18 @@ class Resolver:
             rank_limit=self.rank_limit,
         )
 
-    def _retrieved(self, wish: retrieve.Retrieval, prompt: str, caller: Caller) -> Target:
+    def _retrieved(self, retrieval: retrieve.Retrieval, prompt: str, caller: Caller) -> Target:
         hits = retrieve.retrieve(
-            self.registry.search.finder, wish, prompt, base=self.base, caller=caller
+            self.registry.search.finder, retrieval, prompt, base=self.base, caller=caller
         )
         chosen = tuple(hit.reference for hit in hits)
         if len(hits) == 1 and hits[0].rank <= self.rank_limit:  # nothing to merge
             return Stored(hits[0].digest, chosen=chosen)
-        return Planned(self.plan(wish.expression(hits), caller=caller), chosen)
+        return Planned(self.plan(retrieval.expression(hits), caller=caller), chosen)
 
     def _reference(self, reference: Reference, caller: Caller) -> Target:
         try:
-            found = self.registry.versions.resolve(reference, caller=caller)
+            meaning = self.registry.versions.resolve(reference, caller=caller)
         except UnknownReference as error:
             method = str(reference)
             if method not in (retrieve.NAME, *METHODS):
@@ -134,40 +134,40 @@ class Resolver:
             example = f"{method}(; k=3)" if method == retrieve.NAME else f"{method}(a, b)"
             expected = f"'(' after the name of a merge method, as in `{example}`,"
             raise ExpressionInvalid(method, len(method), expected) from error
-        if found.base != self.base:
-            raise WrongBase(str(reference), found.base, self.base)
-        if isinstance(found, ResolvedComposition):
-            recipe = Recipe.parse(found.recipe_text)
+        if meaning.base != self.base:
+            raise WrongBase(str(reference), meaning.base, self.base)
+        if isinstance(meaning, ResolvedComposition):
+            recipe = Recipe.parse(meaning.recipe_text)
             rank = dict(recipe.options).get("rank")
             if isinstance(rank, int) and rank > self.rank_limit:
                 raise RankTooLarge(str(reference), rank, self.rank_limit)
             return Planned(recipe)
-        if isinstance(found, ResolvedArtifact):
-            return Stored(found.digest, Recipe.parse(found.recipe_text))
-        if found.rank > self.rank_limit:
-            raise RankTooLarge(str(reference), found.rank, self.rank_limit)
-        return Stored(found.digest)
+        if isinstance(meaning, ResolvedArtifact):
+            return Stored(meaning.digest, Recipe.parse(meaning.recipe_text))
+        if meaning.rank > self.rank_limit:
+            raise RankTooLarge(str(reference), meaning.rank, self.rank_limit)
+        return Stored(meaning.digest)
 
     def _member(self, term: Term, caller: Caller) -> Member:
-        found = resolve_adapter(self.registry, term.reference, caller=caller)
-        shapes = _shapes(found.modules)
-        return Member(str(term.reference), found.digest, term.weight, found.base, shapes)
+        adapter = resolve_adapter(self.registry, term.reference, caller=caller)
+        shapes = _shapes(adapter.modules)
+        return Member(str(term.reference), adapter.digest, term.weight, adapter.base, shapes)
 
 
 def resolve_adapter(
     registry: Registry, reference: Reference, *, caller: Caller = LOCAL
 ) -> ResolvedAdapter:
-    """Return the adapter's version that `reference` means now, as `caller` may know it.
+    """Return the adapter version that `reference` means for `caller` now.
 
     Raises:
-        registry.errors.UnknownReference, VersionRetired: nothing (any more) has that name.
+        registry.errors.UnknownReference, VersionRetired: the name is unknown or out of use.
         NotAnIngredient: it is a composition or an artifact.
     """
-    found = registry.versions.resolve(reference, caller=caller)
-    if not isinstance(found, ResolvedAdapter):
-        kind = "a composition" if isinstance(found, ResolvedComposition) else "an artifact"
+    meaning = registry.versions.resolve(reference, caller=caller)
+    if not isinstance(meaning, ResolvedAdapter):
+        kind = "a composition" if isinstance(meaning, ResolvedComposition) else "an artifact"
         raise NotAnIngredient(str(reference), kind)
-    return found
+    return meaning
 
 
 def _shapes(modules: Mapping[str, ModuleFacts]) -> dict[str, ModuleShape]:

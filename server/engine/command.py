@@ -24,7 +24,7 @@ def engine_command(settings: Settings, port: int) -> list[str]:
     command = [
         sys.executable, "-m", "vllm.entrypoints.openai.api_server",
         "--model", settings.model,
-        "--served-model-name", settings.base_name,
+        "--served-model-name", settings.served_base,
         "--host", "127.0.0.1",
         "--port", str(port),
         "--dtype", settings.dtype,

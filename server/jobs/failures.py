@@ -64,7 +64,7 @@ def failure_of(error: BaseException) -> Failure:
     if code := _LEARNING.get(type(error).__name__):
         return Failure(code, str(error))
     from server.artifacts.store import StoreFull, storage_errors
-    from server.errors import row_and_message  # here: it imports the whole server
+    from server.errors import info_and_message  # here: it imports the whole server
 
     if isinstance(error, OSError) and error.errno is None:  # transformers raises bare ones
         return Failure("base_unavailable", str(error))
@@ -76,5 +76,5 @@ def failure_of(error: BaseException) -> Failure:
             error = full
         except Exception as broken:
             error = broken
-    row, message = row_and_message(error)
-    return Failure(row.code, message)
+    info, message = info_and_message(error)
+    return Failure(info.code, message)

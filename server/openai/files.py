@@ -1,4 +1,4 @@
-"""`/v1/files`: examples come in, and are shown, sent back and removed."""
+"""`/v1/files`: upload, list, download and delete files of examples."""
 
 import asyncio
 from typing import Annotated, Any, Literal
@@ -24,7 +24,9 @@ _MAX_FILENAME = 255
 _WHAT = "the file"
 
 FileId = Annotated[str, Path(max_length=100, examples=["file-0123456789abcdef01234567"])]
-After = Annotated[str | None, Query(max_length=100, description="id of the last item seen")]
+After = Annotated[
+    str | None, Query(max_length=100, description="The id of the last item of the previous page.")
+]
 _FORM = {
     "required": True,
     "content": {
@@ -49,7 +51,7 @@ def files_router(gateway: Gateway) -> APIRouter:
 
     @router.post("", openapi_extra={"requestBody": _FORM})
     async def create_file(request: Request, caller: Publisher) -> dict[str, Any]:
-        """Keep a file of examples, chat JSONL: a line each."""
+        """Upload a file of examples in JSON Lines, one chat per line."""
         return await _receive(gateway, request, caller)
 
     @router.get("")
@@ -62,28 +64,28 @@ def files_router(gateway: Gateway) -> APIRouter:
     ) -> dict[str, Any]:
         """List files, newest first."""
         del order
-        found = files.page(
+        page = files.page(
             purpose=purpose, cursor=after and cursor_at("files", after), limit=limit, caller=caller
         )
-        return listed([file_object(file) for file in found.items], found.next_cursor is not None)
+        return listed([file_object(file) for file in page.items], page.next_cursor is not None)
 
     @router.get("/{file}")
     def get_file(file: FileId, caller: Reader) -> dict[str, Any]:
-        """Return what is known of a file."""
+        """Return the metadata of a file."""
         return file_object(files.get(file, caller=caller))
 
     @router.get("/{file}/content", response_class=FileResponse)
     def get_content(file: FileId, caller: Reader) -> FileResponse:
-        """Return a file's bytes as they came."""
-        found = files.get(file, caller=caller)
-        path = storage.file(found.id)
+        """Return the content of a file."""
+        metadata = files.get(file, caller=caller)
+        path = storage.file(metadata.id)
         if not path.is_file():  # a database that was restored without its files
             raise UnknownFile(file)
-        return FileResponse(path, media_type="application/octet-stream", filename=found.filename)
+        return FileResponse(path, media_type="application/octet-stream", filename=metadata.filename)
 
     @router.delete("/{file}")
     def remove_file(file: FileId, caller: Publisher) -> dict[str, Any]:
-        """Remove a file; refused while a job that has not ended needs it."""
+        """Delete a file. Files of jobs that have not ended cannot be deleted."""
         removed = files.remove(file, actor=caller.name, caller=caller)
         with storage_errors(_WHAT):
             storage.remove_file(removed.id)
@@ -93,7 +95,7 @@ def files_router(gateway: Gateway) -> APIRouter:
 
 
 async def _receive(gateway: Gateway, request: Request, caller: Caller) -> dict[str, Any]:
-    """Write a request's file to disk and then down in the registry.
+    """Write the file of a request to disk and record it in the registry.
 
     Raises:
         RequestInvalid, UploadTooLarge: as `multipart.receive`; for another purpose.
@@ -114,19 +116,22 @@ async def _receive(gateway: Gateway, request: Request, caller: Caller) -> dict[s
 
 
 def _checked(form: Form) -> str:
-    """Return the file's name, once the form's fields are what they must be."""
+    """Check the fields of the form and return the file's name."""
     purpose = form.fields.get("purpose")
     if purpose != PURPOSE:
-        raise RequestInvalid(f"purpose: only {PURPOSE} has a use here, not {purpose!r}", "purpose")
+        raise RequestInvalid(f"`purpose` must be {PURPOSE!r}, not {purpose!r:.80}.", "purpose")
     for name in form.fields:
         if name != "purpose":
-            raise RequestInvalid(f"{name!r:.80} is not supported: files stay until removed", name)
+            raise RequestInvalid(
+                f"The field {name!r:.80} is not supported; files are kept until they are deleted.",
+                name,
+            )
     shown = "".join(c for c in (form.filename or "") if c.isprintable())
     return shown[-_MAX_FILENAME:] or "examples.jsonl"
 
 
 def file_object(file: File) -> dict[str, Any]:
-    """Return a file as OpenAI's clients know it."""
+    """Return the OpenAI file object of a file."""
     return {
         "id": file.id, "object": "file", "bytes": file.bytes, "filename": file.filename,
         "created_at": int(file.created_at.timestamp()), "purpose": file.purpose,
@@ -135,7 +140,7 @@ def file_object(file: File) -> dict[str, Any]:
 
 
 def listed(items: list[dict[str, Any]], more: bool) -> dict[str, Any]:
-    """Return a page of a list as OpenAI's clients read it."""
+    """Return OpenAI's list object for a page of items."""
     ids = [item["id"] for item in items] or [None]
     return {
         "object": "list", "data": items, "has_more": more, "first_id": ids[0], "last_id": ids[-1],

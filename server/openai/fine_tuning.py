@@ -1,7 +1,7 @@
 """`/v1/fine_tuning/jobs`: OpenAI's own interface to adaptive merging.
 
 `method={"type": "adaptive_merge", "adaptive_merge": {"hyperparameters": {…}}}` takes the options of
-the learning and two of its own, `pool` and `serve`. Shapes are what the `openai` client parses.
+the method and two more, `pool` and `serve`. The objects are those that the `openai` client parses.
 """
 
 import asyncio
@@ -34,20 +34,20 @@ class _Body(BaseModel):
 
 
 class AdaptiveMerge(_Body):
-    """Options of the learning by name, and `pool` and `serve`."""
+    """The options of the method by name, and `pool` and `serve`."""
 
     hyperparameters: dict[str, Any] = Field({}, examples=[{"pool": "tag=legal", "k": 10}])
 
 
 class Method(_Body):
-    """How it is learned; there is one way here."""
+    """The fine-tuning method; `adaptive_merge` is the only one."""
 
     type: str = Field(max_length=100, examples=[KIND])
     adaptive_merge: AdaptiveMerge = Field(AdaptiveMerge(), examples=[{}])
 
 
 class JobBody(BaseModel):
-    """A job to be queued."""
+    """A fine-tuning job to create."""
 
     model_config = ConfigDict(extra="allow", frozen=True)
 
@@ -68,8 +68,8 @@ def fine_tuning_router(gateway: Gateway) -> APIRouter:
     @router.post("")
     async def create(body: JobBody, caller: Publisher) -> dict[str, Any]:
         """Queue a job that learns from a file of examples."""
-        if body.model not in (resolver.served_name, resolver.base):
-            raise RequestInvalid(f"only the base is adapted: {resolver.served_name}", "model")
+        if body.model not in (resolver.served_base, resolver.base):
+            raise RequestInvalid(f"`model` must be the base, {resolver.served_base}.", "model")
         wish = _request_of(body)
         job = await asyncio.to_thread(create_job, resolver, wish, caller)
         gateway.jobs.wake()
@@ -78,27 +78,27 @@ def fine_tuning_router(gateway: Gateway) -> APIRouter:
     @router.get("")
     def list_jobs(caller: Reader, after: After = None, limit: Limit = 20) -> dict[str, Any]:
         """List jobs, newest first."""
-        found = jobs.page(cursor=after and cursor_at("jobs", after), limit=limit, caller=caller)
-        return listed([job_object(job) for job in found.items], found.next_cursor is not None)
+        page = jobs.page(cursor=after and cursor_at("jobs", after), limit=limit, caller=caller)
+        return listed([job_object(job) for job in page.items], page.next_cursor is not None)
 
     @router.get("/{job}")
     def get_job(job: JobId, caller: Reader) -> dict[str, Any]:
-        """Return a job as it stands."""
+        """Return a job."""
         return job_object(jobs.get(job, caller=caller))
 
     @router.post("/{job}/cancel")
     def cancel(job: JobId, caller: Publisher) -> dict[str, Any]:
-        """End a job: at once when it waits, within two seconds when it runs."""
+        """Cancel a job: immediately if it is queued, within two seconds if it runs."""
         return job_object(jobs.cancel(job, actor=caller.name, caller=caller))
 
     @router.get("/{job}/events")
     def list_events(
         job: JobId, caller: Reader, after: After = None, limit: Limit = 20
     ) -> dict[str, Any]:
-        """List what happened to a job, newest first."""
+        """List the events of a job, newest first."""
         place = None if after is None else _event_number(after)
-        found = jobs.events(job, after=place, limit=limit, oldest_first=False, caller=caller)
-        return listed([event_object(each) for each in found.items], found.next_cursor is not None)
+        page = jobs.events(job, after=place, limit=limit, oldest_first=False, caller=caller)
+        return listed([event_object(each) for each in page.items], page.next_cursor is not None)
 
     @router.get("/{job}/checkpoints")
     def list_checkpoints(
@@ -107,10 +107,10 @@ def fine_tuning_router(gateway: Gateway) -> APIRouter:
         after: After = None,
         limit: Limit = 10,
     ) -> dict[str, Any]:
-        """List the state that was published, once the job has succeeded."""
+        """List the checkpoint that was published, once the job has succeeded."""
         del limit
-        found = jobs.get(job, caller=caller)
-        made = _checkpoints(found, jobs.report(job, caller=caller) or {})
+        finished = jobs.get(job, caller=caller)
+        made = _checkpoints(finished, jobs.report(job, caller=caller) or {})
         return listed([] if after is not None else made, more=False)
 
     return router
@@ -123,14 +123,14 @@ def _request_of(body: JobBody) -> JobRequest:
         RequestInvalid: another method, or what is not supported here.
     """
     if body.method.type != KIND:
-        raise RequestInvalid(f"method.type: only {KIND} here, not {body.method.type!r}", "method")
+        raise RequestInvalid(f"`method.type` must be {KIND!r}, not {body.method.type!r}.", "method")
     for name, value in (body.model_extra or {}).items():
         if value is not None:
-            raise RequestInvalid(f"{name!r:.80} is not supported here", name[:80])
+            raise RequestInvalid(f"The field {name!r:.80} is not supported.", name[:80])
     options = dict(body.method.adaptive_merge.hyperparameters)
     pool, serve = options.pop("pool", None), options.pop("serve", "best")
     if not (pool is None or isinstance(pool, str) or _is_list_of_texts(pool)):
-        raise RequestInvalid("pool takes a filter or a list of references", "pool")
+        raise RequestInvalid("`pool` must be a filter or a list of references.", "pool")
     if not isinstance(serve, str):
         raise RequestInvalid("serve takes best, none or a candidate's name", "serve")
     return JobRequest(
@@ -145,7 +145,7 @@ def _is_list_of_texts(value: object) -> bool:
 
 
 def job_object(job: Job) -> dict[str, Any]:
-    """Return a job as OpenAI's clients know it."""
+    """Return the OpenAI job object of a job."""
     request = job.request
     asked = {**request["options"], "pool": request["pool"], "serve": request["serve"]}
     finished = job.finished_at
@@ -163,7 +163,7 @@ def job_object(job: Job) -> dict[str, Any]:
 
 
 def event_object(event: JobEvent) -> dict[str, Any]:
-    """Return an entry of a job's log as OpenAI's clients know it."""
+    """Return the OpenAI event object of an event of a job."""
     kind: Literal["message", "metrics"] = "message" if event.kind == "message" else "metrics"
     return {
         "id": f"{_EVENT}{event.id}", "object": "fine_tuning.job.event", "level": event.level,
@@ -175,18 +175,22 @@ def event_object(event: JobEvent) -> dict[str, Any]:
 def _event_number(text: str) -> int:
     digits = text.removeprefix(_EVENT)
     if not (digits.isascii() and digits.isdigit()) or len(digits) > 18:
-        raise RequestInvalid(f"after: {text!r:.80} is no event's id", "after")
+        raise RequestInvalid(
+            f"`after` must be the id of an event, such as {_EVENT}17, not {text!r:.80}.", "after"
+        )
     return int(digits)
 
 
 def _checkpoints(job: Job, report: Any) -> list[dict[str, Any]]:
-    """Return the published candidate's best state; nothing before there is one."""
+    """Return the best checkpoint of the published candidate; empty while there is none."""
     name = (report.get("published") or {}).get("candidate")
-    found = [each for each in report.get("candidates", ()) if each["name"] == name]
-    if not found or job.model is None or job.finished_at is None:
+    published = [each for each in report.get("candidates", ()) if each["name"] == name]
+    if not published or job.model is None or job.finished_at is None:
         return []
-    step = found[0]["best_step"] or 0
-    losses = next((point for point in found[0]["curve"] if point[0] == step), (step, None, None))
+    step = published[0]["best_step"] or 0
+    losses = next(
+        (point for point in published[0]["curve"] if point[0] == step), (step, None, None)
+    )
     return [{
         "id": job.id.replace("ftjob-", "ftckpt-"), "object": "fine_tuning.job.checkpoint",
         "created_at": int(job.finished_at.timestamp()), "fine_tuning_job_id": job.id,

@@ -23,7 +23,7 @@ def models_router(gateway: Gateway) -> APIRouter:
     """Return the routes for the models of the served base."""
     router = openai_routes("/models", "models")
     registry, resolver, base = gateway.registry, gateway.resolver, gateway.base
-    base_card = _card(resolver.served_name, "base", None, None)
+    base_card = _card(resolver.served_base, "base", None, None)
 
     def cards(caller: Caller) -> list[dict[str, Any]]:
         models = registry.catalogue.models(caller=caller)
@@ -31,7 +31,7 @@ def models_router(gateway: Gateway) -> APIRouter:
         return [base_card, *own]
 
     def card(model: str, caller: Caller) -> dict[str, Any]:
-        if model in (resolver.served_name, base):
+        if model in (resolver.served_base, base):
             return base_card
         reference = parse_model(model)
         if isinstance(reference, Reference):
@@ -66,7 +66,7 @@ def models_router(gateway: Gateway) -> APIRouter:
 
     @router.get("")
     async def list_models(caller: Reader) -> dict[str, Any]:
-        """List the base, and every adapter, composition and alias for it that you may use."""
+        """List the base, and the adapters, compositions and aliases for it that the key can see."""
         return {"object": "list", "data": await asyncio.to_thread(cards, caller)}
 
     @router.get("/{model:path}")

@@ -1,4 +1,4 @@
-"""A file that is sent as multipart/form-data, written to disk as it comes and never held in memory.
+"""Uploads as multipart/form-data, streamed to disk without holding the file in memory.
 
 Covered: one file and short fields. Not covered: what the fields mean (`files`).
 """
@@ -25,7 +25,7 @@ _FIELD_BYTES = 1000
 
 @dataclass(slots=True)
 class Form:
-    """What came: the fields' texts, and what the file was called; None while there is no file."""
+    """The text fields of a form, and the name of its file; None if no file was sent."""
 
     fields: dict[str, str] = field(default_factory=dict)
     filename: str | None = None
@@ -35,7 +35,7 @@ async def receive(request: Request, incoming: Incoming, *, limit_bytes: int) -> 
     """Write the request's file into `incoming` and return the rest of the form.
 
     Raises:
-        RequestInvalid: no form, no file in it, more than one, or it broke off.
+        RequestInvalid: not a form, no file or several, or the upload was interrupted.
         UploadTooLarge: the file has more than `limit_bytes`.
         OSError: the disk is full or gone.
     """
@@ -48,13 +48,13 @@ async def receive(request: Request, incoming: Incoming, *, limit_bytes: int) -> 
                 await asyncio.to_thread(incoming.write, data)
         parser.finalize()
     except FormParserError as error:
-        raise RequestInvalid(f"the body is no multipart form: {error}") from error
+        raise RequestInvalid(f"The body is not a multipart form: {error}.") from error
     except ClientDisconnect as error:
-        raise RequestInvalid("the upload broke off") from error
+        raise RequestInvalid("The upload was interrupted; send it again.") from error
     if not parts.ended:
-        raise RequestInvalid("the body ends in the middle of the form")
+        raise RequestInvalid("The body ends before the form is complete.")
     if parts.form.filename is None:
-        raise RequestInvalid("a file is needed, with its name", _FILE)
+        raise RequestInvalid("Send the file, with a file name, in the field `file`.", _FILE)
     return parts.form
 
 
@@ -62,12 +62,12 @@ def _boundary(request: Request) -> bytes:
     kind, options = parse_options_header(request.headers.get("content-type"))
     boundary = options.get(b"boundary", b"")
     if kind != b"multipart/form-data" or not boundary:
-        raise RequestInvalid("the body must be multipart/form-data")
+        raise RequestInvalid("The body must be multipart/form-data.")
     return boundary
 
 
 class _Parts:
-    """Listens to the parser; file bytes wait in `take` for whoever writes them."""
+    """Callbacks of the parser; file bytes wait until `take` returns them."""
 
     def __init__(self, limit_bytes: int) -> None:
         self.form = Form()
@@ -76,11 +76,11 @@ class _Parts:
         self._header, self._value = b"", b""
         self._disposition = b""
         self._name = ""
-        self._text: bytearray | None = None  # None: what comes is the file's
+        self._text: bytearray | None = None  # None while the current part is the file
         self._data: list[bytes] = []
 
     def callbacks(self) -> "MultipartCallbacks":
-        """Return what the parser calls."""
+        """Return the callbacks of the parser."""
         return {
             "on_header_field": self._add_to_header, "on_header_value": self._add_to_value,
             "on_header_end": self._end_header, "on_headers_finished": self._begin_part,
@@ -88,7 +88,7 @@ class _Parts:
         }  # fmt: skip
 
     def take(self) -> bytes:
-        """Return the file's bytes that have come since the last call."""
+        """Return the bytes of the file that arrived since the last call."""
         data, self._data = b"".join(self._data), []
         return data
 
@@ -110,7 +110,9 @@ class _Parts:
         self._text = bytearray()
         if b"filename" in options:
             if self._name != _FILE or self.form.filename is not None:
-                raise RequestInvalid("one file is taken, in the field `file`", self._name or None)
+                raise RequestInvalid(
+                    "Send exactly one file, in the field `file`.", self._name or None
+                )
             self.form.filename = options[b"filename"].decode("utf-8", "replace")
             self._text = None
 
@@ -118,7 +120,7 @@ class _Parts:
         if self._text is not None:
             self._text += data[start:end]
             if len(self._text) > _FIELD_BYTES:
-                raise RequestInvalid(f"a field is longer than {_FIELD_BYTES} bytes", self._name)
+                raise RequestInvalid(f"The field is longer than {_FIELD_BYTES} bytes.", self._name)
             return
         self._size += end - start
         if self._size > self._limit:
@@ -129,7 +131,7 @@ class _Parts:
         if self._text is not None:
             self.form.fields[self._name] = self._text.decode("utf-8", "replace")
             if len(self.form.fields) > _MOST_FIELDS:
-                raise RequestInvalid("the form has too many fields")
+                raise RequestInvalid(f"The form has more than {_MOST_FIELDS} fields.")
 
     def _end(self) -> None:
         self.ended = True

@@ -1,8 +1,8 @@
 """One inference request from its body to its last byte.
 
-Before the first byte an error is a status; after it, an error event (or a cut connection where
-the answer is no event stream). Everything a request holds is held in one `async with`, so it is
-released on every way out, a client that hangs up included.
+Before the first byte an error is a status; after it, an error event, or a closed connection if the
+response is not an event stream. One `AsyncExitStack` holds the leases of a request, so they are
+released on every path, including when the client disconnects.
 """
 
 import asyncio
@@ -18,7 +18,7 @@ from merge.peft_format import open_folder
 from registry.callers import Caller
 from server.artifacts.provide import Provider
 from server.artifacts.store import ArtifactStore
-from server.auth import caller_of
+from server.auth import request_caller
 from server.compose.resolve import Bare, Resolver
 from server.engine.protocol import Engine, EngineResponse, EngineUnavailable
 from server.errors import RequestInvalid, envelope, error_response
@@ -26,13 +26,13 @@ from server.metrics import Timings
 from server.openai.requests import CompletionRequest, read_completion_request
 from server.sse import frame, is_event_stream
 
-# vLLM says so in a 500 when its core process is gone; the supervisor is already on its way.
+# vLLM answers 500 with this name once its core process is gone; the supervisor restarts it.
 _DEAD_MARK = b"EngineDead"
 _RESTART_SECONDS = 10
 
 
 class Relay:
-    """An ASGI app that answers chat and completion requests with whatever `model` names."""
+    """An ASGI app that answers chat and completion requests with the model that `model` names."""
 
     def __init__(
         self, engine: Engine, resolver: Resolver, provider: Provider, artifacts: ArtifactStore
@@ -41,17 +41,17 @@ class Relay:
         self._provider, self._artifacts = provider, artifacts
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request, and stop working on it when its client leaves."""
+        """Answer one request, and cancel the work on it when its client disconnects."""
         request = Request(scope, receive)
-        answer = _Answer(send, caller_of(scope))
+        answer = _Answer(send, request_caller(scope))
         try:
-            asked = await read_completion_request(request)
+            completion = await read_completion_request(request)
         except RequestInvalid as error:
             await error_response(error)(scope, receive, send)
             return
         except ClientDisconnect:
             return
-        work = asyncio.create_task(self._answer(asked, scope["path"], answer))
+        work = asyncio.create_task(self._answer(completion, scope["path"], answer))
         leaving = asyncio.create_task(_disconnected(receive))
         try:
             await asyncio.wait({work, leaving}, return_when=asyncio.FIRST_COMPLETED)
@@ -63,11 +63,11 @@ class Relay:
             with suppress(asyncio.CancelledError):
                 await work
 
-    async def _answer(self, asked: CompletionRequest, path: str, answer: "_Answer") -> None:
+    async def _answer(self, completion: CompletionRequest, path: str, answer: "_Answer") -> None:
         timings = Timings()
         try:
-            async with AsyncExitStack() as held:
-                response = await self._respond(held, asked, path, timings, answer)
+            async with AsyncExitStack() as stack:
+                response = await self._respond(stack, completion, path, timings, answer)
                 await answer.relay(response, timings)
         except Exception as error:
             if not answer.started:
@@ -76,57 +76,57 @@ class Relay:
                 # No `[DONE]` follows: the client sees that the answer is not whole.
                 await answer.chunk(frame(json.dumps(envelope(error)[1])), last=True)
             else:
-                raise  # half a JSON document: the server cuts the connection
+                raise  # half of a JSON document was sent: the server closes the connection
 
     async def _respond(
         self,
-        held: AsyncExitStack,
-        asked: CompletionRequest,
+        stack: AsyncExitStack,
+        completion: CompletionRequest,
         path: str,
         timings: Timings,
         answer: "_Answer",
     ) -> EngineResponse:
-        """Return the engine's answer under way; what it needs stays in `held`."""
+        """Return the engine's response; `stack` holds the lease and the connection."""
         with timings.measure("resolve"):
             resolve = functools.partial(self._resolver.resolve, caller=answer.caller)
-            target = await asyncio.to_thread(resolve, asked.model, asked.prompt)
+            target = await asyncio.to_thread(resolve, completion.model, completion.prompt)
         if not self._engine.available():
-            raise EngineUnavailable("the engine is starting or restarting", _RESTART_SECONDS)
+            raise EngineUnavailable("The engine is starting or restarting.", _RESTART_SECONDS)
         if isinstance(target, Bare):
-            return await self._send(held, asked.for_engine(target.name), path, timings)
-        digest = await held.enter_async_context(self._provider.provide(target, timings))
-        answer.tell(digest, target.chosen)
-        if asked.wants_prompt_logprobs:
+            return await self._send(stack, completion.for_engine(target.name), path, timings)
+        digest = await stack.enter_async_context(self._provider.provide(target, timings))
+        answer.name(digest, target.chosen)
+        if completion.wants_prompt_logprobs:
             await asyncio.to_thread(self._check_prompt_logprobs, digest)
-        body = asked.for_engine(digest)
-        response = await self._send(held, body, path, timings)
-        if response.status == 404:  # the engine restarted since the load
+        body = completion.for_engine(digest)
+        response = await self._send(stack, body, path, timings)
+        if response.status == 404:  # the engine restarted after the load
             self._provider.forget(digest)
             with timings.measure("load"):
                 await self._provider.load(digest)
-            response = await self._send(held, body, path, timings)
+            response = await self._send(stack, body, path, timings)
         return response
 
     async def _send(
-        self, held: AsyncExitStack, body: bytes, path: str, timings: Timings
+        self, stack: AsyncExitStack, body: bytes, path: str, timings: Timings
     ) -> EngineResponse:
         with timings.measure("engine"):
-            response = await held.enter_async_context(self._engine.send(path, body))
-        if response.status >= 500 and _DEAD_MARK in (said := await response.read()):
-            raise EngineUnavailable(f"the engine died: {said[:200]!r}", _RESTART_SECONDS)
+            response = await stack.enter_async_context(self._engine.send(path, body))
+        if response.status >= 500 and _DEAD_MARK in (body := await response.read()):
+            raise EngineUnavailable(f"The engine died: {body[:200]!r}.", _RESTART_SECONDS)
         return response
 
     def _check_prompt_logprobs(self, digest: str) -> None:
         """vLLM cannot tell which prompt rows an lm_head pair belongs to (engine/cpu_kernels.py)."""
         if "lm_head" in open_folder(self._artifacts.path(digest)).modules:
             raise RequestInvalid(
-                "prompt log-probabilities are not available for adapters of the lm_head",
+                "Log-probabilities of the prompt are not available for adapters of the lm_head.",
                 "prompt_logprobs",
             )
 
 
 class _Answer:
-    """What has been sent of one answer, and whom it is for."""
+    """The response to one request: what was sent of it, and its caller."""
 
     def __init__(self, send: Send, caller: Caller) -> None:
         self._send = send
@@ -135,8 +135,8 @@ class _Answer:
         self.started = False
         self.events = False
 
-    def tell(self, digest: str, chosen: Sequence[str]) -> None:
-        """Have the headers name what answers, and what a retrieval chose for it."""
+    def name(self, digest: str, chosen: Sequence[str]) -> None:
+        """Add the headers that name the artifact and the adapters that a retrieval chose."""
         self._names = [(b"x-weft-artifact", digest.encode())]
         if chosen:
             self._names.append((b"x-weft-ingredients", ", ".join(chosen).encode()))
@@ -155,7 +155,7 @@ class _Answer:
             (b"server-timing", timings.header().encode()),
             *self._names,
         ]
-        # A body that is read before its head is sent can still turn into a clean error.
+        # Reading the body before sending the head lets a failure become a clean error.
         parts = response.chunks() if self.events else _whole(await response.read())
         await self._start(response.status, headers)
         async for part in parts:

@@ -1,4 +1,4 @@
-"""The parts of a request that the gateway itself looks at; everything else is the engine's."""
+"""The fields of a request that the gateway reads; all others reach the engine unchanged."""
 
 import json
 from dataclasses import dataclass
@@ -13,20 +13,20 @@ MAX_BODY_BYTES = 32 * 2**20
 
 @dataclass(frozen=True, slots=True)
 class CompletionRequest:
-    """A chat or completion request: its whole body, and what it asks to be answered by."""
+    """A chat or completion request: its whole body, and its `model` field."""
 
     body: dict[str, Any]
     model: str
 
     @property
     def wants_prompt_logprobs(self) -> bool:
-        """True when log-probabilities of the prompt are asked for, in either of vLLM's ways."""
+        """Whether the request asks for log-probabilities of the prompt, in either of two ways."""
         echoed = self.body.get("echo") and self.body.get("logprobs") is not None
         return bool(echoed) or self.body.get("prompt_logprobs") is not None
 
     @property
     def prompt(self) -> str:
-        """The text that stays the same through a conversation: its instructions and first question.
+        """The text that stays constant through a conversation: instructions and first question.
 
         That is every system (or developer) message and the first user message; of a completion
         request the prompt, or the first of several. Empty where there is no text.
@@ -36,13 +36,13 @@ class CompletionRequest:
             prompt = self.body.get("prompt")
             first = prompt[0] if isinstance(prompt, list) and prompt else prompt
             return first if isinstance(first, str) else ""
-        said = [message for message in messages if isinstance(message, dict)]
-        system = [m for m in said if m.get("role") in ("system", "developer")]
-        user = [m for m in said if m.get("role") == "user"]
+        chat = [message for message in messages if isinstance(message, dict)]
+        system = [m for m in chat if m.get("role") in ("system", "developer")]
+        user = [m for m in chat if m.get("role") == "user"]
         return "\n".join(filter(None, map(_text, [*system, *user[:1]])))
 
     def for_engine(self, model: str) -> bytes:
-        """Return the body with `model` in place of what the client wrote."""
+        """Return the body with `model` replaced."""
         return json.dumps({**self.body, "model": model}).encode()
 
 
@@ -66,20 +66,20 @@ async def read_completion_request(request: Request) -> CompletionRequest:
     async for chunk in request.stream():
         raw += chunk
         if len(raw) > MAX_BODY_BYTES:
-            raise RequestInvalid(f"the body is larger than {MAX_BODY_BYTES} bytes")
+            raise RequestInvalid(f"The body is larger than {MAX_BODY_BYTES} bytes.")
     try:
         body = json.loads(raw)
     except (ValueError, RecursionError) as error:
-        raise RequestInvalid(f"the body is not JSON: {error}") from error
+        raise RequestInvalid(f"The body is not JSON: {error}.") from error
     if not isinstance(body, dict):
-        raise RequestInvalid("the body must be a JSON object")
+        raise RequestInvalid("The body must be a JSON object.")
     model = body.get("model")
     if not isinstance(model, str) or not model.strip():
         raise RequestInvalid(
-            "model: a string is needed: the base, an adapter, a composition or an expression",
+            "`model` must be a string: the base, an adapter, a composition or an expression.",
             "model",
         )
     if not model.isprintable():
         # Line breaks, NUL and lone surrogates mean nothing here and would garble every message.
-        raise RequestInvalid("model: only printable characters, please", "model")
+        raise RequestInvalid("`model` must have printable characters only.", "model")
     return CompletionRequest(body, model.strip())

@@ -1,7 +1,7 @@
 """A gateway over the demo base and its adapters, on a fresh copy of one template per test.
 
 Builds run in real worker processes, but one pool serves the whole session: starting one imports
-torch. Tests of the pool itself (test_build.py, test_workers.py) start their own.
+torch. Tests of the pool itself (test_build.py) start their own.
 """
 
 import multiprocessing

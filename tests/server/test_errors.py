@@ -19,12 +19,12 @@ from merge.peft_format import FormatError, Problem
 from server.engine.protocol import EngineUnavailable
 from server.errors import (
     ERRORS,
+    ErrorInfo,
     KeyInvalid,
     RequestInvalid,
-    Row,
     envelope,
     error_response,
-    row_of,
+    info_of,
 )
 
 # Why no request can meet these. Whoever adds an error decides between a row and a line here.
@@ -97,7 +97,7 @@ def test_a_row_is_found_by_the_nearest_class() -> None:
     class Special(FormatError):
         pass
 
-    assert ERRORS[FormatError] == row_of(Special([Problem("A001 x", "f", "e", "g")]))
+    assert ERRORS[FormatError] == info_of(Special([Problem("A001 x", "f", "e", "g")]))
 
 
 @pytest.mark.parametrize(
@@ -116,7 +116,7 @@ def test_the_envelope_is_openai_s(
     class Odd(Exception):
         pass
 
-    monkeypatch.setitem(ERRORS, Odd, Row(status, "odd", "something odd"))
+    monkeypatch.setitem(ERRORS, Odd, ErrorInfo(status, "odd", "something odd"))
     row, body = envelope(Odd("what happened"))
     error = body["error"]
     assert ["error"] == list(body)

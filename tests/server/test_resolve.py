@@ -107,7 +107,7 @@ def test_every_kind_of_option_binds_from_an_expression(
 
 def test_members_that_a_method_cannot_merge_are_named(resolver: Resolver) -> None:
     """A method's demands are refused before anything is built, with the references as written."""
-    with pytest.raises(RecipeInvalid, match=r"not 3: in .*, zorp, blim@prod, tref"):
+    with pytest.raises(RecipeInvalid, match="not 3: zorp, blim@prod, tref have"):
         resolver.resolve("slerp(zorp, blim@prod, tref)")
     with pytest.raises(RecipeInvalid, match=r"above 0, not -1 \(blim in"):
         resolver.resolve("karcher(zorp, -blim)")
@@ -128,7 +128,7 @@ def test_cat_above_the_engine_s_rank_is_refused(registry: Registry, base: Base) 
 
 def test_an_adapter_above_the_engine_s_rank_is_refused(registry: Registry, base: Base) -> None:
     """The refusal names the adapter's rank and the limit."""
-    with pytest.raises(RankTooLarge, match="rank 16, the engine takes 8"):
+    with pytest.raises(RankTooLarge, match="rank 16, and the engine's limit is 8"):
         Resolver(registry, base.name, BASE, "float32", 8).resolve("plov")
 
 

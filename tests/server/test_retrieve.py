@@ -60,7 +60,7 @@ def test_options_are_the_retrieval_s_or_the_method_s() -> None:
         ("auto(; k=true)", "k must be"),
         ("auto(; k=many)", "k must be"),
         ("auto(; method=3)", "method must be"),
-        ('auto(; filter="status=retired")', "leave status out"),
+        ('auto(; filter="status=retired")', "Remove status from the filter"),
     ],
 )
 def test_a_wish_that_cannot_be_carried_out(text: str, said: str) -> None:

@@ -11,7 +11,7 @@ from server.settings import Settings
 def test_without_anything_there_are_defaults() -> None:
     """Every setting has a default that serves the default base from one folder."""
     settings = Settings()
-    assert "meta-llama/Llama-3.1-8B-Instruct" == settings.base_name == settings.model
+    assert "meta-llama/Llama-3.1-8B-Instruct" == settings.served_base == settings.model
     assert f"sqlite:///{Path('weft-home').resolve()}/weft.db" == settings.database
     assert (Path("weft-home/blobs").resolve(), Path("weft-home/artifacts").resolve()) == (
         settings.blobs, settings.artifacts,

@@ -57,6 +57,6 @@ async def test_an_upload_that_falls_silent_is_given_up(
         "/registry/adapters/silent/-/versions", headers=TAR,
         content=slowly(hidden_folder, asyncio.Event()),
     )  # fmt: skip
-    assert "nothing came for 0.05 s" in problem(answer, 400, "invalid_upload")["detail"]
+    assert "no data arrived for 0.05 s" in problem(answer, 400, "invalid_upload")["detail"]
     assert before == versions.digests()
     assert 0 == versions.sweep(older_than_seconds=-1)

@@ -146,9 +146,9 @@ async def test_a_failed_job_says_why(client: AsyncOpenAI, gateway: Gateway) -> N
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({"model": "gpt-4o-mini"}, "only the base is adapted"),
+        ({"model": "gpt-4o-mini"}, "must be the base"),
         ({"training_file": "file-" + "0" * 24}, "no file"),
-        ({"method": {"type": "supervised"}}, "only adaptive_merge"),
+        ({"method": {"type": "supervised"}}, "must be 'adaptive_merge'"),
         ({"hyperparameters": {"n_epochs": 3}}, "'hyperparameters' is not supported"),
         ({"integrations": [{"type": "wandb", "wandb": {"project": "x"}}]}, "not supported"),
         ({"suffix": "x" * 65}, "suffix"),

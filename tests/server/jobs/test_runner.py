@@ -85,7 +85,7 @@ async def test_a_process_that_is_always_killed_fails_its_job(gateway: Gateway) -
     [
         (children.diverge, "loss_not_finite", "at step 7 is not finite"),
         (children.fill_the_disk, "storage_full", "no room"),
-        (children.break_down, "internal_error", "a fault of the server"),
+        (children.break_down, "internal_error", "internal error"),
     ],
 )
 async def test_what_ends_the_learning_is_the_job_s_error(
