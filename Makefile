@@ -5,7 +5,7 @@ BIN := .venv/bin
 # A test and the processes that it starts share the cores; a waiting thread must not spin.
 export OMP_WAIT_POLICY := PASSIVE
 
-.PHONY: setup demo test test-registry test-merge test-slow mutants lint format docs demo-assets bench-merge bench-registry bench-adapt lab-merge lab
+.PHONY: setup demo test test-registry test-merge test-slow mutants lint format docs demo-assets bench-merge bench-registry bench-adapt bench-cli lab-merge lab
 
 # The comment above a target is its description in CONTRIBUTING.md (`make docs`).
 
@@ -69,6 +69,10 @@ bench-registry: $(STAMP)
 # `DEVICE=cuda` on a GPU; writes build/bench-adapt.json
 bench-adapt: $(STAMP)
 	$(BIN)/python -m tests.bench.adapt $(if $(DEVICE),--device $(DEVICE))
+
+# measures the CPU seconds of ten commands, each in a fresh process, the best of three
+bench-cli: $(STAMP)
+	$(BIN)/python -m tests.bench.cli
 
 # measures the merge methods on the demo's skills; writes tables under tests/lab/results; resumable
 lab-merge: $(STAMP)

@@ -13,6 +13,8 @@ from typing import Generic, TypeVar
 
 from registry.errors import CursorInvalid
 
+MAX_PAGE = 100  # items on a page of the admin API
+
 R = TypeVar("R")
 T = TypeVar("T")
 K = TypeVar("K", str, int)

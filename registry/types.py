@@ -8,9 +8,10 @@ Not covered: references as text (`registry.references`) and the rows these are r
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime
-from typing import Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
-from merge.peft_format import AdapterFolder, Problem
+if TYPE_CHECKING:
+    from merge.peft_format import AdapterFolder, Problem
 
 JobStatus = Literal["queued", "running", "succeeded", "failed", "cancelled"]
 
@@ -19,6 +20,14 @@ Level = Literal["info", "warn", "error"]
 
 
 EventKind = Literal["message", "metrics", "candidate"]
+# Of the audit log (`registry.access.audit`).
+Action = Literal[
+    "adapter.registered", "alias.moved", "artifact.removed", "base.added", "composition.added",
+    "evaluation.recorded", "examples.changed", "file.added", "file.removed", "garbage.collected",
+    "job.cancelled", "job.created", "job.finished", "job.published", "key.created", "key.revoked",
+    "tags.changed", "version.quarantined", "version.released", "version.retired",
+    "visibility.changed",
+]  # fmt: skip
 
 
 NameKind = Literal["adapter", "base", "composition"]
@@ -98,7 +107,7 @@ class Finding:
     """A problem and how much it matters: only "refuse" keeps an adapter out."""
 
     severity: Severity
-    problem: Problem
+    problem: "Problem"
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +117,7 @@ class AdmissionReport:
     base: str | None
     findings: tuple[Finding, ...]
     facts: AdapterFacts | None
-    folder: AdapterFolder | None
+    folder: "AdapterFolder | None"
 
     @property
     def accepted(self) -> bool:
@@ -116,7 +125,7 @@ class AdmissionReport:
         return not self.problems
 
     @property
-    def problems(self) -> tuple[Problem, ...]:
+    def problems(self) -> "tuple[Problem, ...]":
         """What refuses the adapter."""
         return tuple(f.problem for f in self.findings if f.severity == "refuse")
 

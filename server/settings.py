@@ -3,8 +3,10 @@
 A bad value stops the start and names itself. Units are part of the names.
 """
 
+import os
+from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -14,6 +16,8 @@ from registry.admission.admit import MAX_BYTES, MAX_RANK, AdmissionPolicy, Requi
 
 # What vLLM accepts for --max-lora-rank (LoRAConfig in vLLM 0.32).
 LORA_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
+# Variables of the command line and of a child engine, which are not settings of a gateway.
+_CLIENT_VARIABLES = ("WEFT_SERVER", "WEFT_KEY", "WEFT_ARTIFACTS", "WEFT_LIFELINE")
 # The text encoder that needs no model.
 HASHING = "hashing"
 
@@ -104,6 +108,18 @@ class Settings(BaseSettings):
         100 * 2**20, gt=0, description="largest file of examples that is taken"
     )
     self_test: bool = Field(True, description="check at start that base and adapters do not mix")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _no_misspelt_variable(cls, values: Any) -> Any:
+        """Refuse a WEFT_* variable that is not a setting: a misspelt one would have no effect."""
+        known = [f"WEFT_{name.upper()}" for name in cls.model_fields] + [*_CLIENT_VARIABLES]
+        for name in os.environ:
+            if name.startswith("WEFT_") and name not in known:
+                near = get_close_matches(name, known, n=1)
+                hint = f"; did you mean {near[0]}?" if near else ""
+                raise ValueError(f"the variable {name} is not a setting of weft{hint}")
+        return values
 
     @field_validator("max_lora_rank")
     @classmethod

@@ -26,9 +26,9 @@ from server.cli.main import app
 from server.engine.fake import FakeEngine
 from server.errors import ERRORS
 from server.gateway import Gateway
+from server.home import open_registry
 from server.jobs.failures import MEANINGS
 from server.metrics import Metrics
-from server.serve import open_registry
 from server.settings import Settings
 
 ROOT = Path(__file__).parent.parent

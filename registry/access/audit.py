@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
-from typing import Any, Literal
+from typing import Any
 
 from registry.access import queries as access_queries
 from registry.callers import LOCAL, Caller, namespace_of
@@ -22,14 +22,8 @@ from registry.paging import Page, key_of, paged
 from registry.storage.database import Database, WriteSession
 from registry.storage.models import AuditRow
 from registry.storage.values import value_of
+from registry.types import Action
 
-Action = Literal[
-    "adapter.registered", "alias.moved", "artifact.removed", "base.added", "composition.added",
-    "evaluation.recorded", "examples.changed", "file.added", "file.removed", "garbage.collected",
-    "job.cancelled", "job.created", "job.finished", "job.published", "key.created", "key.revoked",
-    "tags.changed", "version.quarantined", "version.released", "version.retired",
-    "visibility.changed",
-]  # fmt: skip
 _OWNED = ("file.", "job.", "key.")  # what is in a namespace although its name does not say so
 
 

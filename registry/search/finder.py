@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from registry.callers import LOCAL, Caller
 from registry.references import Reference, parse_reference
+from registry.search import MAX_LIMIT
 from registry.search import queries as search_queries
 from registry.search.embeddings import Embedder
 from registry.search.errors import NoEmbedding
@@ -30,7 +31,7 @@ from registry.versions import known_bases, queries
 from registry.versions.resolve import adapter_version
 
 Question: TypeAlias = Literal["text", "like", "examples"]
-MAX_LIMIT = 200
+
 # Near-duplicates: successive checkpoints of one training have up to 0.9999.
 DUPLICATE_COSINE = 0.999
 _DUPLICATES_SHOWN = 5

@@ -15,7 +15,7 @@ from registry.storage.columns import now
 from registry.storage.database import Database, WriteSession
 from registry.storage.models import AdapterVersionRow
 from registry.storage.values import value_of
-from registry.types import Alias, Resolution, Status, Visibility
+from registry.types import Action, Alias, Resolution, Status, Visibility
 from registry.versions import queries
 from registry.versions.names import locked_version, move_alias
 from registry.versions.queries import VersionRow
@@ -115,9 +115,7 @@ class Versions:
     def _set_status(
         self, reference: Reference, status: Status, reason: str | None, actor: str, caller: Caller
     ) -> tuple[str, ...]:
-        action: audit.Action = (
-            "version.quarantined" if status == "quarantined" else "version.released"
-        )
+        action: Action = "version.quarantined" if status == "quarantined" else "version.released"
         with self._database.transaction(caller) as session:
             versions = queries.with_digest(session, adapter_version(session, reference).digest)
             for row in versions:

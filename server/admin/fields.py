@@ -9,6 +9,7 @@ from typing import Annotated
 from fastapi import Path, Query
 
 from merge.peft_format import DIGEST
+from registry.paging import MAX_PAGE
 from registry.references import MAX_ALIAS_LENGTH, MAX_LENGTH
 
 SEGMENT = "[a-z][a-z0-9._-]*"
@@ -16,7 +17,6 @@ NAME = f"^{SEGMENT}(/{SEGMENT})*$"
 # Text that every database can store and every terminal can show.
 PRINTABLE = r"^[^\x00-\x1f\x7f]+$"
 MAX_NUMBER = 999_999_999
-MAX_PAGE = 100
 
 Name = Annotated[str, Path(pattern=NAME, max_length=MAX_LENGTH, examples=["team/legal"])]
 BaseName = Annotated[

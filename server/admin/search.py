@@ -10,16 +10,15 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from registry.references import MAX_LENGTH as MAX_REFERENCE
 from registry.references import parse_reference
+from registry.search import MAX_EXAMPLE_CHARACTERS, MAX_EXAMPLES, MAX_LIMIT
 from registry.search.filters import MAX_LENGTH as MAX_FILTER
-from registry.search.finder import MAX_LIMIT, Finder, Hit, Question
+from registry.search.finder import Finder, Hit, Question
 from registry.types import EmbeddingKind, Status
 from server.auth import Reader
 from server.routing import admin_routes
 
 # All parameters together must fit into a URL.
 MAX_TEXT = 8000
-MAX_EXAMPLES = 32
-MAX_EXAMPLE_CHARACTERS = 1000
 
 
 class ReasonBody(BaseModel):

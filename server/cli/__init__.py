@@ -1,4 +1,4 @@
-"""The `weft` command. One module per group of commands; `main.py` puts them together."""
+"""The `weft` command. One module per subject; `main.py` names every command."""
 
 from server.cli.main import app
 

@@ -1,76 +1,118 @@
-"""`weft adapters list | show`: what there is, here or on a server."""
+"""`weft adapters list | show`: adapters, their versions, and one version in full."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 import typer
 
-from registry.references import check_name
-from server.cli.client import Home, Key, Server, connect
-from server.cli.console import AsJson, explained, minute, print_json, print_table
-from server.cli.evaluating import add_evaluation_commands
-from server.cli.named import add_named_commands, aliases_text, print_moves
-
-adapters = typer.Typer(help="Adapters in the registry.", no_args_is_help=True)
-add_named_commands(adapters, "adapters")
-add_evaluation_commands(adapters, "adapters")
+from registry.references import parse_reference
+from server.cli.client import Client, Home, Key, Server, connect
+from server.cli.console import AsJson, minute, print_json, print_table, say, short
+from server.cli.versions import aliases_text, print_moves, state_of, version_of
 
 
-@adapters.command("list")
-@explained
 def list_adapters(
     home: Home = None, server: Server = None, key: Key = None, as_json: AsJson = False
 ) -> None:
     """List adapters."""
     with connect(home, server, key) as api:
-        found = list(api.pages("adapters"))
+        adapters = list(api.pages("adapters"))
     if as_json:
-        rows = [
-            {"name": a["name"], "version": a["number"],
-             **{field: a[field] for field in ("digest", "base", "rank", "aliases")}}
-            for a in found
-        ]  # fmt: skip
-        print_json(rows)
+        fields = ("digest", "base", "rank", "aliases")
+        print_json([
+            {"name": a["name"], "version": a["number"], **{field: a[field] for field in fields}}
+            for a in adapters
+        ])  # fmt: skip
         return
-    print_table(
-        "Adapters",
-        ("name", "newest", "aliases", "base", "rank", "MB", "norm", "digest"),
-        [
-            (a["name"], a["number"], aliases_text(a["aliases"]), a["base"], a["rank"],
-             f"{a['bytes'] / 1e6:.1f}", f"{a['norm']:.3g}", a["digest"][:12])
-            for a in found
-        ],
-    )  # fmt: skip
+    rows = [
+        (a["name"], a["number"], aliases_text(a["aliases"]), a["base"], a["rank"],
+         f"{a['bytes'] / 1e6:.1f}", f"{a['norm']:.3g}", short(a["digest"]))
+        for a in adapters
+    ]  # fmt: skip
+    columns = ("name", "newest", "aliases", "base", "rank", "MB", "norm", "digest")
+    print_table("Adapters", columns, rows)
 
 
-@adapters.command("show")
-@explained
 def show_adapter(
-    name: Annotated[str, typer.Argument(help="The adapter's name.")],
+    reference: Annotated[
+        str, typer.Argument(help="name (all its versions), or one version: name@3, name@alias.")
+    ],
     home: Home = None,
     server: Server = None,
     key: Key = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show an adapter's versions, and where its aliases point and pointed."""
-    check_name(name)
+    """Show an adapter's versions and aliases, or everything about one version."""
+    parsed = parse_reference(reference)
     with connect(home, server, key) as api:
-        versions = list(api.pages("adapters", name, "-", "versions"))
-        moves = list(api.pages("adapters", name, "-", "alias-moves"))
+        if parsed.name is None or parsed.version is not None or parsed.alias is not None:
+            _show_version(api, reference, as_json=as_json)
+        else:
+            _show_name(api, parsed.name, as_json=as_json)
+
+
+def _show_name(api: Client, name: str, *, as_json: bool) -> None:
+    versions = list(api.pages("adapters", name, "-", "versions"))
+    moves = list(api.pages("adapters", name, "-", "alias-moves"))
     if as_json:
         print_json({"versions": versions, "alias_moves": moves})
         return
-    columns = (
-        "version", "created", "rank", "modules", "rsLoRA", "dtype", "norm", "source", "digest",
-    )  # fmt: skip
-    print_table(f"{name}: versions", columns, _versions(versions))
-    print_moves(name, moves)
-
-
-def _versions(found: Iterable[Mapping[str, Any]]) -> list[tuple[object, ...]]:
-    return [
-        (f"{v['number']}{' (retired)' if v['retired_at'] else ''}", minute(v["created_at"]),
-         v["rank"], v["module_count"], v["use_rslora"], ",".join(v["dtypes"]),
-         f"{v['norm']:.3g}", v["source"] or "", v["digest"])
-        for v in reversed(list(found))
+    tags = api.ask("GET", "adapters", name, "-", "tags")["tags"]
+    rows = [
+        (v["number"], state_of(v), minute(v["created_at"]), v["base"], v["rank"],
+         v["module_count"], ",".join(v["dtypes"]), f"{v['norm']:.3g}", v["source"] or "",
+         v["digest"])
+        for v in reversed(versions)
     ]  # fmt: skip
+    columns = (
+        "version", "state", "created", "base", "rank", "modules", "dtype", "norm", "source",
+        "digest",
+    )  # fmt: skip
+    print_table(f"{name}: versions", columns, rows)
+    say(f"tags: {' '.join(tags) or 'none'}")
+    print_moves(name, moves)
+    say(f"`weft adapters show {name}@{versions[0]['number']}` shows modules, findings and card")
+
+
+def _show_version(api: Client, reference: str, *, as_json: bool) -> None:
+    name, number = version_of(api, "adapters", reference)
+    version = api.ask("GET", "adapters", name, "-", "versions", number)
+    tags = api.ask("GET", "adapters", name, "-", "tags")["tags"]
+    if as_json:
+        print_json(version | {"tags": tags})
+        return
+    reason = f": {version['status_reason']}" if version["status_reason"] else ""
+    facts = [
+        ("state", state_of(version) + reason),
+        ("digest", version["digest"]),
+        ("base", version["base"]),
+        ("base in its config", version["base_said"] or "not named"),
+        ("tags", " ".join(tags)),
+        ("licence", version["licence"] or "not named"),
+        ("source", version["source"] or ""),
+        ("created", f"{minute(version['created_at'])} by {version['created_by']}"),
+        ("rank", version["rank"]),
+        ("scaling", "alpha / √rank" if version["use_rslora"] else "alpha / rank"),
+        ("dtype", ", ".join(version["dtypes"])),
+        ("MB", f"{version['bytes'] / 1e6:.1f}"),
+        ("norm of the update", f"{version['norm']:.4g}"),
+    ]
+    print_table(f"{name}@{number}", ("field", "value"), facts)
+    _print_modules(version["modules"])
+    findings = [
+        (f["severity"], f["code"], f["tensor"] or f["file"], f["expected"], f["found"])
+        for f in version["report"].get("findings", [])
+    ]
+    if findings:
+        columns = ("severity", "code", "where", "expected", "found")
+        print_table("Findings of admission", columns, findings)
+    if version["card"]:
+        say(f"card:\n{version['card']}")
+
+
+def _print_modules(modules: Mapping[str, Mapping[str, Any]]) -> None:
+    rows = [
+        (name, m["kind"], m["rank"], f"{m['alpha']:g}", m["d_out"], m["d_in"])
+        for name, m in modules.items()
+    ]
+    print_table("Modules", ("module", "kind", "rank", "alpha", "out", "in"), rows)

@@ -1,69 +1,68 @@
-"""`weft adapt`: a file of examples in, a served candidate and the table of its rivals out."""
+"""`weft adapt`: learn a merge from a file of examples, compare candidates, serve the best."""
 
 import asyncio
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from registry.callers import LOCAL
-from registry.jobs.errors import JobFinished
-from server.admin.job_schemas import JobEventItem
 from server.cli.client import (
     Client,
     Home,
     Key,
     Server,
     ServerRefused,
-    client_of,
     connect,
-    gateway_at_home,
+    settings_of,
 )
-from server.cli.console import AsJson, explained, fail, pairs, print_json, say
+from server.cli.console import AsJson, fail, pairs, print_json, say
 from server.cli.jobs import Show, ending_of, print_report, watching
-from server.gateway import Gateway
-from server.jobs.datasets import read_dataset
-from server.jobs.log import follow
+
+if TYPE_CHECKING:
+    from server.gateway import Gateway
 
 
-@explained
 def adapt(
-    file: Annotated[Path, typer.Argument(help="Examples as chat JSONL: a line each.")],
-    method: Annotated[
-        str, typer.Option(help="What is learned: recycle, lorahub or scale.")
-    ] = "recycle",
+    file: Annotated[Path, typer.Argument(help="Examples as chat JSONL, one per line.")],
+    method: Annotated[str, typer.Option(help="Method: recycle, lorahub or scale.")] = "recycle",
     pool: Annotated[
         str | None,
         typer.Option(help="A filter such as 'tag=legal rank<=16'; default: every adapter."),
     ] = None,
     member: Annotated[
-        list[str] | None, typer.Option(help="An adapter of the pool, repeatable; no --pool then.")
+        list[str] | None,
+        typer.Option(help="An adapter of the pool, repeatable; instead of --pool."),
     ] = None,
     k: Annotated[
-        str | None, typer.Option(help="How many are merged; several with commas are all tried.")
+        str | None,
+        typer.Option(help="Number of merged adapters; with commas, each number is tried."),
     ] = None,
     validation: Annotated[
-        Path | None, typer.Option(help="Examples to measure on; default: a fifth of the file.")
+        Path | None, typer.Option(help="Validation examples; default: a fifth of the file.")
     ] = None,
-    serve: Annotated[str, typer.Option(help="best, none, or a candidate's name.")] = "best",
-    seed: Annotated[int | None, typer.Option(min=0, help="Of all that is random.")] = None,
+    serve: Annotated[
+        str, typer.Option(help="What to serve: best, none, or a candidate's name.")
+    ] = "best",
+    seed: Annotated[int | None, typer.Option(min=0, help="Seed of every random draw.")] = None,
     option: Annotated[
         list[str] | None, typer.Option(help="name=value, repeatable; ADAPTIVE.md lists them.")
     ] = None,
     name: Annotated[
-        str | None, typer.Option(help="Name of the result; default: one is made up.")
+        str | None, typer.Option(help="Name of the result; default: a generated one.")
     ] = None,
     as_json: AsJson = False,
     home: Home = None,
     server: Server = None,
     key: Key = None,
 ) -> None:
-    """Learn a merge from examples, measure it beside its controls, and serve what is best."""
+    """Learn a merge from examples, compare it with its controls and serve the best."""
+    from server.jobs.datasets import read_dataset
+
     if pool is not None and member:
         raise fail("--pool is a filter, --member names adapters: give one of them")
-    read_dataset(file, validation, seed=seed or 0)  # every bad line is told before anything is sent
+    read_dataset(file, validation, seed=seed or 0)  # reports invalid lines before any upload
     body = {
         "options": {**pairs(option or []), "method": method}, "pool": member or pool,
         "k": None if k is None else _numbers(k), "serve": serve, "name": name, "seed": seed,
@@ -74,7 +73,9 @@ def adapt(
             _watch_there(api, job)
             _print(api, job, as_json=as_json)
         return
-    gateway = gateway_at_home(home, with_base=True)
+    from server.cli.at_home import client_of, gateway_at_home
+
+    gateway = gateway_at_home(settings_of(home), with_base=True)
     with client_of(gateway) as api:
         job = _ask(api, body, file, validation)
         _watch_here(gateway, job)
@@ -82,16 +83,16 @@ def adapt(
 
 
 def _ask(api: Client, body: Mapping[str, Any], file: Path, validation: Path | None) -> str:
-    """Send the examples, ask for a job and return its id; refused, what was sent is removed."""
+    """Upload the examples, create a job and return its id; on refusal, remove the uploads."""
     files = {"training_file": api.upload(file)}
     try:
         if validation is not None:
             files["validation_file"] = api.upload(validation)
         return str(api.ask("POST", "jobs", json={**body, **files})["id"])
     except ServerRefused:
-        for each in files.values():
+        for file_id in files.values():
             with suppress(ServerRefused):
-                api.remove_upload(each)
+                api.remove_upload(file_id)
         raise
 
 
@@ -103,19 +104,21 @@ def _numbers(text: str) -> list[int]:
 
 
 def _watch_there(api: Client, job: str) -> None:
-    """Show what happens to a job at a server; it goes on when nobody watches any more."""
+    """Show the events of a server's job. Ctrl-C ends the display, not the job."""
     try:
         with watching() as show:
             for event in api.events("jobs", job, "events"):
                 if event["kind"] != "end":
                     show(event)
     except KeyboardInterrupt:
-        say(f"{job} goes on at the server: see `weft jobs show {job}`, or cancel it")
+        say(f"{job} continues on the server: `weft jobs show {job}` or `weft jobs cancel {job}`")
         raise typer.Exit(130) from None
 
 
-def _watch_here(gateway: Gateway, job: str) -> None:
-    """Run the queue of the registry at home until a job has ended, and show what happens."""
+def _watch_here(gateway: "Gateway", job: str) -> None:
+    """Run the job queue of the registry at home until a job ends, and show its events."""
+    from registry.jobs.errors import JobFinished
+
     try:
         with watching() as show:
             asyncio.run(_run_here(gateway, job, show))
@@ -126,7 +129,11 @@ def _watch_here(gateway: Gateway, job: str) -> None:
         raise typer.Exit(130) from None
 
 
-async def _run_here(gateway: Gateway, job: str, show: Show) -> None:
+async def _run_here(gateway: "Gateway", job: str, show: Show) -> None:
+    from registry.callers import LOCAL
+    from server.admin.job_schemas import JobEventItem
+    from server.jobs.log import follow
+
     gateway.jobs.start()
     try:
         async for events in follow(gateway.registry.jobs, job, caller=LOCAL):
@@ -138,7 +145,7 @@ async def _run_here(gateway: Gateway, job: str, show: Show) -> None:
 
 
 def _print(api: Client, job: str, *, as_json: bool) -> None:
-    """Print what came of a job; exit code 1 unless it succeeded."""
+    """Print a job's result; exit code 1 unless it succeeded."""
     ended: Mapping[str, Any] = api.ask("GET", "jobs", job)
     report = api.ask("GET", "jobs", job, "report") if ended["status"] == "succeeded" else None
     if as_json:

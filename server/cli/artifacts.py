@@ -1,69 +1,62 @@
-"""`weft artifacts` and `weft adapters lineage`: what was merged, of what, and into what."""
+"""`weft artifacts` and `weft adapters lineage`: merged adapters and their recipes."""
 
 import json
+import re
 from collections.abc import Iterable, Mapping
 from typing import Annotated, Any
 
 import typer
 
-from registry.references import check_digest, parse_reference
-from server.admin.fields import MAX_PAGE
+from registry.paging import MAX_PAGE
+from registry.references import parse_reference
 from server.cli.client import Client, Home, Key, Server, connect
-from server.cli.console import AsJson, explained, minute, print_json, print_table
-from server.cli.named import version_of
-
-artifacts = typer.Typer(help="Merged adapters, by digest.", no_args_is_help=True)
+from server.cli.console import AsJson, fail, minute, print_json, print_table, short
+from server.cli.versions import version_of
 
 
-@artifacts.command("list")
-@explained
 def list_artifacts(
     home: Home = None, server: Server = None, key: Key = None, as_json: AsJson = False
 ) -> None:
-    """List what was ever merged, and of what."""
+    """List merged adapters and their recipes."""
     with connect(home, server, key) as api:
-        found = list(api.pages("artifacts"))
+        artifacts = list(api.pages("artifacts"))
     if as_json:
-        print_json(found)
+        print_json(artifacts)
         return
     rows = [
-        (a["digest"], f"{a['bytes'] / 1e6:.1f}", minute(a["created_at"]), _yes(a["on_disk"]),
+        (short(a["digest"]), f"{a['bytes'] / 1e6:.1f}", minute(a["created_at"]), _yes(a["on_disk"]),
          "; ".join(map(expression_of, a["recipes"])),
          " ".join(name for recipe in a["recipes"] for name in recipe["compositions"]))
-        for a in found
+        for a in artifacts
     ]  # fmt: skip
-    print_table("Artifacts", ("digest", "MB", "made", "on disk", "recipe", "compositions"), rows)
+    print_table("Artifacts", ("digest", "MB", "merged", "on disk", "recipe", "compositions"), rows)
 
 
-@artifacts.command("show")
-@explained
 def show_artifact(
-    digest: Annotated[str, typer.Argument(help="64 hexadecimal digits.")],
+    digest: Annotated[str, typer.Argument(help="The digest, or its first 12 or more characters.")],
     home: Home = None,
     server: Server = None,
     key: Key = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show a merged adapter: its recipes, its size, and what the merge measured."""
-    check_digest(digest)
+    """Show a merged adapter: size, recipes and merge report."""
     with connect(home, server, key) as api:
-        found = api.ask("GET", "artifacts", digest)
+        artifact = api.ask("GET", "artifacts", _full_digest(api, digest))
     if as_json:
-        print_json(found)
+        print_json(artifact)
         return
-    measured = found["report"].get("overall", {})
+    measured = artifact["report"].get("overall", {})
     rows = [
-        ("MB", f"{found['bytes'] / 1e6:.1f}"),
-        ("made", minute(found["created_at"])),
-        ("seconds of the merge", f"{found['seconds']:.2f}"),
-        ("on disk", _yes(found["on_disk"])),
+        ("MB", f"{artifact['bytes'] / 1e6:.1f}"),
+        ("merged", minute(artifact["created_at"])),
+        ("seconds of the merge", f"{artifact['seconds']:.2f}"),
+        ("on disk", _yes(artifact["on_disk"])),
         *((name.replace("_", " "), _figure(value)) for name, value in measured.items()),
     ]
-    print_table(digest, ("what", "value"), rows)
-    _print_recipes("Made by", found["recipes"])
+    print_table(artifact["digest"], ("field", "value"), rows)
+    _print_recipes("Recipes", artifact["recipes"])
 
 
-@explained
 def show_lineage(
     reference: Annotated[
         str,
@@ -74,26 +67,38 @@ def show_lineage(
     key: Key = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show the recipes that a version or an artifact came of, and those that it went into."""
+    """Show the recipes that made a version or an artifact, and those that use it."""
     with connect(home, server, key) as api:
-        found = _lineage(api, _digest_of(api, reference))
+        lineage = _lineage(api, _digest_of(api, reference))
     if as_json:
-        print_json(found)
+        print_json(lineage)
         return
-    _print_recipes(f"{reference}: made by", found["made_by"])
-    _print_recipes(f"{reference}: used by", found["used_by"])
+    _print_recipes(f"{reference}: made by", lineage["made_by"])
+    _print_recipes(f"{reference}: used by", lineage["used_by"])
 
 
 def _digest_of(api: Client, reference: str) -> str:
-    digest = parse_reference(reference).digest
-    if digest is not None:
+    digest = _full_digest(api, reference)
+    if parse_reference(digest).digest is not None:
         return digest
     name, number = version_of(api, "adapters", reference)
     return str(api.ask("GET", "adapters", name, "-", "versions", number)["digest"])
 
 
+def _full_digest(api: Client, text: str) -> str:
+    """Return the digest that begins with `text`, where that is 12 or more of its characters."""
+    if not re.fullmatch("[0-9a-f]{12,63}", text):
+        return text
+    kinds = ("artifacts", "adapters")
+    digests = {str(item["digest"]) for kind in kinds for item in api.pages(kind)}
+    matching = [digest for digest in digests if digest.startswith(text)]
+    if len(matching) != 1:
+        raise fail(f"{len(matching)} digests begin with {text}: `weft artifacts list` shows them")
+    return matching[0]
+
+
 def _lineage(api: Client, digest: str) -> dict[str, Any]:
-    """Return both ways from a digest, all pages of the recipes that it went into."""
+    """Return the lineage of a digest with every page of the recipes that use it."""
     used_by: list[Any] = []
     cursor = None
     while True:
@@ -115,7 +120,7 @@ def _print_recipes(title: str, recipes: Iterable[Mapping[str, Any]]) -> None:
 
 
 def expression_of(recipe: Mapping[str, Any]) -> str:
-    """Return a recipe much as it would be asked for, every option said."""
+    """Return a recipe as an expression with every option."""
     written = json.loads(recipe["text"])
     terms = [
         ("" if item["weight"] == 1.0 else f"{item['weight']:g}*")
@@ -131,7 +136,7 @@ def _option(value: object) -> str:
 
 
 def _figure(value: object) -> str:
-    """Return a number, or numbers, for people; None is one that does not exist."""
+    """Return a number or a list of numbers as text; None is undefined."""
     if isinstance(value, list):
         return " ".join(map(_figure, value))
     return "-" if value is None else f"{value:.4g}"

@@ -13,15 +13,13 @@ from registry.service import Registry
 from registry.types import Base
 from server.base_model import BaseUnreadable, ensure_base, read_model_config, served_base
 from server.cli.client import Client, Home, Key, Server, ServerRefused, connect
-from server.cli.console import AsJson, errors, explained, print_json, print_table, say
-from server.serve import open_registry
+from server.cli.console import AsJson, errors, print_json, print_table, say
+from server.home import open_registry
 from server.settings import Settings
 
 _NOT_FOUND = 404
 # Why the base that the settings name may be missing; the registered ones serve as well.
 _UNREADABLE = (BaseUnreadable, BaseConfigInvalid, BaseConflict)
-
-bases = typer.Typer(help="Bases that adapters belong to.", no_args_is_help=True)
 
 
 def introduce_base(registry: Registry, settings: Settings) -> None:
@@ -50,8 +48,6 @@ def _explain(settings: Settings, error: Exception) -> None:
     errors.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
-@bases.command("add")
-@explained
 def add_base(
     name: Annotated[str, typer.Argument(help="Name, usually owner/name as on the Hub.")],
     model: Annotated[
@@ -87,8 +83,6 @@ def _is_registered(api: Client, name: str) -> bool:
     return True
 
 
-@bases.command("list")
-@explained
 def list_bases(
     home: Home = None, server: Server = None, key: Key = None, as_json: AsJson = False
 ) -> None:
@@ -104,8 +98,6 @@ def list_bases(
     print_table("Bases", ("name", "architecture", "modules", "also known as"), rows)
 
 
-@bases.command("show")
-@explained
 def show_base(
     name: Annotated[str, typer.Argument(help="Any spelling of its name.")],
     home: Home = None,

@@ -13,11 +13,10 @@ from registry.errors import UnknownBase
 from registry.types import AdmissionReport, Base
 from server.base_model import read_model_config
 from server.cli.bases import known_bases
-from server.cli.console import AsJson, console, explained, print_json, print_table
+from server.cli.console import AsJson, console, print_json, print_table
 from server.settings import Settings
 
 
-@explained
 def check(
     folder: Annotated[Path, typer.Argument(help="An adapter folder.")],
     base: Annotated[

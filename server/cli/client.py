@@ -1,65 +1,49 @@
-"""The admin API for the command line: a server's, or the same routes on the registry at home.
+"""The admin API for the command line: of a server, or of the registry at home (`at_home`)."""
 
-So every command is written once, and does the same to both. At home the caller is whoever is at the
-command line, with the rights of one who has the files anyway.
-"""
-
-import asyncio
 import json
+import os
 import tarfile
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Annotated, Any, Self
+from typing import TYPE_CHECKING, Annotated, Any, Self
 from urllib.parse import quote
 
 import httpx
 import typer
-from fastapi import FastAPI
-from starlette.types import Receive, Scope, Send
 
-from registry.callers import Caller
-from registry.sources.upload import FILES
-from server.admin.fields import MAX_PAGE
-from server.admin.routes import admin_router
-from server.auth import set_caller
-from server.base_model import ensure_base
-from server.cli.console import actor
-from server.engine.absent import AbsentEngine
-from server.gateway import Gateway
-from server.jobs.storage import PURPOSE
-from server.openai.files import PREFIX as FILES_PATH
-from server.openai.files import files_router
-from server.problems import PREFIX, handle_errors
-from server.serve import open_registry
-from server.settings import Settings
+from registry.paging import MAX_PAGE
 from server.sse import parse
+
+if TYPE_CHECKING:
+    from server.settings import Settings
 
 Home = Annotated[Path | None, typer.Option(help="Folder of the registry (WEFT_HOME).")]
 Server = Annotated[
     str | None,
-    typer.Option(envvar="WEFT_SERVER", help="URL of a weft server; default: the local registry."),
+    typer.Option(envvar="WEFT_SERVER", help="URL of a server; default: the registry at home."),
 ]
 Key = Annotated[
     str | None, typer.Option(envvar="WEFT_KEY", help="The server's API key.", show_envvar=True)
 ]
+_ADMIN_API, _FILES_API = "/registry", "/v1/files"
 _CONNECT_SECONDS = 10.0
 _CHUNK_BYTES = 2**20
-_MOST_FAILURES = 5  # of a stream, one after another
-_AGAIN_SECONDS = 1.0
+_MAX_FAILURES = 5  # of a stream, in a row
+_RETRY_SECONDS = 1.0
 
 
 class ServerRefused(OSError):
-    """What was asked was refused, or nobody answered; the sentence is the server's."""
+    """The server refused a request or did not answer; the message is the server's own."""
 
-    def __init__(self, said: str, status: int | None = None) -> None:
-        self.status = status  # None: nobody answered
-        super().__init__(said)
+    def __init__(self, message: str, status: int | None = None) -> None:
+        self.status = status  # of HTTP; None without an answer, and at home
+        super().__init__(message)
 
 
 class Client:
-    """The routes below /registry. Use it in a `with` block."""
+    """The routes below /registry, and /v1/files. Use it in a `with` block."""
 
     def __init__(self, http: httpx.Client) -> None:
         self._http = http
@@ -83,49 +67,59 @@ class Client:
         content: Iterator[bytes] | None = None,
         query: Mapping[str, str | int | list[str] | None] | None = None,
     ) -> Any:
-        """Send one request and return the JSON of its answer, None when it has none.
+        """Send one request and return the JSON of its answer; None for an answer without a body.
 
         Raises:
-            ServerRefused: with what the server said.
+            ServerRefused: with the server's message.
         """
-        given = {name: value for name, value in (query or {}).items() if value is not None}
+        params = {name: value for name, value in (query or {}).items() if value is not None}
         headers = {} if content is None else {"content-type": "application/x-tar"}
         return self._send(
-            method, _url(path), json=json, content=content, params=given, headers=headers
+            method, _url(path), json=json, content=content, params=params, headers=headers
         )
 
     def upload(self, path: Path) -> str:
-        """Send a file of examples and return its id.
+        """Upload a file of examples and return its id.
 
         Raises:
             ServerRefused: as `ask`.
-            OSError: it cannot be read.
+            OSError: the file cannot be read.
         """
         with path.open("rb") as file:
-            sent = {"file": (path.name, file)}
-            made = self._send("POST", FILES_PATH, files=sent, data={"purpose": PURPOSE})
-        return str(made["id"])
+            files, form = {"file": (path.name, file)}, {"purpose": "fine-tune"}
+            return str(self._send("POST", _FILES_API, files=files, data=form)["id"])
 
     def remove_upload(self, file: str) -> None:
-        """Remove a file of examples. Raises ServerRefused: as `ask`."""
-        self._send("DELETE", f"{FILES_PATH}/{file}")
+        """Remove an uploaded file. Raises ServerRefused: as `ask`."""
+        self._send("DELETE", f"{_FILES_API}/{file}")
+
+    def text(self, path: str) -> httpx.Response:
+        """Return the answer to `GET path`, whatever its status.
+
+        Raises:
+            ServerRefused: the server does not answer.
+        """
+        try:
+            return self._http.get(path)
+        except httpx.HTTPError as error:
+            raise self._unreachable(error) from error
 
     def _send(self, method: str, url: str, **request: Any) -> Any:
         try:
             answer = self._http.request(method, url, **request)
         except httpx.HTTPError as error:
-            raise ServerRefused(f"no answer from {self._http.base_url}: {error}") from error
+            raise self._unreachable(error) from error
         if answer.is_success:
             return answer.json() if answer.content else None
-        raise ServerRefused(_said(answer), answer.status_code)
+        raise ServerRefused(_message_of(answer), answer.status_code)
 
     def events(self, *path: str | int) -> Iterator[dict[str, Any]]:
-        """Yield the events of a stream to its end; one that breaks off is taken up again.
+        """Yield the events of a stream to its end; an interrupted stream is resumed.
 
-        The last one's `kind` is "end". For servers only: at home an answer comes as a whole.
+        The last event's `kind` is "end". Servers only: at home, an answer arrives as a whole.
 
         Raises:
-            ServerRefused: with what the server said, or when it does not answer any more.
+            ServerRefused: with the server's message, or when it stops answering.
         """
         url, seen, failures = _url(path), None, 0
         while True:
@@ -135,7 +129,7 @@ class Client:
                 ) as answer:
                     if not answer.is_success:
                         answer.read()
-                        raise ServerRefused(_said(answer), answer.status_code)
+                        raise ServerRefused(_message_of(answer), answer.status_code)
                     for event in parse(answer.iter_lines()):
                         document = {**json.loads(event.data), "kind": event.kind}
                         seen, failures = document.get("id", seen), 0
@@ -144,22 +138,25 @@ class Client:
                             return
             except httpx.HTTPError as error:
                 failures += 1
-                if failures > _MOST_FAILURES:
-                    raise ServerRefused(f"no answer from {self._http.base_url}: {error}") from error
-            time.sleep(_AGAIN_SECONDS)
+                if failures > _MAX_FAILURES:
+                    raise self._unreachable(error) from error
+            time.sleep(_RETRY_SECONDS)
 
     def pages(
         self, *path: str | int, query: Mapping[str, str | int | None] | None = None
     ) -> Iterator[Any]:
         """Yield the items of a list, page by page."""
-        asked: dict[str, str | int | None] = {**(query or {}), "limit": MAX_PAGE}
         cursor = None
         while True:
-            page = self.ask("GET", *path, query={**asked, "cursor": cursor})
+            asked = {**(query or {}), "limit": MAX_PAGE, "cursor": cursor}
+            page = self.ask("GET", *path, query=asked)
             yield from page["items"]
             cursor = page["next_cursor"]
             if cursor is None:
                 return
+
+    def _unreachable(self, error: Exception) -> ServerRefused:
+        return ServerRefused(f"no answer from {self._http.base_url}: {error}")
 
 
 def connect(
@@ -167,38 +164,38 @@ def connect(
 ) -> Client:
     """Return the API of a server, or of the registry at home.
 
-    `with_base`: make sure that the served base is known at home, as expressions need it.
+    `with_base`: at home, register the served base first, as expressions need it.
     """
-    if server is not None:
-        headers = {"authorization": f"Bearer {key}"} if key else {}
-        timeout = httpx.Timeout(None, connect=_CONNECT_SECONDS)  # merges and imports take long
-        return Client(httpx.Client(base_url=server, headers=headers, timeout=timeout))
-    return client_of(gateway_at_home(home, with_base=with_base))
+    if server is None:
+        from server.cli.at_home import client_of, gateway_at_home  # here: FastAPI and SQLAlchemy
+
+        return client_of(gateway_at_home(settings_of(home), with_base=with_base))
+    if _other_variables():
+        settings_of(home)  # which refuses a misspelt one
+    headers = {"authorization": f"Bearer {key}"} if key else {}
+    timeout = httpx.Timeout(None, connect=_CONNECT_SECONDS)  # merges and imports take long
+    return Client(httpx.Client(base_url=server, headers=headers, timeout=timeout))
 
 
-def gateway_at_home(home: Path | None, *, with_base: bool) -> Gateway:
-    """Return the parts of a gateway on the registry at home, with no engine."""
-    settings = Settings() if home is None else Settings(home=home)
-    registry, versions = open_registry(settings)
-    base = ensure_base(registry, settings).name if with_base else settings.served_base
-    return Gateway(settings, registry=registry, versions=versions, engine=AbsentEngine(), base=base)
+def settings_of(home: Path | None) -> "Settings":
+    """Return the settings of a command on the registry at home."""
+    from server.settings import Settings
 
-
-def client_of(gateway: Gateway) -> Client:
-    """Return the API of a gateway in this very process."""
-    return Client(httpx.Client(base_url="http://localhost", transport=_AtHome(gateway)))
+    return Settings() if home is None else Settings(home=home)
 
 
 def tar_of(folder: Path) -> Iterator[bytes]:
     """Yield a plain tar of an adapter's files.
 
     Raises:
-        OSError: one cannot be read.
+        OSError: a file cannot be read.
     """
+    from registry.sources.upload import FILES
+
     for name in FILES:
         path = folder / name
         if not path.is_file():
-            continue  # what is missing is for admission to tell
+            continue  # admission reports a missing file
         head = tarfile.TarInfo(name)
         head.size = path.stat().st_size
         yield head.tobuf(tarfile.USTAR_FORMAT)
@@ -209,42 +206,22 @@ def tar_of(folder: Path) -> Iterator[bytes]:
     yield bytes(2 * tarfile.BLOCKSIZE)
 
 
-class _AtHome(httpx.BaseTransport):
-    """Carries requests to the admin routes in this very process."""
-
-    def __init__(self, gateway: Gateway) -> None:
-        self._gateway = gateway
-        self._caller = Caller(actor())
-        self._app = FastAPI(openapi_url=None)
-        self._app.routes.extend(files_router(gateway).routes)
-        self._app.routes.extend(admin_router(gateway).routes)
-        handle_errors(self._app)
-
-    def handle_request(self, request: httpx.Request) -> httpx.Response:
-        """Answer one request; what it has started ends with it."""
-        return asyncio.run(self._answer(request))
-
-    async def _answer(self, request: httpx.Request) -> httpx.Response:
-        try:
-            answer = await httpx.ASGITransport(self._as_caller).handle_async_request(request)
-            body = await answer.aread()
-            return httpx.Response(answer.status_code, headers=answer.headers, content=body)
-        finally:
-            await self._gateway.builder.stop()
-
-    async def _as_caller(self, scope: Scope, receive: Receive, send: Send) -> None:
-        set_caller(scope, self._caller)
-        await self._app(scope, receive, send)
+def _other_variables() -> bool:
+    names = {name for name in os.environ if name.startswith("WEFT_")}
+    return bool(names - {"WEFT_SERVER", "WEFT_KEY", "WEFT_HOME"})
 
 
 def _url(path: Iterable[str | int]) -> str:
-    return "/".join((PREFIX, *(quote(str(part), safe="/") for part in path)))
+    return "/".join((_ADMIN_API, *(quote(str(part), safe="/") for part in path)))
 
 
-def _said(answer: httpx.Response) -> str:
-    """Return the sentence of a problem document or of OpenAI's, or what there is instead."""
+def _message_of(answer: httpx.Response) -> str:
+    """Return the message of a problem document, of OpenAI's envelope or of FastAPI's own answer."""
     try:
         body = answer.json()
-        return str(body["error"]["message"] if "error" in body else body["detail"])
+        detail = body["error"]["message"] if "error" in body else body["detail"]
+        if isinstance(detail, list):  # at home, where FastAPI answers for itself
+            detail = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in detail)
+        return str(detail)
     except (ValueError, KeyError, TypeError):
         return f"the server answered {answer.status_code}: {answer.text[:200]}"

@@ -1,4 +1,4 @@
-"""`weft compositions`: expressions under a name, and adapters made of them."""
+"""`weft compositions`: expressions under a name, and adapters made from them."""
 
 from typing import Annotated
 
@@ -6,17 +6,10 @@ import typer
 
 from registry.references import check_name
 from server.cli.client import Home, Key, Server, connect
-from server.cli.console import AsJson, explained, minute, print_json, print_table, say
-from server.cli.evaluating import add_evaluation_commands
-from server.cli.named import add_named_commands, aliases_text, print_moves, version_of
-
-compositions = typer.Typer(help="Named recipes.", no_args_is_help=True)
-add_named_commands(compositions, "compositions")
-add_evaluation_commands(compositions, "compositions")
+from server.cli.console import AsJson, minute, print_json, print_table, say, short
+from server.cli.versions import aliases_text, print_moves, state_of, version_of
 
 
-@compositions.command("add")
-@explained
 def add_composition(
     name: Annotated[str, typer.Argument(help="Name of the composition.")],
     expression: Annotated[str, typer.Argument(help="For example 'lego(a, b@prod; rank=16)'.")],
@@ -24,68 +17,59 @@ def add_composition(
     server: Server = None,
     key: Key = None,
 ) -> None:
-    """Give an expression a name; what its references mean now is written down."""
+    """Save an expression under a name, with the versions that its references mean now."""
     check_name(name)
+    body = {"expression": expression}
     with connect(home, server, key, with_base=True) as api:
-        version = api.ask(
-            "POST", "compositions", name, "-", "versions", json={"expression": expression}
-        )
+        version = api.ask("POST", "compositions", name, "-", "versions", json=body)
     say(f"{version['name']}@{version['number']}: {expression}")
 
 
-@compositions.command("publish")
-@explained
 def publish(
     reference: Annotated[
         str, typer.Argument(help="The composition: name (its newest version), name@3, name@alias.")
     ],
     adapter: Annotated[str, typer.Argument(help="Name of the adapter, new or existing.")],
-    alias: Annotated[str | None, typer.Option(help="Alias to move to the version.")] = None,
+    alias: Annotated[str | None, typer.Option(help="Alias to point at the new version.")] = None,
     home: Home = None,
     server: Server = None,
     key: Key = None,
 ) -> None:
-    """Merge a composition and make the result a version of an adapter."""
+    """Merge a composition and register the result as a version of an adapter."""
     check_name(adapter)
+    body = {"adapter": adapter, "alias": alias}
     with connect(home, server, key, with_base=True) as api:
         name, number = version_of(api, "compositions", reference)
-        made = api.ask(
-            "POST", "compositions", name, "-", "versions", number, "publish",
-            json={"adapter": adapter, "alias": alias},
-        )  # fmt: skip
-    version = made["version"]
+        path = ("compositions", name, "-", "versions", number, "publish")
+        version = api.ask("POST", *path, json=body)["version"]
     say(f"{version['name']}@{version['number']}: {version['digest']}")
 
 
-@compositions.command("list")
-@explained
 def list_compositions(
     home: Home = None, server: Server = None, key: Key = None, as_json: AsJson = False
 ) -> None:
     """List compositions."""
     with connect(home, server, key) as api:
-        found = list(api.pages("compositions"))
+        compositions = list(api.pages("compositions"))
     if as_json:
-        print_json(found)
+        print_json(compositions)
         return
     rows = [
         (c["name"], c["number"], aliases_text(c["aliases"]), c["expression"],
-         c["recipe_digest"][:12])
-        for c in found
+         short(c["recipe_digest"]))
+        for c in compositions
     ]  # fmt: skip
     print_table("Compositions", ("name", "newest", "aliases", "expression", "recipe"), rows)
 
 
-@compositions.command("show")
-@explained
 def show_composition(
-    name: Annotated[str, typer.Argument(help="The composition's name.")],
+    name: Annotated[str, typer.Argument(help="Name of the composition.")],
     home: Home = None,
     server: Server = None,
     key: Key = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show a composition's versions, and where its aliases point and pointed."""
+    """Show a composition's versions and the history of its aliases."""
     check_name(name)
     with connect(home, server, key) as api:
         versions = list(api.pages("compositions", name, "-", "versions"))
@@ -94,9 +78,10 @@ def show_composition(
         print_json({"versions": versions, "alias_moves": moves})
         return
     rows = [
-        (f"{v['number']}{' (retired)' if v['retired_at'] else ''}", minute(v["created_at"]),
-         v["created_by"], v["expression"], v["recipe_digest"])
+        (v["number"], state_of(v), minute(v["created_at"]), v["created_by"], v["expression"],
+         v["recipe_digest"])
         for v in reversed(versions)
     ]  # fmt: skip
-    print_table(f"{name}: versions", ("version", "created", "by", "expression", "recipe"), rows)
+    columns = ("version", "state", "created", "by", "expression", "recipe")
+    print_table(f"{name}: versions", columns, rows)
     print_moves(name, moves)

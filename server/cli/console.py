@@ -1,4 +1,7 @@
-"""How the command line talks: tables and progress on a terminal, plain lines elsewhere."""
+"""Output of the command line: tables, progress and errors.
+
+Importing this module imports no other package of weft, so that `weft --help` stays fast.
+"""
 
 import getpass
 import json
@@ -6,28 +9,14 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from difflib import get_close_matches
 from functools import wraps
+from pathlib import Path
 from typing import Annotated, ParamSpec, Protocol, TypeVar
 
 import typer
-from pydantic import ValidationError
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn
-from rich.table import Table
-
-from merge.errors import MergeError
-from merge.peft_format import FormatError
-from registry.errors import RegistryError
-from server.base_model import BaseUnreadable
-from server.compose.expression import ExpressionInvalid
-from server.compose.resolve import NotAnIngredient
-from server.compose.retrieve import RetrievalInvalid
-from server.embedders import EncoderUnavailable
-from server.engine.launch import EngineStartFailed
-from server.jobs.datasets import DatasetInvalid
-from server.probe.run import ProbeFailed
-from server.unpickle import ConversionFailed
 
 # A pipe has no width; eighty columns would fold every table.
 console = Console(width=None if sys.stdout.isatty() else 160)
@@ -35,28 +24,58 @@ errors = Console(stderr=True)
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
-# What a user can cause and mend; anything else is a fault of ours and keeps its traceback.
-_EXPECTED = (
-    MergeError, FormatError, RegistryError, ExpressionInvalid, NotAnIngredient, EngineStartFailed,
-    BaseUnreadable, ConversionFailed, ProbeFailed, EncoderUnavailable, RetrievalInvalid,
-    DatasetInvalid, OSError,
-)  # fmt: skip
+# Errors that a user can cause and correct, by name: importing their modules takes seconds. Anything
+# else is a defect of weft and keeps its traceback.
+EXPECTED = frozenset({
+    "builtins.OSError",
+    "pydantic_core._pydantic_core.ValidationError",  # of the settings
+    "merge.errors.MergeError",
+    "merge.peft_format.problems.FormatError",
+    "registry.errors.RegistryError",
+    "server.base_model.BaseUnreadable",
+    "server.compose.expression.ExpressionInvalid",
+    "server.compose.resolve.NotAnIngredient",
+    "server.compose.retrieve.RetrievalInvalid",
+    "server.embedders.EncoderUnavailable",
+    "server.engine.launch.EngineStartFailed",
+    "server.jobs.datasets.DatasetInvalid",
+    "server.probe.run.ProbeFailed",
+    "server.unpickle.ConversionFailed",
+})  # fmt: skip
+
+
+def is_expected(error: BaseException) -> bool:
+    """Say whether an error's message is all that a user needs."""
+    names = {f"{kind.__module__}.{kind.__qualname__}" for kind in type(error).__mro__}
+    return not EXPECTED.isdisjoint(names)
 
 
 def explained(command: Callable[_P, _R]) -> Callable[_P, _R]:
-    """Turn expected errors of a command into one sentence and exit code 1."""
+    """Wrap a command: an expected error prints its message and exits with 1."""
 
     @wraps(command)
     def run(*args: _P.args, **kwargs: _P.kwargs) -> _R:
         try:
             return command(*args, **kwargs)
-        except ValidationError as error:
-            lines = (f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
-            raise fail("bad setting: " + "; ".join(lines)) from error
-        except _EXPECTED as error:
-            raise fail(str(error)) from error
+        except Exception as error:
+            if not is_expected(error):
+                raise
+            raise fail(_message_of(error)) from error
 
     return run
+
+
+def _message_of(error: Exception) -> str:
+    if hasattr(error, "errors"):  # pydantic's
+        lines = (f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+        return "bad setting: " + "; ".join(line.removeprefix(": ") for line in lines)
+    if isinstance(error, FileNotFoundError) and error.filename is not None:
+        path = Path(os.fsdecode(error.filename)).absolute()
+        names = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
+        near = get_close_matches(path.name, names, n=1)
+        hint = f"; did you mean {path.parent / near[0]}?" if near else ""
+        return f"{path} does not exist{hint}"
+    return str(error)
 
 
 def fail(message: str) -> typer.Exit:
@@ -71,13 +90,16 @@ def warn(message: str) -> None:
 
 
 def cut_short(error: Exception, done: int, total: int) -> typer.Exit:
-    """Say that an import of many ended before its end, and return the exit to raise."""
-    said = f"the import stopped after {done} of {total} adapters: {error}"
-    return fail(f"{said} Run it again to go on from there.")
+    """Report that an import stopped early, and return the exit to raise."""
+    return fail(
+        f"the import stopped after {done} of {total} adapters: {error} Run it again to continue."
+    )
 
 
 def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """Print a table."""
+    from rich.table import Table
+
     table = Table(title=escape(title), title_justify="left")
     for column in columns:
         table.add_column(column, overflow="fold")
@@ -86,23 +108,29 @@ def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[obje
     console.print(table)
 
 
+def short(digest: str) -> str:
+    """Return a digest for a table: 12 characters on a terminal, where every command resolves them
+    when they are unique; the whole digest elsewhere."""
+    return digest[:12] if console.is_terminal else digest
+
+
 def print_json(value: object) -> None:
-    """Print a value for programs."""
+    """Print a value as JSON."""
     typer.echo(json.dumps(value, indent=2))
 
 
 def say(line: str) -> None:
-    """Print one line as it is."""
+    """Print one line without markup."""
     console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
 def minute(text: str) -> str:
-    """Return a moment of the API's as people read it, in UTC."""
+    """Return an ISO timestamp of the API as `YYYY-MM-DD hh:mm`, UTC."""
     return text[:16].replace("T", " ")
 
 
 def pairs(texts: Iterable[str]) -> dict[str, object]:
-    """Return options that were written as name=value."""
+    """Return the options that were written as name=value."""
     options: dict[str, object] = {}
     for text in texts:
         name, equals, value = text.partition("=")
@@ -113,15 +141,17 @@ def pairs(texts: Iterable[str]) -> dict[str, object]:
 
 
 class ShowProgress(Protocol):
-    """Shows how far something is, and what it is at where that changes."""
+    """Updates a progress bar."""
 
     def __call__(self, done: int, total: int, title: str | None = None) -> None:
-        """Show it."""
+        """Show `done` of `total`; `title` replaces the bar's title."""
 
 
 @contextmanager
 def progress_bar(title: str) -> Iterator[ShowProgress]:
-    """Yield what shows a bar; nothing is shown where there is no terminal."""
+    """Yield a function that updates a progress bar; without a terminal, nothing is shown."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn
+
     columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     with Progress(*columns, console=errors, transient=True, disable=not errors.is_terminal) as bar:
         task = bar.add_task(title, total=None)
@@ -133,7 +163,7 @@ def progress_bar(title: str) -> Iterator[ShowProgress]:
 
 
 def actor() -> str:
-    """Return who is at the command line, for the record."""
+    """Return the user's name for the audit log."""
     try:
         return getpass.getuser()
     except (KeyError, OSError):  # a container's user without a name

@@ -22,14 +22,13 @@ from server.cli.console import (
     AsJson,
     actor,
     cut_short,
-    explained,
     fail,
     print_json,
     print_table,
     progress_bar,
     say,
 )
-from server.serve import open_registry
+from server.home import open_registry
 from server.settings import Settings
 
 # Of more adapters than this only the refused ones are listed; --json has them all.
@@ -37,7 +36,6 @@ _ROWS_SHOWN = 50
 _REFUSED_SHOWN = 200
 
 
-@explained
 def import_adapters(
     source: Annotated[
         str | None,

@@ -1,4 +1,4 @@
-"""`weft jobs`: jobs listed, shown, cancelled; another of their candidates published."""
+"""`weft jobs`: list, show and cancel jobs, and publish another candidate of one."""
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -7,11 +7,10 @@ from typing import Annotated, Any
 import typer
 from rich.markup import escape
 
-from server.cli.client import Home, Key, Server, ServerRefused, connect
+from server.cli.client import Home, Key, Server, connect
 from server.cli.console import (
     AsJson,
     errors,
-    explained,
     minute,
     print_json,
     print_table,
@@ -20,12 +19,9 @@ from server.cli.console import (
 )
 from server.jobs.report import METRICS, interval_text, rows, title_of
 
-jobs = typer.Typer(help="Jobs that learn merges from examples.", no_args_is_help=True)
 JobId = Annotated[str, typer.Argument(metavar="JOB", help="The job's id.")]
 
 
-@jobs.command("list")
-@explained
 def list_jobs(
     status: Annotated[
         str | None, typer.Option(help="queued, running, succeeded, failed or cancelled.")
@@ -37,60 +33,56 @@ def list_jobs(
 ) -> None:
     """List jobs, newest first."""
     with connect(home, server, key) as api:
-        found = list(api.pages("jobs", query={"status": status}))
+        jobs = list(api.pages("jobs", query={"status": status}))
     if as_json:
-        print_json(found)
-    else:
-        print_jobs(iter(found))
+        print_json(jobs)
+        return
+    rows = [
+        (job["id"], job["status"], job["options"]["method"], job["name"], job["model"] or "",
+         minute(job["created_at"]), job["created_by"])
+        for job in jobs
+    ]  # fmt: skip
+    columns = ("job", "status", "method", "name", "model", "created", "by")
+    print_table("Jobs", columns, rows)
 
 
-@jobs.command("show")
-@explained
 def show_job(
     job: JobId, home: Home = None, server: Server = None, key: Key = None, as_json: AsJson = False
 ) -> None:
-    """Show how a job stands, and what it has found."""
+    """Show a job's state and, once it has succeeded, its report."""
     with connect(home, server, key) as api:
-        found = api.ask("GET", "jobs", job)
-        try:
-            report = api.ask("GET", "jobs", job, "report")
-        except ServerRefused as error:
-            if error.status != 409:
-                raise
-            report = None  # it goes on, or has ended without
+        item = api.ask("GET", "jobs", job)
+        succeeded = item["status"] == "succeeded"
+        report = api.ask("GET", "jobs", job, "report") if succeeded else None
     if as_json:
-        print_json({"job": found, "report": report})
+        print_json({"job": item, "report": report})
         return
     if report is not None:
         print_report(report)
-    say(ending_of(found))
+    say(ending_of(item))
 
 
-@jobs.command("cancel")
-@explained
 def cancel_job(job: JobId, home: Home = None, server: Server = None, key: Key = None) -> None:
-    """End a job: at once when it waits, within two seconds when it runs."""
+    """Cancel a job: a queued one at once, a running one within two seconds."""
     with connect(home, server, key) as api:
-        found = api.ask("POST", "jobs", job, "cancel")
-    say(f"{found['id']}: {'cancelled' if found['status'] == 'cancelled' else 'about to end'}")
+        item = api.ask("POST", "jobs", job, "cancel")
+    say(f"{item['id']}: {'cancelled' if item['status'] == 'cancelled' else 'is being cancelled'}")
 
 
-@jobs.command("publish")
-@explained
 def publish_candidate(
     job: JobId,
-    candidate: Annotated[str, typer.Argument(help="One of the job's candidates.")],
+    candidate: Annotated[str, typer.Argument(help="Name of one of the job's candidates.")],
     name: Annotated[
-        str | None, typer.Option(help="Name that it is to have; default: the job's.")
+        str | None, typer.Option(help="Name to publish under; default: the job's.")
     ] = None,
     home: Home = None,
     server: Server = None,
     key: Key = None,
 ) -> None:
-    """Have another candidate of a job answer."""
+    """Publish another candidate of a job."""
     with connect(home, server, key, with_base=True) as api:
-        found = api.ask("POST", "jobs", job, "publish", json={"candidate": candidate, "name": name})
-    say(ending_of(found))
+        item = api.ask("POST", "jobs", job, "publish", json={"candidate": candidate, "name": name})
+    say(ending_of(item))
 
 
 Show = Callable[[Mapping[str, Any]], None]
@@ -98,15 +90,15 @@ Show = Callable[[Mapping[str, Any]], None]
 
 @contextmanager
 def watching() -> Iterator[Show]:
-    """Yield a function that shows events: steps as a bar on a terminal, sentences as lines."""
+    """Yield a function that shows events: steps in a progress bar, messages as lines."""
     with progress_bar("waiting") as bar:
 
         def show(event: Mapping[str, Any]) -> None:
             data = event["data"]
             if event["kind"] == "metrics":
                 loss = data["valid_loss"] if data["valid_loss"] is not None else data["train_loss"]
-                said = data["stage"] if loss is None else f"{data['stage']}, loss {loss:.3f}"
-                bar(data["step"], data["steps"], said)
+                title = data["stage"] if loss is None else f"{data['stage']}, loss {loss:.3f}"
+                bar(data["step"], data["steps"], title)
             else:
                 errors.print(escape(event["message"]), highlight=False, soft_wrap=True)
 
@@ -114,7 +106,7 @@ def watching() -> Iterator[Show]:
 
 
 def print_report(report: Mapping[str, Any]) -> None:
-    """Print every candidate with its figures, the best first, and what to serve."""
+    """Print the candidates with their metrics, best first, and the recommendation."""
     listed = list(rows(report))
     metrics = [m for m in METRICS if any(row.figures[m] for row in listed)]
     served = any(row.served for row in listed)
@@ -134,21 +126,10 @@ def print_report(report: Mapping[str, Any]) -> None:
         say(str(report["served"]))
 
 
-def print_jobs(jobs: Iterator[Mapping[str, Any]]) -> None:
-    """Print jobs, one a line."""
-    listed = [
-        (job["id"], job["status"], job["options"]["method"], job["name"], job["model"] or "",
-         minute(job["created_at"]), job["created_by"])
-        for job in jobs
-    ]  # fmt: skip
-    columns = ("job", "status", "method", "name", "model", "created", "by")
-    print_table("Jobs", columns, listed)
-
-
 def ending_of(job: Mapping[str, Any]) -> str:
-    """Return how a job stands, in a sentence."""
+    """Return a job's state as a sentence."""
     if job["status"] == "failed":
         return f"{job['id']} failed ({job['error']['code']}): {job['error']['message']}"
     if job["model"]:
-        return f"{job['id']} {job['status']}: ask for {job['model']}"
+        return f"{job['id']} {job['status']}: its model is {job['model']}"
     return f"{job['id']}: {job['status']}"

@@ -1,6 +1,6 @@
-"""`weft merge`: folders or a recipe file in, a merged folder out.
+"""`weft merge`: merge adapter folders, or a recipe file, into a folder.
 
-No server is needed, and no registry but for the names of a recipe file.
+It needs no server, and a registry only for the names in a recipe file.
 """
 
 from collections.abc import Sequence
@@ -22,20 +22,19 @@ from merge.recipe_file import (
 from merge.run import merge as run_merge
 from registry.bases import base_key, canonical_base
 from registry.references import parse_reference
-from server.cli.console import explained, fail, pairs, progress_bar, say, warn
+from server.cli.client import settings_of
+from server.cli.console import fail, pairs, progress_bar, say, warn
 from server.compose.resolve import resolve_adapter
-from server.serve import open_registry
-from server.settings import Settings
+from server.home import open_registry
 
 
-@explained
 def merge(
     what: Annotated[
         str,
         typer.Argument(
             metavar="METHOD|RECIPE",
             help=f"A merge method ({', '.join(sorted(METHODS))}), or a recipe file "
-            f"({', '.join(SUFFIXES)}) that says everything else.",
+            f"({', '.join(SUFFIXES)}) that sets everything else.",
         ),
     ],
     out: Annotated[Path, typer.Option(help="Folder to write; must not exist or be empty.")],
@@ -49,7 +48,9 @@ def merge(
     scale: Annotated[
         str | None, typer.Option(help="Factor on the result, or match (the ingredients' norm).")
     ] = None,
-    seed: Annotated[int | None, typer.Option(help="Seed, for methods that draw.")] = None,
+    seed: Annotated[
+        int | None, typer.Option(help="Seed of methods that draw random numbers.")
+    ] = None,
     option: Annotated[
         list[str] | None, typer.Option(help="name=value, repeatable; METHODS.md lists them.")
     ] = None,
@@ -68,7 +69,7 @@ def merge(
     options = {name: value for name, value in named.items() if value is not None}
     if what.endswith(SUFFIXES):
         if folders or weights or options or option or dtype or base:
-            raise fail(f"{what} says it all: beside a recipe file only --out and --threads count")
+            raise fail(f"{what} is a recipe file: only --out and --threads apply beside it")
         written = read_recipe_file(Path(what))
     else:
         written = WrittenRecipe(
@@ -105,10 +106,10 @@ def _merge(written: WrittenRecipe, out: Path, threads: int) -> None:
 
 
 def _locate(adapters: Sequence[WrittenAdapter]) -> list[Path]:
-    """Return the adapters' folders; the registry is opened only where a name asks for it."""
+    """Return the adapters' folders; the registry is opened only for names."""
     by_name = {item.name: Path() for item in adapters if item.name is not None}
     if by_name:
-        registry, versions = open_registry(Settings())
+        registry, versions = open_registry(settings_of(None))
         for name in by_name:
             by_name[name] = versions.path(resolve_adapter(registry, parse_reference(name)).digest)
     return [item.path or by_name[item.name or ""] for item in adapters]

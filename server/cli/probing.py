@@ -12,16 +12,15 @@ from server.cli.client import Home, Key, Server, connect
 from server.cli.console import (
     AsJson,
     actor,
-    explained,
     fail,
     print_json,
     print_table,
     progress_bar,
     say,
 )
+from server.home import open_registry
 from server.probe.prompts import NAME
 from server.probe.run import ProbeReport, probe
-from server.serve import open_registry
 from server.settings import Settings
 from server.unpickle import Limits
 from server.unpickle import convert as convert_folder
@@ -30,7 +29,6 @@ Version = Annotated[str, typer.Argument(help="name@version, name@alias, name or 
 Numbered = Annotated[str, typer.Argument(help="name@version.")]
 
 
-@explained
 def probe_adapters(
     references: Annotated[list[str], typer.Argument(help="name, name@3, name@alias.")],
     model: Annotated[
@@ -104,7 +102,6 @@ def _json(version: AdapterVersion, report: ProbeReport) -> dict[str, object]:
     }  # fmt: skip
 
 
-@explained
 def quarantine(
     reference: Numbered,
     reason: Annotated[str, typer.Option(help="Told to whoever asks for it.")],
@@ -116,7 +113,6 @@ def quarantine(
     _set_status(reference, {"status": "quarantined", "reason": reason}, home, server, key)
 
 
-@explained
 def release(reference: Numbered, home: Home = None, server: Server = None, key: Key = None) -> None:
     """Let a quarantined version be served again."""
     _set_status(reference, {"status": "admitted"}, home, server, key)
@@ -132,7 +128,6 @@ def _set_status(
     say(f"{body['status']}: {names}")
 
 
-@explained
 def convert(
     folder: Annotated[Path, typer.Argument(help="An adapter folder with adapter_model.bin.")],
     out: Annotated[Path, typer.Option(help="Folder to write; must not exist or be empty.")],

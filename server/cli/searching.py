@@ -1,4 +1,4 @@
-"""`weft search`, and what it goes by: `weft adapters tag | examples`, `weft db embed`."""
+"""`weft search`, and what it searches: `weft adapters tag | examples`, `weft db embed`."""
 
 import json
 from collections.abc import Mapping
@@ -8,51 +8,47 @@ from typing import Annotated, Any
 import typer
 
 from registry.references import check_name
-from registry.search.finder import MAX_LIMIT
+from registry.search import MAX_EXAMPLE_CHARACTERS, MAX_EXAMPLES, MAX_LIMIT
 from registry.types import EmbeddingKind
-from server.admin.search import MAX_EXAMPLE_CHARACTERS, MAX_EXAMPLES
-from server.cli.client import Home, Key, Server, connect
-from server.cli.console import AsJson, explained, fail, print_json, print_table, progress_bar, say
-from server.serve import open_registry
-from server.settings import Settings
+from server.cli.client import Home, Key, Server, connect, settings_of
+from server.cli.console import AsJson, fail, print_json, print_table, progress_bar, say
 
 AdapterName = Annotated[str, typer.Argument(help="The adapter's name.")]
-# Where a line of JSON may hold its text, in the order of preference.
+# Fields of a JSON line that can hold its text, in order of preference.
 _TEXT_KEYS = ("prompt", "input", "instruction", "question", "text")
 
 
-@explained
 def search(
-    text: Annotated[str | None, typer.Argument(help="What is sought, in words.")] = None,
+    text: Annotated[str | None, typer.Argument(help="Text that describes the adapter.")] = None,
     like: Annotated[
-        str | None, typer.Option(help="Near this adapter: name, name@3, name@alias, digest.")
+        str | None, typer.Option(help="Similar to this adapter: name, name@3, name@alias, digest.")
     ] = None,
     by: Annotated[
-        EmbeddingKind, typer.Option(help="The embedding by which --like is near.")
+        EmbeddingKind, typer.Option(help="The embedding that --like compares.")
     ] = "weights",
     examples: Annotated[
         Path | None,
         typer.Option(
             "--for",
-            help=f"Good at these: a text per line, or JSON lines; the first {MAX_EXAMPLES} count.",
+            help=f"Good at these texts: one per line, or JSON lines; at most {MAX_EXAMPLES}.",
         ),
     ] = None,
     filter: Annotated[  # noqa: A002 - the option's name
         str, typer.Option(help="For example 'rank<=16 tag=legal,tax created>2026-01-01'.")
     ] = "",
-    limit: Annotated[int, typer.Option(min=1, max=MAX_LIMIT, help="How many at most.")] = 10,
+    limit: Annotated[int, typer.Option(min=1, max=MAX_LIMIT, help="Largest number of hits.")] = 10,
     as_json: AsJson = False,
     home: Home = None,
     server: Server = None,
     key: Key = None,
 ) -> None:
-    """Find adapters by words, by likeness, by examples, by filters."""
+    """Find adapters by text, similarity, examples or filters."""
     query: dict[str, str | int | list[str] | None] = {
         "text": text, "like": like, "by": by, "filter": filter, "limit": limit,
     }  # fmt: skip
     if examples is not None:
-        shown = read_examples(examples)[:MAX_EXAMPLES]
-        query["example"] = [example[:MAX_EXAMPLE_CHARACTERS] for example in shown]
+        texts = read_examples(examples)[:MAX_EXAMPLES]
+        query["example"] = [text[:MAX_EXAMPLE_CHARACTERS] for text in texts]
     with connect(home, server, key) as api:
         hits = api.ask("GET", "search", query=query)["hits"]
     if as_json:
@@ -70,26 +66,22 @@ def _row(hit: Mapping[str, Any]) -> tuple[object, ...]:
     )  # fmt: skip
 
 
-@explained
 def tag(
     name: AdapterName,
-    tags: Annotated[list[str] | None, typer.Argument(help="Tags to give it.")] = None,
-    remove: Annotated[
-        list[str] | None, typer.Option(help="A tag to take away, repeatable.")
-    ] = None,
+    tags: Annotated[list[str] | None, typer.Argument(help="Tags to add.")] = None,
+    remove: Annotated[list[str] | None, typer.Option(help="A tag to remove, repeatable.")] = None,
     home: Home = None,
     server: Server = None,
     key: Key = None,
 ) -> None:
-    """Give an adapter tags, take others away, and print those it has then."""
+    """Add and remove tags of an adapter, and print its tags."""
     check_name(name)
     body = {"add": tags or [], "remove": remove or []}
     with connect(home, server, key) as api:
-        after = api.ask("PATCH", "adapters", name, "-", "tags", json=body)["tags"]
-    say(f"{name}: {' '.join(after) or 'no tags'}")
+        current = api.ask("PATCH", "adapters", name, "-", "tags", json=body)["tags"]
+    say(f"{name}: {' '.join(current) or 'no tags'}")
 
 
-@explained
 def set_examples(
     name: AdapterName,
     file: Annotated[Path, typer.Argument(help="A text per line, or JSON lines.")],
@@ -97,7 +89,7 @@ def set_examples(
     server: Server = None,
     key: Key = None,
 ) -> None:
-    """Say by examples what an adapter is for, in place of those before."""
+    """Replace the examples that describe an adapter."""
     check_name(name)
     texts = read_examples(file)
     with connect(home, server, key) as api:
@@ -105,21 +97,22 @@ def set_examples(
     say(f"{name}: {len(texts)} examples")
 
 
-@explained
 def embed(home: Home = None) -> None:
-    """Make the embeddings that are missing, after an upgrade or a change of WEFT_TEXT_ENCODER."""
-    registry, _ = open_registry(Settings() if home is None else Settings(home=home))
+    """Compute missing embeddings, after an upgrade or a change of WEFT_TEXT_ENCODER."""
+    from server.home import open_registry
+
+    registry, _ = open_registry(settings_of(home))
     with progress_bar("embedding") as show:
-        made = registry.search.embeddings.add_missing(show)
-    say(f"{made} embeddings made")
+        count = registry.search.embeddings.add_missing(show)
+    say(f"{count} embeddings computed")
 
 
 def read_examples(path: Path) -> list[str]:
-    """Return the texts of a file: one per line; of a .jsonl file those inside its objects.
+    """Return the texts of a file: one per line, or in a .jsonl file one per object.
 
     Raises:
-        typer.Exit: it holds none, or a line that cannot be read; the reason is printed.
-        OSError: it cannot be read.
+        typer.Exit: the file has no text or an invalid line; the reason is printed.
+        OSError: the file cannot be read.
     """
     try:
         lines = [line for line in path.read_text("utf-8").splitlines() if line.strip()]
@@ -137,11 +130,11 @@ def _is_json(path: Path) -> bool:
 
 
 def _text_of(line: Any) -> str | None:
-    """Return the text of a JSON line: a string, a key's, or the first user message's."""
+    """Return the text of a JSON line: the line itself, a field, or the first user message."""
     if isinstance(line, dict):
-        found = next((line[key] for key in _TEXT_KEYS if isinstance(line.get(key), str)), None)
+        text = next((line[key] for key in _TEXT_KEYS if isinstance(line.get(key), str)), None)
         messages = line.get("messages")
-        users = messages if found is None and isinstance(messages, list) else []
-        said = [m.get("content") for m in users if isinstance(m, dict) and m.get("role") == "user"]
-        line = found if found is not None else next(iter(said), None)
+        turns = messages if text is None and isinstance(messages, list) else []
+        users = [m.get("content") for m in turns if isinstance(m, dict) and m.get("role") == "user"]
+        line = text if text is not None else next(iter(users), None)
     return line if isinstance(line, str) and line.strip() else None

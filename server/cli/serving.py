@@ -12,31 +12,35 @@ import typer
 from rich.logging import RichHandler
 from rich.status import Status
 
-from server.cli.console import errors, explained
-from server.settings import Settings
+from server.cli.console import errors
 
 
-@explained
 def serve(
     model: Annotated[str | None, typer.Option(help="The base: Hub id or folder.")] = None,
     served_base: Annotated[str | None, typer.Option(help="The base's name for clients.")] = None,
     home: Annotated[Path | None, typer.Option(help="Database, blobs, artifacts.")] = None,
     host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
     port: Annotated[int | None, typer.Option(help="Port to listen on.")] = None,
-    engine_url: Annotated[str | None, typer.Option(help="A vLLM started elsewhere.")] = None,
-    engine_args: Annotated[str | None, typer.Option(help="More arguments for vLLM.")] = None,
+    max_model_len: Annotated[int | None, typer.Option(help="Context length in tokens.")] = None,
     max_lora_rank: Annotated[int | None, typer.Option(help="Largest rank served.")] = None,
     max_loras: Annotated[int | None, typer.Option(help="Adapters in one engine step.")] = None,
+    max_cpu_loras: Annotated[int | None, typer.Option(help="Adapters kept in memory.")] = None,
     dtype: Annotated[str | None, typer.Option(help="Dtype of the engine.")] = None,
+    engine_url: Annotated[str | None, typer.Option(help="A vLLM started elsewhere.")] = None,
+    engine_args: Annotated[str | None, typer.Option(help="More arguments for vLLM.")] = None,
+    artifacts_dir: Annotated[Path | None, typer.Option(help="Merged adapters.")] = None,
+    merge_workers: Annotated[int | None, typer.Option(help="Merges at the same time.")] = None,
 ) -> None:
-    """Serve the registry's adapters and their compositions over the OpenAI API.
+    """Serve the base, the registry's adapters and their compositions over the OpenAI API.
 
-    Every setting is also a WEFT_* variable; the command line wins.
+    Every setting is also a WEFT_* variable; an option overrides its variable.
     """
-    given = {name: value for name, value in locals().items() if value is not None}
-    settings = Settings(**given)
-    set_up_logging()
+    options = {name: value for name, value in locals().items() if value is not None}
     from server.serve import serve as run
+    from server.settings import Settings
+
+    settings = Settings(**options)
+    set_up_logging()
 
     async def ready(_stop: Callable[[], None]) -> None:
         spinner.stop()
@@ -48,15 +52,14 @@ def serve(
         _run(run(settings, ready=ready))
 
 
-@explained
 def demo(
-    once: Annotated[bool, typer.Option(help="Stop after the table.")] = False,
+    once: Annotated[bool, typer.Option("--once", help="Stop after the table.")] = False,
     port: Annotated[int, typer.Option(help="Port to listen on.")] = 8000,
     home: Annotated[
-        Path | None, typer.Option(help="Kept state; default: a temporary folder.")
+        Path | None, typer.Option(help="Folder to keep; default: a temporary one.")
     ] = None,
 ) -> None:
-    """Serve the demo base, ask its adapters and two compositions, and print their answers."""
+    """Serve the demo base, query its adapters and two compositions, and print the answers."""
     set_up_logging()
     from server.cli.demo import run_demo
 

@@ -1,4 +1,4 @@
-"""`weft db …` and `weft gc`: the database as a whole, and the files that nobody needs."""
+"""`weft db upgrade | dump | restore` and `weft gc`: the database, and unreferenced files."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
@@ -9,71 +9,65 @@ import typer
 
 from registry.access.audit import Audit
 from registry.storage.database import Database
-from registry.upkeep.dump import dump as write_dump
 from registry.upkeep.garbage import DAY_SECONDS, Collected, Collector, Garbage, Reason
-from registry.upkeep.restore import restore as read_dump
 from server.artifacts.collect import GRACE_DAYS, collector_of
-from server.cli.client import Home, Key, Server, connect
+from server.cli.client import Home, Key, Server, connect, settings_of
 from server.cli.console import (
     AsJson,
     actor,
-    explained,
     fail,
     print_json,
     print_table,
     progress_bar,
     say,
+    short,
 )
-from server.settings import Settings
-
-db = typer.Typer(help="The database.", no_args_is_help=True)
 
 _WHY: Mapping[Reason, str] = {
-    "orphan": "nothing registered has these files",
+    "orphan": "no registered version has these files",
     "retired": "retired, and no composition in use needs it",
-    "unused": "no composition in use needs it, and nobody has asked for it",
-    "budget": "the artifacts are over their budget",
+    "unused": "no composition in use needs it, and no request has used it",
+    "budget": "the artifacts exceed their budget",
 }
 
 
-@db.command()
-@explained
 def upgrade(home: Home = None) -> None:
-    """Create the database or bring it to this release's schema."""
-    Database(_settings(home).database).upgrade()
+    """Create the database, or migrate it to this release's schema."""
+    Database(settings_of(home).database).upgrade()
     say("the database is up to date")
 
 
-@db.command()
-@explained
 def dump(
     file: Annotated[Path, typer.Argument(help="File to write, e.g. weft.jsonl.gz; must be new.")],
     home: Home = None,
 ) -> None:
-    """Write all rows into one portable file. Adapters' files are not in it: copy `blobs`."""
+    """Write all rows into one portable file. Copy the `blobs` folder along with it."""
+    from registry.upkeep.dump import dump as write_dump
+
     with progress_bar("dumping") as show:
-        dumped = write_dump(Database(_settings(home).database), file, progress=show)
+        dumped = write_dump(Database(settings_of(home).database), file, progress=show)
     say(f"{file}: {dumped.total} rows of schema {dumped.revision}; copy the blobs folder along")
 
 
-@db.command()
-@explained
 def restore(
     file: Annotated[Path, typer.Argument(help="A file that `weft db dump` wrote.")],
     home: Home = None,
 ) -> None:
-    """Read a dump into an empty database, SQLite or PostgreSQL, and bring it up to date."""
-    settings = _settings(home)
+    """Restore a dump into an empty database, SQLite or PostgreSQL, and migrate it."""
+    from registry.upkeep.restore import restore as read_dump
+
+    settings = settings_of(home)
     with progress_bar("restoring") as show:
         dumped = read_dump(Database(settings.database), file, progress=show)
-    say(f"{dumped.total} rows restored; the adapters' files belong into {settings.blobs}")
+    say(f"{dumped.total} rows restored; copy the adapters' files to {settings.blobs}")
 
 
-@explained
 def gc(
-    delete: Annotated[bool, typer.Option("--delete", help="Do it; else it is only shown.")] = False,
+    delete: Annotated[
+        bool, typer.Option("--delete", help="Remove the files; without it, they are only listed.")
+    ] = False,
     grace_days: Annotated[
-        float, typer.Option(min=0, help="Keep what was retired or used within so many days.")
+        float, typer.Option(min=0, help="Keep what was retired or used within this many days.")
     ] = GRACE_DAYS,
     budget_bytes: Annotated[
         int | None,
@@ -84,13 +78,13 @@ def gc(
     server: Server = None,
     key: Key = None,
 ) -> None:
-    """Show the files that nobody needs any more, or remove them; none younger than an hour."""
+    """List unreferenced files older than an hour, or remove them with --delete."""
     if server is not None:
         if budget_bytes is not None:
             raise fail("--budget-bytes is the server's own setting, WEFT_ARTIFACT_BUDGET_BYTES")
         done = _at_server(server, key, grace_days, delete=delete)
     else:
-        settings = _settings(home)
+        settings = settings_of(home)
         database = Database(settings.database)
         database.check()
         collector = collector_of(
@@ -108,8 +102,8 @@ def _at_server(server: str, key: str | None, grace_days: float, *, delete: bool)
     query = {"grace_days": str(grace_days)}
     with connect(None, server, key) as api:
         if not delete:
-            found = api.pages("garbage", query=query)
-            return [Collected(Garbage(**item), removed=False) for item in found]
+            items = api.pages("garbage", query=query)
+            return [Collected(Garbage(**item), removed=False) for item in items]
         report = api.ask("POST", "garbage", "collect", query=query)
     removed = [item.pop("removed") for item in report["items"]]
     return [Collected(Garbage(**i), gone) for i, gone in zip(report["items"], removed, strict=True)]
@@ -125,7 +119,7 @@ def _here(collector: Collector, audit: Audit, *, delete: bool) -> list[Collected
             for start in range(0, len(planned), 100):
                 done += collector.collect(planned[start : start + 100])
                 show(len(done), len(planned))
-    finally:  # what is gone is gone, however it ends
+    finally:  # an interrupted run is logged too
         removed = [item.garbage.bytes for item in done if item.removed]
         if removed:
             detail = {"removed": len(removed), "bytes": sum(removed)}
@@ -137,18 +131,14 @@ def _here(collector: Collector, audit: Audit, *, delete: bool) -> list[Collected
 def _print_garbage(done: Iterable[Collected], *, delete: bool) -> None:
     items = list(done)
     rows = [
-        (g.store, g.digest[:12], f"{g.bytes / 1e6:.1f}", _WHY[g.reason],
+        (g.store, short(g.digest), f"{g.bytes / 1e6:.1f}", _WHY[g.reason],
          f"{g.idle_seconds / DAY_SECONDS:.1f}",
-         ("removed" if item.removed else "in use again, kept") if delete else "would go")
+         ("removed" if item.removed else "in use again, kept") if delete else "listed")
         for item in items
         for g in [item.garbage]
     ]  # fmt: skip
     if rows:
         print_table("Garbage", ("store", "digest", "MB", "why", "idle days", "result"), rows)
     total = sum(item.garbage.bytes for item in items if item.removed or not delete)
-    verb = "removed" if delete else "would go (nothing was removed: say --delete)"
+    verb = "removed" if delete else "can be removed with --delete"
     say(f"{len(rows)} folders, {total / 1e6:.1f} MB {verb}")
-
-
-def _settings(home: Path | None) -> Settings:
-    return Settings() if home is None else Settings(home=home)

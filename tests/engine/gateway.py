@@ -19,7 +19,7 @@ from openai import AsyncOpenAI, DefaultAsyncHttpxClient
 
 from registry.service import Registry
 from server.engine.client import Endpoint
-from server.serve import open_registry
+from server.home import open_registry
 from server.settings import Settings
 
 START_SECONDS = 180

@@ -28,7 +28,7 @@ from server.cli import app
 from server.cli.demo import import_demo_adapters
 from server.engine.fake import FakeEngine
 from server.gateway import Gateway
-from server.serve import open_registry
+from server.home import open_registry
 from server.settings import Settings
 from tests.reading import read_adapter
 

@@ -13,7 +13,7 @@ from registry.references import parse_reference
 from registry.search.encoder import HashingEncoder
 from registry.service import Registry
 from server.embedders import EncoderUnavailable, SentenceEncoder, WeightSketch, open_embedder
-from server.serve import open_registry
+from server.home import open_registry
 from tests.adapters import make_adapter
 from tests.server.conftest import DEMO, MakeSettings
 

@@ -161,4 +161,4 @@ def test_tags_and_examples_are_given_by_command(weft: Weft, tmp_path: Path) -> N
 def test_missing_embeddings_are_made_by_command(weft: Weft) -> None:
     """After an import nothing is missing."""
     result = weft("db", "embed")
-    assert "0 embeddings made" in result.stdout
+    assert "0 embeddings computed" in result.stdout

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from server.engine.absent import AbsentEngine
 from server.gateway import Gateway
-from server.serve import open_registry
+from server.home import open_registry
 from tests.server.conftest import BASE, demo_settings
 from tests.server.jobs import children
 from tests.server.jobs.conftest import running

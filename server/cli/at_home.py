@@ -1,0 +1,71 @@
+"""The admin API on the registry at home: the server's own routes, in this process.
+
+Every command is written once and does the same at home and on a server. The caller is the user at
+the command line, with all rights: whoever can read the files has them anyway.
+"""
+
+import asyncio
+
+import httpx
+from fastapi import FastAPI
+from starlette.types import Receive, Scope, Send
+
+from registry.callers import Caller
+from server.admin.routes import admin_router
+from server.auth import set_caller
+from server.base_model import ensure_base
+from server.cli.client import Client, ServerRefused
+from server.cli.console import actor
+from server.engine.absent import AbsentEngine
+from server.errors import row_of
+from server.gateway import Gateway
+from server.home import open_registry
+from server.openai.files import files_router
+from server.settings import Settings
+
+
+def gateway_at_home(settings: Settings, *, with_base: bool) -> Gateway:
+    """Return the parts of a gateway on the registry at home, without an engine.
+
+    `with_base`: register the served base first, as expressions need it.
+    """
+    registry, versions = open_registry(settings)
+    base = ensure_base(registry, settings).name if with_base else settings.base_name
+    return Gateway(settings, registry=registry, versions=versions, engine=AbsentEngine(), base=base)
+
+
+def client_of(gateway: Gateway) -> Client:
+    """Return the API of a gateway in this process."""
+    return Client(httpx.Client(base_url="http://localhost", transport=_AtHome(gateway)))
+
+
+class _AtHome(httpx.BaseTransport):
+    """Carries requests to the admin routes in this process."""
+
+    def __init__(self, gateway: Gateway) -> None:
+        self._gateway = gateway
+        self._caller = Caller(actor())
+        self._app = FastAPI(openapi_url=None)
+        self._app.routes.extend(files_router(gateway).routes)
+        self._app.routes.extend(admin_router(gateway).routes)
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        """Answer one request; what it started ends with it."""
+        return asyncio.run(self._answer(request))
+
+    async def _answer(self, request: httpx.Request) -> httpx.Response:
+        try:
+            answer = await httpx.ASGITransport(self._as_caller).handle_async_request(request)
+            body = await answer.aread()
+            return httpx.Response(answer.status_code, headers=answer.headers, content=body)
+        except Exception as error:
+            status = row_of(error).status
+            if status == 500:  # a defect; its traceback helps
+                raise
+            raise ServerRefused(str(error), status) from error
+        finally:
+            await self._gateway.builder.stop()
+
+    async def _as_caller(self, scope: Scope, receive: Receive, send: Send) -> None:
+        set_caller(scope, self._caller)
+        await self._app(scope, receive, send)

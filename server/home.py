@@ -1,0 +1,80 @@
+"""The registry in a home folder, and the lock that keeps a second server off it.
+
+Imports neither torch nor FastAPI: every command that opens the registry starts here.
+"""
+
+import fcntl
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from server.settings import Settings
+
+if TYPE_CHECKING:
+    from registry.service import Registry
+    from registry.storage.blobs import LocalBlobs
+
+LOCK_NAME = "server.lock"
+
+
+class HomeInUse(OSError):
+    """Another server runs on the same home."""
+
+    def __init__(self, settings: Settings, owner: str) -> None:
+        super().__init__(
+            f"another weft server{owner} runs on {settings.home.resolve()}: stop it, or choose "
+            "another folder with --home or WEFT_HOME"
+        )
+
+
+def open_registry(settings: Settings) -> "tuple[Registry, LocalBlobs]":
+    """Return the registry of `settings` with its database migrated, and the store of its files.
+
+    Raises:
+        registry.errors.RegistryError: the database cannot be used.
+    """
+    from registry.service import Registry
+    from registry.storage.blobs import LocalBlobs
+    from registry.storage.database import Database
+    from server.embedders import open_embedder
+
+    settings.home.mkdir(parents=True, exist_ok=True)
+    database = Database(settings.database)
+    database.upgrade()
+    blobs = LocalBlobs(settings.blobs)
+    return Registry(database, blobs, settings.policy, open_embedder(settings)), blobs
+
+
+@contextmanager
+def locked_home(settings: Settings, url: str) -> Iterator[None]:
+    """Hold the home for one server; the operating system releases the lock of a dead process.
+
+    Args:
+        settings: they name the home, which is created.
+        url: where this server will answer, for the message that a second one prints.
+
+    Raises:
+        HomeInUse: with process id and URL of the server that holds it.
+        OSError: the folder cannot be created or written.
+    """
+    settings.home.mkdir(parents=True, exist_ok=True)
+    with (settings.home / LOCK_NAME).open("a+", encoding="utf-8") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise HomeInUse(settings, _owner(lock.name)) from None
+        lock.truncate(0)
+        json.dump({"pid": os.getpid(), "url": url}, lock)
+        lock.flush()
+        yield
+
+
+def _owner(path: str) -> str:
+    try:
+        with open(path, encoding="utf-8") as lock:  # noqa: PTH123 - the lock's own name
+            owner = json.load(lock)
+        return f" (process {owner['pid']}, {owner['url']})"
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""  # it is writing its name at this moment
