@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from merge.methods import METHODS
 from merge.recipe import Member, ModuleShape, Recipe, plan
 from registry.callers import LOCAL, Caller
 from registry.errors import UnknownReference
@@ -129,6 +128,8 @@ class Resolver:
             meaning = self.registry.versions.resolve(reference, caller=caller)
         except UnknownReference as error:
             method = str(reference)
+            from merge.methods import METHODS  # here: it imports torch
+
             if method not in (retrieve.NAME, *METHODS):
                 raise
             example = f"{method}(; k=3)" if method == retrieve.NAME else f"{method}(a, b)"
