@@ -11,18 +11,16 @@ from typing import TypeAlias
 import uvicorn
 from fastapi import FastAPI
 
-from registry.service import Registry
-from registry.storage.blobs import LocalBlobs
-from registry.storage.database import Database
 from registry.types import Base
 from server.app import create_app
 from server.artifacts.store import ArtifactStore
 from server.base_model import ensure_base
-from server.embedders import open_embedder
 from server.engine.client import Endpoint, Fixed, VllmEngine
-from server.engine.launch import Remote, Supervisor
+from server.engine.launch import Progress, Remote, Supervisor
 from server.engine.selftest import self_test
 from server.gateway import Gateway
+from server.home import locked_home, open_registry
+from server.preflight import bound_socket, check_model
 from server.settings import Settings
 
 Ready: TypeAlias = Callable[[Callable[[], None]], Awaitable[None]]
@@ -30,46 +28,43 @@ _log = logging.getLogger("weft.server")
 _SHRINK_SECONDS = 10.0
 # Workspaces older than any build can last were left by a crash.
 _SWEEP_SECONDS = 3600.0
-_DRAIN_SECONDS = 10  # for answers under way when the server is told to stop
+_DRAIN_SECONDS = 10  # for running answers when the server stops
 
 
-def open_registry(settings: Settings) -> tuple[Registry, LocalBlobs]:
-    """Return the registry of `settings`, its database migrated, and the store of its files.
+async def serve(
+    settings: Settings, *, ready: Ready | None = None, progress: Progress | None = None
+) -> None:
+    """Serve until the process receives a signal, or `ready` calls the function it receives.
 
-    Raises:
-        registry.errors.RegistryError: the database cannot be used.
-    """
-    settings.home.mkdir(parents=True, exist_ok=True)
-    database = Database(settings.database)
-    database.upgrade()
-    versions = LocalBlobs(settings.blobs)
-    return Registry(database, versions, settings.policy, open_embedder(settings)), versions
-
-
-async def serve(settings: Settings, *, ready: Ready | None = None) -> None:
-    """Serve until the process is told to stop, or `ready` calls what it is given.
+    Port, home and model are checked before the engine starts, which takes a minute or more.
 
     Args:
-        settings: everything about the gateway.
-        ready: called once requests are taken, with the function that ends the serving.
+        settings: of the gateway.
+        ready: called once the gateway takes requests, with the function that stops it.
+        progress: called with the engine's stage while it starts.
 
     Raises:
-        EngineStartFailed: the engine did not come up.
+        PortTaken, HomeInUse, ModelUnusable: at once.
+        EngineStartFailed: the engine did not start.
         registry.errors.RegistryError: the database or the base cannot be used.
     """
     async with AsyncExitStack() as stack:
-        gateway = await _open(stack, settings)
+        bound = stack.enter_context(bound_socket(settings.host, settings.port))
+        url = f"http://{settings.host}:{bound.getsockname()[1]}"
+        stack.enter_context(locked_home(settings, url))
+        check_model(settings)
+        gateway = await _open(stack, settings, progress)
         server = _Server(create_app(gateway), settings, ready)
         for number in (signal.SIGINT, signal.SIGTERM):
             asyncio.get_running_loop().add_signal_handler(number, server.stop)
-        await server.serve()
+        await server.serve(sockets=[bound])
 
 
-async def _open(stack: AsyncExitStack, settings: Settings) -> Gateway:
+async def _open(stack: AsyncExitStack, settings: Settings, progress: Progress | None) -> Gateway:
     """Bring up everything behind the HTTP surface; `stack` takes it down again."""
     registry, versions = open_registry(settings)
     base = ensure_base(registry, settings)
-    link = await _connect(stack, settings, base)
+    link = await _connect(stack, settings, base, progress)
     engine = VllmEngine(link)
     stack.push_async_callback(engine.close)
     gateway = Gateway(settings, registry=registry, versions=versions, engine=engine, base=base.name)
@@ -85,7 +80,9 @@ async def _open(stack: AsyncExitStack, settings: Settings) -> Gateway:
     return gateway
 
 
-async def _connect(stack: AsyncExitStack, settings: Settings, base: Base) -> Supervisor | Remote:
+async def _connect(
+    stack: AsyncExitStack, settings: Settings, base: Base, progress: Progress | None
+) -> Supervisor | Remote:
     artifacts = ArtifactStore(settings.artifacts)
     settings.artifacts.mkdir(parents=True, exist_ok=True)
 
@@ -103,7 +100,7 @@ async def _connect(stack: AsyncExitStack, settings: Settings, base: Base) -> Sup
 
     if settings.engine_url is None:
         log_path = settings.home.resolve() / "engine.log"
-        supervisor = Supervisor(settings, log_path=log_path, prove=prove)
+        supervisor = Supervisor(settings, log_path=log_path, prove=prove, progress=progress)
         await supervisor.start()
         stack.push_async_callback(supervisor.stop)
         return supervisor
@@ -119,13 +116,13 @@ async def _keep_small(gateway: Gateway) -> None:
     while True:
         try:
             await gateway.evictor.shrink()
-        except Exception:  # whatever it was, the budget must be kept next time
-            _log.exception("the artifact store could not be kept small")
+        except Exception:  # the budget must be kept next time
+            _log.exception("the artifact store was not reduced to its budget")
         await asyncio.sleep(_SHRINK_SECONDS)
 
 
 class _Server(uvicorn.Server):
-    """uvicorn, with a call once it listens."""
+    """uvicorn that calls `ready` once it listens."""
 
     def __init__(self, app: FastAPI, settings: Settings, ready: Ready | None) -> None:
         super().__init__(
@@ -140,13 +137,13 @@ class _Server(uvicorn.Server):
         self._call_when_ready = ready
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Bind, then tell."""
+        """Listen, then call `ready`."""
         await super().startup(sockets)
         if self._call_when_ready is not None and not self.should_exit:
             await self._call_when_ready(self.stop)
 
     def stop(self) -> None:
-        """Let answers under way finish, then return from `serve`; the second call cuts them."""
+        """Finish running answers, then return from `serve`; a second call cuts them."""
         self.should_exit, self.force_exit = True, self.should_exit
 
     @contextmanager

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from registry.paging import MAX_PAGE
-from registry.references import parse_reference
+from registry.references import check_digest, parse_reference
 from server.cli.client import Client, Home, Key, Server, connect
 from server.cli.console import AsJson, fail, minute, print_json, print_table, short
 from server.cli.versions import version_of
@@ -41,7 +41,9 @@ def show_artifact(
 ) -> None:
     """Show a merged adapter: size, recipes and merge report."""
     with connect(home, server, key) as api:
-        artifact = api.ask("GET", "artifacts", _full_digest(api, digest))
+        digest = _full_digest(api, digest)
+        check_digest(digest)
+        artifact = api.ask("GET", "artifacts", digest)
     if as_json:
         print_json(artifact)
         return

@@ -30,7 +30,7 @@ def gateway_at_home(settings: Settings, *, with_base: bool) -> Gateway:
     `with_base`: register the served base first, as expressions need it.
     """
     registry, versions = open_registry(settings)
-    base = ensure_base(registry, settings).name if with_base else settings.base_name
+    base = ensure_base(registry, settings).name if with_base else settings.served_base
     return Gateway(settings, registry=registry, versions=versions, engine=AbsentEngine(), base=base)
 
 

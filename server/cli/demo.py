@@ -14,6 +14,7 @@ from openai import AsyncOpenAI, DefaultAsyncHttpxClient
 from registry.sources.folder import find_adapters
 from server.base_model import ensure_base
 from server.cli.console import console, errors, print_table
+from server.engine.launch import Progress
 from server.home import open_registry
 from server.serve import serve
 from server.settings import Settings
@@ -41,7 +42,7 @@ class Answer:
 
 
 async def run_demo(
-    *, once: bool, port: int, home: Path | None, started: Callable[[], None]
+    *, once: bool, port: int, home: Path | None, started: Callable[[], None], progress: Progress
 ) -> None:
     """Import the demo adapters, serve them, ask, print the table, and go on serving unless `once`.
 
@@ -61,7 +62,7 @@ async def run_demo(
             started()
             presented.append(asyncio.create_task(_present(settings, stop if once else None)))
 
-        await serve(settings, ready=ready)
+        await serve(settings, ready=ready, progress=progress)
         await asyncio.gather(*presented)
 
 

@@ -3,14 +3,15 @@
 import asyncio
 import logging
 import signal
-from collections.abc import Callable, Coroutine, Iterator
-from contextlib import contextmanager, suppress
+import time
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 import typer
 from rich.logging import RichHandler
-from rich.status import Status
+from rich.markup import escape
 
 from server.cli.console import errors
 
@@ -43,13 +44,13 @@ def serve(
     set_up_logging()
 
     async def ready(_stop: Callable[[], None]) -> None:
-        spinner.stop()
+        start.stop()
         errors.print(
             f"ready: http://{settings.host}:{settings.port}/v1", highlight=False, markup=False
         )
 
-    with starting(settings.served_base) as spinner:
-        _run(run(settings, ready=ready))
+    with Start(settings.served_base) as start:
+        _run(run(settings, ready=ready, progress=start.show))
 
 
 def demo(
@@ -63,27 +64,45 @@ def demo(
     set_up_logging()
     from server.cli.demo import run_demo
 
-    with starting("the demo base") as spinner:
-        _run(run_demo(once=once, port=port, home=home, started=spinner.stop))
+    with Start("the demo base") as start:
+        main = run_demo(once=once, port=port, home=home, started=start.stop, progress=start.show)
+        _run(main)
 
 
-@contextmanager
-def starting(name: str) -> Iterator[Status]:
-    """Say that an engine is starting, with a spinner on a terminal until it is stopped."""
-    message = f"starting vLLM for {name}: it takes a minute or so"
-    spinner = errors.status(message)
-    if errors.is_terminal:
-        spinner.start()
-    else:
-        errors.print(message, highlight=False, markup=False)
-    try:
-        yield spinner
-    finally:
-        spinner.stop()
+class Start:
+    """The line that shows the engine's stage and the seconds since its start.
+
+    On a terminal it is updated in place until `stop`; elsewhere each stage prints a line.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._name, self._stage, self._began = name, "", time.monotonic()
+        self._line = errors.status("checking port, home and model")
+
+    def __enter__(self) -> Self:
+        if errors.is_terminal:
+            self._line.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def show(self, stage: str) -> None:
+        """Show the stage."""
+        text = f"vLLM for {self._name}: {stage} ({time.monotonic() - self._began:.0f} s)"
+        if errors.is_terminal:
+            self._line.update(escape(text))
+        elif stage != self._stage:
+            errors.print(text, highlight=False, markup=False, soft_wrap=True)
+        self._stage = stage
+
+    def stop(self) -> None:
+        """Remove the line."""
+        self._line.stop()
 
 
 def _run(main: Coroutine[Any, Any, None]) -> None:
-    """Run until done, Ctrl-C or SIGTERM; either way everything is taken down in order."""
+    """Run until done, Ctrl-C or SIGTERM; each ends everything in order."""
 
     async def stoppable() -> None:
         task = asyncio.current_task()
@@ -97,7 +116,7 @@ def _run(main: Coroutine[Any, Any, None]) -> None:
 
 
 def set_up_logging() -> None:
-    """Log to stderr, warnings of libraries and everything of ours."""
+    """Log to stderr: warnings of libraries, and weft's own messages."""
     logging.basicConfig(
         level=logging.WARNING,
         format="%(message)s",

@@ -20,9 +20,11 @@ import httpx
 from server.engine.client import Endpoint
 from server.engine.command import engine_command, engine_environment
 from server.engine.protocol import EngineUnavailable
+from server.engine.startup_log import root_cause, stage_of
 from server.settings import Settings
 
 Prove: TypeAlias = Callable[[Endpoint], Awaitable[None]]
+Progress: TypeAlias = Callable[[str], None]  # called with the stage of a start, again and again
 _log = logging.getLogger("weft.engine")
 _POLL_SECONDS = 0.25
 _HEALTH_SECONDS = 2.0
@@ -30,23 +32,32 @@ _HEALTH_SECONDS = 2.0
 _HEALTH_FAILURES = 15
 _FIRST_BACKOFF_SECONDS, _LAST_BACKOFF_SECONDS = 1.0, 60.0
 _STOP_SECONDS = 20.0
-_TAIL_BYTES = 3000
+_TAIL_BYTES, _CAUSE_BYTES = 3000, 2**20
 _LOG_BYTES = 50 * 2**20
 
 
 class EngineStartFailed(Exception):
-    """The engine did not come up; the message ends with the last lines of its log."""
+    """The engine did not start; the message has the cause that its log names."""
 
 
 class Supervisor:
     """Owns one vLLM child. `start` returns once it is ready and proven; then it is kept alive.
 
     `prove` is called with the endpoint at every start, before any other request. If it raises, the
-    start has failed.
+    start has failed. `progress` is called while the engine starts.
     """
 
-    def __init__(self, settings: Settings, *, log_path: Path, prove: Prove) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        log_path: Path,
+        prove: Prove,
+        progress: Progress | None = None,
+    ) -> None:
         self._settings, self._log_path, self._prove = settings, log_path, prove
+        self._progress = progress
+        self._log_start = 0  # where in the log the newest start begins
         self._process: Process | None = None
         self._lifeline: Connection | None = None
         self._endpoint: Endpoint | None = None
@@ -86,6 +97,7 @@ class Supervisor:
         try:
             self._process = await self._spawn(port, endpoint.key or "")
             await self._wait_healthy(endpoint)
+            self._report("testing that base and adapters do not mix")
             await proven(self._prove, endpoint)
         except (OSError, ValueError) as error:  # no process, no memory, no such argument
             await self._end_process()
@@ -103,6 +115,7 @@ class Supervisor:
         # The supervisor keeps the other end: the system closes it when the gateway is gone.
         lifeline, self._lifeline = multiprocessing.Pipe(duplex=False)
         with self._log_path.open("ab") as log, lifeline:
+            self._log_start = log.tell()
             process = await asyncio.create_subprocess_exec(
                 *engine_command(self._settings, port),
                 env=engine_environment(self._settings.artifacts, key, lifeline.fileno()),
@@ -120,12 +133,17 @@ class Supervisor:
         async with httpx.AsyncClient(timeout=_HEALTH_SECONDS, trust_env=False) as http:
             while time.monotonic() < deadline:
                 if self._process is None or self._process.returncode is not None:
-                    raise EngineStartFailed(f"the engine exited at start:\n{self._tail()}")
+                    raise EngineStartFailed(f"the engine exited at start: {self._cause()}")
                 if await _healthy(http, endpoint):
                     return
+                self._report(stage_of(self._tail()))
                 await asyncio.sleep(_POLL_SECONDS)
         seconds = self._settings.engine_start_seconds
-        raise EngineStartFailed(f"the engine was not ready after {seconds:.0f} s:\n{self._tail()}")
+        raise EngineStartFailed(f"the engine was not ready after {seconds:.0f} s: {self._cause()}")
+
+    def _report(self, stage: str | None) -> None:
+        if self._progress is not None and stage is not None:
+            self._progress(stage)
 
     async def _keep_alive(self) -> None:
         backoff = _FIRST_BACKOFF_SECONDS
@@ -133,7 +151,7 @@ class Supervisor:
             began = time.monotonic()
             await self._until_dead()
             self._endpoint, self._state = None, "the engine died and is being restarted"
-            _log.error("engine died; last lines of its log:\n%s", self._tail())
+            _log.error("the engine died: %s", self._cause())
             await self._end_process()
             if time.monotonic() - began > 10 * _LAST_BACKOFF_SECONDS:
                 backoff = _FIRST_BACKOFF_SECONDS
@@ -179,12 +197,19 @@ class Supervisor:
         await process.wait()
         self._process = None
 
-    def _tail(self) -> str:
+    def _cause(self) -> str:
+        """Return the last root cause in the log of this start; without one, its last lines."""
+        cause = root_cause(self._tail(_CAUSE_BYTES))
+        if cause is not None:
+            return f"{cause}\n(log: {self._log_path})"
+        return f"\n{self._tail() or f'nothing is in {self._log_path}; is the disk full?'}"
+
+    def _tail(self, size: int = _TAIL_BYTES) -> str:
+        """Return the end of the newest start's log, at most `size` bytes."""
         try:
             with self._log_path.open("rb") as log:
-                log.seek(max(0, log.seek(0, os.SEEK_END) - _TAIL_BYTES))
-                lines = log.read().decode(errors="replace")
-                return lines or f"(nothing in {self._log_path}: is the disk full?)"
+                log.seek(max(self._log_start, log.seek(0, os.SEEK_END) - size))
+                return log.read().decode(errors="replace")
         except OSError as error:
             return f"(no log: {error})"
 
