@@ -17,7 +17,7 @@ from server.base_model import ensure_base
 from server.cli.client import Client, ServerRefused
 from server.cli.console import actor
 from server.engine.absent import AbsentEngine
-from server.errors import row_of
+from server.errors import info_of
 from server.gateway import Gateway
 from server.home import open_registry
 from server.openai.files import files_router
@@ -59,7 +59,7 @@ class _AtHome(httpx.BaseTransport):
             body = await answer.aread()
             return httpx.Response(answer.status_code, headers=answer.headers, content=body)
         except Exception as error:
-            status = row_of(error).status
+            status = info_of(error).status
             if status == 500:  # a defect; its traceback helps
                 raise
             raise ServerRefused(str(error), status) from error
