@@ -21,6 +21,8 @@ from server.settings import HASHING, Settings
 class EncoderUnavailable(Exception):
     """The text encoder of the settings cannot be loaded."""
 
+    retry_after_seconds = 5
+
     def __init__(self, model: str, reason: str) -> None:
         super().__init__(
             f"the text encoder {model!r} cannot be loaded ({reason}): install weft[search], name a "

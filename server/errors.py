@@ -58,10 +58,8 @@ class ErrorInfo:
     status: int
     code: str
     meaning: str
-    retry_after_seconds: int | None = None
 
 
-_RETRY_SECONDS = 5
 ERRORS: dict[type[Exception], ErrorInfo] = {
     RequestInvalid: ErrorInfo(
         400, "invalid_request", "The request's body or a parameter is not what the route accepts."
@@ -205,23 +203,17 @@ ERRORS: dict[type[Exception], ErrorInfo] = {
         "engine_refused",
         "The engine could not load the adapter; its reason is in the message.",
     ),
-    BuildQueueFull: ErrorInfo(
-        503, "merge_queue_full", "Too many merges are waiting.", _RETRY_SECONDS
-    ),
-    BuildFailed: ErrorInfo(503, "build_failed", "A merge worker died.", _RETRY_SECONDS),
-    BuildTimeout: ErrorInfo(503, "build_timeout", "The merge took too long.", _RETRY_SECONDS),
+    BuildQueueFull: ErrorInfo(503, "merge_queue_full", "Too many merges are waiting."),
+    BuildFailed: ErrorInfo(503, "build_failed", "A merge worker died."),
+    BuildTimeout: ErrorInfo(503, "build_timeout", "The merge took too long."),
     EngineUnavailable: ErrorInfo(
-        503, "engine_unavailable", "The engine is starting or restarting.", _RETRY_SECONDS
+        503, "engine_unavailable", "The engine is starting or restarting."
     ),
     storage_errors.DatabaseUnavailable: ErrorInfo(
-        503, "database_unavailable", "The database cannot be reached.", _RETRY_SECONDS
+        503, "database_unavailable", "The database cannot be reached."
     ),
-    EncoderUnavailable: ErrorInfo(
-        503, "encoder_unavailable", "The text encoder cannot be loaded.", _RETRY_SECONDS
-    ),
-    StoreBroken: ErrorInfo(
-        503, "storage_broken", "The disk cannot be read or written.", _RETRY_SECONDS
-    ),
+    EncoderUnavailable: ErrorInfo(503, "encoder_unavailable", "The text encoder cannot be loaded."),
+    StoreBroken: ErrorInfo(503, "storage_broken", "The disk cannot be read or written."),
     StoreFull: ErrorInfo(507, "storage_full", "The disk is full."),
     # The remaining errors of the registry can only come from its own data.
     registry_errors.RegistryError: ErrorInfo(
@@ -253,9 +245,9 @@ def info_and_message(error: BaseException) -> tuple[ErrorInfo, str]:
     return info, str(error)
 
 
-def headers_of(error: BaseException, info: ErrorInfo) -> dict[str, str] | None:
-    """Return Retry-After if a retry may help."""
-    seconds = getattr(error, "retry_after_seconds", info.retry_after_seconds)
+def headers_of(error: BaseException) -> dict[str, str] | None:
+    """Return Retry-After for an error whose `retry_after_seconds` says that a retry may help."""
+    seconds = getattr(error, "retry_after_seconds", None)
     return {"Retry-After": str(seconds)} if seconds is not None else None
 
 
@@ -279,4 +271,4 @@ def envelope(
 def error_response(error: BaseException, param: str | None = "model") -> JSONResponse:
     """Return the response with OpenAI's error object; see `envelope`."""
     info, body = envelope(error, param)
-    return JSONResponse(body, status_code=info.status, headers=headers_of(error, info))
+    return JSONResponse(body, status_code=info.status, headers=headers_of(error))

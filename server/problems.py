@@ -49,7 +49,7 @@ def error_answer(path: str, error: Exception) -> Response:
         return error_response(error, None if path.startswith(_WITHOUT_MODEL) else "model")
     info, message = info_and_message(error)
     extras = next((make(error) for kind, make in _EXTRAS.items() if isinstance(error, kind)), {})
-    return _problem(path, info, message, headers_of(error, info), **extras)
+    return _problem(path, info, message, headers_of(error), **extras)
 
 
 def handle_errors(app: FastAPI) -> None:

@@ -2,11 +2,14 @@
 
 import ast
 import re
+import subprocess
 import sys
 import tomllib
 from functools import cache
 from importlib.metadata import packages_distributions
 from pathlib import Path
+
+from tests.rooms import arrows, levels
 
 ROOT = Path(__file__).parent.parent
 PACKAGES = ("merge", "registry", "server", "migrations")
@@ -171,6 +174,43 @@ def test_vllm_is_imported_in_two_files() -> None:
     importers = {name_of(path) for path in SOURCES if "vllm" in distributions(path)}
 
     assert importers == VLLM_FILES
+
+
+def test_rooms_have_no_circles() -> None:
+    """No two folders or modules of a package import each other, not even through a third."""
+    for package in (*PACKAGES[:2], "merge/adaptive", "server/artifacts", "server/engine"):
+        levels(arrows(package))
+
+
+def test_walls_of_the_registry() -> None:
+    """A folder of `registry/` imports the modules and folders of this list and no others."""
+    values = {"callers", "errors", "paging", "references", "types"}
+    allowed = {
+        "storage": values - {"paging"},
+        "admission": {"bases", "types"},
+        "access": values | {"storage"},
+        "versions": values | {"access", "admission", "bases", "storage"},
+        "search": values | {"access", "scanner", "storage", "versions"},
+        "jobs": values | {"access", "storage", "versions"},
+        "upkeep": values | {"jobs", "storage"},
+        "sources": values | {"admission", "service", "storage", "versions"},
+    }
+    rooms = arrows("registry")
+
+    broken = {room: rooms[room] - targets for room, targets in allowed.items()}
+
+    assert broken == {room: set() for room in allowed}
+    assert {"sources", "testing"} == {
+        room for room, targets in rooms.items() if "service" in targets
+    }
+
+
+def test_admission_knows_no_sql() -> None:
+    """`registry/admission/` imports no SQLAlchemy, not even through another module."""
+    loaded = "import sys, registry.admission.admit; print('sqlalchemy' in sys.modules)"
+    output = subprocess.check_output([sys.executable, "-c", loaded], text=True, cwd=ROOT)
+
+    assert output.strip() == "False"
 
 
 def test_one_place_commits() -> None:

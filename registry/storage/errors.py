@@ -40,6 +40,8 @@ class DatabaseAhead(RegistryError):
 class DatabaseUnavailable(RegistryError):
     """The database cannot be used ({reason}). Is it there, writable and upgraded; has it space?"""
 
+    retry_after_seconds = 5
+
     def __init__(self, reason: str) -> None:
         self.reason = reason
         super().__init__()

@@ -27,9 +27,13 @@ _GRACE_SECONDS = 15.0
 class BuildFailed(Exception):
     """A build failed because of the server, not of the request; the next one may succeed."""
 
+    retry_after_seconds = 5
+
 
 class BuildQueueFull(Exception):
     """The queue of merges is full."""
+
+    retry_after_seconds = 5
 
     def __init__(self, waiting: int) -> None:
         super().__init__(

@@ -19,6 +19,8 @@ class StoreFull(Exception):
 class StoreBroken(Exception):
     """The disk cannot be written or read."""
 
+    retry_after_seconds = 5
+
 
 @contextmanager
 def storage_errors(what: str = "the merged adapter") -> Iterator[None]:

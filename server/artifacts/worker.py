@@ -14,6 +14,8 @@ from server import children
 class BuildTimeout(Exception):
     """The merge reached its time limit."""
 
+    retry_after_seconds = 5
+
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds
         super().__init__(

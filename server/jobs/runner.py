@@ -26,7 +26,6 @@ from registry.service import Registry
 from registry.storage.blobs import BlobStore
 from server.children import Child, ChildDied, ChildFailed
 from server.engine.protocol import EngineUnavailable
-from server.errors import info_of
 from server.jobs import worker
 from server.jobs.failures import Failure, JobFailed, failure_of
 from server.jobs.finish import Finished, Finisher
@@ -256,7 +255,7 @@ class Runner:
             try:
                 return await call()
             except Exception as error:
-                if info_of(error).retry_after_seconds is None:
+                if getattr(error, "retry_after_seconds", None) is None:
                     raise
                 _log.info("trying again in %g s: %s", self._intervals.retry, error)
             await asyncio.sleep(self._intervals.retry)
