@@ -5,7 +5,7 @@
     segment   = letter { letter | digit | "." | "_" | "-" }
     alias     = segment
     version   = a number from 1 to 999999999, without leading zeros
-    digest    = 64 hexadecimal digits
+    digest    = 64 hexadecimal digits, or the first 12 or more of them
     letter    = "a" … "z"
 
 Everything is lower-case ASCII. Not covered: what a reference means (`registry.versions.resolve`).
@@ -24,6 +24,8 @@ _SEGMENT = "[a-z][a-z0-9._-]*"
 _SEGMENT_START = "a lower-case letter"
 _NAME = re.compile(rf"{_SEGMENT}(?:/{_SEGMENT})*")
 _ALIAS = re.compile(_SEGMENT)
+DIGEST_START = "[0-9a-f]{12,64}"
+_DIGEST_START = re.compile(DIGEST_START)
 _VERSION = re.compile(r"[1-9][0-9]{0,8}")
 _NOT_IN_A_NAME = re.compile(r"[^a-z0-9._-]+")
 _EXPECTED = "lower-case letters, digits and . _ - after a letter"
@@ -31,7 +33,10 @@ _EXPECTED = "lower-case letters, digits and . _ - after a letter"
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """A parsed reference: a digest, or a name with at most one of version and alias."""
+    """A parsed reference: a digest, or a name with at most one of version and alias.
+
+    The beginning of a digest that starts with a letter is parsed as a name.
+    """
 
     name: str | None = None
     version: int | None = None
@@ -54,7 +59,7 @@ def parse_reference(text: str) -> Reference:
     """
     if len(text) > MAX_LENGTH:
         raise ReferenceInvalid(text, MAX_LENGTH, f"at most {MAX_LENGTH} characters")
-    if is_digest(text):
+    if is_digest(text) or (text[:1].isdigit() and is_digest_start(text)):
         return Reference(digest=text)
     position = _match_name(text)
     if position == len(text):
@@ -78,6 +83,11 @@ def _match_name(text: str) -> int:
     if text[end : end + 1] == "/":
         raise ReferenceInvalid(text, end + 1, f"{_SEGMENT_START} after the slash")
     return end
+
+
+def is_digest_start(text: str) -> bool:
+    """Say whether a text can be a digest or the beginning of one: 12 to 64 hexadecimal digits."""
+    return _DIGEST_START.fullmatch(text) is not None
 
 
 def numbered(reference: Reference) -> tuple[str, int]:

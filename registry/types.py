@@ -35,6 +35,7 @@ Visibility = Literal["private", "public"]
 Severity = Literal["refuse", "warn", "note"]
 EmbeddingKind = Literal["weights", "text", "behaviour"]
 Status = Literal["admitted", "quarantined"]
+ShownStatus = Literal["admitted", "quarantined", "retired"]
 Shapes: TypeAlias = Mapping[str, tuple[int, int]]
 
 
@@ -160,7 +161,7 @@ class AdapterVersion:
     peft_version: str | None
     lora_dropout: float | None
     chat_template: str | None  # as in AdapterFacts
-    status: Status
+    status: ShownStatus
     status_reason: str | None  # of a quarantine
     card: str | None
     report: Mapping[str, Any]
@@ -224,7 +225,7 @@ class AdapterSummary:
     rank: int
     bytes: int
     norm: float
-    status: Status
+    status: ShownStatus
     created_at: datetime
 
 
@@ -268,7 +269,7 @@ class Similar:
 
 @dataclass(frozen=True, slots=True)
 class Registration:
-    """What came of registering a folder: `created` is False when the name had this content.
+    """A registered folder; `created` is False when the name already had this content.
 
     `similar` lists the (near-)duplicates under other names and numbers, most similar first.
     """

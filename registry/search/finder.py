@@ -26,9 +26,10 @@ from registry.search.queries import Space
 from registry.storage.database import Database, ReadSession
 from registry.storage.models import AdapterVersionRow
 from registry.storage.values import value_of
-from registry.types import EmbeddingKind, Similar, Status
+from registry.types import EmbeddingKind, ShownStatus, Similar
 from registry.versions import known_bases, queries
 from registry.versions.resolve import adapter_version
+from registry.versions.rows import shown_status
 
 Question: TypeAlias = Literal["text", "like", "examples"]
 
@@ -63,7 +64,7 @@ class Hit:
     licence: str | None
     tags: tuple[str, ...]
     owner: str
-    status: Status
+    status: ShownStatus
     created_at: datetime
 
     def as_reference(self) -> Reference:
@@ -110,7 +111,9 @@ class Finder:
 
         Args:
             text: what is sought, in words.
-            like: a version to be near to, which is itself left out.
+            like: a version to be near to, which is itself left out, as is every version whose
+                score is exactly 0 (an adapter without effect is like none). Only versions for the
+                same base are returned, unless conditions name a base.
             by: the embedding by which it shall be near.
             examples: texts such as the adapter sought should be good at.
             filter: conditions in the language of `registry.search.filters`.
@@ -134,9 +137,13 @@ class Finder:
                 return self._answer(session, asked, conditions, limit)
             version = adapter_version(session, like)
             asked.append(_asked_like(session, version, by))
+            if not asked[-1].vector.any():
+                return ()
+            if not any(condition.field == "base" for condition in conditions):
+                conditions = (*conditions, Condition("base", "=", (version.base.lower(),)))
             hits = self._answer(session, asked, conditions, limit + 1)
         own = f"{version.name}@{version.number}"
-        return tuple(hit for hit in hits if hit.reference != own)[:limit]
+        return tuple(hit for hit in hits if hit.score != 0 and hit.reference != own)[:limit]
 
     def every(
         self,
@@ -221,7 +228,8 @@ def _reasons(
         for version in versions:
             # One at a time, in float64: a batch's rounding would depend on who else is in it.
             vector = vectors.get(version)
-            cosine = 0.0 if vector is None else float(one.vector.astype(np.float64) @ vector)
+            product = 0.0 if vector is None else float(one.vector.astype(np.float64) @ vector)
+            cosine = min(1.0, max(-1.0, product))  # float32 unit vectors are a little longer
             reason = Reason(one.question, one.space.kind, one.space.encoder, cosine)
             reasons[version] = (*reasons[version], reason)
     return reasons
@@ -246,6 +254,7 @@ def _hits(session: ReadSession, why: Mapping[int, tuple[Reason, ...]]) -> tuple[
             why=why[version],
             tags=tuple(tags.get(row.name, ())),
             owner=row.created_by,
+            status=shown_status(row),
         )
         for version, row in ((version, rows[version]) for version in why)
     )

@@ -106,7 +106,7 @@ def versions_by_id(session: ReadSession, ids: Iterable[int]) -> Mapping[int, Ada
     row = AdapterVersionRow
     columns = (
         row.name, row.number, row.digest, row.base, row.rank, row.licence, row.status,
-        row.created_at, row.created_by,
+        row.created_at, row.created_by, row.retired_at,
     )  # fmt: skip
     query = select(row).where(row.id.in_(list(ids))).options(load_only(*columns, raiseload=True))
     return {version.id: version for version in session.scalars(query)}

@@ -240,6 +240,7 @@ _LISTED_COLUMNS = (
     AdapterVersionRow.bytes,
     AdapterVersionRow.norm,
     AdapterVersionRow.status,
+    AdapterVersionRow.retired_at,
     AdapterVersionRow.created_at,
 )
 
@@ -320,6 +321,18 @@ def known_digests(session: ReadSession, digests: Iterable[str]) -> set[str]:
     )
     made = select(row.artifact).where(row.artifact.in_(wanted), recipe_visible(caller, row.digest))
     return {*session.scalars(versions), *(str(digest) for digest in session.scalars(made))}
+
+
+def digests_starting(session: ReadSession, text: str) -> set[str]:
+    """Return the digests of visible versions and artifacts that begin with these digits."""
+    caller = caller_of(session)
+    versions = select(AdapterVersionRow.digest).where(
+        AdapterVersionRow.digest.startswith(text), name_visible(caller, AdapterVersionRow.name)
+    )
+    artifacts = select(RecipeRow.artifact).where(
+        RecipeRow.artifact.startswith(text), recipe_visible(caller, RecipeRow.digest)
+    )
+    return {*session.scalars(versions), *(str(digest) for digest in session.scalars(artifacts))}
 
 
 def revision(session: ReadSession) -> int:

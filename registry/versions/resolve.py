@@ -5,8 +5,9 @@ What the session's caller may not know of is treated as if it did not exist.
 
 import difflib
 
-from registry.errors import UnknownReference, VersionQuarantined, VersionRetired
-from registry.references import Reference
+from merge.peft_format import is_digest
+from registry.errors import ReferenceInvalid, UnknownReference, VersionQuarantined, VersionRetired
+from registry.references import Reference, is_digest_start
 from registry.storage.database import ReadSession
 from registry.storage.models import AdapterVersionRow, CompositionVersionRow
 from registry.types import Resolution, ResolvedArtifact
@@ -21,14 +22,16 @@ _NAMES_COMPARED = 5000
 def resolve(session: ReadSession, reference: Reference) -> Resolution:
     """Return what `reference` means.
 
-    A bare name means its highest version that is neither retired nor quarantined; a digest a
-    version or an artifact.
+    A bare name means its highest version that is neither retired nor quarantined; a digest, or the
+    beginning of one, a version or an artifact.
 
     Raises:
+        ReferenceInvalid: several digests begin like this.
         UnknownReference: nothing has this name, version, alias or digest.
         VersionRetired: the version was retired.
         VersionQuarantined: the version is, or one of the versions that it was merged from.
     """
+    reference = _with_whole_digest(session, reference)
     if reference.name is None:
         return _by_digest(session, str(reference.digest))
     row = named(session, reference, reference.name)
@@ -64,9 +67,11 @@ def adapter_version(session: ReadSession, reference: Reference) -> AdapterVersio
     """Return the adapter version that a reference means, whether it is in use or not.
 
     Raises:
+        ReferenceInvalid: several digests begin like this.
         UnknownReference: it means none that is visible to the caller.
     """
     row: VersionRow | None
+    reference = _with_whole_digest(session, reference)
     if reference.name is None:
         row = queries.adapter_version_by_digest(session, str(reference.digest))
     else:
@@ -74,6 +79,20 @@ def adapter_version(session: ReadSession, reference: Reference) -> AdapterVersio
     if not isinstance(row, AdapterVersionRow):
         raise unknown(session, str(reference))
     return row
+
+
+def _with_whole_digest(session: ReadSession, reference: Reference) -> Reference:
+    """Return the reference by the whole digest for one by its beginning; a name wins."""
+    text = str(reference)
+    if not is_digest_start(text) or is_digest(text):
+        return reference
+    if reference.name is not None and queries.visible_kind_of(session, reference.name) is not None:
+        return reference
+    digests = queries.digests_starting(session, text)
+    if len(digests) > 1:
+        expected = f"more digits, since {len(digests)} digests begin with these,"
+        raise ReferenceInvalid(text, len(text), expected)
+    return Reference(digest=digests.pop()) if digests else reference
 
 
 def _by_digest(session: ReadSession, digest: str) -> Resolution:

@@ -21,6 +21,7 @@ from registry.types import (
     RecipeRecord,
     ResolvedAdapter,
     ResolvedComposition,
+    ShownStatus,
     Visibility,
 )
 from registry.versions.queries import VersionRow
@@ -39,7 +40,18 @@ def modules(stored: Mapping[str, Mapping[str, Any]]) -> dict[str, ModuleFacts]:
 
 def adapter_version(row: AdapterVersionRow) -> AdapterVersion:
     """Return a version with everything that is known of it."""
-    return value_of(AdapterVersion, row, modules=modules(row.modules), dtypes=tuple(row.dtypes))
+    return value_of(
+        AdapterVersion,
+        row,
+        modules=modules(row.modules),
+        dtypes=tuple(row.dtypes),
+        status=shown_status(row),
+    )
+
+
+def shown_status(row: AdapterVersionRow) -> ShownStatus:
+    """Return the status of a version: a retired one is neither admitted nor quarantined."""
+    return row.status if row.retired_at is None else "retired"
 
 
 def composition_version(row: CompositionVersionRow) -> CompositionVersion:
@@ -54,7 +66,14 @@ def adapter_summary(
     aliases: Mapping[str, int],
 ) -> AdapterSummary:
     """Return the line of a list that shows an adapter by this version."""
-    return value_of(AdapterSummary, row, visibility=visibility, tags=tuple(tags), aliases=aliases)
+    return value_of(
+        AdapterSummary,
+        row,
+        visibility=visibility,
+        tags=tuple(tags),
+        aliases=aliases,
+        status=shown_status(row),
+    )
 
 
 def composition_summary(

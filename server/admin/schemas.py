@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from registry.callers import Role
 from registry.paging import Page
-from registry.types import Artifact, Severity, Status, Visibility
+from registry.types import Artifact, Severity, ShownStatus, Visibility
 from registry.upkeep.garbage import Reason, Store
 
 _DIGEST = "3f" * 32
@@ -48,7 +48,7 @@ class AdapterItem(Item):
     rank: int = Field(examples=[16])
     bytes: int = Field(examples=[83_886_080])
     norm: float = Field(examples=[3.2], description="The Frobenius norm of the scaled update.")
-    status: Status = Field(examples=["admitted"])
+    status: ShownStatus = Field(examples=["admitted"])
     created_at: datetime = Field(examples=[_MOMENT])
 
 
@@ -70,7 +70,7 @@ class VersionItem(Item):
     peft_version: str | None = Field(examples=["0.18.0"])
     lora_dropout: float | None = Field(examples=[0.05])
     chat_template: str | None = Field(examples=[None])
-    status: Status = Field(examples=["admitted"])
+    status: ShownStatus = Field(examples=["admitted"])
     status_reason: str | None = Field(examples=[None])
     created_at: datetime = Field(examples=[_MOMENT])
     created_by: str = Field(examples=["ci"])

@@ -13,7 +13,7 @@ from registry.references import parse_reference
 from registry.search import MAX_EXAMPLE_CHARACTERS, MAX_EXAMPLES, MAX_LIMIT
 from registry.search.filters import MAX_LENGTH as MAX_FILTER
 from registry.search.finder import Finder, Hit, Question
-from registry.types import EmbeddingKind, Status
+from registry.types import EmbeddingKind, ShownStatus
 from server.auth import Reader
 from server.routing import admin_routes
 
@@ -42,7 +42,7 @@ class HitBody(BaseModel):
     licence: str | None
     tags: list[str]
     owner: str
-    status: Status
+    status: ShownStatus
     created_at: datetime
 
 

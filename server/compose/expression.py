@@ -9,16 +9,16 @@ import re
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from merge.peft_format import DIGEST
 from registry.errors import ReferenceInvalid
-from registry.references import Reference, parse_reference
+from registry.references import DIGEST_START, Reference, parse_reference
 from registry.scanner import Scanner, pointer
 
 MAX_LENGTH = 4096
 OptionValue: TypeAlias = str | float | int | bool | None
 
 _NUMBER = re.compile(r"(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
-_DIGEST = re.compile(rf"{DIGEST}(?![A-Za-z0-9._/@-])")
+# Digits before a "*" are a weight.
+_DIGEST = re.compile(rf"{DIGEST_START}(?![A-Za-z0-9._/@-]|\s*\*)")
 _REFERENCE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/@-]*")
 _METHOD = re.compile(r"[a-z][a-z0-9_]*(?=\()")
 _OPTION = re.compile(r"[a-z][a-z0-9_]*")

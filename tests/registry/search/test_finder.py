@@ -355,3 +355,28 @@ def test_an_adapter_without_effect_is_like_nothing(registry: Registry, tmp_path:
             similar.reference for similar in registry.adapters.register(folder, name=name).similar
         ]
     assert [] == seen
+
+
+def test_likeness_stays_on_the_same_base_and_away_from_nothing(
+    finder: Finder, registry: Registry, add: Add
+) -> None:
+    """`like` finds no other base's adapters and no zero adapters, and no cosine is above 1."""
+    registry.bases.add("acme/Other", shapes=SHAPES)
+    add("twin")  # the content of `legal`
+    add("zero", weights={key: np.zeros_like(value) for key, value in tensors().items()})
+    add("abroad", base_model_name_or_path="acme/Other")
+    hits = finder.search(like=parse_reference("legal"))
+    assert {"twin@1", "soup@1", "tax@1"} == set(names(hits))
+    assert 1 >= max(hit.score for hit in hits) > 0.999
+    assert () == finder.search(like=parse_reference("zero"))
+    assert ["abroad@1"] == names(finder.search(like=parse_reference("legal"), filter="base=other"))
+
+
+def test_a_retired_version_is_shown_as_retired(registry: Registry, add: Add) -> None:
+    """In the catalogue and in hits; it was admitted once, and is not any more."""
+    add("legal")
+    registry.versions.retire(parse_reference("legal@1"), "ada")
+    assert "retired" == registry.catalogue.adapter("legal").status
+    assert "retired" == registry.catalogue.adapter_version(parse_reference("legal@1")).status
+    (hit,) = registry.search.finder.search(filter="status=retired")
+    assert "retired" == hit.status

@@ -2,7 +2,7 @@
 
 import pytest
 
-from registry.errors import UnknownReference, VersionRetired
+from registry.errors import ReferenceInvalid, UnknownReference, VersionRetired
 from registry.references import parse_reference
 from registry.service import Registry
 from registry.types import ResolvedAdapter, ResolvedArtifact, ResolvedComposition
@@ -136,3 +136,32 @@ def test_a_base_is_no_adapter(registry: Registry, register: Register) -> None:
     with pytest.raises(UnknownReference) as caught:
         registry.versions.resolve(parse_reference("plain"))
     assert () == caught.value.near
+
+
+def test_the_beginning_of_a_digest_is_enough(registry: Registry, register: Register) -> None:
+    """From 12 digits on, if no other digest begins like it; a name that reads the same wins."""
+    digest = register("law")
+    for start in (digest[:12], digest[:40]):
+        found = registry.versions.resolve(parse_reference(start))
+        assert isinstance(found, ResolvedAdapter)
+        assert found.digest == digest
+        assert "law" == registry.catalogue.adapter_version(parse_reference(start)).name
+    with pytest.raises(UnknownReference):
+        registry.versions.resolve(parse_reference("0" * 12))
+
+
+def test_an_ambiguous_beginning_says_how_many_digests_it_fits(
+    registry: Registry, register: Register
+) -> None:
+    """The error asks for more digits; a name of the same letters hides the digests."""
+    register("law")
+    digests = ["a" * 12 + "0" * 52, "a" * 12 + "1" * 52]
+    for digest in digests:
+        registry.compositions.save_recipe("text", digest[::-1], BASE, [])
+        registry.compositions.record_artifact(digest[::-1], digest, bytes=1, seconds=1.0, report={})
+    with pytest.raises(ReferenceInvalid, match="2 digests begin with these"):
+        registry.versions.resolve(parse_reference("a" * 12))
+    register("a" * 12)
+    found = registry.versions.resolve(parse_reference("a" * 12))
+    assert isinstance(found, ResolvedAdapter)
+    assert found.name == "a" * 12
