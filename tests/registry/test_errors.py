@@ -6,10 +6,12 @@ from datetime import UTC, datetime
 
 import pytest
 
+from merge.peft_format import Problem
 from registry import errors
 from registry.errors import RegistryError
 from registry.jobs import errors as job_errors
 from registry.storage import errors as storage_errors
+from registry.types import AdmissionReport, Finding
 from registry.upkeep import errors as dump_errors
 
 CLASSES = [
@@ -68,3 +70,16 @@ def test_a_message_is_the_docstring_filled_in(error: RegistryError, message: str
 def test_braces_in_a_strangers_text_stay_text() -> None:
     """A message is formatted once; data is never read as a format."""
     assert "'{0.__class__}{name}'" in str(errors.NameInvalid("{0.__class__}{name}", "a name"))
+
+
+def test_a_long_list_of_problems_is_cut_in_the_message() -> None:
+    """Five problems are shown and the others are counted; the report holds all of them."""
+    problems = [Problem(f"A{n:03}", "adapter_config.json", "one", "another") for n in range(9)]
+    findings = tuple(Finding("refuse", problem) for problem in problems)
+
+    error = errors.AdmissionRefused(AdmissionReport(None, findings, facts=None, folder=None))
+
+    assert "A004" in str(error)
+    assert "A005" not in str(error)
+    assert str(error).endswith("and 4 more problems")
+    assert 9 == len(error.report.problems)

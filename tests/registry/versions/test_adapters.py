@@ -153,14 +153,6 @@ def test_a_refused_adapter_leaves_nothing(
     _assert_untouched(registry, blobs, tmp_path)
 
 
-def test_a_long_list_of_problems_is_cut_in_the_message(registry: Registry, tmp_path: Path) -> None:
-    """Five are shown and the rest counted; the report has all."""
-    made = {f"stranger.{number}": np.ones((1, 1), dtype=np.float32) for number in range(9)}
-    with pytest.raises(AdmissionRefused, match="and 4 more problems") as caught:
-        registry.adapters.register(write_adapter(tmp_path / "bad", made), name="legal")
-    assert 9 == len(caught.value.report.problems)
-
-
 @pytest.mark.parametrize(
     "name", ["../up", "/abs", "a\0b", "Ünïcode", "a/../b", "a b", "", "0" * 64]
 )
