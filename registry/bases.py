@@ -2,7 +2,7 @@
 
 Covered: the many spellings of one base, llama-like architectures by their Hugging Face
 `config.json`, and the base that weft serves by default.
-Not covered: the bases that a registry has been told of (`registry.service`).
+Not covered: the bases that a registry knows (`registry.versions.known_bases`).
 """
 
 import re

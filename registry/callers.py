@@ -1,4 +1,4 @@
-"""Who asks, and what they may do: callers, roles, namespaces.
+"""Callers, roles and namespaces: the rules of access.
 
 A caller has a role and, unless it is for everything, a namespace. A name's namespace is what stands
 before its first slash; names without one are public. What is in a namespace is private to it until
@@ -19,7 +19,7 @@ ROLES: tuple[Role, ...] = ("read", "chat", "publish", "admin")
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Somebody who asks; `namespace` is None for one whose rights know no namespaces."""
+    """The author of a request; `namespace` is None for rights to every namespace."""
 
     name: str
     role: Role = "admin"
@@ -45,7 +45,7 @@ class Caller:
             raise AccessDenied(f"your key is for names that begin with {self.namespace}/")
 
 
-# Whoever has the database itself: the command line, and the gateway's own work.
+# Callers that have the database itself: the command line, and the gateway's own work.
 LOCAL = Caller("local")
 
 
@@ -56,5 +56,5 @@ def namespace_of(name: str) -> str | None:
 
 
 def visible(caller: Caller, name: str, visibility: Visibility) -> bool:
-    """Say whether a caller may know of a name that has this visibility."""
+    """Say whether a name that has this visibility is visible to a caller."""
     return caller.namespace in (None, namespace_of(name)) or visibility == "public"

@@ -1,16 +1,16 @@
 """What the registry raises. A class's docstring is its message, filled in from its attributes.
 
 RegistryError
-├── ReferenceInvalid, NameInvalid, AliasInvalid, DigestInvalid    the text cannot mean anything
-├── CursorInvalid, EvaluationInvalid                              nor can these
-├── AccessDenied                                                  not with this key
-├── UnknownReference, UnknownBase                                 well formed, but nothing has it
-├── UnknownKey, KeyNameTaken                                      of API keys
-├── NameTaken, BaseConflict, BaseConfigInvalid                    it cannot be stored like this
-├── AdmissionRefused                                              the folder is not good enough
-├── VersionRetired, VersionInUse, VersionQuarantined              not in this version's state
+├── ReferenceInvalid, NameInvalid, AliasInvalid, DigestInvalid    malformed text
+├── CursorInvalid, EvaluationInvalid                              malformed values
+├── AccessDenied                                                  the key does not allow it
+├── UnknownReference, UnknownBase                                 well formed, but not registered
+├── UnknownKey, KeyNameTaken                                      API keys
+├── NameTaken, BaseConflict, BaseConfigInvalid                    a conflict with what is stored
+├── AdmissionRefused                                              the folder cannot be served
+├── VersionRetired, VersionInUse, VersionQuarantined              the version's state forbids it
 │   └── ContentQuarantined
-└── those of a room stand in its own errors.py: storage, search, sources, jobs, upkeep
+└── the errors of storage, search, sources, jobs and upkeep are in errors.py of each folder
 """
 
 import inspect
@@ -31,7 +31,7 @@ class RegistryError(Exception):
 
 
 class ReferenceInvalid(RegistryError):
-    """{text!r} is no reference: expected {expected} at position {position}."""
+    """{text!r} is not a reference: expected {expected} at position {position}."""
 
     def __init__(self, text: str, position: int, expected: str) -> None:
         self.text = text
@@ -41,7 +41,7 @@ class ReferenceInvalid(RegistryError):
 
 
 class NameInvalid(RegistryError):
-    """{name!r} cannot be a name: expected {expected}.{hint}"""
+    """{name!r} is not a valid name: expected {expected}.{hint}"""
 
     def __init__(self, name: str, expected: str, suggestion: str | None = None) -> None:
         self.name = name
@@ -52,7 +52,7 @@ class NameInvalid(RegistryError):
 
 
 class AliasInvalid(RegistryError):
-    """{alias!r} cannot be an alias: expected {expected}."""
+    """{alias!r} is not a valid alias: expected {expected}."""
 
     def __init__(self, alias: str, expected: str) -> None:
         self.alias = alias
@@ -61,7 +61,7 @@ class AliasInvalid(RegistryError):
 
 
 class DigestInvalid(RegistryError):
-    """{digest!r} is no digest: expected 64 lower-case hexadecimal digits."""
+    """{digest!r} is not a digest: expected 64 lower-case hexadecimal digits."""
 
     def __init__(self, digest: str) -> None:
         self.digest = digest
@@ -69,7 +69,7 @@ class DigestInvalid(RegistryError):
 
 
 class CursorInvalid(RegistryError):
-    """The cursor is not one that this list gave; begin again without one."""
+    """The cursor was not returned by this list: begin again without a cursor."""
 
 
 class EvaluationInvalid(RegistryError):
@@ -83,7 +83,7 @@ class EvaluationInvalid(RegistryError):
 
 
 class AccessDenied(RegistryError):
-    """This may not be done: {reason}."""
+    """Access is denied: {reason}."""
 
     def __init__(self, reason: str) -> None:
         self.reason = reason
@@ -137,7 +137,7 @@ class NameTaken(RegistryError):
 
 
 class BaseConflict(RegistryError):
-    """The base {name!r} cannot be added: {reason}. Use another name or leave the alias out."""
+    """The base {name!r} cannot be added: {reason}. Use another name, or leave the alias out."""
 
     def __init__(self, name: str, reason: str) -> None:
         self.name = name
@@ -188,13 +188,13 @@ class VersionInUse(RegistryError):
         aliases: Iterable[str],
         compositions: Iterable[str],
         hidden: int,
-    ) -> None:  # `hidden`: how many compositions use it that the caller may not know of
+    ) -> None:  # `hidden`: how many compositions use it that are not visible to the caller
         self.name, self.number = name, number
         self.aliases, self.compositions, self.hidden = tuple(aliases), tuple(compositions), hidden
-        told = [f"by the alias {alias}" for alias in self.aliases]
-        told += [f"in the composition {version}" for version in self.compositions]
-        told += [f"in compositions of other namespaces ({hidden})"] * bool(hidden)
-        self.listed = ", ".join(told)
+        users = [f"by the alias {alias}" for alias in self.aliases]
+        users += [f"in the composition {version}" for version in self.compositions]
+        users += [f"in compositions of other namespaces ({hidden})"] * bool(hidden)
+        self.listed = ", ".join(users)
         super().__init__()
 
 
@@ -212,4 +212,4 @@ class ContentQuarantined(VersionQuarantined):
     """This content is quarantined: {reason}. It cannot become a version of {name}."""
 
     def __init__(self, name: str, reason: str) -> None:
-        super().__init__(name, 0, reason)  # which version it was is not everybody's to know
+        super().__init__(name, 0, reason)  # the version may be hidden from the caller

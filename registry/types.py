@@ -245,7 +245,7 @@ class CompositionSummary:
 
 @dataclass(frozen=True, slots=True)
 class Artifact:
-    """A merged adapter that was built at least once, with the recipes that it came of."""
+    """A merged adapter that was built at least once, with the recipes that it was built from."""
 
     digest: str
     bytes: int

@@ -34,7 +34,7 @@ _LAST_USE_STEP = timedelta(minutes=1)
 
 @dataclass(frozen=True, slots=True)
 class ApiKey:
-    """What is known of a key; the key itself is not."""
+    """The record of a key; the key itself is not stored."""
 
     name: str
     prefix: str
@@ -55,7 +55,7 @@ class Keys:
     def create(
         self, name: str, *, role: Role, namespace: str | None = None, actor: str = "local"
     ) -> tuple[ApiKey, str]:
-        """Make a key and return what is known of it, and the key itself: nobody can show it again.
+        """Make a key and return its record and the key itself, which cannot be shown again.
 
         Raises:
             NameInvalid: of the key or of the namespace.
@@ -82,7 +82,7 @@ class Keys:
         """Make a key useless, for good; once is enough.
 
         Raises:
-            UnknownKey: there is none of this name that the caller may know of.
+            UnknownKey: no key of this name is visible to the caller.
         """
         with self._database.transaction(caller) as session:
             row = access_queries.key(session, name)
@@ -106,7 +106,7 @@ class Keys:
             return paged("keys", found, limit, lambda row: row.name, partial(value_of, ApiKey))
 
     def any(self) -> bool:
-        """Say whether there is or ever was a key: then nobody comes in without one."""
+        """Say whether a key was ever created: from then on every request needs one."""
         with self._database.read() as session:
             return access_queries.any_key(session)
 

@@ -1,6 +1,6 @@
 """The statements behind keys, evaluations and the audit log.
 
-Reads take a `ReadSession`, writes a `WriteSession`; nobody commits here. What belongs to a
+Reads take a `ReadSession`, writes a `WriteSession`; none commits. What belongs to a
 namespace is found for those callers only whose rights reach it.
 """
 

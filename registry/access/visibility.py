@@ -24,7 +24,7 @@ def caller_of(session: ReadSession) -> Caller:
 
 
 def name_visible(caller: Caller, name: Any) -> ColumnElement[bool]:
-    """Return the predicate that the name in a column is one that the caller may know of."""
+    """Return the predicate that the name in a column is visible to the caller."""
     if caller.namespace is None:
         return true()
     names = aliased(NameRow)
@@ -41,7 +41,7 @@ def digest_visible(caller: Caller, digest: Any) -> ColumnElement[bool]:
 
 
 def recipe_visible(caller: Caller, recipe: Any) -> ColumnElement[bool]:
-    """Return the predicate that the caller may know every ingredient of the recipe in a column."""
+    """Return the predicate that the caller sees every ingredient of the recipe in a column."""
     if caller.namespace is None:
         return true()
     ingredient = aliased(RecipeIngredientRow)

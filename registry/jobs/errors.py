@@ -1,11 +1,11 @@
 """What files and jobs raise; as in `registry.errors`, docstrings are messages.
 
 RegistryError
-├── UnknownFile, UnknownJob                well formed, but there is none that the caller may know
+├── UnknownFile, UnknownJob                no such row is visible to the caller
 ├── FileInUse                              a job still needs it
 └── JobFinished, JobNotSucceeded           not in this job's status
 
-`param` is the argument that is to blame, when it is one.
+`param` is the argument that caused the error, if one did.
 """
 
 from registry.errors import RegistryError
@@ -15,7 +15,7 @@ _SHOWN = 100
 
 
 class UnknownFile(RegistryError):
-    """There is no file {id!r}: send it (again), or name one that is listed."""
+    """No file has the id {id!r}. Upload it, or use an id from the list of files."""
 
     def __init__(self, file_id: str, param: str | None = None) -> None:
         self.id = file_id[:_SHOWN]
@@ -24,7 +24,7 @@ class UnknownFile(RegistryError):
 
 
 class UnknownJob(RegistryError):
-    """There is no job {id!r}: name one that is listed."""
+    """No job has the id {id!r}. Use an id from the list of jobs."""
 
     param = None
 
@@ -34,7 +34,7 @@ class UnknownJob(RegistryError):
 
 
 class FileInUse(RegistryError):
-    """The file {id} is needed by the job {job}, which has not ended: wait for it, or cancel it."""
+    """The file {id} is used by the job {job}, which has not ended. Wait for it, or cancel it."""
 
     param = None
 
@@ -45,18 +45,18 @@ class FileInUse(RegistryError):
 
 
 class JobFinished(RegistryError):
-    """The job {id} has {status} already: there is nothing left to cancel."""
+    """The job {id} has ended ({status}) and cannot be cancelled."""
 
     param = None
 
     def __init__(self, job_id: str, status: JobStatus) -> None:
         self.id = job_id
-        self.status = "been cancelled" if status == "cancelled" else status
+        self.status = status
         super().__init__()
 
 
 class JobNotSucceeded(RegistryError):
-    """The job {id} is {status}: only what a job that succeeded has found can be published."""
+    """The job {id} is {status}. Only the result of a job that has succeeded can be published."""
 
     param = None
 

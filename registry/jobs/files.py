@@ -1,4 +1,4 @@
-"""Files that clients send: rows about them. Their bytes lie elsewhere, under the file's id.
+"""Files that clients upload: rows about them. Their bytes are stored elsewhere, by the file's id.
 
 A file belongs to its caller's namespace and is seen from there alone. A removed one keeps its row,
 since jobs refer to it, and is never found again.
@@ -37,7 +37,7 @@ class Files:
         actor: str = "local",
         caller: Caller = LOCAL,
     ) -> File:
-        """Write down a file whose bytes are in place already.
+        """Add a file whose bytes are in place already.
 
         Args:
             id: one that no file ever had.
@@ -66,7 +66,7 @@ class Files:
         """Return a file.
 
         Raises:
-            UnknownFile: there is none that the caller may know of.
+            UnknownFile: no such row is visible to the caller.
         """
         with self._database.read(caller) as session:
             row = job_queries.file(session, file_id)
@@ -103,7 +103,7 @@ class Files:
         """Take a file out of use, for good, and return what it was; its bytes may then go.
 
         Raises:
-            UnknownFile: there is none (any more) that the caller may know of.
+            UnknownFile: it was removed, or is not visible to the caller.
             FileInUse: a job that has not ended needs it.
         """
         with self._database.transaction(caller) as session:

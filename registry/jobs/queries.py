@@ -1,6 +1,6 @@
 """The statements behind files and jobs.
 
-Reads take a `ReadSession`, writes a `WriteSession`; nobody commits here. What belongs to a
+Reads take a `ReadSession`, writes a `WriteSession`; none commits. What belongs to a
 namespace is found for those callers only whose rights reach it.
 """
 
@@ -13,7 +13,7 @@ from sqlalchemy.orm import undefer
 
 from registry.access.visibility import caller_of
 from registry.errors import CursorInvalid
-from registry.jobs.types import ACTIVE, Beat
+from registry.jobs.types import ACTIVE, Heartbeat
 from registry.storage.database import ReadSession, WriteSession
 from registry.storage.job_models import FileRow, JobEventRow, JobRow
 from registry.types import JobStatus
@@ -35,7 +35,7 @@ def place_of(
     """Return where in a list a page ended: at a file or a job, removed or not; None for no page.
 
     Raises:
-        CursorInvalid: it is none that the caller may know of.
+        CursorInvalid: it is not visible to the caller.
     """
     if row_id is None:
         return None
@@ -81,7 +81,7 @@ def files(
 
 
 def active_user_of(session: ReadSession, file: str) -> str | None:
-    """Return a job that waits or runs and uses a file, whoever's it is."""
+    """Return a job of any namespace that waits or runs and uses a file."""
     uses = or_(JobRow.training_file == file, JobRow.validation_file == file)
     query = select(JobRow.id).where(JobRow.status.in_(ACTIVE), uses)
     return session.scalar(query.order_by(JobRow.created_at, JobRow.id).limit(1))
@@ -116,7 +116,7 @@ def jobs(
 
 
 def next_queued(session: WriteSession, base: str | None) -> JobRow | None:
-    """Return the oldest job that waits and that nobody else is about to take, locked."""
+    """Return the oldest queued job that no other worker is claiming, locked."""
     query = select(JobRow).where(JobRow.status == "queued")
     query = query if base is None else query.where(JobRow.base == base)
     query = query.order_by(JobRow.created_at, JobRow.id).limit(1)
@@ -136,13 +136,13 @@ def lock_job(session: WriteSession, job_id: str) -> bool:
     return session.scalar(query.with_for_update()) is not None
 
 
-def beat(session: WriteSession, job_id: str, worker: str, moment: datetime) -> Beat:
+def beat(session: WriteSession, job_id: str, worker: str, moment: datetime) -> Heartbeat:
     """Note that a worker lives, if the job is its own, and return what it should know."""
     row = JobRow
     change = update(row).where(row.id == job_id, row.status == "running", row.worker == worker)
     change = change.values(heartbeat_at=moment).execution_options(synchronize_session=False)
     found = session.execute(change.returning(row.cancel_asked_at)).one_or_none()
-    return Beat(mine=found is not None, cancel=found is not None and found[0] is not None)
+    return Heartbeat(owned=found is not None, cancel=found is not None and found[0] is not None)
 
 
 def active_requests(session: ReadSession) -> Sequence[dict[str, Any]]:

@@ -1,8 +1,8 @@
 """Jobs as rows: asked for by a caller, run by one worker at a time, watched through their log.
 
-A worker claims a job, says every second or so that it lives, and finishes it. When it falls silent
-another one takes over; the first learns so from its next beat. Each claim has a worker's name of
-its own, so nobody is taken for the one before.
+A worker claims a job, sends a heartbeat every second or so, and finishes the job. When its
+heartbeats stop, another worker takes over; the answer to its next heartbeat says so. Each claim has
+a worker name of its own, so a worker is never mistaken for the one before.
 A job belongs to its caller's namespace and is seen from there alone; workers see all.
 Not covered: what a job does (`merge.adaptive`) and the process that does it (`server.jobs`).
 """
@@ -18,7 +18,7 @@ from registry.jobs import queries as job_queries
 from registry.jobs import steps as job_steps
 from registry.jobs.errors import JobFinished, JobNotSucceeded, UnknownFile, UnknownJob
 from registry.jobs.steps import LOST
-from registry.jobs.types import ACTIVE, Beat, EndStatus, Job, JobEvent, Json, Note
+from registry.jobs.types import ACTIVE, EndStatus, Heartbeat, Job, JobEvent, Json, Note
 from registry.paging import Page, key_of, paged
 from registry.references import check_name
 from registry.storage.columns import now
@@ -58,7 +58,7 @@ class Jobs:
             base: that the result is for; any of its spellings.
             request: what was asked for, as JSON. The files of the adapters in its `members`, a list
                 of {"reference", "digest"}, are kept until the job has ended.
-            training_file: id of a file that the caller may know of.
+            training_file: id of a file that is visible to the caller.
             validation_file: of another one.
             name: that the result is to have.
             seed: of everything random in it.
@@ -90,7 +90,7 @@ class Jobs:
         """Return a job.
 
         Raises:
-            UnknownJob: there is none that the caller may know of.
+            UnknownJob: no such row is visible to the caller.
         """
         with self._database.read(caller) as session:
             return value_of(Job, _found(job_queries.job(session, job_id), job_id))
@@ -140,8 +140,8 @@ class Jobs:
     ) -> Page[JobEvent]:
         """Return the entries of a job's log that come after the entry with the id `after`.
 
-        Entries come in the order of their ids also while workers write: whoever reads oldest first
-        and goes on after the last one misses none. The entry of the end is there as soon as the
+        Entries come in the order of their ids also while workers write, so reading oldest first and
+        going on after the last entry misses none. The entry of the end is there as soon as the
         job's status says so.
 
         Raises:
@@ -228,8 +228,8 @@ class Jobs:
             job_steps.begin(session, row, worker, device, moment or now())
             return value_of(Job, row)
 
-    def beat(self, job_id: str, worker: str) -> Beat:
-        """Say that a worker lives, and learn whether the job is still its own and wanted."""
+    def beat(self, job_id: str, worker: str) -> Heartbeat:
+        """Record a worker's heartbeat; return whether it still has the job and should go on."""
         with self._database.transaction() as session:
             return job_queries.beat(session, job_id, worker, now())
 

@@ -84,7 +84,7 @@ def put_back(session: WriteSession, row: JobRow, actor: str, why: Note = _STOPPE
 
 
 def plain(value: Any) -> Any:
-    """Return a value as JSON has it: what is no number becomes null."""
+    """Return a value as JSON has it: a float that is not finite becomes null."""
     if isinstance(value, float) and not math.isfinite(value):
         return None
     if isinstance(value, Mapping):

@@ -1,4 +1,4 @@
-"""What the registry hands out of files and jobs: frozen values, free of sessions.
+"""The values that the registry returns for files and jobs: frozen, without a session.
 
 Not covered: a job's request and report, which are JSON that means nothing here but for the pool's
 `members` (`registry.upkeep.garbage` spares their files).
@@ -25,14 +25,14 @@ class File:
     purpose: str
     bytes: int
     digest: str  # SHA-256 of its bytes
-    namespace: str | None  # whose it is; None for one whose rights know no namespaces
+    namespace: str | None  # of the owner; None for an owner without a namespace
     created_at: datetime
     created_by: str
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A job as it stands; what it found is another question (`Jobs.report`)."""
+    """A job as it stands; its result is separate (`Jobs.report`)."""
 
     id: str
     status: JobStatus
@@ -49,9 +49,9 @@ class Job:
     started_at: datetime | None  # for the first time
     finished_at: datetime | None
     heartbeat_at: datetime | None
-    worker: str | None  # who has it, or had it last
+    worker: str | None  # that runs it, or ran it last
     device: str | None
-    attempts: int  # how often it was begun, orderly stops not counted
+    attempts: int  # how often it was started, orderly stops not counted
     cancel_asked_at: datetime | None
     error: Json | None  # code, message, param
     trained_tokens: int | None
@@ -64,7 +64,7 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Note:
-    """Something to be written into a job's log; `at` is now unless said."""
+    """An entry to add to a job's log; `at` defaults to now."""
 
     message: str
     level: Level = "info"
@@ -87,8 +87,8 @@ class JobEvent:
 
 
 @dataclass(frozen=True, slots=True)
-class Beat:
-    """What a worker learns when it says that it lives."""
+class Heartbeat:
+    """The answer to a worker's heartbeat."""
 
-    mine: bool  # else somebody took the job away, or it ended: stop
-    cancel: bool  # somebody asked for its end
+    owned: bool  # False: another worker has the job, or it has ended; stop
+    cancel: bool  # a caller has asked to cancel the job

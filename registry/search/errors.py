@@ -19,7 +19,7 @@ class FilterInvalid(RegistryError):
 
 
 class TagInvalid(RegistryError):
-    """{tag!r} cannot be a tag: expected {expected}."""
+    """{tag!r} is not a valid tag: expected {expected}."""
 
     def __init__(self, tag: str, expected: str) -> None:
         self.tag = tag

@@ -119,7 +119,7 @@ class Finder:
             filter: conditions in the language of `registry.search.filters`.
             where: more conditions, which must hold too.
             limit: 1 to 200.
-            caller: who asks; what they may not know of is not found.
+            caller: only what is visible to this one is found.
 
         Raises:
             FilterInvalid: the filter cannot be read.

@@ -53,7 +53,7 @@ class Scan:
 
         Of equally near ones the older comes first.
         """
-        # Before the lock: whoever has it must not wait for a connection that those behind it hold.
+        # Before the lock: its holder must not wait for a connection that waiting threads hold.
         revision = queries.revision(session)
         match = (revision, caller_of(session).namespace, conditions)
         with self._lock:

@@ -1,6 +1,6 @@
 """The statements behind finding: revision, tags, examples, embeddings, candidates.
 
-Reads take a `ReadSession`, writes a `WriteSession`; nobody commits here.
+Reads take a `ReadSession`, writes a `WriteSession`; none commits.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence

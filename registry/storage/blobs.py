@@ -15,9 +15,8 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Protocol
 
-from merge.peft_format import digest_folder
+from merge.peft_format import digest_folder, is_digest
 from merge.peft_format.atomic_files import rename_folder, sync
-from registry.errors import DigestInvalid
 from registry.references import check_digest
 from registry.storage.errors import BlobCorrupt, BlobMissing
 
@@ -48,7 +47,7 @@ class BlobStore(Protocol):
         """Return the folder of `digest`, to be read only.
 
         Raises:
-            DigestInvalid: not a digest's form.
+            DigestInvalid: malformed.
             BlobMissing: the store does not have it.
         """
 
@@ -64,7 +63,7 @@ class BlobStore(Protocol):
         """Remove the folder of `digest`; nothing happens when there is none.
 
         Raises:
-            DigestInvalid: not a digest's form.
+            DigestInvalid: malformed.
         """
 
     def digests(self) -> frozenset[str]:
@@ -111,7 +110,7 @@ class LocalBlobs:
         """Say whether the store has `digest`.
 
         Raises:
-            DigestInvalid: not a digest's form.
+            DigestInvalid: malformed.
         """
         return self._folder(digest).is_dir()
 
@@ -134,19 +133,19 @@ class LocalBlobs:
         """Remove the folder of `digest`: see `BlobStore.delete`."""
         if not self.has(digest):
             return
-        # Renamed first, so that nobody meets half a folder under a digest; somebody else may
-        # have been faster.
+        # Renamed first, so that no reader meets half a folder under a digest; another process may
+        # have removed it already.
         with self.workspace() as doomed, contextlib.suppress(FileNotFoundError):
             (self._root / digest).rename(doomed / digest)
 
     def discard(self, digest: str, *, idle_seconds: float) -> bool:
-        """Remove the folder of `digest` if nobody adopted or touched it for so long; say if so.
+        """Remove the folder of `digest` if it was idle for so long; return whether it was removed.
 
-        Whoever adopts or touches it at this very moment keeps it: it is moved out of the way,
-        looked at again, and moved back when it has become young meanwhile.
+        An adoption or a touch at the same moment keeps it: the folder is moved out of the way, its
+        age is read again, and it is moved back if it is young now.
 
         Raises:
-            DigestInvalid: not a digest's form.
+            DigestInvalid: malformed.
         """
         limit = time.time() - idle_seconds
         if not self.has(digest) or self.used_at(digest) > limit:
@@ -166,7 +165,7 @@ class LocalBlobs:
         """Note that the folder of `digest` is in use now; say whether it is there at all.
 
         Raises:
-            DigestInvalid: not a digest's form.
+            DigestInvalid: malformed.
         """
         try:
             os.utime(self._folder(digest))
@@ -178,7 +177,7 @@ class LocalBlobs:
         """Return when `digest` was last adopted or touched (seconds, Unix time); 0 when gone.
 
         Raises:
-            DigestInvalid: not a digest's form.
+            DigestInvalid: malformed.
         """
         try:
             return self._folder(digest).stat().st_mtime
@@ -189,7 +188,7 @@ class LocalBlobs:
         """Return the bytes of one folder's files; 0 when it is gone.
 
         Raises:
-            DigestInvalid: not a digest's form.
+            DigestInvalid: malformed.
         """
         try:
             return sum(file.stat().st_size for file in self._folder(digest).iterdir())
@@ -210,7 +209,7 @@ class LocalBlobs:
     def sweep(self, *, older_than_seconds: float) -> int:
         """Remove what crashed processes left behind and return how many workspaces that was.
 
-        A workspace in which anything changed within `older_than_seconds` may be somebody's and
+        A workspace in which anything changed within `older_than_seconds` may be in use and
         stays: uploads and downloads can take hours, but files grow all the while.
         """
         if not self._workspaces.is_dir():
@@ -223,11 +222,7 @@ class LocalBlobs:
 
 
 def _is_blob(path: Path) -> bool:
-    try:
-        check_digest(path.name)
-    except DigestInvalid:
-        return False
-    return path.is_dir()
+    return is_digest(path.name) and path.is_dir()
 
 
 def _last_change(folder: Path) -> float:
@@ -235,4 +230,4 @@ def _last_change(folder: Path) -> float:
     try:
         return max(path.lstat().st_mtime for path in (folder, *folder.rglob("*")))
     except FileNotFoundError:
-        return math.inf  # somebody is at work in it
+        return math.inf  # the workspace is in use

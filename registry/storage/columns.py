@@ -22,7 +22,7 @@ class UtcDateTime(TypeDecorator[datetime]):
     cache_ok = True
 
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002
-        """Return `value` in UTC; ValueError when nobody knows what zone it is in."""
+        """Return `value` in UTC; ValueError when it has no time zone."""
         if value is not None and value.tzinfo is None:
             raise ValueError(f"{value} has no time zone: expected an aware timestamp")
         return None if value is None else value.astimezone(UTC)

@@ -78,8 +78,8 @@ class Database:
     def read(self, caller: Caller = LOCAL) -> Iterator[ReadSession]:
         """Give a session that changes nothing and sees one state of the database throughout.
 
-        It works for `caller`: statements that find things by name or digest find what the caller
-        may know of (`registry.access.visibility`).
+        It works for `caller`: statements that find things by name or digest find what is
+        visible to the caller (`registry.access.visibility`).
 
         Raises:
             DatabaseUnavailable: it cannot be reached, read or has no tables.
@@ -202,7 +202,7 @@ def _parse(url: str) -> URL:
     try:
         parsed = make_url(url)
     except ArgumentError as error:
-        raise DatabaseUrlInvalid("it is no URL") from error  # the text may hold a password
+        raise DatabaseUrlInvalid("it is not a URL") from error  # the text may hold a password
     if parsed.get_backend_name() == "sqlite" and parsed.database in (None, "", ":memory:"):
         raise DatabaseUrlInvalid("it names no file")
     return parsed
@@ -283,7 +283,7 @@ def _first_reason(error: DBAPIError) -> str:
     """Return what the driver said first.
 
     A full disk ends SQLite's transaction, and going back to a savepoint of it then fails for a
-    reason that helps nobody.
+    reason that does not help.
     """
     reason, cause = str(error.orig), error.__context__
     while cause is not None:

@@ -4,7 +4,7 @@ from registry.errors import RegistryError
 
 
 class ValueRefused(RegistryError):
-    """No database keeps such a value: {reason}. Leave out NUL and halves of characters."""
+    """The value cannot be stored: {reason}. Remove NUL and unpaired surrogates."""
 
     def __init__(self, reason: str) -> None:
         self.reason = reason.partition("\n")[0]
@@ -20,7 +20,7 @@ class DatabaseUrlInvalid(RegistryError):
 
 
 class DatabaseOutdated(RegistryError):
-    """The database is at revision {found}, this weft needs {head}: run `weft db upgrade`."""
+    """The database is at revision {found}, and weft needs {head}: run `weft db upgrade`."""
 
     def __init__(self, found: str | None, head: str) -> None:
         self.found = found
@@ -29,7 +29,7 @@ class DatabaseOutdated(RegistryError):
 
 
 class DatabaseAhead(RegistryError):
-    """The database is at revision {found}, newer than this weft's {head}: install a newer weft."""
+    """The database is at revision {found}, newer than this weft knows ({head}): upgrade weft."""
 
     def __init__(self, found: str, head: str) -> None:
         self.found = found
@@ -38,7 +38,7 @@ class DatabaseAhead(RegistryError):
 
 
 class DatabaseUnavailable(RegistryError):
-    """The database cannot be used ({reason}). Is it there, writable and upgraded; has it space?"""
+    """The database cannot be used ({reason}). Check that it exists, is writable and has space."""
 
     retry_after_seconds = 5
 
@@ -48,7 +48,7 @@ class DatabaseUnavailable(RegistryError):
 
 
 class ReferencesBroken(RegistryError):
-    """Rows of {table} refer to rows of {missing} that are not there; nothing was changed."""
+    """Rows of {table} refer to missing rows of {missing}; nothing was changed."""
 
     def __init__(self, table: str, missing: str) -> None:
         self.table = table
@@ -65,7 +65,7 @@ class BlobMissing(RegistryError):
 
 
 class BlobCorrupt(RegistryError):
-    """The files of {digest} have become {found}: delete them and import the adapter again."""
+    """The files of {digest} have the digest {found}: delete them and import the adapter again."""
 
     def __init__(self, digest: str, found: str) -> None:
         self.digest = digest
@@ -86,7 +86,7 @@ class FolderUnreadable(StorageFailed):
 
 
 class Conflict(RegistryError):
-    """The database's constraint {constraint} was broken."""
+    """A row violates the constraint {constraint} of the database."""
 
     def __init__(self, constraint: str) -> None:
         self.constraint = constraint

@@ -314,7 +314,7 @@ class ApiKeyRow(Table):
 
 
 class EvaluationRow(Table):
-    """One number that somebody measured of a version of an adapter or a composition."""
+    """One number measured of a version of an adapter or a composition."""
 
     __tablename__ = "evaluations"
     __table_args__ = (Index(None, "name", "number"),)

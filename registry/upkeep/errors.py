@@ -3,7 +3,7 @@
 RegistryError
 ├── DumpFailed            the file cannot be written
 ├── DumpInvalid           the file cannot be read
-└── DatabaseNotEmpty      there is something where the dump should go
+└── DatabaseNotEmpty      the database to restore into has rows
 """
 
 from collections.abc import Iterable

@@ -1,17 +1,17 @@
-"""Which files nobody needs any more, and their removal: first a plan, then the deed.
+"""Garbage collection: find unreferenced files, then remove them.
 
 Needed are the files of versions in use, of versions retired a short while ago, of the adapters
 that a job draws on until it has ended, and of whatever a composition in use is merged from, step
 by step down to versions. Needed artifacts are those of compositions in use. The rest is garbage,
-once nobody has stored or used it for an hour: an import stores files before the rows that name
-them, so young files may be somebody's.
+once it has not been stored or used for an hour: an import stores files before the rows that
+name them, so young files may belong to an import under way.
 
 Safe while others work:
 - Engines read versions and artifacts through hard links of their own (`server.engine.pinned`), and
   the artifact store holds versions by hard links: removing a name takes no bytes from a reader.
 - An import that finds its content already stored makes it young, and removal looks at the age once
   more after it has taken the folder's name away (`LocalBlobs.discard`): one of the two gives way.
-- Whether somebody has come to need a thing since the plan is asked again before it goes.
+- Before a thing is removed, weft asks again whether it is referenced now.
 - Artifacts can be built and staged again. Beside a running gateway let its evictor remove them
   (`server.artifacts.collect`): it knows the requests under way and the engine's memory.
 

@@ -1,6 +1,6 @@
 """The statements behind upkeep: who needs which files, and every row of every table.
 
-Reads take a `ReadSession`, what a restore does a `Connection`; nobody commits here.
+Reads take a `ReadSession`, what a restore does a `Connection`; none commits.
 """
 
 from collections.abc import Iterator, Mapping, Sequence

@@ -1,6 +1,6 @@
 """Lists by pages: adapters, compositions, their versions, aliases and history, artifacts, bases.
 
-Every list is of what its caller may know of. Adapters and compositions are listed by name as long
+Every list holds what is visible to its caller. Adapters and compositions are listed by name as long
 as one version is not retired; versions and moves newest first; the rest by name or digest.
 What can be asked for as a model comes as a whole.
 Not covered: evaluations, keys, files, jobs and the audit log, which list themselves.
@@ -41,7 +41,7 @@ class Catalogue:
     """What there is. Safe to share by threads.
 
     Every method that takes a cursor raises CursorInvalid when it is not one of that list's, and
-    every method that takes a name UnknownReference when there is none that the caller may know.
+    every method that takes a name UnknownReference when no such name is visible to the caller.
     """
 
     def __init__(self, database: Database) -> None:
@@ -165,7 +165,7 @@ class Catalogue:
         """Return one artifact.
 
         Raises:
-            UnknownReference: no artifact that the caller may know of has this digest.
+            UnknownReference: no artifact that is visible to the caller has this digest.
         """
         with self._database.read(caller) as session:
             row = list_queries.artifact(session, digest)

@@ -1,4 +1,4 @@
-"""What was measured: numbers that people and jobs attach to a version.
+"""Evaluations: numbers that people and jobs attach to a version.
 
 An evaluation belongs to `name@number`, which never changes its content, so it stays true. Measuring
 again adds another one; none is ever changed.
@@ -70,8 +70,8 @@ class Evaluations:
             metric: what was measured.
             value: the number; finite.
             n: of how many examples.
-            measured_at: when; now unless said.
-            actor: who says so.
+            measured_at: when; now by default.
+            actor: recorded as its author.
             caller: for whom.
 
         Raises:

@@ -1,4 +1,4 @@
-"""What became of each source that was imported, so that importing again does only what is missing.
+"""The outcome of each imported source, so that importing again does only what is missing.
 
 An outcome is remembered for one source (`hf:owner/name@<commit>#sub`), one name and the conditions
 under which it was found: the admission rules of this weft, the operator's policy, the base that was
@@ -24,7 +24,7 @@ ADMISSION_REVISION = 2
 
 @dataclass(frozen=True, slots=True)
 class Remembered:
-    """What an earlier import came to: a version, or the problems that refused it."""
+    """The outcome of an earlier import: a version, or the problems that refused it."""
 
     number: int | None
     digest: str | None
@@ -39,7 +39,7 @@ class ImportLog:
         self._policy = policy
 
     def conditions(self, base: str | None) -> str:
-        """Return what stands for everything an outcome hangs on beside the source (64 digits)."""
+        """Return a SHA-256 of everything besides the source that an outcome depends on."""
         with self._database.read() as session:
             keys = sorted(
                 f"{row.name}={alias.key}" for row in queries.bases(session) for alias in row.aliases
@@ -49,7 +49,7 @@ class ImportLog:
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
     def recall(self, source: str, name: str, conditions: str) -> Remembered | None:
-        """Return what became of a source, or None when it is to be imported (again).
+        """Return the outcome of a source, or None when it has to be imported (again).
 
         An admitted version counts whatever the conditions, unless it was retired since.
         """
@@ -75,7 +75,7 @@ class ImportLog:
         problems: Iterable[str],
         actor: str,
     ) -> None:
-        """Write an outcome down, over an earlier one of this source and name."""
+        """Store an outcome, over an earlier one of this source and name."""
         with self._database.transaction() as session:
             row = ImportRow(source=source, name=name, conditions=conditions, digest=digest)
             row.problems, row.finished_at, row.finished_by = list(problems), now(), actor

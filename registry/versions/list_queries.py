@@ -1,4 +1,4 @@
-"""The statements behind lists by pages, of what the session's caller may know of.
+"""The statements behind lists by pages, of what is visible to the session's caller.
 
 Reads take a `ReadSession`. Whether a name itself is visible is not asked again here
 (`registry.versions.resolve.version_table`).
@@ -63,7 +63,7 @@ def alias_moves(
 
 
 def artifacts(session: ReadSession, after: str, limit: int) -> Sequence[ArtifactRow]:
-    """Return artifacts that have a recipe which the caller may know all of, by digest."""
+    """Return artifacts with a recipe that is visible to the caller, by digest."""
     query = select(ArtifactRow).where(ArtifactRow.digest > after, _visible_artifact(session))
     return session.scalars(query.order_by(ArtifactRow.digest).limit(limit)).all()
 

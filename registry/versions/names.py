@@ -27,7 +27,7 @@ from registry.versions.resolve import live, unknown, version_table
 def claim(session: WriteSession, owner: AdapterRow | CompositionRow | BaseRow, actor: str) -> bool:
     """Give a name to `owner`, lock it, and say whether it is new.
 
-    What is in a namespace begins as private to it; bases belong to nobody.
+    What is in a namespace begins as private to it; bases have no owner.
 
     Raises:
         NameTaken: the name belongs to something of another kind.

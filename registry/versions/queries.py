@@ -1,6 +1,6 @@
 """Every statement, and the one place where a broken constraint gets its name.
 
-Reads take a `ReadSession`, writes a `WriteSession`; nobody commits here. What is handed out are
+Reads take a `ReadSession`, writes a `WriteSession`; none commits. What is handed out are
 rows; `registry.versions.rows` makes values of them.
 """
 
@@ -60,7 +60,7 @@ def claim_artifact(session: WriteSession, recipe: str, artifact: str, replacing:
 
 
 def kind_of(session: ReadSession, name: str) -> NameKind | None:
-    """Return what a name belongs to, whoever may know of it."""
+    """Return the kind of a name, visible to the session's caller or not."""
     return session.scalar(select(NameRow.kind).where(NameRow.name == name))
 
 
@@ -71,7 +71,7 @@ def visible_kind_of(session: ReadSession, name: str) -> NameKind | None:
 
 
 def visible_names(session: ReadSession, names: Iterable[str]) -> set[str]:
-    """Return those of `names` that the session's caller may know of."""
+    """Return those of `names` that are visible to the session's caller."""
     query = select(NameRow.name).where(NameRow.name.in_(list(names)))
     return set(session.scalars(query.where(name_visible(caller_of(session), NameRow.name))))
 
@@ -184,7 +184,7 @@ def quarantined(session: ReadSession) -> set[tuple[str, int]]:
 def quarantined_ingredient(session: ReadSession, recipe_digest: str) -> AdapterVersionRow | None:
     """Return a visible quarantined version among a recipe's ingredients.
 
-    A caller who may know of the recipe knows a name of each; a quarantine holds under all of them.
+    A quarantine holds under every name of a content, so any of them will do.
     """
     digests = select(RecipeIngredientRow.digest).where(
         RecipeIngredientRow.recipe_digest == recipe_digest
@@ -259,7 +259,7 @@ def save_import(session: WriteSession, row: ImportRow) -> None:
     if known is None:
         try:
             return insert(session, row)
-        except Conflict:  # somebody else was faster with the same source
+        except Conflict:  # another import of the same source was faster
             pass
     session.merge(row)
     return None
@@ -298,7 +298,7 @@ def recipe(session: ReadSession, digest: str) -> RecipeRow | None:
 
 
 def recipe_visible_here(session: ReadSession, digest: str) -> bool:
-    """Say whether the session's caller may know every ingredient of a recipe."""
+    """Say whether every ingredient of a recipe is visible to the session's caller."""
     query = select(RecipeRow.digest).where(RecipeRow.digest == digest)
     visible = recipe_visible(caller_of(session), RecipeRow.digest)
     return session.scalar(query.where(visible)) is not None

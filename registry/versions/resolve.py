@@ -1,6 +1,6 @@
 """What a reference means at this moment, and the names that come near one that means nothing.
 
-What the session's caller may not know of is treated as if it did not exist.
+What is not visible to the session's caller is treated as if it did not exist.
 """
 
 import difflib

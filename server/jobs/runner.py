@@ -165,9 +165,9 @@ class Runner:
             except RegistryError as error:
                 _log.warning("%s: %s", job.id, error)
             else:
-                if not beat.mine or beat.cancel:
+                if not beat.owned or beat.cancel:
                     await _cancelled(running)
-                    return JobResult("cancelled") if beat.mine else None
+                    return JobResult("cancelled") if beat.owned else None
             await asyncio.wait({running}, timeout=self._intervals.beat)
         return running.result()
 

@@ -49,16 +49,16 @@ def test_every_error_stands_in_the_tree(error: type[RegistryError]) -> None:
         ),
         (
             storage_errors.DatabaseOutdated(None, "head"),
-            "The database is at revision None, this weft needs head: run `weft db upgrade`.",
+            "The database is at revision None, and weft needs head: run `weft db upgrade`.",
         ),
         (
             job_errors.FileInUse("file-1", "ftjob-1"),
-            "The file file-1 is needed by the job ftjob-1, which has not ended: wait for it, or"
+            "The file file-1 is used by the job ftjob-1, which has not ended. Wait for it, or"
             " cancel it.",
         ),
         (
             job_errors.JobFinished("ftjob-1", "cancelled"),
-            "The job ftjob-1 has been cancelled already: there is nothing left to cancel.",
+            "The job ftjob-1 has ended (cancelled) and cannot be cancelled.",
         ),
     ],
 )

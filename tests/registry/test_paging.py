@@ -44,7 +44,7 @@ def encoded(value: object) -> str:
 )  # fmt: skip
 def test_a_key_of_our_making_is_wanted(cursor: str) -> None:
     """A cursor is refused unless it is of this list and its key fits into a column."""
-    with pytest.raises(CursorInvalid, match="begin again"):
+    with pytest.raises(CursorInvalid, match="without a cursor"):
         key_of("numbers", cursor, int)
 
 

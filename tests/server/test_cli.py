@@ -157,7 +157,7 @@ def test_compositions_are_added_and_listed(weft: Weft, registry: Registry) -> No
         ("mix", "cat(zrop)", "zorp"),
         ("mix", "blend(zorp)", "blend"),
         ("zorp", "cat(blim)", "already belongs"),
-        ("Mix", "cat(blim)", "cannot be a name"),
+        ("Mix", "cat(blim)", "is not a valid name"),
     ],
 )
 def test_a_composition_that_cannot_be_says_why(

@@ -81,7 +81,7 @@ def test_a_recipe_file_may_name_adapters_of_the_registry(
     for name, says in (
         ("zrop", "zorp"),
         ("mix", "mix is a composition"),
-        ("a b", "'a b' is no reference"),
+        ("a b", "'a b' is not a reference"),
     ):
         path.write_text(json.dumps({"method": "cat", "adapters": [{"name": name}]}))
         failed(weft("merge", path, "--out", tmp_path / "other"), says)

@@ -44,7 +44,7 @@ def test_what_cannot_be_published_says_why(anywhere: Weft, digest_of: DigestOf) 
         ("mix@9", "mixed", "mix@9"),
         ("mix@live", "mixed", "mix@prod"),
         (digest_of("zorp"), "mixed", "name@3"),
-        ("mix", "Mixed", "cannot be a name"),
+        ("mix", "Mixed", "is not a valid name"),
         ("mix", "mix", "already belongs"),
     ):
         failed(anywhere("compositions", "publish", reference, adapter), says)

@@ -162,7 +162,7 @@ def test_a_job_that_waits_is_cancelled_at_once(registry: Registry) -> None:
     assert ("cancelled", True, False) == (job.status, job.finished_at is not None, job.active)
     assert registry.jobs.claim("w", None) is None
     assert ["The job was queued.", "The job was cancelled."] == told(registry, 1)
-    with pytest.raises(JobFinished, match="has been cancelled already"):
+    with pytest.raises(JobFinished, match=r"has ended \(cancelled\)"):
         registry.jobs.cancel(job_id(1))
 
 
@@ -184,7 +184,7 @@ def test_a_job_that_has_ended_cannot_be_cancelled(registry: Registry) -> None:
     queue(registry, 1)
     registry.jobs.claim("w", None)
     registry.jobs.finish(job_id(1), "w", "succeeded")
-    with pytest.raises(JobFinished, match="has succeeded already"):
+    with pytest.raises(JobFinished, match=r"has ended \(succeeded\)"):
         registry.jobs.cancel(job_id(1))
 
 

@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 
 from registry.jobs.steps import LOST
-from registry.jobs.types import Beat, Note
+from registry.jobs.types import Heartbeat, Note
 from registry.service import Registry
 from registry.storage.columns import now
 from tests.registry.conftest import BASE, SHAPES
@@ -55,13 +55,13 @@ def test_a_beat_keeps_a_job(registry: Registry) -> None:
     """The heartbeat is now, and whose the job is and whether it is wanted is told."""
     queue(registry, 1)
     claimed(registry)
-    assert Beat(mine=True, cancel=False) == registry.jobs.beat(job_id(1), "w")
+    assert Heartbeat(owned=True, cancel=False) == registry.jobs.beat(job_id(1), "w")
     assert () == registry.jobs.requeue(MINUTE)
     registry.jobs.cancel(job_id(1))
-    assert Beat(mine=True, cancel=True) == registry.jobs.beat(job_id(1), "w")
-    nobody_s = Beat(mine=False, cancel=False)
-    assert nobody_s == registry.jobs.beat(job_id(1), "v")
-    assert nobody_s == registry.jobs.beat("ftjob-x", "w")
+    assert Heartbeat(owned=True, cancel=True) == registry.jobs.beat(job_id(1), "w")
+    not_owned = Heartbeat(owned=False, cancel=False)
+    assert not_owned == registry.jobs.beat(job_id(1), "v")
+    assert not_owned == registry.jobs.beat("ftjob-x", "w")
 
 
 def test_a_job_ends_with_what_it_found(registry: Registry) -> None:
@@ -80,7 +80,7 @@ def test_a_job_ends_with_what_it_found(registry: Registry) -> None:
     kept = {"candidates": [{"name": "base", "loss": None}], "deep": {"é": [1.5]}}
     assert kept == registry.jobs.report(job_id(1))
     assert "The job succeeded." == told(registry, 1)[-1]
-    assert not registry.jobs.beat(job_id(1), "w").mine
+    assert not registry.jobs.beat(job_id(1), "w").owned
 
 
 def test_a_job_that_failed_says_why(registry: Registry) -> None:
@@ -124,7 +124,7 @@ def test_an_orderly_stop_hands_a_job_on(registry: Registry) -> None:
     assert registry.jobs.release(job_id(1), "w")
     job = registry.jobs.get(job_id(1))
     assert ("queued", None, None, 0) == (job.status, job.worker, job.device, job.attempts)
-    assert not registry.jobs.beat(job_id(1), "w").mine
+    assert not registry.jobs.beat(job_id(1), "w").owned
     again = registry.jobs.claim("v", None)
     assert again is not None
     assert (job_id(1), 1, started) == (again.id, again.attempts, again.started_at)
@@ -145,7 +145,7 @@ def test_a_job_whose_worker_fell_silent_is_taken_over(registry: Registry) -> Non
     taken = registry.jobs.claim("next", None)
     assert taken is not None
     assert (job_id(1), 2) == (taken.id, taken.attempts)
-    assert not registry.jobs.beat(job_id(1), "lost").mine
+    assert not registry.jobs.beat(job_id(1), "lost").owned
     assert not registry.jobs.finish(job_id(1), "lost", "succeeded")
     assert registry.jobs.finish(job_id(1), "next", "succeeded")
 

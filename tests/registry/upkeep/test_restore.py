@@ -120,7 +120,7 @@ def test_a_row_that_refers_to_nothing_is_refused(target: Database, tmp_path: Pat
     lines = a_dump()
     lines[0]["rows"]["adapters"] = 1
     lines += [{"table": "adapters", "columns": {"name": "plain"}}, ["elsewhere"]]
-    with pytest.raises(ReferencesBroken, match="adapters refer to rows of names"):
+    with pytest.raises(ReferencesBroken, match="adapters refer to missing rows of names"):
         restore(target, _written(tmp_path / "bad.gz", lines))
 
 

@@ -77,7 +77,7 @@ def test_at_home_the_whole_of_it_runs(
     assert {"bot@1", "recycle"} <= words(weft("jobs", "show", job.id))
     published = weft("jobs", "publish", job.id, "fresh_lora", "--name", "lora")
     assert "ask for lora@1" in published.stdout
-    failed(weft("jobs", "cancel", job.id), "succeeded already")
+    failed(weft("jobs", "cancel", job.id), "has ended (succeeded)")
 
 
 def test_at_a_server_its_queue_runs_it(remote: Weft, file: Path, served: Gateway) -> None:
@@ -152,4 +152,4 @@ def test_a_waiting_job_is_cancelled(weft: Weft, gateway: Gateway) -> None:
     assert f"{job.id}: queued" in weft("jobs", "show", job.id).stdout
     assert "cancelled" in words(weft("jobs", "cancel", job.id))
     assert "cancelled" == gateway.registry.jobs.get(job.id).status
-    failed(weft("jobs", "show", "ftjob-" + "0" * 24), "no job")
+    failed(weft("jobs", "show", "ftjob-" + "0" * 24), "No job has the id")
