@@ -62,7 +62,7 @@ async def test_changed_files_are_not_loaded(weft: Weft) -> None:
         data[-1] ^= 1
         weights.unlink()
         weights.write_bytes(data)
-        with pytest.raises(EngineRefused, match="do not match the digest"):
+        with pytest.raises(EngineRefused, match="do not match their digest"):
             await engine.load(digest)
         store.delete(digest)
     await engine.close()

@@ -92,9 +92,21 @@ def test_a_recipe_file_may_name_adapters_of_the_registry(
     [
         ("{method: cat, adapters: []}", [], "mix.yaml: adapters: expected a list of at least one"),
         ("{method: cat, adapters: [{path: x}]}", [], "adapter_config.json"),
-        ("{method: cat, adapters: [{path: x}]}", ["--rank", "4"], "mix.yaml says it all"),
-        ("{method: cat, adapters: [{path: x}]}", ["--dtype", "float16"], "mix.yaml says it all"),
-        ("{method: cat, adapters: [{path: x}]}", ["--scale", "2"], "mix.yaml says it all"),
+        (
+            "{method: cat, adapters: [{path: x}]}",
+            ["--rank", "4"],
+            "is a recipe file: only --out and --threads apply",
+        ),
+        (
+            "{method: cat, adapters: [{path: x}]}",
+            ["--dtype", "float16"],
+            "is a recipe file: only --out and --threads apply",
+        ),
+        (
+            "{method: cat, adapters: [{path: x}]}",
+            ["--scale", "2"],
+            "is a recipe file: only --out and --threads apply",
+        ),
     ],
 )
 def test_a_recipe_file_that_cannot_be_says_why(
@@ -213,7 +225,7 @@ def test_a_broken_ingredient_is_named(weft: Weft, tmp_path: Path) -> None:
     failed(weft("merge", "cat", good, cut.parent, "--out", out), str(cut.parent), "A007 file-size")
     strange = tmp_path / "strange"
     write_folder(strange, {"base_model.model.lm_head.weight": torch.ones(3, 3)})
-    failed(weft("merge", "cat", good, strange, "--out", out), str(strange), "A009", "lm_head")
+    failed(weft("merge", "cat", good, strange, "--out", out), str(strange), "A026", "lm_head")
     name = "model.layers.0.self_attn.q_proj"
     wide = make_adapter(tmp_path / "wide", modules={name: (32, 16)})
     failed(

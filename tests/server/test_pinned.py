@@ -92,7 +92,7 @@ def test_changed_files_are_rejected(root: Path, digest: str) -> None:
     text = config.read_text()
     config.unlink()
     config.write_text(text + " ")
-    with pytest.raises(AdapterRejected, match="do not match the digest"):
+    with pytest.raises(AdapterRejected, match="do not match their digest"):
         pin(digest)
     assert [] == pinned(root)
 
@@ -103,7 +103,7 @@ def test_a_pinned_adapter_is_checked_again(root: Path, digest: str) -> None:
     text = config.read_text()
     config.unlink()
     config.write_text(text + " ")
-    with pytest.raises(AdapterRejected, match="do not match the digest"):
+    with pytest.raises(AdapterRejected, match="do not match their digest"):
         pin(digest)
     assert digest == digest_folder(pin(digest))
 
@@ -126,7 +126,7 @@ def test_a_linked_folder_can_only_give_what_its_name_says(
     other = tmp_path / "elsewhere"
     shutil.copytree(root / digest, other)
     (root / ("0" * 64)).symlink_to(other)
-    with pytest.raises(AdapterRejected, match="do not match the digest"):
+    with pytest.raises(AdapterRejected, match="do not match their digest"):
         pin("0" * 64)
 
 

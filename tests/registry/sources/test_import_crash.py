@@ -15,6 +15,7 @@ import pytest
 from sqlalchemy.orm import Session
 
 from merge.peft_format import WeightsWriter
+from registry import adapters as registering
 from registry.adapters import Adapters
 from registry.search.embeddings import Embeddings
 from registry.search.finder import Finder
@@ -25,7 +26,6 @@ from registry.sources.tar_stream import _Reader
 from registry.sources.upload import import_files, import_tar
 from registry.storage.blobs import LocalBlobs
 from registry.versions import adapters
-from registry.versions import names as naming
 from tests.postgresql import Server
 from tests.registry.conftest import tensors, write_adapter
 from tests.registry.crashing import (
@@ -58,7 +58,7 @@ STEPS = {
     "after the name": Fault(adapters, "claim", after=True),
     "after the version": Fault(adapters, "add_version", after=True),
     "after the embeddings": Fault(Embeddings, "add", after=True),
-    "after the alias": Fault(naming, "move_alias", after=True),
+    "after the alias": Fault(registering, "move_alias", after=True),
     "before the commit": Fault(Session, "commit", after=False),
     "after the commit": Fault(Session, "commit", after=True),
     "before the answer": Fault(Finder, "similar", after=False),

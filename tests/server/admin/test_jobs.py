@@ -148,7 +148,7 @@ async def test_only_what_can_be_served_is_published(
     """An unknown candidate, a control without content, one with a quarantined member."""
     path = f"/registry/jobs/{done}/publish"
     unknown = problem(await client.post(path, json={"candidate": "other"}), 400, "invalid_request")
-    assert "there are base, fresh_lora, recycle" in unknown["detail"]
+    assert "The candidates are base, fresh_lora, recycle" in unknown["detail"]
     noise = await client.post(path, json={"candidate": "random_parameters"})
     assert "without content" in problem(noise, 409, "not_servable")["detail"]
     gateway.registry.versions.quarantine(Reference(name="zorp", version=1), "in verse", "t")

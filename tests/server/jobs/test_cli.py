@@ -69,14 +69,14 @@ def test_at_home_the_whole_of_it_runs(
     assert "60.0 [50.0, 70.0]" in said
     assert "serve recycle: it adds" in said
     assert "there is no engine to score with" in said
-    assert "succeeded: ask for bot@1" in said
+    assert "succeeded: its model is bot@1" in said
     assert "recycle answers as bot@1" in result.stderr
     assert "bot" == read_composition(registry, "bot").versions[0].name
     (job,) = registry.jobs.page().items
     assert job.id in words(weft("jobs", "list"))
     assert {"bot@1", "recycle"} <= words(weft("jobs", "show", job.id))
     published = weft("jobs", "publish", job.id, "fresh_lora", "--name", "lora")
-    assert "ask for lora@1" in published.stdout
+    assert "its model is lora@1" in published.stdout
     failed(weft("jobs", "cancel", job.id), "has ended (succeeded)")
 
 

@@ -27,7 +27,7 @@ from server.jobs.failures import MEANINGS, failure_of
         (OSError(errno.ENOSPC, "No space left on device"), "storage_full", "no room"),
         (OSError(errno.EIO, "Input/output error"), "storage_broken", "Input/output error"),
         (OSError("no file named model.safetensors"), "base_unavailable", "model.safetensors"),
-        (KeyError("secret"), "internal_error", "in its log"),
+        (KeyError("secret"), "internal_error", "the server's log has it"),
     ],
 )
 def test_what_is_raised_has_a_code_and_a_sentence(error: Exception, code: str, says: str) -> None:
