@@ -7,7 +7,7 @@ Not covered: evaluations, keys, files, jobs and the audit log, which list themse
 """
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from functools import partial
 
@@ -179,6 +179,11 @@ class Catalogue:
         with self._database.read() as session:
             found = list_queries.bases(session, after, limit + 1)
             return paged("bases", found, limit, lambda row: row.name, rows.base)
+
+    def chat_templates(self, digests: Iterable[str]) -> Mapping[str, str]:
+        """Return the SHA-256 of the chat template of each of these contents that carries one."""
+        with self._database.read() as session:
+            return queries.chat_templates(session, digests)
 
     def models(self, *, caller: Caller = LOCAL) -> tuple[ListedModel, ...]:
         """Return every name, and name with alias, that `caller` can use as a model, sorted."""

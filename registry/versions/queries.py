@@ -93,6 +93,15 @@ def base_by_key(session: ReadSession, key: str) -> BaseRow | None:
     return session.scalar(query.where(BaseAliasRow.key == key))
 
 
+def chat_templates(session: ReadSession, digests: Iterable[str]) -> Mapping[str, str]:
+    """Return the hash of the chat template of each of these contents that carries one."""
+    row = AdapterVersionRow
+    query = select(row.digest, row.chat_template).where(
+        row.digest.in_(list(digests)), row.chat_template.is_not(None)
+    )
+    return {digest: str(template) for digest, template in session.execute(query)}
+
+
 def set_chat_template(session: WriteSession, base: str, chat_template: str) -> None:
     """Store the hash of a base's chat template, over an earlier one."""
     session.execute(update(BaseRow).where(BaseRow.name == base).values(chat_template=chat_template))

@@ -12,6 +12,7 @@ from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import Any
 
 from merge.recipe import Recipe
 from registry.service import Registry
@@ -187,10 +188,30 @@ class Builder:
             digest,
             bytes=built.nbytes,
             seconds=built.seconds,
-            report=json.loads(built.report),
+            report=self._report(recipe, built),
         )
         recorded = record()
         return recorded if self._artifacts.has(recorded) else record(replacing=recorded)
+
+    def _report(self, recipe: Recipe, built: worker.Built) -> dict[str, Any]:
+        """Return the merge's report, with a note where ingredients were trained on other prompts.
+
+        One merge is asked with one chat template, the base's. An ingredient that was trained with
+        another may answer worse than it does elsewhere.
+        """
+        report: dict[str, Any] = json.loads(built.report)
+        digests = [item.digest for item in recipe.ingredients]
+        templates = self._registry.catalogue.chat_templates(digests)
+        # An ingredient that carries no template was trained with the base's, as far as is known.
+        usual = self._registry.bases.get(recipe.base).chat_template
+        if len({templates.get(digest, usual) for digest in digests} - {None}) > 1:
+            own = ", ".join(d[:12] for d in digests if templates.get(d, usual) != usual)
+            note = (
+                f"the ingredients were trained with different chat templates (not the base's: "
+                f"{own}); the server applies the base's to all of them"
+            )
+            report["notes"] = [*report.get("notes", []), note]
+        return report
 
     def _workers(self) -> ProcessPoolExecutor:
         if self._pool is None:

@@ -159,7 +159,9 @@ def _print_version(wanted: bool) -> None:
 def weft(
     _version: Annotated[
         bool,
-        typer.Option("--version", callback=_print_version, is_eager=True, help="Print it."),
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version and exit."
+        ),
     ] = False,
 ) -> None:
     """Keep LoRA adapters in a registry, merge them on request and serve them with vLLM.

@@ -2,8 +2,10 @@
 
 import asyncio
 import pickle
+import shutil
 from collections.abc import AsyncIterator, Callable, Coroutine
 from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,7 +22,7 @@ from server.compose.resolve import Planned
 from server.engine.fake import FakeEngine
 from server.gateway import Gateway
 from tests.server import faulty_builds
-from tests.server.conftest import BASE, MakeGateway, MakeSettings
+from tests.server.conftest import BASE, DEMO, MakeGateway, MakeSettings
 
 
 def recipe(gateway: Gateway, text: str = "cat(zorp, blim)") -> Recipe:
@@ -49,6 +51,23 @@ async def test_a_hundred_builds_of_one_recipe_are_one_merge(gateway: Gateway) ->
     assert 1 == len(set(digests)) == merges(gateway)
     assert frozenset(digests) == gateway.artifacts.digests()
     assert [] == left_over(gateway)
+
+
+async def test_a_mix_of_chat_templates_is_noted(gateway: Gateway, tmp_path: Path) -> None:
+    """The report of a merge says that its ingredients were trained with different templates, and
+    says nothing where they agree.
+    """
+    for name, template in (("zorp", "{{ one }}"), ("blim", "{{ two }}"), ("tref", "{{ two }}")):
+        folder = tmp_path / name
+        shutil.copytree(DEMO / "adapters" / name, folder)
+        (folder / "chat_template.jinja").write_text(template)
+        gateway.registry.adapters.register(folder, name=f"own-{name}")
+    notes = []
+    for text in ("cat(own-zorp, own-blim)", "cat(own-blim, own-tref)"):
+        digest = await gateway.builder.build(recipe(gateway, text))
+        notes.append(gateway.registry.catalogue.artifact(digest).report.get("notes", []))
+    assert "different chat templates" in str(notes[0])
+    assert [] == notes[1]
 
 
 async def test_different_recipes_are_different_artifacts(gateway: Gateway) -> None:
