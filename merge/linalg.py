@@ -6,7 +6,6 @@ a dense update. Long vectors are multiplied in float32 where a condition number 
 in float64 elsewhere; matrices of the size of a rank are float64.
 """
 
-import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -57,11 +56,6 @@ def by_member(members: Members) -> Tensor:
     """Return (T, R) with ones where an MSU is a member's."""
     owner = torch.arange(len(members)).repeat_interleave(torch.tensor(members.ranks))
     return torch.nn.functional.one_hot(owner, len(members)).double().mT
-
-
-def frobenius_norm(f: Factors) -> float:
-    """Return the Frobenius norm of the update; 0 where rounding makes its square negative."""
-    return math.sqrt(max(inner(f, f), 0.0))
 
 
 def canonical(f: Factors) -> Factors:

@@ -153,19 +153,6 @@ def _compiled(key: str) -> re.Pattern[str]:
     return re.compile(rf"(.*\.)?({key})$")
 
 
-def read_config(path: Path) -> AdapterConfig:
-    """Read and check an `adapter_config.json`.
-
-    Raises:
-        FormatError: with every problem of the file.
-        OSError: the file cannot be read.
-    """
-    config, problems = inspect_config(path)
-    if config is None or problems:
-        raise FormatError(problems)
-    return config
-
-
 def inspect_config(path: Path) -> tuple[AdapterConfig | None, list[Problem]]:
     """Return the config and every problem of the file.
 

@@ -11,7 +11,7 @@ from peft.tuners.lora import conversion
 from peft.utils.other import get_pattern_key
 
 from merge.peft_format import AdapterConfig, FormatError
-from merge.peft_format.config import MAX_CONFIG_BYTES, read_config
+from merge.peft_format.config import MAX_CONFIG_BYTES, inspect_config
 
 PLAIN = {"peft_type": "LORA", "r": 8, "lora_alpha": 16, "target_modules": ["q_proj"]}
 
@@ -20,6 +20,14 @@ def write(path: Path, **keys: object) -> Path:
     """Write a plain config with these keys over it."""
     path.write_text(json.dumps(PLAIN | keys))
     return path
+
+
+def read_config(path: Path) -> AdapterConfig:
+    """Return the config of a file, or raise FormatError with everything that is wrong with it."""
+    config, problems = inspect_config(path)
+    if config is None or problems:
+        raise FormatError(problems)
+    return config
 
 
 def codes(path: Path) -> list[str]:
