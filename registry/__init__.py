@@ -1,4 +1,5 @@
-"""weft's registry: which adapters exist, under which names, versions and aliases, and their files.
+"""The registry of weft: adapters with their names, versions and aliases, and their files.
 
-Knows SQL and the PEFT folder; knows nothing of tensors' arithmetic, HTTP or engines.
+The package uses SQL and reads PEFT folders. It does no tensor arithmetic and contains no code for
+HTTP or engines.
 """

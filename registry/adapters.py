@@ -1,4 +1,4 @@
-"""Check adapter folders and register them as versions: admission, storage and embeddings together.
+"""Admission, storage and embedding of an adapter folder, which becomes a registered version.
 
 Files are written before the rows that name them, so a crash leaves at most files without a row.
 """
@@ -20,7 +20,7 @@ from registry.versions.names import move_alias
 
 
 class Adapters:
-    """Adapter folders on their way into the registry. Safe to share by threads."""
+    """Checks and registers adapter folders. Threads may share one instance."""
 
     def __init__(
         self,
@@ -37,25 +37,25 @@ class Adapters:
         self._finder = finder
 
     def workspace(self) -> AbstractContextManager[Path]:
-        """Give an empty folder on the store's disk for a source's files; it is removed on exit.
+        """Yield an empty folder on the store's disk for a source's files, and remove it on exit.
 
         Raises:
-            OSError: the store cannot be written.
+            OSError: the store is not writable.
         """
         return self._blobs.workspace()
 
     def check(self, folder: Path, *, base: str | None = None) -> AdmissionReport:
-        """Examine an adapter folder as `register` does, and store nothing.
+        """Examine an adapter folder as `register` does, without storing anything.
 
         Raises:
-            UnknownBase: `base` is given and not known.
+            UnknownBase: `base` is not registered.
             FolderUnreadable: a file of the folder cannot be read.
         """
         with self._database.read() as session:
-            asked = None if base is None else rows.base(known_bases.find(session, base))
-            known = [rows.base(row) for row in queries.bases(session)] if asked is None else []
+            requested = None if base is None else rows.base(known_bases.find(session, base))
+            known = [] if requested else [rows.base(row) for row in queries.bases(session)]
         try:
-            return admit(folder, asked, self._policy, known=known)
+            return admit(folder, requested, self._policy, known=known)
         except OSError as error:
             raise FolderUnreadable(str(error)) from error
 
@@ -71,26 +71,26 @@ class Adapters:
     ) -> Registration:
         """Admit an adapter folder, store it in its normal form and make it a version of `name`.
 
-        Content that the name has already stays the version it is. With `alias`, that alias then
-        points at the version. A crash or an error leaves either nothing or a whole version.
+        If a version of `name` has the same content, that version is returned. If `alias` is set,
+        it is moved to the version. A crash or an error leaves no version or a complete one.
 
         Args:
-            folder: a PEFT folder; it is read, never changed.
-            name: of the adapter, new or existing.
-            base: the base, when the config names none, or a path; else it must agree.
-            alias: to move to the version.
-            source: where the folder came from, for the record.
-            actor: recorded as the version's author.
+            folder: the PEFT folder, which is read and not changed.
+            name: the name of a new or existing adapter.
+            base: the base, if the config names none or names a path; otherwise it must match.
+            alias: the alias to move to the version.
+            source: the origin of the folder, stored with the version.
+            actor: the author to record for the version.
 
         Raises:
-            NameInvalid, AliasInvalid: by the grammar of `registry.references`.
-            NameTaken: the name is a composition's or a base's.
-            UnknownBase: `base` is not known.
-            AdmissionRefused: with the report.
-            VersionRetired: the name had this content, and it was retired.
+            NameInvalid, AliasInvalid: the text violates the grammar of `registry.references`.
+            NameTaken: the name belongs to a composition or a base.
+            UnknownBase: `base` is not registered.
+            AdmissionRefused: the adapter cannot be served; the error has the report.
+            VersionRetired: the version of `name` that has this content is retired.
             VersionQuarantined, ContentQuarantined: this content is quarantined.
             FolderUnreadable: a file of the folder cannot be read.
-            StorageFailed: the store is full or gone.
+            StorageFailed: the store is full or unavailable.
         """
         self._check_names(name, alias)
         report = self.check(folder, base=base)
@@ -107,7 +107,7 @@ class Adapters:
         return Registration(version, created, report, similar)
 
     def _check_names(self, name: str, alias: str | None) -> None:
-        """Refuse a name that cannot be used before any work; the transaction decides again."""
+        """Refuse an invalid or taken name early; the transaction checks it again."""
         check_name(name)
         if alias is not None:
             check_alias(alias)

@@ -1,8 +1,8 @@
-"""Which base a text means, and the shapes of a base's modules.
+"""Names of bases, and the shapes of a base's modules.
 
-Covered: the many spellings of one base, llama-like architectures by their Hugging Face
-`config.json`, and the base that weft serves by default.
-Not covered: the bases that a registry knows (`registry.versions.known_bases`).
+This module compares the spellings of a base's name, reads the `config.json` of Llama-like
+architectures, and defines the base that weft serves by default. The bases that are stored in a
+registry are in `registry.versions.known_bases`.
 """
 
 import re
@@ -17,18 +17,19 @@ ARCHITECTURES = (
     "Qwen2ForCausalLM",
     "Qwen3ForCausalLM",
 )
-# Suffixes that say how a copy was quantised, not what it knows.
+# Suffixes of quantised copies. They describe the storage of the weights, not another model.
 _QUANTISED = re.compile(r"(?:-unsloth|-bnb|-[48]bit|-nf4|-int[48]|-awq|-gptq|-fp8)+$")
 _WINDOWS_DRIVE = re.compile(r"[A-Za-z]:")
 _EMBEDDING = "embed_tokens"
 
 
 def canonical_base(name: str) -> str | None:
-    """Return the one spelling for all that mean the same base, or None for a path.
+    """Return the canonical spelling of a base's name, or None for a path.
 
-    Lower case, without the owner, `Meta-` and suffixes of quantised copies. Instruct is not
-    folded into the base model, nor one release into another: their shapes agree, their weights
-    do not. A path says nothing about what lies there.
+    The canonical spelling is in lower case, without the owner, without `meta-` and without the
+    suffixes of quantised copies. Different releases, and a base and its Instruct model, stay
+    distinct because their weights differ, although their shapes are equal. A path does not
+    identify the model in that folder.
     """
     text = name.strip()
     if not text or _is_path(text):
@@ -47,7 +48,7 @@ def _is_path(text: str) -> bool:
 
 
 def base_key(text: str) -> str:
-    """Return what bases and their aliases are compared by: the canonical form, or a path as is."""
+    """Return the key for comparing bases and their aliases: the canonical form, or a path."""
     return canonical_base(text) or text.strip()
 
 
@@ -57,24 +58,24 @@ def base_keys(name: str, aliases: Iterable[str]) -> frozenset[str]:
 
 
 def quantised_note(name: str) -> str | None:
-    """Return the part of `name` that says the base was a quantised copy, for example "bnb-4bit"."""
+    """Return the quantisation suffix of `name`, for example "bnb-4bit", or None."""
     match = _QUANTISED.search(name.strip().lower())
     return None if match is None or _is_path(name.strip()) else match.group().lstrip("-")
 
 
 def is_embedding(module: str) -> bool:
-    """Say whether a module takes an embedding pair rather than a linear one."""
+    """Return whether a module is an embedding rather than a linear layer."""
     return module.rpartition(".")[2] == _EMBEDDING
 
 
 def module_shapes(config: Mapping[str, object]) -> dict[str, tuple[int, int]]:
-    """Return (d_out, d_in) of every module that an adapter may change, from a `config.json`.
+    """Return the (d_out, d_in) of every module that an adapter can change, from a `config.json`.
 
-    The embedding's entry is (width, vocabulary); see `registry.types.Base`.
+    The entry of the embedding is (width, vocabulary); see `registry.types.Base`.
 
     Raises:
-        BaseConfigInvalid: an architecture that is not known here (the error says which are), or a
-            size that is missing or no positive integer.
+        BaseConfigInvalid: the architecture is not supported, or a size is missing or not a
+            positive integer. The error lists the supported architectures.
     """
     architecture = architecture_of(config)
     if architecture not in ARCHITECTURES:
@@ -88,9 +89,9 @@ def module_shapes(config: Mapping[str, object]) -> dict[str, tuple[int, int]]:
 
 
 def architecture_of(config: Mapping[str, object]) -> str | None:
-    """Return the architecture that a `config.json` names, or None."""
-    named = config.get("architectures")
-    return str(named[0]) if isinstance(named, list) and named else None
+    """Return the first architecture in a `config.json`, or None."""
+    names = config.get("architectures")
+    return str(names[0]) if isinstance(names, list) and names else None
 
 
 def _layer_shapes(config: Mapping[str, object], hidden: int) -> dict[str, tuple[int, int]]:
@@ -128,6 +129,6 @@ def _llama_31_8b_instruct() -> Base:
     return Base(name, architecture_of(config), shapes, base_keys(name, ()))
 
 
-# Known from the start, so that the default model can be served without asking the Hub. Its usual
-# other names (Meta-Llama-…, unsloth's quantised copies) all have the same key.
+# This base is built in, so that the default model can be served without a request to the Hub. Its
+# usual other names (Meta-Llama-…, the quantised copies of unsloth) have the same key.
 LLAMA_31_8B_INSTRUCT = _llama_31_8b_instruct()

@@ -1,9 +1,10 @@
 """Callers, roles and namespaces: the rules of access.
 
-A caller has a role and, unless it is for everything, a namespace. A name's namespace is what stands
-before its first slash; names without one are public. What is in a namespace is private to it until
-it is published. The rules are these functions; `registry.access.visibility` says the same in SQL.
-Not covered: keys (`registry.access.keys`), and which role a route needs (the routes declare it).
+A caller has a role, and its rights are limited to one namespace or extend to all of them. The
+namespace of a name is the part before its first slash; a name without a slash is public. A name in
+a namespace is private to the namespace until it is published. `registry.access.visibility`
+implements the same rules in SQL. Keys are in `registry.access.keys`, and each route declares the
+role that it needs.
 """
 
 from dataclasses import dataclass
@@ -13,48 +14,48 @@ from registry.errors import AccessDenied
 from registry.types import Visibility
 
 Role = Literal["read", "chat", "publish", "admin"]
-# Each role may do what those before it may.
+# Each role includes the roles before it.
 ROLES: tuple[Role, ...] = ("read", "chat", "publish", "admin")
 
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """The author of a request; `namespace` is None for rights to every namespace."""
+    """The author of a request; if `namespace` is None, it has rights to every namespace."""
 
     name: str
     role: Role = "admin"
     namespace: str | None = None
 
     def has_role(self, role: Role) -> bool:
-        """Say whether this caller's role includes `role`."""
+        """Return whether this caller's role includes `role`."""
         return ROLES.index(self.role) >= ROLES.index(role)
 
     def need_role(self, role: Role) -> None:
-        """Raise AccessDenied unless the role of this caller includes `role`."""
+        """Raise AccessDenied unless this caller's role includes `role`."""
         if not self.has_role(role):
-            raise AccessDenied(f"it needs the role {role}, and your key has {self.role}")
+            raise AccessDenied(f"the request needs the role {role}, and your key has {self.role}")
 
     def need_everything(self) -> None:
-        """Raise AccessDenied when this caller's rights end at a namespace."""
+        """Raise AccessDenied if this caller's rights are limited to a namespace."""
         if self.namespace is not None:
             raise AccessDenied(f"your key is for {self.namespace}/ only")
 
     def need_name(self, name: str) -> None:
-        """Raise AccessDenied unless this caller may change what has this name, or give it."""
+        """Raise AccessDenied unless this caller may create or change the object with this name."""
         if self.namespace not in (None, namespace_of(name)):
             raise AccessDenied(f"your key is for names that begin with {self.namespace}/")
 
 
-# Callers that have the database itself: the command line, and the gateway's own work.
+# The caller with direct access to the database: the command line, and the gateway's own work.
 LOCAL = Caller("local")
 
 
 def namespace_of(name: str) -> str | None:
-    """Return what stands before the first slash of a name, or None."""
+    """Return the part of a name before its first slash, or None if it has no slash."""
     namespace, slash, _ = name.partition("/")
     return namespace if slash else None
 
 
 def visible(caller: Caller, name: str, visibility: Visibility) -> bool:
-    """Say whether a name that has this visibility is visible to a caller."""
+    """Return whether a name with this visibility is visible to a caller."""
     return caller.namespace in (None, namespace_of(name)) or visibility == "public"

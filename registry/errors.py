@@ -1,12 +1,14 @@
-"""What the registry raises. A class's docstring is its message, filled in from its attributes.
+"""The exceptions of the registry. The docstring of a class is the template of its message.
+
+The fields of the template are attributes of the exception.
 
 RegistryError
 ├── ReferenceInvalid, NameInvalid, AliasInvalid, DigestInvalid    malformed text
 ├── CursorInvalid, EvaluationInvalid                              malformed values
-├── AccessDenied                                                  the key does not allow it
+├── AccessDenied                                                  the key lacks the permission
 ├── UnknownReference, UnknownBase                                 well formed, but not registered
 ├── UnknownKey, KeyNameTaken                                      API keys
-├── NameTaken, BaseConflict, BaseConfigInvalid                    a conflict with what is stored
+├── NameTaken, BaseConflict, BaseConfigInvalid                    a conflict with stored rows
 ├── AdmissionRefused                                              the folder cannot be served
 ├── VersionRetired, VersionInUse, VersionQuarantined              the version's state forbids it
 │   └── ContentQuarantined
@@ -24,7 +26,7 @@ _PROBLEMS_SHOWN = 5
 
 
 class RegistryError(Exception):
-    """The registry could not do what was asked."""
+    """The operation of the registry failed."""
 
     def __init__(self) -> None:
         super().__init__(inspect.cleandoc(type(self).__doc__ or "").format_map(vars(self)))
@@ -69,7 +71,7 @@ class DigestInvalid(RegistryError):
 
 
 class CursorInvalid(RegistryError):
-    """The cursor was not returned by this list: begin again without a cursor."""
+    """The cursor was not returned by this list: repeat the request without a cursor."""
 
 
 class EvaluationInvalid(RegistryError):
@@ -188,7 +190,7 @@ class VersionInUse(RegistryError):
         aliases: Iterable[str],
         compositions: Iterable[str],
         hidden: int,
-    ) -> None:  # `hidden`: how many compositions use it that are not visible to the caller
+    ) -> None:  # `hidden` counts the compositions that are not visible to the caller
         self.name, self.number = name, number
         self.aliases, self.compositions, self.hidden = tuple(aliases), tuple(compositions), hidden
         users = [f"by the alias {alias}" for alias in self.aliases]
@@ -212,4 +214,4 @@ class ContentQuarantined(VersionQuarantined):
     """This content is quarantined: {reason}. It cannot become a version of {name}."""
 
     def __init__(self, name: str, reason: str) -> None:
-        super().__init__(name, 0, reason)  # the version may be hidden from the caller
+        super().__init__(name, 0, reason)  # 0: the caller may not be allowed to see the version

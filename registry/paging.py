@@ -1,7 +1,7 @@
-"""Lists by pages: a cursor is where the last page ended, so nothing shifts when rows come or go.
+"""Pagination with cursors. Rows that are added or removed do not shift the following pages.
 
-A cursor is opaque to clients: base64 of the list's name and the last row's key. It is neither a
-secret nor trusted: its key is only compared with.
+A cursor is opaque to clients: it is the base64 of the list's name and the key of the last row of
+the page. It is neither secret nor trusted, because its key is only used in comparisons.
 """
 
 import base64
@@ -22,22 +22,22 @@ K = TypeVar("K", str, int)
 
 @dataclass(frozen=True, slots=True)
 class Page(Generic[T]):
-    """Some of a list; `next_cursor` gives the rest, None when this was the last."""
+    """A page of a list; `next_cursor` is None on the last page."""
 
     items: tuple[T, ...]
     next_cursor: str | None
 
 
 def cursor_at(of: str, key: str | int) -> str:
-    """Return the cursor of the list `of` behind the row that has this key."""
+    """Return the cursor of the list `of` that continues after the row with this key."""
     return base64.urlsafe_b64encode(json.dumps([of, key]).encode()).decode()
 
 
 def key_of(of: str, cursor: str | None, kind: type[K]) -> K | None:
-    """Return the key that a cursor of the list `of` stands behind, or None for no cursor.
+    """Return the key in a cursor of the list `of`, or None if `cursor` is None.
 
     Raises:
-        CursorInvalid: it is not one of this list's.
+        CursorInvalid: The cursor does not belong to this list.
     """
     if cursor is None:
         return None
@@ -57,7 +57,7 @@ def _fits_a_column(value: str | int) -> bool:
 def paged(
     of: str, rows: Sequence[R], limit: int, key: Callable[[R], str | int], value: Callable[[R], T]
 ) -> Page[T]:
-    """Make a page of up to `limit` rows out of up to `limit + 1`: one more means there are more."""
+    """Return a page of `limit` rows; a row beyond `limit` shows that there is a next page."""
     shown = rows[:limit]
     cursor = cursor_at(of, key(shown[-1])) if len(rows) > limit else None
     return Page(tuple(map(value, shown)), cursor)

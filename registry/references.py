@@ -1,4 +1,4 @@
-"""References as text: `name`, `name@3`, `name@prod`, or a digest.
+"""The text of references: `name`, `name@3`, `name@prod`, or a digest.
 
     reference = digest | name [ "@" ( version | alias ) ]
     name      = segment { "/" segment }
@@ -8,7 +8,7 @@
     digest    = 64 hexadecimal digits, or the first 12 or more of them
     letter    = "a" … "z"
 
-Everything is lower-case ASCII. Not covered: what a reference means (`registry.versions.resolve`).
+References are lower-case ASCII. `registry.versions.resolve` resolves a reference to a version.
 """
 
 import re
@@ -33,9 +33,9 @@ _EXPECTED = "lower-case letters, digits and . _ - after a letter"
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """A parsed reference: a digest, or a name with at most one of version and alias.
+    """A parsed reference: a digest, or a name with an optional version or alias.
 
-    The beginning of a digest that starts with a letter is parsed as a name.
+    An abbreviated digest that starts with a letter is parsed as a name.
     """
 
     name: str | None = None
@@ -44,7 +44,7 @@ class Reference:
     digest: str | None = None
 
     def __str__(self) -> str:
-        """Return the text that `parse_reference` reads as this."""
+        """Return the text that `parse_reference` parses to this reference."""
         if self.name is None:
             return str(self.digest)
         which = self.alias if self.version is None else self.version
@@ -52,10 +52,11 @@ class Reference:
 
 
 def parse_reference(text: str) -> Reference:
-    """Return what `text` refers to.
+    """Parse a reference.
 
     Raises:
-        ReferenceInvalid: with the position of the first character that does not fit.
+        ReferenceInvalid: the text is malformed; the error has the position of the first wrong
+            character.
     """
     if len(text) > MAX_LENGTH:
         raise ReferenceInvalid(text, MAX_LENGTH, f"at most {MAX_LENGTH} characters")
@@ -75,7 +76,7 @@ def parse_reference(text: str) -> Reference:
 
 
 def _match_name(text: str) -> int:
-    """Return where the name at the start of `text` ends."""
+    """Return the end position of the name at the start of `text`."""
     match = _NAME.match(text)
     if match is None:
         raise ReferenceInvalid(text, 0, f"a name, which begins with {_SEGMENT_START}, or a digest")
@@ -86,15 +87,16 @@ def _match_name(text: str) -> int:
 
 
 def is_digest_start(text: str) -> bool:
-    """Say whether a text can be a digest or the beginning of one: 12 to 64 hexadecimal digits."""
+    """Return whether a text is a digest or its first 12 or more digits."""
     return _DIGEST_START.fullmatch(text) is not None
 
 
 def numbered(reference: Reference) -> tuple[str, int]:
-    """Return name and number of a reference to one version for good.
+    """Return the name and the number of a reference of the form `name@number`.
 
     Raises:
-        ReferenceInvalid: a bare name, an alias or a digest could mean another version by now.
+        ReferenceInvalid: the reference has another form, which can later resolve to another
+            version.
     """
     if reference.name is None or reference.version is None:
         expected = "a name with a version number, such as name@3"
@@ -103,21 +105,21 @@ def numbered(reference: Reference) -> tuple[str, int]:
 
 
 def check_name(name: str) -> None:
-    """Raise NameInvalid unless `name` can be given to an adapter or a composition."""
+    """Raise NameInvalid unless `name` is valid for an adapter or a composition."""
     if len(name) > MAX_LENGTH:
         raise NameInvalid(name[:MAX_LENGTH] + "…", f"at most {MAX_LENGTH} characters")
     if not _NAME.fullmatch(name):
         expected = f"{_EXPECTED}, with / between namespaces"
         raise NameInvalid(name, expected, suggest_name(name))
     if is_digest(name):
-        raise NameInvalid(name, "something that cannot be mistaken for a digest")
+        raise NameInvalid(name, "a name that does not have the form of a digest")
 
 
 def suggest_name(text: str) -> str | None:
-    """Return the valid name that is nearest to `text`, None when nothing of it can stay.
+    """Return a valid name similar to `text`, or None if no character of it is usable.
 
-    "Legal QA/2nd try" gives "legal-qa/n-2nd-try": accents are dropped, and each part begins with a
-    letter.
+    For example, "Legal QA/2nd try" becomes "legal-qa/n-2nd-try". Accents are removed, and a part
+    that does not begin with a letter gets the prefix "n-".
     """
     plain = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode().lower()
     parts = (_NOT_IN_A_NAME.sub("-", part).strip("-") for part in plain.split("/"))
@@ -127,13 +129,13 @@ def suggest_name(text: str) -> str | None:
 
 
 def check_alias(alias: str) -> None:
-    """Raise AliasInvalid unless `alias` can be given to a version."""
+    """Raise AliasInvalid unless `alias` is a valid alias."""
     if not _ALIAS.fullmatch(alias) or len(alias) > MAX_ALIAS_LENGTH:
         expected = f"{_EXPECTED}, at most {MAX_ALIAS_LENGTH} of them"
         raise AliasInvalid(alias[:MAX_LENGTH], expected)
 
 
 def check_digest(digest: str) -> None:
-    """Raise DigestInvalid unless `digest` has a digest's form."""
+    """Raise DigestInvalid if `digest` is malformed."""
     if not is_digest(digest):
         raise DigestInvalid(digest[:MAX_LENGTH])

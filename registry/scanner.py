@@ -1,7 +1,7 @@
-"""What the hand-written parsers share: reading from left to right, and errors with a caret.
+"""The scanner of the hand-written parsers, and the caret that marks a position in an error.
 
-Used by the filters of search (`registry.search.filters`) and the `model` field
-(`server.compose.expression`).
+The parsers of search filters (`registry.search.filters`) and of the `model` field
+(`server.compose.expression`) use it.
 """
 
 import re
@@ -14,11 +14,11 @@ class Scanner:
     """Reads one text from left to right; `at` is the position of the next character."""
 
     def __init__(self, text: str, invalid: Callable[[str, int, str], Exception]) -> None:
-        """Start at the beginning.
+        """Start at the beginning of a text.
 
         Args:
-            text: to be read.
-            invalid: makes the error from the text, a position and what was expected there.
+            text: the text to scan.
+            invalid: creates an error from the text, a position and the expected syntax.
         """
         self.text = text
         self.at = 0
@@ -26,11 +26,11 @@ class Scanner:
 
     @property
     def at_end(self) -> bool:
-        """True when nothing is left."""
+        """Whether the whole text is consumed."""
         return self.at >= len(self.text)
 
     def skip_space(self) -> None:
-        """Move to the next character that is not white space."""
+        """Advance to the next character that is not white space."""
         match = _SPACE.match(self.text, self.at)
         self.at = match.end() if match else self.at
 
@@ -40,7 +40,7 @@ class Scanner:
         return self.text[self.at : self.at + 1]
 
     def take(self, pattern: re.Pattern[str]) -> str | None:
-        """Return what `pattern` matches here and move behind it, or None."""
+        """Consume and return the match of `pattern` at this position, or return None."""
         match = pattern.match(self.text, self.at)
         if match is None:
             return None
@@ -48,27 +48,27 @@ class Scanner:
         return match.group()
 
     def take_char(self, char: str) -> bool:
-        """Move behind `char` if it is next; return whether it was."""
+        """Consume `char` if it is next, and return whether it was."""
         matches = self.text.startswith(char, self.at)
         self.at += len(char) if matches else 0
         return matches
 
     def expect(self, char: str, expected: str | None = None) -> None:
-        """Move behind white space and `char`; anything else is the error for `expected`."""
+        """Consume white space and `char`; raise the error for `expected` if `char` is not next."""
         self.skip_space()
         if not self.take_char(char):
             raise self.error(expected or repr(char))
 
     def error(self, expected: str, position: int | None = None) -> Exception:
-        """Return the error that says what was expected, here or at `position`."""
+        """Return the error for the expected syntax at this position, or at `position`."""
         return self._invalid(self.text, self.at if position is None else position, expected)
 
 
 def pointer(text: str, position: int) -> str:
-    """Return two lines: the part of a text around a position, and a caret under the position.
+    """Return two lines: an excerpt of a text around a position, and a caret below the position.
 
-    The part is short, so that a hostile kilobyte does not fill the message, and control characters
-    in it are question marks.
+    The excerpt is short, so that a long hostile text does not fill the message. Control characters
+    are replaced with question marks.
     """
     start = max(0, position - 60)
     window = "".join(

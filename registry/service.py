@@ -1,4 +1,4 @@
-"""The registry as one object: its rooms, wired to one database and one store of files."""
+"""The registry as one object: all its parts, connected to one database and one blob store."""
 
 from registry.access.audit import Audit
 from registry.access.keys import Keys
@@ -20,7 +20,7 @@ from registry.versions.lifecycle import Versions
 
 
 class Access:
-    """The keys that callers present, and the log of what they changed."""
+    """API keys and the audit log."""
 
     def __init__(self, database: Database) -> None:
         self.keys = Keys(database)
@@ -28,7 +28,7 @@ class Access:
 
 
 class Search:
-    """Finding adapters, and what they are found by: texts, tags, examples and vectors."""
+    """Search for adapters, and the data it uses: texts, tags, examples and embeddings."""
 
     def __init__(self, database: Database, blobs: BlobStore, embedder: Embedder) -> None:
         self.finder = Finder(database, embedder)
@@ -37,9 +37,9 @@ class Search:
 
 
 class Registry:
-    """Everything about adapters and compositions. Safe to share by threads.
+    """All operations on adapters and compositions, grouped by subject. Threads may share it.
 
-    Every method of its parts is one or two short transactions.
+    Each method of a part runs one or two short transactions.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""A registry to test against: the real one, in a temporary folder."""
+"""A real registry for tests, in a temporary folder."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from registry.storage.database import Database
 
 
 def temporary_registry(root: Path, policy: AdmissionPolicy | None = None) -> Registry:
-    """Return a registry in `root`: `weft.db`, created or upgraded, and `blobs/`."""
+    """Create or upgrade `weft.db` in `root`, and return a registry of it and of `blobs/`."""
     database = Database(f"sqlite:///{root / 'weft.db'}")
     database.upgrade()
     return Registry(database, LocalBlobs(root / "blobs"), policy)

@@ -1,7 +1,7 @@
-"""What the registry hands out: frozen values, free of sessions and of the database.
+"""The values that the registry returns: frozen dataclasses that need no database session.
 
-Covered: bases, adapters, compositions, aliases, admission reports, resolutions, lineage.
-Not covered: references as text (`registry.references`) and the rows these are read from
+This module covers bases, adapters, compositions, aliases, admission reports, resolutions and
+lineage. It does not cover the text of references (`registry.references`) or the tables
 (`registry.storage.models`).
 """
 
@@ -20,7 +20,7 @@ Level = Literal["info", "warn", "error"]
 
 
 EventKind = Literal["message", "metrics", "candidate"]
-# Of the audit log (`registry.access.audit`).
+# The actions of the audit log (`registry.access.audit`).
 Action = Literal[
     "adapter.registered", "alias.moved", "artifact.removed", "base.added", "composition.added",
     "evaluation.recorded", "examples.changed", "file.added", "file.removed", "garbage.collected",
@@ -43,10 +43,10 @@ Shapes: TypeAlias = Mapping[str, tuple[int, int]]
 class Base:
     """A frozen model that adapters are trained on.
 
-    `shapes` gives (d_out, d_in) of each module's update by module name. For an embedding that is
-    (width, vocabulary), as `merge.peft_format.LoraModule` has it. `keys` are what `base_key` makes
-    of its name and its aliases. `chat_template` is the SHA-256 of its template, where it is known:
-    `registry.admission.tokenizer`.
+    `shapes` maps each module name to the (d_out, d_in) of its update; for an embedding, this is
+    (width, vocabulary), as in `merge.peft_format.LoraModule`. `keys` contains `base_key` of the
+    name and of each alias. `chat_template` is the SHA-256 of the base's chat template, or None if
+    it is unknown (see `registry.admission.tokenizer`).
     """
 
     name: str
@@ -57,13 +57,13 @@ class Base:
 
     @property
     def module_count(self) -> int:
-        """How many modules it has."""
+        """The number of modules."""
         return len(self.shapes)
 
 
 @dataclass(frozen=True, slots=True)
 class ModuleFacts:
-    """What a version holds for one module; the meaning of LoraModule's fields of the same name."""
+    """The properties of one module of a version; see the same fields of `LoraModule`."""
 
     rank: int
     d_in: int
@@ -72,29 +72,30 @@ class ModuleFacts:
     kind: Literal["linear", "embedding"]
 
     def to_json(self) -> dict[str, Any]:
-        """Return the fields by name; `dataclasses.asdict` takes ten times as long."""
+        """Return the fields by name. This is ten times faster than `dataclasses.asdict`."""
         return {name: getattr(self, name) for name in self.__slots__}
 
 
 @dataclass(frozen=True, slots=True)
 class AdapterFacts:
-    """What admission measured.
+    """The measurements of admission.
 
-    `norms` holds the Frobenius norm of each module's scaled update and `norm` that of all of them
-    together; a module with non-finite numbers has none, and then neither has the whole.
+    `norms` maps each module to the Frobenius norm of its scaled update, and `norm` is the norm of
+    all updates together. A module with non-finite values is absent from `norms`, and `norm` is
+    None in that case.
     """
 
-    rank: int  # the largest of any module
+    rank: int  # the largest rank of any module
     modules: Mapping[str, ModuleFacts]
     use_rslora: bool
     dtypes: tuple[str, ...]
-    bytes: int  # of the weights file
+    bytes: int  # the size of the weights file
     norms: Mapping[str, float]
     norm: float | None
-    base_said: str | None  # the base as the config writes it
+    base_said: str | None  # the base as written in the config
     peft_version: str | None
     lora_dropout: float | None
-    chat_template: str | None  # SHA-256 of the one in the folder
+    chat_template: str | None  # the SHA-256 of the folder's template
 
     def to_json(self) -> dict[str, Any]:
         """Return the fields by name as JSON values."""
@@ -105,7 +106,7 @@ class AdapterFacts:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """A problem and how much it matters: only "refuse" keeps an adapter out."""
+    """A problem and its severity; only the severity "refuse" prevents registration."""
 
     severity: Severity
     problem: "Problem"
@@ -113,7 +114,7 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class AdmissionReport:
-    """Everything that admission found in one folder."""
+    """All findings of admission about one folder."""
 
     base: str | None
     findings: tuple[Finding, ...]
@@ -122,16 +123,16 @@ class AdmissionReport:
 
     @property
     def accepted(self) -> bool:
-        """True when nothing was found that refuses the adapter."""
+        """Whether no finding refuses the adapter."""
         return not self.problems
 
     @property
     def problems(self) -> "tuple[Problem, ...]":
-        """What refuses the adapter."""
+        """The problems that refuse the adapter."""
         return tuple(f.problem for f in self.findings if f.severity == "refuse")
 
     def to_json(self) -> dict[str, Any]:
-        """Return the report as JSON values, without the folder's place on this machine."""
+        """Return the report as JSON values, without the path of the folder."""
         facts = self.facts
         return {
             "accepted": self.accepted,
@@ -162,7 +163,7 @@ class AdapterVersion:
     lora_dropout: float | None
     chat_template: str | None  # as in AdapterFacts
     status: ShownStatus
-    status_reason: str | None  # of a quarantine
+    status_reason: str | None  # the reason for a quarantine
     card: str | None
     report: Mapping[str, Any]
     created_at: datetime
@@ -171,13 +172,13 @@ class AdapterVersion:
 
     @property
     def module_count(self) -> int:
-        """How many modules it has an update for."""
+        """The number of modules that the adapter updates."""
         return len(self.modules)
 
 
 @dataclass(frozen=True, slots=True)
 class CompositionVersion:
-    """One recipe under a composition's name; its text is opaque here."""
+    """One recipe of a composition; the registry does not interpret its text."""
 
     name: str
     number: int
@@ -192,7 +193,7 @@ class CompositionVersion:
 
 @dataclass(frozen=True, slots=True)
 class Alias:
-    """Where a movable name points now."""
+    """An alias and the number of the version that it points at."""
 
     alias: str
     number: int
@@ -202,7 +203,7 @@ class Alias:
 
 @dataclass(frozen=True, slots=True)
 class AliasMove:
-    """One entry of an alias's history; `from_number` is None for its first."""
+    """One entry of an alias's history; `from_number` is None in the first entry."""
 
     alias: str
     from_number: int | None
@@ -213,7 +214,7 @@ class AliasMove:
 
 @dataclass(frozen=True, slots=True)
 class AdapterSummary:
-    """A line in a list of adapters; all from `number` on is of the newest live version."""
+    """One adapter of a list; `number` and later fields describe the newest live version."""
 
     name: str
     visibility: Visibility
@@ -231,7 +232,7 @@ class AdapterSummary:
 
 @dataclass(frozen=True, slots=True)
 class CompositionSummary:
-    """A line in a list of compositions; all from `number` on is of the newest live version."""
+    """One composition of a list; `number` and later fields describe the newest live version."""
 
     name: str
     visibility: Visibility
@@ -245,7 +246,7 @@ class CompositionSummary:
 
 @dataclass(frozen=True, slots=True)
 class Artifact:
-    """A merged adapter that was built at least once, with the recipes that it was built from."""
+    """A merged adapter that was built at least once, with the recipes that produced it."""
 
     digest: str
     bytes: int
@@ -257,9 +258,9 @@ class Artifact:
 
 @dataclass(frozen=True, slots=True)
 class Similar:
-    """A version with nearly the same update, by the estimated cosine of the two.
+    """A version with nearly the same update; `cosine` is the estimated cosine of the two.
 
-    `same_content`: both have one digest, and the cosine is 1.
+    If `same_content` is true, both have the same digest, and the cosine is 1.
     """
 
     reference: str  # for example "legal@2"
@@ -269,9 +270,9 @@ class Similar:
 
 @dataclass(frozen=True, slots=True)
 class Registration:
-    """A registered folder; `created` is False when the name already had this content.
+    """A registered folder; `created` is False if a version of the name has the same content.
 
-    `similar` lists the (near-)duplicates under other names and numbers, most similar first.
+    `similar` lists other versions that are duplicates or near duplicates, most similar first.
     """
 
     version: AdapterVersion
@@ -282,7 +283,7 @@ class Registration:
 
 @dataclass(frozen=True, slots=True)
 class ResolvedAdapter:
-    """A reference that means one version of an adapter."""
+    """A reference that resolves to one version of an adapter."""
 
     name: str
     number: int
@@ -294,7 +295,7 @@ class ResolvedAdapter:
 
 @dataclass(frozen=True, slots=True)
 class ResolvedComposition:
-    """A reference that means one version of a composition."""
+    """A reference that resolves to one version of a composition."""
 
     name: str
     number: int
@@ -306,7 +307,7 @@ class ResolvedComposition:
 
 @dataclass(frozen=True, slots=True)
 class ResolvedArtifact:
-    """A digest that means something weft has merged, with the recipe it was first made by."""
+    """A digest that resolves to an artifact, with the first recipe that produced it."""
 
     digest: str
     recipe_text: str
@@ -329,34 +330,34 @@ class ListedModel:
 
 @dataclass(frozen=True, slots=True)
 class Ingredient:
-    """One ingredient of a recipe: a version's (or an artifact's) digest and its raw weight."""
+    """One ingredient of a recipe: the digest of a version or an artifact, and its raw weight."""
 
     digest: str
     weight: float
-    versions: tuple[str, ...]  # that have this content, for example "legal@2"
+    versions: tuple[str, ...]  # the versions with this content, for example "legal@2"
 
 
 @dataclass(frozen=True, slots=True)
 class RecipeRecord:
-    """A recipe as lineage sees it; its text is opaque here."""
+    """A recipe in a lineage; the registry does not interpret its text."""
 
     digest: str
     text: str
     base: str
     artifact: str | None
     ingredients: tuple[Ingredient, ...]
-    compositions: tuple[str, ...]  # as references, for example "legal-mix@2"
+    compositions: tuple[str, ...]  # references, for example "legal-mix@2"
 
 
 @dataclass(frozen=True, slots=True)
 class Lineage:
-    """Both ways from one digest: the recipes that made it, and some of those that it went into.
+    """The recipes that produced a digest, and a page of the recipes that use it.
 
-    `next_cursor` gives the rest of `used_by`, None when these were the last.
+    `next_cursor` is the cursor of the next page of `used_by`; it is None on the last page.
     """
 
     digest: str
-    versions: tuple[str, ...]  # that have this content
+    versions: tuple[str, ...]  # the versions with this content
     made_by: tuple[RecipeRecord, ...]
     used_by: tuple[RecipeRecord, ...]
     next_cursor: str | None

@@ -1,4 +1,6 @@
-"""Who changed what: one row per change, written in the transaction of the change itself.
+"""The audit log. Each change adds one row, in the transaction of the change.
+
+The log has these actions:
 
     adapter.registered   alias.moved            artifact.removed   base.added
     composition.added    evaluation.recorded    examples.changed   file.added
@@ -7,7 +9,7 @@
     tags.changed         version.quarantined    version.released   version.retired
     visibility.changed
 
-Not covered: what serving does by itself (merges, loads, removals that keep a budget).
+The log does not contain the operations of serving: merges, loads and evictions.
 """
 
 from collections.abc import Mapping
@@ -24,22 +26,22 @@ from registry.storage.models import AuditRow
 from registry.storage.values import value_of
 from registry.types import Action
 
-_OWNED = ("file.", "job.", "key.")  # what is in a namespace although its name does not say so
+_OWNED = ("file.", "job.", "key.")  # actions whose namespace is in `detail`
 
 
 def record(session: WriteSession, actor: str, action: Action, subject: str, **detail: Any) -> None:
-    """Write a change down.
+    """Add a change to the log.
 
     Args:
-        session: the one that makes the change.
-        actor: who makes it.
-        action: what it is.
+        session: the session that makes the change.
+        actor: the name of the caller that makes the change.
+        action: the action.
         subject: a reference, the name of a base or a key, or the id of a file or a job.
-        detail: JSON values that say more; of a key, a file or a job also its `namespace`.
+        detail: further JSON values; for a key, a file or a job they contain its `namespace`.
     """
     namespace = detail.get("namespace") if action.startswith(_OWNED) else namespace_of(subject)
     if action == "base.added":
-        namespace = None  # owner/name, as on the Hub, is no namespace here
+        namespace = None  # the owner in owner/name is not a namespace
     session.add(
         AuditRow(
             at=datetime.now(UTC), actor=actor, action=action, subject=subject,
@@ -61,13 +63,13 @@ class Change:
 
 
 class Audit:
-    """The log of changes. Safe to share by threads."""
+    """The audit log. Threads may share one instance."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     def note(self, actor: str, action: Action, subject: str, **detail: Any) -> None:
-        """Write down a change that was made outside of the database."""
+        """Record a change that was made outside the database."""
         with self._database.transaction() as session:
             record(session, actor, action, subject, **detail)
 
@@ -81,20 +83,20 @@ class Audit:
         limit: int = 100,
         caller: Caller = LOCAL,
     ) -> Page[Change]:
-        """Return changes, newest first; those of the caller's namespace when it has one.
+        """Return changes, newest first, restricted to the caller's namespace if it has one.
 
         Args:
-            actor: only what this one did.
-            action: only changes of this kind.
-            subject: only changes of this reference or name, or of any version of the name.
-            cursor: where the page before ended.
-            limit: how many.
-            caller: who asks.
+            actor: return only changes by this actor.
+            action: return only changes with this action.
+            subject: return only changes of this reference or name, or of a version of the name.
+            cursor: the `next_cursor` of the previous page.
+            limit: the maximal number of changes.
+            caller: the caller whose rights apply.
 
         Raises:
-            CursorInvalid: it is not one of this list's.
+            CursorInvalid: the cursor does not belong to this list.
         """
         before = key_of("audit", cursor, int)
         with self._database.read(caller) as session:
-            found = access_queries.audit(session, actor, action, subject, before, limit + 1)
-            return paged("audit", found, limit, lambda row: row.id, partial(value_of, Change))
+            changes = access_queries.audit(session, actor, action, subject, before, limit + 1)
+            return paged("audit", changes, limit, lambda row: row.id, partial(value_of, Change))

@@ -1,8 +1,8 @@
-"""API keys: made, shown once, kept as their SHA-256, revoked.
+"""API keys. A key is shown once, when it is created; the database stores its SHA-256.
 
-A key is 43 random characters (256 bits), so its plain hash gives nothing away and cannot be guessed
-at. A revoked key keeps its name for ever: records say who did what by that name.
-Not covered: what a key's caller may do (`registry.callers`), and how a request shows one.
+A key has 43 random characters (256 bits), so a hash without salt is sufficient. The name of a
+revoked key is not reused, because audit entries refer to keys by name. The rights of a key's caller
+are in `registry.callers`.
 """
 
 import hashlib
@@ -28,13 +28,13 @@ from registry.storage.values import value_of
 _MARK = "weft_"
 _PREFIX_LENGTH = len(_MARK) + 4
 _NAME = re.compile(r"[a-z][a-z0-9._-]{0,59}")
-# How often a key's last use is written down: reading it costs nothing, writing it a transaction.
+# The resolution of a key's last use: a write needs a transaction, so it is at most one a minute.
 _LAST_USE_STEP = timedelta(minutes=1)
 
 
 @dataclass(frozen=True, slots=True)
 class ApiKey:
-    """The record of a key; the key itself is not stored."""
+    """The record of a key, without the key itself."""
 
     name: str
     prefix: str
@@ -42,12 +42,12 @@ class ApiKey:
     namespace: str | None
     created_at: datetime
     created_by: str
-    last_used_at: datetime | None  # to the minute
+    last_used_at: datetime | None  # with a resolution of one minute
     revoked_at: datetime | None
 
 
 class Keys:
-    """The API keys of a registry. Safe to share by threads."""
+    """The API keys of a registry. Threads may share one instance."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -55,11 +55,11 @@ class Keys:
     def create(
         self, name: str, *, role: Role, namespace: str | None = None, actor: str = "local"
     ) -> tuple[ApiKey, str]:
-        """Make a key and return its record and the key itself, which cannot be shown again.
+        """Create a key and return its record and the key itself, which cannot be retrieved later.
 
         Raises:
-            NameInvalid: of the key or of the namespace.
-            KeyNameTaken: by another key, revoked or not.
+            NameInvalid: the name of the key or of the namespace is invalid.
+            KeyNameTaken: another key, revoked or not, has this name.
         """
         for text in (name,) if namespace is None else (name, namespace):
             if not _NAME.fullmatch(text):
@@ -79,7 +79,7 @@ class Keys:
             return value_of(ApiKey, row), key
 
     def revoke(self, name: str, *, actor: str = "local", caller: Caller = LOCAL) -> None:
-        """Make a key useless, for good; once is enough.
+        """Permanently revoke a key; revoking it again has no effect.
 
         Raises:
             UnknownKey: no key of this name is visible to the caller.
@@ -95,23 +95,23 @@ class Keys:
     def page(
         self, *, cursor: str | None = None, limit: int = 100, caller: Caller = LOCAL
     ) -> Page[ApiKey]:
-        """Return keys, revoked ones too, by name.
+        """Return all keys, including revoked ones, sorted by name.
 
         Raises:
-            CursorInvalid: it is not one of this list's.
+            CursorInvalid: the cursor does not belong to this list.
         """
         after = key_of("keys", cursor, str) or ""
         with self._database.read(caller) as session:
-            found = access_queries.keys(session, after, limit + 1)
-            return paged("keys", found, limit, lambda row: row.name, partial(value_of, ApiKey))
+            keys = access_queries.keys(session, after, limit + 1)
+            return paged("keys", keys, limit, lambda row: row.name, partial(value_of, ApiKey))
 
     def any(self) -> bool:
-        """Say whether a key was ever created: from then on every request needs one."""
+        """Return whether a key was ever created; if so, every request needs a key."""
         with self._database.read() as session:
             return access_queries.any_key(session)
 
     def caller(self, key: str) -> Caller | None:
-        """Return whom a key stands for, or None when it is unknown or revoked."""
+        """Return the caller of a key, or None if the key is unknown or revoked."""
         with self._database.read() as session:
             row = access_queries.key_by_digest(session, _digest(key))
             if row is None or row.revoked_at is not None:
@@ -119,7 +119,7 @@ class Keys:
             return Caller(row.name, row.role, row.namespace)
 
     def used(self, names: Iterable[str]) -> None:
-        """Write down that keys were used just now, unless that was written a moment ago."""
+        """Record the use of keys, at most once a minute for each key."""
         with self._database.transaction() as session:
             moment = now()
             access_queries.note_use(session, names, moment, moment - _LAST_USE_STEP)

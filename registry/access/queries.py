@@ -1,7 +1,7 @@
-"""The statements behind keys, evaluations and the audit log.
+"""The queries for keys, evaluations and the audit log.
 
-Reads take a `ReadSession`, writes a `WriteSession`; none commits. What belongs to a
-namespace is found for those callers only whose rights reach it.
+Reading functions take a `ReadSession`, writing functions a `WriteSession`, and none of them
+commits. The queries return only rows of namespaces that the session's caller has rights to.
 """
 
 from collections.abc import Iterable, Sequence
@@ -23,30 +23,30 @@ def _keys(session: ReadSession) -> Select[ApiKeyRow]:
 
 
 def key(session: ReadSession, name: str) -> ApiKeyRow | None:
-    """Return a key by its name, revoked or not."""
+    """Return a key by its name, revoked or not, or None."""
     return session.scalar(_keys(session).where(ApiKeyRow.name == name).with_for_update())
 
 
 def keys(session: ReadSession, after: str, limit: int) -> Sequence[ApiKeyRow]:
-    """Return keys by name, those after one."""
+    """Return the keys after a name, sorted by name."""
     query = _keys(session).where(ApiKeyRow.name > after).order_by(ApiKeyRow.name)
     return session.scalars(query.limit(limit)).all()
 
 
 def any_key(session: ReadSession) -> bool:
-    """Say whether there is a key, revoked or not."""
+    """Return whether a key exists, revoked or not."""
     return session.scalar(select(ApiKeyRow.id).limit(1)) is not None
 
 
 def key_by_digest(session: ReadSession, digest: str) -> ApiKeyRow | None:
-    """Return the key that has this SHA-256."""
+    """Return the key with this SHA-256, or None."""
     return session.scalar(select(ApiKeyRow).where(ApiKeyRow.digest == digest))
 
 
 def note_use(
     session: WriteSession, names: Iterable[str], moment: datetime, before: datetime
 ) -> None:
-    """Set the last use of keys that were last used before a moment, or never."""
+    """Set the last use of keys that were never used, or not since `before`."""
     row = ApiKeyRow
     stale = or_(row.last_used_at.is_(None), row.last_used_at < before)
     change = update(row).where(row.name.in_(list(names)), stale)
@@ -59,7 +59,7 @@ def note_use(
 def evaluations(
     session: ReadSession, name: str, number: int, after: int | None, limit: int
 ) -> Sequence[EvaluationRow]:
-    """Return the evaluations of a version, newest first, those before one."""
+    """Return the evaluations of a version with ids below `after`, newest first."""
     row = EvaluationRow
     query = select(row).where(row.name == name, row.number == number)
     query = query if after is None else query.where(row.id < after)
@@ -77,7 +77,10 @@ def audit(
     after: int | None,
     limit: int,
 ) -> Sequence[AuditRow]:
-    """Return entries, newest first, those before one; `subject` is a whole subject or its name."""
+    """Return audit entries with ids below `after`, newest first.
+
+    `subject` is a complete subject, or the name in a subject of the form `name@number`.
+    """
     row, namespace = AuditRow, caller_of(session).namespace
     query = select(row)
     if namespace is not None:

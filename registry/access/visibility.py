@@ -1,9 +1,8 @@
-"""The rules of `registry.callers` as SQL predicates, for the caller that a session works for.
+"""The rules of `registry.callers` as SQL predicates for the caller of a session.
 
-A digest is visible when a visible name has it. What was merged is visible when everything that it
-was merged from is: so the check holds for expressions, compositions and bare digests alike.
-Not covered: an artifact among a recipe's ingredients counts as invisible to all but those who see
-everything.
+A digest is visible if a version of a visible name has it. A recipe is visible if all its
+ingredients are visible; this rule applies to expressions, compositions and digests. A recipe with
+an artifact as an ingredient is visible only to callers with rights to all namespaces.
 """
 
 from typing import Any
@@ -17,14 +16,14 @@ from registry.storage.models import AdapterVersionRow, NameRow, RecipeIngredient
 
 
 def caller_of(session: ReadSession) -> Caller:
-    """Return whom a session works for: see `Database.read`."""
+    """Return the caller of a session; see `Database.read`."""
     caller = session.info.get("caller", LOCAL)
     assert isinstance(caller, Caller)
     return caller
 
 
 def name_visible(caller: Caller, name: Any) -> ColumnElement[bool]:
-    """Return the predicate that the name in a column is visible to the caller."""
+    """Return the predicate that is true if the name in a column is visible to the caller."""
     if caller.namespace is None:
         return true()
     names = aliased(NameRow)
@@ -33,7 +32,7 @@ def name_visible(caller: Caller, name: Any) -> ColumnElement[bool]:
 
 
 def digest_visible(caller: Caller, digest: Any) -> ColumnElement[bool]:
-    """Return the predicate that the digest in a column belongs to a version with such a name."""
+    """Return the predicate that is true if the digest in a column is visible to the caller."""
     if caller.namespace is None:
         return true()
     version = aliased(AdapterVersionRow)
@@ -41,7 +40,7 @@ def digest_visible(caller: Caller, digest: Any) -> ColumnElement[bool]:
 
 
 def recipe_visible(caller: Caller, recipe: Any) -> ColumnElement[bool]:
-    """Return the predicate that the caller sees every ingredient of the recipe in a column."""
+    """Return the predicate that is true if the recipe in a column is visible to the caller."""
     if caller.namespace is None:
         return true()
     ingredient = aliased(RecipeIngredientRow)

@@ -1,1 +1,1 @@
-"""The database, its tables and files by content. Knows no subject."""
+"""The database, its tables and the blob store. This package contains no rules of a subject."""

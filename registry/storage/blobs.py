@@ -1,7 +1,7 @@
-"""Content-addressed folders: each lies under the digest of its own config and weights.
+"""The blob store: adapter folders addressed by the digest of their config and weights.
 
-Covered: folders on a local file system. Not covered: object stores, and who may still need a
-folder (the caller's to know before it deletes).
+The store uses a local file system; object stores are not supported. It does not track references:
+callers check that a folder is unreferenced before they delete it.
 """
 
 import contextlib
@@ -24,54 +24,54 @@ _WORKSPACES = ".workspaces"
 
 
 class BlobStore(Protocol):
-    """Where immutable adapter folders are kept, by digest."""
+    """A store of immutable adapter folders by digest."""
 
     def workspace(self) -> AbstractContextManager[Path]:
-        """Give an empty folder to build in; what is left of it at the end is removed.
+        """Yield an empty folder on the store's disk, and remove it on exit.
 
         Raises:
-            OSError: the store cannot be written.
+            OSError: the store is not writable.
         """
 
     def adopt(self, folder: Path) -> str:
         """Move a finished folder of a workspace into the store and return its digest.
 
-        The digest exists in the store either wholly, on disk for certain, or not at all. When the
-        store has it already, `folder` is left alone (and goes with its workspace).
+        The move is atomic and durable. If the store has the digest already, `folder` is left in its
+        workspace.
 
         Raises:
-            OSError: the disk is full or gone; the store has not changed.
+            OSError: the disk is full or unavailable; the store is unchanged.
         """
 
     def path(self, digest: str) -> Path:
-        """Return the folder of `digest`, to be read only.
+        """Return the folder of `digest`, which must not be changed.
 
         Raises:
-            DigestInvalid: malformed.
-            BlobMissing: the store does not have it.
+            DigestInvalid: the digest is malformed.
+            BlobMissing: the store does not have the digest.
         """
 
     def verify(self, digest: str) -> None:
-        """Read the folder of `digest` and hold it against its name.
+        """Compute the digest of a folder again and compare it with `digest`.
 
         Raises:
-            DigestInvalid, BlobMissing: as `path`.
-            BlobCorrupt: the files have changed, or some are gone.
+            DigestInvalid, BlobMissing: see `path`.
+            BlobCorrupt: files have changed or are missing.
         """
 
     def delete(self, digest: str) -> None:
-        """Remove the folder of `digest`; nothing happens when there is none.
+        """Remove the folder of `digest` if it exists.
 
         Raises:
-            DigestInvalid: malformed.
+            DigestInvalid: the digest is malformed.
         """
 
     def digests(self) -> frozenset[str]:
-        """Return all digests that the store has."""
+        """Return all digests in the store."""
 
 
 class LocalBlobs:
-    """A `BlobStore` in a local folder, `<root>/<digest>/…`; processes may share it."""
+    """A `BlobStore` in a local folder, `<root>/<digest>/…`. Processes may share it."""
 
     def __init__(self, root: Path) -> None:
         self._root = root
@@ -79,7 +79,7 @@ class LocalBlobs:
 
     @contextmanager
     def workspace(self) -> Iterator[Path]:
-        """Give an empty folder to build in: see `BlobStore.workspace`."""
+        """Yield an empty folder; see `BlobStore.workspace`."""
         folder = self._workspaces / uuid.uuid4().hex
         folder.mkdir(parents=True)
         try:
@@ -88,64 +88,64 @@ class LocalBlobs:
             shutil.rmtree(folder, ignore_errors=True)
 
     def adopt(self, folder: Path) -> str:
-        """Move a finished folder into the store: see `BlobStore.adopt`.
+        """Move a finished folder into the store; see `BlobStore.adopt`.
 
-        `folder` must be on the store's file system, as a workspace is.
+        `folder` must be on the store's file system, like a workspace.
         """
         digest = digest_folder(folder)
         for path in folder.iterdir():
             sync(path)
-        os.utime(folder)  # its age counts from here
+        os.utime(folder)  # the idle time starts now
         sync(folder)
         while not self._settle(folder, digest):
-            pass  # what was there first has just been discarded
+            pass  # another process has just discarded the existing folder
         sync(self._root)
         return digest
 
     def _settle(self, folder: Path, digest: str) -> bool:
-        """Give `folder` the name of its digest, or make what has the name young again."""
+        """Rename `folder` to its digest, or touch the existing folder of this digest."""
         return rename_folder(folder, self._root / digest) or self.touch(digest)
 
     def has(self, digest: str) -> bool:
-        """Say whether the store has `digest`.
+        """Return whether the store has `digest`.
 
         Raises:
-            DigestInvalid: malformed.
+            DigestInvalid: the digest is malformed.
         """
         return self._folder(digest).is_dir()
 
     def path(self, digest: str) -> Path:
-        """Return the folder of `digest`: see `BlobStore.path`."""
+        """Return the folder of `digest`; see `BlobStore.path`."""
         if not self.has(digest):
             raise BlobMissing(digest)
         return self._root / digest
 
     def verify(self, digest: str) -> None:
-        """Hold the folder of `digest` against its name: see `BlobStore.verify`."""
+        """Compare the folder of `digest` with its name; see `BlobStore.verify`."""
         try:
-            found = digest_folder(self.path(digest))
+            actual = digest_folder(self.path(digest))
         except OSError as error:
             raise BlobCorrupt(digest, str(error.strerror)) from error
-        if found != digest:
-            raise BlobCorrupt(digest, found)
+        if actual != digest:
+            raise BlobCorrupt(digest, actual)
 
     def delete(self, digest: str) -> None:
-        """Remove the folder of `digest`: see `BlobStore.delete`."""
+        """Remove the folder of `digest`; see `BlobStore.delete`."""
         if not self.has(digest):
             return
-        # Renamed first, so that no reader meets half a folder under a digest; another process may
-        # have removed it already.
+        # The rename comes first, so that a reader does not see an incomplete folder. Another
+        # process may have removed the folder.
         with self.workspace() as doomed, contextlib.suppress(FileNotFoundError):
             (self._root / digest).rename(doomed / digest)
 
     def discard(self, digest: str, *, idle_seconds: float) -> bool:
-        """Remove the folder of `digest` if it was idle for so long; return whether it was removed.
+        """Remove the folder of `digest` if it is idle; return whether it was removed.
 
-        An adoption or a touch at the same moment keeps it: the folder is moved out of the way, its
-        age is read again, and it is moved back if it is young now.
+        A concurrent adoption or touch keeps the folder: it is moved aside, its idle time is read
+        again, and it is moved back if it was used in the meantime.
 
         Raises:
-            DigestInvalid: malformed.
+            DigestInvalid: the digest is malformed.
         """
         limit = time.time() - idle_seconds
         if not self.has(digest) or self.used_at(digest) > limit:
@@ -155,17 +155,17 @@ class LocalBlobs:
             try:
                 (self._root / digest).rename(aside)
             except FileNotFoundError:
-                return False  # by another hand
+                return False  # another process removed the folder
             if aside.stat().st_mtime <= limit:
                 return True
             self._settle(aside, digest)
             return False
 
     def touch(self, digest: str) -> bool:
-        """Note that the folder of `digest` is in use now; say whether it is there at all.
+        """Set the last use of `digest` to now; return whether the store has it.
 
         Raises:
-            DigestInvalid: malformed.
+            DigestInvalid: the digest is malformed.
         """
         try:
             os.utime(self._folder(digest))
@@ -174,10 +174,10 @@ class LocalBlobs:
         return True
 
     def used_at(self, digest: str) -> float:
-        """Return when `digest` was last adopted or touched (seconds, Unix time); 0 when gone.
+        """Return the time of the last adoption or touch (Unix time), or 0 if it is missing.
 
         Raises:
-            DigestInvalid: malformed.
+            DigestInvalid: the digest is malformed.
         """
         try:
             return self._folder(digest).stat().st_mtime
@@ -185,10 +185,10 @@ class LocalBlobs:
             return 0.0
 
     def size(self, digest: str) -> int:
-        """Return the bytes of one folder's files; 0 when it is gone.
+        """Return the total size of a folder's files in bytes, or 0 if it is missing.
 
         Raises:
-            DigestInvalid: malformed.
+            DigestInvalid: the digest is malformed.
         """
         try:
             return sum(file.stat().st_size for file in self._folder(digest).iterdir())
@@ -196,21 +196,21 @@ class LocalBlobs:
             return 0
 
     def _folder(self, digest: str) -> Path:
-        """Return where `digest` lies or would; no other text leads anywhere."""
+        """Return the path of a digest's folder, after a check that the digest is well formed."""
         check_digest(digest)
         return self._root / digest
 
     def digests(self) -> frozenset[str]:
-        """Return all digests that the store has."""
+        """Return all digests in the store."""
         if not self._root.is_dir():
             return frozenset()
         return frozenset(path.name for path in self._root.iterdir() if _is_blob(path))
 
     def sweep(self, *, older_than_seconds: float) -> int:
-        """Remove what crashed processes left behind and return how many workspaces that was.
+        """Remove the workspaces of crashed processes and return their number.
 
-        A workspace in which anything changed within `older_than_seconds` may be in use and
-        stays: uploads and downloads can take hours, but files grow all the while.
+        A workspace with a change within the last `older_than_seconds` may be in use and is kept: an
+        upload or a download can take hours, but its files grow continuously.
         """
         if not self._workspaces.is_dir():
             return 0
@@ -226,8 +226,8 @@ def _is_blob(path: Path) -> bool:
 
 
 def _last_change(folder: Path) -> float:
-    """Return when anything in a workspace last changed (Unix time); infinity if it just went."""
+    """Return the time of the last change in a workspace (Unix time), or infinity if it changes."""
     try:
         return max(path.lstat().st_mtime for path in (folder, *folder.rglob("*")))
     except FileNotFoundError:
-        return math.inf  # the workspace is in use
+        return math.inf  # a file was removed just now, so the workspace is in use

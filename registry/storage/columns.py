@@ -1,7 +1,7 @@
-"""The root of all tables: their metadata, how constraints are named, and how moments are kept.
+"""The base class of all tables, the names of constraints, and the column types.
 
-Not covered: the tables. `registry.storage.models` knows all of them, those of
-`registry.storage.job_models` too.
+The tables are in `registry.storage.models` and `registry.storage.job_models`; importing the first
+registers all of them.
 """
 
 import re
@@ -16,26 +16,26 @@ from sqlalchemy.types import TypeDecorator, TypeEngine
 
 
 class UtcDateTime(TypeDecorator[datetime]):
-    """An aware UTC timestamp, also where the database keeps no time zone (SQLite)."""
+    """An aware UTC timestamp, on databases with and without time zones (SQLite)."""
 
     impl = DateTime(timezone=True)
     cache_ok = True
 
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002
-        """Return `value` in UTC; ValueError when it has no time zone."""
+        """Return `value` in UTC, or raise ValueError if it has no time zone."""
         if value is not None and value.tzinfo is None:
             raise ValueError(f"{value} has no time zone: expected an aware timestamp")
         return None if value is None else value.astimezone(UTC)
 
     def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002
-        """Return the stored moment in UTC, whether or not the database keeps the zone."""
+        """Return the stored timestamp in UTC, whether or not the database stores the zone."""
         if value is None:
             return None
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
 
 
 class Table(DeclarativeBase):
-    """The root of all tables."""
+    """The base class of all tables."""
 
     metadata = MetaData(
         naming_convention={
@@ -46,7 +46,7 @@ class Table(DeclarativeBase):
             "uq": "uq_%(table_name)s_%(column_0_N_name)s",
         }
     )
-    type_annotation_map = {  # noqa: RUF012 - SQLAlchemy reads it off the class
+    type_annotation_map = {  # noqa: RUF012 - SQLAlchemy reads it from the class
         datetime: UtcDateTime(),
         dict[str, Any]: JSON(),
         list[str]: JSON(),
@@ -54,7 +54,7 @@ class Table(DeclarativeBase):
 
 
 def now() -> datetime:
-    """Return this moment, as rows are stamped with it."""
+    """Return the current time for the timestamps of rows."""
     return datetime.now(UTC)
 
 
@@ -62,25 +62,25 @@ _VECTOR_INDEX = re.compile(r"ix_embeddings_[a-z]+_[0-9]+")
 
 
 def in_metadata(name: str | None, kind: str, _parents: object) -> bool:
-    """Say whether Alembic shall compare something with the metadata: all but pgvector's indexes.
+    """Return whether Alembic compares an object with the metadata: all but pgvector's indexes.
 
-    Only migrations know those: the metadata is SQLite's as well, which has no such thing.
+    Only migrations define these indexes, because SQLite uses the same metadata and lacks them.
     """
     return not (kind == "index" and name is not None and _VECTOR_INDEX.fullmatch(name))
 
 
 class VectorType(TypeDecorator[NDArray[np.float32]]):
-    """A (dim,) float32 vector; on SQLite its little-endian bytes.
+    """A float32 vector of shape (dim,), stored on SQLite as little-endian bytes.
 
-    One column holds vectors of several lengths: the row's `dim` says which. pgvector takes up to
-    16,000 numbers and indexes up to 2,000.
+    A column can store vectors of several lengths; `dim` of the row is the length. pgvector stores
+    up to 16,000 dimensions and indexes up to 2,000.
     """
 
     impl = LargeBinary
     cache_ok = True
 
     def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
-        """Return what the database itself knows."""
+        """Return the column type of the database."""
         if dialect.name != "postgresql":
             return dialect.type_descriptor(LargeBinary())
         from pgvector.sqlalchemy import VECTOR
@@ -88,13 +88,13 @@ class VectorType(TypeDecorator[NDArray[np.float32]]):
         return dialect.type_descriptor(VECTOR())
 
     def process_bind_param(self, value: NDArray[np.float32] | None, dialect: Dialect) -> Any:
-        """Return `value` as the database takes it."""
+        """Return `value` in the representation of the database."""
         if value is None or dialect.name == "postgresql":
             return value
         return value.astype("<f4").tobytes()
 
     def process_result_value(self, value: Any, dialect: Dialect) -> NDArray[np.float32] | None:
-        """Return what the database gave as a float32 array."""
+        """Return the stored value as a float32 array."""
         if value is None or dialect.name == "postgresql":
             return None if value is None else np.asarray(value, np.float32)
         return np.frombuffer(value, "<f4")

@@ -1,8 +1,8 @@
 """The connection to the database, and the only commit in the project.
 
-SQLite by default: write-ahead log, foreign keys on, and writers that queue for ten seconds rather
-than fail. PostgreSQL with the `vector` extension by its URL.
-Not covered: tables (`registry.storage.models`) and statements (`registry.versions.queries`).
+The default is SQLite with a write-ahead log and foreign keys; a writer waits up to ten seconds for
+the write lock. A PostgreSQL URL selects PostgreSQL, which needs the `vector` extension. Tables are
+in `registry.storage.models`, and each folder of the registry has its own queries.
 """
 
 import sqlite3
@@ -43,22 +43,22 @@ BUSY_TIMEOUT_SECONDS = 10
 _WAL_RETRY_SECONDS = 0.01
 _BEGIN = "sqlite_begin"
 _FOREIGN_KEYS = "sqlite_foreign_keys"
-# Whoever upgrades a PostgreSQL database holds this advisory lock; any number that is ours alone.
+# An upgrade of a PostgreSQL database takes this advisory lock; the number is specific to weft.
 _UPGRADE_LOCK = 0x77656674
 
 ReadSession = NewType("ReadSession", Session)
 WriteSession = NewType("WriteSession", ReadSession)
 
-# Alembic keeps the running environment in a module: one upgrade at a time per process.
+# Alembic stores its environment in a module, so a process runs one upgrade at a time.
 _upgrading = threading.Lock()
 
 
 class Database:
-    """A database by URL, for example `sqlite:////var/weft/weft.db`. Safe to share by threads.
+    """A database with a URL such as `sqlite:////var/weft/weft.db`. Threads may share one instance.
 
     Raises:
-        DatabaseUrlInvalid: the URL has no meaning, no driver, or no file (SQLite in memory would
-            be another database in each thread).
+        DatabaseUrlInvalid: the URL is malformed, its driver is not installed, or it names no file.
+            SQLite in memory is not supported, because each thread would have its own database.
     """
 
     def __init__(self, url: str) -> None:
@@ -67,22 +67,23 @@ class Database:
         if parsed.get_backend_name() == "sqlite":
             self._file = Path(str(parsed.database))
         self._engine = _create_engine(parsed)
-        # Writers take the lock when they begin: a lock taken at the first write could not be
-        # waited for, since what was read before it might be stale by then.
+        # A writer takes the lock when its transaction begins. SQLite cannot wait for a lock at the
+        # first write, because earlier reads of the transaction might be stale by then.
         self._writer = self._engine.execution_options(**{_BEGIN: "BEGIN IMMEDIATE"})
-        # SQLite changes a table by copying it and dropping the old one, which others refer to.
+        # A schema change on SQLite copies a table and drops the old one, which other tables refer
+        # to, so foreign keys must be off.
         self._changer = self._writer.execution_options(**{_FOREIGN_KEYS: "OFF"})
         self._reader = _one_state(self._engine)
 
     @contextmanager
     def read(self, caller: Caller = LOCAL) -> Iterator[ReadSession]:
-        """Give a session that changes nothing and sees one state of the database throughout.
+        """Yield a read-only session that sees one snapshot of the database.
 
-        It works for `caller`: statements that find things by name or digest find what is
-        visible to the caller (`registry.access.visibility`).
+        Queries by name or digest return the rows that are visible to `caller`
+        (`registry.access.visibility`).
 
         Raises:
-            DatabaseUnavailable: it cannot be reached, read or has no tables.
+            DatabaseUnavailable: the database is unreachable or unreadable, or has no tables.
         """
         with _explained(), Session(self._reader, autoflush=False) as session:
             session.info["caller"] = caller
@@ -90,29 +91,29 @@ class Database:
 
     @contextmanager
     def transaction(self, caller: Caller = LOCAL) -> Iterator[WriteSession]:
-        """Give a session whose changes are committed together at the end, or not at all.
+        """Yield a session whose changes are committed on exit, or rolled back after an error.
 
-        It works for `caller`, as that of `read` does. On SQLite one transaction runs at a time,
-        the others wait for it.
+        `caller` has the same effect as in `read`. SQLite runs one transaction at a time; the others
+        wait.
 
         Raises:
-            DatabaseUnavailable: it cannot be reached or written, or was busy for too long.
+            DatabaseUnavailable: the database is unreachable, not writable or was busy for too long.
         """
         with _explained(), Session(self._writer, expire_on_commit=False) as session:
             session.info["caller"] = caller
-            session.connection()  # begins now, so that every read below sees the last commit
+            session.connection()  # begins the transaction, so that reads see the last commit
             yield WriteSession(ReadSession(session))
             session.commit()
 
     def upgrade(self) -> None:
-        """Bring the schema to this weft's revision, in one transaction; creates a SQLite file.
+        """Upgrade the schema to the current revision in one transaction; create a SQLite file.
 
         Raises:
-            DatabaseAhead: a newer weft has been here.
-            DatabaseUnavailable: it cannot be reached or written.
+            DatabaseAhead: a newer version of weft has upgraded the database.
+            DatabaseUnavailable: the database is unreachable or not writable.
         """
         if self._is_current():
-            return  # without the write lock, and without Alembic, which takes a while to import
+            return  # this avoids the write lock and the slow import of Alembic
         from alembic import command
 
         with self.schema_change() as connection:
@@ -120,38 +121,39 @@ class Database:
 
     @contextmanager
     def schema_change(self) -> Iterator[Connection]:
-        """Give a connection whose tables and rows change together at the end, or not at all.
+        """Yield a connection for changes of the schema, which are committed on exit.
 
-        One process changes a schema at a time, the others wait for it; creates a SQLite file.
+        An error rolls back all changes. One process changes a schema at a time; the others wait. A
+        missing SQLite file is created.
 
         Raises:
-            DatabaseAhead: a newer weft has been here.
-            ReferencesBroken: rows would be left that refer to nothing.
-            DatabaseUnavailable: it cannot be reached or written.
+            DatabaseAhead: a newer version of weft has upgraded the database.
+            ReferencesBroken: rows refer to rows that are missing.
+            DatabaseUnavailable: the database is unreachable or not writable.
         """
         self._make_folder()
         with _explained(), _upgrading, self._changer.begin() as connection:
-            if connection.dialect.name == "postgresql":  # SQLite's writer has its lock by now
+            if connection.dialect.name == "postgresql":  # SQLite has taken its write lock
                 connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_UPGRADE_LOCK})")
             self._refuse_newer(connection)
             yield connection
             _refuse_broken(connection)
 
     def check(self) -> str:
-        """Return the schema's revision, which must be this weft's.
+        """Return the revision of the schema after a check that it is the current one.
 
         Raises:
-            DatabaseOutdated, DatabaseAhead: it is not.
-            DatabaseUnavailable: it cannot be reached.
+            DatabaseOutdated, DatabaseAhead: the schema has another revision.
+            DatabaseUnavailable: the database is unreachable.
         """
         head = migrations.revisions()[-1]
         if self._file is not None and not self._file.exists():
-            raise DatabaseOutdated(None, head)  # connecting would create the file
+            raise DatabaseOutdated(None, head)  # a connection would create the file
         with _explained(), self._engine.connect() as connection:
             self._refuse_newer(connection)
-            found = _revision(connection)
-        if found != head:
-            raise DatabaseOutdated(found, head)
+            revision = _revision(connection)
+        if revision != head:
+            raise DatabaseOutdated(revision, head)
         return head
 
     def close(self) -> None:
@@ -168,19 +170,19 @@ class Database:
 
     def _is_current(self) -> bool:
         if self._file is not None and not self._file.exists():
-            return False  # connecting would create the file
+            return False  # a connection would create the file
         with _explained(), self._engine.connect() as connection:
             return _revision(connection) == migrations.revisions()[-1]
 
     @staticmethod
     def _refuse_newer(connection: Connection) -> None:
-        revision, known = _revision(connection), migrations.revisions()
-        if revision is not None and revision not in known:
-            raise DatabaseAhead(revision, known[-1])
+        revision, revisions = _revision(connection), migrations.revisions()
+        if revision is not None and revision not in revisions:
+            raise DatabaseAhead(revision, revisions[-1])
 
 
 def migrations_config(connection: Connection | None = None) -> "Config":
-    """Return what Alembic needs to know: where the migrations are, and the connection to use."""
+    """Return the configuration of Alembic: the folder of migrations, and the connection."""
     from alembic.config import Config
 
     config = Config()
@@ -191,7 +193,7 @@ def migrations_config(connection: Connection | None = None) -> "Config":
 
 
 def _revision(connection: Connection) -> str | None:
-    """Return the schema's revision as Alembic has written it down; None in a new database."""
+    """Return the schema's revision that Alembic has stored, or None in a new database."""
     if not inspect(connection).has_table("alembic_version"):
         return None
     rows = connection.exec_driver_sql("SELECT version_num FROM alembic_version")
@@ -202,7 +204,7 @@ def _parse(url: str) -> URL:
     try:
         parsed = make_url(url)
     except ArgumentError as error:
-        raise DatabaseUrlInvalid("it is not a URL") from error  # the text may hold a password
+        raise DatabaseUrlInvalid("it is not a URL") from error  # the URL may contain a password
     if parsed.get_backend_name() == "sqlite" and parsed.database in (None, "", ":memory:"):
         raise DatabaseUrlInvalid("it names no file")
     return parsed
@@ -220,14 +222,14 @@ def _create_engine(url: URL) -> Engine:
 
 
 def _one_state(engine: Engine) -> Engine:
-    """Return `engine` with transactions that see one state, as SQLite's do by themselves."""
+    """Return `engine` with snapshot isolation, which is SQLite's default."""
     if engine.dialect.name != "postgresql":
         return engine
     return engine.execution_options(isolation_level="REPEATABLE READ")
 
 
 def _configure_sqlite(connection: sqlite3.Connection, _entry: ConnectionPoolEntry) -> None:
-    # The driver's own transactions begin too late and end at DDL; _begin_sqlite begins them.
+    # The driver would begin transactions too late and end them at DDL; _begin_sqlite begins them.
     connection.isolation_level = None
     connection.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_SECONDS * 1000}")
     connection.execute("PRAGMA synchronous = NORMAL")
@@ -235,12 +237,12 @@ def _configure_sqlite(connection: sqlite3.Connection, _entry: ConnectionPoolEntr
 
 
 def _enter_wal(connection: sqlite3.Connection, deadline: float) -> None:
-    """Switch a new file to the write-ahead log; SQLite itself does not wait for others doing so."""
+    """Enable the write-ahead log; retry, because SQLite does not wait for a concurrent switch."""
     while True:
         try:
             connection.execute("PRAGMA journal_mode = WAL")
         except sqlite3.OperationalError as error:
-            busy = error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY  # with any extended code
+            busy = error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY  # and its extended codes
             if not busy or time.monotonic() > deadline:
                 raise
             time.sleep(_WAL_RETRY_SECONDS)
@@ -250,13 +252,13 @@ def _enter_wal(connection: sqlite3.Connection, deadline: float) -> None:
 
 def _begin_sqlite(connection: Connection) -> None:
     options = connection.get_execution_options()
-    # Inside a transaction SQLite ignores this one.
+    # SQLite ignores this pragma inside a transaction.
     connection.exec_driver_sql(f"PRAGMA foreign_keys = {options.get(_FOREIGN_KEYS, 'ON')}")
     connection.exec_driver_sql(options.get(_BEGIN, "BEGIN"))
 
 
 def _refuse_broken(connection: Connection) -> None:
-    """Check what foreign keys would have: PostgreSQL's were never off."""
+    """Check the foreign keys on SQLite, where they are off during a schema change."""
     if connection.dialect.name == "sqlite":
         for table, _, missing, _ in connection.exec_driver_sql("PRAGMA foreign_key_check"):
             raise ReferencesBroken(table, missing)
@@ -264,11 +266,11 @@ def _refuse_broken(connection: Connection) -> None:
 
 @contextmanager
 def _explained() -> Iterator[None]:
-    """Turn what the driver says of the database's state into an error of ours."""
+    """Convert errors of the driver into errors of this package."""
     try:
         yield
     except IntegrityError:
-        raise  # a rule of ours: registry.queries knows them by name
+        raise  # `registry.storage.insert` converts it
     except DataError as error:
         raise ValueRefused(str(error.orig)) from error
     except (UnicodeEncodeError, OverflowError) as error:
@@ -280,10 +282,10 @@ def _explained() -> Iterator[None]:
 
 
 def _first_reason(error: DBAPIError) -> str:
-    """Return what the driver said first.
+    """Return the message of the first error of the driver.
 
-    A full disk ends SQLite's transaction, and going back to a savepoint of it then fails for a
-    reason that does not help.
+    A full disk ends SQLite's transaction; the rollback to a savepoint then fails with a misleading
+    error.
     """
     reason, cause = str(error.orig), error.__context__
     while cause is not None:

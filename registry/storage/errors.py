@@ -1,4 +1,4 @@
-"""What the database and the blob store raise; as in `registry.errors`, docstrings are messages."""
+"""The exceptions of the database and the blob store; see `registry.errors` for the messages."""
 
 from registry.errors import RegistryError
 

@@ -1,4 +1,4 @@
-"""Adding rows, and the one place where a broken constraint gets its name."""
+"""Inserting rows, and finding the name of a violated constraint."""
 
 from collections.abc import Mapping
 
@@ -11,14 +11,14 @@ from registry.storage.models import Table
 
 
 def insert(session: WriteSession, *rows: Table) -> None:
-    """Add rows in this order, all or none.
+    """Insert rows in this order, all or none.
 
     Raises:
-        Conflict: naming the constraint that stands against it; the transaction lives on.
+        Conflict: a row violates a constraint, which the error names. The transaction stays usable.
     """
     try:
         with session.begin_nested():
-            for row in rows:  # one at a time: a row may refer to the one before it
+            for row in rows:  # one flush per row: a row may refer to the previous one
                 session.add(row)
                 session.flush()
     except IntegrityError as error:
@@ -26,13 +26,13 @@ def insert(session: WriteSession, *rows: Table) -> None:
 
 
 def _constraint(error: IntegrityError) -> str:
-    """Return the name of the broken constraint, or what the database says when it gives none."""
-    diagnostics = getattr(error.orig, "diag", None)  # PostgreSQL's drivers name it
+    """Return the name of the violated constraint, or the error's message if it is unknown."""
+    diagnostics = getattr(error.orig, "diag", None)  # drivers of PostgreSQL give the name
     if diagnostics is not None:
         return str(diagnostics.constraint_name)
-    # SQLite names the columns: "UNIQUE constraint failed: aliases.name, aliases.alias"
-    said = str(error.orig)
-    return _UNIQUE.get(said.rpartition(": ")[2], said)
+    # SQLite gives the columns: "UNIQUE constraint failed: aliases.name, aliases.alias"
+    message = str(error.orig)
+    return _UNIQUE.get(message.rpartition(": ")[2], message)
 
 
 _UNIQUE: Mapping[str, str] = {

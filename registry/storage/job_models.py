@@ -1,7 +1,7 @@
-"""The tables of files and jobs. As everywhere, every constraint has a name.
+"""The tables of files and jobs. Every constraint has a name.
 
-Rows of events are only ever added; a removed file's row stays, since jobs refer to it.
-Not covered: the bytes of files and what a job writes while it runs, which lie on disk.
+Rows of events are never changed or removed. The row of a removed file remains, because jobs refer
+to it. The contents of files and the output of jobs are on disk.
 """
 
 from datetime import datetime
@@ -18,7 +18,7 @@ _NAME_LENGTH = 200
 
 
 class FileRow(Table):
-    """A file that a client sent; `namespace` is null for one whose rights know no namespaces."""
+    """An uploaded file; `namespace` is null if the client has rights to all namespaces."""
 
     __tablename__ = "files"
     __table_args__ = (Index(None, "created_at", "id"),)
@@ -36,7 +36,7 @@ class FileRow(Table):
 
 
 class JobRow(Table):
-    """A job; `worker` is who has it or had it last, and null while it waits."""
+    """A job; `worker` is the current or last worker, and null while the job is queued."""
 
     __tablename__ = "jobs"
     __table_args__ = (
@@ -68,7 +68,7 @@ class JobRow(Table):
     cancel_asked_at: Mapped[datetime | None]
     error: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
     trained_tokens: Mapped[int | None] = mapped_column(BigInteger)
-    # Long, and of no use to a list: loaded where a statement asks for it.
+    # Reports are long, and lists do not show them: a query loads the column explicitly.
     report: Mapped[dict[str, Any] | None] = mapped_column(
         JSON(none_as_null=True), deferred=True, deferred_raiseload=True
     )

@@ -1,9 +1,8 @@
-"""The tables and their constraints. Every constraint has a name, so that errors can be told apart.
+"""The tables and their constraints. Every constraint has a name, which errors refer to.
 
-Names of adapters, compositions and bases share one table, so one `model` string never means two
-things. Rows of versions, recipes, artifacts and alias moves are only ever added.
-Not covered: files and jobs (`registry.storage.job_models`), statements
-(`registry.versions.queries`), and what rows look like outside (`registry.types`).
+The names of adapters, compositions and bases share one table, so a `model` string is unambiguous.
+Rows of versions, recipes, artifacts and alias moves are never removed. Tables of files and jobs are
+in `registry.storage.job_models`, and `registry.types` has the values that callers receive.
 """
 
 from datetime import datetime
@@ -24,21 +23,21 @@ from sqlalchemy import (
 from sqlalchemy.orm import Mapped, mapped_column, relationship, synonym
 
 from registry.callers import Role
-from registry.storage import job_models  # noqa: F401 - whoever knows a table knows them all
-from registry.storage.columns import Table as Table  # noqa: PLC0414 - known as one of this module's
+from registry.storage import job_models  # noqa: F401 - registers the tables of jobs
+from registry.storage.columns import Table as Table  # noqa: PLC0414 - a re-export
 from registry.storage.columns import VectorType
 from registry.types import EmbeddingKind, NameKind, Status, Visibility
 
 _NAME_LENGTH = 200
 _DIGEST_LENGTH = 64
 _TAG_LENGTH = 60
-_ENCODER_LENGTH = 300  # it may hold the name of a base
-# What decides whether a version is found: no row's JSON is read to get at its status.
+_ENCODER_LENGTH = 300  # an encoder may contain the name of a base
+# The columns that searches filter by: with this index they do not read the rows' long JSON.
 _FOUND_BY = ("name", "number", "status", "retired_at", "base", "rank", "created_at")
 
 
 class NameRow(Table):
-    """A name and what it belongs to."""
+    """A name and the kind of object that it belongs to."""
 
     __tablename__ = "names"
     __table_args__ = (
@@ -67,7 +66,7 @@ class BaseRow(Table):
 
 
 class BaseAliasRow(Table):
-    """One spelling of a base, as `registry.bases.base_key` makes it; its own name is among them."""
+    """One key of a base (`registry.bases.base_key`); its own name has a row as well."""
 
     __tablename__ = "base_aliases"
 
@@ -101,7 +100,7 @@ class _VersionColumns:
 
 
 class AdapterVersionRow(_VersionColumns, Table):
-    """One content of an adapter; `modules` is {module: the fields of ModuleFacts}."""
+    """One version of an adapter; `modules` maps each module to the fields of `ModuleFacts`."""
 
     __tablename__ = "adapter_versions"
     __table_args__ = (
@@ -131,15 +130,15 @@ class AdapterVersionRow(_VersionColumns, Table):
     chat_template: Mapped[str | None] = mapped_column(String(_DIGEST_LENGTH))
     status: Mapped[Status] = mapped_column(String(20), server_default="admitted")
     status_reason: Mapped[str | None] = mapped_column(Text)
-    # Long, and of no use to a request: loaded where a statement asks for them.
+    # These columns are long, and requests do not use them: a query loads them explicitly.
     card: Mapped[str | None] = mapped_column(Text, deferred=True, deferred_raiseload=True)
     report: Mapped[dict[str, Any]] = mapped_column(deferred=True, deferred_raiseload=True)
 
 
 class ImportRow(Table):
-    """What became of one source under one name: a version's digest, or what refused it.
+    """The outcome of importing a source under a name: the digest of a version, or the problems.
 
-    `conditions` stands for everything that the outcome hung on beside the files: see
+    `conditions` is a hash of everything except the files that affects the outcome; see
     `registry.versions.imports`.
     """
 
@@ -164,7 +163,7 @@ class AdapterTagRow(Table):
 
 
 class AdapterExampleRow(Table):
-    """One example of what an adapter is for: text such as its users send."""
+    """One example of a text that users send to an adapter."""
 
     __tablename__ = "adapter_examples"
 
@@ -174,10 +173,10 @@ class AdapterExampleRow(Table):
 
 
 class EmbeddingRow(Table):
-    """A version as a unit vector (or zero), by one encoder; `revision` is when it was written.
+    """The embedding of a version by one encoder: a unit vector or zero, with its revision.
 
-    On PostgreSQL the common kinds and dims have HNSW indexes, which the migrations make and this
-    metadata does not know (`ix_embeddings_<kind>_<dim>`); others are scanned.
+    On PostgreSQL, migrations create HNSW indexes for the common kinds and dimensions
+    (`ix_embeddings_<kind>_<dim>`); this metadata does not contain them. Other vectors are scanned.
     """
 
     __tablename__ = "embeddings"
@@ -196,7 +195,7 @@ class EmbeddingRow(Table):
 
 
 class RevisionRow(Table):
-    """The one row that counts the changes to what can be found."""
+    """A single row with the revision: the number of changes that can affect a search."""
 
     __tablename__ = "revision"
     __table_args__ = (CheckConstraint("id = 1", name="one"),)
@@ -206,7 +205,7 @@ class RevisionRow(Table):
 
 
 class CompositionVersionRow(_VersionColumns, Table):
-    """One recipe of a composition, with the expression that it came from."""
+    """One version of a composition: a recipe and the expression that it was parsed from."""
 
     __tablename__ = "composition_versions"
     __table_args__ = (
@@ -224,7 +223,7 @@ class CompositionVersionRow(_VersionColumns, Table):
 
 
 class AliasRow(Table):
-    """Where an alias of an adapter or a composition points now."""
+    """An alias of an adapter or a composition, and the number of its version."""
 
     __tablename__ = "aliases"
 
@@ -236,7 +235,7 @@ class AliasRow(Table):
 
 
 class AliasMoveRow(Table):
-    """One move of an alias; `from_number` is null for its first."""
+    """One move of an alias; `from_number` is null in the first move."""
 
     __tablename__ = "alias_moves"
 
@@ -250,7 +249,7 @@ class AliasMoveRow(Table):
 
 
 class ArtifactRow(Table):
-    """A merged adapter that was built at least once; its files may be gone again."""
+    """A merged adapter that was built at least once; its files may have been removed."""
 
     __tablename__ = "artifacts"
 
@@ -262,7 +261,7 @@ class ArtifactRow(Table):
 
 
 class RecipeRow(Table):
-    """A recipe's canonical text, opaque here, and the artifact that it was first built into."""
+    """A recipe: its canonical text, which is not interpreted here, and its first artifact."""
 
     __tablename__ = "recipes"
 
@@ -280,7 +279,7 @@ class RecipeRow(Table):
 
 
 class RecipeIngredientRow(Table):
-    """One ingredient of a recipe, by digest (which several names may share): the lineage."""
+    """One ingredient of a recipe, by digest; several names may share the digest."""
 
     __tablename__ = "recipe_ingredients"
 
@@ -291,7 +290,7 @@ class RecipeIngredientRow(Table):
 
 
 class ApiKeyRow(Table):
-    """A key by its SHA-256; `namespace` is null for one whose rights know no namespaces."""
+    """An API key by its SHA-256; `namespace` is null if the key has rights to all namespaces."""
 
     __tablename__ = "api_keys"
     __table_args__ = (
@@ -314,7 +313,7 @@ class ApiKeyRow(Table):
 
 
 class EvaluationRow(Table):
-    """One number measured of a version of an adapter or a composition."""
+    """One metric value of a version of an adapter or a composition."""
 
     __tablename__ = "evaluations"
     __table_args__ = (Index(None, "name", "number"),)
@@ -332,7 +331,7 @@ class EvaluationRow(Table):
 
 
 class AuditRow(Table):
-    """One change: who did what to what; `namespace` is the subject's."""
+    """One entry of the audit log; `namespace` is the namespace of the subject."""
 
     __tablename__ = "audit"
 

@@ -1,4 +1,4 @@
-"""From a row to the frozen value that leaves the session."""
+"""Conversion of rows to frozen values that do not need a session."""
 
 from dataclasses import fields
 from functools import cache
@@ -15,7 +15,7 @@ T = TypeVar("T", bound=_Dataclass)
 
 
 def value_of(cls: type[T], row: Table, **more: Any) -> T:
-    """Return a `cls` whose fields are `more`, and the columns of the same names for the rest.
+    """Return a `cls` with the fields `more`; other fields are the columns of the same names.
 
     Raises:
         AttributeError: a field is neither in `more` nor a column of `row`.

@@ -1,7 +1,7 @@
-"""All rows of a database in one portable file, as `registry.upkeep.dump_format` writes it.
+"""Dumping all rows of a database to a portable file in the format of `registry.upkeep.dump_format`.
 
-Not covered: files. Adapters lie in the blob store under their digests and are copied as they are;
-artifacts are built again.
+A dump does not contain files. The folders of the blob store are copied separately, and artifacts
+are built again.
 """
 
 import gzip
@@ -21,23 +21,23 @@ from registry.upkeep.errors import DumpFailed
 
 Progress = Callable[[int, int], None]
 _LEVEL = 6
-_TOLD_EVERY = 500  # rows
+_PROGRESS_ROWS = 500  # the number of rows between two reports of progress
 
 
 def dump(database: Database, path: Path, *, progress: Progress | None = None) -> Dumped:
-    """Write every row of every table, as they are at one moment, into a new file.
+    """Write a snapshot of all rows of all tables into a new file.
 
-    Only its owner can read the file: there are hashes of keys and everybody's names in it.
+    Only the owner can read the file, because it contains hashes of keys and the names of all users.
 
     Args:
-        database: it may be in use meanwhile.
-        path: must not exist.
-        progress: called with (rows written, rows in all) now and then.
+        database: the database, which other processes may use during the dump.
+        path: the path of the new file, which must not exist.
+        progress: called periodically with (rows written, total rows).
 
     Raises:
-        DatabaseOutdated, DatabaseAhead: its schema is not this weft's.
-        DatabaseUnavailable: it cannot be read.
-        DumpFailed: the file exists, or cannot be written; nothing of it is left.
+        DatabaseOutdated, DatabaseAhead: the schema does not have the current revision.
+        DatabaseUnavailable: the database is unreadable.
+        DumpFailed: the file exists or is not writable; an incomplete file is removed.
     """
     revision = database.check()
     with _created(path) as file, database.read() as session:
@@ -46,7 +46,7 @@ def dump(database: Database, path: Path, *, progress: Progress | None = None) ->
         _write(file, header)
         for done, line in enumerate(_lines(session, dumped)):
             _write(file, line)
-            if progress is not None and done % _TOLD_EVERY == 0:
+            if progress is not None and done % _PROGRESS_ROWS == 0:
                 progress(done, dumped.total)
     return dumped
 
@@ -68,7 +68,7 @@ def _write(file: TextIO, document: Any) -> None:
 
 @contextmanager
 def _created(path: Path) -> Iterator[TextIO]:
-    """Give a new gzipped text file, on disk for certain at the end, or gone after an error."""
+    """Yield a new gzipped text file, which is synced on exit, or removed after an error."""
     try:
         with (
             atomic_file(path, overwrite=False, mode=0o600) as raw,

@@ -1,13 +1,13 @@
-"""The dump file: gzipped JSON lines (UTF-8) that say themselves what is in them.
+"""The format of a dump: gzipped JSON lines in UTF-8 that describe their own contents.
 
     {"format": "weft-dump", "version": 1, "revision": "<schema>", "rows": {"<table>": n, …}}
     {"table": "<table>", "columns": {"<column>": "<kind>", …}}
     [<value>, …]                              one line per row, in the order of the columns
 
-A kind is `plain` (text, number, true, false), `moment` (ISO 8601 with its zone), `json`, `vector`
-(base64 of little-endian float32) or `bytes` (base64); null stands in all of them. Tables come after
-those that they refer to.
-Not covered: where rows come from (`registry.upkeep.dump`) and go to (`registry.upkeep.restore`).
+A kind is `plain` (text, number, true, false), `moment` (ISO 8601 with a time zone), `json`,
+`vector` (base64 of little-endian float32) or `bytes` (base64). All kinds accept null. A table comes
+after the tables that it refers to. `registry.upkeep.dump` writes the format, and
+`registry.upkeep.restore` reads it.
 """
 
 import base64
@@ -30,31 +30,33 @@ KINDS: tuple[Kind, ...] = get_args(Kind)
 
 @dataclass(frozen=True, slots=True)
 class Dumped:
-    """What a dump holds: the schema's revision, and the number of rows by table."""
+    """The contents of a dump: the revision of the schema, and the number of rows by table."""
 
     revision: str
     rows: Mapping[str, int]
 
     @property
     def total(self) -> int:
-        """The rows of all tables."""
+        """The number of rows of all tables."""
         return sum(self.rows.values())
 
 
 def kind_of(column: TypeEngine[Any]) -> Kind:
-    """Return how the values of a column are written."""
+    """Return the kind of a column's values."""
     if isinstance(column, UtcDateTime):
         return "moment"
     if isinstance(column, VectorType):
         return "vector"
     if isinstance(column, LargeBinary):
         return "bytes"
-    assert not isinstance(column, DateTime)  # a moment without a zone means nothing elsewhere
+    assert not isinstance(
+        column, DateTime
+    )  # a timestamp without a zone is ambiguous on another machine
     return "json" if isinstance(column, JSON) else "plain"
 
 
 def type_of(kind: Kind) -> TypeEngine[Any]:
-    """Return the column type that puts decoded values into a database of either sort."""
+    """Return the column type that writes decoded values to SQLite or PostgreSQL."""
     types: Mapping[Kind, TypeEngine[Any]] = {
         "moment": UtcDateTime(),
         "vector": VectorType(),
@@ -65,7 +67,7 @@ def type_of(kind: Kind) -> TypeEngine[Any]:
 
 
 def encode(kind: Kind, value: Any) -> Any:
-    """Return a column's value as JSON has it."""
+    """Return a column's value as a JSON value."""
     if value is None or kind in ("plain", "json"):
         return value
     if kind == "moment":
@@ -75,21 +77,21 @@ def encode(kind: Kind, value: Any) -> Any:
 
 
 def decode(kind: Kind, value: Any) -> Any:
-    """Return what `encode` was given.
+    """Return a column's value from its JSON value: the inverse of `encode`.
 
     Raises:
-        ValueError, TypeError, OverflowError: it is no value of this kind.
+        ValueError, TypeError, OverflowError: the value does not have this kind.
     """
     if value is None or kind == "json":
         return value
     if kind == "plain":
         if not isinstance(value, str | int | float):
-            raise TypeError("a text or a number was expected")
+            raise TypeError("expected a text or a number")
         return value
     if kind == "moment":
         moment = datetime.fromisoformat(value)
         if moment.tzinfo is None:
-            raise ValueError("a moment needs a time zone")
+            raise ValueError("expected a timestamp with a time zone")
         return moment.astimezone(UTC)
     data = base64.b64decode(value, validate=True)
     return np.frombuffer(data, "<f4") if kind == "vector" else data

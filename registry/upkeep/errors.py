@@ -1,9 +1,9 @@
-"""What dumps and their restoring raise; as in `registry.errors`, docstrings are messages.
+"""The exceptions of dump and restore; see `registry.errors` for the messages.
 
 RegistryError
 ├── DumpFailed            the file cannot be written
 ├── DumpInvalid           the file cannot be read
-└── DatabaseNotEmpty      the database to restore into has rows
+└── DatabaseNotEmpty      the target database has rows
 """
 
 from collections.abc import Iterable
@@ -12,7 +12,7 @@ from registry.errors import RegistryError
 
 
 class DumpFailed(RegistryError):
-    """The dump {path!r} cannot be written: {reason}. Nothing of it was kept."""
+    """The dump {path!r} cannot be written: {reason}. The incomplete file was removed."""
 
     def __init__(self, path: str, reason: str) -> None:
         self.path = path
@@ -31,7 +31,7 @@ class DumpInvalid(RegistryError):
 
 
 class DatabaseNotEmpty(RegistryError):
-    """The database has rows already (in {listed}): restore into an empty one."""
+    """The database has rows (in {listed}): restore into an empty database."""
 
     def __init__(self, tables: Iterable[str]) -> None:
         self.tables = tuple(tables)

@@ -1,21 +1,22 @@
 """Garbage collection: find unreferenced files, then remove them.
 
-Needed are the files of versions in use, of versions retired a short while ago, of the adapters
-that a job draws on until it has ended, and of whatever a composition in use is merged from, step
-by step down to versions. Needed artifacts are those of compositions in use. The rest is garbage,
-once it has not been stored or used for an hour: an import stores files before the rows that
-name them, so young files may belong to an import under way.
+Referenced files are the files of live versions, of versions that were retired recently, of the
+members of unfinished jobs, and of all direct and indirect ingredients of live compositions.
+Referenced artifacts are those of live compositions. All other files are garbage after an hour
+without use. An import stores files before the rows that refer to them, so newer files may belong to
+an unfinished import.
 
-Safe while others work:
-- Engines read versions and artifacts through hard links of their own (`server.engine.pinned`), and
-  the artifact store holds versions by hard links: removing a name takes no bytes from a reader.
-- An import that finds its content already stored makes it young, and removal looks at the age once
-  more after it has taken the folder's name away (`LocalBlobs.discard`): one of the two gives way.
-- Before a thing is removed, weft asks again whether it is referenced now.
-- Artifacts can be built and staged again. Beside a running gateway let its evictor remove them
-  (`server.artifacts.collect`): it knows the requests under way and the engine's memory.
+Collection is safe while other processes use the stores:
+- Engines read versions and artifacts through their own hard links (`server.engine.pinned`), and the
+  artifact store contains versions as hard links, so a removal does not affect readers.
+- An import touches content that is stored already. A removal reads the idle time again after it has
+  moved the folder aside (`LocalBlobs.discard`), so it detects a concurrent import.
+- Each removal follows a second check that the files are unreferenced.
+- Artifacts can be built and staged again. While a gateway runs, its evictor
+  (`server.artifacts.collect`) must remove them, because it tracks active requests and the engine's
+  memory.
 
-Not covered: rows. What was retired stays in the history, and its name with it.
+Rows are not removed: retired versions stay in the history and keep their names.
 """
 
 import time
@@ -40,13 +41,13 @@ Reason: TypeAlias = Literal["orphan", "retired", "unused", "budget"]
 
 @dataclass(frozen=True, slots=True)
 class KeepRules:
-    """What is kept although it is not needed, and what goes although it is.
+    """The rules that keep unreferenced files for a while and limit the size of artifacts.
 
     Attributes:
-        grace_seconds: a retired version's files, and artifacts that no composition needs, stay
-            for so long after they were retired or last used.
-        artifact_budget_bytes: artifacts beyond this go, those that no composition needs first and
-            the least recently used first among equals; None for no limit.
+        grace_seconds: the time that the files of a version stay after its retirement, and an
+            unreferenced artifact after its last use.
+        artifact_budget_bytes: the maximal total size of artifacts, or None for no limit. Artifacts
+            beyond it are removed: unreferenced ones first, then the least recently used.
     """
 
     grace_seconds: float = 7 * DAY_SECONDS
@@ -55,9 +56,9 @@ class KeepRules:
 
 @dataclass(frozen=True, slots=True)
 class Garbage:
-    """A folder that can go.
+    """A folder that can be removed.
 
-    Its bytes come free when no other store links to the same files.
+    The removal frees `bytes` unless another store has hard links to the same files.
     """
 
     store: Store
@@ -69,7 +70,7 @@ class Garbage:
 
 @dataclass(frozen=True, slots=True)
 class Collected:
-    """What became of a planned removal; what stays has come into use since the plan."""
+    """The result of a planned removal; a folder that was used since the plan is not removed."""
 
     garbage: Garbage
     removed: bool
@@ -77,28 +78,28 @@ class Collected:
 
 @dataclass(frozen=True, slots=True)
 class _Needs:
-    """Digests by what is known of them."""
+    """The digests of all versions, of all artifacts, and of all referenced files."""
 
-    versions: frozenset[str]  # every version's
-    artifacts: frozenset[str]  # everything that was ever built
+    versions: frozenset[str]
+    artifacts: frozenset[str]  # including artifacts whose files were removed
     needed: frozenset[str]
 
 
 @dataclass(frozen=True, slots=True)
 class _Folder:
-    """What a store holds under one digest."""
+    """A folder in a store."""
 
     digest: str
     bytes: int
     idle_seconds: float
 
     def garbage(self, store: Store, reason: Reason) -> Garbage:
-        """Return the folder as something that can go."""
+        """Return the folder as garbage."""
         return Garbage(store, self.digest, self.bytes, self.idle_seconds, reason)
 
 
 class Collector:
-    """Plans and removes garbage of one registry's stores. Safe to share by threads."""
+    """Plans and removes the garbage of a registry's stores. Threads may share one instance."""
 
     def __init__(
         self, database: Database, versions: LocalBlobs, artifacts: LocalBlobs, rules: KeepRules
@@ -107,48 +108,52 @@ class Collector:
         self._stores: dict[Store, LocalBlobs] = {"versions": versions, "artifacts": artifacts}
 
     def plan(self) -> tuple[Garbage, ...]:
-        """Return what can go, by store, reason and age; nothing is changed.
+        """Return the folders that can be removed, sorted by store, reason and idle time.
 
         Raises:
-            DatabaseUnavailable: it cannot be read.
-            OSError: a store cannot be.
+            DatabaseUnavailable: the database is unreadable.
+            OSError: a store is unreadable.
         """
-        # Files first: what is stored from here on is not looked at, so it cannot be missed below.
+        # List the files before the rows: a file that is stored later is not in the list, so it
+        # cannot be mistaken for an unreferenced one.
         versions, artifacts = (_folders(store) for store in self._stores.values())
         with self._database.read() as session:
             needs = _needs(session, self._rules)
-        found = [*_unneeded_versions(versions, needs), *_unneeded(artifacts, needs, self._rules)]
-        return tuple(sorted(found, key=lambda g: (g.store, g.reason, -g.idle_seconds, g.digest)))
+        garbage = [
+            *_unneeded_versions(versions, needs),
+            *_unneeded_artifacts(artifacts, needs, self._rules),
+        ]
+        return tuple(sorted(garbage, key=lambda g: (g.store, g.reason, -g.idle_seconds, g.digest)))
 
     def page(self, *, cursor: str | None = None, limit: int = 100) -> Page[Garbage]:
-        """Return some of the plan, by store and digest; each page is planned anew.
+        """Return a page of the plan, sorted by store and digest; each call computes a new plan.
 
         Raises:
-            CursorInvalid: it is not one of this list's.
-            DatabaseUnavailable, OSError: as `plan`.
+            CursorInvalid: the cursor does not belong to this list.
+            DatabaseUnavailable, OSError: see `plan`.
         """
         after = key_of("garbage", cursor, str) or ""
         rest = sorted((g for g in self.plan() if _place(g) > after), key=_place)
         return paged("garbage", rest, limit, _place, lambda garbage: garbage)
 
     def collect(self, planned: Iterable[Garbage]) -> tuple[Collected, ...]:
-        """Remove what was planned and can still go; return what became of each.
+        """Remove the planned folders that are still garbage; return the result for each.
 
         Raises:
-            DatabaseUnavailable, OSError: as `plan`; what went before is gone.
+            DatabaseUnavailable, OSError: see `plan`; earlier removals remain in effect.
         """
-        still = {(garbage.store, garbage.digest) for garbage in self.plan()}
+        removable = {(garbage.store, garbage.digest) for garbage in self.plan()}
         return tuple(
             Collected(
                 garbage,
-                (garbage.store, garbage.digest) in still
+                (garbage.store, garbage.digest) in removable
                 and self._stores[garbage.store].discard(garbage.digest, idle_seconds=YOUNG_SECONDS),
             )
             for garbage in planned
         )
 
     def sweep(self) -> int:
-        """Remove the workspaces that crashed processes left, and return how many there were."""
+        """Remove the workspaces of crashed processes and return their number."""
         return sum(store.sweep(older_than_seconds=YOUNG_SECONDS) for store in self._stores.values())
 
 
@@ -168,7 +173,9 @@ def _unneeded_versions(folders: Iterable[_Folder], needs: _Needs) -> Iterator[Ga
             yield folder.garbage("versions", reason)
 
 
-def _unneeded(folders: Iterable[_Folder], needs: _Needs, rules: KeepRules) -> Iterator[Garbage]:
+def _unneeded_artifacts(
+    folders: Iterable[_Folder], needs: _Needs, rules: KeepRules
+) -> Iterator[Garbage]:
     kept = []
     for folder in folders:
         reason = _reason(folder, needs, rules) if folder.idle_seconds > YOUNG_SECONDS else None
@@ -180,7 +187,7 @@ def _unneeded(folders: Iterable[_Folder], needs: _Needs, rules: KeepRules) -> It
 
 
 def _reason(folder: _Folder, needs: _Needs, rules: KeepRules) -> Reason | None:
-    """Return why an artifact, or a staged version, goes whatever the budget; None if it stays."""
+    """Return the reason to remove an artifact or a staged version within budget, or None."""
     if folder.digest in needs.needed:
         return None
     if folder.digest in needs.versions:
@@ -193,14 +200,14 @@ def _reason(folder: _Folder, needs: _Needs, rules: KeepRules) -> Reason | None:
 def _over_budget(
     kept: Iterable[_Folder], needs: _Needs, budget_bytes: int | None
 ) -> Iterator[Garbage]:
-    """Yield what else must go for the rest, young ones included, to fit the budget."""
+    """Yield the folders to remove so that the kept ones, including new ones, fit the budget."""
     if budget_bytes is None:
         return
     ordered = sorted(kept, key=lambda f: (f.digest in needs.needed, -f.idle_seconds))
-    held = sum(folder.bytes for folder in ordered)
+    total = sum(folder.bytes for folder in ordered)
     for folder in ordered:
-        if held > budget_bytes and folder.idle_seconds > YOUNG_SECONDS:
-            held -= folder.bytes
+        if total > budget_bytes and folder.idle_seconds > YOUNG_SECONDS:
+            total -= folder.bytes
             yield folder.garbage("artifacts", "budget")
 
 
@@ -208,27 +215,27 @@ def _needs(session: ReadSession, rules: KeepRules) -> _Needs:
     since = now() - timedelta(seconds=rules.grace_seconds)
     versions = queries.version_digests(session)
     composed = queries.composed_recipes(session)
-    roots = {digest for digest, retired_at in versions if _counts(retired_at, since)}
-    recipes = {digest for digest, retired_at in composed if _counts(retired_at, since)}
+    roots = {digest for digest, retired_at in versions if _in_use(retired_at, since)}
+    recipes = {digest for digest, retired_at in composed if _in_use(retired_at, since)}
     return _Needs(
         versions=frozenset(digest for digest, _ in versions),
         artifacts=frozenset(queries.artifact_digests(session)),
-        needed=frozenset(roots | _drawn_on(session) | _made_of(session, recipes)),
+        needed=frozenset(roots | _job_members(session) | _ingredients_of(session, recipes)),
     )
 
 
-def _counts(retired_at: datetime | None, since: datetime) -> bool:
+def _in_use(retired_at: datetime | None, since: datetime) -> bool:
     return retired_at is None or retired_at > since
 
 
-def _drawn_on(session: ReadSession) -> set[str]:
-    """Return the digests of the members that jobs which wait or run have asked for."""
+def _job_members(session: ReadSession) -> set[str]:
+    """Return the digests of the members of queued and running jobs."""
     requests = job_queries.active_requests(session)
     return {member["digest"] for request in requests for member in request.get("members") or ()}
 
 
-def _made_of(session: ReadSession, recipes: set[str]) -> set[str]:
-    """Return the artifacts of recipes and all that they are merged from, down to versions."""
+def _ingredients_of(session: ReadSession, recipes: set[str]) -> set[str]:
+    """Return the artifacts of recipes and their direct and indirect ingredients."""
     ingredients: defaultdict[str, set[str]] = defaultdict(set)
     makers: defaultdict[str | None, set[str]] = defaultdict(set)
     for recipe, digest in queries.recipe_ingredients(session):
@@ -236,15 +243,15 @@ def _made_of(session: ReadSession, recipes: set[str]) -> set[str]:
     artifacts = dict(queries.recipes_with_artifact(session))
     for recipe, artifact in artifacts.items():
         makers[artifact].add(recipe)
-    found: set[str] = set()
+    referenced: set[str] = set()
     waiting, seen = list(recipes), set(recipes)
     while waiting:
         recipe = waiting.pop()
         artifact = artifacts[recipe]
         digests = ingredients[recipe] | ({artifact} if artifact else set())
-        found |= digests
-        # An artifact may have to be built again, by any recipe that it came from.
-        news = {maker for digest in digests for maker in makers[digest]} - seen
-        seen |= news
-        waiting.extend(news)
-    return found
+        referenced |= digests
+        # A lost artifact may be built again from any recipe that produces it.
+        unseen = {maker for digest in digests for maker in makers[digest]} - seen
+        seen |= unseen
+        waiting.extend(unseen)
+    return referenced

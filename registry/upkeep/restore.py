@@ -1,8 +1,8 @@
-"""A dump back into an empty database of either kind.
+"""Restoring a dump into an empty SQLite or PostgreSQL database.
 
-The rows go into the schema that they were dumped from, which is then upgraded: an old dump is as
-good as a new one.
-Not covered: files (`registry.upkeep.dump`), and putting two registries together.
+The rows are loaded into the schema of the dump's revision, which is then upgraded, so dumps of
+earlier versions can be restored. A restore does not copy files (see `registry.upkeep.dump`) and
+does not combine two registries.
 """
 
 import gzip
@@ -25,70 +25,70 @@ from registry.upkeep.dump_format import FORMAT, KINDS, VERSION, Dumped, Kind, de
 from registry.upkeep.errors import DatabaseNotEmpty, DumpInvalid
 
 _ROWS_AT_ONCE = 500
-# A row is an adapter's modules, report and card at most, a few megabytes; a kilobyte of gzip can
-# unfold into one line of gigabytes.
+# The largest rows have an adapter's modules, report and card: a few megabytes. The limit stops a
+# small hostile file that decompresses to a line of gigabytes.
 _MAX_LINE = 2**26
-# The migrations put a row in here; it says nothing about what is registered.
+# The migrations insert a row into this table, so it does not show that the database is in use.
 _SEEDED = frozenset({"revision"})
 
 
 def restore(database: Database, path: Path, *, progress: Progress | None = None) -> Dumped:
-    """Read a dump into an empty database and bring its schema to this weft's revision.
+    """Restore a dump into an empty database and upgrade its schema to the current revision.
 
-    All of it is one transaction: after an error or a crash the database is as it was. At the end
-    the rows of every table are counted and held against the dump.
+    The restore is one transaction: an error or a crash leaves the database unchanged. At the end,
+    the number of rows of each table is compared with the dump.
 
     Args:
-        database: without tables, or with empty ones. Nobody else should use it yet.
-        path: of a file that `registry.upkeep.dump.dump` wrote, by this weft or an earlier one.
-        progress: called with (rows read, rows in all) now and then.
+        database: a database without rows, which no other process uses.
+        path: a file that `registry.upkeep.dump.dump` wrote in this or an earlier version of weft.
+        progress: called periodically with (rows read, total rows).
 
     Raises:
-        DumpInvalid: the file is no dump, damaged or cut off, or a newer weft's.
-        DatabaseNotEmpty: naming the tables that have rows.
-        DatabaseAhead, DatabaseUnavailable: as `Database.upgrade`.
-        OSError: the file cannot be read.
+        DumpInvalid: the file is not a dump, is damaged or truncated, or has a newer format.
+        DatabaseNotEmpty: the database has rows; the error lists the tables.
+        DatabaseAhead, DatabaseUnavailable: see `Database.upgrade`.
+        OSError: the file is unreadable.
     """
     with _opened(path) as reader, database.schema_change() as connection:
         dumped = _header(reader)
         _build(connection, dumped.revision)
-        if strangers := set(dumped.rows) - queries.tables_of(connection):
-            raise reader.invalid(f"no table {min(strangers)!r} in schema {dumped.revision}")
+        if unknown := set(dumped.rows) - queries.tables_of(connection):
+            raise reader.invalid(f"schema {dumped.revision} has no table {min(unknown)!r}")
         _load(connection, reader, dumped, progress)
         for name, expected in dumped.rows.items():
-            found = queries.rows_in(connection, name)
-            if found != expected:
-                raise reader.invalid(f"the file ends with {found} of {expected} rows of {name}")
+            loaded = queries.rows_in(connection, name)
+            if loaded != expected:
+                raise reader.invalid(f"the file ends with {loaded} of {expected} rows of {name}")
         command.upgrade(migrations_config(connection), "head")
     return dumped
 
 
 class _Reader:
-    """The lines of a dump, and the one that was read last."""
+    """The lines of a dump, and the number of the current line."""
 
     def __init__(self, path: Path, file: TextIO) -> None:
         self._path, self._file = path, file
         self.line = 0
 
     def __iter__(self) -> Iterator[Any]:
-        """Yield what each line holds; DumpInvalid when that is not to be known."""
+        """Yield the JSON value of each line, or raise DumpInvalid."""
         while True:
             self.line += 1
             try:
                 text = self._file.readline(_MAX_LINE)
                 if len(text) == _MAX_LINE:
-                    raise self.invalid("the line is longer than any row")
+                    raise self.invalid("the line is too long")
                 document = json.loads(text) if text else None
             except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-                raise self.invalid(f"the file is damaged or cut off ({error})") from error
+                raise self.invalid(f"the file is damaged or truncated ({error})") from error
             except (ValueError, RecursionError) as error:
-                raise self.invalid("it is not JSON") from error
+                raise self.invalid("the line is not JSON") from error
             if not text:
                 return
             yield document
 
     def invalid(self, reason: str) -> DumpInvalid:
-        """Return the error for what is wrong with the current line."""
+        """Return the error for the current line."""
         return DumpInvalid(str(self._path), self.line, reason)
 
 
@@ -99,14 +99,14 @@ def _opened(path: Path) -> Iterator[_Reader]:
 
 
 def _header(reader: _Reader) -> Dumped:
-    found = next(iter(reader), None)
-    if not isinstance(found, dict) or found.get("format") != FORMAT:
-        raise reader.invalid("the file is no dump of weft's")
-    version, revision, rows = (found.get(key) for key in ("version", "revision", "rows"))
+    header = next(iter(reader), None)
+    if not isinstance(header, dict) or header.get("format") != FORMAT:
+        raise reader.invalid("the file is not a dump of weft")
+    version, revision, rows = (header.get(key) for key in ("version", "revision", "rows"))
     if version != VERSION or str(revision) not in migrations.revisions():
         raise reader.invalid(
-            f"it has format {version!r} and schema {revision!r}, unknown here; install the weft "
-            "that wrote it, or a newer one"
+            f"this version of weft does not support format {version!r} with schema {revision!r}; "
+            "install the version that wrote the dump, or a newer one"
         )
     if not isinstance(rows, dict) or not all(type(n) is int and n >= 0 for n in rows.values()):
         raise reader.invalid("expected the number of rows by table")
@@ -114,10 +114,10 @@ def _header(reader: _Reader) -> Dumped:
 
 
 def _build(connection: Connection, revision: str) -> None:
-    """Make the tables of a revision, without rows.
+    """Create the empty tables of a revision.
 
     Raises:
-        DatabaseNotEmpty: there are rows in the way.
+        DatabaseNotEmpty: the database has rows.
     """
     present = queries.tables_of(connection)
     filled = [name for name in sorted(present - _SEEDED) if queries.rows_in(connection, name)]
@@ -145,7 +145,7 @@ def _load(
             raise reader.invalid("expected a table or a row")
         done += 1
         if done > dumped.total:
-            raise reader.invalid(f"there are more rows than the {dumped.total} it announced")
+            raise reader.invalid(f"the file has more rows than the {dumped.total} of its header")
         current.add(line)
         if progress is not None and done % _ROWS_AT_ONCE == 0:
             progress(done, dumped.total)
@@ -154,7 +154,7 @@ def _load(
 
 
 class _Loader:
-    """Puts rows into one table, many at a time."""
+    """Inserts the rows of one table in batches."""
 
     def __init__(
         self, connection: Connection, reader: _Reader, line: Mapping[str, Any], dumped: Dumped
@@ -168,7 +168,7 @@ class _Loader:
         name, kinds = line.get("table"), line.get("columns")
         tables = queries.tables_of(self._connection) & set(dumped.rows)
         if not isinstance(name, str) or name not in tables:
-            raise self._reader.invalid(f"no table {name!r} in schema {dumped.revision}")
+            raise self._reader.invalid(f"schema {dumped.revision} has no table {name!r}")
         expected = queries.columns_of(self._connection, name)
         if not isinstance(kinds, dict) or expected != set(kinds):
             raise self._reader.invalid(f"expected the columns {', '.join(sorted(expected))}")
@@ -177,7 +177,7 @@ class _Loader:
         return name, kinds
 
     def add(self, row: list[Any]) -> None:
-        """Take a row, as its line has it."""
+        """Decode a row from its line, and insert it with its batch."""
         try:
             self._rows.append(
                 {
@@ -186,12 +186,14 @@ class _Loader:
                 }
             )
         except (ValueError, TypeError, OverflowError) as error:
-            raise self._reader.invalid(f"no row of {self._table.name}: {error}") from error
+            raise self._reader.invalid(
+                f"the row does not fit {self._table.name}: {error}"
+            ) from error
         if len(self._rows) >= _ROWS_AT_ONCE:
             self._flush()
 
     def finish(self) -> None:
-        """Store what is left."""
+        """Insert the remaining rows."""
         self._flush()
         queries.advance_counters(self._connection, self._table)
 
@@ -201,6 +203,6 @@ class _Loader:
         try:
             queries.load(self._connection, self._table, self._rows)
         except (IntegrityError, DataError, OverflowError) as error:
-            reason = f"a row of {self._table.name} up to here does not fit ({error})"
+            reason = f"this or an earlier row does not fit {self._table.name} ({error})"
             raise self._reader.invalid(reason) from error
         self._rows.clear()

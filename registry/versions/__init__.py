@@ -1,1 +1,1 @@
-"""Names, versions, aliases, compositions, recipes, evaluations, lists."""
+"""Names, versions, aliases, compositions, recipes, evaluations and their lists."""

@@ -1,6 +1,6 @@
-"""From an admitted folder to a version: the files first, then the row that names them.
+"""Storing an admitted folder as a version: first the files, then the row that refers to them.
 
-Not covered: whether the folder is good enough (`registry.admission.admit`).
+`registry.admission.admit` decides whether a folder is admitted.
 """
 
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ from registry.versions.resolve import live
 
 @dataclass(frozen=True, slots=True)
 class StoredContent:
-    """An adapter whose files are in the store, and what there is to write down of it."""
+    """An adapter whose files are in the store, with the values for its row."""
 
     digest: str
     facts: AdapterFacts
@@ -32,11 +32,11 @@ class StoredContent:
 
 
 def store(blobs: BlobStore, report: AdmissionReport) -> StoredContent:
-    """Put the folder of a report into the store, in its normal form.
+    """Store the folder of a report in its normal form.
 
     Raises:
-        AdmissionRefused: the report says so.
-        StorageFailed: the store is full or gone.
+        AdmissionRefused: the report refuses the adapter.
+        StorageFailed: the store is full or unavailable.
     """
     if not report.accepted or report.folder is None or report.facts is None:
         raise AdmissionRefused(report)
@@ -55,10 +55,10 @@ def add_version(
     """Make stored content the newest version of an adapter; return it and whether it is new.
 
     Raises:
-        NameTaken: the name is a composition's or a base's.
-        VersionRetired: the name had this content, and it was retired.
-        VersionQuarantined: the name had this content, and it was quarantined.
-        ContentQuarantined: another name had.
+        NameTaken: the name belongs to a composition or a base.
+        VersionRetired: the version of the name that has this content is retired.
+        VersionQuarantined: the version of the name that has this content is quarantined.
+        ContentQuarantined: a version of another name has this content and is quarantined.
     """
     _refuse_quarantined(session, name, content.digest)
     claim(session, AdapterRow(name=name), actor)
@@ -70,20 +70,21 @@ def add_version(
     except Conflict as conflict:
         if conflict.constraint != "uq_adapter_versions_name_digest":
             raise
-        known = queries.version_by_content(session, AdapterVersionRow, name, content.digest)
-        return live(known), False
+        existing = queries.version_by_content(session, AdapterVersionRow, name, content.digest)
+        return live(existing), False
     subject, detail = f"{name}@{row.number}", {"digest": row.digest, "source": source}
     audit.record(session, actor, "adapter.registered", subject, **detail)
     return row, True
 
 
 def _refuse_quarantined(session: WriteSession, name: str, digest: str) -> None:
-    unfit = [row for row in queries.with_digest(session, digest) if row.status == "quarantined"]
-    for row in unfit:
+    versions = queries.with_digest(session, digest)
+    quarantined = [row for row in versions if row.status == "quarantined"]
+    for row in quarantined:
         if row.name == name:
             live(row)
-    if unfit:
-        raise ContentQuarantined(name, str(unfit[0].status_reason))
+    if quarantined:
+        raise ContentQuarantined(name, str(quarantined[0].status_reason))
 
 
 def _row(content: StoredContent) -> AdapterVersionRow:

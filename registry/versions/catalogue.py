@@ -1,9 +1,9 @@
-"""Lists by pages: adapters, compositions, their versions, aliases and history, artifacts, bases.
+"""Paginated lists of adapters, compositions, versions, aliases, alias moves, artifacts and bases.
 
-Every list holds what is visible to its caller. Adapters and compositions are listed by name as long
-as one version is not retired; versions and moves newest first; the rest by name or digest.
-What can be asked for as a model comes as a whole.
-Not covered: evaluations, keys, files, jobs and the audit log, which list themselves.
+A list contains the rows that are visible to its caller. Adapters and compositions with at least one
+version that is not retired are listed by name. Versions and alias moves are listed newest first,
+artifacts by digest. The list of models is not paginated.
+Evaluations, keys, files, jobs and the audit log have lists in their own modules.
 """
 
 from collections import defaultdict
@@ -38,10 +38,10 @@ LIMIT = 100
 
 
 class Catalogue:
-    """What there is. Safe to share by threads.
+    """Lists of a registry's contents. Threads may share one instance.
 
-    Every method that takes a cursor raises CursorInvalid when it is not one of that list's, and
-    every method that takes a name UnknownReference when no such name is visible to the caller.
+    A method raises CursorInvalid if the cursor does not belong to its list, and UnknownReference if
+    the name is not visible to the caller.
     """
 
     def __init__(self, database: Database) -> None:
@@ -50,46 +50,48 @@ class Catalogue:
     def adapters(
         self, *, cursor: str | None = None, limit: int = LIMIT, caller: Caller = LOCAL
     ) -> Page[AdapterSummary]:
-        """Return adapters by their newest live versions."""
+        """Return adapters, each with its newest live version."""
         after = key_of("adapters", cursor, str) or ""
         with self._database.read(caller) as session:
-            found = queries.newest_of_each(session, AdapterVersionRow, after=after, limit=limit + 1)
-            lines = {line.name: line for line in _adapter_lines(session, found)}
+            newest = queries.newest_of_each(
+                session, AdapterVersionRow, after=after, limit=limit + 1
+            )
+            summaries = {item.name: item for item in _adapter_summaries(session, newest)}
             return paged(
-                "adapters", found, limit, lambda row: row.name, lambda row: lines[row.name]
+                "adapters", newest, limit, lambda row: row.name, lambda row: summaries[row.name]
             )
 
     def adapter(self, name: str, *, caller: Caller = LOCAL) -> AdapterSummary:
-        """Return the line of one adapter, by its newest version, live or not."""
+        """Return the summary of one adapter with its newest version, live or not."""
         with self._database.read(caller) as session:
             row = queries.newest(session, _table(session, AdapterVersionRow, name), name)
             if row is None:
                 raise resolving.unknown(session, name)
-            (line,) = _adapter_lines(session, [row])
-            return line
+            (summary,) = _adapter_summaries(session, [row])
+            return summary
 
     def compositions(
         self, *, cursor: str | None = None, limit: int = LIMIT, caller: Caller = LOCAL
     ) -> Page[CompositionSummary]:
-        """Return compositions by their newest live versions."""
+        """Return compositions, each with its newest live version."""
         after = key_of("compositions", cursor, str) or ""
         with self._database.read(caller) as session:
-            found = queries.newest_of_each(
+            newest = queries.newest_of_each(
                 session, CompositionVersionRow, after=after, limit=limit + 1
             )
-            lines = {line.name: line for line in _composition_lines(session, found)}
+            summaries = {item.name: item for item in _composition_summaries(session, newest)}
             return paged(
-                "compositions", found, limit, lambda row: row.name, lambda row: lines[row.name]
+                "compositions", newest, limit, lambda row: row.name, lambda row: summaries[row.name]
             )
 
     def composition(self, name: str, *, caller: Caller = LOCAL) -> CompositionSummary:
-        """Return the line of one composition, by its newest version, live or not."""
+        """Return the summary of one composition with its newest version, live or not."""
         with self._database.read(caller) as session:
             row = queries.newest(session, _table(session, CompositionVersionRow, name), name)
             if row is None:
                 raise resolving.unknown(session, name)
-            (line,) = _composition_lines(session, [row])
-            return line
+            (summary,) = _composition_summaries(session, [row])
+            return summary
 
     def adapter_versions(
         self, name: str, *, cursor: str | None = None, limit: int = LIMIT, caller: Caller = LOCAL
@@ -98,14 +100,14 @@ class Catalogue:
         before = key_of("versions", cursor, int)
         with self._database.read(caller) as session:
             table = _table(session, AdapterVersionRow, name)
-            found = list_queries.versions(session, table, name, before, limit + 1)
-            return paged("versions", found, limit, lambda row: row.number, rows.adapter_version)
+            batch = list_queries.versions(session, table, name, before, limit + 1)
+            return paged("versions", batch, limit, lambda row: row.number, rows.adapter_version)
 
     def adapter_version(self, reference: Reference, *, caller: Caller = LOCAL) -> AdapterVersion:
-        """Return the adapter version that a reference means, whether it is in use or not."""
+        """Return the adapter version that a reference resolves to, in use or not."""
         with self._database.read(caller) as session:
             row = resolving.adapter_version(session, reference)
-            session.refresh(row, ["card", "report"])  # lists leave these out
+            session.refresh(row, ["card", "report"])  # deferred columns
             return rows.adapter_version(row)
 
     def composition_versions(
@@ -115,13 +117,13 @@ class Catalogue:
         before = key_of("versions", cursor, int)
         with self._database.read(caller) as session:
             table = _table(session, CompositionVersionRow, name)
-            found = list_queries.versions(session, table, name, before, limit + 1)
-            return paged("versions", found, limit, lambda row: row.number, rows.composition_version)
+            batch = list_queries.versions(session, table, name, before, limit + 1)
+            return paged("versions", batch, limit, lambda row: row.number, rows.composition_version)
 
     def composition_version(
         self, name: str, number: int, *, caller: Caller = LOCAL
     ) -> CompositionVersion:
-        """Return one version of a composition, whether it is in use or not."""
+        """Return one version of a composition, in use or not."""
         with self._database.read(caller) as session:
             table = _table(session, CompositionVersionRow, name)
             row = queries.version(session, table, name, number)
@@ -132,40 +134,39 @@ class Catalogue:
     def aliases(
         self, name: str, *, cursor: str | None = None, limit: int = LIMIT, caller: Caller = LOCAL
     ) -> Page[Alias]:
-        """Return where the aliases of an adapter or a composition point."""
+        """Return the aliases of an adapter or a composition."""
         after = key_of("aliases", cursor, str) or ""
         with self._database.read(caller) as session:
             resolving.version_table(session, name, name)
-            found = list_queries.aliases(session, name, after, limit + 1)
-            return paged("aliases", found, limit, lambda row: row.alias, partial(value_of, Alias))
+            aliases = list_queries.aliases(session, name, after, limit + 1)
+            return paged("aliases", aliases, limit, lambda row: row.alias, partial(value_of, Alias))
 
     def alias_moves(
         self, name: str, *, cursor: str | None = None, limit: int = LIMIT, caller: Caller = LOCAL
     ) -> Page[AliasMove]:
-        """Return where the aliases of an adapter or a composition have pointed."""
+        """Return the history of the aliases of an adapter or a composition."""
         before = key_of("moves", cursor, int)
         with self._database.read(caller) as session:
             resolving.version_table(session, name, name)
-            found = list_queries.alias_moves(session, name, before, limit + 1)
-            return paged("moves", found, limit, lambda row: row.id, partial(value_of, AliasMove))
+            moves = list_queries.alias_moves(session, name, before, limit + 1)
+            return paged("moves", moves, limit, lambda row: row.id, partial(value_of, AliasMove))
 
     def artifacts(
         self, *, cursor: str | None = None, limit: int = LIMIT, caller: Caller = LOCAL
     ) -> Page[Artifact]:
-        """Return what was ever merged, the files of which may be gone."""
+        """Return all recorded artifacts, including those whose files were removed."""
         after = key_of("artifacts", cursor, str) or ""
         with self._database.read(caller) as session:
-            found = list_queries.artifacts(session, after, limit + 1)
-            made = {row.digest: _artifact(session, row) for row in found[:limit]}
+            artifacts = list_queries.artifacts(session, after, limit + 1)
             return paged(
-                "artifacts", found, limit, lambda row: row.digest, lambda row: made[row.digest]
+                "artifacts", artifacts, limit, lambda row: row.digest, partial(_artifact, session)
             )
 
     def artifact(self, digest: str, *, caller: Caller = LOCAL) -> Artifact:
         """Return one artifact.
 
         Raises:
-            UnknownReference: no artifact that is visible to the caller has this digest.
+            UnknownReference: no artifact with this digest is visible to the caller.
         """
         with self._database.read(caller) as session:
             row = list_queries.artifact(session, digest)
@@ -174,11 +175,11 @@ class Catalogue:
             return _artifact(session, row)
 
     def bases(self, *, cursor: str | None = None, limit: int = LIMIT) -> Page[Base]:
-        """Return bases."""
+        """Return the bases of the registry."""
         after = key_of("bases", cursor, str) or ""
         with self._database.read() as session:
-            found = list_queries.bases(session, after, limit + 1)
-            return paged("bases", found, limit, lambda row: row.name, rows.base)
+            bases = list_queries.bases(session, after, limit + 1)
+            return paged("bases", bases, limit, lambda row: row.name, rows.base)
 
     def chat_templates(self, digests: Iterable[str]) -> Mapping[str, str]:
         """Return the SHA-256 of the chat template of each of these contents that carries one."""
@@ -186,7 +187,7 @@ class Catalogue:
             return queries.chat_templates(session, digests)
 
     def models(self, *, caller: Caller = LOCAL) -> tuple[ListedModel, ...]:
-        """Return every name, and name with alias, that `caller` can use as a model, sorted."""
+        """Return every name and every `name@alias` that `caller` can use as a model, sorted."""
         with self._database.read(caller) as session:
             models = [
                 ListedModel(row.name, "adapter", row.base, row.created_at)
@@ -207,20 +208,20 @@ class Catalogue:
 
 
 def _table(session: ReadSession, table: type[V], name: str) -> type[V]:
-    """Return `table` if the versions of `name` are in it.
+    """Return `table` if it contains the versions of `name`.
 
     Raises:
-        UnknownReference: they are not.
+        UnknownReference: another table contains the versions, or the name is not visible.
     """
     if resolving.version_table(session, name, name) is not table:
         raise resolving.unknown(session, name)
     return table
 
 
-def _adapter_lines(
-    session: ReadSession, found: Iterable[AdapterVersionRow]
+def _adapter_summaries(
+    session: ReadSession, versions: Iterable[AdapterVersionRow]
 ) -> Iterable[AdapterSummary]:
-    by_name = {row.name: row for row in found}
+    by_name = {row.name: row for row in versions}
     visibility = list_queries.visibilities(session, by_name)
     aliases = _aliases(list_queries.aliases_of(session, by_name))
     tags = defaultdict[str, list[str]](list)
@@ -230,19 +231,19 @@ def _adapter_lines(
         yield rows.adapter_summary(row, visibility[name], tags[name], aliases[name])
 
 
-def _composition_lines(
-    session: ReadSession, found: Iterable[CompositionVersionRow]
+def _composition_summaries(
+    session: ReadSession, versions: Iterable[CompositionVersionRow]
 ) -> Iterable[CompositionSummary]:
-    by_name = {row.name: row for row in found}
+    by_name = {row.name: row for row in versions}
     visibility = list_queries.visibilities(session, by_name)
     aliases = _aliases(list_queries.aliases_of(session, by_name))
     for name, row in by_name.items():
         yield rows.composition_summary(row, visibility[name], aliases[name])
 
 
-def _aliases(found: Iterable[AliasRow]) -> dict[str, dict[str, int]]:
+def _aliases(aliases: Iterable[AliasRow]) -> dict[str, dict[str, int]]:
     grouped = defaultdict[str, dict[str, int]](dict)
-    for row in found:
+    for row in aliases:
         grouped[row.name][row.alias] = row.number
     return grouped
 

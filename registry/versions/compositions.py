@@ -1,6 +1,7 @@
 """Compositions, recipes, artifacts and lineage.
 
-A recipe's text is opaque; its digest, base and ingredients are what its author says they are.
+The registry does not interpret the text of a recipe. The author of the recipe supplies its digest,
+base and ingredients.
 """
 
 import math
@@ -30,7 +31,7 @@ from registry.versions.resolve import live
 
 
 class Compositions:
-    """Compositions, their recipes and the artifacts of these. Safe to share by threads."""
+    """Compositions, their recipes and artifacts. Threads may share one instance."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -48,13 +49,13 @@ class Compositions:
     ) -> CompositionVersion:
         """Save a recipe (see `save_recipe`) and make it the newest version of a composition.
 
-        A recipe that the name has already stays the version it is.
+        If a version of the name has the same recipe, that version is returned.
 
         Raises:
-            NameInvalid: by the grammar of `registry.references`.
-            NameTaken: the name is an adapter's or a base's.
-            DigestInvalid, UnknownBase, UnknownReference, ValueError: as `save_recipe`.
-            VersionRetired: the name had this recipe, and it was retired.
+            NameInvalid: the name violates the grammar of `registry.references`.
+            NameTaken: the name belongs to an adapter or a base.
+            DigestInvalid, UnknownBase, UnknownReference, ValueError: see `save_recipe`.
+            VersionRetired: the version of the name that has this recipe is retired.
         """
         check_name(name)
         with self._database.transaction() as session:
@@ -65,21 +66,21 @@ class Compositions:
     def save_recipe(
         self, text: str, digest: str, base: str, ingredients: Sequence[tuple[str, float]]
     ) -> None:
-        """Store a recipe unless its digest is known.
+        """Store a recipe unless a recipe with its digest is stored.
 
-        Ingredients are (digest, raw weight), in the recipe's order.
+        Each ingredient is (digest, raw weight); the order is that of the recipe.
 
         Raises:
             DigestInvalid: a digest is malformed.
             UnknownBase: no base has exactly this name.
-            UnknownReference: an ingredient is neither a version nor an artifact.
+            UnknownReference: an ingredient is not the digest of a version or an artifact.
             ValueError: a weight is not finite.
         """
         with self._database.transaction() as session:
             _save(session, text, digest, base, ingredients)
 
     def artifact_of(self, recipe_digest: str) -> str | None:
-        """Return the artifact that a recipe was first built into, or None; it may be gone."""
+        """Return the artifact of a recipe, or None; the files of the artifact may be removed."""
         with self._database.read() as session:
             recipe = queries.recipe(session, recipe_digest)
             return None if recipe is None else recipe.artifact
@@ -89,22 +90,22 @@ class Compositions:
         recipe_digest: str,
         artifact_digest: str,
         *,
-        bytes: int,  # noqa: A002 - the name it has everywhere
+        bytes: int,  # noqa: A002 - the column has this name
         seconds: float,
         report: Mapping[str, Any],
         replacing: str | None = None,
     ) -> str:
-        """Record what a saved recipe was built into; the first writer wins.
+        """Record the artifact of a saved recipe; the first writer wins.
 
-        With `replacing`, this artifact takes over from that one (whose files are gone for good)
-        unless another writer already has.
+        If the recipe still has the artifact `replacing`, whose files are permanently lost, the new
+        artifact replaces it.
 
         Returns:
-            The recipe's artifact: `artifact_digest`, or that of the first writer.
+            The digest of the recipe's artifact: `artifact_digest`, or that of the first writer.
 
         Raises:
             DigestInvalid: the artifact's digest is malformed.
-            UnknownReference: the recipe was never saved.
+            UnknownReference: the recipe is not saved.
         """
         check_digest(artifact_digest)
         with self._database.transaction() as session:
@@ -122,7 +123,7 @@ class Compositions:
             )
             try:
                 insert(session, artifact)
-            except Conflict as conflict:  # another recipe was built into the same files
+            except Conflict as conflict:  # another recipe produced the same files
                 if conflict.constraint != "pk_artifacts":
                     raise
             return queries.claim_artifact(session, recipe_digest, artifact_digest, replacing)
@@ -130,14 +131,14 @@ class Compositions:
     def lineage(
         self, digest: str, *, cursor: str | None = None, limit: int = 100, caller: Caller = LOCAL
     ) -> Lineage:
-        """Return what a version or an artifact was made of, and a page of what was made of it.
+        """Return the recipes that produced a digest, and a page of the recipes that use it.
 
-        A recipe with an ingredient that is not visible to `caller` is left out.
+        Recipes with an ingredient that is not visible to `caller` are omitted.
 
         Raises:
-            CursorInvalid: it is not one of this list's.
+            CursorInvalid: the cursor does not belong to this list.
             DigestInvalid: `digest` is malformed.
-            UnknownReference: it is neither a version's nor an artifact's.
+            UnknownReference: no visible version or artifact has this digest.
         """
         check_digest(digest)
         after = key_of("lineage", cursor, str) or ""
@@ -186,16 +187,16 @@ def _check_ingredients(
     for digest, weight in ingredients:
         if not math.isfinite(weight):
             raise ValueError(f"the weight of {digest} must be a finite number, not {weight}")
-    known = queries.known_digests(session, digests)
+    visible = queries.known_digests(session, digests)
     for digest in digests:
-        if digest not in known:
+        if digest not in visible:
             raise UnknownReference(digest)
 
 
 def _add_version(
     session: WriteSession, name: str, expression: str, recipe_digest: str, actor: str
 ) -> CompositionVersionRow:
-    """Make a saved recipe the newest version of a composition, or return the one that has it."""
+    """Return the version of a composition with this recipe, which is added if it is new."""
     claim(session, CompositionRow(name=name), actor)
     row = CompositionVersionRow(
         name=name,
@@ -218,13 +219,13 @@ def _add_version(
 
 
 def makers(session: ReadSession, artifact: str) -> tuple[RecipeRecord, ...]:
-    """Return the recipes that were built into an artifact, oldest first."""
+    """Return the recipes that produced an artifact, oldest first."""
     return _records(session, list_queries.recipes_making(session, artifact))
 
 
-def _records(session: ReadSession, found: Sequence[RecipeRow]) -> tuple[RecipeRecord, ...]:
-    published = {version.name for recipe in found for version in recipe.published}
+def _records(session: ReadSession, recipes: Sequence[RecipeRow]) -> tuple[RecipeRecord, ...]:
+    published = {version.name for recipe in recipes for version in recipe.published}
     names = queries.visible_names(session, published)
-    ingredients = {item.digest for recipe in found for item in recipe.ingredients}
+    ingredients = {item.digest for recipe in recipes for item in recipe.ingredients}
     versions = list_queries.versions_with(session, ingredients)
-    return tuple(rows.recipe_record(recipe, names, versions) for recipe in found)
+    return tuple(rows.recipe_record(recipe, names, versions) for recipe in recipes)

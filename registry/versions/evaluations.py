@@ -1,8 +1,8 @@
-"""Evaluations: numbers that people and jobs attach to a version.
+"""Evaluations: metric values that people and jobs attach to a version.
 
-An evaluation belongs to `name@number`, which never changes its content, so it stays true. Measuring
-again adds another one; none is ever changed.
-Not covered: measuring.
+An evaluation belongs to `name@number`, whose content is immutable, so the evaluation stays valid. A
+repeated measurement adds another evaluation; existing ones are not changed. weft does not measure
+the values itself.
 """
 
 import math
@@ -29,7 +29,7 @@ _MAX_N = 2**31 - 1
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """One number; `n` is how many examples it is of, when that was said."""
+    """One metric value; `n` is the number of examples, or None if it is unknown."""
 
     id: int
     reference: str  # for example "legal@2"
@@ -43,7 +43,7 @@ class Evaluation:
 
 
 class Evaluations:
-    """The evaluations in a registry. Safe to share by threads."""
+    """The evaluations of a registry. Threads may share one instance."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -61,22 +61,22 @@ class Evaluations:
         actor: str = "local",
         caller: Caller = LOCAL,
     ) -> Evaluation:
-        """Attach a number to a version of an adapter or a composition.
+        """Attach a metric value to a version of an adapter or a composition.
 
         Args:
-            name: of the adapter or composition.
-            number: of its version, retired or not.
-            dataset: what it was measured on.
-            metric: what was measured.
-            value: the number; finite.
-            n: of how many examples.
-            measured_at: when; now by default.
-            actor: recorded as its author.
-            caller: for whom.
+            name: the name of the adapter or composition.
+            number: the number of the version, retired or not.
+            dataset: the dataset of the measurement.
+            metric: the name of the metric.
+            value: the finite value of the metric.
+            n: the number of examples.
+            measured_at: the time of the measurement; the default is now.
+            actor: the author to record.
+            caller: the caller whose rights apply.
 
         Raises:
-            EvaluationInvalid: a value is out of range.
-            UnknownReference: there is no such version.
+            EvaluationInvalid: an argument is out of range.
+            UnknownReference: the version does not exist.
         """
         _check(dataset, metric, value, n, measured_at)
         with self._database.transaction(caller) as session:
@@ -103,16 +103,16 @@ class Evaluations:
         """Return the evaluations of a version, newest first.
 
         Raises:
-            UnknownReference: there is no such version.
-            CursorInvalid: it is not one of this list's.
+            UnknownReference: the version does not exist.
+            CursorInvalid: the cursor does not belong to this list.
         """
         before = key_of("evaluations", cursor, int)
         with self._database.read(caller) as session:
             table = version_table(session, name, f"{name}@{number}")
             if queries.version(session, table, name, number) is None:
                 raise unknown(session, f"{name}@{number}")
-            found = access_queries.evaluations(session, name, number, before, limit + 1)
-            return paged("evaluations", found, limit, lambda row: row.id, _evaluation)
+            evaluations = access_queries.evaluations(session, name, number, before, limit + 1)
+            return paged("evaluations", evaluations, limit, lambda row: row.id, _evaluation)
 
 
 def _check(
@@ -126,7 +126,7 @@ def _check(
     if n is not None and not 1 <= n <= _MAX_N:
         raise EvaluationInvalid("n", n, f"a whole number from 1 to {_MAX_N}")
     if measured_at is not None and measured_at.tzinfo is None:
-        raise EvaluationInvalid("measured_at", measured_at.isoformat(), "a moment with its zone")
+        raise EvaluationInvalid("measured_at", measured_at.isoformat(), "a time with its zone")
 
 
 def _evaluation(row: EvaluationRow) -> Evaluation:

@@ -1,9 +1,9 @@
-"""The outcome of each imported source, so that importing again does only what is missing.
+"""The import log: the outcome of each imported source, so that a repeated import skips it.
 
-An outcome is remembered for one source (`hf:owner/name@<commit>#sub`), one name and the conditions
-under which it was found: the admission rules of this weft, the operator's policy, the base that was
-asked for and the bases that are known. Other conditions are another question, so a refusal does not
-outlive the policy that it was refused under. Failures of the network are never remembered.
+An outcome is stored for one source (`hf:owner/name@<commit>#sub`), one name and the conditions of
+the import: the admission rules of this version of weft, the operator's policy, the requested base
+and the registered bases. A stored refusal is ignored after one of the conditions changes. Network
+failures are not stored.
 """
 
 import hashlib
@@ -18,7 +18,7 @@ from registry.storage.database import Database
 from registry.storage.models import ImportRow
 from registry.versions import queries
 
-# To be raised with every change of what admission refuses: remembered refusals then count no more.
+# Increase this number with every change of the admission rules; it invalidates stored refusals.
 ADMISSION_REVISION = 2
 
 
@@ -32,14 +32,14 @@ class Remembered:
 
 
 class ImportLog:
-    """The outcomes of imports. Safe to share by threads."""
+    """The outcomes of imports. Threads may share one instance."""
 
     def __init__(self, database: Database, policy: AdmissionPolicy) -> None:
         self._database = database
         self._policy = policy
 
     def conditions(self, base: str | None) -> str:
-        """Return a SHA-256 of everything besides the source that an outcome depends on."""
+        """Return the SHA-256 of the conditions that affect the outcome of an import."""
         with self._database.read() as session:
             keys = sorted(
                 f"{row.name}={alias.key}" for row in queries.bases(session) for alias in row.aliases
@@ -49,17 +49,17 @@ class ImportLog:
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
     def recall(self, source: str, name: str, conditions: str) -> Remembered | None:
-        """Return the outcome of a source, or None when it has to be imported (again).
+        """Return the stored outcome of a source, or None if the source must be imported.
 
-        An admitted version counts whatever the conditions, unless it was retired since.
+        The outcome of an admitted version is valid under all conditions until it is retired.
         """
         with self._database.read() as session:
             row = queries.import_of(session, source, name)
             if row is None:
                 return None
             if row.digest is None:
-                same = row.conditions == conditions
-                return Remembered(None, None, tuple(row.problems)) if same else None
+                valid = row.conditions == conditions
+                return Remembered(None, None, tuple(row.problems)) if valid else None
             for version in queries.with_digest(session, row.digest):
                 if version.name == name and version.retired_at is None:
                     return Remembered(version.number, row.digest, ())
@@ -75,7 +75,7 @@ class ImportLog:
         problems: Iterable[str],
         actor: str,
     ) -> None:
-        """Store an outcome, over an earlier one of this source and name."""
+        """Store an outcome; it replaces an earlier one of the same source and name."""
         with self._database.transaction() as session:
             row = ImportRow(source=source, name=name, conditions=conditions, digest=digest)
             row.problems, row.finished_at, row.finished_by = list(problems), now(), actor

@@ -1,4 +1,4 @@
-"""The bases that a registry knows, with their aliases and the shapes of their modules."""
+"""The bases of a registry, with their aliases and the shapes of their modules."""
 
 from collections.abc import Iterable
 
@@ -16,7 +16,7 @@ from registry.versions.names import claim
 
 
 class Bases:
-    """The bases of a registry. Safe to share by threads."""
+    """The bases of a registry. Threads may share one instance."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -31,21 +31,22 @@ class Bases:
         chat_template: str | None = None,
         actor: str = "local",
     ) -> Base:
-        """Add a base; for a base that is already known, add the aliases that are new.
+        """Add a base, or add new aliases to a registered base.
 
         Args:
-            name: as users write it, usually `owner/name`.
-            shapes: (d_out, d_in) of every module's update: `registry.bases.module_shapes`.
-            aliases: other spellings that `registry.bases.base_key` does not fold, or paths.
-            architecture: the class that its config.json names.
-            chat_template: SHA-256 of its chat template (`registry.admission.tokenizer`); None
-                leaves a stored one as it is.
-            actor: recorded in the audit log.
+            name: the name of the base, usually `owner/name`.
+            shapes: (d_out, d_in) of every module's update; see `registry.bases.module_shapes`.
+            aliases: paths, or spellings that `registry.bases.base_key` maps to another key.
+            architecture: the architecture in the base's config.json.
+            chat_template: the SHA-256 of the chat template (see `registry.admission.tokenizer`);
+                None does not change a stored hash.
+            actor: the actor to record in the audit log.
 
         Raises:
-            NameInvalid: empty, too long, or with characters that cannot be printed.
-            NameTaken: it is the name of an adapter or a composition.
-            BaseConflict: known with other shapes, or a spelling of it means another base.
+            NameInvalid: the name is empty, too long or not printable.
+            NameTaken: the name belongs to an adapter or a composition.
+            BaseConflict: the base is registered with other shapes, or a spelling belongs to another
+                base.
         """
         if not 0 < len(name) <= MAX_LENGTH or not name.isprintable():
             raise NameInvalid(name[:MAX_LENGTH], f"1 to {MAX_LENGTH} printable characters")
@@ -53,7 +54,7 @@ class Bases:
         row = BaseRow(name=name, architecture=architecture, shapes=stored)
         with self._database.transaction() as session:
             if not claim(session, row, actor) and queries.base_shapes(session, name) != stored:
-                raise BaseConflict(name, "it is known with other shapes of modules")
+                raise BaseConflict(name, "it is registered with other shapes of modules")
             if chat_template is not None:
                 queries.set_chat_template(session, name, chat_template)
             new = [key for key in sorted(base_keys(name, aliases)) if _add_key(session, name, key)]
@@ -62,25 +63,25 @@ class Bases:
         return self.get(name)
 
     def get(self, name: str) -> Base:
-        """Return the base that `name` is a spelling of.
+        """Return the base with the name or alias `name`.
 
         Raises:
-            UnknownBase: naming those that are known.
+            UnknownBase: no base matches; the error lists the registered bases.
         """
         with self._database.read() as session:
             return rows.base(find(session, name))
 
     def list(self) -> tuple[Base, ...]:
-        """Return all bases, by name."""
+        """Return all bases, sorted by name."""
         with self._database.read() as session:
             return tuple(rows.base(row) for row in queries.bases(session))
 
 
 def find(session: ReadSession, text: str) -> BaseRow:
-    """Return the base that `text` is a spelling of.
+    """Return the base with the name or alias `text`.
 
     Raises:
-        UnknownBase: naming those that are known.
+        UnknownBase: no base matches; the error lists the registered bases.
     """
     row = queries.base_by_key(session, base_key(text))
     if row is None:
@@ -89,12 +90,12 @@ def find(session: ReadSession, text: str) -> BaseRow:
 
 
 def _add_key(session: WriteSession, name: str, key: str) -> bool:
-    """Make a key mean this base; return whether it is new."""
+    """Assign a key to a base; return whether the key is new."""
     try:
         insert(session, BaseAliasRow(key=key, base=name))
     except Conflict as conflict:
         owner = queries.owner_of_key(session, key)
         if owner != name:
-            raise BaseConflict(name, f"{key!r} means {owner} already") from conflict
+            raise BaseConflict(name, f"{key!r} already belongs to {owner}") from conflict
         return False
     return True

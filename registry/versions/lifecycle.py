@@ -1,8 +1,8 @@
-"""What happens to versions and names: aliases, visibility, retirement and quarantine.
+"""Changes to versions and names: aliases, visibility, retirement and quarantine.
 
-A quarantine applies to a content: to every name that has it, to its digest, to the compositions
-and artifacts made of it, and to later imports of the same content.
-Not covered: what finds a version unfit (the probe, a person), and which callers may change what.
+A quarantine applies to a content: to all versions that have it, to its digest, to the compositions
+and artifacts that use it, and to later imports of it. The probe or a person decides on a
+quarantine, and the routes check the rights of the caller.
 """
 
 from collections.abc import Sequence
@@ -25,17 +25,18 @@ _MAX_REASON = 500
 
 
 class Versions:
-    """The versions of adapters and compositions. Safe to share by threads."""
+    """The versions of adapters and compositions. Threads may share one instance."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     def resolve(self, reference: Reference, *, caller: Caller = LOCAL) -> Resolution:
-        """Return what a reference means now: see `registry.versions.resolve.resolve`.
+        """Resolve a reference; see `registry.versions.resolve.resolve`.
 
         Raises:
-            UnknownReference: with the nearest names; also for what is not visible to `caller`.
-            VersionRetired, VersionQuarantined: the version is out of use.
+            UnknownReference: the reference does not exist or is not visible to `caller`; the error
+                lists similar names.
+            VersionRetired, VersionQuarantined: the version is not in use.
         """
         with self._database.read(caller) as session:
             return resolve(session, reference)
@@ -46,9 +47,9 @@ class Versions:
         """Point an alias at a version of an adapter or a composition, and record the move.
 
         Raises:
-            AliasInvalid: by the grammar of `registry.references`.
-            UnknownReference: there is no such version.
-            VersionRetired, VersionQuarantined: the version is out of use.
+            AliasInvalid: the alias violates the grammar of `registry.references`.
+            UnknownReference: the version does not exist.
+            VersionRetired, VersionQuarantined: the version is not in use.
         """
         check_alias(alias)
         with self._database.transaction(caller) as session:
@@ -58,7 +59,7 @@ class Versions:
     def set_visibility(
         self, name: str, visibility: Visibility, actor: str, *, caller: Caller = LOCAL
     ) -> None:
-        """Publish an adapter or a composition, or make it private to its namespace again.
+        """Publish an adapter or a composition, or make it private to its namespace.
 
         Raises:
             UnknownReference: no adapter or composition has this name.
@@ -68,20 +69,20 @@ class Versions:
             queries.lock_name(session, name)
             version_table(session, name, name)
             if visibility == "private" and namespace_of(name) is None:
-                raise AccessDenied(f"{name} has no namespace that it could be private to")
+                raise AccessDenied(f"{name} has no namespace, so it cannot be private")
             queries.set_visibility(session, name, visibility)
-            queries.advance_revision(session)  # other callers' searches change with it
+            queries.advance_revision(session)  # the results of other callers' searches change
             audit.record(session, actor, "visibility.changed", name, visibility=visibility)
 
     def retire(self, reference: Reference, actor: str, *, caller: Caller = LOCAL) -> None:
-        """Take a version out of use, for good; its files and its history stay.
+        """Permanently retire a version; its row and history remain.
 
-        Retiring a retired version changes nothing.
+        The call has no effect on a version that is already retired.
 
         Raises:
-            ReferenceInvalid: anything but `name@number`.
-            UnknownReference: there is no such version.
-            VersionInUse: an alias points at it, or a composition in use is made of it.
+            ReferenceInvalid: the reference does not have the form `name@number`.
+            UnknownReference: the version does not exist.
+            VersionInUse: an alias points at the version, or a composition in use contains it.
         """
         with self._database.transaction(caller) as session:
             row = locked_version(session, *numbered(reference))
@@ -94,13 +95,13 @@ class Versions:
     def quarantine(
         self, reference: Reference, reason: str, actor: str, *, caller: Caller = LOCAL
     ) -> tuple[str, ...]:
-        """Keep a content from being served; the next request for it is refused with `reason`.
+        """Quarantine a content: later requests for it are refused with `reason`.
 
         Returns:
-            Every `name@number` that has this content, in any namespace.
+            All versions with this content, as `name@number`, in all namespaces.
 
         Raises:
-            UnknownReference: the reference names no adapter version that is visible to `caller`.
+            UnknownReference: no adapter version that is visible to `caller` matches.
         """
         return self._set_status(
             reference, "quarantined", reason.strip()[:_MAX_REASON], actor, caller
@@ -109,7 +110,7 @@ class Versions:
     def release(
         self, reference: Reference, actor: str, *, caller: Caller = LOCAL
     ) -> tuple[str, ...]:
-        """Let a content be served again; returns and raises as `quarantine`."""
+        """End the quarantine of a content; see `quarantine` for the result and errors."""
         return self._set_status(reference, "admitted", None, actor, caller)
 
     def _set_status(
@@ -127,10 +128,10 @@ class Versions:
 
 def _refuse_in_use(session: WriteSession, row: VersionRow) -> None:
     aliases = [a.alias for a in queries.aliases(session, row.name) if a.number == row.number]
-    made_of_it: Sequence[tuple[str, int]] = ()
+    compositions: Sequence[tuple[str, int]] = ()
     if isinstance(row, AdapterVersionRow) and not queries.has_twin(session, row):
-        made_of_it = queries.compositions_of(session, row.digest)
-    visible = queries.visible_names(session, {name for name, _ in made_of_it})
-    shown = [f"{name}@{number}" for name, number in made_of_it if name in visible]
-    if aliases or made_of_it:
-        raise VersionInUse(row.name, row.number, aliases, shown, len(made_of_it) - len(shown))
+        compositions = queries.compositions_of(session, row.digest)
+    visible = queries.visible_names(session, {name for name, _ in compositions})
+    shown = [f"{name}@{number}" for name, number in compositions if name in visible]
+    if aliases or compositions:
+        raise VersionInUse(row.name, row.number, aliases, shown, len(compositions) - len(shown))

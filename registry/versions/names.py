@@ -1,4 +1,4 @@
-"""Names and aliases of adapters, compositions and bases, within a transaction."""
+"""Operations on names and aliases of adapters, compositions and bases within a transaction."""
 
 from collections.abc import Mapping
 
@@ -25,12 +25,12 @@ from registry.versions.resolve import live, unknown, version_table
 
 
 def claim(session: WriteSession, owner: AdapterRow | CompositionRow | BaseRow, actor: str) -> bool:
-    """Give a name to `owner`, lock it, and say whether it is new.
+    """Assign a name to `owner`, lock the name, and return whether it is new.
 
-    What is in a namespace begins as private to it; bases have no owner.
+    A new name in a namespace is private to the namespace, except the name of a base.
 
     Raises:
-        NameTaken: the name belongs to something of another kind.
+        NameTaken: the name belongs to an object of another kind.
     """
     kind = _KINDS[type(owner)]
     try:
@@ -41,9 +41,9 @@ def claim(session: WriteSession, owner: AdapterRow | CompositionRow | BaseRow, a
     except Conflict as conflict:
         if conflict.constraint != "pk_names":
             raise
-        taken_by = queries.lock_name(session, owner.name)
-        if taken_by is not None and taken_by != kind:
-            raise NameTaken(owner.name, taken_by) from conflict
+        existing_kind = queries.lock_name(session, owner.name)
+        if existing_kind is not None and existing_kind != kind:
+            raise NameTaken(owner.name, existing_kind) from conflict
         return False
     return True
 
@@ -56,12 +56,12 @@ _KINDS: Mapping[type[Table], NameKind] = {
 
 
 def move_alias(session: WriteSession, row: VersionRow, alias: str, actor: str) -> AliasRow:
-    """Point an alias of a version's name at that version and write it into the history.
+    """Point an alias of a version's name at that version, and record the move in the history.
 
-    An alias that points there already stays as it is. The name must be locked.
+    If the alias points at the version already, nothing changes. The caller must lock the name.
 
     Raises:
-        VersionRetired: as it says.
+        VersionRetired, VersionQuarantined: the version is not in use.
     """
     live(row)
     current = queries.alias(session, row.name, alias)
@@ -88,10 +88,10 @@ def move_alias(session: WriteSession, row: VersionRow, alias: str, actor: str) -
 
 
 def locked_version(session: WriteSession, name: str, number: int) -> VersionRow:
-    """Return a version of an adapter or a composition with its name locked.
+    """Lock the name of an adapter or a composition, and return one of its versions.
 
     Raises:
-        UnknownReference: there is no such version.
+        UnknownReference: the version does not exist.
     """
     queries.lock_name(session, name)
     table = version_table(session, name, f"{name}@{number}")

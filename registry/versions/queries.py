@@ -1,7 +1,7 @@
-"""Every statement, and the one place where a broken constraint gets its name.
+"""The queries for names, bases, versions, imports, aliases, recipes and revisions.
 
-Reads take a `ReadSession`, writes a `WriteSession`; none commits. What is handed out are
-rows; `registry.versions.rows` makes values of them.
+Reading functions take a `ReadSession`, writing functions a `WriteSession`, and none of them
+commits. They return rows; `registry.versions.rows` converts rows to values.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -37,17 +37,17 @@ V = TypeVar("V", bound=VersionRow)
 
 
 def lock_name(session: WriteSession, name: str) -> NameKind | None:
-    """Return what a name belongs to; other writers of it wait until the transaction ends."""
+    """Return the kind of a name, and lock the name until the transaction ends."""
     return session.scalar(select(NameRow.kind).where(NameRow.name == name).with_for_update())
 
 
 def next_number(session: WriteSession, table: type[VersionRow], name: str) -> int:
-    """Return the number of the next version; the name must be locked."""
+    """Return the number of the next version. The caller must lock the name."""
     return (session.scalar(select(func.max(table.number)).where(table.name == name)) or 0) + 1
 
 
 def claim_artifact(session: WriteSession, recipe: str, artifact: str, replacing: str | None) -> str:
-    """Give a recipe its artifact if it has `replacing`, and return the one that it has then."""
+    """Set a recipe's artifact if it is still `replacing`, and return the current artifact."""
     session.execute(
         update(RecipeRow)
         .where(RecipeRow.digest == recipe, RecipeRow.artifact.is_not_distinct_from(replacing))
@@ -60,35 +60,35 @@ def claim_artifact(session: WriteSession, recipe: str, artifact: str, replacing:
 
 
 def kind_of(session: ReadSession, name: str) -> NameKind | None:
-    """Return the kind of a name, visible to the session's caller or not."""
+    """Return the kind of a name, whether or not the session's caller can see it."""
     return session.scalar(select(NameRow.kind).where(NameRow.name == name))
 
 
 def visible_kind_of(session: ReadSession, name: str) -> NameKind | None:
-    """Return what a name belongs to, or None when the session's caller may not know of it."""
+    """Return the kind of a name, or None if the session's caller cannot see it."""
     query = select(NameRow.kind).where(NameRow.name == name)
     return session.scalar(query.where(name_visible(caller_of(session), NameRow.name)))
 
 
 def visible_names(session: ReadSession, names: Iterable[str]) -> set[str]:
-    """Return those of `names` that are visible to the session's caller."""
+    """Return the names that are visible to the session's caller."""
     query = select(NameRow.name).where(NameRow.name.in_(list(names)))
     return set(session.scalars(query.where(name_visible(caller_of(session), NameRow.name))))
 
 
 def set_visibility(session: WriteSession, name: str, visibility: Visibility) -> None:
-    """Publish a name, or make it private to its namespace again."""
+    """Set the visibility of a name."""
     session.execute(update(NameRow).where(NameRow.name == name).values(visibility=visibility))
 
 
 def bases(session: ReadSession) -> Sequence[BaseRow]:
-    """Return all bases with their aliases, by name."""
+    """Return all bases with their aliases, sorted by name."""
     query = select(BaseRow).options(selectinload(BaseRow.aliases)).order_by(BaseRow.name)
     return session.scalars(query).all()
 
 
 def base_by_key(session: ReadSession, key: str) -> BaseRow | None:
-    """Return the base that has this key, which its own name's key is one of."""
+    """Return the base with this key; the keys of a base include that of its own name."""
     query = select(BaseRow).options(selectinload(BaseRow.aliases)).join(BaseAliasRow)
     return session.scalar(query.where(BaseAliasRow.key == key))
 
@@ -103,17 +103,17 @@ def chat_templates(session: ReadSession, digests: Iterable[str]) -> Mapping[str,
 
 
 def set_chat_template(session: WriteSession, base: str, chat_template: str) -> None:
-    """Store the hash of a base's chat template, over an earlier one."""
+    """Store the hash of a base's chat template; it replaces an earlier hash."""
     session.execute(update(BaseRow).where(BaseRow.name == base).values(chat_template=chat_template))
 
 
 def base_shapes(session: ReadSession, name: str) -> Mapping[str, Sequence[int]] | None:
-    """Return {module: [d_out, d_in]} of the base of this very name."""
+    """Return {module: [d_out, d_in]} of the base with exactly this name."""
     return session.scalar(select(BaseRow.shapes).where(BaseRow.name == name))
 
 
 def owner_of_key(session: ReadSession, key: str) -> str | None:
-    """Return the name of the base that has this key."""
+    """Return the name of the base with this key."""
     return session.scalar(select(BaseAliasRow.base).where(BaseAliasRow.key == key))
 
 
@@ -121,24 +121,24 @@ def owner_of_key(session: ReadSession, key: str) -> str | None:
 
 
 def table_of(kind: NameKind) -> type[VersionRow]:
-    """Return the table that the versions of an adapter or a composition are in."""
+    """Return the table that contains the versions of an adapter or a composition."""
     return AdapterVersionRow if kind == "adapter" else CompositionVersionRow
 
 
 def versions_of(table: type[V]) -> Select[V]:
-    """Select from a table of versions, a composition's with their recipes."""
+    """Select from a table of versions; versions of compositions load their recipes."""
     if issubclass(table, CompositionVersionRow):
         return select(table).options(joinedload(CompositionVersionRow.recipe))
     return select(table)
 
 
 def version(session: ReadSession, table: type[V], name: str, number: int) -> V | None:
-    """Return one version, retired or not."""
+    """Return one version, retired or not, or None."""
     return session.scalar(versions_of(table).where(table.name == name, table.number == number))
 
 
 def newest(session: ReadSession, table: type[V], name: str) -> V | None:
-    """Return the highest version in use, or else the highest not retired, or else of all."""
+    """Return the highest version that is in use, else that is not retired, else of all."""
     query = versions_of(table).where(table.name == name).order_by(table.retired_at.is_not(None))
     if issubclass(table, AdapterVersionRow):
         query = query.order_by(AdapterVersionRow.status == "quarantined")
@@ -146,13 +146,13 @@ def newest(session: ReadSession, table: type[V], name: str) -> V | None:
 
 
 def version_by_content(session: ReadSession, table: type[V], name: str, digest: str) -> V:
-    """Return the version of a name that has this content, with card and report; there is one."""
+    """Return the version of a name with this content, card and report. It must exist."""
     query = versions_of(table).where(table.name == name, table.content == digest)
     return session.scalars(query.options(undefer("*"))).one()
 
 
 def adapter_version_by_digest(session: ReadSession, digest: str) -> AdapterVersionRow | None:
-    """Return the oldest visible version with this digest that is in use, or else the oldest."""
+    """Return the oldest visible version with this digest; prefer one that is not retired."""
     order = (AdapterVersionRow.retired_at.is_not(None), AdapterVersionRow.id)
     query = select(AdapterVersionRow).where(
         AdapterVersionRow.digest == digest,
@@ -162,38 +162,38 @@ def adapter_version_by_digest(session: ReadSession, digest: str) -> AdapterVersi
 
 
 def with_digest(session: ReadSession, digest: str) -> Sequence[AdapterVersionRow]:
-    """Return every version with this content, whatever its name, oldest first."""
+    """Return all versions with this content under any name, oldest first."""
     query = select(AdapterVersionRow).where(AdapterVersionRow.digest == digest)
     return session.scalars(query.order_by(AdapterVersionRow.id)).all()
 
 
 def has_twin(session: ReadSession, row: AdapterVersionRow) -> bool:
-    """Say whether another version that is not retired has the same content."""
+    """Return whether another version that is not retired has the same content."""
     twin = AdapterVersionRow
     query = select(twin.id).where(twin.digest == row.digest, twin.id != row.id)
     return session.scalar(query.where(twin.retired_at.is_(None)).limit(1)) is not None
 
 
 def compositions_of(session: ReadSession, digest: str) -> Sequence[tuple[str, int]]:
-    """Return name and number of compositions not retired that have this digest as ingredient."""
+    """Return (name, number) of the live compositions that have this digest as an ingredient."""
     row, used = CompositionVersionRow, RecipeIngredientRow
     query = select(row.name, row.number).join(used, used.recipe_digest == row.recipe_digest)
     query = query.where(used.digest == digest, row.retired_at.is_(None)).distinct()
-    found = session.execute(query.order_by(row.name, row.number))
-    return [(name, number) for name, number in found]
+    versions = session.execute(query.order_by(row.name, row.number))
+    return [(name, number) for name, number in versions]
 
 
 def quarantined(session: ReadSession) -> set[tuple[str, int]]:
-    """Return name and number of every quarantined version."""
+    """Return (name, number) of all quarantined versions."""
     columns = select(AdapterVersionRow.name, AdapterVersionRow.number)
-    found = session.execute(columns.where(AdapterVersionRow.status == "quarantined"))
-    return {(name, number) for name, number in found}
+    versions = session.execute(columns.where(AdapterVersionRow.status == "quarantined"))
+    return {(name, number) for name, number in versions}
 
 
 def quarantined_ingredient(session: ReadSession, recipe_digest: str) -> AdapterVersionRow | None:
-    """Return a visible quarantined version among a recipe's ingredients.
+    """Return a visible, quarantined version among a recipe's ingredients, or None.
 
-    A quarantine holds under every name of a content, so any of them will do.
+    All versions of a content are quarantined together, so any of them may be returned.
     """
     digests = select(RecipeIngredientRow.digest).where(
         RecipeIngredientRow.recipe_digest == recipe_digest
@@ -214,12 +214,12 @@ def newest_of_each(
     after: str = "",
     limit: int | None = None,
 ) -> Sequence[V]:
-    """Return the highest version of each visible name that is not retired, by name after `after`.
+    """Return the highest version that is not retired of each visible name after `after`.
 
-    With `in_use`, quarantined versions are passed over too, and compositions whose ingredients the
-    session's caller may not all know.
+    If `in_use` is true, quarantined versions are skipped, and so are compositions with an
+    ingredient that is not visible to the session's caller.
 
-    Of adapters only the columns that a list shows are loaded: modules and reports are long.
+    Only the columns that a list of adapters shows are loaded, because modules and reports are long.
     """
     newest = (
         select(table.name, func.max(table.number).label("number"))
@@ -258,17 +258,17 @@ _LISTED_COLUMNS = (
 
 
 def import_of(session: ReadSession, source: str, name: str) -> ImportRow | None:
-    """Return what became of a source under a name."""
+    """Return the stored outcome of importing a source under a name, or None."""
     return session.get(ImportRow, (source, name))
 
 
 def save_import(session: WriteSession, row: ImportRow) -> None:
-    """Write down what became of a source, over what stood there."""
-    known = session.get(ImportRow, (row.source, row.name), with_for_update=True)
-    if known is None:
+    """Store the outcome of an import; it replaces an earlier outcome."""
+    existing = session.get(ImportRow, (row.source, row.name), with_for_update=True)
+    if existing is None:
         try:
             return insert(session, row)
-        except Conflict:  # another import of the same source was faster
+        except Conflict:  # a concurrent import of the same source was faster
             pass
     session.merge(row)
     return None
@@ -278,18 +278,18 @@ def save_import(session: WriteSession, row: ImportRow) -> None:
 
 
 def alias(session: ReadSession, name: str, text: str) -> AliasRow | None:
-    """Return where an alias points."""
+    """Return an alias of a name, or None."""
     return session.get(AliasRow, (name, text))
 
 
 def aliases(session: ReadSession, name: str | None = None) -> Sequence[AliasRow]:
-    """Return the aliases of one name, or of all, by name and alias."""
+    """Return the aliases of one name or of all names, sorted by name and alias."""
     query = select(AliasRow).order_by(AliasRow.name, AliasRow.alias)
     return session.scalars(query if name is None else query.where(AliasRow.name == name)).all()
 
 
 def references_in_use(session: ReadSession, limit: int) -> list[str]:
-    """Return up to `limit` visible names of adapters and compositions, and as many `name@alias`."""
+    """Return up to `limit` visible names, except those of bases, and `limit` `name@alias`."""
     caller = caller_of(session)
     names = select(NameRow.name).where(NameRow.kind != "base", name_visible(caller, NameRow.name))
     pairs = select(AliasRow.name, AliasRow.alias).where(name_visible(caller, AliasRow.name))
@@ -302,19 +302,19 @@ def references_in_use(session: ReadSession, limit: int) -> list[str]:
 
 
 def recipe(session: ReadSession, digest: str) -> RecipeRow | None:
-    """Return a recipe."""
+    """Return a recipe, or None."""
     return session.get(RecipeRow, digest)
 
 
 def recipe_visible_here(session: ReadSession, digest: str) -> bool:
-    """Say whether every ingredient of a recipe is visible to the session's caller."""
+    """Return whether every ingredient of a recipe is visible to the session's caller."""
     query = select(RecipeRow.digest).where(RecipeRow.digest == digest)
     visible = recipe_visible(caller_of(session), RecipeRow.digest)
     return session.scalar(query.where(visible)) is not None
 
 
 def recipe_of_artifact(session: ReadSession, artifact: str) -> RecipeRow | None:
-    """Return the first recipe that was built into this artifact, of those that are visible."""
+    """Return the oldest visible recipe that produced this artifact, or None."""
     query = select(RecipeRow).where(
         RecipeRow.artifact == artifact, recipe_visible(caller_of(session), RecipeRow.digest)
     )
@@ -322,18 +322,20 @@ def recipe_of_artifact(session: ReadSession, artifact: str) -> RecipeRow | None:
 
 
 def known_digests(session: ReadSession, digests: Iterable[str]) -> set[str]:
-    """Return those of `digests` that belong to a visible version or to what is made of such."""
-    wanted, caller = set(digests), caller_of(session)
+    """Return the digests that belong to a visible version or artifact."""
+    requested, caller = set(digests), caller_of(session)
     version, row = AdapterVersionRow, RecipeRow
     versions = select(version.digest).where(
-        version.digest.in_(wanted), name_visible(caller, version.name)
+        version.digest.in_(requested), name_visible(caller, version.name)
     )
-    made = select(row.artifact).where(row.artifact.in_(wanted), recipe_visible(caller, row.digest))
-    return {*session.scalars(versions), *(str(digest) for digest in session.scalars(made))}
+    artifacts = select(row.artifact).where(
+        row.artifact.in_(requested), recipe_visible(caller, row.digest)
+    )
+    return {*session.scalars(versions), *(str(digest) for digest in session.scalars(artifacts))}
 
 
 def digests_starting(session: ReadSession, text: str) -> set[str]:
-    """Return the digests of visible versions and artifacts that begin with these digits."""
+    """Return the digests of visible versions and artifacts that start with `text`."""
     caller = caller_of(session)
     versions = select(AdapterVersionRow.digest).where(
         AdapterVersionRow.digest.startswith(text), name_visible(caller, AdapterVersionRow.name)
@@ -345,20 +347,21 @@ def digests_starting(session: ReadSession, text: str) -> set[str]:
 
 
 def revision(session: ReadSession) -> int:
-    """Return how many changes there have been to what can be found."""
+    """Return the current revision, which counts the changes that can affect a search."""
     return session.scalars(select(RevisionRow.number)).one()
 
 
 def advance_revision(session: WriteSession) -> int:
-    """Count a change and return the new number; others who change wait until this one is done.
+    """Increment the revision and return it.
 
-    So numbers become visible in their order. Call it late: the wait lasts until the commit.
+    Other writers wait until the transaction commits, so revisions become visible in order. Call
+    this function late in a transaction to keep the wait short.
     """
     change = update(RevisionRow).values(number=RevisionRow.number + 1)
     return session.scalars(change.returning(RevisionRow.number)).one()
 
 
 def tags(session: ReadSession, names: Iterable[str]) -> Sequence[AdapterTagRow]:
-    """Return the tags of these adapters, by name and tag."""
+    """Return the tags of these adapters, sorted by name and tag."""
     query = select(AdapterTagRow).where(AdapterTagRow.name.in_(list(names)))
     return session.scalars(query.order_by(AdapterTagRow.name, AdapterTagRow.tag)).all()

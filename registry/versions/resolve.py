@@ -1,6 +1,6 @@
-"""What a reference means at this moment, and the names that come near one that means nothing.
+"""Resolving references to versions or artifacts, and suggestions for unknown references.
 
-What is not visible to the session's caller is treated as if it did not exist.
+Rows that are not visible to the session's caller are treated as if they did not exist.
 """
 
 import difflib
@@ -15,21 +15,21 @@ from registry.versions import queries, rows
 from registry.versions.queries import V, VersionRow
 
 _NEAR_NAMES = 3
-# Comparing is linear in the names in use; beyond this many a suggestion is not worth the time.
+# The comparison is linear in the number of names, so only the first ones are compared.
 _NAMES_COMPARED = 5000
 
 
 def resolve(session: ReadSession, reference: Reference) -> Resolution:
-    """Return what `reference` means.
+    """Resolve a reference.
 
-    A bare name means its highest version that is neither retired nor quarantined; a digest, or the
-    beginning of one, a version or an artifact.
+    A bare name resolves to its highest version that is neither retired nor quarantined. A full or
+    abbreviated digest resolves to a version or an artifact.
 
     Raises:
-        ReferenceInvalid: several digests begin like this.
-        UnknownReference: nothing has this name, version, alias or digest.
-        VersionRetired: the version was retired.
-        VersionQuarantined: the version is, or one of the versions that it was merged from.
+        ReferenceInvalid: an abbreviated digest is ambiguous.
+        UnknownReference: the name, version, alias or digest does not exist.
+        VersionRetired: the version is retired.
+        VersionQuarantined: the version or one of its ingredients is quarantined.
     """
     reference = _with_whole_digest(session, reference)
     if reference.name is None:
@@ -46,10 +46,10 @@ def resolve(session: ReadSession, reference: Reference) -> Resolution:
 
 
 def named(session: ReadSession, reference: Reference, name: str) -> VersionRow | None:
-    """Return the version that a name with what stands behind it means, in use or not.
+    """Return the version that a reference by name resolves to, in use or not, or None.
 
     Raises:
-        UnknownReference: the name is neither an adapter's nor a composition's.
+        UnknownReference: the name does not belong to an adapter or a composition.
     """
     table = version_table(session, name, str(reference))
     number = reference.version
@@ -64,11 +64,11 @@ def named(session: ReadSession, reference: Reference, name: str) -> VersionRow |
 
 
 def adapter_version(session: ReadSession, reference: Reference) -> AdapterVersionRow:
-    """Return the adapter version that a reference means, whether it is in use or not.
+    """Return the adapter version that a reference resolves to, in use or not.
 
     Raises:
-        ReferenceInvalid: several digests begin like this.
-        UnknownReference: it means none that is visible to the caller.
+        ReferenceInvalid: an abbreviated digest is ambiguous.
+        UnknownReference: no adapter version that is visible to the caller matches.
     """
     row: VersionRow | None
     reference = _with_whole_digest(session, reference)
@@ -82,7 +82,7 @@ def adapter_version(session: ReadSession, reference: Reference) -> AdapterVersio
 
 
 def _with_whole_digest(session: ReadSession, reference: Reference) -> Reference:
-    """Return the reference by the whole digest for one by its beginning; a name wins."""
+    """Replace an abbreviated digest with the full one, unless a visible name has the text."""
     text = str(reference)
     if not is_digest_start(text) or is_digest(text):
         return reference
@@ -107,7 +107,7 @@ def _by_digest(session: ReadSession, digest: str) -> Resolution:
 
 
 def live(row: V) -> V:
-    """Return `row`; raise VersionRetired or VersionQuarantined when it is."""
+    """Return `row`, or raise VersionRetired or VersionQuarantined if it is not in use."""
     if isinstance(row, AdapterVersionRow) and row.status == "quarantined":
         raise VersionQuarantined(row.name, row.number, str(row.status_reason))
     if row.retired_at is not None:
@@ -116,17 +116,17 @@ def live(row: V) -> V:
 
 
 def _refuse_quarantined(session: ReadSession, recipe_digest: str) -> None:
-    """Raise VersionQuarantined when one of a recipe's ingredients is."""
+    """Raise VersionQuarantined if one of a recipe's ingredients is quarantined."""
     row = queries.quarantined_ingredient(session, recipe_digest)
     if row is not None:
         live(row)
 
 
 def version_table(session: ReadSession, name: str, text: str) -> type[VersionRow]:
-    """Return the table that a name's versions are in; `text` is what the error quotes.
+    """Return the table that contains a name's versions; the error quotes `text`.
 
     Raises:
-        UnknownReference: the name is neither an adapter's nor a composition's.
+        UnknownReference: the name does not belong to an adapter or a composition.
     """
     kind = queries.visible_kind_of(session, name)
     if kind not in ("adapter", "composition"):
@@ -135,9 +135,9 @@ def version_table(session: ReadSession, name: str, text: str) -> type[VersionRow
 
 
 def unknown(session: ReadSession, text: str) -> UnknownReference:
-    """Return the error for a reference that means nothing, with up to three near ones."""
+    """Return the error for an unknown reference, with up to three similar references."""
     names = queries.references_in_use(session, _NAMES_COMPARED)
     near = difflib.get_close_matches(text, names, n=_NEAR_NAMES)
-    if not near:  # the name may be right and only the alias or the number wrong
+    if not near:  # the name may be correct and only the alias or the number wrong
         near = difflib.get_close_matches(text.partition("@")[0], names, n=_NEAR_NAMES)
     return UnknownReference(text, near)

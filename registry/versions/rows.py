@@ -1,4 +1,4 @@
-"""Values out of the rows of bases, versions and recipes, as `registry.types` has them."""
+"""Conversion of rows of bases, versions and recipes to the values of `registry.types`."""
 
 from collections.abc import Container, Iterable, Mapping
 from typing import Any
@@ -28,18 +28,18 @@ from registry.versions.queries import VersionRow
 
 
 def base(row: BaseRow) -> Base:
-    """Return a base; its aliases must be loaded."""
+    """Return a base. The aliases of the row must be loaded."""
     shapes = {name: (d_out, d_in) for name, (d_out, d_in) in row.shapes.items()}
     return value_of(Base, row, shapes=shapes, keys=frozenset(alias.key for alias in row.aliases))
 
 
 def modules(stored: Mapping[str, Mapping[str, Any]]) -> dict[str, ModuleFacts]:
-    """Return the modules of a version from their JSON."""
+    """Return the modules of a version from the stored JSON."""
     return {name: ModuleFacts(**facts) for name, facts in stored.items()}
 
 
 def adapter_version(row: AdapterVersionRow) -> AdapterVersion:
-    """Return a version with everything that is known of it."""
+    """Return a version with all its fields."""
     return value_of(
         AdapterVersion,
         row,
@@ -50,12 +50,12 @@ def adapter_version(row: AdapterVersionRow) -> AdapterVersion:
 
 
 def shown_status(row: AdapterVersionRow) -> ShownStatus:
-    """Return the status of a version: a retired one is neither admitted nor quarantined."""
+    """Return the status to show for a version: "retired" replaces the stored status."""
     return row.status if row.retired_at is None else "retired"
 
 
 def composition_version(row: CompositionVersionRow) -> CompositionVersion:
-    """Return a composition's version; its recipe must be loaded."""
+    """Return a composition's version. The recipe of the row must be loaded."""
     return value_of(CompositionVersion, row, recipe_text=row.recipe.text, base=row.recipe.base)
 
 
@@ -65,7 +65,7 @@ def adapter_summary(
     tags: Iterable[str],
     aliases: Mapping[str, int],
 ) -> AdapterSummary:
-    """Return the line of a list that shows an adapter by this version."""
+    """Return the summary of an adapter with this version."""
     return value_of(
         AdapterSummary,
         row,
@@ -79,14 +79,14 @@ def adapter_summary(
 def composition_summary(
     row: CompositionVersionRow, visibility: Visibility, aliases: Mapping[str, int]
 ) -> CompositionSummary:
-    """Return the line of a list that shows a composition by this version."""
+    """Return the summary of a composition with this version."""
     return value_of(
         CompositionSummary, row, visibility=visibility, aliases=aliases, base=row.recipe.base
     )
 
 
 def resolved(row: VersionRow) -> ResolvedAdapter | ResolvedComposition:
-    """Return what a reference to this version means."""
+    """Return the resolution of a reference to this version."""
     if isinstance(row, AdapterVersionRow):
         return value_of(ResolvedAdapter, row, modules=modules(row.modules))
     return value_of(ResolvedComposition, row, recipe_text=row.recipe.text, base=row.recipe.base)
@@ -95,12 +95,12 @@ def resolved(row: VersionRow) -> ResolvedAdapter | ResolvedComposition:
 def recipe_record(
     row: RecipeRow, names: Container[str], versions: Mapping[str, tuple[str, ...]]
 ) -> RecipeRecord:
-    """Return a recipe as lineage shows it; its ingredients and compositions must be loaded.
+    """Return a recipe for a lineage.
 
     Args:
-        row: the recipe.
-        names: of the compositions to show.
-        versions: to show, by digest.
+        row: the recipe, with its ingredients and compositions loaded.
+        names: the names of the compositions to show.
+        versions: the versions to show for each digest.
     """
     return value_of(
         RecipeRecord,

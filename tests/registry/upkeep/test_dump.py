@@ -117,7 +117,7 @@ def test_a_database_with_rows_is_refused(
     dump(filled, tmp_path / "d.gz")
     restore(target, tmp_path / "d.gz")
     before = everything(target)
-    with pytest.raises(DatabaseNotEmpty, match=r"adapter_versions.*restore into an empty one"):
+    with pytest.raises(DatabaseNotEmpty, match=r"adapter_versions.*restore into an empty database"):
         restore(target, tmp_path / "d.gz")
     assert before == everything(target)
 

@@ -36,9 +36,9 @@ def test_other_shapes_are_another_base(registry: Registry) -> None:
 
 def test_a_spelling_means_one_base(registry: Registry) -> None:
     """A second base whose name or alias means the first is refused, wholly."""
-    with pytest.raises(BaseConflict, match=f"'tiny-instruct' means {BASE} already"):
+    with pytest.raises(BaseConflict, match=f"'tiny-instruct' already belongs to {BASE}"):
         registry.bases.add("other/Tiny-Instruct", shapes=SHAPES)
-    with pytest.raises(BaseConflict, match=f"means {BASE} already"):
+    with pytest.raises(BaseConflict, match=f"already belongs to {BASE}"):
         registry.bases.add("acme/Other", shapes=SHAPES, aliases=["x/tiny-instruct"])
     assert [BASE] == [base.name for base in registry.bases.list()]
 
