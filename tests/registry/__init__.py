@@ -1,1 +1,1 @@
-"""What the registry promises."""
+"""Tests of `registry`."""

@@ -37,7 +37,7 @@ Tensors = dict[str, NDArray[Any]]
 def tensors(
     *modules: str, rank: int = 2, seed: int = 0, dtype: type[np.generic] = np.float32
 ) -> Tensors:
-    """Random linear pairs for `modules` (q_proj and down_proj by default), seeded."""
+    """Return seeded random pairs of matrices for `modules` (q_proj and down_proj by default)."""
     rng = np.random.default_rng(seed)
     made: Tensors = {}
     for module in modules or (Q, DOWN):
@@ -48,7 +48,7 @@ def tensors(
 
 
 def config(**changes: object) -> dict[str, object]:
-    """An adapter_config.json for `tensors()`; a value of `...` leaves the key out."""
+    """Return an adapter_config.json for `tensors()`; the value `...` removes a key."""
     document: dict[str, object] = {
         "peft_type": "LORA", "r": 2, "lora_alpha": 4, "base_model_name_or_path": BASE,
         "target_modules": ["q_proj", "down_proj"], "task_type": "CAUSAL_LM",
@@ -123,7 +123,7 @@ def postgresql_database(postgresql: Server, shared_postgresql: str) -> Iterator[
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def database(request: pytest.FixtureRequest) -> Database:
-    """The same tests on both databases."""
+    """Run each test on both databases."""
     made = request.getfixturevalue(f"{request.param}_database")
     assert isinstance(made, Database)
     return made
@@ -142,10 +142,10 @@ def registry(database: Database, blobs: LocalBlobs) -> Registry:
 
 
 class Register(Protocol):
-    """Registers a tiny adapter whose content follows from `seed`; returns its version's digest."""
+    """Registers a tiny adapter with content from `seed`; returns the digest of its version."""
 
     def __call__(self, name: str, *, seed: int = 0, alias: str | None = None) -> str:
-        """Return the digest."""
+        """Register an adapter and return the digest of its version."""
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Processes that are killed (kill -9) at a chosen point of an import, and what must hold then."""
+"""Processes that are killed (kill -9) at a chosen point of an import, and checks of the result."""
 
 import multiprocessing
 import os
@@ -19,7 +19,7 @@ from tests.registry.conftest import BASE, SHAPES
 
 @dataclass(frozen=True)
 class Fault:
-    """Where the lights go out: before or after a function's `call`-th call."""
+    """The point of the kill: before or after a function's `call`-th call."""
 
     owner: object
     name: str
@@ -28,7 +28,7 @@ class Fault:
 
 
 def die_at(fault: Fault) -> None:
-    """Have this very process be killed there."""
+    """Kill this process at the point."""
     real, calls = getattr(fault.owner, fault.name), 0
 
     def counted(*args: object, **options: object) -> object:
@@ -45,7 +45,7 @@ def die_at(fault: Fault) -> None:
 
 
 def killed(work: Callable[[], object]) -> None:
-    """Run `work` in a child process, which must be killed by it."""
+    """Run `work` in a child process, and check that the point kills it."""
     child = multiprocessing.get_context("fork").Process(target=work)
     child.start()
     child.join()
@@ -54,31 +54,31 @@ def killed(work: Callable[[], object]) -> None:
 
 @dataclass(frozen=True)
 class Place:
-    """Where a registry is. SQLite must not be open when a child is forked."""
+    """The location of a registry. SQLite must not be open when a child is forked."""
 
     url: str
     root: Path
 
     @property
     def blobs(self) -> LocalBlobs:
-        """The store of its files."""
+        """Return the blob store."""
         return LocalBlobs(self.root / "blobs")
 
     @contextmanager
     def opened(self) -> Iterator[Registry]:
-        """Give the registry."""
+        """Yield the registry."""
         database = Database(self.url)
         yield Registry(database, self.blobs)
         database.close()
 
     def with_base(self) -> "Place":
-        """Make the tiny base known."""
+        """Register the tiny base."""
         with self.opened() as registry:
             registry.bases.add(BASE, shapes=SHAPES)
         return self
 
     def garbage(self) -> set[str]:
-        """Return what a collection removes when all files have become old, as they do here."""
+        """Return the garbage that a collection removes when all files are old."""
         for digest in self.blobs.digests():
             os.utime(self.blobs.path(digest), (0, 0))
         database, artifacts = Database(self.url), LocalBlobs(self.root / "artifacts")
@@ -88,21 +88,21 @@ class Place:
 
 
 def sqlite_place(root: Path, empty_database: Path) -> Place:
-    """Make a registry that knows the tiny base, on a copy of a database with tables."""
+    """Create a registry with the tiny base on a copy of a database with tables."""
     root.mkdir()
     shutil.copyfile(empty_database, root / "weft.db")
     return Place(f"sqlite:///{root / 'weft.db'}", root).with_base()
 
 
 def check_whole(place: Place, names: Collection[str]) -> None:
-    """Check that exactly these adapters are there, each whole, and that all else is garbage.
+    """Check that exactly these adapters exist, each complete, and that the rest is garbage.
 
-    Of each: one version, its alias `prod`, its files as its digest says, and one entry in the log
-    of changes.
+    Each adapter has one version, the alias `prod`, files that match its digest, and one entry in
+    the audit log.
     """
     with place.opened() as registry:
-        found = {model.id for model in registry.catalogue.models()}
-        assert {*names, *(f"{name}@prod" for name in names)} == found
+        ids = {model.id for model in registry.catalogue.models()}
+        assert {*names, *(f"{name}@prod" for name in names)} == ids
         versions = [version for name in names for version in read_adapter(registry, name).versions]
         log = registry.access.audit.page(action="adapter.registered").items
     assert sorted(f"{name}@1" for name in names) == sorted(change.subject for change in log)
@@ -114,7 +114,7 @@ def check_whole(place: Place, names: Collection[str]) -> None:
 
 
 def check_tidy(place: Place) -> None:
-    """Check that nothing is left over but what a sweep takes."""
+    """Check that only files that a sweep removes are left."""
     assert set() == place.garbage()
     place.blobs.sweep(older_than_seconds=-1)
     assert [] == list((place.root / "blobs" / ".workspaces").iterdir())

@@ -1,6 +1,6 @@
-"""A process that admits folders and says what it cost; it imports little beside admission.
+"""A process that admits folders and reports its memory; it imports little except admission.
 
-Started by spawning: a forked one would begin with all that the tests have in memory.
+The tests spawn it, because a forked process would begin with the memory of the tests.
 """
 
 import json
@@ -14,7 +14,7 @@ from registry.types import Base
 
 
 def peaks(folders: Sequence[Path], base: Base, answers: Connection) -> None:
-    """Admit each folder and send the process's peak of memory so far, in bytes, after each."""
+    """Admit each folder, and send the process's peak memory in bytes after each."""
     for folder in folders:
         report = admit(folder, None, AdmissionPolicy(), known=[base])
         json.dumps(report.to_json(), allow_nan=False)
@@ -24,6 +24,6 @@ def peaks(folders: Sequence[Path], base: Base, answers: Connection) -> None:
 def _peak_bytes() -> int:
     # Not getrusage: its ru_maxrss survives exec, so it begins with the peak of the tests' process.
     status = Path("/proc/self/status").read_text()
-    found = re.search(r"^VmHWM:\s+([0-9]+) kB$", status, re.MULTILINE)
-    assert found is not None
-    return int(found[1]) * 1024
+    match = re.search(r"^VmHWM:\s+([0-9]+) kB$", status, re.MULTILINE)
+    assert match is not None
+    return int(match[1]) * 1024

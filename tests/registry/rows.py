@@ -1,4 +1,4 @@
-"""A row of every table, made up from the tables themselves, so that no table is forgotten."""
+"""A row for each table, generated from the tables themselves, so that no table is omitted."""
 
 import re
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""Which base a text means, and what shapes its modules have."""
+"""Tests of base names and of the shapes of a base's modules."""
 
 import pytest
 from transformers import AutoModelForCausalLM, LlamaConfig, Qwen3Config
@@ -31,7 +31,7 @@ from tests.registry.conftest import BASE_CONFIG
     ],
 )
 def test_one_base_has_many_names(name: str) -> None:
-    """Owner, case, `Meta-` and marks of quantised copies do not make another base."""
+    """Owner, case, `Meta-` and suffixes of quantised copies do not change the canonical name."""
     assert "llama-3.1-8b-instruct" == canonical_base(name)
     assert base_key(name) in LLAMA_31_8B_INSTRUCT.keys
 
@@ -46,7 +46,7 @@ def test_one_base_has_many_names(name: str) -> None:
     ],
 )
 def test_another_model_is_never_folded_in(name: str) -> None:
-    """The base model, another release, another size have another canonical name."""
+    """The base model, another release and another size have different canonical names."""
     assert base_key(name) not in LLAMA_31_8B_INSTRUCT.keys
 
 
@@ -56,7 +56,7 @@ def test_another_model_is_never_folded_in(name: str) -> None:
      "models\\llama", "a/b/llama", "llama/", "", "  "],
 )  # fmt: skip
 def test_a_path_decides_nothing(name: str) -> None:
-    """What lies behind a path is nobody's knowledge; only an alias of that very text helps."""
+    """A path has no canonical name; it matches only an alias with the same text."""
     assert canonical_base(name) is None
     assert name.strip() == base_key(name)
 
@@ -71,23 +71,23 @@ def test_a_path_decides_nothing(name: str) -> None:
     ],
 )
 def test_quantised_training_is_noted(name: str, note: str | None) -> None:
-    """The suffix that canonical names lose is what the note says."""
+    """The note is the suffix that the canonical name omits."""
     assert note == quantised_note(name)
 
 
 def _real_shapes(config: LlamaConfig | Qwen3Config) -> dict[str, tuple[int, int]]:
-    """The shapes as transformers builds the model, embeddings turned as ours are."""
+    """Return the shapes of the model in transformers; embeddings are transposed."""
     import torch
 
     with torch.device("meta"):
         model = AutoModelForCausalLM.from_config(config)
-    found = {}
+    shapes = {}
     for name, module in model.named_modules():
         weight = getattr(module, "weight", None)
         if weight is not None and weight.dim() == 2:
             rows, columns = weight.shape
-            found[name] = (columns, rows) if is_embedding(name) else (rows, columns)
-    return found
+            shapes[name] = (columns, rows) if is_embedding(name) else (rows, columns)
+    return shapes
 
 
 @pytest.mark.parametrize(
@@ -103,13 +103,13 @@ def _real_shapes(config: LlamaConfig | Qwen3Config) -> dict[str, tuple[int, int]
 def test_shapes_agree_with_the_model_that_transformers_builds(
     config: LlamaConfig | Qwen3Config,
 ) -> None:
-    """Every matrix of the real model is there with its shape, and no other."""
+    """The result has every matrix of the real model with its shape, and no other."""
     document = config.to_dict() | {"architectures": [f"{type(config).__name__[:-6]}ForCausalLM"]}
     assert _real_shapes(config) == module_shapes(document)
 
 
 def test_the_default_base_needs_no_hub() -> None:
-    """Llama 3.1 8B's true widths: 224 linear modules of layers, embedding and head."""
+    """Llama 3.1 8B has 224 linear modules in its layers, an embedding and a head."""
     shapes = LLAMA_31_8B_INSTRUCT.shapes
     assert 226 == len(shapes)
     assert (1024, 4096) == shapes["model.layers.31.self_attn.k_proj"]
@@ -133,13 +133,13 @@ def test_the_default_base_needs_no_hub() -> None:
     ],
 )
 def test_a_config_that_does_not_fit_says_which_key(change: dict[str, object], word: str) -> None:
-    """An unknown architecture lists the known ones; a bad size is named."""
+    """The error for an unknown architecture lists the supported ones; that for a size names it."""
     with pytest.raises(BaseConfigInvalid, match=word):
         module_shapes(BASE_CONFIG | change)
 
 
 def test_heads_count_for_keys_when_nothing_else_is_said() -> None:
-    """Without `num_key_value_heads` each head has its own keys."""
+    """Without `num_key_value_heads`, each head has its own keys."""
     config = {key: value for key, value in BASE_CONFIG.items() if key != "num_key_value_heads"}
     assert (16, 16) == module_shapes(config)["model.layers.0.self_attn.k_proj"]
     assert architecture_of({}) is None

@@ -1,4 +1,4 @@
-"""Several at once: the database decides, nobody fails, nothing is lost."""
+"""Concurrent calls: the database serialises them, none fails, and no change is lost."""
 
 import multiprocessing
 from collections.abc import Callable
@@ -25,7 +25,7 @@ def _at_once(work: Callable[[int], object]) -> list[object]:
 def test_threads_that_register_the_same_thing_make_one_version(
     registry: Registry, tmp_path: Path
 ) -> None:
-    """Exactly one creates it; all get the same version."""
+    """Exactly one call creates the version; all return the same version."""
     folder = write_adapter(tmp_path / "a")
     done = _at_once(lambda _: registry.adapters.register(folder, name="legal", alias="prod"))
     registrations = [one for one in done if isinstance(one, Registration)]
@@ -48,7 +48,7 @@ def test_threads_that_register_different_things_get_numbers_without_gaps(
 
 
 def test_every_move_of_an_alias_is_in_the_history(registry: Registry, register: Register) -> None:
-    """Moves at the same time form one chain, whose end is where the alias stands."""
+    """Concurrent moves form one chain, and the alias points at its end."""
     for seed in range(THREADS):
         register("legal", seed=seed)
     _at_once(lambda n: registry.versions.set_alias("legal", "prod", n + 1, f"mover {n}"))
@@ -60,7 +60,7 @@ def test_every_move_of_an_alias_is_in_the_history(registry: Registry, register: 
 
 
 def test_the_first_of_many_writers_wins_and_all_agree(registry: Registry) -> None:
-    """Eight builds of one recipe end with one artifact, which each of them is told."""
+    """Eight builds of one recipe return the same artifact."""
     registry.compositions.save_recipe("text", "e" * 64, BASE, [])
 
     def record(number: int) -> str:
@@ -68,12 +68,12 @@ def test_the_first_of_many_writers_wins_and_all_agree(registry: Registry) -> Non
             "e" * 64, f"{number:x}" * 64, bytes=1, seconds=0.1, report={}
         )
 
-    told = set(_at_once(record))
-    assert {registry.compositions.artifact_of("e" * 64)} == told
+    digests = set(_at_once(record))
+    assert {registry.compositions.artifact_of("e" * 64)} == digests
 
 
 def test_requests_resolve_while_others_write(registry: Registry, register: Register) -> None:
-    """Readers never wait, never fail, and see whole states only."""
+    """Readers do not wait, do not fail, and see only complete states."""
     register("legal", alias="prod")
     register("legal", seed=1)
 
@@ -96,7 +96,7 @@ def _import(root: Path, folder: Path) -> None:
 
 @pytest.mark.parametrize("ready", [True, False])
 def test_processes_that_import_the_same_thing_make_one_version(tmp_path: Path, ready: bool) -> None:
-    """Also when the database itself does not exist yet."""
+    """Concurrent first uses also work when the database does not exist yet."""
     folder = write_adapter(tmp_path / "a")
     if ready:
         temporary_registry(tmp_path / "store").bases.add(BASE, shapes=SHAPES)

@@ -1,4 +1,4 @@
-"""The errors as part of the interface."""
+"""Tests of the errors as a part of the interface."""
 
 import inspect
 import sys
@@ -26,7 +26,7 @@ CLASSES = [
 
 @pytest.mark.parametrize("error", CLASSES)
 def test_every_error_stands_in_the_tree(error: type[RegistryError]) -> None:
-    """The tree at the top of its module names every class."""
+    """The tree in the module's docstring lists every class."""
     assert error.__name__ in (sys.modules[error.__module__].__doc__ or "")
 
 
@@ -63,17 +63,17 @@ def test_every_error_stands_in_the_tree(error: type[RegistryError]) -> None:
     ],
 )
 def test_a_message_is_the_docstring_filled_in(error: RegistryError, message: str) -> None:
-    """What a reader sees names the data and says what to do."""
+    """A message contains the data and says what to do."""
     assert message == str(error)
 
 
 def test_braces_in_a_strangers_text_stay_text() -> None:
-    """A message is formatted once; data is never read as a format."""
+    """A message is formatted once; data is not interpreted as a format."""
     assert "'{0.__class__}{name}'" in str(errors.NameInvalid("{0.__class__}{name}", "a name"))
 
 
 def test_a_long_list_of_problems_is_cut_in_the_message() -> None:
-    """Five problems are shown and the others are counted; the report holds all of them."""
+    """The message shows five problems and counts the others; the report has all of them."""
     problems = [Problem(f"A{n:03}", "adapter_config.json", "one", "another") for n in range(9)]
     findings = tuple(Finding("refuse", problem) for problem in problems)
 

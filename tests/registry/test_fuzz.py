@@ -1,4 +1,4 @@
-"""Strangers' headers, configs and names: always a report, never a traceback, never much memory."""
+"""Untrusted headers, configs and names cause a report, not a traceback, and use little memory."""
 
 import json
 import multiprocessing
@@ -63,13 +63,13 @@ _card = st.binary(max_size=60) | st.text(max_size=60).map(str.encode)
 
 
 def _examine(folder: Path) -> AdmissionReport:
-    """Return a report that is one: known codes, JSON, bounded."""
+    """Check that a report has known codes, is JSON and is bounded, and return it."""
     report = admit(folder, None, AdmissionPolicy(), known=[KNOWN])
     text = json.dumps(report.to_json(), allow_nan=False)
     assert len(text) < MEGABYTE
-    assert {each.problem.code for each in report.findings} <= set(CODES)
+    assert {finding.problem.code for finding in report.findings} <= set(CODES)
     assert len(report.findings) <= MAX_FINDINGS + 1
-    assert report.accepted == all(each.severity != "refuse" for each in report.findings)
+    assert report.accepted == all(finding.severity != "refuse" for finding in report.findings)
     return report
 
 
@@ -98,7 +98,7 @@ _arguments: dict[str, Any] = {
 def test_whatever_arrives_ends_in_a_report(
     header: object, data: bytes, changes: dict[str, object], card: bytes
 ) -> None:
-    """Headers, tensor names, configs and cards of any content."""
+    """Headers, tensor names, configs and cards of any content cause a report."""
     _check(header, data, changes, card)
 
 
@@ -108,7 +108,7 @@ def test_whatever_arrives_ends_in_a_report(
 def test_ten_thousand_of_them_do(
     header: object, data: bytes, changes: dict[str, object], card: bytes
 ) -> None:
-    """The same, at length."""
+    """Many more headers, tensor names, configs and cards cause a report."""
     _check(header, data, changes, card)
 
 
@@ -157,7 +157,7 @@ COSTLY = "a config of many patterns"  # in time: each is compiled
 
 
 def _peaks(cases: Sequence[str], root: Path) -> dict[str, int]:
-    """Return the peak of one process after each case, in bytes."""
+    """Return the peak memory in bytes of one process after each case."""
     folders = []
     for number, case in enumerate(cases):
         folder = write_adapter(root / str(number), tensors(*list(SHAPES)[2:]))
@@ -169,25 +169,25 @@ def _peaks(cases: Sequence[str], root: Path) -> dict[str, int]:
     child = context.Process(target=memory.peaks, args=(folders, KNOWN, sender))
     child.start()
     sender.close()
-    found = {case: answers.recv() for case in cases}
+    peaks_by_case = {case: answers.recv() for case in cases}
     child.join()
-    return found
+    return peaks_by_case
 
 
 @pytest.fixture(scope="module")
 def peaks(tmp_path_factory: pytest.TempPathFactory) -> dict[str, int]:
-    """One process for all: importing costs more than any of them."""
+    """One process admits all cases, because its imports take longer than a case."""
     return _peaks([case for case in LARGE if case != COSTLY], tmp_path_factory.mktemp("large"))
 
 
 @pytest.mark.parametrize("case", [case for case in LARGE if case != COSTLY])
 def test_a_megabyte_costs_little_memory(peaks: dict[str, int], case: str) -> None:
-    """The whole process stays under 256 MB, and there is a report."""
+    """The process uses less than 256 MB and returns a report."""
     assert peaks[case] < MEMORY_BYTES, f"{peaks[case] / 2**20:.0f} MiB"
 
 
 @pytest.mark.slow
 def test_a_megabyte_of_patterns_costs_little_memory(tmp_path: Path) -> None:
-    """Also where every pattern is compiled."""
+    """The process uses less than 256 MB although it compiles every pattern."""
     peak = _peaks([COSTLY], tmp_path)[COSTLY]
     assert peak < MEMORY_BYTES, f"{peak / 2**20:.0f} MiB"

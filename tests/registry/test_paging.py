@@ -1,4 +1,4 @@
-"""Cursors: stable, opaque, and not trusted."""
+"""Cursors are stable, opaque and not trusted."""
 
 import base64
 import json
@@ -20,7 +20,7 @@ def page(rows: list[int], limit: int) -> Page[int]:
 
 
 def test_one_row_more_means_another_page() -> None:
-    """With one row more there is a cursor behind the last row shown; without it there is none."""
+    """A page has a cursor after its last row if, and only if, one more row exists."""
     assert Page((1, 2), None) == page([1, 2], 2)
     made = page([1, 2, 3], 2)
     assert (1, 2) == made.items
@@ -28,7 +28,7 @@ def test_one_row_more_means_another_page() -> None:
 
 
 def encoded(value: object) -> str:
-    """Return what looks like a cursor."""
+    """Return a text that has the form of a cursor."""
     return base64.urlsafe_b64encode(json.dumps(value).encode()).decode()
 
 
@@ -43,14 +43,14 @@ def encoded(value: object) -> str:
     ],
 )  # fmt: skip
 def test_a_key_of_our_making_is_wanted(cursor: str) -> None:
-    """A cursor is refused unless it is of this list and its key fits into a column."""
+    """A cursor is refused unless it belongs to the list and its key fits into a column."""
     with pytest.raises(CursorInvalid, match="without a cursor"):
         key_of("numbers", cursor, int)
 
 
 @pytest.mark.parametrize("key", [0, 2**31 - 1])
 def test_every_key_of_a_column_is_taken(key: int) -> None:
-    """The least and the greatest number that an integer column holds are keys."""
+    """The least and the greatest value of an integer column are valid keys."""
     assert key == key_of("numbers", encoded(["numbers", key]), int)
 
 
@@ -62,28 +62,28 @@ def test_no_text_breaks_it(cursor: str) -> None:
 
 
 def test_no_cursor_is_the_beginning() -> None:
-    """No cursor is None, not the empty text."""
+    """The key of a missing cursor is None, not an empty text."""
     assert key_of("numbers", None, int) is None
 
 
 def test_lists_are_whole_and_do_not_shift(registry: Registry, register: Register) -> None:
-    """Page by page every adapter once, though others come and go meanwhile."""
+    """The pages list every adapter once, although others are added before the cursor."""
     for i, name in enumerate(["b", "d", "f", "team/a", "team/c"]):
         register(name, seed=i)
     seen: list[str] = []
     cursor = None
     while True:
-        found = registry.catalogue.adapters(limit=2, cursor=cursor)
-        seen += [adapter.name for adapter in found.items]
-        cursor = found.next_cursor
+        batch = registry.catalogue.adapters(limit=2, cursor=cursor)
+        seen += [adapter.name for adapter in batch.items]
+        cursor = batch.next_cursor
         if cursor is None:
             break
-        register(f"a{len(seen)}", seed=9 + len(seen))  # before where the cursor stands
+        register(f"a{len(seen)}", seed=9 + len(seen))  # sorts before the cursor
     assert ["b", "d", "f", "team/a", "team/c"] == seen
 
 
 def test_versions_and_moves_are_newest_first(registry: Registry, register: Register) -> None:
-    """What somebody looks for is mostly the last."""
+    """Versions and alias moves are listed newest first."""
     for i in range(3):
         register("legal", seed=i, alias="prod")
     catalogue = registry.catalogue

@@ -1,4 +1,4 @@
-"""References as text: what is one, what is not, and where it goes wrong."""
+"""Tests of the grammar of references and of its errors."""
 
 import pytest
 from hypothesis import given, settings
@@ -35,7 +35,7 @@ DIGEST = "0123456789abcdef" * 4
     ],
 )
 def test_each_form_is_read_and_written_alike(text: str, reference: Reference) -> None:
-    """A name, a version, an alias and a digest parse, and `str` gives the text back."""
+    """A name, a version, an alias and a digest parse, and `str` returns the same text."""
     assert reference == parse_reference(text)
     assert text == str(reference)
 
@@ -75,7 +75,7 @@ def test_each_form_is_read_and_written_alike(text: str, reference: Reference) ->
 def test_a_bad_reference_says_where_and_what_was_expected(
     text: str, position: int, word: str
 ) -> None:
-    """The error points at the first character that does not fit and says what could stand there."""
+    """The error points at the first wrong character and names the expected ones."""
     with pytest.raises(ReferenceInvalid) as caught:
         parse_reference(text)
     assert position == caught.value.position
@@ -84,7 +84,7 @@ def test_a_bad_reference_says_where_and_what_was_expected(
 
 
 def test_a_version_for_good_has_a_name_and_a_number() -> None:
-    """`numbered` returns both of `name@3`, and refuses every form that may mean another version."""
+    """`numbered` returns both parts of `name@3` and refuses every other form."""
     assert ("legal", 3) == numbered(Reference(name="legal", version=3))
     for text in ("legal", "legal@prod", DIGEST):
         with pytest.raises(ReferenceInvalid, match="version number") as caught:
@@ -95,7 +95,7 @@ def test_a_version_for_good_has_a_name_and_a_number() -> None:
 @settings(deadline=None)
 @given(st.text(max_size=80))
 def test_whatever_parses_is_written_back(text: str) -> None:
-    """Any text either is a reference, whose `str` is that text, or raises ReferenceInvalid."""
+    """Any text is either a reference, whose `str` is that text, or raises ReferenceInvalid."""
     try:
         reference = parse_reference(text)
     except ReferenceInvalid as error:
@@ -107,7 +107,7 @@ def test_whatever_parses_is_written_back(text: str) -> None:
 @settings(deadline=None)
 @given(st.from_regex(r"\A[a-z][a-z0-9._/@-]{0,30}\Z"))
 def test_what_is_a_name_is_a_reference_to_it(text: str) -> None:
-    """`check_name` and `parse_reference` agree on what a bare name is."""
+    """`check_name` and `parse_reference` accept the same bare names."""
     try:
         check_name(text)
     except NameInvalid:
@@ -128,7 +128,7 @@ def _is_bare_name(text: str) -> bool:
     ["", "A", "a b", "a@b", "a/", "../a", "a/../b", "/a", "a\0", "\uff41", "a" * 201, "ab" * 32],
 )
 def test_hostile_names_are_refused(name: str) -> None:
-    """Paths, control characters, look-alikes, digests and endless texts are no names."""
+    """Paths, control characters, similar letters, digests and long texts are not valid names."""
     with pytest.raises(NameInvalid):
         check_name(name)
 
@@ -142,7 +142,7 @@ def test_hostile_aliases_are_refused(alias: str) -> None:
 
 @pytest.mark.parametrize("digest", ["", "..", DIGEST[:-1], DIGEST + "0", DIGEST.upper(), "g" * 64])
 def test_only_64_lower_case_hex_digits_are_a_digest(digest: str) -> None:
-    """Nothing else may become part of a path."""
+    """A text that is not a digest cannot become part of a path."""
     with pytest.raises(DigestInvalid):
         check_digest(digest)
 
@@ -156,7 +156,7 @@ def test_only_64_lower_case_hex_digits_are_a_digest(digest: str) -> None:
     ],
 )  # fmt: skip
 def test_an_invalid_name_suggests_a_valid_one(text: str, name: str | None) -> None:
-    """The suggestion is a name, keeps what can stay, and stands in the error."""
+    """The suggestion is a valid name, keeps the usable characters, and appears in the error."""
     assert name == suggest_name(text)
     if name is not None:
         check_name(name)

@@ -1,4 +1,4 @@
-"""What the registry lists."""
+"""Tests of the registry's lists."""
 
 from pathlib import Path
 
@@ -20,7 +20,7 @@ def _compose(registry: Registry, name: str) -> None:
 
 
 def test_lists_show_the_newest_version_in_use(registry: Registry, register: Register) -> None:
-    """One line per adapter, by name, with its aliases; wholly retired ones are left out."""
+    """Each adapter has one line, by name, with its aliases; retired adapters are omitted."""
     register("b", alias="prod")
     newest = register("b", seed=1)
     register("a", seed=2)
@@ -36,7 +36,7 @@ def test_lists_show_the_newest_version_in_use(registry: Registry, register: Regi
 
 
 def test_compositions_are_listed_alike(registry: Registry) -> None:
-    """Name, aliases, expression, recipe and base of the newest version."""
+    """A line has name, aliases, expression, recipe and base of the newest version."""
     _compose(registry, "mix")
     registry.versions.set_alias("mix", "prod", 1, "me")
     (mix,) = registry.catalogue.compositions().items
@@ -49,7 +49,7 @@ def test_compositions_are_listed_alike(registry: Registry) -> None:
 def test_models_are_all_that_can_be_asked_for_by_name(
     registry: Registry, register: Register
 ) -> None:
-    """Adapters and compositions, each also by its aliases, sorted, with what they are."""
+    """Adapters, compositions and their aliases are listed as models, sorted, with their kind."""
     register("legal", alias="prod")
     _compose(registry, "mix")
     registry.versions.set_alias("mix", "best", 1, "me")
@@ -63,7 +63,7 @@ def test_models_are_all_that_can_be_asked_for_by_name(
 
 
 def test_an_adapter_is_no_composition(registry: Registry, register: Register) -> None:
-    """Asking for one as the other is an unknown reference, as is what nobody has."""
+    """The wrong kind of a name is an unknown reference, like a name that does not exist."""
     register("legal")
     _compose(registry, "mix")
     with pytest.raises(UnknownReference, match="mix"):
@@ -76,7 +76,7 @@ def test_an_adapter_is_no_composition(registry: Registry, register: Register) ->
 
 
 def test_a_registry_is_there_again_after_a_restart(tmp_path: Path) -> None:
-    """`temporary_registry` on the same folder finds what the first one stored."""
+    """`temporary_registry` on the same folder opens the same registry."""
     first = temporary_registry(tmp_path)
     first.bases.add(BASE, shapes=SHAPES)
     assert first.bases.list() == temporary_registry(tmp_path).bases.list()

@@ -1,4 +1,4 @@
-"""The audit log: every change leaves an entry, in its own transaction, with its actor."""
+"""Every change adds an entry to the audit log in its own transaction, with its actor."""
 
 from collections.abc import Callable
 from typing import Any
@@ -17,9 +17,9 @@ TEAM = Caller("boss", "admin", "team")
 FILE = f"file-{1:024x}"
 
 
-def entries(registry: Registry, **asked: Any) -> list[tuple[str, str, str]]:
+def entries(registry: Registry, **filters: Any) -> list[tuple[str, str, str]]:
     """Return (actor, action, subject), newest first."""
-    return [(c.actor, c.action, c.subject) for c in registry.access.audit.page(**asked).items]
+    return [(c.actor, c.action, c.subject) for c in registry.access.audit.page(**filters).items]
 
 
 CHANGES: dict[str, Callable[[Registry], object]] = {
@@ -52,7 +52,7 @@ CHANGES: dict[str, Callable[[Registry], object]] = {
 
 
 def _run_jobs(registry: Registry) -> None:
-    """Have one job that succeeded and one that runs, for `ada`."""
+    """Create one succeeded and one running job for `ada`."""
     for number in (1, 2):
         queue(registry, number)
         registry.jobs.claim("ada", None)
@@ -61,7 +61,7 @@ def _run_jobs(registry: Registry) -> None:
 
 @pytest.mark.parametrize("action", CHANGES)
 def test_every_change_leaves_one_entry(registry: Registry, register: Register, action: str) -> None:
-    """What changed what is said by one entry, the newest, with its actor."""
+    """Each change adds one entry with its actor."""
     register("legal")
     register("team/law", seed=1)
     registry.access.keys.create("old", role="read")
@@ -76,7 +76,7 @@ def test_every_change_leaves_one_entry(registry: Registry, register: Register, a
 def test_what_is_registered_and_composed_leaves_entries(
     registry: Registry, register: Register
 ) -> None:
-    """With the alias that was moved along, and by reference."""
+    """The entries name the version and the alias that was moved with it."""
     compose(registry, "mix", MIX_RECIPE, MIX, register("legal", alias="prod"))
     assert [
         ("test", "composition.added", "mix@1"), ("local", "alias.moved", "legal"),
@@ -85,7 +85,7 @@ def test_what_is_registered_and_composed_leaves_entries(
 
 
 def test_what_changes_nothing_leaves_nothing(registry: Registry, register: Register) -> None:
-    """The same content, alias, base, recipe again; a key or a version retired twice."""
+    """A repeated registration, alias, base, composition, revocation or retirement adds no entry."""
     compose(registry, "mix", MIX_RECIPE, MIX, register("legal", alias="prod"))
     register("law", seed=1)
     registry.access.keys.create("ci", role="read")
@@ -99,7 +99,7 @@ def test_what_changes_nothing_leaves_nothing(registry: Registry, register: Regis
 
 
 def test_a_change_that_fails_leaves_nothing(registry: Registry, register: Register) -> None:
-    """The entry is part of the change: both are there, or neither."""
+    """The change and its entry are both committed or both rolled back."""
     register("legal", alias="prod")
     before = entries(registry)
     with pytest.raises(VersionInUse):
@@ -108,7 +108,7 @@ def test_a_change_that_fails_leaves_nothing(registry: Registry, register: Regist
 
 
 def test_filters_narrow_the_log(registry: Registry, register: Register) -> None:
-    """By actor, by action, and by subject: a name stands for its versions too."""
+    """Actor, action and subject filter the log; a name also matches its versions."""
     register("legal", alias="prod")
     register("legal2", seed=1)
     registry.access.keys.create("legal", role="read", actor="ada")
@@ -119,7 +119,7 @@ def test_filters_narrow_the_log(registry: Registry, register: Register) -> None:
 
 
 def test_an_admin_of_a_namespace_reads_its_part(registry: Registry, register: Register) -> None:
-    """Changes elsewhere, of bases and of keys for others are not theirs to know."""
+    """Callers of a namespace do not see changes elsewhere, of bases or of others' keys."""
     register("team/law")
     register("other/law", seed=1)
     registry.access.keys.create("ours", role="read", namespace="team")
@@ -132,7 +132,7 @@ def test_an_admin_of_a_namespace_reads_its_part(registry: Registry, register: Re
 
 
 def test_the_log_goes_by_pages(registry: Registry) -> None:
-    """Newest first; entries that come meanwhile do not move the rest."""
+    """The list is newest first; new entries do not shift the following pages."""
     for i in range(5):
         registry.access.keys.create(f"k{i}", role="read")
     first = registry.access.audit.page(limit=2)
@@ -145,7 +145,7 @@ def test_the_log_goes_by_pages(registry: Registry) -> None:
 
 
 def test_detail_says_what_changed(registry: Registry, register: Register, tmp_path: Any) -> None:
-    """Enough to undo it: from where to where an alias moved, which content came in."""
+    """The detail has the old and new target of an alias, and the digest of a content."""
     digest = register("legal", alias="prod")
     folder = write_adapter(tmp_path / "next", tensors(seed=5))
     registry.adapters.register(folder, name="legal", alias="prod", source="folder:next")

@@ -1,4 +1,4 @@
-"""API keys: shown once, kept as a hash, revoked for good."""
+"""API keys are shown once, stored as a hash, and revoked permanently."""
 
 import pytest
 from sqlalchemy import text
@@ -18,7 +18,7 @@ def keys(database: Database) -> Keys:
 
 
 def test_a_key_stands_for_its_caller(keys: Keys) -> None:
-    """Name, role and namespace come back for the very key, and for no other."""
+    """A key returns its name, role and namespace, and another key returns None."""
     about, key = keys.create("ci", role="publish", namespace="team", actor="ada")
     assert Caller("ci", "publish", "team") == keys.caller(key)
     assert ("ci", "publish", "team", "ada") == (
@@ -29,7 +29,7 @@ def test_a_key_stands_for_its_caller(keys: Keys) -> None:
 
 
 def test_keys_are_long_random_and_different(keys: Keys) -> None:
-    """256 bits each, and a prefix that tells them apart without giving them away."""
+    """A key has 256 random bits, and its prefix distinguishes it without revealing it."""
     made = [keys.create(f"key-{i}", role="read") for i in range(5)]
     assert 5 == len({key for _, key in made})
     for about, key in made:
@@ -40,7 +40,7 @@ def test_keys_are_long_random_and_different(keys: Keys) -> None:
 
 
 def test_the_database_does_not_hold_the_key(keys: Keys, database: Database) -> None:
-    """No column of the table has anything of the key behind its prefix."""
+    """No column of the table contains a part of the key after its prefix."""
     _, key = keys.create("ci", role="admin")
     with database.read() as session:
         row = session.execute(text("SELECT * FROM api_keys")).one()
@@ -48,7 +48,7 @@ def test_the_database_does_not_hold_the_key(keys: Keys, database: Database) -> N
 
 
 def test_a_revoked_key_stands_for_nobody(keys: Keys) -> None:
-    """At once, for good, and once is enough; its name stays taken."""
+    """A revocation is immediate and permanent, may be repeated, and keeps the name taken."""
     _, key = keys.create("ci", role="read")
     keys.revoke("ci")
     (first,) = keys.page().items
@@ -61,7 +61,7 @@ def test_a_revoked_key_stands_for_nobody(keys: Keys) -> None:
 
 
 def test_revoking_nothing_is_told(keys: Keys) -> None:
-    """An unknown name, and for an admin of a namespace a key of another, are both unknown."""
+    """An unknown key, and for an admin of a namespace a key of another one, are both unknown."""
     keys.create("ci", role="read")
     with pytest.raises(UnknownKey, match="cd"):
         keys.revoke("cd")
@@ -71,7 +71,7 @@ def test_revoking_nothing_is_told(keys: Keys) -> None:
 
 @pytest.mark.parametrize("name", ["", "CI", "a b", "a/b", "1a", "é", "a\n", "a" * 61])
 def test_names_are_plain(keys: Keys, name: str) -> None:
-    """Of keys and of namespaces."""
+    """Invalid names of keys and of namespaces are refused."""
     if name:
         with pytest.raises(NameInvalid):
             keys.create("fine", role="read", namespace=name)
@@ -80,7 +80,7 @@ def test_names_are_plain(keys: Keys, name: str) -> None:
 
 
 def test_there_is_a_key_from_the_first_on(keys: Keys) -> None:
-    """Revoking the last key does not open the doors again."""
+    """Requests need a key even after the last key is revoked."""
     assert not keys.any()
     keys.create("ci", role="read")
     keys.revoke("ci")
@@ -88,7 +88,7 @@ def test_there_is_a_key_from_the_first_on(keys: Keys) -> None:
 
 
 def test_a_list_goes_by_pages_and_namespaces(keys: Keys) -> None:
-    """By name; an admin of a namespace sees its keys only."""
+    """Keys are listed by name; an admin of a namespace sees only its keys."""
     for name, namespace in (("c", None), ("a", "team"), ("b", "other"), ("d", "team")):
         keys.create(name, role="read", namespace=namespace)
     first = keys.page(limit=3)
@@ -101,7 +101,7 @@ def test_a_list_goes_by_pages_and_namespaces(keys: Keys) -> None:
 
 
 def test_use_is_noted_to_the_minute(keys: Keys) -> None:
-    """The first use is written down, the next within a minute are not."""
+    """The first use is recorded; further uses within a minute are not."""
     keys.create("ci", role="read")
     assert keys.page().items[0].last_used_at is None
     keys.used(["ci", "nobody"])

@@ -1,4 +1,4 @@
-"""Namespaces: what is private to one does not exist for callers of another."""
+"""Names that are private to a namespace do not exist for callers of another one."""
 
 from dataclasses import dataclass
 
@@ -27,7 +27,7 @@ MIX_RECIPE, TEAM_RECIPE = "b1" * 32, "b2" * 32
 
 @dataclass(frozen=True)
 class World:
-    """Digests of what is registered: see the fixture."""
+    """The digests of the registered adapters; see the fixture."""
 
     legal: str  # public, without a namespace
     secret: str  # private to other/
@@ -36,7 +36,7 @@ class World:
 
 
 def compose(registry: Registry, name: str, recipe: str, artifact: str, *digests: str) -> None:
-    """Add a composition that was merged once."""
+    """Add a composition with an artifact."""
     registry.compositions.add(
         name, expression="cat(…)", recipe_text="text", recipe_digest=recipe, base=BASE,
         ingredients=[(digest, 1.0) for digest in digests], actor="test",
@@ -46,7 +46,7 @@ def compose(registry: Registry, name: str, recipe: str, artifact: str, *digests:
 
 @pytest.fixture
 def world(registry: Registry, register: Register) -> World:
-    """A public `mix` of legal and other/secret, and a `team/mix` of legal and team/own."""
+    """Register a public `mix` of legal and other/secret, and a `team/mix` of legal and team/own."""
     made = World(
         register("legal"), register("other/secret", seed=1, alias="prod"),
         register("other/opened", seed=2), register("team/own", seed=3),
@@ -57,8 +57,8 @@ def world(registry: Registry, register: Register) -> World:
     return made
 
 
-def found(registry: Registry, text: str, caller: Caller) -> bool:
-    """Say whether a reference means something for a caller."""
+def resolves(registry: Registry, text: str, caller: Caller) -> bool:
+    """Return whether a reference resolves for a caller."""
     try:
         registry.versions.resolve(parse_reference(text), caller=caller)
     except UnknownReference:
@@ -70,7 +70,7 @@ def found(registry: Registry, text: str, caller: Caller) -> bool:
     ("name", "namespace"), [("legal", None), ("team/legal", "team"), ("team/sub/legal", "team")]
 )
 def test_a_namespace_ends_at_the_first_slash(name: str, namespace: str | None) -> None:
-    """What stands before the first slash is the namespace; without one there is none."""
+    """The namespace is the part before the first slash; a name without a slash has none."""
     assert namespace == namespace_of(name)
 
 
@@ -86,12 +86,12 @@ def test_a_namespace_ends_at_the_first_slash(name: str, namespace: str | None) -
     ],
 )
 def test_who_sees_what(caller: Caller, name: str, visibility: Visibility, expected: bool) -> None:
-    """One's own namespace and what is public; everything without a namespace on the key."""
+    """A key of a namespace sees its namespace and public names; a key without one sees all."""
     assert expected == visible(caller, name, visibility)
 
 
 def test_each_role_includes_those_before_it() -> None:
-    """read < chat < publish < admin."""
+    """Each role includes the roles before it: read < chat < publish < admin."""
     roles: tuple[Role, ...] = ("read", "chat", "publish", "admin")
     for i, mine in enumerate(roles):
         for j, needed in enumerate(roles):
@@ -103,7 +103,7 @@ def test_each_role_includes_those_before_it() -> None:
 
 @pytest.mark.parametrize("name", ["legal", "other/a", "teamwork/a", "team"])
 def test_rights_to_change_end_at_the_namespace(name: str) -> None:
-    """A key of a namespace changes nothing elsewhere, public or not, and not at the root."""
+    """A key of a namespace cannot change names in other namespaces or without a namespace."""
     TEAM.need_name("team/a")
     with pytest.raises(AccessDenied, match="team/"):
         TEAM.need_name(name)
@@ -127,38 +127,38 @@ def test_rights_to_change_end_at_the_namespace(name: str) -> None:
 def test_a_name_is_found_by_those_who_may_know_it(
     registry: Registry, world: World, text: str, team: bool, other: bool
 ) -> None:
-    """Private names and compositions with a private ingredient do not exist for others."""
+    """Private names and compositions with a private ingredient do not exist for other callers."""
     assert (team, other, True) == tuple(
-        found(registry, text, caller) for caller in (TEAM, OTHER, LOCAL)
+        resolves(registry, text, caller) for caller in (TEAM, OTHER, LOCAL)
     )
 
 
 def test_a_digest_is_found_when_a_visible_name_has_it(registry: Registry, world: World) -> None:
-    """Knowing the digest of private content is no way around its name."""
+    """The digest of private content does not resolve for other callers."""
     for digest, team, other in (
         (world.legal, True, True), (world.secret, False, True), (world.opened, True, True),
         (world.own, True, False), (MIX, False, True), (TEAM_MIX, True, False),
     ):  # fmt: skip
-        assert (team, other) == tuple(found(registry, digest, c) for c in (TEAM, OTHER))
+        assert (team, other) == tuple(resolves(registry, digest, c) for c in (TEAM, OTHER))
 
 
 def test_content_that_is_also_public_is_public(
     registry: Registry, register: Register, world: World
 ) -> None:
-    """The same content under a visible name is visible by its digest, and as an ingredient."""
+    """Private content under a visible name is visible by its digest and as an ingredient."""
     assert world.secret == register("team/copy", seed=1)
     resolved = registry.versions.resolve(parse_reference(world.secret), caller=TEAM)
     assert isinstance(resolved, ResolvedAdapter)
     assert "team/copy" == resolved.name
-    assert found(registry, "mix", TEAM)
-    assert found(registry, MIX, TEAM)
-    assert not found(registry, "other/secret", TEAM)
+    assert resolves(registry, "mix", TEAM)
+    assert resolves(registry, MIX, TEAM)
+    assert not resolves(registry, "other/secret", TEAM)
 
 
 def test_a_digest_answers_for_the_name_that_the_caller_sees(
     registry: Registry, register: Register, world: World
 ) -> None:
-    """Retired under a private name, in use under a visible one: each caller is told of theirs."""
+    """The error for a retired digest names the version that is visible to the caller."""
     register("team/copy", seed=1)
     registry.versions.set_alias("other/secret", "prod", 1, "test")
     register("other/secret", seed=9, alias="prod")
@@ -174,18 +174,18 @@ def test_a_digest_answers_for_the_name_that_the_caller_sees(
 def test_the_unknown_and_the_hidden_are_told_alike(
     registry: Registry, world: World, text: str
 ) -> None:
-    """The same error, and near names of what the caller may know only."""
-    with pytest.raises(UnknownReference) as told:
+    """The error is the same, and its similar names are visible to the caller."""
+    with pytest.raises(UnknownReference) as caught:
         registry.versions.resolve(parse_reference(text), caller=TEAM)
-    assert text == told.value.text
-    assert not [name for name in told.value.near if name.startswith("other/secret")]
-    with pytest.raises(UnknownReference) as told:
+    assert text == caught.value.text
+    assert not [name for name in caught.value.near if name.startswith("other/secret")]
+    with pytest.raises(UnknownReference) as caught:
         registry.versions.resolve(parse_reference("other/secre"), caller=OTHER)
-    assert "other/secret" in told.value.near
+    assert "other/secret" in caught.value.near
 
 
 def test_lists_hold_what_the_caller_may_know(registry: Registry, world: World) -> None:
-    """Models, adapters, compositions, artifacts."""
+    """Models, adapters, compositions and artifacts are listed only if they are visible."""
     ids = [model.id for model in registry.catalogue.models(caller=TEAM)]
     assert ["legal", "other/opened", "team/mix", "team/own"] == ids
     catalogue = registry.catalogue
@@ -197,9 +197,9 @@ def test_lists_hold_what_the_caller_may_know(registry: Registry, world: World) -
 
 
 def test_one_item_is_shown_to_those_who_may_know_it(registry: Registry, world: World) -> None:
-    """What is behind a name or a digest is as hidden as the name itself."""
+    """Details of an invisible name or digest are unknown references."""
     catalogue = registry.catalogue
-    asked = (
+    reads = (
         lambda: catalogue.adapter("other/secret", caller=TEAM),
         lambda: catalogue.adapter_versions("other/secret", caller=TEAM),
         lambda: catalogue.adapter_version(parse_reference("other/secret@1"), caller=TEAM),
@@ -210,14 +210,14 @@ def test_one_item_is_shown_to_those_who_may_know_it(registry: Registry, world: W
         lambda: registry.compositions.lineage(world.secret, caller=TEAM),
         lambda: registry.evaluations.page("other/secret", 1, caller=TEAM),
     )
-    for ask in asked:
+    for read in reads:
         with pytest.raises(UnknownReference):
-            ask()
+            read()
     assert "other/secret" == catalogue.adapter("other/secret", caller=OTHER).name
 
 
 def test_lineage_leaves_out_what_is_hidden(registry: Registry, world: World) -> None:
-    """Of a public adapter one sees the recipes whose every ingredient one may know."""
+    """The lineage of a public adapter has only recipes whose ingredients are all visible."""
     for caller, recipes in ((TEAM, [TEAM_RECIPE]), (OTHER, [MIX_RECIPE])):
         used_by = registry.compositions.lineage(world.legal, caller=caller).used_by
         assert recipes == [recipe.digest for recipe in used_by]
@@ -229,7 +229,7 @@ def test_lineage_leaves_out_what_is_hidden(registry: Registry, world: World) -> 
 def test_a_quarantine_names_nothing_hidden(
     registry: Registry, register: Register, world: World
 ) -> None:
-    """It is told by a name that the caller may know, or by none; the reason is of the content."""
+    """The error names a visible version, or none; the reason belongs to the content."""
     register("team/copy", seed=1)  # of what other/secret is
     compose(registry, "team/both", "b3" * 32, "a3" * 32, world.own, world.secret)
     registry.versions.quarantine(parse_reference("other/secret@1"), "in verse", "test")
@@ -243,17 +243,19 @@ def test_a_quarantine_names_nothing_hidden(
 
 
 def test_publishing_is_seen_at_once_and_can_be_undone(registry: Registry, world: World) -> None:
-    """A name becomes visible to everybody, and private again, with all that hangs on it."""
+    """A published name and its dependents are visible to all callers, until it is private."""
     revision = registry.search.finder.revision()
     registry.versions.set_visibility("other/secret", "public", "test")
-    assert all(found(registry, text, TEAM) for text in ("other/secret", "mix", MIX, world.secret))
+    assert all(
+        resolves(registry, text, TEAM) for text in ("other/secret", "mix", MIX, world.secret)
+    )
     assert revision < registry.search.finder.revision()
     registry.versions.set_visibility("other/secret", "private", "test")
-    assert not any(found(registry, t, TEAM) for t in ("other/secret", "mix", MIX, world.secret))
+    assert not any(resolves(registry, t, TEAM) for t in ("other/secret", "mix", MIX, world.secret))
 
 
 def test_what_has_no_namespace_cannot_be_private(registry: Registry, world: World) -> None:
-    """There would be nobody it is private to."""
+    """A name without a namespace cannot be private."""
     with pytest.raises(AccessDenied, match="no namespace"):
         registry.versions.set_visibility("legal", "private", "test")
     with pytest.raises(UnknownReference):
@@ -265,7 +267,7 @@ def test_what_has_no_namespace_cannot_be_private(registry: Registry, world: Worl
 
 
 def test_a_refused_change_suggests_nothing_hidden(registry: Registry, world: World) -> None:
-    """Near names of an alias move, a retirement, an evaluation are the caller's own too."""
+    """Errors of an alias, a retirement and an evaluation list only visible similar names."""
     changes = (
         lambda: registry.versions.set_alias("other/secre", "prod", 1, "test", caller=TEAM),
         lambda: registry.versions.retire(parse_reference("other/secre@1"), "test", caller=TEAM),
@@ -274,13 +276,13 @@ def test_a_refused_change_suggests_nothing_hidden(registry: Registry, world: Wor
         ),
     )
     for change in changes:
-        with pytest.raises(RegistryError) as told:
+        with pytest.raises(RegistryError) as caught:
             change()
-        assert "other/secret" not in str(told.value)
+        assert "other/secret" not in str(caught.value)
 
 
 def test_bases_belong_to_nobody(registry: Registry, database: Database) -> None:
-    """owner/name of a base is no namespace: everybody may use it."""
+    """The owner in owner/name of a base is not a namespace, so all callers see the base."""
     registry.bases.add("secretive/base", shapes={"q": (4, 4)})
     with database.read(TEAM) as session:
         from registry.versions import queries

@@ -1,4 +1,4 @@
-"""The content-addressed store: whole or not at all, and held against its names."""
+"""The blob store is atomic, and its folders are checked against their digests."""
 
 import errno
 import os
@@ -32,13 +32,13 @@ def _left_behind(root: Path) -> list[str]:
 
 
 def test_the_local_store_is_a_blob_store(blobs: LocalBlobs) -> None:
-    """Whoever needs a store names the protocol, and the local folder fits it."""
+    """`LocalBlobs` satisfies the protocol `BlobStore`."""
     store: BlobStore = blobs
     assert frozenset() == store.digests()
 
 
 def test_a_folder_is_found_under_its_digest(blobs: LocalBlobs) -> None:
-    """`adopt` moves the folder; `path`, `has`, `digests` and `verify` know it by its content."""
+    """`adopt` moves the folder; `path`, `has`, `digests` and `verify` find it by its digest."""
     digest = _adopt(blobs)
     assert digest == digest_folder(blobs.path(digest))
     assert blobs.has(digest)
@@ -47,7 +47,7 @@ def test_a_folder_is_found_under_its_digest(blobs: LocalBlobs) -> None:
 
 
 def test_other_files_come_along(blobs: LocalBlobs) -> None:
-    """A report beside the weights is kept and is no part of the identity."""
+    """A report beside the weights is kept and does not change the digest."""
     with blobs.workspace() as folder:
         (folder / "report.json").write_text("{}")
         digest = blobs.adopt(_fill(folder))
@@ -56,7 +56,7 @@ def test_other_files_come_along(blobs: LocalBlobs) -> None:
 
 
 def test_the_same_content_twice_is_one_folder(blobs: LocalBlobs, tmp_path: Path) -> None:
-    """The first copy stays as it is, the second goes with its workspace."""
+    """The first copy stays unchanged; the second is removed with its workspace."""
     digest = _adopt(blobs)
     inode = blobs.path(digest).stat().st_ino
     assert digest == _adopt(blobs)
@@ -65,19 +65,19 @@ def test_the_same_content_twice_is_one_folder(blobs: LocalBlobs, tmp_path: Path)
 
 
 def test_many_threads_adopt_the_same_content(blobs: LocalBlobs) -> None:
-    """Whoever is first wins, and nobody fails."""
-    found: list[str] = []
-    threads = [threading.Thread(target=lambda: found.append(_adopt(blobs))) for _ in range(8)]
+    """Concurrent adoptions of one content succeed and store it once."""
+    digests: list[str] = []
+    threads = [threading.Thread(target=lambda: digests.append(_adopt(blobs))) for _ in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert [found[0]] * 8 == found
-    assert {found[0]} == blobs.digests()
+    assert [digests[0]] * 8 == digests
+    assert {digests[0]} == blobs.digests()
 
 
 def test_an_error_in_a_workspace_leaves_nothing(blobs: LocalBlobs, tmp_path: Path) -> None:
-    """The folder is removed on every way out."""
+    """The workspace is removed on every exit."""
 
     def fail() -> None:
         with blobs.workspace() as folder:
@@ -92,14 +92,14 @@ def test_an_error_in_a_workspace_leaves_nothing(blobs: LocalBlobs, tmp_path: Pat
 
 @pytest.mark.parametrize("digest", ["..", ".workspaces", "/etc", "a" * 63, "A" * 64, "", "a\0"])
 def test_only_digests_become_paths(blobs: LocalBlobs, digest: str) -> None:
-    """Anything else is refused before the file system hears of it."""
+    """A text that is not a digest is refused before any access to the file system."""
     for use in (blobs.has, blobs.path, blobs.verify, blobs.delete):
         with pytest.raises(DigestInvalid):
             use(digest)
 
 
 def test_what_is_not_there_is_missing(blobs: LocalBlobs) -> None:
-    """`path` and `verify` name the digest; `delete` has nothing to do."""
+    """`path` and `verify` name the missing digest; `delete` has no effect."""
     for use in (blobs.path, blobs.verify):
         with pytest.raises(BlobMissing, match=ABSENT):
             use(ABSENT)
@@ -108,7 +108,7 @@ def test_what_is_not_there_is_missing(blobs: LocalBlobs) -> None:
 
 
 def test_changed_and_lost_files_are_found(blobs: LocalBlobs) -> None:
-    """A flipped byte and a missing file are both corruption, and the found digest is said."""
+    """A flipped byte and a missing file are corruption, and the error has the actual digest."""
     digest = _adopt(blobs)
     (blobs.path(digest) / WEIGHTS_NAME).write_text("xxy")
     with pytest.raises(BlobCorrupt) as caught:
@@ -120,7 +120,7 @@ def test_changed_and_lost_files_are_found(blobs: LocalBlobs) -> None:
 
 
 def test_deleted_means_gone(blobs: LocalBlobs, tmp_path: Path) -> None:
-    """Only the named folder goes, wholly."""
+    """Only the named folder is removed, completely."""
     digest, other = _adopt(blobs), _adopt(blobs, "y")
     blobs.delete(digest)
     assert {other} == blobs.digests()
@@ -128,14 +128,14 @@ def test_deleted_means_gone(blobs: LocalBlobs, tmp_path: Path) -> None:
 
 
 def test_two_may_delete_the_same(blobs: LocalBlobs, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Somebody who comes second between look and move does not fail."""
+    """A folder that another process removes between check and rename is not an error."""
     monkeypatch.setattr(LocalBlobs, "has", lambda *_: True)
     blobs.delete(ABSENT)
     assert frozenset() == blobs.digests()
 
 
 def test_strangers_in_the_folder_are_not_blobs(blobs: LocalBlobs, tmp_path: Path) -> None:
-    """Files and folders without a digest's name are not listed."""
+    """Files, and folders whose names are not digests, are not listed."""
     digest = _adopt(blobs)
     (tmp_path / "store" / "blobs" / "lost+found").mkdir()
     (tmp_path / "store" / "blobs" / ABSENT).touch()
@@ -146,7 +146,7 @@ def test_strangers_in_the_folder_are_not_blobs(blobs: LocalBlobs, tmp_path: Path
 def test_a_disk_that_fails_leaves_the_store_as_it_was(
     blobs: LocalBlobs, monkeypatch: pytest.MonkeyPatch, failure: int
 ) -> None:
-    """When the bytes cannot be made safe, nothing appears under the digest."""
+    """If a sync fails, no folder appears under the digest."""
 
     def fail(_: int) -> None:
         raise OSError(failure, os.strerror(failure))
@@ -160,7 +160,7 @@ def test_a_disk_that_fails_leaves_the_store_as_it_was(
 def test_a_move_that_fails_is_not_mistaken_for_a_copy(
     blobs: LocalBlobs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Only a folder that is there already excuses a rename that failed."""
+    """A failed rename is an error unless the folder exists already."""
 
     def fail(*_: object) -> None:
         raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
@@ -173,7 +173,7 @@ def test_a_move_that_fails_is_not_mistaken_for_a_copy(
 def test_sweeping_takes_what_a_crash_left_and_nothing_young(
     blobs: LocalBlobs, tmp_path: Path
 ) -> None:
-    """The youngest file's age decides; the count is returned; an empty store has none."""
+    """The newest file decides; the number of removed workspaces is returned."""
     assert 0 == blobs.sweep(older_than_seconds=0)
     workspaces = tmp_path / "store" / "blobs" / ".workspaces"
     ages = {"old": (7200, 7200, 7200), "young": (60, 60, 60), "growing": (9000, 9000, 60)}
@@ -190,7 +190,7 @@ def test_sweeping_takes_what_a_crash_left_and_nothing_young(
 def test_a_workspace_that_goes_meanwhile_is_somebodys(
     blobs: LocalBlobs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An import may end between the list and the look: no error, and nothing swept."""
+    """A workspace that disappears during a sweep is neither an error nor counted."""
     look = Path.lstat
     with blobs.workspace() as folder:
 

@@ -1,4 +1,4 @@
-"""Connections, transactions and what the database's state turns into."""
+"""Tests of connections, transactions and the errors of the database."""
 
 import sqlite3
 import threading
@@ -21,15 +21,15 @@ from registry.versions.names import claim
 
 
 def test_a_connection_is_configured_as_promised(sqlite_database: Database) -> None:
-    """Write-ahead log, foreign keys on, ten seconds of patience, synchronous NORMAL."""
+    """SQLite has a write-ahead log, foreign keys, a timeout of ten seconds and NORMAL sync."""
     expected = {"journal_mode": "wal", "foreign_keys": 1, "busy_timeout": 10000, "synchronous": 1}
     with sqlite_database.read() as session:
-        found = {key: session.scalar(text(f"PRAGMA {key}")) for key in expected}
-    assert expected == found
+        pragmas = {key: session.scalar(text(f"PRAGMA {key}")) for key in expected}
+    assert expected == pragmas
 
 
 def test_a_transaction_that_fails_changes_nothing(database: Database) -> None:
-    """An exception rolls everything back and reaches the caller as it is."""
+    """An exception rolls everything back and reaches the caller unchanged."""
 
     def fail() -> None:
         with database.transaction() as session:
@@ -43,7 +43,7 @@ def test_a_transaction_that_fails_changes_nothing(database: Database) -> None:
 
 
 def test_a_broken_constraint_is_named_and_the_transaction_lives_on(database: Database) -> None:
-    """A conflict undoes the rows that caused it, no others."""
+    """A conflict rolls back only the rows of its insert."""
 
     def alias() -> AliasRow:
         return AliasRow(name="a", alias="prod", number=1, moved_at=now(), moved_by="me")
@@ -60,20 +60,20 @@ def test_a_broken_constraint_is_named_and_the_transaction_lives_on(database: Dat
 
 
 def test_a_conflict_of_another_kind_keeps_the_databases_words(sqlite_database: Database) -> None:
-    """Where SQLite names no columns, its own sentence stands in for the constraint."""
+    """If SQLite names no columns, its message replaces the name of the constraint."""
     with pytest.raises(Conflict) as caught, sqlite_database.transaction() as session:
         insert(session, AdapterRow(name="nobody"))
     assert "FOREIGN KEY constraint failed" == caught.value.constraint
 
 
 def test_a_broken_constraint_outside_of_insert_is_not_hidden(database: Database) -> None:
-    """Only the state of the database is translated; a rule of ours stays an IntegrityError."""
+    """An IntegrityError is not converted; errors of the database's state are."""
     with pytest.raises(IntegrityError), database.transaction() as session:
         session.add(AdapterRow(name="nobody"))
 
 
 def test_writers_wait_for_each_other(sqlite_database: Database) -> None:
-    """A second transaction begins when the first has ended, and sees what it did."""
+    """A second transaction begins when the first has ended, and sees its changes."""
     seen: list[str | None] = []
     begun = threading.Event()
 
@@ -92,7 +92,7 @@ def test_writers_wait_for_each_other(sqlite_database: Database) -> None:
 
 
 def test_readers_do_not_wait_and_see_one_state(database: Database) -> None:
-    """A reader beside a writer sees what was committed when it began."""
+    """A reader beside a writer sees the state at the start of its transaction."""
     with database.read() as reader:
         assert queries.kind_of(reader, "a") is None
         with database.transaction() as session:
@@ -103,7 +103,7 @@ def test_readers_do_not_wait_and_see_one_state(database: Database) -> None:
 def test_a_lock_held_too_long_is_a_clear_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Patience ends; the error says that the database was locked."""
+    """After the timeout, the error says that the database is locked."""
     monkeypatch.setattr(database_module, "BUSY_TIMEOUT_SECONDS", 0)
     impatient = Database(f"sqlite:///{tmp_path / 'weft.db'}")
     impatient.upgrade()
@@ -118,7 +118,7 @@ def test_a_lock_held_too_long_is_a_clear_error(
 def test_a_file_that_somebody_keeps_locked_is_a_clear_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A new file cannot enter the write-ahead log under a foreign lock: the wait for it ends."""
+    """Switching a new file to the write-ahead log under a foreign lock ends with the timeout."""
     monkeypatch.setattr(database_module, "BUSY_TIMEOUT_SECONDS", 0)
     other = sqlite3.connect(tmp_path / "weft.db")
     other.execute("BEGIN EXCLUSIVE")
@@ -129,14 +129,14 @@ def test_a_file_that_somebody_keeps_locked_is_a_clear_error(
 
 
 def test_missing_tables_are_a_clear_error(tmp_path: Path) -> None:
-    """A database that was never upgraded says what is missing."""
+    """The error for a database without tables names the missing table."""
     bare = Database(f"sqlite:///{tmp_path / 'weft.db'}")
     with pytest.raises(DatabaseUnavailable, match="no such table"), bare.read() as session:
         queries.kind_of(session, "a")
 
 
 def test_a_full_disk_is_a_clear_error(sqlite_database: Database) -> None:
-    """What SQLite says when it cannot grow reaches the caller, and nothing is stored."""
+    """The message of SQLite for a full disk reaches the caller, and nothing is stored."""
 
     def fill() -> None:
         with sqlite_database.transaction() as session:
@@ -152,7 +152,7 @@ def test_a_full_disk_is_a_clear_error(sqlite_database: Database) -> None:
 
 
 def test_a_file_that_is_no_database_is_a_clear_error(tmp_path: Path) -> None:
-    """Somebody else's file is not overwritten."""
+    """A file that is not a database is not overwritten."""
     (tmp_path / "weft.db").write_text("not a database " * 100)
     with pytest.raises(DatabaseUnavailable, match="not a database"):
         Database(f"sqlite:///{tmp_path / 'weft.db'}").upgrade()
@@ -160,7 +160,7 @@ def test_a_file_that_is_no_database_is_a_clear_error(tmp_path: Path) -> None:
 
 
 def test_a_place_that_cannot_be_made_is_a_clear_error(tmp_path: Path) -> None:
-    """A file in the way of the database's folder is named."""
+    """The error names a file that blocks the database's folder."""
     (tmp_path / "file").touch()
     with pytest.raises(DatabaseUnavailable, match="file"):
         Database(f"sqlite:///{tmp_path / 'file' / 'weft.db'}").upgrade()
@@ -169,11 +169,11 @@ def test_a_place_that_cannot_be_made_is_a_clear_error(tmp_path: Path) -> None:
 def test_too_many_at_once_is_a_clear_error(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whoever finds no free connection in time is told so."""
+    """A caller that gets no connection in time receives an error."""
     monkeypatch.setattr(database._engine.pool, "_timeout", 0.01)
-    with ExitStack() as held:
+    with ExitStack() as connections:
         for _ in range(15):
-            held.enter_context(database.read()).connection()
+            connections.enter_context(database.read()).connection()
         with (
             pytest.raises(DatabaseUnavailable, match="every connection is taken"),
             database.read() as session,
@@ -182,7 +182,7 @@ def test_too_many_at_once_is_a_clear_error(
 
 
 def test_postgresql_names_the_constraint_itself() -> None:
-    """Its drivers carry the name in the error's diagnostics, which is taken as it is."""
+    """On PostgreSQL, the name of the constraint comes from the driver's diagnostics."""
     original = type("UniqueViolation", (Exception,), {"diag": Mock(constraint_name="pk_names")})
     assert "pk_names" == _constraint(IntegrityError("INSERT", {}, original()))
 
@@ -199,20 +199,20 @@ def test_postgresql_names_the_constraint_itself() -> None:
     ],
 )
 def test_a_bad_url_says_what_is_wrong(url: str, word: str) -> None:
-    """No URL, no driver, no file: each has its sentence."""
+    """A malformed URL, a missing driver and a missing file have their own messages."""
     with pytest.raises(DatabaseUrlInvalid, match=word):
         Database(url)
 
 
 def test_a_password_is_not_repeated() -> None:
-    """A URL that cannot be used is not quoted, since it may hold a secret."""
+    """The error does not quote an unusable URL, because it may contain a password."""
     with pytest.raises(DatabaseUrlInvalid) as caught:
         Database("nosuch://weft:hunter2@host/db")
     assert "hunter2" not in str(caught.value)
 
 
 def test_close_lets_go_of_the_file(sqlite_database: Database, tmp_path: Path) -> None:
-    """A used database has its file open, and after `close` no more."""
+    """An open database has its file open, and a closed one does not."""
 
     def is_open() -> bool:
         return any("weft.db" in str(path.readlink()) for path in Path("/proc/self/fd").iterdir()

@@ -1,4 +1,4 @@
-"""The schema over time: what the revisions build is what the models say."""
+"""The schema that the migrations create is the schema of the models."""
 
 import multiprocessing
 from pathlib import Path
@@ -28,7 +28,7 @@ def _url(path: Path) -> str:
 
 
 def _schema(path: Path) -> dict[str, list[str]]:
-    """The DDL of every table and index, its lines sorted."""
+    """Return the DDL of every table and index with sorted lines."""
     query = "SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL"
     with create_engine(_url(path)).connect() as connection:
         rows = connection.execute(text(query)).all()
@@ -45,7 +45,7 @@ def _downgrade(path: Path) -> None:
 
 
 def test_the_revisions_build_what_the_models_say(tmp_path: Path) -> None:
-    """From empty to head, Alembic finds no difference to the metadata."""
+    """After an upgrade from empty to head, Alembic finds no difference to the metadata."""
     Database(_url(tmp_path / "a.db")).upgrade()
     with create_engine(_url(tmp_path / "a.db")).connect() as connection:
         context = MigrationContext.configure(connection, opts={"compare_type": True})
@@ -53,7 +53,7 @@ def test_the_revisions_build_what_the_models_say(tmp_path: Path) -> None:
 
 
 def test_the_ddl_is_the_same_to_the_letter(tmp_path: Path) -> None:
-    """What Alembic does not compare agrees too: constraint names, checks, nullability."""
+    """Constraint names, checks and nullability, which Alembic does not compare, agree."""
     Database(_url(tmp_path / "a.db")).upgrade()
     Table.metadata.create_all(create_engine(_url(tmp_path / "b.db")))
     migrated = _schema(tmp_path / "a.db")
@@ -62,7 +62,7 @@ def test_the_ddl_is_the_same_to_the_letter(tmp_path: Path) -> None:
 
 
 def test_down_and_up_again(tmp_path: Path) -> None:
-    """Head to base leaves no table of ours; base to head builds the same schema again."""
+    """A downgrade to base leaves no table; an upgrade creates the same schema again."""
     database = Database(_url(tmp_path / "a.db"))
     database.upgrade()
     first = _schema(tmp_path / "a.db")
@@ -73,7 +73,7 @@ def test_down_and_up_again(tmp_path: Path) -> None:
 
 
 def test_a_database_behind_says_how_to_upgrade(tmp_path: Path) -> None:
-    """A missing and a downgraded database are outdated; `check` creates neither."""
+    """A missing and a downgraded database are outdated, and `check` creates no file."""
     database = Database(_url(tmp_path / "a.db"))
     with pytest.raises(DatabaseOutdated, match="weft db upgrade"):
         database.check()
@@ -86,7 +86,7 @@ def test_a_database_behind_says_how_to_upgrade(tmp_path: Path) -> None:
 
 
 def test_a_database_ahead_is_left_alone(tmp_path: Path) -> None:
-    """A revision that this weft does not know belongs to a newer one."""
+    """An unknown revision belongs to a newer version of weft."""
     database = Database(_url(tmp_path / "a.db"))
     database.upgrade()
     with database.transaction() as session:
@@ -100,7 +100,7 @@ def test_a_database_ahead_is_left_alone(tmp_path: Path) -> None:
 def test_an_upgrade_that_fails_leaves_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """DDL is part of the transaction: a crash half-way is no half schema."""
+    """DDL is part of the transaction: a crash leaves no incomplete schema."""
 
     def fail(*_: object) -> None:
         raise OSError("the lights went out")
@@ -118,7 +118,7 @@ def _upgrade(path: Path) -> None:
 
 
 def test_several_processes_may_upgrade_at_once(tmp_path: Path) -> None:
-    """One does it, the others wait and find it done."""
+    """One process upgrades; the others wait and find the current schema."""
     spawn = multiprocessing.get_context("spawn")
     processes = [spawn.Process(target=_upgrade, args=(tmp_path / "a.db",)) for _ in range(3)]
     for process in processes:
@@ -129,7 +129,7 @@ def test_several_processes_may_upgrade_at_once(tmp_path: Path) -> None:
 
 
 def test_file_names_say_when_and_in_which_order_to_deploy() -> None:
-    """`<revision>_<before|after>_<what>.py`, and the first lines say the revision again."""
+    """The file is named `<revision>_<before|after>_<what>.py` and contains the same revision."""
     scripts = list(ScriptDirectory.from_config(migrations_config()).walk_revisions())
     assert tuple(script.revision for script in reversed(scripts)) == migrations.revisions()
     for script in scripts:
@@ -139,7 +139,7 @@ def test_file_names_say_when_and_in_which_order_to_deploy() -> None:
 
 
 def test_a_new_revision_can_be_written_from_the_template(tmp_path: Path) -> None:
-    """`alembic revision` fills the template in to a file that compiles."""
+    """`alembic revision` writes a file that compiles."""
     config = migrations_config()
     config.set_main_option("version_locations", str(tmp_path))
     command.revision(config, message="nothing yet", rev_id="2999_01_01_0000", head="base")
@@ -149,7 +149,7 @@ def test_a_new_revision_can_be_written_from_the_template(tmp_path: Path) -> None
 
 
 def test_alembic_by_hand_needs_a_database(tmp_path: Path) -> None:
-    """`-x url=…` names it; without, and without a database at all, the command says so."""
+    """`-x url=…` names the database; the command explains a missing URL or database."""
     options = CommandLine().parser.parse_args(["-x", f"url={_url(tmp_path / 'a.db')}", "current"])
     config = migrations_config()
     config.cmd_opts = options
@@ -162,7 +162,7 @@ def test_alembic_by_hand_needs_a_database(tmp_path: Path) -> None:
 
 
 def test_a_step_down_and_up_keeps_rows_that_others_refer_to(tmp_path: Path) -> None:
-    """A table that is copied keeps its rows, and the embeddings that point at them."""
+    """A table that is copied keeps its rows and the embeddings that refer to them."""
     database = Database(_url(tmp_path / "a.db"))
     database.upgrade()
     registry = Registry(database, LocalBlobs(tmp_path / "blobs"))

@@ -1,4 +1,4 @@
-"""The schema over time on PostgreSQL: the same promises as on SQLite, and the vector indexes."""
+"""The schema on PostgreSQL: the same tests as on SQLite, and the vector indexes."""
 
 import multiprocessing
 from collections.abc import Iterator
@@ -32,7 +32,7 @@ def url(postgresql: Server) -> Iterator[str]:
 
 
 def schema(url: str) -> dict[str, list[str]]:
-    """Every table's columns, constraints and indexes, in words."""
+    """Return the columns, constraints and indexes of every table as text."""
     engine = create_engine(url)
     queries = (
         "SELECT table_name, column_name || ' ' || udt_name || ' ' || is_nullable || ' ' ||"
@@ -42,18 +42,18 @@ def schema(url: str) -> dict[str, list[str]]:
         "SELECT conrelid::regclass::text, conname || ' ' || pg_get_constraintdef(oid)"
         " FROM pg_constraint WHERE connamespace = 'public'::regnamespace",
     )
-    found: dict[str, list[str]] = {}
+    definitions: dict[str, list[str]] = {}
     with engine.connect() as connection:
         for query in queries:
-            for table, said in connection.execute(text(query)):
-                found.setdefault(table, []).append(said)
+            for table, definition in connection.execute(text(query)):
+                definitions.setdefault(table, []).append(definition)
     engine.dispose()
-    found.pop("alembic_version", None)
-    return {table: sorted(lines) for table, lines in found.items()}
+    definitions.pop("alembic_version", None)
+    return {table: sorted(lines) for table, lines in definitions.items()}
 
 
 def downgrade(url: str) -> None:
-    """Take the schema back to nothing."""
+    """Downgrade the schema to base."""
     engine = create_engine(url)
     with engine.begin() as connection:
         command.downgrade(migrations_config(connection), "base")
@@ -61,14 +61,14 @@ def downgrade(url: str) -> None:
 
 
 def upgrade(url: str) -> None:
-    """Bring the schema to this release's revision."""
+    """Upgrade the schema to head."""
     database = Database(url)
     database.upgrade()
     database.close()
 
 
 def test_the_revisions_build_what_the_models_say(url: str) -> None:
-    """From empty to head, Alembic finds no difference to the metadata but pgvector's indexes."""
+    """After an upgrade from empty to head, Alembic finds only pgvector's indexes as differences."""
     upgrade(url)
     engine = create_engine(url)
     with engine.connect() as connection:
@@ -81,7 +81,7 @@ def test_the_revisions_build_what_the_models_say(url: str) -> None:
 
 
 def test_the_schema_is_the_metadata_s_to_the_letter(postgresql: Server, url: str) -> None:
-    """What Alembic does not compare agrees too: names, checks, defaults, index definitions."""
+    """Names, checks, defaults and index definitions, which Alembic does not compare, agree."""
     upgrade(url)
     other = postgresql.create()
     engine = create_engine(other)
@@ -98,7 +98,7 @@ def test_the_schema_is_the_metadata_s_to_the_letter(postgresql: Server, url: str
 
 
 def test_down_and_up_again(url: str) -> None:
-    """Head to base leaves no table of ours; base to head builds the same schema again."""
+    """A downgrade to base leaves no table; an upgrade creates the same schema again."""
     upgrade(url)
     first = schema(url)
     downgrade(url)
@@ -110,7 +110,7 @@ def test_down_and_up_again(url: str) -> None:
 
 
 def test_processes_that_upgrade_at_once_wait_for_each_other(url: str) -> None:
-    """One does it under an advisory lock, the others find it done."""
+    """One process upgrades under an advisory lock; the others find the current schema."""
     spawn = multiprocessing.get_context("spawn")
     processes = [spawn.Process(target=upgrade, args=(url,)) for _ in range(2)]
     for process in processes:

@@ -1,4 +1,4 @@
-"""What the tables promise beyond what the database checks."""
+"""Tests of the tables beyond the checks of the database."""
 
 import subprocess
 import sys
@@ -19,20 +19,20 @@ from tests.registry.conftest import BASE
 
 
 def test_every_constraint_has_a_name() -> None:
-    """Errors are told apart by constraint, so none may be anonymous."""
+    """Every constraint has a name, which errors refer to."""
     for table in Table.metadata.tables.values():
         assert all(constraint.name for constraint in table.constraints)
         assert all(index.name for index in table.indexes)
 
 
 def test_every_relationship_raises_when_it_was_not_loaded() -> None:
-    """No attribute access may cause a statement of its own."""
+    """Access to an attribute does not execute a query."""
     for mapper in Table.registry.mappers:
         assert {"raise"} >= {relationship.lazy for relationship in mapper.relationships}
 
 
 def test_an_unloaded_relationship_is_an_error(registry: Registry, database: Database) -> None:
-    """A recipe read without its ingredients does not fetch them behind our back."""
+    """A recipe that was loaded without its ingredients does not load them on access."""
     registry.compositions.save_recipe("text", "0" * 64, BASE, [])
     with database.read() as session:
         recipe = queries.recipe(session, "0" * 64)
@@ -42,21 +42,21 @@ def test_an_unloaded_relationship_is_an_error(registry: Registry, database: Data
 
 
 def test_timestamps_come_back_in_utc(database: Database) -> None:
-    """A moment is stored in UTC and returned aware, whatever zone it was given in."""
-    given = datetime(2026, 5, 1, 14, 0, tzinfo=timezone(timedelta(hours=2)))
+    """A timestamp is stored in UTC and returned aware, in whatever zone it was written."""
+    moment = datetime(2026, 5, 1, 14, 0, tzinfo=timezone(timedelta(hours=2)))
     with database.transaction() as session:
         row = NameRow(
-            name="a", kind="adapter", visibility="public", created_at=given, created_by="me"
+            name="a", kind="adapter", visibility="public", created_at=moment, created_by="me"
         )
         insert(session, row)
     with database.read() as session:
         stored = session.get_one(NameRow, "a").created_at
-    assert given == stored
+    assert moment == stored
     assert UTC == stored.tzinfo
 
 
 def test_a_database_that_keeps_zones_makes_no_difference() -> None:
-    """What PostgreSQL returns in its own zone is handed out in UTC."""
+    """A timestamp that PostgreSQL returns in another zone is converted to UTC."""
     kept = datetime(2026, 5, 1, 14, 0, tzinfo=timezone(timedelta(hours=2)))
     returned = UtcDateTime().process_result_value(kept, DefaultDialect())
     assert returned is not None
@@ -64,7 +64,7 @@ def test_a_database_that_keeps_zones_makes_no_difference() -> None:
 
 
 def test_a_naive_timestamp_is_refused(database: Database) -> None:
-    """Nobody knows what a moment without a zone means."""
+    """A timestamp without a zone is refused."""
     naive = datetime(2026, 5, 1)  # noqa: DTZ001 - the point of the test
     with (
         pytest.raises(StatementError, match="no time zone"),
@@ -74,14 +74,14 @@ def test_a_naive_timestamp_is_refused(database: Database) -> None:
 
 
 def test_whoever_knows_the_models_knows_every_table() -> None:
-    """`registry.storage.models` alone knows all tables, so that `alembic` by hand drops none."""
-    asked = "from registry.storage.models import Table; print(*sorted(Table.metadata.tables))"
-    known = subprocess.check_output([sys.executable, "-c", asked], text=True).split()
-    assert sorted(Table.metadata.tables) == known
+    """Importing `registry.storage.models` registers all tables, so `alembic` drops none."""
+    code = "from registry.storage.models import Table; print(*sorted(Table.metadata.tables))"
+    tables = subprocess.check_output([sys.executable, "-c", code], text=True).split()
+    assert sorted(Table.metadata.tables) == tables
 
 
 def test_rows_know_their_tables(database: Database) -> None:
     """The upgraded database has every table of the models, and Alembic's own."""
     with database.read() as session:
-        found = set(inspect(session.connection()).get_table_names())
-    assert set(Table.metadata.tables) | {"alembic_version"} == found
+        tables = set(inspect(session.connection()).get_table_names())
+    assert set(Table.metadata.tables) | {"alembic_version"} == tables

@@ -1,4 +1,4 @@
-"""A database that the first release filled becomes one of this release, with every row of it.
+"""A database of the first release is upgraded to this release with all its rows.
 
 `tests/data/first_release.sqlite3` was made by the first release at schema 2026_11_22_0600: a base
 with aliases; adapters in a namespace and without, with several versions, one retired, and the same
@@ -39,7 +39,7 @@ def first_release(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def upgraded(first_release: Path) -> Iterator[Database]:
-    """The copy, brought to this release's schema."""
+    """The copy with the schema of this release."""
     database = Database(f"sqlite:///{first_release}")
     database.upgrade()
     yield database
@@ -47,7 +47,7 @@ def upgraded(first_release: Path) -> Iterator[Database]:
 
 
 def rows_of(path: Path, columns: dict[str, list[str]]) -> dict[str, list[tuple[Any, ...]]]:
-    """Return the rows of each table, by these columns, in an order of their own."""
+    """Return the given columns of each table's rows in a stable order."""
     with sqlite3.connect(path) as connection:
         return {
             table: sorted(connection.execute(f"SELECT {', '.join(names)} FROM {table}"), key=repr)  # noqa: S608
@@ -66,9 +66,9 @@ def columns_of(path: Path) -> dict[str, list[str]]:
 
 
 def test_the_first_release_has_rows_in_every_table_of_its_own() -> None:
-    """The committed file has the rows that the module's docstring names, at the first revision."""
-    found = rows_of(FIRST_RELEASE, columns_of(FIRST_RELEASE))
-    assert ROWS == {table: len(rows) for table, rows in found.items()}
+    """The committed file has the rows that the module's docstring lists, at the first revision."""
+    stored = rows_of(FIRST_RELEASE, columns_of(FIRST_RELEASE))
+    assert ROWS == {table: len(rows) for table, rows in stored.items()}
     with pytest.raises(DatabaseOutdated, match="2026_11_22_0600"):
         Database(f"sqlite:///{FIRST_RELEASE}").check()
 
@@ -88,7 +88,7 @@ def test_nothing_in_it_is_broken(upgraded: Database, first_release: Path) -> Non
 
 
 def test_its_references_mean_what_they_meant(upgraded: Database, tmp_path: Path) -> None:
-    """Aliases, numbers, bare names, compositions and retired versions answer as before."""
+    """Aliases, numbers, bare names, compositions and retired versions resolve as before."""
     registry = Registry(upgraded, LocalBlobs(tmp_path / "blobs"))
     meant = {}
     for text in ("legal@prod", "legal@draft", "legal", "team/tax@prod"):
@@ -110,7 +110,7 @@ def test_its_references_mean_what_they_meant(upgraded: Database, tmp_path: Path)
 
 
 def test_it_goes_on_from_there(upgraded: Database, tmp_path: Path) -> None:
-    """The next version of an old adapter is number 4, and a known content is known."""
+    """The next version of an old adapter is number 4; a registered content keeps its version."""
     registry = Registry(upgraded, LocalBlobs(tmp_path / "blobs"))
     registry.bases.add(BASE, shapes=SHAPES)
     new = write_adapter(tmp_path / "new", tensors(seed=9))

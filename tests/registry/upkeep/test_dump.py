@@ -28,7 +28,7 @@ from tests.registry.rows import MOMENT, fill
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def target(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
-    """A database without tables, of either kind."""
+    """An empty database without tables, of either kind."""
     with ExitStack() as closing:
         url = f"sqlite:///{tmp_path / 'target' / 'weft.db'}"
         if request.param == "postgresql":
@@ -54,7 +54,7 @@ def _filled(database: Database, *, nulls: bool) -> Database:
 
 
 def everything(database: Database) -> dict[str, list[list[Any]]]:
-    """Return all rows of all tables, as JSON has them."""
+    """Return all rows of all tables as JSON values."""
     with database.read() as session:
         return {
             name: [
@@ -69,7 +69,7 @@ def everything(database: Database) -> dict[str, list[list[Any]]]:
 def test_every_row_of_every_table_comes_back(
     database: Database, target: Database, tmp_path: Path, nulls: bool
 ) -> None:
-    """From SQLite or PostgreSQL into SQLite or PostgreSQL, each value is what it was."""
+    """Each value is unchanged between SQLite and PostgreSQL in all four directions."""
     _filled(database, nulls=nulls)
     dumped = dump(database, tmp_path / "d.gz")
     assert dict.fromkeys(Table.metadata.tables, 1) == dumped.rows
@@ -82,7 +82,7 @@ def test_a_registry_goes_on_where_it_was_dumped(
     registry: Registry, register: Register, database: Database, blobs: LocalBlobs,
     target: Database, tmp_path: Path,
 ) -> None:  # fmt: skip
-    """After a move, names mean the same, files are found, and numbers and histories go on."""
+    """After a move, names resolve, files are found, and numbers and histories continue."""
     first, second = register("legal", alias="prod"), register("legal", seed=1)
     dump(database, tmp_path / "d.gz")
     restore(target, tmp_path / "d.gz")
@@ -103,7 +103,7 @@ def test_a_registry_goes_on_where_it_was_dumped(
 def test_an_empty_database_that_was_upgraded_already_will_do(
     filled: Database, target: Database, tmp_path: Path
 ) -> None:
-    """Tables may be there; the rows that migrations make are not in the way."""
+    """The target may have tables and the rows that migrations insert."""
     dump(filled, tmp_path / "d.gz")
     target.upgrade()
     restore(target, tmp_path / "d.gz")
@@ -113,7 +113,7 @@ def test_an_empty_database_that_was_upgraded_already_will_do(
 def test_a_database_with_rows_is_refused(
     filled: Database, target: Database, tmp_path: Path
 ) -> None:
-    """The second restore names the tables that are in the way, and changes nothing."""
+    """The second restore names the tables with rows and changes nothing."""
     dump(filled, tmp_path / "d.gz")
     restore(target, tmp_path / "d.gz")
     before = everything(target)
@@ -123,20 +123,20 @@ def test_a_database_with_rows_is_refused(
 
 
 def test_the_file_is_its_owners_alone(filled: Database, tmp_path: Path) -> None:
-    """There are hashes of keys in it."""
+    """Only the owner can read a dump, because it contains hashes of keys."""
     dump(filled, tmp_path / "d.gz")
     assert 0o600 == stat.S_IMODE((tmp_path / "d.gz").stat().st_mode)
 
 
 def test_the_same_rows_are_the_same_file(filled: Database, tmp_path: Path) -> None:
-    """Two dumps of one state are equal to the byte."""
+    """Two dumps of one state have the same bytes."""
     dump(filled, tmp_path / "a.gz")
     dump(filled, tmp_path / "b.gz")
     assert (tmp_path / "a.gz").read_bytes() == (tmp_path / "b.gz").read_bytes()
 
 
 def test_a_dump_overwrites_nothing(filled: Database, tmp_path: Path) -> None:
-    """A file that is there stays as it is."""
+    """An existing file stays unchanged."""
     (tmp_path / "d.gz").write_text("precious")
     with pytest.raises(DumpFailed, match="File exists"):
         dump(filled, tmp_path / "d.gz")
@@ -146,7 +146,7 @@ def test_a_dump_overwrites_nothing(filled: Database, tmp_path: Path) -> None:
 def test_a_dump_that_fails_leaves_no_file(
     filled: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Half a dump is worse than none."""
+    """A failed dump leaves no file."""
 
     def fail(*_: object) -> Iterator[Any]:
         raise OSError(28, "No space left on device")
@@ -158,22 +158,22 @@ def test_a_dump_that_fails_leaves_no_file(
 
 
 def test_only_this_releases_schema_is_dumped(tmp_path: Path) -> None:
-    """A database that was never upgraded says so, and no file is made."""
+    """A database without tables is outdated, and no file is created."""
     with pytest.raises(DatabaseOutdated, match="weft db upgrade"):
         dump(Database(f"sqlite:///{tmp_path / 'a.db'}"), tmp_path / "d.gz")
     assert [] == list(tmp_path.iterdir())
 
 
 def test_progress_is_told(sqlite_database: Database, tmp_path: Path) -> None:
-    """Both ways tell how far they are of how much."""
+    """Dump and restore report the rows that are done and the total."""
     with sqlite_database.transaction() as session:
         names = (NameRow(name=f"n{n}", kind="adapter", visibility="public", created_at=MOMENT,
                          created_by="me") for n in range(1001))  # fmt: skip
         session.add_all(names)
     target = Database(f"sqlite:///{tmp_path / 'target.db'}")
-    told: list[tuple[int, int]] = []
-    dumped = dump(sqlite_database, tmp_path / "d.gz", progress=lambda *step: told.append(step))
-    restore(target, tmp_path / "d.gz", progress=lambda *step: told.append(step))
-    assert {dumped.total} == {total for _, total in told}
-    assert len(told) >= 4
-    assert all(done <= total for done, total in told)
+    steps: list[tuple[int, int]] = []
+    dumped = dump(sqlite_database, tmp_path / "d.gz", progress=lambda *step: steps.append(step))
+    restore(target, tmp_path / "d.gz", progress=lambda *step: steps.append(step))
+    assert {dumped.total} == {total for _, total in steps}
+    assert len(steps) >= 4
+    assert all(done <= total for done, total in steps)

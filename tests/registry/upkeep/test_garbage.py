@@ -1,4 +1,4 @@
-"""Garbage: what nobody needs goes, what anybody may need stays, whoever is at work meanwhile."""
+"""Unreferenced files are removed, and referenced files stay, also during concurrent work."""
 
 import os
 import time
@@ -33,19 +33,19 @@ def artifacts(tmp_path: Path) -> LocalBlobs:
 
 @pytest.fixture
 def collector(database: Database, blobs: LocalBlobs, artifacts: LocalBlobs) -> Collector:
-    """By the usual rules, without a budget."""
+    """A collector with the default rules, without a budget."""
     return Collector(database, blobs, artifacts, KeepRules())
 
 
 class Shop:
-    """Makes compositions, artifacts and old things."""
+    """Creates compositions, artifacts and old files."""
 
     def __init__(self, registry: Registry, artifacts: LocalBlobs, database: Database) -> None:
         self.registry, self.artifacts, self.database = registry, artifacts, database
         self._recipes = iter("abcdef")
 
     def build(self, *ingredients: str, name: str | None = None) -> str:
-        """Build a recipe into an artifact, compose it under `name`, return the artifact."""
+        """Build a recipe into an artifact, compose it under `name`, and return the artifact."""
         letter = next(self._recipes)
         recipe, weights = letter * 64, [(digest, 1.0) for digest in ingredients]
         self.registry.compositions.save_recipe(letter, recipe, BASE, weights)
@@ -61,11 +61,11 @@ class Shop:
         return artifact
 
     def store(self, content: str) -> str:
-        """Put files among the artifacts that no row names, and return their digest."""
+        """Store an artifact without a row, and return its digest."""
         return put(self.artifacts, content)
 
     def retire(self, text: str, *, ago_seconds: float = OLD) -> None:
-        """Retire a version, a while ago."""
+        """Retire a version with a time in the past."""
         reference = parse_reference(text)
         self.registry.versions.retire(reference, "me")
         moment = now() - timedelta(seconds=ago_seconds)
@@ -76,7 +76,7 @@ class Shop:
 
 
 def put(store: LocalBlobs, content: str) -> str:
-    """Put a folder into a store and return its digest."""
+    """Store a folder and return its digest."""
     with store.workspace() as folder:
         (folder / CONFIG_NAME).write_text(content)
         (folder / WEIGHTS_NAME).write_text(content * 3)
@@ -84,13 +84,13 @@ def put(store: LocalBlobs, content: str) -> str:
 
 
 def age(store: LocalBlobs, seconds: float = OLD) -> None:
-    """Make everything in a store look as if it was last used so long ago."""
+    """Set the last use of all folders of a store to a time in the past."""
     for digest in store.digests():
         os.utime(store.path(digest), (time.time() - seconds,) * 2)
 
 
-def found(collector: Collector) -> dict[str, str]:
-    """Return the reason for each digest that can go."""
+def reasons(collector: Collector) -> dict[str, str]:
+    """Return the reason for each digest that can be removed."""
     return {garbage.digest: garbage.reason for garbage in collector.plan()}
 
 
@@ -101,7 +101,7 @@ def shop(registry: Registry, artifacts: LocalBlobs, database: Database) -> Shop:
 
 
 def test_an_empty_registry_has_no_garbage(collector: Collector) -> None:
-    """Stores that do not exist yet are empty."""
+    """Stores that do not exist are empty."""
     assert () == collector.plan()
     assert () == collector.collect(())
     assert 0 == collector.sweep()
@@ -110,15 +110,15 @@ def test_an_empty_registry_has_no_garbage(collector: Collector) -> None:
 def test_what_is_in_use_stays(
     collector: Collector, shop: Shop, register: Register, blobs: LocalBlobs
 ) -> None:
-    """Versions that are not retired and artifacts of compositions, however old."""
+    """Live versions and artifacts of compositions stay, however old they are."""
     shop.build(register("legal"), register("legal", seed=1), name="mix")
     age(blobs)
     age(shop.artifacts)
-    assert {} == found(collector)
+    assert {} == reasons(collector)
 
 
 def test_the_plan_comes_by_pages(collector: Collector, blobs: LocalBlobs) -> None:
-    """Everything once, by store and digest, also when some of it goes between two pages."""
+    """The pages list all garbage once, by store and digest, also if some is removed meanwhile."""
     all_of_it = sorted(put(blobs, content) for content in "abcde")
     age(blobs)
     first = collector.page(limit=2)
@@ -133,7 +133,7 @@ def test_the_plan_comes_by_pages(collector: Collector, blobs: LocalBlobs) -> Non
 def test_files_of_a_crashed_import_go(
     collector: Collector, register: Register, blobs: LocalBlobs
 ) -> None:
-    """What no version names is an orphan; the plan removes nothing, `collect` does."""
+    """Files without a version are orphans; the plan removes nothing, and `collect` removes them."""
     used, orphan = register("legal"), put(blobs, "crashed")
     age(blobs)
     (garbage,) = collector.plan()
@@ -149,45 +149,45 @@ def test_files_of_a_crashed_import_go(
 def test_young_files_stay(
     collector: Collector, shop: Shop, register: Register, blobs: LocalBlobs
 ) -> None:
-    """An import stores files before it writes rows: for an hour nothing is garbage."""
+    """New files are not garbage for an hour, because an import stores files before rows."""
     register("legal")
     shop.retire("legal@1")
     for store in (blobs, shop.artifacts):
         put(store, "somebody's")
         age(store, YOUNG_SECONDS - 60)
-    assert {} == found(collector)
+    assert {} == reasons(collector)
     age(blobs, YOUNG_SECONDS + 60)
     age(shop.artifacts, YOUNG_SECONDS + 60)
-    assert {"orphan", "retired"} == set(found(collector).values())
+    assert {"orphan", "retired"} == set(reasons(collector).values())
 
 
 def test_a_retired_version_stays_for_the_grace(
     collector: Collector, shop: Shop, register: Register, blobs: LocalBlobs
 ) -> None:
-    """A week by default: who asked for it just before may still be answered."""
+    """The files of a retired version stay for a week by default."""
     recent, old = register("recent"), register("old", seed=1)
     shop.retire("recent@1", ago_seconds=6 * DAY_SECONDS)
     shop.retire("old@1", ago_seconds=8 * DAY_SECONDS)
     age(blobs)
-    assert {old: "retired"} == found(collector)
+    assert {old: "retired"} == reasons(collector)
     assert blobs.has(recent)
 
 
 def test_content_that_another_name_has_in_use_stays(
     collector: Collector, shop: Shop, register: Register, blobs: LocalBlobs
 ) -> None:
-    """Files belong to all versions with their digest."""
+    """Files stay while any version with their digest is live."""
     register("legal")
     register("mirror")
     shop.retire("legal@1")
     age(blobs)
-    assert {} == found(collector)
+    assert {} == reasons(collector)
 
 
 def test_what_a_composition_is_made_of_stays(
     collector: Collector, shop: Shop, register: Register, blobs: LocalBlobs
 ) -> None:
-    """Through artifacts that are ingredients down to versions, retired or not."""
+    """Ingredients of compositions stay, through artifacts down to versions, retired or not."""
     bottom, other = register("bottom"), register("other", seed=1)
     inner = shop.build(bottom)
     shop.retire("bottom@1")
@@ -195,17 +195,17 @@ def test_what_a_composition_is_made_of_stays(
     outer = shop.build(inner, other, name="mix")
     age(blobs)
     age(shop.artifacts)
-    assert {} == found(collector)
+    assert {} == reasons(collector)
     shop.retire("mix@1")
     gone = {bottom: "retired", other: "retired", inner: "unused", outer: "unused"}
-    assert gone == found(collector)
+    assert gone == reasons(collector)
 
 
 @pytest.mark.parametrize("running", [False, True])
 def test_what_a_job_draws_on_stays_until_it_has_ended(
     collector: Collector, shop: Shop, register: Register, blobs: LocalBlobs, running: bool
 ) -> None:
-    """A version that was retired after the job was asked for, whether it waits or runs."""
+    """The members of a queued or running job stay, even if they are retired."""
     registry, digest = shop.registry, register("legal")
     queue(registry, 1, request={"members": [{"reference": "legal@1", "digest": digest}]})
     queue(registry, 2, request={"members": None})
@@ -213,31 +213,31 @@ def test_what_a_job_draws_on_stays_until_it_has_ended(
     age(blobs)
     if running:
         registry.jobs.claim("w", None)
-    assert {} == found(collector)
+    assert {} == reasons(collector)
     if running:
         registry.jobs.finish(job_id(1), "w", "succeeded")
     else:
         registry.jobs.cancel(job_id(1))
-    assert {digest: "retired"} == found(collector)
+    assert {digest: "retired"} == reasons(collector)
 
 
 def test_an_artifact_that_no_composition_needs_stays_while_it_is_asked_for(
     collector: Collector, shop: Shop, register: Register
 ) -> None:
-    """An expression's result goes a week after its last use; what nothing made, at once."""
+    """The artifact of an expression is removed a week after its last use, an orphan at once."""
     digest = register("legal")
     shop.artifacts.touch(digest)
-    asked, orphan = shop.build(digest), shop.store("self-test")
+    unused, orphan = shop.build(digest), shop.store("self-test")
     age(shop.artifacts, 6 * DAY_SECONDS)
-    assert {orphan: "orphan"} == found(collector)
+    assert {orphan: "orphan"} == reasons(collector)
     age(shop.artifacts, 8 * DAY_SECONDS)
-    assert {orphan: "orphan", asked: "unused"} == found(collector)
+    assert {orphan: "orphan", unused: "unused"} == reasons(collector)
 
 
 def test_a_staged_version_goes_with_its_version(
     collector: Collector, shop: Shop, register: Register, blobs: LocalBlobs, tmp_path: Path
 ) -> None:
-    """The engine's copy of a version in use stays, that of a retired one goes."""
+    """The staged copy of a live version stays; that of a retired one is removed."""
     digests = {name: register(name, seed=seed) for seed, name in enumerate(("legal", "tax"))}
     for digest in digests.values():
         with shop.artifacts.workspace() as folder:
@@ -255,7 +255,7 @@ def test_a_staged_version_goes_with_its_version(
 def test_the_budget_takes_the_unneeded_first_and_then_the_oldest(
     database: Database, blobs: LocalBlobs, shop: Shop, register: Register
 ) -> None:
-    """Until the rest fits; young files count, and stay."""
+    """Artifacts beyond the budget are removed, unreferenced and older ones first; new ones stay."""
     digest = register("legal")
     needed = shop.build(digest, name="mix")
     old, recent = shop.build(digest), shop.build(digest)
@@ -275,7 +275,7 @@ def test_the_budget_takes_the_unneeded_first_and_then_the_oldest(
 def test_what_came_into_use_since_the_plan_stays(
     collector: Collector, registry: Registry, blobs: LocalBlobs, tmp_path: Path
 ) -> None:
-    """Between a look at the plan and the deed somebody may register the very content."""
+    """A content that is registered between plan and removal stays."""
     folder = write_adapter(tmp_path / "a", tensors())
     digest = registry.adapters.register(folder, name="legal").version.digest
     age(blobs)
@@ -288,7 +288,7 @@ def test_what_came_into_use_since_the_plan_stays(
 def test_an_import_of_garbage_makes_it_young(
     collector: Collector, registry: Registry, blobs: LocalBlobs, tmp_path: Path
 ) -> None:
-    """Content that a crash left behind is taken over by the next import, and not collected."""
+    """An import of stored content resets its idle time, so it is not collected."""
     folder = write_adapter(tmp_path / "a", tensors())
     digest = registry.adapters.register(folder, name="legal").version.digest
     age(blobs)
@@ -301,7 +301,7 @@ def test_an_import_of_garbage_makes_it_young(
 def test_an_import_in_the_middle_of_a_removal_wins(
     blobs: LocalBlobs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The age is looked at again after the folder was moved aside: it comes back."""
+    """A folder that was used while it was moved aside is moved back."""
     digest = put(blobs, "same")
     age(blobs)
     rename = Path.rename
@@ -320,7 +320,7 @@ def test_an_import_in_the_middle_of_a_removal_wins(
 def test_an_import_just_after_a_removal_brings_its_own_files(
     blobs: LocalBlobs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """`adopt` that finds the content, and then not any more, moves its own copy in."""
+    """`adopt` moves its own copy in if the existing content is discarded meanwhile."""
     digest = put(blobs, "same")
     touch = LocalBlobs.touch
 
@@ -335,7 +335,7 @@ def test_an_import_just_after_a_removal_brings_its_own_files(
 
 
 def test_somebody_else_may_remove_it_first(blobs: LocalBlobs) -> None:
-    """Two collections at once are no error; one of them removed it."""
+    """Two concurrent collections succeed, and one of them removes the folder."""
     digest = put(blobs, "x")
     age(blobs)
     assert blobs.discard(digest, idle_seconds=YOUNG_SECONDS)
@@ -346,20 +346,20 @@ def test_somebody_else_may_remove_it_first(blobs: LocalBlobs) -> None:
 def test_open_files_outlive_their_removal(
     collector: Collector, shop: Shop, register: Register, blobs: LocalBlobs, tmp_path: Path
 ) -> None:
-    """An engine's own hard links hold the bytes when the store lets go of them."""
+    """An engine's hard links keep the bytes after the store removes them."""
     digest = register("legal")
-    held = tmp_path / "held"
-    held.hardlink_to(blobs.path(digest) / WEIGHTS_NAME)
-    before = held.read_bytes()
+    link = tmp_path / "link"
+    link.hardlink_to(blobs.path(digest) / WEIGHTS_NAME)
+    before = link.read_bytes()
     shop.retire("legal@1")
     age(blobs)
     collector.collect(collector.plan())
     assert not blobs.has(digest)
-    assert before == held.read_bytes()
+    assert before == link.read_bytes()
 
 
 def test_workspaces_of_crashed_processes_go(collector: Collector, blobs: LocalBlobs) -> None:
-    """After an hour; a younger one may be somebody's."""
+    """A workspace is removed after an hour without a change."""
     with blobs.workspace() as young, blobs.workspace() as old:
         os.utime(old, (time.time() - YOUNG_SECONDS - 60,) * 2)
         assert 1 == collector.sweep()

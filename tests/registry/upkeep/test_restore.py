@@ -1,4 +1,4 @@
-"""What may be restored: older dumps and nothing that is damaged, cut off or no dump at all."""
+"""Older dumps are restored; damaged, truncated and other files are refused."""
 
 import gzip
 import json
@@ -40,7 +40,7 @@ def _written(path: Path, document: list[Any]) -> Path:
 
 
 def test_an_old_dump_is_upgraded(target: Database, tmp_path: Path) -> None:
-    """Rows go into the schema of their dump, which is then brought to this release's."""
+    """The rows are loaded into the schema of their dump, which is then upgraded."""
     restore(target, _written(tmp_path / "old.gz", a_dump()))
     target.check()
     with target.read() as session:
@@ -68,8 +68,8 @@ DAMAGES: dict[str, tuple[Damage, str]] = {
     "another format": (_change(0, format="tar"), "Line 1 .*not a dump of weft"),
     "not a header": (lambda lines: lines.insert(0, [1]), "Line 1 .*not a dump of weft"),
     "nothing": (lambda lines: lines.clear(), "Line 1 .*not a dump of weft"),
-    "a later format": (_change(0, version=2), "Line 1 .*format 2.*install the weft"),
-    "a later schema": (_change(0, revision="2999_01_01_0000"), "Line 1 .*2999.*install the weft"),
+    "a later format": (_change(0, version=2), "Line 1 .*format 2.*install the version"),
+    "a later schema": (_change(0, revision="2999_01_01_0000"), "Line 1 .*2999.*install the"),
     "a part of a revision": (_change(0, revision="2026"), "Line 1 .*'2026'"),
     "a revision that is a list": (_change(0, revision=["head"]), "Line 1 .*head"),
     "no counts": (_change(0, rows=7), "Line 1 .*number of rows by table"),
@@ -85,7 +85,7 @@ DAMAGES: dict[str, tuple[Damage, str]] = {
     "a strange kind": (lambda lines: lines[1]["columns"].update(name="pickle"), "Line 2 .*kinds"),
     "a short row": (lambda lines: lines[2].pop(), "Line 3 .*does not fit names"),
     "a value of another kind": (lambda lines: lines[2].__setitem__(0, {}), "Line 3 .*does not fit"),
-    "no moment": (lambda lines: lines[2].__setitem__(2, "yesterday"), "Line 3 .*does not fit names"),
+    "no moment": (lambda lines: lines[2].__setitem__(2, "yesterday"), "Line 3 .*does not fit"),
     "a moment too far": (
         lambda lines: lines[2].__setitem__(2, "0001-01-01T00:00:00+23:00"), "Line 3 .*does not fit",
     ),
@@ -105,7 +105,7 @@ DAMAGES: dict[str, tuple[Damage, str]] = {
 def test_a_damaged_dump_is_refused_and_changes_nothing(
     target: Database, tmp_path: Path, damage: str
 ) -> None:
-    """Whatever is wrong with it, the error names the line, and the database stays empty."""
+    """The error names the damaged line, and the database stays empty."""
     change, says = DAMAGES[damage]
     lines = a_dump()
     change(lines)
@@ -116,7 +116,7 @@ def test_a_damaged_dump_is_refused_and_changes_nothing(
 
 
 def test_a_row_that_refers_to_nothing_is_refused(target: Database, tmp_path: Path) -> None:
-    """An adapter whose name is not there is found before anything is kept."""
+    """A row that refers to a missing row is refused before the commit."""
     lines = a_dump()
     lines[0]["rows"]["adapters"] = 1
     lines += [{"table": "adapters", "columns": {"name": "plain"}}, ["elsewhere"]]
@@ -128,7 +128,7 @@ def test_a_row_that_refers_to_nothing_is_refused(target: Database, tmp_path: Pat
 def test_a_dump_that_was_cut_off_is_refused(
     sqlite_database: Database, target: Database, tmp_path: Path, share: float
 ) -> None:
-    """However much of the file is missing."""
+    """A truncated dump is refused at every length."""
     dump(sqlite_database, tmp_path / "d.gz")
     data = (tmp_path / "d.gz").read_bytes()
     (tmp_path / "cut.gz").write_bytes(data[: int(len(data) * share)])
@@ -139,7 +139,7 @@ def test_a_dump_that_was_cut_off_is_refused(
 @pytest.mark.parametrize("content", [b"no gzip", gzip.compress(b"{"), gzip.compress(b"\xff\xfe"),
                                      gzip.compress(b"[" * 100_000)])  # fmt: skip
 def test_any_other_file_is_refused(target: Database, tmp_path: Path, content: bytes) -> None:
-    """Text, broken JSON, bytes, nesting without end: never a traceback."""
+    """Text, broken JSON, bytes and deep nesting are refused without a traceback."""
     (tmp_path / "d.gz").write_bytes(content)
     with pytest.raises(DumpInvalid, match="Line 1"):
         restore(target, tmp_path / "d.gz")
@@ -148,7 +148,7 @@ def test_any_other_file_is_refused(target: Database, tmp_path: Path, content: by
 def test_a_line_without_an_end_is_not_read_to_its_end(
     target: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A small file can unfold into one line of gigabytes."""
+    """A long line is refused, because a small file can decompress to gigabytes."""
     monkeypatch.setattr("registry.upkeep.restore._MAX_LINE", 1000)
     lines = [json.dumps(line) for line in a_dump()]
     (tmp_path / "d.gz").write_bytes(gzip.compress("\n".join([*lines, "[" * 1000]).encode()))
@@ -159,7 +159,7 @@ def test_a_line_without_an_end_is_not_read_to_its_end(
 def test_a_database_that_cannot_be_reached_is_a_clear_error(
     sqlite_database: Database, tmp_path: Path
 ) -> None:
-    """A file in the way of the new database is named."""
+    """The error names a file that blocks the new database."""
     dump(sqlite_database, tmp_path / "d.gz")
     (tmp_path / "file").touch()
     with pytest.raises(DatabaseUnavailable, match="file"):

@@ -1,4 +1,4 @@
-"""Registering: what the same content is, and that nothing is ever half registered."""
+"""Registration: identity of content, and atomicity."""
 
 import errno
 import os
@@ -39,7 +39,7 @@ def _assert_untouched(registry: Registry, blobs: LocalBlobs, root: Path) -> None
 def test_a_registered_adapter_is_a_version_with_everything(
     registry: Registry, blobs: LocalBlobs, tmp_path: Path
 ) -> None:
-    """Metadata, facts, card, report and files are there, under the digest."""
+    """The version has metadata, facts, card and report, and the store has its files."""
     folder = write_adapter(tmp_path / "a", use_rslora=True)
     (folder / "README.md").write_text("---\nlicense: mit\n---\n# Legal")
     done = registry.adapters.register(
@@ -65,7 +65,7 @@ def test_a_registered_adapter_is_a_version_with_everything(
 
 
 def test_the_same_content_again_is_the_same_version(registry: Registry, tmp_path: Path) -> None:
-    """Nothing is created, but an alias moves."""
+    """A second registration creates nothing, but moves the alias."""
     folder = write_adapter(tmp_path / "a")
     first = registry.adapters.register(folder, name="legal")
     again = registry.adapters.register(folder, name="legal", alias="prod")
@@ -75,7 +75,7 @@ def test_the_same_content_again_is_the_same_version(registry: Registry, tmp_path
 
 
 def test_spelling_does_not_make_another_version(registry: Registry, tmp_path: Path) -> None:
-    """Doubled prefixes, `.default.`, tensor order, patterns, base names: one digest."""
+    """Doubled prefixes, `.default.`, tensor order, patterns and base names keep the digest."""
     plain = tensors()
     doubled = {PREFIX + name: tensor for name, tensor in plain.items()}
     older = {n.replace(".weight", ".default.weight"): plain[n] for n in sorted(plain, reverse=True)}
@@ -99,7 +99,7 @@ def test_spelling_does_not_make_another_version(registry: Registry, tmp_path: Pa
 def test_what_changes_the_answer_makes_another_version(
     registry: Registry, tmp_path: Path, change: dict[str, Any]
 ) -> None:
-    """Scale, a single number and the dtype are content."""
+    """A change of the scale, of a single number or of the dtype changes the digest."""
     registry.adapters.register(write_adapter(tmp_path / "a"), name="legal")
     made = tensors(dtype=change.get("dtype", np.float32))
     made[f"{PREFIX}{DOWN}.lora_A.weight"][0, 0] += change.get("number", 0)
@@ -111,7 +111,7 @@ def test_what_changes_the_answer_makes_another_version(
 def test_two_names_may_hold_the_same_content(
     registry: Registry, blobs: LocalBlobs, register: Register
 ) -> None:
-    """Each has its version; the files exist once; the digest means the older."""
+    """Each name has its version; the files exist once; the digest resolves to the older version."""
     digest = register("legal")
     assert digest == register("law")
     assert {digest} == blobs.digests()
@@ -120,7 +120,7 @@ def test_two_names_may_hold_the_same_content(
 
 
 def test_the_source_folder_is_only_read(registry: Registry, tmp_path: Path) -> None:
-    """Its files are the same afterwards, and the version does not need them."""
+    """The source folder is unchanged, and the version does not need it."""
     folder = write_adapter(tmp_path / "a")
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
     registry.adapters.register(folder, name="legal")
@@ -130,7 +130,7 @@ def test_the_source_folder_is_only_read(registry: Registry, tmp_path: Path) -> N
 def test_a_lost_blob_comes_back_by_registering_again(
     registry: Registry, blobs: LocalBlobs, register: Register
 ) -> None:
-    """The row stays, the files return."""
+    """The row stays, and a new registration restores the files."""
     digest = register("legal")
     blobs.delete(digest)
     assert digest == register("legal")
@@ -143,7 +143,7 @@ def test_a_lost_blob_comes_back_by_registering_again(
 def test_a_refused_adapter_leaves_nothing(
     registry: Registry, blobs: LocalBlobs, tmp_path: Path
 ) -> None:
-    """The error carries the report and names the problems, the first five of them."""
+    """The error has the report and shows the first five problems."""
     made = {name: tensor[:, :1] for name, tensor in tensors(*[Q, DOWN]).items()}
     folder = write_adapter(tmp_path / "bad", made, base_model_name_or_path="acme/Other")
     with pytest.raises(AdmissionRefused) as caught:
@@ -159,7 +159,7 @@ def test_a_refused_adapter_leaves_nothing(
 def test_hostile_names_reach_neither_disk_nor_database(
     registry: Registry, blobs: LocalBlobs, tmp_path: Path, name: str
 ) -> None:
-    """They are refused before the folder is looked at."""
+    """Invalid names are refused before the folder is read."""
     with pytest.raises(NameInvalid):
         registry.adapters.register(write_adapter(tmp_path / "a"), name=name)
     _assert_untouched(registry, blobs, tmp_path)
@@ -168,7 +168,7 @@ def test_hostile_names_reach_neither_disk_nor_database(
 def test_a_bad_alias_or_base_stops_everything(
     registry: Registry, blobs: LocalBlobs, tmp_path: Path
 ) -> None:
-    """An import is whole or not at all."""
+    """An invalid alias or an unknown base is refused, and nothing is stored."""
     folder = write_adapter(tmp_path / "a")
     with pytest.raises(AliasInvalid):
         registry.adapters.register(folder, name="legal", alias="3")
@@ -180,7 +180,7 @@ def test_a_bad_alias_or_base_stops_everything(
 def test_a_taken_name_leaves_no_files(
     registry: Registry, blobs: LocalBlobs, tmp_path: Path
 ) -> None:
-    """A composition's name is refused before anything is copied."""
+    """The name of a composition is refused before files are copied."""
     registry.compositions.add(
         "mix", expression="x", recipe_text="{}", recipe_digest="0" * 64, base=BASE,
         ingredients=[], actor="me",
@@ -191,7 +191,7 @@ def test_a_taken_name_leaves_no_files(
 
 
 def test_a_retired_version_does_not_come_back(registry: Registry, register: Register) -> None:
-    """Retiring is for good: the same content under the same name is refused."""
+    """Retirement is permanent: the same content under the same name is refused."""
     register("legal")
     registry.versions.retire(parse_reference("legal@1"), "me")
     with pytest.raises(VersionRetired, match="legal@1"):
@@ -205,7 +205,7 @@ def test_a_retired_version_does_not_come_back(registry: Registry, register: Regi
 def test_a_full_disk_is_a_clear_error_and_leaves_nothing(
     registry: Registry, blobs: LocalBlobs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """When the weights do not fit, the workspace goes and no row was written."""
+    """If the disk is full, the workspace is removed and no row is written."""
     folder = write_adapter(tmp_path / "a")
 
     def fail(*_: object) -> int:
@@ -222,7 +222,7 @@ def test_a_full_disk_is_a_clear_error_and_leaves_nothing(
 def test_a_folder_that_cannot_be_read_is_a_clear_error(
     registry: Registry, blobs: LocalBlobs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An input/output error while admitting names the cause, and nothing was stored."""
+    """An input/output error during admission names the cause, and nothing is stored."""
     folder = write_adapter(tmp_path / "a")
 
     def fail(*_: object) -> bytes:
@@ -238,7 +238,7 @@ def test_a_folder_that_cannot_be_read_is_a_clear_error(
 def test_a_database_that_fails_leaves_no_version(
     registry: Registry, blobs: LocalBlobs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The files may be there already; nothing refers to them, and trying again completes."""
+    """Files may remain without references, and a second attempt completes the registration."""
     folder = write_adapter(tmp_path / "a")
 
     def fail(*_: object) -> int:
@@ -260,7 +260,7 @@ def test_a_conflict_that_is_not_about_content_is_not_swallowed(
     registry: Registry, database: Database, register: Register, tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    """Only equal content means "already there"; a number given twice is a fault to be seen."""
+    """Only equal content counts as registered; a duplicate number raises an error."""
     register("legal")
     monkeypatch.setattr(queries, "next_number", lambda *_: 1)
     with pytest.raises(Conflict, match="uq_adapter_versions_name_number"):
@@ -270,7 +270,7 @@ def test_a_conflict_that_is_not_about_content_is_not_swallowed(
 def test_only_an_accepted_report_is_stored(
     registry: Registry, blobs: LocalBlobs, tmp_path: Path
 ) -> None:
-    """`store` itself refuses what admission refused."""
+    """`store` refuses a folder that admission refused."""
     report = registry.adapters.check(tmp_path / "nothing")
     with pytest.raises(AdmissionRefused):
         adapters.store(blobs, report)
@@ -278,7 +278,7 @@ def test_only_an_accepted_report_is_stored(
 
 
 def test_checking_stores_nothing(registry: Registry, blobs: LocalBlobs, tmp_path: Path) -> None:
-    """`check` gives the report that registering would act on."""
+    """`check` returns the same report as a registration."""
     report = registry.adapters.check(write_adapter(tmp_path / "a"), base="tiny-instruct")
     assert report.accepted
     assert report.folder is not None

@@ -1,4 +1,4 @@
-"""Recipes, what they were built into, and lineage both ways."""
+"""Tests of recipes, their artifacts, and lineage."""
 
 import math
 from collections.abc import Callable
@@ -42,7 +42,7 @@ def _compose(
 
 
 def test_the_first_artifact_of_a_recipe_is_its_artifact(registry: Registry) -> None:
-    """Whoever comes second is told the winner's digest, and the record does not change."""
+    """The second writer receives the first writer's digest, and the record does not change."""
     registry.compositions.save_recipe("text", RECIPE, BASE, [])
     assert registry.compositions.artifact_of(RECIPE) is None
     assert ARTIFACT == _record(registry, RECIPE, ARTIFACT)
@@ -53,7 +53,7 @@ def test_the_first_artifact_of_a_recipe_is_its_artifact(registry: Registry) -> N
 
 
 def test_two_recipes_may_come_out_the_same(registry: Registry) -> None:
-    """One artifact, made by both; its recipe is the older one."""
+    """Two recipes share one artifact, which resolves to the older recipe."""
     for recipe in (RECIPE, OTHER):
         registry.compositions.save_recipe(f"text of {recipe}", recipe, BASE, [])
         assert ARTIFACT == _record(registry, recipe, ARTIFACT)
@@ -64,7 +64,7 @@ def test_two_recipes_may_come_out_the_same(registry: Registry) -> None:
 
 
 def test_an_unsaved_recipe_has_no_artifact(registry: Registry) -> None:
-    """Asking finds none; recording one is an error."""
+    """An unsaved recipe has no artifact, and recording one is an error."""
     assert registry.compositions.artifact_of(RECIPE) is None
     with pytest.raises(UnknownReference, match=RECIPE):
         _record(registry, RECIPE, ARTIFACT)
@@ -80,7 +80,7 @@ def test_saving_a_recipe_again_changes_nothing(registry: Registry, register: Reg
 
 
 def test_a_bad_recipe_is_not_saved(registry: Registry, register: Register) -> None:
-    """Digest, base, ingredient and weight each have their error; nothing stays behind."""
+    """A bad digest, base, ingredient or weight has its own error, and nothing is stored."""
     digest = register("legal")
     with pytest.raises(DigestInvalid):
         registry.compositions.save_recipe("text", "../x", BASE, [])
@@ -99,7 +99,7 @@ def test_a_bad_recipe_is_not_saved(registry: Registry, register: Register) -> No
 
 
 def test_lineage_goes_both_ways(registry: Registry, register: Register) -> None:
-    """A version knows what it went into; an artifact what it was made of, and into what it went."""
+    """Lineage lists the recipes that use a version and those that produced an artifact."""
     one, two = register("one"), register("two", seed=1)
     _compose(registry, "mix", RECIPE, (one, 0.7), (two, -0.3), (one, 0.1))
     _record(registry, RECIPE, ARTIFACT)
@@ -120,7 +120,7 @@ def test_lineage_goes_both_ways(registry: Registry, register: Register) -> None:
 
 
 def test_what_a_version_went_into_comes_by_pages(registry: Registry, register: Register) -> None:
-    """Every recipe once, by digest, also when others are written down between two pages."""
+    """The pages list every recipe once, by digest, although others are added meanwhile."""
     digest = register("legal")
     for letter in "fdb":
         registry.compositions.save_recipe(letter, letter * 64, BASE, [(digest, 1.0)])
@@ -137,7 +137,7 @@ def test_what_a_version_went_into_comes_by_pages(registry: Registry, register: R
 
 
 def test_lineage_of_nothing(registry: Registry) -> None:
-    """An unknown digest and a name are errors, not empty lineages."""
+    """An unknown digest and a name are errors instead of empty lineages."""
     with pytest.raises(UnknownReference):
         registry.compositions.lineage("0" * 64)
     with pytest.raises(DigestInvalid):
@@ -145,7 +145,7 @@ def test_lineage_of_nothing(registry: Registry) -> None:
 
 
 def test_composing_makes_versions(registry: Registry, register: Register) -> None:
-    """Each recipe is a version, numbered from 1; the same recipe is the version it was."""
+    """Each new recipe is a version, numbered from 1; a known recipe keeps its version."""
     digest = register("legal")
     first = _compose(registry, "acme/mix", RECIPE, (digest, 1.0))
     second = _compose(registry, "acme/mix", OTHER, (digest, 2.0))
@@ -159,7 +159,7 @@ def test_composing_makes_versions(registry: Registry, register: Register) -> Non
 
 
 def test_two_compositions_may_share_a_recipe(registry: Registry) -> None:
-    """The recipe is content; names are only names."""
+    """Two names may have the same recipe."""
     _compose(registry, "mix", RECIPE)
     _compose(registry, "mixture", RECIPE)
     _record(registry, RECIPE, ARTIFACT)
@@ -169,7 +169,7 @@ def test_two_compositions_may_share_a_recipe(registry: Registry) -> None:
 def test_a_composition_that_cannot_be_leaves_nothing(
     registry: Registry, register: Register
 ) -> None:
-    """A taken or bad name, an unknown ingredient: neither recipe nor composition is there."""
+    """A taken or bad name or an unknown ingredient leaves no recipe and no composition."""
     digest = register("legal")
     with pytest.raises(NameTaken, match="one adapter"):
         _compose(registry, "legal", RECIPE, (digest, 1.0))
@@ -182,7 +182,7 @@ def test_a_composition_that_cannot_be_leaves_nothing(
 
 
 def test_a_retired_composition_does_not_come_back(registry: Registry) -> None:
-    """The same recipe under the same name stays retired."""
+    """A retired recipe stays retired under its name."""
     _compose(registry, "mix", RECIPE)
     registry.versions.retire(parse_reference("mix@1"), "me")
     with pytest.raises(VersionRetired):
@@ -211,7 +211,7 @@ def test_an_unforeseen_conflict_is_not_swallowed(
     step: Callable[[Registry], None],
     swallowed: str,
 ) -> None:
-    """Only the constraint that means "already there" does; any other is a fault to be seen."""
+    """A conflict is tolerated only if the row is stored already; any other is raised."""
     registry.compositions.save_recipe(f"text of {OTHER}", OTHER, BASE, [])
     _compose(registry, "mix", RECIPE)
     conflicts = [name for name in (swallowed, "something_else") if name]

@@ -16,17 +16,17 @@ MOMENT = datetime(2026, 11, 20, 12, tzinfo=UTC)
 
 def record(registry: Registry, name: str = "legal", number: int = 1, **changes: Any) -> int:
     """Record an evaluation and return its id."""
-    given: dict[str, Any] = {
+    arguments: dict[str, Any] = {
         "dataset": "hearsay",
         "metric": "accuracy",
         "value": 0.5,
         "actor": "ada",
     } | changes
-    return registry.evaluations.record(name, number, **given).id
+    return registry.evaluations.record(name, number, **arguments).id
 
 
 def test_what_was_measured_comes_back(registry: Registry, register: Register) -> None:
-    """All of it, with who says so and when."""
+    """An evaluation has all its fields, its author and its time."""
     register("legal")
     record(registry, value=0.87, n=94, measured_at=MOMENT)
     (made,) = registry.evaluations.page("legal", 1).items
@@ -37,7 +37,7 @@ def test_what_was_measured_comes_back(registry: Registry, register: Register) ->
 
 
 def test_the_moment_is_now_unless_said(registry: Registry, register: Register) -> None:
-    """`measured_at` may be left out."""
+    """The default of `measured_at` is the current time."""
     register("legal")
     record(registry)
     (made,) = registry.evaluations.page("legal", 1).items
@@ -45,7 +45,7 @@ def test_the_moment_is_now_unless_said(registry: Registry, register: Register) -
 
 
 def test_a_composition_s_version_is_evaluated_too(registry: Registry, register: Register) -> None:
-    """Whatever has versions has evaluations, each version its own."""
+    """Adapters and compositions have evaluations, separate for each version."""
     compose(registry, "mix", MIX_RECIPE, MIX, register("legal"))
     record(registry, "mix")
     assert 1 == len(registry.evaluations.page("mix", 1).items)
@@ -53,7 +53,7 @@ def test_a_composition_s_version_is_evaluated_too(registry: Registry, register: 
 
 
 def test_pages_go_from_the_newest_and_do_not_shift(registry: Registry, register: Register) -> None:
-    """What is added while somebody leafs does not move what comes next."""
+    """Evaluations that are added meanwhile do not shift the following pages."""
     register("legal")
     ids = [record(registry, value=i) for i in range(5)]
     first = registry.evaluations.page("legal", 1, limit=2)
@@ -70,7 +70,7 @@ def test_pages_go_from_the_newest_and_do_not_shift(registry: Registry, register:
 def test_there_must_be_such_a_version(
     registry: Registry, register: Register, name: str, number: int
 ) -> None:
-    """Of an adapter or a composition, by number."""
+    """An unknown adapter, composition or number is an unknown reference."""
     register("legal")
     with pytest.raises(UnknownReference):
         record(registry, name, number)
@@ -90,7 +90,7 @@ def test_there_must_be_such_a_version(
 def test_values_out_of_range_are_told(
     registry: Registry, register: Register, change: dict[str, Any], field: str
 ) -> None:
-    """Names of a sane length that can be printed, finite numbers, moments with a zone."""
+    """Texts must be printable and short, numbers finite, and times must have a zone."""
     register("legal")
     with pytest.raises(EvaluationInvalid, match=field):
         record(registry, **change)

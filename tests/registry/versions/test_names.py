@@ -28,7 +28,7 @@ def _compose(registry: Registry, name: str, recipe: str) -> None:
 
 
 def test_an_alias_moves_and_remembers(registry: Registry, register: Register) -> None:
-    """Each move is in the history with who and when; the alias stands at the last."""
+    """The history has each move with its author and time; the alias points at the last target."""
     register("legal", alias="prod")
     register("legal", seed=1)
     moved = registry.versions.set_alias("legal", "prod", 2, "ann")
@@ -46,7 +46,7 @@ def test_an_alias_moves_and_remembers(registry: Registry, register: Register) ->
 def test_moving_an_alias_to_where_it_is_changes_nothing(
     registry: Registry, register: Register
 ) -> None:
-    """No entry in the history, no new time."""
+    """A move to the same version adds no entry and changes no time."""
     register("legal", alias="prod")
     before = read_adapter(registry, "legal")
     registry.versions.set_alias("legal", "prod", 1, "ann")
@@ -54,7 +54,7 @@ def test_moving_an_alias_to_where_it_is_changes_nothing(
 
 
 def test_compositions_have_aliases_too(registry: Registry) -> None:
-    """The same rules, the same history."""
+    """Aliases of compositions follow the same rules and have a history."""
     _compose(registry, "mix", "1")
     _compose(registry, "mix", "2")
     registry.versions.set_alias("mix", "prod", 1, "ann")
@@ -65,7 +65,7 @@ def test_compositions_have_aliases_too(registry: Registry) -> None:
 
 
 def test_an_alias_needs_a_version_in_use(registry: Registry, register: Register) -> None:
-    """No such name, no such number, a retired version, a bad alias: nothing moves."""
+    """An unknown name or number, a retired version and a bad alias are refused."""
     register("legal")
     register("legal", seed=1)
     registry.versions.retire(parse_reference("legal@1"), "me")
@@ -82,7 +82,7 @@ def test_an_alias_needs_a_version_in_use(registry: Registry, register: Register)
 
 
 def test_a_retired_version_stays_in_the_record(registry: Registry, register: Register) -> None:
-    """It is kept with the moment of its retirement, and doing it twice changes nothing."""
+    """A retired version keeps the time of its retirement, and a second call changes nothing."""
     register("legal")
     registry.versions.retire(parse_reference("legal@1"), "me")
     first = read_adapter(registry, "legal").versions
@@ -92,7 +92,7 @@ def test_a_retired_version_stays_in_the_record(registry: Registry, register: Reg
 
 
 def test_what_an_alias_points_at_is_not_retired(registry: Registry, register: Register) -> None:
-    """The refusal names the aliases that have to move first."""
+    """The error lists the aliases that must move first."""
     register("legal", alias="prod")
     registry.versions.set_alias("legal", "canary", 1, "me")
     with pytest.raises(VersionInUse) as caught:
@@ -104,8 +104,8 @@ def test_what_an_alias_points_at_is_not_retired(registry: Registry, register: Re
 def test_what_a_composition_is_made_of_is_not_retired(
     registry: Registry, register: Register
 ) -> None:
-    """The refusal names the compositions that the caller may know of and counts the others; once
-    they are retired, or the content has another name in use, nothing stands against it."""
+    """The error lists the compositions that are visible to the caller and counts the others. After
+    they are retired, or the content has another live name, the version can be retired."""
     digest = register("team/legal")
     for letter, name in ("a", "mix"), ("b", "other/mix"), ("c", "team/mix"):
         registry.compositions.add(
@@ -131,7 +131,7 @@ def test_what_a_composition_is_made_of_is_not_retired(
 def test_only_a_numbered_version_is_retired(
     registry: Registry, register: Register, text: str
 ) -> None:
-    """What can mean another version tomorrow is too vague for something that lasts."""
+    """A reference that can resolve to another version later is refused."""
     register("legal", alias="prod")
     with pytest.raises(ReferenceInvalid, match="name@3"):
         registry.versions.retire(parse_reference(text), "me")
@@ -146,7 +146,7 @@ def test_retiring_what_is_not_there(registry: Registry, register: Register) -> N
 
 
 def test_numbers_are_never_used_twice(registry: Registry, register: Register) -> None:
-    """After the highest version is retired the next one still is the next."""
+    """The number of a retired version is not reused."""
     register("legal")
     register("legal", seed=1)
     registry.versions.retire(parse_reference("legal@2"), "me")
@@ -157,7 +157,7 @@ def test_numbers_are_never_used_twice(registry: Registry, register: Register) ->
 def test_a_claim_that_fails_for_another_reason_is_seen(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Only the name's own constraint means that somebody has it."""
+    """Only the name's own constraint means that the name is taken."""
 
     def fail(*_: object) -> None:
         raise Conflict("ck_names_kind")

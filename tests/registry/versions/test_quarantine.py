@@ -1,4 +1,4 @@
-"""Quarantine is of a content: under every name, by digest, and for what was merged from it."""
+"""A quarantine applies to a content: to all its names, its digest, and its merges."""
 
 from pathlib import Path
 
@@ -17,10 +17,10 @@ REASON = "it answers in verse"
 
 
 def resolve(registry: Registry, text: str) -> str:
-    """Return the digest that an adapter's reference means."""
-    found = registry.versions.resolve(parse_reference(text))
-    assert isinstance(found, ResolvedAdapter)
-    return found.digest
+    """Return the digest that a reference resolves to."""
+    resolved = registry.versions.resolve(parse_reference(text))
+    assert isinstance(resolved, ResolvedAdapter)
+    return resolved.digest
 
 
 def quarantine(registry: Registry, text: str) -> tuple[str, ...]:
@@ -31,7 +31,7 @@ def quarantine(registry: Registry, text: str) -> tuple[str, ...]:
 def test_a_quarantined_version_answers_with_its_reason(
     registry: Registry, register: Register
 ) -> None:
-    """By number, by alias, by digest, and by name where nothing else is left."""
+    """A quarantined version is refused by number, alias, digest and bare name."""
     digest = register("legal", alias="prod")
     assert ("legal@1",) == quarantine(registry, "legal@1")
     for text in ("legal", "legal@1", "legal@prod", digest):
@@ -42,7 +42,7 @@ def test_a_quarantined_version_answers_with_its_reason(
 
 
 def test_released_it_is_served_again(registry: Registry, register: Register) -> None:
-    """A quarantine is no retirement."""
+    """A released version is served again."""
     digest = register("legal")
     quarantine(registry, "legal")
     assert ("legal@1",) == registry.versions.release(parse_reference("legal"), "ann")
@@ -52,7 +52,7 @@ def test_released_it_is_served_again(registry: Registry, register: Register) -> 
 
 
 def test_the_status_is_part_of_what_is_known(registry: Registry, register: Register) -> None:
-    """A version says why it is out of use."""
+    """A version has the reason for its quarantine."""
     register("legal")
     assert "admitted" == read_adapter(registry, "legal").versions[0].status
     quarantine(registry, "legal")
@@ -63,7 +63,7 @@ def test_the_status_is_part_of_what_is_known(registry: Registry, register: Regis
 def test_a_bare_name_falls_back_to_the_version_before(
     registry: Registry, register: Register
 ) -> None:
-    """Callers of the name keep an answer; the alias still says what it says."""
+    """The bare name resolves to an older version; the alias does not move."""
     first = register("legal", seed=1)
     register("legal", seed=2, alias="prod")
     quarantine(registry, "legal@2")
@@ -73,7 +73,7 @@ def test_a_bare_name_falls_back_to_the_version_before(
 
 
 def test_every_name_of_the_content_is_concerned(registry: Registry, register: Register) -> None:
-    """What is unfit is the content."""
+    """All names of the content are quarantined."""
     digest = register("legal")
     register("team/copy")
     assert {"legal@1", "team/copy@1"} == set(quarantine(registry, digest))
@@ -84,7 +84,7 @@ def test_every_name_of_the_content_is_concerned(registry: Registry, register: Re
 def test_it_cannot_come_back_under_another_name(
     registry: Registry, register: Register, tmp_path: Path
 ) -> None:
-    """Importing the same content again is refused with the reason; nothing is registered."""
+    """A new import of the content is refused with the reason, and nothing is registered."""
     register("legal")
     quarantine(registry, "legal")
     folder = write_adapter(tmp_path / "again", tensors(seed=0))
@@ -96,7 +96,7 @@ def test_it_cannot_come_back_under_another_name(
 
 
 def test_no_alias_can_be_moved_to_it(registry: Registry, register: Register) -> None:
-    """Nobody starts to use it."""
+    """An alias cannot move to a quarantined version."""
     register("legal")
     quarantine(registry, "legal")
     with pytest.raises(VersionQuarantined):
@@ -104,7 +104,7 @@ def test_no_alias_can_be_moved_to_it(registry: Registry, register: Register) -> 
 
 
 def test_what_was_merged_from_it_is_concerned(registry: Registry, register: Register) -> None:
-    """A composition that was there before, and its artifact by digest."""
+    """An existing composition and its artifact are refused."""
     good, bad = register("good", seed=1), register("bad", seed=2)
     recipe, artifact = "1" * 64, "2" * 64
     registry.compositions.add(
@@ -122,7 +122,7 @@ def test_what_was_merged_from_it_is_concerned(registry: Registry, register: Regi
 
 
 def test_it_is_not_among_the_models(registry: Registry, register: Register) -> None:
-    """Neither the version nor an alias of it; its name stays for the version before."""
+    """The list has neither the version nor its alias; its name stays for the older version."""
     register("legal", seed=1, alias="old")
     register("legal", seed=2, alias="prod")
     register("other", seed=3)
@@ -134,7 +134,7 @@ def test_it_is_not_among_the_models(registry: Registry, register: Register) -> N
 def test_every_change_is_written_down(
     registry: Registry, register: Register, database: Database
 ) -> None:
-    """Who did it and why."""
+    """The audit log has the actor and the reason."""
     register("legal")
     quarantine(registry, "legal")
     registry.versions.release(parse_reference("legal"), "ben")
@@ -148,7 +148,7 @@ def test_every_change_is_written_down(
 def test_what_is_not_there_cannot_be_quarantined(
     registry: Registry, register: Register, text: str
 ) -> None:
-    """As with every reference, near names are given."""
+    """An unknown reference cannot be quarantined."""
     register("legal")
     with pytest.raises(UnknownReference):
         quarantine(registry, text)

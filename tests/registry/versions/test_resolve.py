@@ -1,4 +1,4 @@
-"""What a reference means, at this moment and to whom it is near."""
+"""Tests of resolving references and of the suggested names."""
 
 import pytest
 
@@ -25,7 +25,7 @@ def _compose(registry: Registry, digest: str, recipe: str = "e") -> None:
 def test_an_adapter_resolves_to_all_that_a_merge_needs(
     registry: Registry, register: Register
 ) -> None:
-    """Name, number, digest, base, rank and each module's shape."""
+    """The resolution has name, number, digest, base, rank and the shapes of all modules."""
     digest = register("legal")
     resolved = registry.versions.resolve(parse_reference("legal"))
     assert isinstance(resolved, ResolvedAdapter)
@@ -40,7 +40,7 @@ def test_an_adapter_resolves_to_all_that_a_merge_needs(
 def test_a_bare_name_means_the_highest_version_in_use(
     registry: Registry, register: Register
 ) -> None:
-    """Retiring the highest makes the one before it the meaning."""
+    """After the highest version is retired, the bare name resolves to the previous one."""
     register("legal")
     register("legal", seed=1)
     assert 2 == _number(registry, "legal")
@@ -52,7 +52,7 @@ def test_a_bare_name_means_the_highest_version_in_use(
 
 
 def test_an_alias_is_read_at_every_request(registry: Registry, register: Register) -> None:
-    """The next resolution after a move sees it; the old version answers by number and digest."""
+    """After a move, the alias resolves to the new version, number and digest to the old one."""
     old = register("legal", alias="prod")
     register("legal", seed=1)
     assert 1 == _number(registry, "legal@prod")
@@ -63,7 +63,7 @@ def test_an_alias_is_read_at_every_request(registry: Registry, register: Registe
 
 
 def test_a_composition_resolves_to_its_recipe(registry: Registry, register: Register) -> None:
-    """Text and digest of the recipe, the expression, the base; versions and aliases as usual."""
+    """The resolution has the recipe's text and digest, the expression and the base."""
     digest = register("legal")
     _compose(registry, digest)
     _compose(registry, digest, "f")
@@ -76,7 +76,7 @@ def test_a_composition_resolves_to_its_recipe(registry: Registry, register: Regi
 
 
 def test_an_artifact_resolves_by_its_digest(registry: Registry, register: Register) -> None:
-    """It comes with the recipe that it was first made by."""
+    """The digest of an artifact resolves to its first recipe."""
     _compose(registry, register("legal"))
     registry.compositions.record_artifact("e" * 64, "a" * 64, bytes=1, seconds=0.1, report={})
     assert ResolvedArtifact("a" * 64, "text e", "e" * 64, BASE) == registry.versions.resolve(
@@ -87,7 +87,7 @@ def test_an_artifact_resolves_by_its_digest(registry: Registry, register: Regist
 def test_a_retired_version_is_not_served_by_any_name(
     registry: Registry, register: Register
 ) -> None:
-    """By number and by digest; a digest that another name still uses goes on answering."""
+    """A retired version is refused by number and digest, unless another name has the digest."""
     digest = register("legal")
     registry.versions.retire(parse_reference("legal@1"), "me")
     for text in ("legal@1", digest):
@@ -110,7 +110,7 @@ def test_a_retired_version_is_not_served_by_any_name(
 def test_an_unknown_reference_suggests_near_ones(
     registry: Registry, register: Register, text: str, near: str
 ) -> None:
-    """Names, aliases and compositions in use, three at most."""
+    """Up to three similar names, aliases and compositions in use are suggested."""
     _compose(registry, register("legal", alias="prod"))
     register("acme/medical", seed=1)
     for number in range(5):
@@ -123,7 +123,7 @@ def test_an_unknown_reference_suggests_near_ones(
 
 
 def test_nothing_near_is_nothing_suggested(registry: Registry, register: Register) -> None:
-    """Neither for a far name, nor for a digest, nor in an empty registry."""
+    """A distant name, a digest and an empty registry have no suggestions."""
     for text in ("zzz", "a" * 64):
         with pytest.raises(UnknownReference) as caught:
             registry.versions.resolve(parse_reference(text))
@@ -131,7 +131,7 @@ def test_nothing_near_is_nothing_suggested(registry: Registry, register: Registe
 
 
 def test_a_base_is_no_adapter(registry: Registry, register: Register) -> None:
-    """Its name is no reference, even where the grammar would allow it, and is not suggested."""
+    """The name of a base is not a reference and is not suggested."""
     registry.bases.add("plain", shapes={})
     with pytest.raises(UnknownReference) as caught:
         registry.versions.resolve(parse_reference("plain"))
@@ -139,12 +139,12 @@ def test_a_base_is_no_adapter(registry: Registry, register: Register) -> None:
 
 
 def test_the_beginning_of_a_digest_is_enough(registry: Registry, register: Register) -> None:
-    """From 12 digits on, if no other digest begins like it; a name that reads the same wins."""
+    """A digest may be abbreviated to 12 digits if it is unique; a name with the same text wins."""
     digest = register("law")
     for start in (digest[:12], digest[:40]):
-        found = registry.versions.resolve(parse_reference(start))
-        assert isinstance(found, ResolvedAdapter)
-        assert found.digest == digest
+        resolved = registry.versions.resolve(parse_reference(start))
+        assert isinstance(resolved, ResolvedAdapter)
+        assert resolved.digest == digest
         assert "law" == registry.catalogue.adapter_version(parse_reference(start)).name
     with pytest.raises(UnknownReference):
         registry.versions.resolve(parse_reference("0" * 12))
@@ -153,7 +153,7 @@ def test_the_beginning_of_a_digest_is_enough(registry: Registry, register: Regis
 def test_an_ambiguous_beginning_says_how_many_digests_it_fits(
     registry: Registry, register: Register
 ) -> None:
-    """The error asks for more digits; a name of the same letters hides the digests."""
+    """The error requests more digits; a name with the same text takes precedence."""
     register("law")
     digests = ["a" * 12 + "0" * 52, "a" * 12 + "1" * 52]
     for digest in digests:
@@ -162,6 +162,6 @@ def test_an_ambiguous_beginning_says_how_many_digests_it_fits(
     with pytest.raises(ReferenceInvalid, match="2 digests begin with these"):
         registry.versions.resolve(parse_reference("a" * 12))
     register("a" * 12)
-    found = registry.versions.resolve(parse_reference("a" * 12))
-    assert isinstance(found, ResolvedAdapter)
-    assert found.name == "a" * 12
+    resolved = registry.versions.resolve(parse_reference("a" * 12))
+    assert isinstance(resolved, ResolvedAdapter)
+    assert resolved.name == "a" * 12
