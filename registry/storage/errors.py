@@ -29,7 +29,7 @@ class DatabaseOutdated(RegistryError):
 
 
 class DatabaseAhead(RegistryError):
-    """The database is at revision {found}, newer than this weft knows ({head}): upgrade weft."""
+    """The database is at revision {found}, but weft supports up to {head}: upgrade weft."""
 
     def __init__(self, found: str, head: str) -> None:
         self.found = found

@@ -94,7 +94,7 @@ def empty_postgresql(postgresql: Server) -> str:
     url = postgresql.create()
     made = Database(url)
     made.upgrade()
-    made.close()  # a database that somebody is connected to is no template
+    made.close()  # PostgreSQL refuses a template database with open connections
     return url
 
 

@@ -61,7 +61,7 @@ def _value(column: Column[Any], made: Mapping[str, Mapping[str, Any]]) -> Any:
     raise AssertionError(f"{column} has a type that this file does not know: {column.type!r}")
 
 
-# The first that fits: BigInteger is an Integer.
+# The first type that matches applies: BigInteger is a subclass of Integer.
 _VALUES: Mapping[type[Any], Any] = {
     VectorType: np.array([1 / 3, -0.0, 1e-38], np.float32),
     UtcDateTime: MOMENT,

@@ -23,7 +23,7 @@ KNOWN = Base(BASE, "LlamaForCausalLM", SHAPES, base_keys(BASE, ()))
 MEGABYTE = 2**20
 MEMORY_BYTES = 256 * 2**20
 
-# What may stand anywhere in a JSON file; numbers include those that no size can be.
+# Any JSON value; the numbers include values that are invalid as sizes.
 _numbers = st.integers(-(2**70), 2**70) | st.floats() | st.integers(0, 40)
 _leaves = st.none() | st.booleans() | _numbers | st.text(max_size=20)
 _json = st.recursive(
@@ -112,7 +112,7 @@ def test_ten_thousand_of_them_do(
     _check(header, data, changes, card)
 
 
-# A megabyte made to cost as much as it can
+# Files of one megabyte that are built to be costly.
 
 
 def _padded(text: str) -> bytes:
@@ -153,7 +153,7 @@ LARGE: dict[str, tuple[str, bytes]] = {
 }  # fmt: skip
 
 
-COSTLY = "a config of many patterns"  # in time: each is compiled
+COSTLY = "a config of many patterns"  # slow, because each pattern is compiled
 
 
 def _peaks(cases: Sequence[str], root: Path) -> dict[str, int]:

@@ -47,7 +47,7 @@ def test_the_database_does_not_hold_the_key(keys: Keys, database: Database) -> N
     assert key[9:] not in str(row)
 
 
-def test_a_revoked_key_stands_for_nobody(keys: Keys) -> None:
+def test_a_revoked_key_has_no_caller(keys: Keys) -> None:
     """A revocation is immediate and permanent, may be repeated, and keeps the name taken."""
     _, key = keys.create("ci", role="read")
     keys.revoke("ci")

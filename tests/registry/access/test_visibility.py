@@ -31,7 +31,7 @@ class World:
 
     legal: str  # public, without a namespace
     secret: str  # private to other/
-    opened: str  # of other/, published
+    opened: str  # published by other/
     own: str  # private to team/
 
 
@@ -162,7 +162,7 @@ def test_a_digest_answers_for_the_name_that_the_caller_sees(
     register("team/copy", seed=1)
     registry.versions.set_alias("other/secret", "prod", 1, "test")
     register("other/secret", seed=9, alias="prod")
-    registry.versions.retire(parse_reference("mix@1"), "test")  # it is made of both
+    registry.versions.retire(parse_reference("mix@1"), "test")  # its ingredients include both
     registry.versions.retire(parse_reference("other/secret@1"), "test")
     registry.versions.retire(parse_reference("team/copy@1"), "test")
     for caller, name in ((TEAM, "team/copy"), (OTHER, "other/secret")):
@@ -230,7 +230,7 @@ def test_a_quarantine_names_nothing_hidden(
     registry: Registry, register: Register, world: World
 ) -> None:
     """The error names a visible version, or none; the reason belongs to the content."""
-    register("team/copy", seed=1)  # of what other/secret is
+    register("team/copy", seed=1)  # the content of other/secret
     compose(registry, "team/both", "b3" * 32, "a3" * 32, world.own, world.secret)
     registry.versions.quarantine(parse_reference("other/secret@1"), "in verse", "test")
     for text in ("team/copy", "team/both", "a3" * 32, world.secret):
@@ -281,7 +281,7 @@ def test_a_refused_change_suggests_nothing_hidden(registry: Registry, world: Wor
         assert "other/secret" not in str(caught.value)
 
 
-def test_bases_belong_to_nobody(registry: Registry, database: Database) -> None:
+def test_bases_have_no_namespace(registry: Registry, database: Database) -> None:
     """The owner in owner/name of a base is not a namespace, so all callers see the base."""
     registry.bases.add("secretive/base", shapes={"q": (4, 4)})
     with database.read(TEAM) as session:

@@ -134,7 +134,7 @@ def test_two_may_delete_the_same(blobs: LocalBlobs, monkeypatch: pytest.MonkeyPa
     assert frozenset() == blobs.digests()
 
 
-def test_strangers_in_the_folder_are_not_blobs(blobs: LocalBlobs, tmp_path: Path) -> None:
+def test_other_entries_of_the_folder_are_not_blobs(blobs: LocalBlobs, tmp_path: Path) -> None:
     """Files, and folders whose names are not digests, are not listed."""
     digest = _adopt(blobs)
     (tmp_path / "store" / "blobs" / "lost+found").mkdir()
@@ -187,7 +187,7 @@ def test_sweeping_takes_what_a_crash_left_and_nothing_young(
     assert {"young", "growing"} == set(_left_behind(tmp_path / "store" / "blobs"))
 
 
-def test_a_workspace_that_goes_meanwhile_is_somebodys(
+def test_a_workspace_that_disappears_is_in_use(
     blobs: LocalBlobs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A workspace that disappears during a sweep is neither an error nor counted."""

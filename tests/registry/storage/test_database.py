@@ -115,7 +115,7 @@ def test_a_lock_held_too_long_is_a_clear_error(
         pass
 
 
-def test_a_file_that_somebody_keeps_locked_is_a_clear_error(
+def test_a_file_that_stays_locked_is_a_clear_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Switching a new file to the write-ahead log under a foreign lock ends with the timeout."""

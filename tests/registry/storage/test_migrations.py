@@ -32,7 +32,7 @@ def _schema(path: Path) -> dict[str, list[str]]:
     query = "SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL"
     with create_engine(_url(path)).connect() as connection:
         rows = connection.execute(text(query)).all()
-    # SQLite quotes the name of a table that was renamed, as a copy of one is.
+    # SQLite quotes the name of a renamed table; a copy of a table is renamed.
     return {
         name: sorted(line.strip(" ,\t").replace('"', "") for line in sql.splitlines())
         for name, sql in rows

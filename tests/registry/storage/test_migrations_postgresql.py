@@ -16,7 +16,7 @@ from registry.storage.errors import DatabaseOutdated
 from registry.storage.models import Table
 from tests.postgresql import Server
 
-# What an operator may count on: other dims are scanned.
+# The vector indexes; other dimensions are scanned.
 INDEXED = {
     "ix_embeddings_behaviour_768", "ix_embeddings_text_1024", "ix_embeddings_text_384",
     "ix_embeddings_text_768", "ix_embeddings_weights_2000",

@@ -73,7 +73,7 @@ def test_a_naive_timestamp_is_refused(database: Database) -> None:
         insert(session, NameRow(name="a", kind="adapter", created_at=naive, created_by="me"))
 
 
-def test_whoever_knows_the_models_knows_every_table() -> None:
+def test_the_models_register_every_table() -> None:
     """Importing `registry.storage.models` registers all tables, so `alembic` drops none."""
     code = "from registry.storage.models import Table; print(*sorted(Table.metadata.tables))"
     tables = subprocess.check_output([sys.executable, "-c", code], text=True).split()

@@ -153,7 +153,7 @@ def test_young_files_stay(
     register("legal")
     shop.retire("legal@1")
     for store in (blobs, shop.artifacts):
-        put(store, "somebody's")
+        put(store, "unreferenced")
         age(store, YOUNG_SECONDS - 60)
     assert {} == reasons(collector)
     age(blobs, YOUNG_SECONDS + 60)
@@ -308,7 +308,7 @@ def test_an_import_in_the_middle_of_a_removal_wins(
 
     def late(self: Path, target: Path) -> Path:
         if self.name == digest and self.parent.name == "blobs":
-            os.utime(self)  # the import arrives after the first look
+            os.utime(self)  # the import starts after the first check
         return rename(self, target)
 
     monkeypatch.setattr(Path, "rename", late)
@@ -334,7 +334,7 @@ def test_an_import_just_after_a_removal_brings_its_own_files(
     blobs.verify(digest)
 
 
-def test_somebody_else_may_remove_it_first(blobs: LocalBlobs) -> None:
+def test_another_process_may_remove_it_first(blobs: LocalBlobs) -> None:
     """Two concurrent collections succeed, and one of them removes the folder."""
     digest = put(blobs, "x")
     age(blobs)

@@ -86,7 +86,7 @@ def test_a_retired_version_stays_in_the_record(registry: Registry, register: Reg
     register("legal")
     registry.versions.retire(parse_reference("legal@1"), "me")
     first = read_adapter(registry, "legal").versions
-    registry.versions.retire(parse_reference("legal@1"), "somebody else")
+    registry.versions.retire(parse_reference("legal@1"), "ann")
     assert first == read_adapter(registry, "legal").versions
     assert first[0].retired_at is not None
 
