@@ -1,7 +1,5 @@
 """The exceptions of the registry. The docstring of a class is the template of its message.
 
-The fields of the template are attributes of the exception.
-
 RegistryError
 ├── ReferenceInvalid, NameInvalid, AliasInvalid, DigestInvalid    malformed text
 ├── CursorInvalid, EvaluationInvalid                              malformed values

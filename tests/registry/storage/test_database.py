@@ -190,8 +190,8 @@ def test_postgresql_names_the_constraint_itself() -> None:
 @pytest.mark.parametrize(
     ("url", "word"),
     [
-        ("weft.db", "no URL"),
-        ("", "no URL"),
+        ("weft.db", "not a URL"),
+        ("", "not a URL"),
         ("nosuch://host/db", "nosuch"),
         ("mysql+nosuch://host/db", "nosuch"),
         ("sqlite://", "no file"),
