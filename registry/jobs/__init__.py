@@ -1,1 +1,1 @@
-"""Rows of jobs and of the files that they read."""
+"""Database rows of jobs and of the files that jobs read."""

@@ -1,11 +1,11 @@
-"""What files and jobs raise; as in `registry.errors`, docstrings are messages.
+"""Errors of files and jobs. As in `registry.errors`, docstrings are messages.
 
 RegistryError
-├── UnknownFile, UnknownJob                no such row is visible to the caller
-├── FileInUse                              a job still needs it
-└── JobFinished, JobNotSucceeded           not in this job's status
+├── UnknownFile, UnknownJob                the caller sees no row with this id
+├── FileInUse                              an active job uses the file
+└── JobFinished, JobNotSucceeded           the job's status forbids the operation
 
-`param` is the argument that caused the error, if one did.
+`param` names the argument that caused the error, or is None.
 """
 
 from registry.errors import RegistryError
@@ -34,7 +34,7 @@ class UnknownJob(RegistryError):
 
 
 class FileInUse(RegistryError):
-    """The file {id} is used by the job {job}, which has not ended. Wait for it, or cancel it."""
+    """The job {job} uses the file {id} and has not ended. Wait for the job, or cancel it."""
 
     param = None
 

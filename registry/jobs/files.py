@@ -1,8 +1,8 @@
-"""Files that clients upload: rows about them. Their bytes are stored elsewhere, by the file's id.
+"""Rows of the files that clients upload. The bytes are stored elsewhere, under the file's id.
 
-A file belongs to its caller's namespace and is seen from there alone. A removed one keeps its row,
-since jobs refer to it, and is never found again.
-Not covered: the bytes, what is in them, and the form of ids (`server.jobs`).
+A file belongs to its caller's namespace and is visible only there. A removed file keeps its row,
+because jobs refer to it, but no query returns it.
+Not covered: the bytes, their content, and the form of ids (`server.jobs`).
 """
 
 from functools import partial
@@ -37,20 +37,20 @@ class Files:
         actor: str = "local",
         caller: Caller = LOCAL,
     ) -> File:
-        """Add a file whose bytes are in place already.
+        """Add the row of a file whose bytes are already stored.
 
         Args:
-            id: one that no file ever had.
-            filename: as the client calls it.
-            purpose: what it is for.
-            bytes: how many it has.
-            digest: SHA-256 of them.
-            actor: who sent it.
-            caller: for whom; it is found by callers of the same namespace.
+            id: an id that no file has or had.
+            filename: the client's name for the file.
+            purpose: the purpose that the client states.
+            bytes: the size.
+            digest: SHA-256 of the bytes.
+            actor: the sender, for the audit log.
+            caller: the owner; callers of the same namespace see the file.
 
         Raises:
             Conflict: a file has or had this id.
-            ValueRefused: text that no database can keep.
+            ValueRefused: a text holds NUL or unpaired surrogates.
         """
         row = FileRow(
             id=id, filename=filename, purpose=purpose, bytes=bytes, digest=digest,
@@ -58,15 +58,15 @@ class Files:
         )  # fmt: skip
         with self._database.transaction(caller) as session:
             insert(session, row)
-            said = {"filename": filename, "bytes": bytes, "digest": digest}
-            audit.record(session, actor, "file.added", id, namespace=row.namespace, **said)
+            details = {"filename": filename, "bytes": bytes, "digest": digest}
+            audit.record(session, actor, "file.added", id, namespace=row.namespace, **details)
             return value_of(File, row)
 
     def get(self, file_id: str, *, caller: Caller = LOCAL) -> File:
         """Return a file.
 
         Raises:
-            UnknownFile: no such row is visible to the caller.
+            UnknownFile: the caller sees no file with this id.
         """
         with self._database.read(caller) as session:
             row = job_queries.file(session, file_id)
@@ -85,13 +85,13 @@ class Files:
         """Return files, newest first.
 
         Args:
-            purpose: only files of this one.
-            cursor: where the page before ended; the key of the list "files" is a file's id.
-            limit: how many.
-            caller: only files that are visible to this one.
+            purpose: return only files of this purpose.
+            cursor: the end of the previous page; the key of the list "files" is a file's id.
+            limit: the page size.
+            caller: return only files that this caller sees.
 
         Raises:
-            CursorInvalid: it is not one of this list's, or of a file that `caller` cannot see.
+            CursorInvalid: the cursor is of another list, or of a file that `caller` cannot see.
         """
         after = key_of("files", cursor, str)
         with self._database.read(caller) as session:
@@ -100,11 +100,11 @@ class Files:
             return paged("files", rows, limit, lambda row: row.id, partial(value_of, File))
 
     def remove(self, file_id: str, *, actor: str = "local", caller: Caller = LOCAL) -> File:
-        """Take a file out of use, for good, and return what it was; its bytes may then go.
+        """Remove a file permanently and return its row; the caller may then delete the bytes.
 
         Raises:
-            UnknownFile: it was removed, or is not visible to the caller.
-            FileInUse: a job that has not ended needs it.
+            UnknownFile: the file was removed, or the caller cannot see it.
+            FileInUse: a job that has not ended uses the file.
         """
         with self._database.transaction(caller) as session:
             row = job_queries.locked_file(session, file_id)

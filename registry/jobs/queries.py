@@ -1,7 +1,7 @@
-"""The statements behind files and jobs.
+"""SQL statements for files and jobs.
 
-Reads take a `ReadSession`, writes a `WriteSession`; none commits. What belongs to a
-namespace is found for those callers only whose rights reach it.
+Reads take a `ReadSession`, writes a `WriteSession`; none commits. Rows of a namespace are returned
+only to callers with access to it.
 """
 
 from collections.abc import Sequence
@@ -32,10 +32,10 @@ def _visible(session: ReadSession, table: type[R]) -> Select[R]:
 def place_of(
     session: ReadSession, table: type[R], row_id: str | None
 ) -> tuple[datetime, str] | None:
-    """Return where in a list a page ended: at a file or a job, removed or not; None for no page.
+    """Return the sort key of the row that ended a page, even if it was removed; None for no page.
 
     Raises:
-        CursorInvalid: it is not visible to the caller.
+        CursorInvalid: the caller cannot see the row.
     """
     if row_id is None:
         return None
@@ -62,26 +62,26 @@ def _newest_first(
 
 
 def file(session: ReadSession, file_id: str) -> FileRow | None:
-    """Return a file that was not removed."""
+    """Return a file unless it was removed."""
     return session.scalar(_visible(session, FileRow).where(FileRow.id == file_id))
 
 
 def locked_file(session: WriteSession, file_id: str) -> FileRow | None:
-    """Return a file that was not removed; who would use or remove it waits."""
+    """Return a file unless it was removed, locked against use and removal by others."""
     return session.scalar(_visible(session, FileRow).where(FileRow.id == file_id).with_for_update())
 
 
 def files(
     session: ReadSession, purpose: str | None, after: tuple[datetime, str] | None, limit: int
 ) -> Sequence[FileRow]:
-    """Return files, newest first, those before one."""
+    """Return files, newest first, that come after the given sort key."""
     query = _newest_first(_visible(session, FileRow), FileRow, after)
     query = query if purpose is None else query.where(FileRow.purpose == purpose)
     return session.scalars(query.limit(limit)).all()
 
 
 def active_user_of(session: ReadSession, file: str) -> str | None:
-    """Return a job of any namespace that waits or runs and uses a file."""
+    """Return an active job, of any namespace, that uses a file."""
     uses = or_(JobRow.training_file == file, JobRow.validation_file == file)
     query = select(JobRow.id).where(JobRow.status.in_(ACTIVE), uses)
     return session.scalar(query.order_by(JobRow.created_at, JobRow.id).limit(1))
@@ -96,12 +96,12 @@ def job(session: ReadSession, job_id: str) -> JobRow | None:
 
 
 def locked_job(session: WriteSession, job_id: str) -> JobRow | None:
-    """Return a job that others who would change it wait for."""
+    """Return a job, locked against changes by others."""
     return session.scalar(_visible(session, JobRow).where(JobRow.id == job_id).with_for_update())
 
 
 def job_with_report(session: ReadSession, job_id: str) -> JobRow | None:
-    """Return a job with what it found."""
+    """Return a job with its report."""
     query = _visible(session, JobRow).where(JobRow.id == job_id)
     return session.scalar(query.options(undefer(JobRow.report)))
 
@@ -109,7 +109,7 @@ def job_with_report(session: ReadSession, job_id: str) -> JobRow | None:
 def jobs(
     session: ReadSession, status: JobStatus | None, after: tuple[datetime, str] | None, limit: int
 ) -> Sequence[JobRow]:
-    """Return jobs, newest first, those before one."""
+    """Return jobs, newest first, that come after the given sort key."""
     query = _newest_first(_visible(session, JobRow), JobRow, after)
     query = query if status is None else query.where(JobRow.status == status)
     return session.scalars(query.limit(limit)).all()
@@ -124,29 +124,30 @@ def next_queued(session: WriteSession, base: str | None) -> JobRow | None:
 
 
 def silent_since(session: WriteSession, moment: datetime) -> Sequence[JobRow]:
-    """Return the jobs whose workers were last heard of before a moment, oldest first, locked."""
+    """Return running jobs whose last heartbeat is older than `moment`, oldest first, locked."""
     query = select(JobRow).where(JobRow.status == "running", JobRow.heartbeat_at < moment)
     query = query.order_by(JobRow.created_at, JobRow.id)
     return session.scalars(query.with_for_update(skip_locked=True)).all()
 
 
 def lock_job(session: WriteSession, job_id: str) -> bool:
-    """Have others who would change a job wait, without reading it; say whether there is one."""
+    """Lock a job without loading it; return whether it exists."""
     query = select(JobRow.id).where(JobRow.id == job_id)
     return session.scalar(query.with_for_update()) is not None
 
 
 def beat(session: WriteSession, job_id: str, worker: str, moment: datetime) -> Heartbeat:
-    """Note that a worker lives, if the job is its own, and return what it should know."""
+    """Record a heartbeat if the worker owns the job; return ownership and cancellation."""
     row = JobRow
     change = update(row).where(row.id == job_id, row.status == "running", row.worker == worker)
     change = change.values(heartbeat_at=moment).execution_options(synchronize_session=False)
-    found = session.execute(change.returning(row.cancel_asked_at)).one_or_none()
-    return Heartbeat(owned=found is not None, cancel=found is not None and found[0] is not None)
+    updated = session.execute(change.returning(row.cancel_asked_at)).one_or_none()
+    cancel = updated is not None and updated[0] is not None
+    return Heartbeat(owned=updated is not None, cancel=cancel)
 
 
 def active_requests(session: ReadSession) -> Sequence[dict[str, Any]]:
-    """Return the requests of all jobs that wait or run."""
+    """Return the requests of all active jobs."""
     return session.scalars(select(JobRow.request).where(JobRow.status.in_(ACTIVE))).all()
 
 
@@ -156,7 +157,7 @@ def active_requests(session: ReadSession) -> Sequence[dict[str, Any]]:
 def events(
     session: ReadSession, job: str, after: int | None, limit: int, *, oldest_first: bool
 ) -> Sequence[JobEventRow]:
-    """Return some of a job's log: those after an entry, or before it when newest come first."""
+    """Return entries of a job's log after an entry, or before it when the newest come first."""
     row = JobEventRow
     query = select(row).where(row.job == job).limit(limit)
     if after is not None:

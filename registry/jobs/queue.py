@@ -1,10 +1,10 @@
-"""Jobs as rows: asked for by a caller, run by one worker at a time, watched through their log.
+"""The job queue: callers create jobs and read their logs; one worker at a time runs a job.
 
 A worker claims a job, sends a heartbeat every second or so, and finishes the job. When its
-heartbeats stop, another worker takes over; the answer to its next heartbeat says so. Each claim has
-a worker name of its own, so a worker is never mistaken for the one before.
-A job belongs to its caller's namespace and is seen from there alone; workers see all.
-Not covered: what a job does (`merge.adaptive`) and the process that does it (`server.jobs`).
+heartbeats stop, another worker takes over, and the first learns it from the answer to its next
+heartbeat. Each claim has a unique worker name, so that a worker is never mistaken for its
+predecessor. A job belongs to its caller's namespace and is visible only there; workers see all.
+Not covered: the work of a job (`merge.adaptive`) and its process (`server.jobs`).
 """
 
 from collections.abc import Iterable, Mapping
@@ -54,21 +54,21 @@ class Jobs:
         """Queue a job.
 
         Args:
-            id: one that no job ever had.
-            base: that the result is for; any of its spellings.
-            request: what was asked for, as JSON. The files of the adapters in its `members`, a list
-                of {"reference", "digest"}, are kept until the job has ended.
-            training_file: id of a file that is visible to the caller.
-            validation_file: of another one.
-            name: that the result is to have.
-            seed: of everything random in it.
-            actor: who asks.
-            caller: for whom; it is found by callers of the same namespace.
+            id: an id that no job has or had.
+            base: the base of the result, in any spelling.
+            request: the validated request, as JSON. The files of the adapters in its `members`, a
+                list of {"reference", "digest"}, are kept until the job has ended.
+            training_file: the id of a file that the caller sees.
+            validation_file: the id of another such file.
+            name: the name of the result.
+            seed: the seed of every random draw.
+            actor: the author, for the audit log.
+            caller: the owner; callers of the same namespace see the job.
 
         Raises:
-            NameInvalid: by the grammar of `registry.references`.
-            UnknownBase: as it says.
-            UnknownFile: naming the parameter.
+            NameInvalid: the name violates the grammar of `registry.references`.
+            UnknownBase: the base is not registered.
+            UnknownFile: a file is unknown; the error names the parameter.
             Conflict: a job has or had this id.
         """
         check_name(name)
@@ -82,27 +82,27 @@ class Jobs:
             _lock_files(session, training_file, validation_file)
             insert(session, row)
             job_steps.say(session, id, Note("The job was queued."))
-            said = {"base": row.base, "name": name, "training_file": training_file}
-            audit.record(session, actor, "job.created", id, namespace=row.namespace, **said)
+            details = {"base": row.base, "name": name, "training_file": training_file}
+            audit.record(session, actor, "job.created", id, namespace=row.namespace, **details)
             return value_of(Job, row)
 
     def get(self, job_id: str, *, caller: Caller = LOCAL) -> Job:
         """Return a job.
 
         Raises:
-            UnknownJob: no such row is visible to the caller.
+            UnknownJob: the caller sees no job with this id.
         """
         with self._database.read(caller) as session:
-            return value_of(Job, _found(job_queries.job(session, job_id), job_id))
+            return value_of(Job, _required(job_queries.job(session, job_id), job_id))
 
     def report(self, job_id: str, *, caller: Caller = LOCAL) -> Json | None:
-        """Return what a job found, or None when it has ended without or goes on.
+        """Return a job's report, or None if it is still active or ended without one.
 
         Raises:
             UnknownJob: as `get`.
         """
         with self._database.read(caller) as session:
-            return _found(job_queries.job_with_report(session, job_id), job_id).report
+            return _required(job_queries.job_with_report(session, job_id), job_id).report
 
     def page(
         self,
@@ -115,13 +115,13 @@ class Jobs:
         """Return jobs, newest first.
 
         Args:
-            cursor: where the page before ended; the key of the list "jobs" is a job's id.
-            limit: how many.
-            status: only jobs of this one.
-            caller: only jobs that are visible to this one.
+            cursor: the end of the previous page; the key of the list "jobs" is a job's id.
+            limit: the page size.
+            status: return only jobs of this status.
+            caller: return only jobs that this caller sees.
 
         Raises:
-            CursorInvalid: it is not one of this list's, or of a job that `caller` cannot see.
+            CursorInvalid: the cursor is of another list, or of a job that `caller` cannot see.
         """
         after = key_of("jobs", cursor, str)
         with self._database.read(caller) as session:
@@ -140,29 +140,29 @@ class Jobs:
     ) -> Page[JobEvent]:
         """Return the entries of a job's log that come after the entry with the id `after`.
 
-        Entries come in the order of their ids also while workers write, so reading oldest first and
-        going on after the last entry misses none. The entry of the end is there as soon as the
-        job's status says so.
+        Entries become visible in the order of their ids even while workers write, so a client that
+        reads oldest first and continues after the last entry misses none. The final entry is
+        written in the transaction that sets the final status.
 
         Raises:
             UnknownJob: as `get`.
         """
         with self._database.read(caller) as session:
-            _found(job_queries.job(session, job_id), job_id)
+            _required(job_queries.job(session, job_id), job_id)
             rows = job_queries.events(session, job_id, after, limit + 1, oldest_first=oldest_first)
             return paged("events", rows, limit, lambda row: row.id, partial(value_of, JobEvent))
 
     def cancel(self, job_id: str, *, actor: str = "local", caller: Caller = LOCAL) -> Job:
-        """End a job that waits; have the worker of one that runs told to; return the job.
+        """Cancel a queued job, or ask the worker of a running one to stop; return the job.
 
-        Asking again changes nothing.
+        A second call changes nothing.
 
         Raises:
             UnknownJob: as `get`.
-            JobFinished: it has ended already.
+            JobFinished: the job has already ended.
         """
         with self._database.transaction(caller) as session:
-            row = _found(job_queries.locked_job(session, job_id), job_id)
+            row = _required(job_queries.locked_job(session, job_id), job_id)
             if row.status not in ACTIVE:
                 raise JobFinished(job_id, row.status)
             if row.cancel_asked_at is None:
@@ -171,7 +171,7 @@ class Jobs:
                 if row.status == "queued":
                     job_steps.end(session, row, "cancelled", actor)
                 else:
-                    job_steps.say(session, job_id, Note("The job's end was asked for.", "warn"))
+                    job_steps.say(session, job_id, Note("Cancellation was requested.", "warn"))
             return value_of(Job, row)
 
     def publish(
@@ -182,20 +182,22 @@ class Jobs:
         actor: str = "local",
         caller: Caller = LOCAL,
     ) -> Job:
-        """Write down the reference that a job's result answers to from now on.
+        """Record the reference under which a job's result is served.
 
         Raises:
             UnknownJob: as `get`.
-            JobNotSucceeded: it has not, or not yet.
+            JobNotSucceeded: the job has another status.
         """
         with self._database.transaction(caller) as session:
-            row = _found(job_queries.locked_job(session, job_id), job_id)
+            row = _required(job_queries.locked_job(session, job_id), job_id)
             if row.status != "succeeded":
                 raise JobNotSucceeded(job_id, row.status)
             if row.model != model:
                 moved = {"from": row.model, "to": model}
                 row.model = model
-                job_steps.say(session, job_id, Note(f"Its result is {model} now.", data=moved))
+                job_steps.say(
+                    session, job_id, Note(f"The result was published as {model}.", data=moved)
+                )
                 audit.record(
                     session, actor, "job.published", job_id, namespace=row.namespace, **moved
                 )
@@ -211,15 +213,15 @@ class Jobs:
         base: str | None = None,
         moment: datetime | None = None,
     ) -> Job | None:
-        """Take the job that has waited longest, or return None when none waits.
+        """Claim the oldest queued job, or return None if no job is queued.
 
-        However many ask at once, in whatever processes, no two get the same.
+        Concurrent claims, in any number of processes, never return the same job.
 
         Args:
             worker: a name that no other claim has.
-            device: that it will run on.
-            base: only jobs for the base of this very name.
-            moment: when the job begins; now unless it is given.
+            device: the device that the job runs on.
+            base: claim only jobs for the base with exactly this name.
+            moment: the start of the job; now by default.
         """
         with self._database.transaction() as session:
             row = job_queries.next_queued(session, base)
@@ -229,7 +231,7 @@ class Jobs:
             return value_of(Job, row)
 
     def beat(self, job_id: str, worker: str) -> Heartbeat:
-        """Record a worker's heartbeat; return whether it still has the job and should go on."""
+        """Record a worker's heartbeat; return whether it still owns the job and should continue."""
         with self._database.transaction() as session:
             return job_queries.beat(session, job_id, worker, now())
 
@@ -237,7 +239,7 @@ class Jobs:
         """Add entries to a job's log, all or none.
 
         Raises:
-            UnknownJob: there is none.
+            UnknownJob: no job has this id.
         """
         with self._database.transaction() as session:
             if not job_queries.lock_job(session, job_id):  # ids must grow in the order of commits
@@ -256,16 +258,16 @@ class Jobs:
         model: str | None = None,
         trained_tokens: int | None = None,
     ) -> bool:
-        """End a job that this worker has; say whether it was: else nothing is changed.
+        """End a job if this worker owns it; return whether it did. Otherwise nothing changes.
 
         Args:
-            job_id: which one.
-            worker: whose it is.
-            status: how it ended.
-            report: what it found, as JSON.
-            error: of a failed one: {"code", "message", "param"}.
-            model: the reference that answers.
-            trained_tokens: how many it learnt from.
+            job_id: the job.
+            worker: the worker that reports the end.
+            status: the final status.
+            report: the results, as JSON.
+            error: {"code", "message", "param"} of a failed job.
+            model: the reference that serves the result.
+            trained_tokens: the number of training tokens.
         """
         with self._database.transaction() as session:
             row = _of_worker(session, job_id, worker)
@@ -277,9 +279,9 @@ class Jobs:
             return True
 
     def release(self, job_id: str, worker: str) -> bool:
-        """Have a job of this worker's wait for another, at an orderly stop; say whether it was.
+        """Requeue a job at an orderly stop if this worker owns it; return whether it did.
 
-        The stop does not count as an attempt; a job whose end was asked for has ended then.
+        The stop does not count as an attempt. A job with a requested cancellation ends instead.
         """
         with self._database.transaction() as session:
             row = _of_worker(session, job_id, worker)
@@ -290,10 +292,10 @@ class Jobs:
             return True
 
     def requeue(self, silent_for_seconds: float, *, most_attempts: int = 3) -> tuple[Job, ...]:
-        """Have jobs whose workers have fallen silent wait for others, and return them.
+        """Requeue jobs whose workers stopped sending heartbeats, and return them.
 
-        One that was begun `most_attempts` times fails instead, and one whose end was asked for has
-        ended.
+        A job that was started `most_attempts` times fails instead, and a job with a requested
+        cancellation ends.
         """
         with self._database.transaction() as session:
             since = now() - timedelta(seconds=silent_for_seconds)
@@ -301,16 +303,16 @@ class Jobs:
             for row in silent:
                 if row.attempts >= most_attempts and row.cancel_asked_at is None:
                     times = f"{row.attempts} times" if row.attempts > 1 else "once"
-                    message = f"its worker fell silent, and it was begun {times}: not again"
+                    message = f"its worker stopped responding, and the job was started {times}"
                     error = {"code": LOST, "message": message, "param": None}
                     job_steps.end(session, row, "failed", "local", error)
                 else:
-                    why = Note("Its worker fell silent; the job waits to go on.", "warn")
+                    why = Note("The worker stopped responding; the job was requeued.", "warn")
                     job_steps.put_back(session, row, "local", why)
             return tuple(value_of(Job, row) for row in silent)
 
 
-def _found(row: JobRow | None, job_id: str) -> JobRow:
+def _required(row: JobRow | None, job_id: str) -> JobRow:
     if row is None:
         raise UnknownJob(job_id)
     return row
@@ -318,19 +320,19 @@ def _found(row: JobRow | None, job_id: str) -> JobRow:
 
 def _of_worker(session: WriteSession, job_id: str, worker: str) -> JobRow | None:
     row = job_queries.locked_job(session, job_id)
-    mine = row is not None and row.status == "running" and row.worker == worker
-    return row if mine else None
+    owned = row is not None and row.status == "running" and row.worker == worker
+    return row if owned else None
 
 
 def _lock_files(session: WriteSession, training: str, validation: str | None) -> None:
-    """Keep a job's files from being removed until its row is there.
+    """Lock a job's files against removal until the job's row is inserted.
 
     Raises:
-        UnknownFile: one of them cannot be found.
+        UnknownFile: the caller sees no file with one of the ids.
     """
     wanted = {training: "training_file"}
     if validation is not None:
         wanted.setdefault(validation, "validation_file")
-    for id_, param in sorted(wanted.items()):  # in one order, so that no two wait for each other
+    for id_, param in sorted(wanted.items()):  # a fixed order prevents deadlocks
         if job_queries.locked_file(session, id_) is None:
             raise UnknownFile(id_, param)

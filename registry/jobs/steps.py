@@ -1,10 +1,10 @@
-"""A job's way through its statuses, inside a transaction that `registry.jobs.queue` has begun.
+"""The transitions between a job's statuses, in a transaction of `registry.jobs.queue`.
 
     queued ── running ── succeeded | failed | cancelled
-       └───────── cancelled          running ── queued (its worker stopped or fell silent)
+       └───────── cancelled          running ── queued (its worker stopped or no longer responds)
 
-Every step leaves an entry in the job's log; the job's row must be locked.
-Not covered: who may ask for a step (`registry.jobs.queue`).
+Every transition adds an entry to the job's log. The caller must hold a lock on the job's row.
+Not covered: permission for a transition (`registry.jobs.queue`).
 """
 
 import math
@@ -20,19 +20,19 @@ from registry.storage.job_models import JobEventRow, JobRow
 
 _LONGEST_MESSAGE = 10_000
 LOST = "worker_lost"
-_STOPPED = Note("Its worker stopped; the job waits to go on.")
+_STOPPED = Note("The worker stopped; the job was requeued.")
 
 
 def say(session: WriteSession, job: str, note: Note) -> None:
     """Add an entry to a job's log.
 
-    Numbers that are not finite become null: JSON has none. Characters that no database keeps
-    become others.
+    JSON has no NaN or infinity, so such numbers become null. NUL and unpaired surrogates, which no
+    database stores, are replaced.
     """
     session.add(
         JobEventRow(
             job=job, at=note.at or now(), level=note.level, kind=note.kind,
-            message=_kept(note.message)[:_LONGEST_MESSAGE], data=plain(note.data),
+            message=_storable(note.message)[:_LONGEST_MESSAGE], data=plain(note.data),
         )
     )  # fmt: skip
 
@@ -40,14 +40,15 @@ def say(session: WriteSession, job: str, note: Note) -> None:
 def begin(
     session: WriteSession, row: JobRow, worker: str, device: str | None, moment: datetime
 ) -> None:
-    """Give a queued job to a worker."""
+    """Assign a queued job to a worker."""
     row.status, row.worker, row.device = "running", worker, device
     row.attempts += 1
     row.heartbeat_at = moment
-    again = row.started_at is not None
+    resumed = row.started_at is not None
     row.started_at = row.started_at or moment
     data = {"worker": worker, "device": device, "attempt": row.attempts}
-    say(session, row.id, Note("The job goes on." if again else "The job began.", data=data))
+    message = "The job resumed." if resumed else "The job started."
+    say(session, row.id, Note(message, data=data))
 
 
 def end(
@@ -58,24 +59,24 @@ def end(
     error: Json | None = None,
     model: str | None = None,
 ) -> None:
-    """End a job that waits or runs, for good."""
+    """End an active job permanently."""
     row.status, row.finished_at = status, now()
-    row.error = None if error is None else _kept_error(error)
+    row.error = None if error is None else _storable_error(error)
     row.model = model
     if status == "failed":
         reason = f": {row.error['message']}" if row.error else "."
-        said = Note(f"The job failed{reason}", "error", data=row.error or {})
+        note = Note(f"The job failed{reason}", "error", data=row.error or {})
     elif status == "succeeded":
-        said = Note("The job succeeded.", data={"model": model})
+        note = Note("The job succeeded.", data={"model": model})
     else:
-        said = Note("The job was cancelled.", "warn")
-    say(session, row.id, said)
-    detail = {"status": status, "model": model, "error": row.error}
-    audit.record(session, actor, "job.finished", row.id, namespace=row.namespace, **detail)
+        note = Note("The job was cancelled.", "warn")
+    say(session, row.id, note)
+    details = {"status": status, "model": model, "error": row.error}
+    audit.record(session, actor, "job.finished", row.id, namespace=row.namespace, **details)
 
 
 def put_back(session: WriteSession, row: JobRow, actor: str, why: Note = _STOPPED) -> None:
-    """Have a running job wait for another worker; one whose cancel was asked for has ended."""
+    """Requeue a running job, or end it if its cancellation was requested."""
     if row.cancel_asked_at is not None:
         end(session, row, "cancelled", actor)
         return
@@ -84,7 +85,7 @@ def put_back(session: WriteSession, row: JobRow, actor: str, why: Note = _STOPPE
 
 
 def plain(value: Any) -> Any:
-    """Return a value as JSON has it: a float that is not finite becomes null."""
+    """Return a value for JSON: a float that is not finite becomes null."""
     if isinstance(value, float) and not math.isfinite(value):
         return None
     if isinstance(value, Mapping):
@@ -94,9 +95,9 @@ def plain(value: Any) -> Any:
     return value
 
 
-def _kept(text: str) -> str:
+def _storable(text: str) -> str:
     return text.encode("utf-8", "replace").decode().replace("\0", "\N{REPLACEMENT CHARACTER}")
 
 
-def _kept_error(error: Json) -> dict[str, Any]:
-    return {**plain(error), "message": _kept(str(error["message"]))[:_LONGEST_MESSAGE]}
+def _storable_error(error: Json) -> dict[str, Any]:
+    return {**plain(error), "message": _storable(str(error["message"]))[:_LONGEST_MESSAGE]}

@@ -1,7 +1,7 @@
-"""The values that the registry returns for files and jobs: frozen, without a session.
+"""Immutable values that the registry returns for files and jobs; they need no session.
 
-Not covered: a job's request and report, which are JSON that means nothing here but for the pool's
-`members` (`registry.upkeep.garbage` spares their files).
+Not covered: a job's request and report. The registry stores them as JSON and reads only the pool's
+`members`, whose files `registry.upkeep.garbage` keeps.
 """
 
 from collections.abc import Mapping
@@ -12,27 +12,27 @@ from typing import Any, Literal, TypeAlias
 from registry.types import EventKind, JobStatus, Level
 
 EndStatus = Literal["succeeded", "failed", "cancelled"]
-ACTIVE: tuple[JobStatus, ...] = ("queued", "running")  # a job of any other status never changes it
+ACTIVE: tuple[JobStatus, ...] = ("queued", "running")  # any other status is final
 Json: TypeAlias = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
 class File:
-    """A file that a client sent; its bytes lie elsewhere."""
+    """A file that a client uploaded; its bytes are stored elsewhere."""
 
     id: str
     filename: str
     purpose: str
     bytes: int
     digest: str  # SHA-256 of its bytes
-    namespace: str | None  # of the owner; None for an owner without a namespace
+    namespace: str | None  # of the owner; None if the owner has no namespace
     created_at: datetime
     created_by: str
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A job as it stands; its result is separate (`Jobs.report`)."""
+    """The current state of a job; its report is separate (`Jobs.report`)."""
 
     id: str
     status: JobStatus
@@ -40,25 +40,25 @@ class Job:
     request: Json
     training_file: str
     validation_file: str | None
-    name: str  # what the result is to be called
-    model: str | None  # the reference that answers, once published
+    name: str  # the name of the result
+    model: str | None  # the reference of the published result
     seed: int
     namespace: str | None
     created_at: datetime
     created_by: str
-    started_at: datetime | None  # for the first time
+    started_at: datetime | None  # the first start
     finished_at: datetime | None
     heartbeat_at: datetime | None
-    worker: str | None  # that runs it, or ran it last
+    worker: str | None  # the current worker, or the last one
     device: str | None
-    attempts: int  # how often it was started, orderly stops not counted
+    attempts: int  # the number of starts, without those that ended in an orderly stop
     cancel_asked_at: datetime | None
     error: Json | None  # code, message, param
     trained_tokens: int | None
 
     @property
     def active(self) -> bool:
-        """True while it waits or runs."""
+        """True while the job is queued or running."""
         return self.status in ACTIVE
 
 

@@ -53,7 +53,7 @@ def test_every_error_stands_in_the_tree(error: type[RegistryError]) -> None:
         ),
         (
             job_errors.FileInUse("file-1", "ftjob-1"),
-            "The file file-1 is used by the job ftjob-1, which has not ended. Wait for it, or"
+            "The job ftjob-1 uses the file file-1 and has not ended. Wait for the job, or"
             " cancel it.",
         ),
         (

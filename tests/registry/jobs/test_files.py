@@ -1,4 +1,4 @@
-"""Files: rows about what clients sent."""
+"""Rows of uploaded files."""
 
 import pytest
 
@@ -11,7 +11,7 @@ from tests.registry.jobs.rows import OTHER, TEAM, job_id, put_file, queue
 
 
 def test_what_was_sent_comes_back(registry: Registry) -> None:
-    """All of it, with who sent it and when."""
+    """A file's row returns every field, with the sender and the time."""
     made = put_file(registry, 1, bytes=2**40, filename="späße.jsonl")
     assert made == registry.files.get(made.id)
     assert ("späße.jsonl", "fine-tune", 2**40, "0" * 64, None, "ada") == (
@@ -20,14 +20,14 @@ def test_what_was_sent_comes_back(registry: Registry) -> None:
 
 
 def test_an_id_is_given_once(registry: Registry) -> None:
-    """Not to a second file, and not again after the first was removed."""
+    """An id is used once: a second file cannot have it, even after the first was removed."""
     registry.files.remove(put_file(registry, 1).id)
     with pytest.raises(Conflict, match="pk_files"):
         put_file(registry, 1)
 
 
 def test_pages_go_from_the_newest_and_do_not_shift(registry: Registry) -> None:
-    """What is sent or removed while somebody leafs does not move what comes next."""
+    """Files that are added or removed between two pages do not shift the next page."""
     ids = [put_file(registry, n).id for n in (3, 1, 4, 2, 5)]
     first = registry.files.page(limit=2)
     assert ids[3:][::-1] == [file.id for file in first.items]
@@ -40,15 +40,15 @@ def test_pages_go_from_the_newest_and_do_not_shift(registry: Registry) -> None:
 
 
 def test_a_page_may_be_of_one_purpose(registry: Registry) -> None:
-    """The rest is left out, and does not count."""
+    """A page of one purpose leaves out and does not count other files."""
     other = put_file(registry, 1, purpose="batch").id
     put_file(registry, 2)
-    found = registry.files.page(purpose="batch", limit=1)
-    assert ([other], None) == ([file.id for file in found.items], found.next_cursor)
+    page = registry.files.page(purpose="batch", limit=1)
+    assert ([other], None) == ([file.id for file in page.items], page.next_cursor)
 
 
 def test_a_page_goes_on_after_a_file_only(registry: Registry) -> None:
-    """Anything else is no cursor of this list."""
+    """A cursor that is not a file's id is refused."""
     put_file(registry, 1)
     for after in ("", "file-x", job_id(1)):
         with pytest.raises(CursorInvalid):
@@ -56,7 +56,7 @@ def test_a_page_goes_on_after_a_file_only(registry: Registry) -> None:
 
 
 def test_a_removed_file_is_gone(registry: Registry) -> None:
-    """It is told once more what it was; then it is unknown, also to removal and to jobs."""
+    """Removing a file returns its row once; afterwards it is unknown, to jobs too."""
     file = put_file(registry, 1)
     assert file == registry.files.remove(file.id)
     assert () == registry.files.page().items
@@ -69,7 +69,7 @@ def test_a_removed_file_is_gone(registry: Registry) -> None:
 
 
 def test_a_namespace_has_its_own_files(registry: Registry) -> None:
-    """They are unknown to others, and to nobody whose rights know no namespaces."""
+    """Callers of other namespaces do not see a file; callers without a namespace see all files."""
     file = put_file(registry, 1, caller=TEAM)
     free = put_file(registry, 2)
     assert "team" == file.namespace
@@ -88,7 +88,7 @@ def test_a_namespace_has_its_own_files(registry: Registry) -> None:
 
 
 def test_a_file_stays_while_a_job_needs_it(registry: Registry) -> None:
-    """For training or validation, waiting or running; the job is named."""
+    """A file that an active job uses cannot be removed, and the error names the job."""
     training, validation = put_file(registry, 1), put_file(registry, 2)
     queue(registry, 1, training_file=training.id, validation_file=validation.id)
     for file in (training, validation):

@@ -1,4 +1,4 @@
-"""Jobs as callers see them: asked for, listed, watched, cancelled, published."""
+"""The job queue as callers see it: create, list, watch, cancel, publish."""
 
 import math
 
@@ -12,11 +12,11 @@ from registry.paging import cursor_at
 from registry.service import Registry
 from registry.storage.errors import Conflict
 from tests.registry.conftest import BASE
-from tests.registry.jobs.rows import OTHER, TEAM, job_id, put_file, queue, told
+from tests.registry.jobs.rows import OTHER, TEAM, job_id, messages, put_file, queue
 
 
 def test_what_was_asked_for_comes_back(registry: Registry) -> None:
-    """All of it, queued, with who asked and when."""
+    """A new job returns every field of its request, is queued, and has its author and time."""
     training, validation = put_file(registry, 1).id, put_file(registry, 2).id
     request = {"members": [{"reference": "law@1", "digest": "0" * 64}], "k": [2, 5], "é": None}
     made = queue(
@@ -33,11 +33,11 @@ def test_what_was_asked_for_comes_back(registry: Registry) -> None:
     }  # fmt: skip
     assert made.active
     assert registry.jobs.report(job_id(1)) is None
-    assert ["The job was queued."] == told(registry, 1)
+    assert ["The job was queued."] == messages(registry, 1)
 
 
 def test_the_base_may_be_spelled_differently(registry: Registry) -> None:
-    """The job knows it by its name; one that nobody knows is refused."""
+    """A job stores the registered name of its base; an unknown base is refused."""
     assert BASE == queue(registry, 1, base=BASE.lower()).base
     with pytest.raises(UnknownBase, match=BASE):
         queue(registry, 2, base="acme/huge")
@@ -45,7 +45,7 @@ def test_the_base_may_be_spelled_differently(registry: Registry) -> None:
 
 @pytest.mark.parametrize("param", ["training_file", "validation_file"])
 def test_a_job_needs_files_that_are_there(registry: Registry, param: str) -> None:
-    """The error says which parameter is to blame, and no job is left."""
+    """The error names the parameter with the unknown file, and no job is created."""
     with pytest.raises(UnknownFile) as caught:
         queue(registry, 1, **{param: "file-x"})
     assert ("file-x", param) == (caught.value.id, caught.value.param)
@@ -53,13 +53,13 @@ def test_a_job_needs_files_that_are_there(registry: Registry, param: str) -> Non
 
 
 def test_a_job_may_validate_on_what_it_learns(registry: Registry) -> None:
-    """One file for both is no error here: whoever reads it decides."""
+    """The registry accepts one file for training and validation; the server decides."""
     file = put_file(registry, 1).id
     assert file == queue(registry, 1, training_file=file, validation_file=file).validation_file
 
 
 def test_what_cannot_be_is_refused(registry: Registry) -> None:
-    """An id that is taken, and a name that nothing can have."""
+    """An id that is taken and an invalid name are refused."""
     queue(registry, 1)
     with pytest.raises(Conflict, match="pk_jobs"):
         queue(registry, 1, training_file=put_file(registry, 2).id)
@@ -68,7 +68,7 @@ def test_what_cannot_be_is_refused(registry: Registry) -> None:
 
 
 def test_pages_go_from_the_newest_and_do_not_shift(registry: Registry) -> None:
-    """What is asked for while somebody leafs does not move what comes next."""
+    """Jobs that are created between two pages do not shift the next page."""
     ids = [queue(registry, n).id for n in (3, 1, 4, 2, 5)]
     first = registry.jobs.page(limit=2)
     queue(registry, 9)
@@ -82,16 +82,16 @@ def test_pages_go_from_the_newest_and_do_not_shift(registry: Registry) -> None:
 
 
 def test_a_page_may_be_of_one_status(registry: Registry) -> None:
-    """The rest is left out, and does not count."""
+    """A page of one status leaves out and does not count other jobs."""
     queue(registry, 1)
     queue(registry, 2)
     registry.jobs.cancel(job_id(1))
-    found = registry.jobs.page(status="cancelled", limit=1)
-    assert ([job_id(1)], None) == ([job.id for job in found.items], found.next_cursor)
+    page = registry.jobs.page(status="cancelled", limit=1)
+    assert ([job_id(1)], None) == ([job.id for job in page.items], page.next_cursor)
 
 
 def test_a_namespace_has_its_own_jobs(registry: Registry) -> None:
-    """They are unknown to others in every way, and to nobody whose rights know no namespaces."""
+    """No operation of another namespace reaches a job; callers without one reach all jobs."""
     job, free = queue(registry, 1, caller=TEAM), queue(registry, 2)
     assert ("team", None) == (job.namespace, free.namespace)
     assert job == registry.jobs.get(job.id, caller=TEAM) == registry.jobs.get(job.id)
@@ -113,7 +113,7 @@ def test_a_namespace_has_its_own_jobs(registry: Registry) -> None:
 
 
 def test_a_log_is_read_from_either_end(registry: Registry) -> None:
-    """By pages, each entry once, those of other jobs left out."""
+    """The pages of a log contain each entry once and no entry of another job."""
     queue(registry, 1)
     queue(registry, 2)
     notes = [Note(f"{n}", "warn", "metrics", {"loss": n / 2}) for n in range(5)]
@@ -137,7 +137,7 @@ def test_a_log_is_read_from_either_end(registry: Registry) -> None:
 
 
 def test_what_no_database_keeps_does_not_stop_a_log(registry: Registry) -> None:
-    """A loss that is no number, NUL, half a character, a message of a megabyte."""
+    """A log accepts NaN, NUL, an unpaired surrogate and a message of a megabyte."""
     queue(registry, 1)
     registry.jobs.note(
         job_id(1),
@@ -156,31 +156,31 @@ def test_what_no_database_keeps_does_not_stop_a_log(registry: Registry) -> None:
 
 
 def test_a_job_that_waits_is_cancelled_at_once(registry: Registry) -> None:
-    """Nobody gets it any more, and it cannot be cancelled again."""
+    """A queued job is cancelled at once: no worker claims it, and a second cancel is refused."""
     queue(registry, 1)
     job = registry.jobs.cancel(job_id(1), actor="bob")
     assert ("cancelled", True, False) == (job.status, job.finished_at is not None, job.active)
     assert registry.jobs.claim("w", None) is None
-    assert ["The job was queued.", "The job was cancelled."] == told(registry, 1)
+    assert ["The job was queued.", "The job was cancelled."] == messages(registry, 1)
     with pytest.raises(JobFinished, match=r"has ended \(cancelled\)"):
         registry.jobs.cancel(job_id(1))
 
 
 def test_a_job_that_runs_is_asked_to_end(registry: Registry) -> None:
-    """Its worker learns so from its next beat and ends it; asking twice is asking once."""
+    """A worker learns of a cancel from its next heartbeat; a second request changes nothing."""
     queue(registry, 1)
     registry.jobs.claim("w", None)
-    asked = registry.jobs.cancel(job_id(1))
-    assert ("running", True) == (asked.status, asked.cancel_asked_at is not None)
-    assert asked == registry.jobs.cancel(job_id(1))
+    job = registry.jobs.cancel(job_id(1))
+    assert ("running", True) == (job.status, job.cancel_asked_at is not None)
+    assert job == registry.jobs.cancel(job_id(1))
     assert registry.jobs.beat(job_id(1), "w").cancel
     assert registry.jobs.finish(job_id(1), "w", "cancelled")
     assert "cancelled" == registry.jobs.get(job_id(1)).status
-    assert 1 == told(registry, 1).count("The job's end was asked for.")
+    assert 1 == messages(registry, 1).count("Cancellation was requested.")
 
 
 def test_a_job_that_has_ended_cannot_be_cancelled(registry: Registry) -> None:
-    """The error says how it ended."""
+    """Cancelling an ended job is an error that names its status."""
     queue(registry, 1)
     registry.jobs.claim("w", None)
     registry.jobs.finish(job_id(1), "w", "succeeded")
@@ -189,7 +189,7 @@ def test_a_job_that_has_ended_cannot_be_cancelled(registry: Registry) -> None:
 
 
 def test_the_result_of_a_job_that_succeeded_is_published(registry: Registry) -> None:
-    """Also another one later; the same one again is no change."""
+    """A result can be published under another reference later; the same one changes nothing."""
     queue(registry, 1)
     registry.jobs.claim("w", None)
     with pytest.raises(JobNotSucceeded, match="is running"):
@@ -198,5 +198,7 @@ def test_the_result_of_a_job_that_succeeded_is_published(registry: Registry) -> 
     for model in ("law@1", "law@2", "law@2"):
         assert model == registry.jobs.publish(job_id(1), model).model
     assert "law@2" == registry.jobs.get(job_id(1)).model
-    assert ["Its result is law@1 now.", "Its result is law@2 now."] == told(registry, 1)[-2:]
+    assert [f"The result was published as law@{number}." for number in (1, 2)] == messages(
+        registry, 1
+    )[-2:]
     assert {"best": "fresh"} == registry.jobs.report(job_id(1))

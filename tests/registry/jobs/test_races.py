@@ -1,4 +1,4 @@
-"""Several workers and callers at once: no job is run twice, no entry of a log is missed."""
+"""Concurrent workers and callers: no job runs twice, and no log entry is missed."""
 
 import multiprocessing
 import threading
@@ -16,13 +16,13 @@ THREADS = 8
 
 
 def at_once(work: Callable[[int], object]) -> list[object]:
-    """Run one call per thread and return what they gave."""
+    """Run one call per thread and return the results."""
     with ThreadPoolExecutor(THREADS) as pool:
         return list(pool.map(work, range(THREADS)))
 
 
 def test_threads_never_get_the_same_job(registry: Registry) -> None:
-    """As many jobs as there are, each once; the others get none."""
+    """Concurrent claims return each job once, and None when no job is left."""
     for number in range(5):
         queue(registry, number)
     got = at_once(lambda n: registry.jobs.claim(f"w{n}", None))
@@ -40,7 +40,7 @@ def _claim_all(url: str, worker: str) -> list[str]:
 
 
 def test_processes_never_get_the_same_job(registry: Registry, database: Database) -> None:
-    """Two gateways on one database share the queue out."""
+    """Two gateways on one database never claim the same job."""
     for number in range(20):
         queue(registry, number)
     url = database._engine.url.render_as_string(hide_password=False)
@@ -50,7 +50,9 @@ def test_processes_never_get_the_same_job(registry: Registry, database: Database
 
 
 def test_a_job_is_cancelled_or_claimed(registry: Registry) -> None:
-    """When both come at once either the worker never gets it, or it is told to end it."""
+    """When a cancel races with a claim, the job is never claimed, or its worker learns of the
+    cancel.
+    """
     for number in range(THREADS):
         queue(registry, number)
 
@@ -69,7 +71,7 @@ def test_a_job_is_cancelled_or_claimed(registry: Registry) -> None:
 
 
 def test_many_who_cancel_ask_once(registry: Registry) -> None:
-    """One ends it; the others hear that it has ended."""
+    """Of several concurrent cancels one ends the job; the others learn that it has ended."""
     queue(registry, 1)
 
     def work(_: int) -> object:
@@ -83,7 +85,7 @@ def test_many_who_cancel_ask_once(registry: Registry) -> None:
 
 
 def test_a_silent_job_is_put_back_once(registry: Registry) -> None:
-    """Gateways that look at the same time do not count one loss twice."""
+    """Gateways that requeue at the same time count one lost worker once."""
     queue(registry, 1)
     registry.jobs.claim("w", None)
     put_back = at_once(lambda _: registry.jobs.requeue(0))
@@ -92,7 +94,7 @@ def test_a_silent_job_is_put_back_once(registry: Registry) -> None:
 
 
 def test_a_file_is_removed_or_used(registry: Registry) -> None:
-    """A job whose file goes at the same moment is refused, or keeps the file."""
+    """When a file's removal races with a job's creation, the job is refused or keeps the file."""
     files = [put_file(registry, number).id for number in range(THREADS // 2)]
 
     def work(number: int) -> object:
@@ -110,7 +112,7 @@ def test_a_file_is_removed_or_used(registry: Registry) -> None:
 
 
 def test_a_reader_who_goes_on_after_the_last_entry_misses_none(registry: Registry) -> None:
-    """Entries become visible in the order of their ids, however many write."""
+    """Log entries become visible in the order of their ids under concurrent writes."""
     queue(registry, 1)
     written = threading.Event()
     seen: list[int] = []

@@ -1,4 +1,4 @@
-"""Jobs as workers see them: claimed, kept alive, ended, lost and taken over."""
+"""The job queue as workers see it: claim, heartbeat, finish, loss and takeover."""
 
 from datetime import timedelta
 
@@ -9,37 +9,37 @@ from registry.jobs.types import Heartbeat, Note
 from registry.service import Registry
 from registry.storage.columns import now
 from tests.registry.conftest import BASE, SHAPES
-from tests.registry.jobs.rows import TEAM, job_id, put_file, queue, told
+from tests.registry.jobs.rows import TEAM, job_id, messages, put_file, queue
 
 LONG_AGO = timedelta(hours=1)
 MINUTE = 60.0
 
 
 def claimed(registry: Registry, worker: str = "w") -> str | None:
-    """Claim a job as if an hour ago, and return its id."""
+    """Claim a job with a start one hour ago, and return its id."""
     job = registry.jobs.claim(worker, "cuda:0", moment=now() - LONG_AGO)
     return None if job is None else job.id
 
 
 def test_the_oldest_goes_first(registry: Registry) -> None:
-    """Whoever's it is; when none waits, none is given."""
+    """A claim returns the oldest job of any owner, or None if no job is queued."""
     ids = [queue(registry, 3, caller=TEAM).id, queue(registry, 1).id, queue(registry, 2).id]
     assert [*ids, None] == [claimed(registry, f"w{n}") for n in range(4)]
 
 
 def test_a_worker_takes_jobs_of_its_base(registry: Registry) -> None:
-    """A gateway that serves one base leaves those of others to others."""
+    """A gateway claims only the jobs of the base that it serves."""
     registry.bases.add("acme/other", shapes=SHAPES)
     queue(registry, 1, base="acme/other")
     queue(registry, 2)
-    found = registry.jobs.claim("w", None, base=BASE)
-    assert found is not None
-    assert job_id(2) == found.id
+    job = registry.jobs.claim("w", None, base=BASE)
+    assert job is not None
+    assert job_id(2) == job.id
     assert registry.jobs.claim("v", None, base=BASE) is None
 
 
 def test_a_claimed_job_runs(registry: Registry) -> None:
-    """By whom, on what, since when and for which time is written down."""
+    """A claim records worker, device, start and attempt."""
     queue(registry, 1)
     moment = now() - LONG_AGO
     job = registry.jobs.claim("w", "cuda:0", moment=moment)
@@ -48,11 +48,11 @@ def test_a_claimed_job_runs(registry: Registry) -> None:
     assert ("running", "w", "cuda:0", moment, moment, 1) == (
         job.status, job.worker, job.device, job.started_at, job.heartbeat_at, job.attempts,
     )  # fmt: skip
-    assert ["The job was queued.", "The job began."] == told(registry, 1)
+    assert ["The job was queued.", "The job started."] == messages(registry, 1)
 
 
 def test_a_beat_keeps_a_job(registry: Registry) -> None:
-    """The heartbeat is now, and whose the job is and whether it is wanted is told."""
+    """A heartbeat updates its time and returns ownership and cancellation."""
     queue(registry, 1)
     claimed(registry)
     assert Heartbeat(owned=True, cancel=False) == registry.jobs.beat(job_id(1), "w")
@@ -65,7 +65,7 @@ def test_a_beat_keeps_a_job(registry: Registry) -> None:
 
 
 def test_a_job_ends_with_what_it_found(registry: Registry) -> None:
-    """Report, model and tokens are there with the status, and so is the log's last entry."""
+    """Report, model, token count and final log entry are stored together with the status."""
     queue(registry, 1)
     claimed(registry)
     report = {"candidates": [{"name": "base", "loss": float("nan")}], "deep": {"é": [1.5]}}
@@ -79,12 +79,12 @@ def test_a_job_ends_with_what_it_found(registry: Registry) -> None:
     assert job.finished_at is not None
     kept = {"candidates": [{"name": "base", "loss": None}], "deep": {"é": [1.5]}}
     assert kept == registry.jobs.report(job_id(1))
-    assert "The job succeeded." == told(registry, 1)[-1]
+    assert "The job succeeded." == messages(registry, 1)[-1]
     assert not registry.jobs.beat(job_id(1), "w").owned
 
 
 def test_a_job_that_failed_says_why(registry: Registry) -> None:
-    """In its error and in its log, whatever characters the reason has."""
+    """A failed job has its reason in its error and its log, whatever characters the reason has."""
     queue(registry, 1)
     claimed(registry)
     error = {"code": "loss_not_finite", "message": "at step 7\0", "param": None}
@@ -99,7 +99,7 @@ def test_a_job_that_failed_says_why(registry: Registry) -> None:
 
 
 def test_only_who_has_a_job_ends_it(registry: Registry) -> None:
-    """Once; what anybody else says changes nothing."""
+    """Only the owning worker ends a job, and only once; other workers change nothing."""
     queue(registry, 1)
     assert not registry.jobs.finish(job_id(1), "w", "succeeded")
     claimed(registry)
@@ -112,11 +112,11 @@ def test_only_who_has_a_job_ends_it(registry: Registry) -> None:
     assert not registry.jobs.finish(job_id(1), "w", "failed")
     assert not registry.jobs.release(job_id(1), "w")
     assert "succeeded" == registry.jobs.get(job_id(1)).status
-    assert 3 == len(told(registry, 1))
+    assert 3 == len(messages(registry, 1))
 
 
 def test_an_orderly_stop_hands_a_job_on(registry: Registry) -> None:
-    """It waits where it stood, goes on as the same attempt, and has its first start."""
+    """A released job keeps its place, its attempt and its first start."""
     queue(registry, 1)
     queue(registry, 2)
     claimed(registry)
@@ -128,13 +128,13 @@ def test_an_orderly_stop_hands_a_job_on(registry: Registry) -> None:
     again = registry.jobs.claim("v", None)
     assert again is not None
     assert (job_id(1), 1, started) == (again.id, again.attempts, again.started_at)
-    assert ["Its worker stopped; the job waits to go on.", "The job goes on."] == (
-        told(registry, 1)[-2:]
+    assert ["The worker stopped; the job was requeued.", "The job resumed."] == (
+        messages(registry, 1)[-2:]
     )
 
 
 def test_a_job_whose_worker_fell_silent_is_taken_over(registry: Registry) -> None:
-    """Others keep theirs; the one before learns of it and can end nothing."""
+    """A job without heartbeats gets another worker; the first one learns it and can end nothing."""
     for number in (1, 2, 3):
         queue(registry, number)
     claimed(registry, "lost")
@@ -152,7 +152,7 @@ def test_a_job_whose_worker_fell_silent_is_taken_over(registry: Registry) -> Non
 
 @pytest.mark.parametrize("most", [1, 3])
 def test_a_job_that_is_lost_too_often_fails(registry: Registry, most: int) -> None:
-    """After so many attempts, with the reason; its report is none."""
+    """After the last attempt a lost job fails with the reason and without a report."""
     queue(registry, 1)
     for attempt in range(1, most + 1):
         claimed(registry, f"w{attempt}")
@@ -161,13 +161,13 @@ def test_a_job_that_is_lost_too_often_fails(registry: Registry, most: int) -> No
     job = registry.jobs.get(job_id(1))
     assert job.error is not None
     assert (LOST, None) == (job.error["code"], job.error["param"])
-    assert "fell silent" in job.error["message"]
+    assert "stopped responding" in job.error["message"]
     assert claimed(registry) is None
 
 
 @pytest.mark.parametrize("orderly", [True, False])
 def test_a_job_whose_end_was_asked_for_does_not_go_on(registry: Registry, orderly: bool) -> None:
-    """When its worker stops or dies before it could end it, it has ended."""
+    """A job with a requested cancellation ends when its worker stops or dies."""
     queue(registry, 1)
     claimed(registry)
     registry.jobs.cancel(job_id(1))
@@ -179,7 +179,7 @@ def test_a_job_whose_end_was_asked_for_does_not_go_on(registry: Registry, orderl
 
 
 def test_a_note_may_say_when_it_was(registry: Registry) -> None:
-    """What a worker saw a moment ago keeps its moment; else it is now."""
+    """A note keeps its own time; without one it gets the current time."""
     queue(registry, 1, training_file=put_file(registry, 1).id)
     moment = now() - LONG_AGO
     registry.jobs.note(job_id(1), [Note("then", at=moment), Note("now")])
