@@ -1,1 +1,1 @@
-"""Is this an adapter that we can serve? Knows no SQL."""
+"""Admission: checks whether an adapter can be served; uses no SQL."""

@@ -1,10 +1,10 @@
-"""Is this folder a LoRA adapter that can be served on that base? One pass, every finding at once.
+"""Check whether a folder is a LoRA adapter that can be served; report all findings at once.
 
-Covered: everything that `merge.peft_format` checks, which base the adapter is for, its modules
-against the base's shapes, finite numbers, the norm of the update, the other files of the folder,
-and what the operator requires. A finding in one part does not keep the others from being examined,
-and one cause is one finding. Not covered: what the adapter does to answers (the probe). The folder
-must not change meanwhile. Every finding's code is in `registry.admission.findings`.
+Covered: the checks of `merge.peft_format`, the adapter's base, its modules against the base's
+shapes, finite numbers, the norm of the update, the other files of the folder, and the operator's
+requirements. A finding in one part does not stop the checks of the others, and one cause is one
+finding. Not covered: the effect of the adapter on answers (the probe). The folder must not change
+during the check. `registry.admission.findings` lists every code.
 """
 
 import difflib
@@ -45,10 +45,10 @@ from registry.admission.tokenizer import TOKENIZER_FILES, read_tokenizer, tokeni
 from registry.bases import is_embedding
 from registry.types import AdapterFacts, AdmissionReport, Base, Finding, ModuleFacts
 
-# Gram matrices of a larger rank take more memory than an untrusted file may claim.
+# Limits the memory for Gram matrices, which an untrusted file could otherwise choose.
 MAX_RANK = 2048
 VANISHING_NORM = 1e-6
-# Modules are read one at a time, so this bounds time and disk rather than memory.
+# Modules are read one at a time, so this limits time and disk rather than memory.
 MAX_BYTES = 4 * 2**30
 _MAX_NAMED_FILES = 10
 _PICKLES = frozenset({".bin", ".ckpt", ".joblib", ".pickle", ".pkl", ".pt", ".pth"})
@@ -57,13 +57,13 @@ RequiredField: TypeAlias = Literal["base", "card", "licence"]
 
 @dataclass(frozen=True, slots=True)
 class AdmissionPolicy:
-    """What an operator may choose.
+    """The operator's settings for admission.
 
     `norm_limit` and `norm_minimum` bound the Frobenius norm of the whole scaled update (the gate of
     the 960-adapter pool of arXiv 2602.12323 was 1 < norm ≤ 1000; no minimum by default).
-    `max_rank` is what the engines can load; None is 2048. `max_bytes` bounds the weights file.
-    `licences` are those allowed, in lower case (empty: any, also none). `required` names what an
-    adapter must say of itself: its base in the config, a card, the card's licence.
+    `max_rank` is the largest rank that the engines load; None is 2048. `max_bytes` limits the
+    weights file. `licences` are the allowed ones, in lower case (empty: any licence or none).
+    `required` names what an adapter must state: its base in the config, a card, the card's licence.
     """
 
     norm_limit: float = 1000.0
@@ -77,20 +77,20 @@ class AdmissionPolicy:
 def admit(
     path: Path, base: Base | None, policy: AdmissionPolicy, *, known: Sequence[Base] = ()
 ) -> AdmissionReport:
-    """Examine the adapter folder `path`; nothing is written and no pickle is opened.
+    """Check the adapter folder `path` without writing anything or opening a pickle.
 
     Args:
         path: the folder.
-        base: the base that the caller gives, or None to go by config and card.
+        base: the base that the caller names, or None to use the one of config or card.
         policy: the limits.
-        known: the bases among which the config's is looked for when `base` is None.
+        known: the bases to search for the config's base if `base` is None.
 
     Raises:
-        OSError: something in the folder cannot be read.
+        OSError: a file in the folder cannot be read.
     """
     raw = load_raw(path)
     foreign = foreign_format(raw)
-    if foreign is not None:  # what else is wrong follows from it
+    if foreign is not None:  # the other findings would follow from this one
         return AdmissionReport(None, (foreign,), None, None)
     inspection = inspect_folder(path)
     oversize = _size_finding(path, policy.max_bytes)
@@ -136,7 +136,7 @@ def _size_finding(path: Path, limit: int) -> list[Finding]:
 
 
 def _other_files(path: Path) -> Iterator[Finding]:
-    """Report the files that admission does not open, and links, which could lead anywhere."""
+    """Report links, which may leave the folder, and the files that admission does not open."""
     entries = sorted(os.scandir(path), key=lambda entry: entry.name) if path.is_dir() else []
     for entry in entries:
         if entry.is_symlink():
@@ -144,7 +144,7 @@ def _other_files(path: Path) -> Iterator[Finding]:
             yield finding("A061 symlink", ascii(entry.name), expected, "a symbolic link")
     read = {CONFIG_NAME, WEIGHTS_NAME, CARD_NAME, *TOKENIZER_FILES}
     if not (path / WEIGHTS_NAME).exists():
-        read |= set(PICKLED_WEIGHTS)  # the finding about the weights is about these
+        read |= set(PICKLED_WEIGHTS)  # the finding about missing weights names these
     others = [entry.name for entry in entries if entry.name not in read]
     pickles = [name for name in others if Path(name).suffix.lower() in _PICKLES]
     plain_files = [name for name in others if name not in set(pickles)]
@@ -153,8 +153,8 @@ def _other_files(path: Path) -> Iterator[Finding]:
             more = len(names) - _MAX_NAMED_FILES
             tail = f" and {more} more" if more > 0 else ""
             shown = ", ".join(map(ascii, names[:_MAX_NAMED_FILES]))
-            found = f"others, which were not opened{tail}"
-            yield finding(code, shown, "config, weights and card", found)
+            files = f"others, which were not opened{tail}"
+            yield finding(code, shown, "config, weights and card", files)
 
 
 def _required(policy: AdmissionPolicy, named: str | None, card: Card) -> Iterator[Finding]:
@@ -174,9 +174,9 @@ def _prefix_note(inspection: Inspection) -> Iterator[Finding]:
     names = [pair.a.name for pair in inspection.pairs.values()]
     doubled = [name for name in names if name.startswith(PREFIX * 2)]
     if doubled:
-        found = f"it twice in {len(doubled)} modules"
+        count = f"it twice in {len(doubled)} modules"
         yield finding(
-            "A022 doubled-prefix", WEIGHTS_NAME, f"{PREFIX} once", found, doubled[0][:200]
+            "A022 doubled-prefix", WEIGHTS_NAME, f"{PREFIX} once", count, doubled[0][:200]
         )
 
 
@@ -216,7 +216,7 @@ def _pair_problems(pair: FactorPair, base: Base | None, limit: int) -> Iterator[
 
 
 def _copy_problem(copy: TensorEntry, base: Base | None) -> Problem:
-    """Report the base's own embedding or head in the file; it is dropped unless it was resized."""
+    """Report a copy of the base's embedding or head; the copy is dropped unless it was resized."""
     module = copy.name.removesuffix(".base_layer.weight")
     module = module.replace(PREFIX, "")
     shape = None if base is None else base.shapes.get(module)
@@ -233,9 +233,9 @@ def _copy_problem(copy: TensorEntry, base: Base | None) -> Problem:
 def _measure(
     path: Path, inspection: Inspection, policy: AdmissionPolicy, rank_limit: int
 ) -> tuple[dict[str, float], float | None, list[Finding]]:
-    """Return each module's norm, that of all together, and the findings about the numbers.
+    """Return the norm of every module, the total norm, and the findings about the numbers.
 
-    The whole norm is None when a module of the file has none.
+    The total norm is None if a module of the file has no norm.
     """
     norms: dict[str, float] = {}
     problems: list[Problem] = []

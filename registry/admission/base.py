@@ -1,6 +1,6 @@
-"""Which base an adapter is for: what its config, its card and the caller say.
+"""Determine an adapter's base from its config, its card and the caller.
 
-Not covered: spellings of a base (`registry.bases`), and whether the modules fit it
+Not covered: spellings of a base (`registry.bases`), and the fit of the modules
 (`registry.admission.admit`).
 """
 
@@ -19,7 +19,7 @@ _MAX_NAME = 300
 def find_base(
     named: str | None, card: str | None, known: Sequence[Base]
 ) -> tuple[Base | None, list[Finding]]:
-    """Return the registered base that the config names, or the card where the config names none.
+    """Return the registered base that the config names, or else the one that the card names.
 
     Args:
         named: the config's base_model_name_or_path.
@@ -41,7 +41,7 @@ def find_base(
 
 
 def hold_against(named: str | None, card: str | None, base: Base) -> list[Finding]:
-    """Return what contradicts the base that the caller gave."""
+    """Return the findings that contradict the base that the caller names."""
     if _match(named, [base]) is not None:
         return [*_quantised(str(named)), *_disputed(base, card)]
     if not _is_name(named):
@@ -56,7 +56,7 @@ def hold_against(named: str | None, card: str | None, base: Base) -> list[Findin
 
 
 def plain(text: str) -> str:
-    """Return text from a stranger's file, safe to print and to store."""
+    """Return text from an untrusted file in a form that is safe to print and store."""
     return "".join(c if c.isprintable() else "?" for c in text[:_MAX_NAME])
 
 
@@ -65,7 +65,7 @@ def _add_alias(base: str, name: str) -> str:
 
 
 def _how_to_register(name: str, known: Sequence[Base]) -> str:
-    """Say which commands make `name` a registered base, or a spelling of one."""
+    """Return the commands that register `name` as a base or as another name of one."""
     new = f"run `weft bases add {shlex.quote(name)} --model MODEL` (a folder or a Hub id)"
     if not known:
         return f"none is registered; {new}"

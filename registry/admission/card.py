@@ -1,4 +1,4 @@
-"""The model card that lies beside an adapter (`README.md`): its text, its licence and its base.
+"""The model card beside an adapter (`README.md`): its text, its licence and its base.
 
 Not covered: any other key of the front matter, and Markdown.
 """
@@ -12,7 +12,7 @@ MAX_CARD_BYTES = 2**18
 _LICENCE = re.compile(
     r"^licen[sc]e:[ \t]*['\"]?([A-Za-z0-9._ -]{1,80}?)['\"]?[ \t]*$", re.MULTILINE
 )
-# One value, or the first of a list; what is no plain name is no base's.
+# One value, or the first of a list; only a plain name can name a base.
 _BASE = re.compile(
     r"^base_model:[ \t]*(?:\n[ \t]*-[ \t]*)?['\"]?([A-Za-z0-9._/-]{1,200})['\"]?[ \t]*$",
     re.MULTILINE,
@@ -21,7 +21,7 @@ _BASE = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Card:
-    """What the card says; a folder without one says nothing."""
+    """The parsed card; all fields are None if the folder has no card."""
 
     text: str | None = None
     licence: str | None = None
@@ -32,7 +32,7 @@ def read_card(folder: Path) -> Card:
     """Return the card of an adapter's folder, cut at 256 KiB.
 
     Raises:
-        OSError: it is there and cannot be read.
+        OSError: the card exists and cannot be read.
     """
     path = folder / CARD_NAME
     if path.is_symlink() or not path.is_file():

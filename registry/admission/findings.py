@@ -1,8 +1,7 @@
-"""Every finding of admission and probe: its code, its severity and its meaning.
+"""The findings of admission and probe: code, severity and meaning of each.
 
-Codes are stable: they are stored with versions and printed. A001 to A021, A026 and A027 are raised
-by `merge.peft_format`, A09x by the probe, the others by `registry.admission`. A test shows a folder
-that raises each.
+Codes are stable, because they are stored with versions and printed. `merge.peft_format` raises A001
+to A021, A026 and A027, the probe A09x, `registry.admission` the others. A test raises each code.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,7 +15,7 @@ MAX_FINDINGS = 200
 
 @dataclass(frozen=True, slots=True)
 class Code:
-    """One kind of finding; only the severity "refuse" keeps an adapter out."""
+    """A kind of finding; only the severity "refuse" prevents admission."""
 
     severity: Severity
     sentence: str
@@ -108,17 +107,17 @@ CODES: Mapping[str, Code] = {
 
 
 def finding(code: str, file: str, expected: str, found: str, tensor: str | None = None) -> Finding:
-    """Return a finding with the severity that its code has."""
+    """Return a finding with the severity of its code."""
     return graded(Problem(code, file, expected, found, tensor))
 
 
 def graded(problem: Problem) -> Finding:
-    """Return a problem with the severity that its code has."""
+    """Return a problem as a finding with the severity of its code."""
     return Finding(CODES[problem.code].severity, problem)
 
 
 def bounded(findings: Sequence[Finding]) -> tuple[Finding, ...]:
-    """Return the findings, cut at `MAX_FINDINGS` with the number of those that were left out.
+    """Return at most `MAX_FINDINGS` findings, and one more that counts the omitted ones.
 
     A folder can hold thousands of links. Findings that refuse come first, so that the cut never
     turns a refusal into an admission.

@@ -19,7 +19,7 @@ _VERSION = re.compile(r"[0-9A-Za-z.+!@-]{1,60}")
 
 
 def load_raw(folder: Path) -> Mapping[str, object]:
-    """Return the JSON object in a folder's config, or an empty one where there is none to read.
+    """Return the JSON object in a folder's config, or an empty one if it has no valid config.
 
     Raises:
         OSError: the file cannot be read.
@@ -35,9 +35,9 @@ def load_raw(folder: Path) -> Mapping[str, object]:
 
 
 def foreign_format(document: Mapping[str, object]) -> Finding | None:
-    """Return the finding about a config that is not a LoRA's, None when it may be one.
+    """Return the finding about a config that is not LoRA, or None if it may be LoRA.
 
-    MLX writes `lora_parameters` and `fine_tune_type`; AdapterHub a nested `config` beside the
+    MLX writes `lora_parameters` and `fine_tune_type`; AdapterHub nests a `config` beside the
     model's class. Both use the file name adapter_config.json.
     """
     kind = document.get("peft_type")
@@ -54,13 +54,13 @@ def foreign_format(document: Mapping[str, object]) -> Finding | None:
 
 
 def named_base(document: Mapping[str, object]) -> str | None:
-    """Return what the config names as its base: a Hub id, a path, or None."""
+    """Return the base that the config names: a Hub id, a path, or None."""
     named = document.get("base_model_name_or_path")
     return named if isinstance(named, str) and named else None
 
 
 def task_note(document: Mapping[str, object]) -> Iterator[Finding]:
-    """Report a task other than the one that weft serves; null states none."""
+    """Report a task other than CAUSAL_LM, the one that weft serves; null is accepted."""
     task = document.get("task_type")
     if task and task != "CAUSAL_LM":
         expected = "CAUSAL_LM, the only task that is served"
@@ -68,14 +68,14 @@ def task_note(document: Mapping[str, object]) -> Iterator[Finding]:
 
 
 def peft_version(document: Mapping[str, object]) -> str | None:
-    """Return the release of PEFT that wrote the config, such as "0.18.0"; None when not stated."""
+    """Return the release of PEFT that wrote the config, such as "0.18.0"; None if not stated."""
     version = document.get("peft_version")
     valid = isinstance(version, str) and _VERSION.fullmatch(version) is not None
     return str(version) if valid else None
 
 
 def lora_dropout(document: Mapping[str, object]) -> float | None:
-    """Return the dropout of the training, between 0 and 1; None when not stated."""
+    """Return the dropout of the training, between 0 and 1; None if not stated."""
     dropout = document.get("lora_dropout")
     if isinstance(dropout, bool) or not isinstance(dropout, int | float) or not 0 <= dropout <= 1:
         return None
@@ -83,9 +83,9 @@ def lora_dropout(document: Mapping[str, object]) -> float | None:
 
 
 def target_note(document: Mapping[str, object], modules: Mapping[str, object]) -> Iterator[Finding]:
-    """Report where a list of target modules and the modules that have tensors differ.
+    """Report differences between the listed target modules and the modules with tensors.
 
-    A pattern is not compared: it is an untrusted regular expression, and the tensors decide.
+    A pattern is not compared, because it is an untrusted regular expression; the tensors decide.
     """
     listed = document.get("target_modules")
     if not isinstance(listed, list) or not all(isinstance(item, str) for item in listed):
@@ -100,5 +100,9 @@ def target_note(document: Mapping[str, object], modules: Mapping[str, object]) -
     for what, names in (("no tensors of", sorted(targets - used)), ("also tensors of", others)):
         if names:
             more = f" and {len(names) - _MAX_NAMED} more" if len(names) > _MAX_NAMED else ""
-            found = f"{what} {', '.join(ascii(n[:80])[1:-1] for n in names[:_MAX_NAMED])}{more}"
-            yield finding("A025 target-modules", CONFIG_NAME, "tensors of target_modules", found)
+            difference = (
+                f"{what} {', '.join(ascii(n[:80])[1:-1] for n in names[:_MAX_NAMED])}{more}"
+            )
+            yield finding(
+                "A025 target-modules", CONFIG_NAME, "tensors of target_modules", difference
+            )

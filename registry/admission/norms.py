@@ -1,8 +1,7 @@
-"""The Frobenius norm of a scaled update, read from a file without ever forming the update.
+"""The Frobenius norm of a scaled update, computed from a file without forming the update.
 
-‖s·B·A‖² = s² · tr((BᵀB)(AAᵀ)), so two (rank, rank) matrices are all that is kept. Memory is one
-module's stored factors plus a few megabytes. Not covered: which norm is too large
-(`registry.admission.admit`).
+‖s·B·A‖² = s² · tr((BᵀB)(AAᵀ)), so only two (rank, rank) matrices are kept. Memory is one module's
+stored factors plus a few megabytes. Not covered: the limits of norms (`registry.admission.admit`).
 """
 
 import math
@@ -28,25 +27,25 @@ def product_norm(file: int, a: TensorEntry, b: TensorEntry) -> float:
     """Return the Frobenius norm of `b @ a`, in float64; the caller multiplies by the scale.
 
     Args:
-        file: descriptor of the weights file that the entries point into.
-        a: where the (rank, d_in) factor lies.
-        b: where the (d_out, rank) factor lies.
+        file: the descriptor of the weights file.
+        a: the entry of the (rank, d_in) factor.
+        b: the entry of the (d_out, rank) factor.
 
     Raises:
-        NotFiniteError: naming the first factor that holds NaN or infinity.
-        OSError: the file cannot be read or has become shorter.
+        NotFiniteError: a factor holds NaN or infinity; the error names the first one.
+        OSError: the file cannot be read or was truncated.
     """
     a_gram = _gram(_read(file, a).T, a)  # (rank, rank), A Aᵀ
     b_gram = _gram(_read(file, b), b)  # (rank, rank), Bᵀ B
-    # The trace of a product of symmetric matrices; rounding may leave it just below zero.
+    # The trace of a product of symmetric matrices; rounding may make it slightly negative.
     return math.sqrt(max(0.0, float(np.vdot(a_gram, b_gram))))
 
 
 def _read(file: int, entry: TensorEntry) -> NDArray[np.uint32] | NDArray[np.uint16]:
-    """Return a tensor's stored bits in its shape."""
+    """Return the stored bits of a tensor in its shape."""
     data = os.pread(file, entry.end - entry.begin, entry.begin)
     if len(data) != entry.end - entry.begin:
-        raise OSError(f"the weights file became shorter while {entry.name} was read")
+        raise OSError(f"the weights file was truncated while {entry.name} was read")
     bits: NDArray[np.uint32] | NDArray[np.uint16] = np.frombuffer(
         data, dtype="<u4" if DTYPE_BYTES[entry.dtype] == 4 else "<u2"
     ).reshape(entry.shape)
@@ -54,7 +53,7 @@ def _read(file: int, entry: TensorEntry) -> NDArray[np.uint32] | NDArray[np.uint
 
 
 def _gram(tall: NDArray[np.uint32] | NDArray[np.uint16], entry: TensorEntry) -> NDArray[np.float64]:
-    """Return tallᵀ @ tall of stored bits (length, rank), as (rank, rank) float64."""
+    """Return tallᵀ @ tall of stored bits (length, rank) as (rank, rank) float64."""
     length, rank = tall.shape
     gram = np.zeros((rank, rank))
     rows = max(1, _BLOCK_ELEMENTS // rank)

@@ -1,8 +1,8 @@
-"""The tokenizer files beside an adapter or a base: its chat template and its added tokens.
+"""The tokenizer files beside an adapter or a base: chat template and added tokens.
 
 The gateway renders prompts with the base's template and tokenizer, so an adapter that was trained
-with others answers worse than it could. Not covered: tokens that take a free place inside the
-base's vocabulary, and processors' templates.
+with others answers worse. Not covered: tokens with unused ids inside the base's vocabulary, and
+processors' templates.
 """
 
 import hashlib
@@ -18,34 +18,36 @@ TOKENIZER_NAME = "tokenizer_config.json"
 TEMPLATE_NAME = "chat_template.jinja"
 ADDED_TOKENS_NAME = "added_tokens.json"
 TOKENIZER_FILES = (TOKENIZER_NAME, TEMPLATE_NAME, ADDED_TOKENS_NAME)
-# A tokenizer_config.json with 256 reserved tokens has 55 KB.
+# A tokenizer_config.json with 256 reserved tokens takes 55 KB.
 MAX_TOKENIZER_BYTES = 2**22
 _DIGITS_SHOWN = 12
 
 
 @dataclass(frozen=True, slots=True)
 class Tokenizer:
-    """What the files say; `chat_template` is the SHA-256 of the template's text (64 hex digits)."""
+    """The parsed files; `chat_template` is the SHA-256 of the template's text (64 hex digits)."""
 
     chat_template: str | None
-    added_tokens: Mapping[str, int]  # the id of each
+    added_tokens: Mapping[str, int]  # ids by token
 
 
 def read_tokenizer(folder: Path) -> Tokenizer:
-    """Return chat template and added tokens of a folder; files that are not understood are skipped.
+    """Return chat template and added tokens of a folder; files that cannot be parsed are skipped.
 
     Raises:
         OSError: a file cannot be read.
     """
     config = _load(folder / TOKENIZER_NAME)
-    template = _read(folder / TEMPLATE_NAME)  # as in transformers, the file of its own wins
+    template = _read(
+        folder / TEMPLATE_NAME
+    )  # as in transformers, the separate file takes precedence
     if template is None:
         template = _default_template(config.get("chat_template"))
     return Tokenizer(template and hash_of(template), _added_tokens(folder, config))
 
 
 def hash_of(template: str) -> str:
-    """Return the SHA-256 of a template; line ends and space around it do not count."""
+    """Return the SHA-256 of a template; line ends and surrounding space do not matter."""
     return hashlib.sha256(template.replace("\r\n", "\n").strip().encode()).hexdigest()
 
 
@@ -84,7 +86,7 @@ def _added_tokens(folder: Path, config: Mapping[str, object]) -> dict[str, int]:
 
 
 def _default_template(value: object) -> str | None:
-    """Return the template of a tokenizer_config.json: one text, or a list of named ones."""
+    """Return the template of a tokenizer_config.json: its text, or the default of a list."""
     if isinstance(value, list):
         named = (item for item in value if isinstance(item, dict) and item.get("name") == "default")
         value = next(named, {}).get("template")

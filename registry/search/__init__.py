@@ -1,6 +1,6 @@
-"""Finding adapters: filters, embeddings, nearest neighbours."""
+"""Search for adapters: filters, embeddings, nearest neighbours."""
 
-MAX_LIMIT = 200  # hits of one search
-# Examples of one search; all of it must fit into a URL.
+MAX_LIMIT = 200  # hits per search
+# Limits of the examples of one search, so that the query fits into a URL.
 MAX_EXAMPLES = 32
 MAX_EXAMPLE_CHARACTERS = 1000

@@ -1,8 +1,8 @@
-"""What people say of an adapter beside its card: tags and examples. Both count when it is sought.
+"""Tags and examples of adapters, which people add beside the card. Search uses both.
 
     tag = letter or digit { letter | digit | "." | "_" | "-" | ":" }     lower case, at most 60
 
-Not covered: who may say it.
+Not covered: permission to change them.
 """
 
 import re
@@ -49,10 +49,10 @@ class Descriptions:
         actor: str,
         caller: Caller = LOCAL,
     ) -> tuple[str, ...]:
-        """Give an adapter tags, take others away, and return those it has then, sorted.
+        """Add and remove tags of an adapter, and return its resulting tags, sorted.
 
         Raises:
-            TagInvalid: by the grammar above, or one too many.
+            TagInvalid: a tag violates the grammar above, or there are too many.
             UnknownReference: no adapter has this name.
         """
         added, removed = set(add), set(remove)
@@ -60,7 +60,7 @@ class Descriptions:
             if _TAG.fullmatch(tag) is None:
                 expected = "lower-case letters, digits and . _ - : after a letter or digit"
                 raise TagInvalid(tag[:100], f"{expected}, at most 60 of them")
-        self._embedder.encoder.encode([name])  # a model is loaded before others have to wait
+        self._embedder.encoder.encode([name])  # load a model before the transaction takes locks
         with self._database.transaction(caller) as session:
             self._lock(session, name)
             before = set(_tags(session, name))
@@ -90,10 +90,10 @@ class Descriptions:
     def set_examples(
         self, name: str, texts: Sequence[str], *, actor: str, caller: Caller = LOCAL
     ) -> None:
-        """Say what an adapter is for by texts such as its users send, in place of those before.
+        """Replace an adapter's examples: texts such as its users send.
 
         Raises:
-            ValueError: too many, too long, or an empty one.
+            ValueError: there are too many examples, or one is empty or too long.
             UnknownReference: no adapter has this name.
         """
         if len(texts) > MAX_EXAMPLES:
@@ -102,7 +102,7 @@ class Descriptions:
             storable = "\0" not in text and text.encode("utf-8", "ignore").decode() == text
             if not text.strip() or not storable or len(text) > MAX_EXAMPLE_CHARACTERS:
                 raise ValueError(f"an example is 1 to {MAX_EXAMPLE_CHARACTERS} characters of text")
-        self._embedder.encoder.encode([name])  # a model is loaded before others have to wait
+        self._embedder.encoder.encode([name])  # load a model before the transaction takes locks
         with self._database.transaction(caller) as session:
             self._lock(session, name)
             search_queries.remove_examples(session, name)

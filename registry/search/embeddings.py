@@ -1,10 +1,11 @@
-"""The vectors that versions are found by: how they are made, and how they are written down.
+"""Embeddings of versions: how they are computed and stored.
 
-    weights    a linear sketch of the update, handed in as a `Sketcher` (the arithmetic is merge's)
-    text       name, tags, card and examples through an `Encoder`
-    behaviour  whatever a probe of the adapter on its base gives: only stored here
+    weights    a linear sketch of the update, from a `Sketcher` (implemented in merge)
+    text       name, tags, card and examples, from an `Encoder`
+    behaviour  the signature that a probe measures on the base; only stored here
 
-Every vector is scaled to length 1 before it is stored, so products are cosines; a zero stays zero.
+Every vector is scaled to length 1 before it is stored, so dot products are cosines; zero vectors
+stay zero.
 Not covered: searching (`registry.search.finder`).
 """
 
@@ -27,7 +28,7 @@ from registry.storage.models import AdapterVersionRow, EmbeddingRow
 from registry.types import EmbeddingKind
 from registry.versions import queries
 
-# Encoders read a beginning; what a card says first says what it is about.
+# Encoders truncate long texts, and the beginning of a card tells its subject.
 _CARD_CHARACTERS = 4000
 _FRONT_MATTER = re.compile(r"\A---\r?\n.*?\r?\n---\r?\n", re.DOTALL)
 _NAME_SEPARATORS = re.compile(r"[/._-]+")
@@ -38,10 +39,10 @@ class Sketcher(Protocol):
 
     @property
     def name(self) -> str:
-        """Return what vectors of this sketch are kept under; another name, another space."""
+        """Return the name of the sketch's space; vectors under different names are not compared."""
 
     def sketch(self, folder: AdapterFolder) -> NDArray[np.float32]:
-        """Return the adapter's vector, (dim,) float32; products estimate those of updates.
+        """Return the adapter's vector, (dim,) float32; dot products estimate those of the updates.
 
         Raises:
             OSError: the weights cannot be read.
@@ -50,7 +51,7 @@ class Sketcher(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Description:
-    """What is known of an adapter in words."""
+    """The texts that describe an adapter."""
 
     name: str
     card: str | None
@@ -60,42 +61,42 @@ class Description:
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """The vectors of a version that is about to be added, made before its transaction."""
+    """The vectors of a new version, computed before the transaction that adds it."""
 
-    said: Description
+    description: Description
     text: NDArray[np.float32]
     weights: NDArray[np.float32] | None
 
 
 @dataclass(frozen=True, slots=True)
 class Embedder:
-    """Makes vectors; without a sketcher there are none of weights."""
+    """Computes vectors; without a sketcher it computes none of weights."""
 
     encoder: Encoder = field(default_factory=HashingEncoder)
     sketcher: Sketcher | None = None
 
-    def of_text(self, said: Description) -> NDArray[np.float32]:
-        """Return the text vector: its description and the mean of its examples, half each."""
-        card = _FRONT_MATTER.sub("", said.card or "")[:_CARD_CHARACTERS]
-        name = _NAME_SEPARATORS.sub(" ", said.name)
-        text = "\n".join(part for part in (name, ", ".join(said.tags), card.strip()) if part)
-        rows = self.encoder.encode([text, *said.examples])
-        described = rows[0]
-        if said.examples:
-            described = described + unit_rows(rows[1:].mean(axis=0))
-        return unit_rows(described)
+    def of_text(self, description: Description) -> NDArray[np.float32]:
+        """Return the text vector: equal parts of the description and the mean of the examples."""
+        card = _FRONT_MATTER.sub("", description.card or "")[:_CARD_CHARACTERS]
+        name = _NAME_SEPARATORS.sub(" ", description.name)
+        text = "\n".join(part for part in (name, ", ".join(description.tags), card.strip()) if part)
+        rows = self.encoder.encode([text, *description.examples])
+        vector = rows[0]
+        if description.examples:
+            vector = vector + unit_rows(rows[1:].mean(axis=0))
+        return unit_rows(vector)
 
     def of_examples(self, examples: Sequence[str]) -> NDArray[np.float32]:
-        """Return the vector that stands for a few texts (LoraRetriever, arXiv 2402.09997, §3.1)."""
+        """Return the mean vector of several texts (LoraRetriever, arXiv 2402.09997, §3.1)."""
         return unit_rows(self.encoder.encode(examples).mean(axis=0))
 
     def of_weights(self, folder: AdapterFolder) -> NDArray[np.float32] | None:
-        """Return the weight vector of an adapter, or None where there is no sketcher."""
+        """Return the weight vector of an adapter, or None without a sketcher."""
         return None if self.sketcher is None else unit_rows(self.sketcher.sketch(folder))
 
 
 def describe(session: ReadSession, name: str, card: str | None) -> Description:
-    """Return what is known in words of an adapter's version with this card."""
+    """Return the description of an adapter's version with this card."""
     tags = tuple(row.tag for row in queries.tags(session, [name]))
     return Description(name, card, tags, tuple(search_queries.examples(session, name)))
 
@@ -106,7 +107,7 @@ def write(
     encoder: str,
     vectors: dict[int, NDArray[np.float32]],
 ) -> None:
-    """Write unit vectors by version id, in place of what was there of the kind by any encoder."""
+    """Store unit vectors by version id; they replace those of the same kind by any encoder."""
     search_queries.forget_embeddings(session, kind, vectors)
     revision = queries.advance_revision(session)
     session.add_all(
@@ -120,50 +121,51 @@ def write(
 
 
 class Embeddings:
-    """What keeps embeddings complete. Safe to share by threads."""
+    """Computes and stores the embeddings of versions. Safe to share by threads."""
 
     def __init__(self, database: Database, blobs: BlobStore, embedder: Embedder) -> None:
         self._database, self._blobs, self._embedder = database, blobs, embedder
 
     def prepare(self, name: str, digest: str, card: str | None) -> Prepared:
-        """Make the vectors of stored content that will be a version; nothing is written.
+        """Compute the vectors of stored content that becomes a version; nothing is stored.
 
         Raises:
             StorageFailed: the content cannot be read.
         """
         sketcher, weights = self._embedder.sketcher, None
         with self._database.read() as session:
-            said = describe(session, name, card)
-            if sketcher is not None:  # equal content has been sketched before
+            description = describe(session, name, card)
+            if sketcher is not None:  # reuse the sketch of equal content
                 weights = search_queries.vector_of_content(session, digest, sketcher.name)
         if weights is None:
             weights = self._weights(digest)
-        return Prepared(said, self._embedder.of_text(said), weights)
+        return Prepared(description, self._embedder.of_text(description), weights)
 
-    def add(self, session: WriteSession, version: AdapterVersionRow, made: Prepared) -> None:
-        """Write the vectors of a version that this transaction has added."""
+    def add(self, session: WriteSession, version: AdapterVersionRow, prepared: Prepared) -> None:
+        """Store the vectors of a version that this transaction has added."""
         encoder, sketcher = self._embedder.encoder, self._embedder.sketcher
-        said = describe(session, version.name, made.said.card)
-        # Somebody may have changed the tags since.
-        text = made.text if said == made.said else self._embedder.of_text(said)
+        description = describe(session, version.name, prepared.description.card)
+        text = prepared.text
+        if description != prepared.description:  # the tags have changed since
+            text = self._embedder.of_text(description)
         write(session, "text", encoder.name, {version.id: text})
-        if made.weights is not None and sketcher is not None:
-            write(session, "weights", sketcher.name, {version.id: made.weights})
+        if prepared.weights is not None and sketcher is not None:
+            write(session, "weights", sketcher.name, {version.id: prepared.weights})
 
     def add_missing(self, progress: Callable[[int, int], None] | None = None) -> int:
-        """Give every version in use the embeddings that the present encoders make of it.
+        """Compute the embeddings that versions in use lack for the current encoders.
 
-        For versions from before there were embeddings, and after a change of encoder. One version
-        after the other, so it can be stopped and run again.
+        Versions older than the embeddings lack them, and all do after a change of encoder. Each
+        version is committed on its own, so the call can be interrupted and repeated.
 
         Args:
-            progress: called with how many versions are done and how many there are.
+            progress: called with the number of finished embeddings and the total.
 
         Returns:
-            How many embeddings were made.
+            The number of embeddings computed.
 
         Raises:
-            BlobMissing, StorageFailed: the files of a version are gone or cannot be read.
+            BlobMissing, StorageFailed: the files of a version are missing or cannot be read.
         """
         made, spaces = 0, self._spaces()
         with self._database.read() as session:
@@ -177,8 +179,8 @@ class Embeddings:
                 vector = self._weights(digest)
             else:
                 with self._database.read() as session:
-                    said = describe(session, adapter, card)
-                vector = self._embedder.of_text(said)
+                    description = describe(session, adapter, card)
+                vector = self._embedder.of_text(description)
             assert vector is not None  # a space of weights has a sketcher
             with self._database.transaction() as session:
                 write(session, kind, encoder, {version: vector})
@@ -188,16 +190,16 @@ class Embeddings:
         return made
 
     def record_behaviour(self, digest: str, probe: str, vector: NDArray[np.float32]) -> None:
-        """Write down what a probe found of a version; vectors of one probe can be compared.
+        """Store the signature that a probe measured; vectors of one probe can be compared.
 
         Args:
-            digest: of the version; several names may share it.
-            probe: what tells its vectors from those of other probes: its revision and the base.
-            vector: (dim,) finite.
+            digest: the digest of the version; several names may share it.
+            probe: the name of the space: the probe's revision and the base.
+            vector: the signature, (dim,), finite.
 
         Raises:
             UnknownReference: no version has this digest.
-            ValueError: not a finite vector.
+            ValueError: the vector is not finite or not one-dimensional.
         """
         if vector.ndim != 1 or not len(vector) or not np.isfinite(vector).all():
             raise ValueError(f"a behaviour is a finite vector, not {vector.shape}")

@@ -1,6 +1,6 @@
-"""Text to vectors: what an encoder is, and the one that needs nothing but this file.
+"""Text encoders: the protocol, and an encoder without dependencies.
 
-Not covered: encoders that are neural networks (the server brings them).
+Not covered: neural encoders (`server.embedders`).
 """
 
 import re
@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 
 _WORD = re.compile(r"\w+")
 _GRAM_SIZES = (3, 4)
-# A word counts as much as all of its pieces together: pieces find relatives, words the thing.
+# A word weighs as much as all its n-grams together: n-grams match related words, words only
+# themselves.
 _WORD_WEIGHT = 1.0
 _GRAMS_WEIGHT = 1.0
-# Words that say nothing about what a text is about.
+# Stop words: they tell nothing about a text's subject.
 _EMPTY_WORDS = frozenset(
     """
     a about an and are as at be by can do does for from has have how i if in into is it its me my no
@@ -27,28 +28,28 @@ _EMPTY_WORDS = frozenset(
 
 
 class Encoder(Protocol):
-    """Turns texts into vectors whose dot products say how near their meanings are."""
+    """Turns texts into vectors whose dot products measure similarity."""
 
     @property
     def name(self) -> str:
-        """Return what vectors of this encoder are kept under; another name, another space."""
+        """Return the name of the encoder's space; different names are not compared."""
 
     @property
     def dim(self) -> int:
-        """Return how many numbers a vector has."""
+        """Return the length of a vector."""
 
     def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Return one row per text, (n, dim) float32, each of length 1, or 0 for an empty text.
 
-        The same text gives the same row, whatever stands beside it. Safe to call from threads.
+        A row depends only on its own text, not on the batch. Safe to call from threads.
         """
 
 
 class HashingEncoder:
-    """Counts of words and of pieces of words, hashed with signs into a fixed number of places.
+    """Counts of words and character n-grams, hashed with signs into a fixed number of dimensions.
 
-    After Weinberger et al. 2009 (arXiv:0902.2206). It knows spelling, not meaning: "contracts"
-    finds "contract", never "law". Same numbers on every machine.
+    After Weinberger et al. 2009 (arXiv:0902.2206). It compares spelling, not meaning: "contracts"
+    finds "contract", never "law". Vectors are equal on every machine.
     """
 
     name = "hashing-1"
@@ -61,7 +62,7 @@ class HashingEncoder:
             for feature, weight in _features(text):
                 code = zlib.crc32(feature.encode())
                 row[(code >> 1) % self.dim] += weight if code & 1 else -weight
-        # Growth slows down: the tenth time a word occurs says less than the first.
+        # The square root damps counts: the tenth occurrence of a word adds less than the first.
         return unit_rows(np.sign(rows) * np.sqrt(np.abs(rows)))
 
 

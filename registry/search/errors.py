@@ -1,4 +1,4 @@
-"""What a search raises; as in `registry.errors`, docstrings are messages."""
+"""Errors of search. As in `registry.errors`, docstrings are messages."""
 
 from registry.errors import RegistryError
 from registry.scanner import pointer

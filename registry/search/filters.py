@@ -1,6 +1,6 @@
 """The filter language of search, and its only parser.
 
-    filter    = { condition }                        all of them must hold
+    filter    = { condition }                        all must hold
     condition = field operator value { "," value }   with several values, one must hold
     field     = "base" | "created" | "licence" | "lora_dropout" | "module" | "name" | "owner"
               | "peft_version" | "rank" | "status" | "tag"
@@ -8,9 +8,9 @@
     value     = characters other than white space, comma and quotes | '"' anything else '"'
 
 For example `base=llama-3.1-8b-instruct rank<=16 tag=legal,tax created>2026-01-01`. Texts compare
-without regard to case. `module=q_proj` asks for an update of that layer, `name=acme/` for a
-namespace, `peft_version=0.18` for all its releases. Without a status only versions in use are
-found.
+without regard to case. `module=q_proj` matches adapters that update that layer, `name=acme/` a
+namespace, `peft_version=0.18` all releases of 0.18. Without a status condition only versions in use
+match.
 Not covered: SQL (`registry.search.predicates`) and names of bases (`registry.search.finder`).
 """
 
@@ -54,7 +54,7 @@ def parse_filter(text: str) -> tuple[Condition, ...]:
     """Return the conditions of a filter; an empty one has none.
 
     Raises:
-        FilterInvalid: with the position of what does not fit and what was expected there.
+        FilterInvalid: the error has the position of the mistake and the expected text.
     """
     if len(text) > MAX_LENGTH:
         raise FilterInvalid(text, MAX_LENGTH, f"at most {MAX_LENGTH} characters")
@@ -126,7 +126,7 @@ _EXPECTED: Mapping[str, str] = {
 
 
 def _read(field: Field, text: str) -> Value:
-    """Return a value as its field has it; ValueError when it cannot be one."""
+    """Return a value with its field's type; raise ValueError if it is invalid."""
     if field == "rank":
         if _NUMBER.fullmatch(text) is None:
             raise ValueError(text)
@@ -137,7 +137,7 @@ def _read(field: Field, text: str) -> Value:
         return float(text)
     if field == "created":
         moment = datetime.fromisoformat(text)
-        # A day or a moment without a zone is meant in UTC, as weft prints them.
+        # A day or a moment without a time zone is in UTC, as in weft's output.
         return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
     if field == "status" and text.lower() not in STATUSES:
         raise ValueError(text)

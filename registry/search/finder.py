@@ -1,9 +1,9 @@
-"""Finding adapters: by what they say, by what they are like, by examples, by filters.
+"""Search for adapters by text, by similarity, by examples and by filters.
 
 A search asks up to three questions, each in one space of embeddings. A hit's score is the mean of
-its cosines over the questions asked, and the hit says what each of them was. Where an index answers
-approximately (`registry.search.nearest`), the few best of each question are compared exactly
-afterwards. Not covered: who may see what (`registry.access.visibility`).
+its cosines over the questions, and the hit lists each of them. An index may answer approximately
+(`registry.search.nearest`), so the best candidates of each question are then compared exactly.
+Not covered: visibility (`registry.access.visibility`).
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -33,10 +33,10 @@ from registry.versions.rows import shown_status
 
 Question: TypeAlias = Literal["text", "like", "examples"]
 
-# Near-duplicates: successive checkpoints of one training have up to 0.9999.
+# Near-duplicates: successive checkpoints of one training have cosines of up to 0.9999.
 DUPLICATE_COSINE = 0.999
 _DUPLICATES_SHOWN = 5
-# How many of each question's best are compared over all questions, per hit that is wanted.
+# Candidates of each question that are compared exactly, per requested hit.
 _SHORTLIST_FACTOR = 4
 _SHORTLIST_LEAST = 50
 
@@ -53,7 +53,7 @@ class Reason:
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """A version that was found, and why; `score` is the mean of the reasons' cosines."""
+    """A matching version with its reasons; `score` is the mean of the reasons' cosines."""
 
     reference: str  # for example "legal@2"
     score: float
@@ -68,13 +68,13 @@ class Hit:
     created_at: datetime
 
     def as_reference(self) -> Reference:
-        """Return what names this version."""
+        """Return the reference of this version."""
         return parse_reference(self.reference)
 
 
 @dataclass(frozen=True, slots=True)
-class _Asked:
-    """One question as a vector in its space."""
+class _Query:
+    """A question as a vector in its space."""
 
     question: Question
     space: Space
@@ -89,7 +89,7 @@ class Finder:
         self._index = Index()
 
     def revision(self) -> int:
-        """Return a number that grows with every change to what a search can find."""
+        """Return a number that grows with every change to the searchable data."""
         with self._database.read() as session:
             return queries.revision(session)
 
@@ -105,43 +105,43 @@ class Finder:
         limit: int = 10,
         caller: Caller = LOCAL,
     ) -> tuple[Hit, ...]:
-        """Return the versions that answer best, best first; of equals, the older first.
+        """Return the best matches, best first; among equal scores the older version comes first.
 
-        Without a question, what the filter lets through is returned by name, with score 0.
+        Without a question, all versions that satisfy the filter are returned by name, with score 0.
 
         Args:
-            text: what is sought, in words.
-            like: a version to be near to, which is itself left out, as is every version whose
-                score is exactly 0 (an adapter without effect is like none). Only versions for the
+            text: a description of the wanted adapter.
+            like: a version to compare with. The result leaves it out, and every version whose score
+                is exactly 0 (an adapter without effect resembles none). Only versions for the
                 same base are returned, unless conditions name a base.
-            by: the embedding by which it shall be near.
-            examples: texts such as the adapter sought should be good at.
+            by: the kind of embedding that `like` compares.
+            examples: texts that the wanted adapter should handle well.
             filter: conditions in the language of `registry.search.filters`.
-            where: more conditions, which must hold too.
+            where: additional conditions.
             limit: 1 to 200.
-            caller: only what is visible to this one is found.
+            caller: return only versions that this caller sees.
 
         Raises:
-            FilterInvalid: the filter cannot be read.
-            UnknownReference, UnknownBase: `like` or a base of the filter is not known.
+            FilterInvalid: the filter cannot be parsed.
+            UnknownReference, UnknownBase: `like` or a base of the filter is unknown.
             NoEmbedding: `like` has no embedding of this kind.
             ValueError: the limit is out of range.
         """
         if not 1 <= limit <= MAX_LIMIT:
             raise ValueError(f"a limit is 1 to {MAX_LIMIT}, not {limit}")
         conditions = (*parse_filter(filter), *where)
-        asked = self._asked(text, examples)
+        questions = self._encoded(text, examples)
         with self._database.read(caller) as session:
             conditions = _with_known_bases(session, conditions)
             if like is None:
-                return self._answer(session, asked, conditions, limit)
+                return self._answer(session, questions, conditions, limit)
             version = adapter_version(session, like)
-            asked.append(_asked_like(session, version, by))
-            if not asked[-1].vector.any():
+            questions.append(_query_like(session, version, by))
+            if not questions[-1].vector.any():
                 return ()
             if not any(condition.field == "base" for condition in conditions):
                 conditions = (*conditions, Condition("base", "=", (version.base.lower(),)))
-            hits = self._answer(session, asked, conditions, limit + 1)
+            hits = self._answer(session, questions, conditions, limit + 1)
         own = f"{version.name}@{version.number}"
         return tuple(hit for hit in hits if hit.score != 0 and hit.reference != own)[:limit]
 
@@ -154,28 +154,28 @@ class Finder:
         limit: int,
         caller: Caller = LOCAL,
     ) -> tuple[Hit, ...]:
-        """Return all versions that conditions let through, by name, at most `limit` of them.
+        """Return all versions that satisfy the conditions, by name, at most `limit`.
 
-        Nothing is left out for being unlike the examples: they only give each its score.
+        The examples determine only the scores; they exclude no version.
 
         Raises:
             FilterInvalid, UnknownBase: as `search`.
         """
         conditions = (*parse_filter(filter), *where)
-        asked = self._asked(None, examples)
+        questions = self._encoded(None, examples)
         with self._database.read(caller) as session:
             conditions = _with_known_bases(session, conditions)
-            found = search_queries.first_by_name(session, conditions, limit)
-            return _hits(session, _reasons(session, asked, found))
+            versions = search_queries.first_by_name(session, conditions, limit)
+            return _hits(session, _reasons(session, questions, versions))
 
     def similar(self, reference: Reference, caller: Caller = LOCAL) -> tuple[Similar, ...]:
-        """Return the versions in use whose update is nearly that of `reference`, nearest first.
+        """Return the versions in use whose update nearly equals that of `reference`, nearest first.
 
-        At most five whose weights have a cosine above 0.999, of whatever adapter. Nothing where the
-        version has no embedding of its weights.
+        These are at most five versions, of any adapter, whose weights have a cosine above 0.999.
+        The result is empty if the version has no embedding of its weights.
 
         Raises:
-            UnknownReference: there is no such version.
+            UnknownReference: the version does not exist.
         """
         in_use = Condition("status", "=", ("admitted",))
         with self._database.read(caller) as session:
@@ -183,54 +183,58 @@ class Finder:
             own = search_queries.embedding(session, version.id, "weights")
             if own is None or not own.vector.any():
                 return ()
-            asked = _Asked("like", Space("weights", own.encoder, own.dim), own.vector)
+            query = _Query("like", Space("weights", own.encoder, own.dim), own.vector)
             base = Condition("base", "=", (version.base.lower(),))
-            hits = self._answer(session, [asked], (base, in_use), _DUPLICATES_SHOWN + 1)
+            hits = self._answer(session, [query], (base, in_use), _DUPLICATES_SHOWN + 1)
         return tuple(
             Similar(hit.reference, hit.score, hit.digest == version.digest)
             for hit in hits
             if hit.score > DUPLICATE_COSINE and hit.reference != f"{version.name}@{version.number}"
         )[:_DUPLICATES_SHOWN]
 
-    def _asked(self, text: str | None, examples: Sequence[str]) -> list[_Asked]:
-        """Encode what was asked in words, outside of any transaction."""
+    def _encoded(self, text: str | None, examples: Sequence[str]) -> list[_Query]:
+        """Encode the questions in words, outside of any transaction."""
         encoder = self._embedder.encoder
         space = Space("text", encoder.name, encoder.dim)
-        asked: list[_Asked] = []
+        questions: list[_Query] = []
         if text is not None and text.strip():
-            asked.append(_Asked("text", space, encoder.encode([text])[0]))
+            questions.append(_Query("text", space, encoder.encode([text])[0]))
         if examples:
-            asked.append(_Asked("examples", space, self._embedder.of_examples(examples)))
-        return asked
+            questions.append(_Query("examples", space, self._embedder.of_examples(examples)))
+        return questions
 
     def _answer(
-        self, session: ReadSession, asked: Sequence[_Asked], conditions: Conditions, limit: int
+        self, session: ReadSession, questions: Sequence[_Query], conditions: Conditions, limit: int
     ) -> tuple[Hit, ...]:
-        if not asked:
-            found = search_queries.first_by_name(session, conditions, limit)
-            return _hits(session, dict.fromkeys(found, ()))
+        if not questions:
+            versions = search_queries.first_by_name(session, conditions, limit)
+            return _hits(session, dict.fromkeys(versions, ()))
         size = max(_SHORTLIST_LEAST, _SHORTLIST_FACTOR * limit)
         shortlist: set[int] = set()
-        for one in asked:
-            shortlist.update(self._index.nearest(session, one.space, one.vector, conditions, size))
-        why = _reasons(session, asked, sorted(shortlist))
+        for question in questions:
+            shortlist.update(
+                self._index.nearest(session, question.space, question.vector, conditions, size)
+            )
+        why = _reasons(session, questions, sorted(shortlist))
         best = sorted(why, key=lambda version: (-_score(why[version]), version))[:limit]
         return _hits(session, {version: why[version] for version in best})
 
 
 def _reasons(
-    session: ReadSession, asked: Sequence[_Asked], versions: Sequence[int]
+    session: ReadSession, questions: Sequence[_Query], versions: Sequence[int]
 ) -> dict[int, tuple[Reason, ...]]:
-    """Compare versions with every question, exactly."""
+    """Compare versions with every question exactly."""
     reasons: dict[int, tuple[Reason, ...]] = dict.fromkeys(versions, ())
-    for one in asked:
-        vectors = search_queries.vectors(session, one.space, versions)
+    for question in questions:
+        vectors = search_queries.vectors(session, question.space, versions)
         for version in versions:
-            # One at a time, in float64: a batch's rounding would depend on who else is in it.
+            # One at a time, in float64: the rounding of a batch depends on its other members.
             vector = vectors.get(version)
-            product = 0.0 if vector is None else float(one.vector.astype(np.float64) @ vector)
-            cosine = min(1.0, max(-1.0, product))  # float32 unit vectors are a little longer
-            reason = Reason(one.question, one.space.kind, one.space.encoder, cosine)
+            product = 0.0 if vector is None else float(question.vector.astype(np.float64) @ vector)
+            cosine = min(
+                1.0, max(-1.0, product)
+            )  # float32 unit vectors may be slightly longer than 1
+            reason = Reason(question.question, question.space.kind, question.space.encoder, cosine)
             reasons[version] = (*reasons[version], reason)
     return reasons
 
@@ -240,7 +244,7 @@ def _score(why: Sequence[Reason]) -> float:
 
 
 def _hits(session: ReadSession, why: Mapping[int, tuple[Reason, ...]]) -> tuple[Hit, ...]:
-    """Return versions as hits, in the order given."""
+    """Return versions as hits, in the given order."""
     rows = search_queries.versions_by_id(session, why)
     tags: dict[str, list[str]] = {}
     for tag in queries.tags(session, {row.name for row in rows.values()}):
@@ -260,15 +264,15 @@ def _hits(session: ReadSession, why: Mapping[int, tuple[Reason, ...]]) -> tuple[
     )
 
 
-def _asked_like(session: ReadSession, version: AdapterVersionRow, kind: EmbeddingKind) -> _Asked:
+def _query_like(session: ReadSession, version: AdapterVersionRow, kind: EmbeddingKind) -> _Query:
     own = search_queries.embedding(session, version.id, kind)
     if own is None:
         raise NoEmbedding(f"{version.name}@{version.number}", kind)
-    return _Asked("like", Space(kind, own.encoder, own.dim), own.vector)
+    return _Query("like", Space(kind, own.encoder, own.dim), own.vector)
 
 
 def _with_known_bases(session: ReadSession, conditions: Conditions) -> Conditions:
-    """Put the bases' own names in place of the spellings that a filter may use."""
+    """Replace spellings of bases in the conditions with the registered names."""
 
     def known(condition: Condition) -> Condition:
         if condition.field != "base":

@@ -1,6 +1,6 @@
-"""Nearest versions in a space of embeddings: by pgvector's index, or by looking at all of them.
+"""Nearest versions in a space of embeddings: by pgvector's index, or by a scan of all vectors.
 
-Not covered: what the vectors mean and how several questions make one ranking
+Not covered: the meaning of the vectors, and the ranking over several questions
 (`registry.search.finder`).
 """
 
@@ -20,20 +20,20 @@ from registry.storage.database import ReadSession
 from registry.versions import queries
 
 Conditions: TypeAlias = tuple[Condition, ...]
-# Revision, namespace of the caller (None: all are visible), filter.
+# Revision, namespace of the caller (None: everything is visible), filter.
 _Match: TypeAlias = tuple[int, str | None, Conditions]
-# Filters whose matches are remembered, for as long as the revision stays.
+# Filters whose matches are cached while the revision is unchanged.
 _FILTERS_KEPT = 32
-# How many of the nearest are held against a filter before all that it lets through are asked for.
-_HELD_AGAINST = 2
+# Nearest candidates per hit that are filtered first, before all matches of a filter are queried.
+_CANDIDATE_FACTOR = 2
 _NO_VERSION = -1
 
 
 class Scan:
-    """Exact search over all vectors of a space, kept in memory as one matrix. For threads.
+    """Exact search over all vectors of a space, in memory as one matrix. Safe to share by threads.
 
-    A search reads from the database only what was written since the last one. One row per version:
-    100,000 versions of 1,024 numbers are 400 MB, and no more while they are read.
+    A search reads from the database only the vectors written since the previous one. The matrix has
+    one row per version: 100,000 versions of 1,024 numbers take 400 MB, also while they are read.
     """
 
     def __init__(self) -> None:
@@ -51,7 +51,7 @@ class Scan:
     ) -> Sequence[int]:
         """Return up to `limit` ids of versions that satisfy the conditions, nearest first.
 
-        Of equally near ones the older comes first.
+        Among equally near versions the older comes first.
         """
         # Before the lock: its holder must not wait for a connection that waiting threads hold.
         revision = queries.revision(session)
@@ -60,9 +60,9 @@ class Scan:
             matrix = self._matrices.setdefault(space, _Matrix(space.dim))
             matrix.refresh(session, space, revision)
             if match not in self._matches:
-                found = _among_nearest(session, matrix, vector, conditions, limit)
-                if found is not None:
-                    return found
+                versions = _among_nearest(session, matrix, vector, conditions, limit)
+                if versions is not None:
+                    return versions
                 self._remember(match, search_queries.candidates(session, conditions))
             return matrix.nearest(vector, limit, matrix.rows_of(self._matches[match]))
 
@@ -79,24 +79,24 @@ def _among_nearest(
     conditions: Conditions,
     limit: int,
 ) -> Sequence[int] | None:
-    """Return what satisfies the conditions among the very nearest; None when that is too few.
+    """Return the nearest versions that satisfy the conditions; None if there are too few of them.
 
-    Most filters let much through. What they let through in all takes long to read, and is another
-    set after every change.
+    Most filters match many versions. All matches of a filter take long to read, and every change of
+    the registry invalidates them.
     """
-    near = matrix.nearest(vector, _HELD_AGAINST * limit)
-    kept = set(search_queries.candidates(session, conditions, among=near).tolist())
-    found = [version for version in near if version in kept]
-    return found[:limit] if len(found) >= limit or len(near) == len(matrix) else None
+    near = matrix.nearest(vector, _CANDIDATE_FACTOR * limit)
+    matches = set(search_queries.candidates(session, conditions, among=near).tolist())
+    versions = [version for version in near if version in matches]
+    return versions[:limit] if len(versions) >= limit or len(near) == len(matrix) else None
 
 
 class _Matrix:
-    """The vectors of one space as rows, with room to grow."""
+    """The vectors of one space as rows, with spare capacity."""
 
     def __init__(self, dim: int) -> None:
         self._rows = np.empty((0, dim), np.float32)
-        self._ids = np.empty(0, np.int64)  # by row; `_NO_VERSION` where one has left
-        self._used = 0  # rows up to here
+        self._ids = np.empty(0, np.int64)  # by row; `_NO_VERSION` for a version that left the space
+        self._used = 0  # the number of rows in use
         self._row_of: dict[int, int] = {}
         self._revision = -1
 
@@ -104,7 +104,7 @@ class _Matrix:
         return len(self._row_of)
 
     def refresh(self, session: ReadSession, space: Space, revision: int) -> None:
-        """Take over what was written up to `revision`."""
+        """Read the changes up to `revision`."""
         since = self._revision
         if revision <= since:
             return
@@ -128,7 +128,7 @@ class _Matrix:
             self._rows, self._ids = rows, ids
 
     def _row(self, version: int) -> int:
-        """Return the row that a version keeps as long as it is in this space."""
+        """Return the row of a version, which is fixed while the version is in this space."""
         row = self._row_of.get(version)
         if row is None:
             row = self._row_of[version] = self._used
@@ -142,7 +142,7 @@ class _Matrix:
             self._ids[row] = _NO_VERSION
 
     def rows_of(self, versions: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return the rows that belong to these versions (ascending)."""
+        """Return the rows of these versions (ascending)."""
         if len(versions) == 0:
             return versions
         ids = self._ids[: self._used]
@@ -152,28 +152,28 @@ class _Matrix:
     def nearest(
         self, vector: NDArray[np.float32], limit: int, rows: NDArray[np.int64] | None = None
     ) -> list[int]:
-        """Return the versions of the `limit` rows with the largest product with `vector`.
+        """Return the versions of the `limit` rows with the largest dot product with `vector`.
 
-        Of `rows`, or of all that have a version.
+        The search covers `rows`, or all rows that have a version.
         """
         if rows is None:
             rows = np.flatnonzero(self._ids[: self._used] != _NO_VERSION)
-        if len(rows) * 4 > self._used:  # most of them: one product over all, without a copy
+        if len(rows) * 4 > self._used:  # for most rows, one product over all avoids a copy
             scores = (self._rows[: self._used] @ vector)[rows]
         else:
             scores = self._rows[rows] @ vector
         versions = self._ids[rows]
         if len(rows) > limit:
-            # Everything that ties with the last one in stays in, so that ids decide and not order.
+            # Keep every tie with the last result, so that ids decide and not the order of rows.
             least = np.partition(scores, len(rows) - limit)[len(rows) - limit]
-            kept = np.flatnonzero(scores >= least)
-            scores, versions = scores[kept], versions[kept]
+            best = np.flatnonzero(scores >= least)
+            scores, versions = scores[best], versions[best]
         order = np.lexsort((versions, -scores))[:limit]
         return [int(version) for version in versions[order]]
 
 
 class Index:
-    """Nearest versions in any database: pgvector where there is one, else a scan."""
+    """Nearest versions in any database: pgvector on PostgreSQL, otherwise a scan."""
 
     def __init__(self) -> None:
         self._scan = Scan()

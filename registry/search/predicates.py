@@ -1,6 +1,6 @@
 """Filter conditions and "in use" as SQL predicates on `adapter_versions`.
 
-Not covered: the filter's text (`registry.search.filters`) and the statements they go into
+Not covered: the filter's text (`registry.search.filters`) and the statements that use predicates
 (`registry.versions.queries`).
 """
 
@@ -28,22 +28,22 @@ _ORDERED: Mapping[str, Any] = {
 
 
 def predicates(conditions: Iterable[Condition], caller: Caller) -> list[ColumnElement[bool]]:
-    """Return what a version must satisfy to be found under these conditions by this caller.
+    """Return the predicates for the versions that satisfy the conditions and that the caller sees.
 
-    Bases must be given by their own names. Unless a condition asks for a status, only the newest
-    version in use of each adapter is found.
+    Conditions must use the registered names of bases. Without a condition on the status, only the
+    newest version in use of each adapter matches.
     """
-    given = list(conditions)
-    found = [name_visible(caller, V.name), *map(_predicate, given)]
-    if not any(condition.field == "status" for condition in given):
-        found.append(newest_in_use())
-    return found
+    conditions = list(conditions)
+    result = [name_visible(caller, V.name), *map(_predicate, conditions)]
+    if not any(condition.field == "status" for condition in conditions):
+        result.append(newest_in_use())
+    return result
 
 
 def newest_in_use() -> ColumnElement[bool]:
-    """Return the predicate of versions that a bare name could mean, were they admitted."""
+    """Return the predicate of each adapter's newest version in use, which a bare name means."""
     newer = aliased(V)
-    # Of `*`, which is the default, SQLite reads the whole row; an index has all that is needed.
+    # With `*`, the default, SQLite reads the whole row; an index covers the id.
     later = exists(newer.id).where(newer.name == V.name, newer.number > V.number, _in_use(newer))
     return and_(_in_use(V), not_(later))
 
@@ -56,7 +56,7 @@ def _predicate(condition: Condition) -> ColumnElement[bool]:
     compare = _COMPARE.get(condition.operator)
     if compare is not None:
         column = _ORDERED[condition.field]
-        # With several values one must hold, as everywhere.
+        # With several values one must hold, as for every operator.
         return or_(*(compare(column, value) for value in condition.values))
     equal = or_(*(_EQUAL[condition.field](value) for value in condition.values))
     return not_(equal) if condition.operator == "!=" else equal
@@ -69,7 +69,7 @@ def _name(value: Value) -> ColumnElement[bool]:
 
 
 def _module(value: Value) -> ColumnElement[bool]:
-    """A module of this name, or whose name ends in it: the JSON's keys are searched as text."""
+    """Match modules by name or by the end of the name; the JSON's keys are searched as text."""
     text = func.lower(cast(V.modules, Text))
     whole, ending = f'"{value}": {{', f'.{value}": {{'
     return or_(text.contains(whole, autoescape=True), text.contains(ending, autoescape=True))
@@ -80,7 +80,7 @@ def _tag(value: Value) -> ColumnElement[bool]:
 
 
 def _peft_version(value: Value) -> ColumnElement[bool]:
-    """A release, or all releases that it begins: 0.18 finds 0.18.0 and 0.18.1."""
+    """Match a release, or all releases with this prefix: 0.18 matches 0.18.0 and 0.18.1."""
     stated = func.coalesce(func.lower(V.peft_version), "")
     return or_(stated == value, stated.startswith(f"{value}.", autoescape=True))
 

@@ -1,4 +1,4 @@
-"""The statements behind finding: revision, tags, examples, embeddings, candidates.
+"""SQL statements for search: tags, examples, embeddings, candidates.
 
 Reads take a `ReadSession`, writes a `WriteSession`; none commits.
 """
@@ -34,28 +34,25 @@ from registry.storage.models import (
 )
 from registry.types import EmbeddingKind
 
-# What an HNSW index looks at before it gives its best; pgvector's own 40 loses recall.
+# Candidates that an HNSW index considers; pgvector's default of 40 loses recall.
 _EF_SEARCH = 200
 _ROWS_AT_ONCE = 1000
 
 
 @dataclass(frozen=True, slots=True)
 class Space:
-    """The vectors that may be compared: of one kind, by one encoder."""
+    """A set of comparable vectors: of one kind, by one encoder."""
 
     kind: EmbeddingKind
     encoder: str
     dim: int
 
 
-# The revision -----------------------------------------------------------------------------------
-
-
 # Tags and examples ------------------------------------------------------------------------------
 
 
 def remove_tags(session: WriteSession, name: str, unwanted: Iterable[str]) -> None:
-    """Take tags from an adapter; those it does not have are no matter."""
+    """Remove tags from an adapter; tags that it does not have are ignored."""
     row = AdapterTagRow
     session.execute(delete(row).where(row.name == name, row.tag.in_(list(unwanted))))
 
@@ -67,7 +64,7 @@ def examples(session: ReadSession, name: str) -> Sequence[str]:
 
 
 def remove_examples(session: WriteSession, name: str) -> None:
-    """Take all examples from an adapter."""
+    """Remove all examples of an adapter."""
     session.execute(delete(AdapterExampleRow).where(AdapterExampleRow.name == name))
 
 
@@ -77,14 +74,14 @@ def remove_examples(session: WriteSession, name: str) -> None:
 def candidates(
     session: ReadSession, conditions: Iterable[Condition], among: Sequence[int] | None = None
 ) -> NDArray[np.int64]:
-    """Return the ids of the versions (of all, or `among` these) that satisfy the conditions.
+    """Return the ids of the versions that satisfy the conditions, ascending.
 
-    Ascending.
+    `among` limits the search to these ids.
     """
     query = select(AdapterVersionRow.id).where(*predicates(conditions, caller_of(session)))
     if among is not None:
         query = query.where(AdapterVersionRow.id.in_(among))
-    # Sorted here: for the order of ids SQLite would read through all rows, JSON and all.
+    # Sorted here: ORDER BY id would make SQLite read every row with its JSON.
     return np.sort(np.array(session.scalars(query).all(), np.int64))
 
 
@@ -102,7 +99,7 @@ def first_by_name(
 
 
 def versions_by_id(session: ReadSession, ids: Iterable[int]) -> Mapping[int, AdapterVersionRow]:
-    """Return versions with what a hit shows, by id."""
+    """Return versions with the columns of a hit, by id."""
     row = AdapterVersionRow
     columns = (
         row.name, row.number, row.digest, row.base, row.rank, row.licence, row.status,
@@ -115,7 +112,7 @@ def versions_by_id(session: ReadSession, ids: Iterable[int]) -> Mapping[int, Ada
 def versions_to_embed(
     session: ReadSession, kind: EmbeddingKind, encoder: str
 ) -> Sequence[AdapterVersionRow]:
-    """Return the versions, with their cards, that this encoder has not seen yet."""
+    """Return the versions, with their cards, that have no embedding by this encoder."""
     row, embedding = AdapterVersionRow, EmbeddingRow
     done = select(embedding.version_id).where(embedding.kind == kind, embedding.encoder == encoder)
     query = select(row).where(row.retired_at.is_(None), row.id.not_in(done)).order_by(row.id)
@@ -133,7 +130,7 @@ def live_versions_with_card(session: ReadSession, name: str) -> Sequence[Adapter
 
 
 def embedding(session: ReadSession, version_id: int, kind: EmbeddingKind) -> EmbeddingRow | None:
-    """Return the embedding of this kind that a version was given last."""
+    """Return the newest embedding of this kind that a version has."""
     row = EmbeddingRow
     query = select(row).where(row.version_id == version_id, row.kind == kind)
     return session.scalar(query.order_by(row.revision.desc(), row.encoder).limit(1))
@@ -142,7 +139,7 @@ def embedding(session: ReadSession, version_id: int, kind: EmbeddingKind) -> Emb
 def vector_of_content(
     session: ReadSession, digest: str, encoder: str
 ) -> NDArray[np.float32] | None:
-    """Return the weight vector that this encoder has made of a content, under whatever name."""
+    """Return this encoder's weight vector of a content, under any name."""
     row, version = EmbeddingRow, AdapterVersionRow
     query = select(row.vector).join(version, version.id == row.version_id)
     query = query.where(version.digest == digest, row.kind == "weights", row.encoder == encoder)
@@ -150,7 +147,7 @@ def vector_of_content(
 
 
 def count_since(session: ReadSession, space: Space, since: int) -> int:
-    """Return how many vectors were written in a space after a revision."""
+    """Return the number of vectors written in a space after a revision."""
     query = select(func.count()).select_from(EmbeddingRow)
     return session.scalar(query.where(*_in_space(space), EmbeddingRow.revision > since)) or 0
 
@@ -158,19 +155,19 @@ def count_since(session: ReadSession, space: Space, since: int) -> int:
 def embeddings_since(
     session: ReadSession, space: Space, since: int
 ) -> Iterator[tuple[int, NDArray[np.float32]]]:
-    """Yield (version id, vector) of what was written in a space after a revision, by id.
+    """Yield (version id, vector) of the vectors written in a space after a revision, by id.
 
-    A thousand at a time: all of them may be a gigabyte.
+    Rows are fetched a thousand at a time, because all of them may take a gigabyte.
     """
     row = EmbeddingRow
     query = select(row.version_id, row.vector).where(*_in_space(space), row.revision > since)
     options = {"yield_per": _ROWS_AT_ONCE}
-    for found in session.execute(query.order_by(row.version_id), execution_options=options):
-        yield found[0], found[1]
+    for result in session.execute(query.order_by(row.version_id), execution_options=options):
+        yield result[0], result[1]
 
 
 def elsewhere_since(session: ReadSession, space: Space, since: int) -> Sequence[int]:
-    """Return the versions whose embedding of a space's kind was put into another space since."""
+    """Return the versions whose embedding of this kind was written to another space since then."""
     row = EmbeddingRow
     other = or_(row.encoder != space.encoder, row.dim != space.dim)
     query = select(row.version_id).where(row.kind == space.kind, row.revision > since, other)
@@ -180,11 +177,11 @@ def elsewhere_since(session: ReadSession, space: Space, since: int) -> Sequence[
 def vectors(
     session: ReadSession, space: Space, ids: Iterable[int]
 ) -> Mapping[int, NDArray[np.float32]]:
-    """Return the vectors of these versions in a space; those who have none are left out."""
+    """Return the vectors that these versions have in a space."""
     row = EmbeddingRow
     query = select(row.version_id, row.vector).where(*_in_space(space))
-    found = session.execute(query.where(row.version_id.in_(list(ids))))
-    return {row[0]: row[1] for row in found}
+    results = session.execute(query.where(row.version_id.in_(list(ids))))
+    return {result[0]: result[1] for result in results}
 
 
 def _in_space(space: Space) -> tuple[Any, ...]:
@@ -207,19 +204,19 @@ def nearest_by_index(
 ) -> Sequence[int]:
     """Return the ids nearest to `vector` by inner product, nearest first (PostgreSQL only).
 
-    Where the space has an HNSW index, a few of the true nearest may be missing. As many come as
-    there are: where the index gives up before `limit` versions satisfy the conditions (after
-    `hnsw.max_scan_tuples`), all that satisfy them are compared, exactly.
+    If the space has an HNSW index, a few of the true nearest may be missing. The number of results
+    is exact: if the index stops (after `hnsw.max_scan_tuples`) before `limit` versions satisfy the
+    conditions, all versions that satisfy them are compared exactly.
     """
     from pgvector.sqlalchemy import VECTOR
 
     row = EmbeddingRow
     session.execute(text("SET LOCAL hnsw.iterative_scan = strict_order"))
     session.execute(text(f"SET LOCAL hnsw.ef_search = {_EF_SEARCH}"))
-    # The partial index is used when the statement itself names its kind and dim.
+    # PostgreSQL uses the partial index only if the statement contains kind and dim as literals.
     kind: BindParameter[Any] = bindparam(None, space.kind, literal_execute=True)
     dim: BindParameter[Any] = bindparam(None, space.dim, literal_execute=True)
-    # The names of types and operators are pgvector's; the cast is the index's expression.
+    # Types and operators are pgvector's; the cast equals the index's expression.
     product = cast(row.vector, VECTOR(space.dim)).op("<#>", return_type=Float())
     distance = product(cast(vector, VECTOR(space.dim)))
     query = (
@@ -229,7 +226,7 @@ def nearest_by_index(
         .where(*predicates(conditions, caller_of(session)))
         .limit(limit)
     )
-    found = session.scalars(query.order_by(distance)).all()
-    if len(found) < limit:  # no index is made for a sum
-        found = session.scalars(query.order_by(distance + 0, row.version_id)).all()
-    return found
+    versions = session.scalars(query.order_by(distance)).all()
+    if len(versions) < limit:  # no index covers the sum, so this is an exact scan
+        versions = session.scalars(query.order_by(distance + 0, row.version_id)).all()
+    return versions

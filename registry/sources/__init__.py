@@ -1,1 +1,1 @@
-"""Where adapters come from."""
+"""Imports of adapters from a folder, an upload or the Hub."""

@@ -1,10 +1,10 @@
-"""Errors of the sources of adapters; as in `registry.errors`, docstrings are messages."""
+"""Errors of the sources of adapters. As in `registry.errors`, docstrings are messages."""
 
 from registry.errors import RegistryError
 
 
 class NothingToImport(RegistryError):
-    """No adapter in {path!r}: {reason}. Expected a folder with adapter_config.json, or of such."""
+    """No adapter in {path!r}: {reason}. Expected a folder with adapter_config.json or its parent."""
 
     def __init__(self, path: str, reason: str) -> None:
         self.path = path
@@ -22,7 +22,7 @@ class HubAddressInvalid(RegistryError):
 
 
 class HubNotFound(RegistryError):
-    """The Hub has no {address}: {reason}. Check the spelling; if it is private, set HF_TOKEN."""
+    """The Hub has no {address}: {reason}. Check the spelling; for a private one, set HF_TOKEN."""
 
     def __init__(self, address: str, reason: str) -> None:
         self.address = address

@@ -1,6 +1,6 @@
-"""Adapters from the local disk: one PEFT folder, or a folder full of them.
+"""Import adapters from the local disk: one PEFT folder, or a folder of PEFT folders.
 
-Not covered: adapters further down than one level, and folders behind symbolic links.
+Not covered: adapters deeper than one level, and folders behind symbolic links.
 """
 
 import difflib
@@ -19,10 +19,10 @@ _ARCHIVES = (".tar", ".tgz", ".gz", ".zip", ".bz2", ".xz", ".zst", ".7z")
 
 
 def find_adapters(path: Path) -> tuple[Path, ...]:
-    """Return `path` itself when it is an adapter's folder, else those directly below it, by name.
+    """Return `path` if it is an adapter's folder, otherwise the adapters' folders in it, by name.
 
     Raises:
-        NothingToImport: there is none; the reason says where one may be.
+        NothingToImport: there is no adapter; the reason suggests where to look.
     """
     if (path / CONFIG_NAME).exists():
         return (path,)
@@ -34,7 +34,7 @@ def find_adapters(path: Path) -> tuple[Path, ...]:
 
 
 def _reason(path: Path) -> str:
-    """Say why there is no adapter in `path`, and what to give instead."""
+    """Return the reason why `path` has no adapter, and a path to import instead."""
     if path.is_file():
         if path.suffix in _ARCHIVES:
             return "it is an archive; unpack it and import the folder"
@@ -54,17 +54,17 @@ def _reason(path: Path) -> str:
 
 
 def name_for(folder: Path) -> str:
-    """Return the adapter name that a folder's own name suggests; "" when it suggests none."""
+    """Return an adapter name derived from a folder's name; "" if there is none."""
     return suggest_name(folder.resolve().name) or ""
 
 
 def origin_of(folder: Path) -> str:
-    """Return where a folder lies, as a version's source."""
+    """Return a folder's path as a version's source."""
     return f"folder:{folder.resolve()}"
 
 
 def name_of(folder: Path, path: Path, name: str | None) -> str:
-    """Return the name for a folder in `path`: see `import_folder`."""
+    """Return the adapter name for a folder in `path`: see `import_folder`."""
     own = name_for(folder)
     return own if name is None else name if folder == path else f"{name}/{own}"
 
@@ -78,21 +78,21 @@ def import_folder(
     alias: str | None = None,
     actor: str = "local",
 ) -> Iterator[Imported]:
-    """Register what `find_adapters` returns, one after the other; a refusal stops no other.
+    """Register the folders of `find_adapters` one by one; a refused one does not stop the others.
 
-    A store or a database that fails stops all; the versions that were yielded stay.
+    A failure of the store or the database stops the import; the yielded versions remain.
 
     Args:
-        registry: to register in.
-        path: an adapter's folder, or a folder of such.
-        name: of the one adapter, or the namespace of several; None for the folders' own names.
-        base: as `Registry.register`, for each of them.
-        alias: as `Registry.register`, for each of them.
+        registry: the registry.
+        path: an adapter's folder, or a folder of adapters' folders.
+        name: the name of one adapter, or the namespace of several; None uses the folders' names.
+        base: as `Adapters.register`, for every adapter.
+        alias: as `Adapters.register`, for every adapter.
         actor: recorded as the versions' author.
 
     Raises:
-        NothingToImport: there is none; nothing was registered.
-        StorageFailed, DatabaseUnavailable: the store or the database is full or gone.
+        NothingToImport: there is no adapter; nothing was registered.
+        StorageFailed, DatabaseUnavailable: the store or the database is full or unavailable.
     """
     for folder in find_adapters(path):
         source, chosen = origin_of(folder), name_of(folder, path, name)

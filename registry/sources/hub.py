@@ -1,9 +1,9 @@
-"""Adapters from the Hugging Face Hub: one, a list of them, or what a query finds, in parallel.
+"""Import adapters from the Hugging Face Hub: one, a list, or the results of a query, in parallel.
 
-An adapter's folder is pinned to the commit that its revision means. It is judged by the names and
-sizes that the commit lists, then by its small files, and only then are the weights fetched. The
-outcome of each commit is remembered, so running again does only what is missing.
-Not covered: adapters that need other files than config, weights, card and tokenizer.
+An adapter's folder is pinned to the commit of its revision. Admission checks first the names and
+sizes that the commit lists, then the small files; the weights are fetched last. The outcome of each
+commit is stored, so a second run fetches only what is missing.
+Not covered: adapters that need files other than config, weights, card and tokenizer.
 """
 
 from collections.abc import Iterable, Iterator
@@ -26,17 +26,17 @@ from registry.types import AdmissionReport, Finding, Registration
 from registry.versions.imports import Remembered
 
 _MAX_CONFIG_BYTES = 2**20
-_MAX_CARD_BYTES = 2**22  # of which admission reads the beginning
+_MAX_CARD_BYTES = 2**22  # admission reads only the beginning
 _MAX_PROBLEMS_KEPT = 20
 
 
 @dataclass(frozen=True, slots=True)
 class HubImport:
-    """How adapters of the Hub are to be imported.
+    """The options of an import from the Hub.
 
-    `name` is for the one adapter there is, instead of the name that its address suggests;
-    `namespace` goes in front of that. `base`, `alias` and `actor` are as `Registry.register` has
-    them; `max_bytes` bounds the weights file.
+    `name` replaces the name derived from the address of a single adapter; `namespace` is put before
+    the name. `base`, `alias` and `actor` are those of `Adapters.register`; `max_bytes` limits the
+    weights file.
     """
 
     registry: Registry
@@ -49,19 +49,20 @@ class HubImport:
     actor: str = "local"
 
     def run(self, addresses: Iterable[HubAddress], *, workers: int = 4) -> Iterator[Imported]:
-        """Import every address, several at once, and yield what came of each as it is known.
+        """Import every address, `workers` at a time, and yield the outcomes as they complete.
 
-        A refused or failed one stops no other, but a store or a database that fails stops all; so
-        does leaving the iteration early. Those under way are waited for, and no more are begun.
+        A refused or failed adapter does not stop the others. A failure of the store or the database
+        stops the import, and so does leaving the iteration early: running imports finish, and no
+        others start.
 
         Raises:
-            StorageFailed, DatabaseUnavailable: the store or the database is full or gone.
+            StorageFailed, DatabaseUnavailable: the store or the database is full or unavailable.
         """
         conditions = self.registry.imports.conditions(self.base)
         pool = ThreadPoolExecutor(workers, thread_name_prefix="weft-hub")
         try:
-            wanted = dict.fromkeys(addresses)
-            futures = [pool.submit(self.one, address, conditions) for address in wanted]
+            unique = dict.fromkeys(addresses)
+            futures = [pool.submit(self.one, address, conditions) for address in unique]
             for future in as_completed(futures):
                 done = future.result()
                 if done.fatal is not None:
@@ -77,7 +78,7 @@ class HubImport:
             name = f"{self.namespace}/{name}"
         try:
             check_name(name)
-            if address.pinned:  # known or not without asking the Hub
+            if address.pinned:  # an earlier outcome needs no request to the Hub
                 known = self._recall(address, name, conditions)
                 if known is not None:
                     return Imported(str(address), name, known)
@@ -100,14 +101,14 @@ class HubImport:
     ) -> Registration | AdmissionRefused:
         log, source = self.registry.imports, str(listing.address)
         try:
-            made = self._register(listing, name)
+            registration = self._register(listing, name)
         except AdmissionRefused as error:
             problems = [str(problem) for problem in error.report.problems[:_MAX_PROBLEMS_KEPT]]
             log.remember(source, name, conditions, digest=None, problems=problems, actor=self.actor)
             return error
-        digest = made.version.digest
+        digest = registration.version.digest
         log.remember(source, name, conditions, digest=digest, problems=(), actor=self.actor)
-        return made
+        return registration
 
     def _register(self, listing: Listing, name: str) -> Registration:
         _refuse(_listed_findings(listing, self.max_bytes))
@@ -123,7 +124,7 @@ class HubImport:
             raise StorageFailed(str(error)) from error
 
     def _fetch(self, listing: Listing, workspace: Path) -> None:
-        """Fill workspace/adapter: the small files first, since they may refuse the adapter."""
+        """Fill workspace/adapter, with the small files first, because they may cause a refusal."""
         folder = workspace / "adapter"
         folder.mkdir()
         scratch = workspace / "download"
@@ -140,7 +141,7 @@ class HubImport:
 
 
 def _listed_findings(listing: Listing, max_bytes: int) -> list[Finding]:
-    """Judge a folder by the names and sizes of its files alone."""
+    """Return the findings that follow from the names and sizes of a folder's files."""
     findings: list[Finding] = []
     files = listing.files
     if CONFIG_NAME not in files:

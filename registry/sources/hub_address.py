@@ -2,7 +2,7 @@
 
     address   = [ "hf:" ] owner "/" name [ "@" revision ] [ "#" subfolder ]
 
-Not covered: whether anything is there (`registry.sources.hub_client`).
+Not covered: whether the address exists (`registry.sources.hub_client`).
 """
 
 import re
@@ -23,21 +23,21 @@ _COMMIT = re.compile(r"[0-9a-f]{40}")
 
 @dataclass(frozen=True, slots=True)
 class HubAddress:
-    """One adapter's folder in a repository of models."""
+    """An adapter's folder in a model repository."""
 
     repo: str  # owner/name
     revision: str | None = None
     subfolder: str | None = None
 
     def __str__(self) -> str:
-        """Return the text that `parse_address` reads as this."""
+        """Return the text that `parse_address` parses to this address."""
         revision = "" if self.revision is None else f"@{self.revision}"
         subfolder = "" if self.subfolder is None else f"#{self.subfolder}"
         return f"{PREFIX}{self.repo}{revision}{subfolder}"
 
     @property
     def pinned(self) -> bool:
-        """True when the revision is a commit, which always means the same files."""
+        """True if the revision is a commit, whose files never change."""
         return self.revision is not None and _COMMIT.fullmatch(self.revision) is not None
 
     def at(self, commit: str) -> "HubAddress":
@@ -45,19 +45,19 @@ class HubAddress:
         return replace(self, revision=commit)
 
     def path(self, file: str) -> str:
-        """Return where a file of the adapter lies in the repository."""
+        """Return the path of an adapter's file in the repository."""
         return file if self.subfolder is None else f"{self.subfolder}/{file}"
 
     def name(self) -> str:
-        """Return the adapter name that the address suggests: owner/name[/subfolder]."""
+        """Return the adapter name derived from the address: owner/name[/subfolder]."""
         return suggest_name(f"{self.repo}/{self.subfolder or ''}") or self.repo
 
 
 def parse_address(text: str) -> HubAddress:
-    """Return the address that `text` writes; the leading `hf:` may be left out.
+    """Parse an address; the leading `hf:` is optional.
 
     Raises:
-        HubAddressInvalid: naming the part that is malformed.
+        HubAddressInvalid: a part is malformed; the error names it.
     """
     rest, hash_mark, subfolder = text.strip().removeprefix(PREFIX).partition("#")
     repo, at, revision = rest.partition("@")
@@ -78,10 +78,10 @@ def _is_folder(text: str) -> bool:
 
 
 def read_addresses(lines: Iterable[str]) -> Iterator[HubAddress]:
-    """Yield the addresses of a list, one a line; empty lines and comments (`# …`) are skipped.
+    """Yield the addresses of a list, one per line; empty lines and comments (`# …`) are skipped.
 
     Raises:
-        HubAddressInvalid: at the first line that is not an address.
+        HubAddressInvalid: a line is not an address.
     """
     for line in lines:
         if line.strip() and not line.lstrip().startswith("# ") and line.strip() != "#":

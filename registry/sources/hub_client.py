@@ -1,10 +1,9 @@
-"""The Hugging Face Hub through its own client: list one repository, fetch files, find adapters.
+"""A client of the Hugging Face Hub: list a repository, fetch files, find adapters.
 
 Covered: pinning, sizes and hashes before and after a download, retries, time limits, and errors
-that say whose fault it was. No link is made; nothing is kept but the files that were asked for.
-Not covered: what the files hold (`registry.admission.admit`). A server that sends a file drop by
-drop is cut after `download_seconds`, but only at each 10 MiB, which is what the client reads at a
-time.
+that name the party at fault. It creates no links and keeps only the requested files.
+Not covered: the content of the files (`registry.admission.admit`). The limit `download_seconds` is
+checked only after each 10 MiB, the size of the client's reads, so a slow server can exceed it.
 """
 
 import hashlib
@@ -36,7 +35,7 @@ from registry.storage.errors import StorageFailed
 _PASSING_STATUSES = frozenset({408, 429, 500, 502, 503, 504})
 _LONGEST_WAIT_SECONDS = 300.0
 _CHUNK_BYTES = 2**22
-# What the client raises over an answer that is not the Hub's, such as a proxy's page.
+# Errors of huggingface_hub for an answer that is not the Hub's, such as a proxy's page.
 _SENSELESS = (ValueError, LookupError, TypeError, AttributeError, httpx2.InvalidURL)
 _R = TypeVar("_R")
 
@@ -56,11 +55,11 @@ class Listing:
     """A repository's folder at one commit."""
 
     address: HubAddress  # pinned
-    files: Mapping[str, HubFile]  # by name inside the folder; what lies deeper is left out
+    files: Mapping[str, HubFile]  # by name in the folder, without its subfolders
 
 
 class _Broken(Exception):
-    """What arrived is not what was announced; another try may help."""
+    """The received bytes differ from the announced ones; a retry may help."""
 
 
 class HubClient:
@@ -69,9 +68,9 @@ class HubClient:
     Args:
         endpoint: URL of the Hub.
         token: None takes HF_TOKEN, or the token of `hf auth login`.
-        timeout_seconds: how long the Hub may take to begin an answer.
-        download_seconds: how long one file may take.
-        tries: of each request that fails in a way that may pass.
+        timeout_seconds: the limit until the first byte of an answer.
+        download_seconds: the limit for one file.
+        tries: the number of attempts for a request that fails temporarily.
     """
 
     def __init__(
@@ -83,10 +82,10 @@ class HubClient:
         download_seconds: float = 3600.0,
         tries: int = 4,
     ) -> None:
-        # Over Xet's own protocol neither the limits nor the errors below would hold; the Hub sends
-        # the same files over HTTP.
+        # The limits and errors below do not apply to Xet's own protocol; the Hub serves the same
+        # files over HTTP.
         constants.HF_HUB_DISABLE_XET = True
-        # Its warnings quote signed addresses of private files.
+        # The client's warnings contain signed URLs of private files.
         logging.get_logger("huggingface_hub").setLevel("ERROR")
         self._api = HfApi(endpoint=endpoint, token=token, library_name="weft")
         self._timeout = timeout_seconds
@@ -94,10 +93,10 @@ class HubClient:
         self._tries = tries
 
     def look(self, address: HubAddress) -> Listing:
-        """Return the files of a folder at the commit that its revision means now.
+        """Return the files of a folder at the current commit of its revision.
 
         Raises:
-            HubNotFound, HubDenied, HubFailed: as they say.
+            HubNotFound, HubDenied, HubFailed: the request failed.
         """
         info = self._retried(
             address,
@@ -108,21 +107,21 @@ class HubClient:
         if info.sha is None:
             raise HubFailed(str(address), "the Hub names no commit")
         files: dict[str, HubFile] = {}
-        for found in info.siblings or ():
-            folder, _, name = found.rfilename.rpartition("/")
+        for entry in info.siblings or ():
+            folder, _, name = entry.rfilename.rpartition("/")
             if folder == (address.subfolder or ""):
-                sha256 = None if found.lfs is None else found.lfs.sha256
-                sha1 = found.blob_id if found.lfs is None else None
-                files[name] = HubFile(found.rfilename, found.size or 0, sha256, sha1)
+                sha256 = None if entry.lfs is None else entry.lfs.sha256
+                sha1 = entry.blob_id if entry.lfs is None else None
+                files[name] = HubFile(entry.rfilename, entry.size or 0, sha256, sha1)
         return Listing(address.at(info.sha), files)
 
     def fetch(self, listing: Listing, name: str, target: Path, *, scratch: Path) -> None:
-        """Download one file of a listing to `target`, by way of the folder `scratch` beside it.
+        """Download one file of a listing to `target`, through the folder `scratch` beside it.
 
         Raises:
-            HubNotFound, HubDenied, HubFailed: as they say; HubFailed also for other bytes than the
-                commit has.
-            StorageFailed: the disk is full or gone.
+            HubNotFound, HubDenied, HubFailed: the request failed, or the bytes differ from the
+                commit's (HubFailed).
+            StorageFailed: the disk is full or unavailable.
         """
         file, address = listing.files[name], listing.address
 
@@ -143,13 +142,13 @@ class HubClient:
         self._retried(address, download).rename(target)
 
     def find(self, base: str, limit: int | None = None) -> Iterator[HubAddress]:
-        """Yield the repositories that call themselves PEFT adapters of a base, by its Hub id.
+        """Yield the repositories that are tagged as PEFT adapters of a base, by its Hub id.
 
-        The query of arXiv 2602.12323 (its code's `collect_lora_experts.py`); what that code then
-        filters by is admission's.
+        The query is that of arXiv 2602.12323 (`collect_lora_experts.py` in its code); admission
+        replaces the filters that follow there.
 
         Raises:
-            HubNotFound, HubDenied, HubFailed: as they say.
+            HubNotFound, HubDenied, HubFailed: the request failed.
         """
         where = HubAddress(base)
         tags = ["peft", f"base_model:adapter:{base}"]
@@ -168,30 +167,30 @@ class HubClient:
                 if wait is None or attempt == self._tries or wait > _LONGEST_WAIT_SECONDS:
                     raise _explained(address, error) from error
                 time.sleep(wait)
-        raise AssertionError("the last try returns or raises")
+        raise AssertionError("the last attempt returns or raises")
 
 
 def _wait_before_next(error: Exception, attempt: int) -> float | None:
-    """Return the seconds after which another try makes sense, or None when none does."""
+    """Return the seconds to wait before a retry, or None if a retry cannot help."""
     if isinstance(error, HfHubHTTPError):
         if error.response.status_code not in _PASSING_STATUSES:
             return None
-        said = error.response.headers.get("Retry-After", "")
-        return float(said) if said.isdecimal() else 2.0 ** (attempt - 1)
+        delay = error.response.headers.get("Retry-After", "")
+        return float(delay) if delay.isdecimal() else 2.0 ** (attempt - 1)
     if isinstance(error, httpx2.TransportError | _Broken) or _is_inconsistent(error):
         return 2.0 ** (attempt - 1)
     return None
 
 
 def _is_inconsistent(error: Exception) -> bool:
-    """The client says with a plain OSError that a file came in another size than announced."""
+    """Return whether the client reports a file of another size than announced (a plain OSError)."""
     return type(error) is OSError and error.errno is None
 
 
 def _explained(address: HubAddress, error: Exception) -> RegistryError:
-    """Return the error of ours that says the same."""
+    """Return the registry's error for an error of the client."""
     if isinstance(error, LocalEntryNotFoundError) and isinstance(error.__cause__, Exception):
-        error = error.__cause__  # the client has looked for a local copy, too
+        error = error.__cause__  # the client also looked for a local copy
     where, status = str(address), _status(error)
     if isinstance(error, GatedRepoError) or status == 403:
         return HubDenied(where, "it is gated")
@@ -202,15 +201,15 @@ def _explained(address: HubAddress, error: Exception) -> RegistryError:
     if isinstance(error, RevisionNotFoundError):
         return HubNotFound(where, "no such revision")
     if isinstance(error, EntryNotFoundError):
-        return HubNotFound(where, "a file of it is gone")
+        return HubNotFound(where, "a file in it is missing")
     if isinstance(error, OfflineModeIsEnabled):
         return HubFailed(where, "HF_HUB_OFFLINE is set")
     if isinstance(error, OSError) and error.errno is not None:
         return StorageFailed(str(error))
     if isinstance(error, _SENSELESS) and status is None:
         return HubFailed(where, "what answers there is not a Hub")
-    said = f"the Hub answered {status}" if status else str(error) or type(error).__name__
-    return HubFailed(where, said.splitlines()[0][:200])
+    reason = f"the Hub answered {status}" if status else str(error) or type(error).__name__
+    return HubFailed(where, reason.splitlines()[0][:200])
 
 
 def _status(error: Exception) -> int | None:
@@ -218,7 +217,7 @@ def _status(error: Exception) -> int | None:
 
 
 def _verify(path: Path, file: HubFile) -> None:
-    """Hold a file against its commit's hash; remove it when it is another one."""
+    """Compare a file with its commit's hash; delete the file if they differ."""
     hasher = hashlib.sha256() if file.sha256 else hashlib.sha1(usedforsecurity=False)
     if file.sha256 is None:
         hasher.update(b"blob %d\0" % path.stat().st_size)
@@ -228,11 +227,11 @@ def _verify(path: Path, file: HubFile) -> None:
     expected = file.sha256 or file.git_sha1
     if expected is not None and hasher.hexdigest() != expected:
         path.unlink()
-        raise _Broken(f"{file.path} has other bytes than its commit says")
+        raise _Broken(f"the bytes of {file.path} do not match its commit")
 
 
 def _meter(limit: int, deadline: float) -> type[Any]:
-    """Return a progress bar that shows nothing, and ends a download that goes too far."""
+    """Return a silent progress bar that aborts a download over its limit of bytes or time."""
 
     class Meter(tqdm):
         def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -242,7 +241,7 @@ def _meter(limit: int, deadline: float) -> type[Any]:
         def update(self, n: float | None = 1) -> bool | None:
             self.received += n or 0
             if self.received > limit:
-                raise _Broken(f"more than the {limit} bytes that were announced")
+                raise _Broken(f"the Hub sent more than the announced {limit} bytes")
             if time.monotonic() > deadline:
                 raise TimeoutError("the download took too long")
             return None

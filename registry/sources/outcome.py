@@ -1,4 +1,4 @@
-"""The outcome of each source of an import, and the sums over many."""
+"""The outcome of each source of an import, and counts over many."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -12,7 +12,7 @@ from registry.versions.imports import Remembered
 
 @dataclass(frozen=True, slots=True)
 class Imported:
-    """The outcome of one source: a registration, an earlier outcome of it, or an error."""
+    """The outcome of one source: a registration, its stored earlier outcome, or an error."""
 
     source: str
     name: str
@@ -20,7 +20,7 @@ class Imported:
 
     @property
     def refused(self) -> bool:
-        """True when the registry does not have it."""
+        """True if the source became no version."""
         return self.version is None
 
     @property
@@ -33,7 +33,7 @@ class Imported:
 
     @property
     def version(self) -> str | None:
-        """`name@number` of the version that the source became, None when it was refused."""
+        """`name@number` of the version that the source became, None if it was refused."""
         if isinstance(self.outcome, Registration):
             return f"{self.name}@{self.outcome.version.number}"
         if isinstance(self.outcome, Remembered) and self.outcome.number is not None:
@@ -61,9 +61,9 @@ class Imported:
 
     @property
     def verdict(self) -> str:
-        """The line of the table of sums that it counts under: "admitted", "known" or the cause.
+        """The row of the summary that counts this outcome: "admitted", "known" or the cause.
 
-        A refused adapter counts under the first code that refuses it.
+        A refused adapter counts under its first refusing code.
         """
         outcome = self.outcome
         if isinstance(outcome, Registration):

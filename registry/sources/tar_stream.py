@@ -1,7 +1,7 @@
-"""A plain tar archive, read from a stream in bounded memory.
+"""Read a plain tar archive from a stream in bounded memory.
 
-Own code beside the `tarfile` module because that one reads whole extension headers into memory,
-whose length the sender chooses. Covered: regular files and folders of ustar, GNU and pax archives
+The `tarfile` module is not used, because it reads whole extension headers into memory, and the
+sender chooses their length. Covered: regular files and folders of ustar, GNU and pax archives
 whose names fit the header (100 characters, or 255 in two parts). Refused: links, devices, sparse
 files, longer names, compression. Format: POSIX.1-2001, "ustar Interchange Format".
 """
@@ -12,11 +12,11 @@ from registry.sources.errors import UploadInvalid, UploadTooLarge
 
 BLOCK_BYTES = 512
 MAX_MEMBERS = 100
-# Extension headers tell times and attributes in a few hundred bytes.
+# Extension headers hold times and attributes, usually in a few hundred bytes.
 _MAX_EXTENSION_BYTES = 2**16
 _REGULAR, _FOLDER, _EXTENSIONS = b"0\0", b"5", b"xg"
 _RENAMING = (b" path=", b" size=", b" GNU.sparse")
-# The first bytes of what senders take for a tar.
+# The first bytes of formats that clients send in place of a tar.
 _COMPRESSED = {
     b"\x1f\x8b": "gzip", b"BZh": "bzip2", b"\xfd7zXZ": "xz", b"\x28\xb5\x2f\xfd": "zstd",
     b"PK\x03\x04": "zip",
@@ -45,7 +45,7 @@ class _Reader:
         return data
 
     def pieces(self, size: int) -> Iterator[bytes]:
-        """Yield exactly `size` bytes in portions."""
+        """Yield exactly `size` bytes in chunks."""
         while size > 0:
             data = self.some(size)
             if not data:
@@ -59,15 +59,15 @@ class _Reader:
 
 
 def read_tar(chunks: Iterable[bytes], limit: int) -> Iterator[tuple[str, Iterator[bytes]]]:
-    """Yield path and bytes of every regular file; read each before going on to the next.
+    """Yield path and bytes of every regular file; read each file before the next one.
 
     Args:
-        chunks: the archive, in any portions.
-        limit: how many bytes of it are taken.
+        chunks: the archive, in chunks of any size.
+        limit: the largest accepted size of the archive.
 
     Raises:
-        UploadInvalid: it is not a plain tar, ends early, or holds links or devices.
-        UploadTooLarge: it goes on beyond `limit`.
+        UploadInvalid: the archive is not a plain tar, is truncated, or holds links or devices.
+        UploadTooLarge: the archive is larger than `limit`.
     """
     reader = _Reader(_unpacked(chunks), limit)
     for _ in range(MAX_MEMBERS):
@@ -90,7 +90,7 @@ def read_tar(chunks: Iterable[bytes], limit: int) -> Iterator[tuple[str, Iterato
 
 
 def _unpacked(chunks: Iterable[bytes]) -> Iterator[bytes]:
-    """Yield the chunks; the first one must not begin a compressed file."""
+    """Yield the chunks; refuse a first chunk that begins a compressed file."""
     first = True
     for chunk in chunks:
         for mark, kind in _COMPRESSED.items() if first else ():
@@ -101,8 +101,8 @@ def _unpacked(chunks: Iterable[bytes]) -> Iterator[bytes]:
 
 
 def _parse(header: bytes) -> tuple[str, int, bytes]:
-    """Return name, size and type of one member, from its 512-byte header."""
-    # The checksum is over the header with blanks in its own place.
+    """Parse the 512-byte header of one member into name, size and type."""
+    # The checksum is computed with blanks in its own field.
     if _octal(header[148:156]) != sum(header) - sum(header[148:156]) + 8 * ord(" "):
         raise UploadInvalid("it is not a plain tar archive")
     name = header[:100].partition(b"\0")[0]
@@ -119,7 +119,7 @@ def _octal(field: bytes) -> int:
 
 
 def _check_extension(reader: _Reader, size: int) -> None:
-    """Pass over a pax header, unless it changes what the next member's own header says."""
+    """Skip a pax header; refuse one that overrides the next member's name or size."""
     if size > _MAX_EXTENSION_BYTES:
         raise UploadInvalid("an extension header is too long")
     header = reader.exactly(size)

@@ -1,8 +1,8 @@
-"""Adapters that a client uploads: a tar stream, or file by file, written to disk and admitted.
+"""Import adapters that a client uploads as a tar stream or file by file.
 
 Covered: a limit on all bytes, counted as they arrive; one folder of regular files under plain
-names; nothing outside the workspace is written, and a refused upload leaves nothing behind.
-Not covered: who may upload (the server), and what the files hold (`registry.admission.admit`).
+names. Nothing is written outside the workspace, and a refused upload leaves no files.
+Not covered: permission to upload (the server) and the files' content (`registry.admission.admit`).
 Compressed archives are refused: a kilobyte can unpack to gigabytes, and weights hardly compress.
 """
 
@@ -21,7 +21,7 @@ from registry.types import Registration
 
 FILES = (CONFIG_NAME, WEIGHTS_NAME, CARD_NAME, *TOKENIZER_FILES)
 _SOURCE = "upload"
-# What an archive holds beside its files: headers, padding, names.
+# The size of an archive beyond its files: headers, padding, names.
 _TAR_OVERHEAD_BYTES = 2**20
 
 
@@ -38,22 +38,22 @@ def import_tar(
 ) -> Registration:
     """Register the adapter in a plain .tar that arrives in chunks.
 
-    Its files lie at the top or in one folder; files other than `FILES` are skipped.
+    The files are at the top level or in one folder; files other than `FILES` are skipped.
 
     Args:
-        registry: to register in.
-        chunks: the archive's bytes, in any portions.
-        name: of the adapter.
-        limit_bytes: how many bytes its files may have altogether.
+        registry: the registry.
+        chunks: the archive, in chunks of any size.
+        name: the name of the adapter.
+        limit_bytes: the largest total size of its files.
         base: as `Adapters.register`.
         alias: as `Adapters.register`.
-        origin: where the client says the files come from; kept in the version's source.
+        origin: the origin that the client states; stored in the version's source.
         actor: recorded as the version's author.
 
     Raises:
-        UploadInvalid, UploadTooLarge: it is not a tar, is unsafe, incomplete or too long.
-        StorageFailed: the disk is full or gone.
-        RegistryError: as `Registry.register`.
+        UploadInvalid, UploadTooLarge: the archive is malformed, unsafe, truncated or too large.
+        StorageFailed: the disk is full or unavailable.
+        RegistryError: as `Adapters.register`.
     """
     parts = _adapter_files(read_tar(chunks, limit_bytes + _TAR_OVERHEAD_BYTES))
     return _import(registry, parts, name, limit_bytes, base, alias, origin, actor)
@@ -71,7 +71,7 @@ def import_files(
 ) -> Registration:
     """Register the adapter whose files arrive one by one, in chunks, under their PEFT names.
 
-    Arguments and errors as `import_tar`.
+    Arguments and errors are those of `import_tar`.
     """
     for file in files:
         if file not in FILES:
@@ -114,7 +114,7 @@ def _write(folder: Path, files: Iterable[tuple[str, Iterable[bytes]]], limit: in
                         raise UploadTooLarge(limit)
                     out.write(chunk)
         except FileExistsError:
-            raise UploadInvalid(f"{name} comes twice") from None
+            raise UploadInvalid(f"{name} occurs twice") from None
 
 
 def _adapter_files(
@@ -125,10 +125,10 @@ def _adapter_files(
     for text, content in files:
         path = PurePosixPath(text)
         if path.is_absolute() or ".." in path.parts:
-            raise UploadInvalid(f"{text[:80]!a} leads out of the archive")
+            raise UploadInvalid(f"{text[:80]!a} is a path out of the archive")
         if path.name not in FILES:
             continue
         folders.add(path.parent)
         if len(folders) > 1:
-            raise UploadInvalid("its files lie in several folders: one adapter at a time")
+            raise UploadInvalid("its files are in several folders; send one adapter at a time")
         yield path.name, content

@@ -1,4 +1,4 @@
-"""ASGI by hand: a client that hangs up when told to, and a record of what it was sent."""
+"""An ASGI client by hand that can disconnect and records the messages that it receives."""
 
 import asyncio
 import json
@@ -13,7 +13,7 @@ CHAT, COMPLETIONS = "/v1/chat/completions", "/v1/completions"
 
 
 class Exchange:
-    """One request to an ASGI app. `hang_up` disconnects; `sent` is what the app answered."""
+    """One request to an ASGI app. `hang_up` disconnects; `sent` holds the app's messages."""
 
     def __init__(self, path: str, *parts: bytes, hang_up_in_body: bool = False) -> None:
         self.sent: list[Message] = []
@@ -33,7 +33,7 @@ class Exchange:
         }  # fmt: skip
 
     async def run(self, app: ASGIApp) -> None:
-        """Have the app answer."""
+        """Run the app on the request."""
         await app(dict(self._scope), self._receive, self._send)
 
     def hang_up(self) -> None:
@@ -52,12 +52,12 @@ class Exchange:
 
     @property
     def body(self) -> bytes:
-        """What has come of the answer's body."""
+        """The part of the body received so far."""
         return b"".join(message.get("body", b"") for message in self.sent[1:])
 
     @property
     def complete(self) -> bool:
-        """True when the app said that the answer is at its end."""
+        """True once the app has sent the end of the body."""
         return bool(self.sent) and not self.sent[-1].get("more_body", True)
 
     async def _receive(self) -> Message:
@@ -73,6 +73,6 @@ class Exchange:
 
 
 def ask(model: str = BASE, *, path: str = CHAT, stream: bool = False, **extra: Any) -> Exchange:
-    """Return a well-formed exchange that asks `model`."""
+    """Return a valid exchange that requests `model`."""
     body: Mapping[str, Any] = {"model": model, "stream": stream, **extra}
     return Exchange(path, json.dumps(body).encode())

@@ -1,4 +1,4 @@
-"""What `weft` commands print in tests: words of success, one sentence of failure."""
+"""Helpers for the output of `weft` commands: words of success, one sentence of failure."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +11,7 @@ DigestOf = Callable[[str], str]
 
 
 def failed(result: Result, *says: str) -> None:
-    """Check that a command failed as commands do: exit 1, one sentence, no traceback."""
+    """Check that a command failed with exit code 1, one sentence and no traceback."""
     assert isinstance(result.exception, SystemExit), result.exception
     assert result.exit_code == 1
     assert result.stderr.startswith("error: ")
@@ -21,7 +21,7 @@ def failed(result: Result, *says: str) -> None:
 
 
 def words(result: Result) -> set[str]:
-    """Return the words of what a command printed."""
+    """Return the words of a command's output."""
     assert result.exit_code == 0, result.output
     return set(result.stdout.split())
 

@@ -58,17 +58,17 @@ class Weft(Protocol):
 
 
 class SharedPool:
-    """Stands where a builder makes its own pool; the session's pool outlives every builder."""
+    """Replaces the pool of a builder; the session's pool outlives every builder."""
 
     def __init__(self, pool: ProcessPoolExecutor) -> None:
         self._pool = pool
 
     def submit(self, *call: Any, **kwargs: Any) -> Future[Any]:
-        """Hand the call to the session's workers."""
+        """Submit the call to the session's workers."""
         return self._pool.submit(*call, **kwargs)
 
     def shutdown(self, **_: Any) -> None:
-        """Leave the session's workers alone."""
+        """Keep the session's workers running."""
 
 
 @pytest.fixture(autouse=True)
@@ -209,7 +209,7 @@ def digest_of(registry: Registry) -> Callable[[str], str]:
 
 @pytest.fixture
 def weft(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Weft:
-    """Commands run where WEFT_* names the test's home and the demo base."""
+    """Commands whose WEFT_* variables name the test's home and the demo base."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("WEFT_HOME", str(home))
     monkeypatch.setenv("WEFT_MODEL", str(DEMO / "base"))
@@ -223,7 +223,7 @@ def weft(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Weft:
 
 @pytest.fixture
 def url(make_gateway: MakeGateway) -> Iterator[str]:
-    """A server over real HTTP; it wants the key `secret`."""
+    """A server over real HTTP that requires the key `secret`."""
     app = create_app(make_gateway(api_keys=("secret",)))
     server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=0, log_level="error"))
     thread = threading.Thread(target=server.run)
@@ -238,7 +238,7 @@ def url(make_gateway: MakeGateway) -> Iterator[str]:
 
 @pytest.fixture
 def remote(url: str, weft: Weft, monkeypatch: pytest.MonkeyPatch) -> Weft:
-    """Commands that go there, from a place with no registry of its own."""
+    """Commands against that server, from a folder without a registry."""
     monkeypatch.setenv("WEFT_HOME", "nowhere")
     monkeypatch.setenv("WEFT_SERVER", url)
     monkeypatch.setenv("WEFT_KEY", "secret")
@@ -247,6 +247,6 @@ def remote(url: str, weft: Weft, monkeypatch: pytest.MonkeyPatch) -> Weft:
 
 @pytest.fixture(params=["weft", "remote"], ids=["here", "there"])
 def anywhere(request: pytest.FixtureRequest, shared_workers: None) -> Weft:
-    """Commands on the registry at home, and the same through a server."""
+    """Commands on the registry at home, and the same commands through a server."""
     found: Weft = request.getfixturevalue(request.param)
     return found

@@ -1,4 +1,4 @@
-"""Disks that are full or cannot be written, as an ordinary process meets them."""
+"""Full and read-only disks, as an unprivileged process meets them."""
 
 import ctypes
 import os
@@ -14,7 +14,7 @@ _OVERRIDES = 1 << 1 | 1 << 2  # CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH
 
 @contextmanager
 def full_disk(room_bytes: int) -> Iterator[None]:
-    """Let no file of this process grow beyond `room_bytes`."""
+    """Limit every file of this process to `room_bytes`."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (room_bytes, before[1]))
     try:
@@ -25,7 +25,7 @@ def full_disk(room_bytes: int) -> Iterator[None]:
 
 @contextmanager
 def read_only(folder: Path) -> Iterator[None]:
-    """Take away every permission to write in `folder`, also from root (in this thread)."""
+    """Remove write permission in `folder`, also for root (in this thread)."""
     paths = [folder, *folder.rglob("*")]
     modes = {path: path.stat().st_mode for path in paths}
     for path in paths:
@@ -52,7 +52,7 @@ class _Data(ctypes.Structure):
 
 @contextmanager
 def _ordinary_user() -> Iterator[None]:
-    """Have file permissions count for this thread, whoever it runs as."""
+    """Make file permissions apply to this thread, whoever runs it."""
     library = ctypes.CDLL(None, use_errno=True)
     header, data = _Header(_VERSION, 0), (_Data * 2)()
 

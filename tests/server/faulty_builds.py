@@ -1,4 +1,4 @@
-"""Builds that go wrong, to put in the place of `worker.build`; they run in worker processes."""
+"""Failing builds that replace `worker.build`; they run in worker processes."""
 
 import errno
 import os
@@ -11,25 +11,25 @@ from server.artifacts.worker import Built
 
 
 def die(_recipe: str, _folders: Mapping[str, Path], out: Path, **_: object) -> Built:
-    """Write half a result and be killed, as by the kernel when memory is short."""
+    """Write half a result, then die as if the kernel had run out of memory."""
     _write_half(out)
     os.kill(os.getpid(), signal.SIGKILL)
     raise AssertionError("unreachable")
 
 
 def fill_the_disk(_recipe: str, _folders: Mapping[str, Path], out: Path, **_: object) -> Built:
-    """Write half a result and find the disk full."""
+    """Write half a result, then meet a full disk."""
     _write_half(out)
     raise OSError(errno.ENOSPC, "No space left on device")
 
 
 def lose_the_disk(_recipe: str, _folders: Mapping[str, Path], out: Path, **_: object) -> Built:
-    """Find the disk gone."""
+    """Meet a missing disk."""
     raise OSError(errno.EIO, f"Input/output error: {out.name}")
 
 
 def linger(_recipe: str, _folders: Mapping[str, Path], out: Path, **_: object) -> Built:
-    """Start, and take longer than anybody wants to wait."""
+    """Start, then run longer than any timeout."""
     out.parent.joinpath("started").touch()
     time.sleep(5)
     _write_half(out)

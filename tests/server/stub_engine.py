@@ -1,4 +1,4 @@
-"""A programme in the place of vLLM: answers /health, and misbehaves as its arguments say.
+"""A program that replaces vLLM: it answers /health and misbehaves as its arguments say.
 
 Run as a script: PORT PIDFILE MODE. Not covered: anything an engine does beside living and dying.
 """
@@ -13,7 +13,7 @@ from pathlib import Path
 
 
 class Health(BaseHTTPRequestHandler):
-    """Answers 200 to everything, or 503 once the file beside the pid file says so."""
+    """Answers 200, or 503 once the file beside the pid file exists."""
 
     sick = Path(sys.argv[2] + ".sick")
 
@@ -34,7 +34,7 @@ def say(line: str) -> None:
 
 
 def main() -> None:
-    """Live as MODE says."""
+    """Run as `MODE` says."""
     port, pids, mode = int(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]
     say(f"stub engine, mode {mode}")
     if mode == "exits":

@@ -97,5 +97,5 @@ def test_a_file_that_was_cut_meanwhile_is_an_error(tmp_path: Path) -> None:
     save_file({n: np.ones((2, 2), dtype=np.float32) for n in "ab"}, path)
     header = read_header(path)
     os.truncate(path, path.stat().st_size - 4)
-    with path.open("rb") as file, pytest.raises(OSError, match="became shorter while b"):
+    with path.open("rb") as file, pytest.raises(OSError, match="was truncated while b"):
         product_norm(file.fileno(), header["a"], header["b"])

@@ -1,4 +1,4 @@
-"""Clients with keys of every role, on one gateway; and a world with private adapters in it."""
+"""Clients with keys of every role on one gateway, and a registry with private adapters."""
 
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
@@ -49,7 +49,7 @@ async def admin(client_of: ClientOf) -> AsyncClient:
 
 @pytest.fixture
 def hidden_folder(base: Base, tmp_path: Path) -> Path:
-    """An adapter whose content no public name has: what has one is public."""
+    """An adapter whose content has no public name; content with a public name is public."""
     module = "model.layers.0.self_attn.q_proj"
     d_out, d_in = base.shapes[module]
     return make_adapter(tmp_path / "hidden", modules={module: (d_in, d_out)}, base=BASE)
@@ -63,7 +63,7 @@ def private(registry: Registry, hidden_folder: Path) -> str:
 
 
 def problem(response: Response, status: int, code: str) -> dict[str, Any]:
-    """Return a problem document, having checked its shape, its status and its code."""
+    """Check a problem document's shape, status and code, and return it."""
     assert "application/problem+json" == response.headers["content-type"], response.text
     body: dict[str, Any] = response.json()
     assert {"type", "title", "status", "detail", "instance", "code"} <= set(body)

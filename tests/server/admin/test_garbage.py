@@ -1,4 +1,4 @@
-"""Garbage over HTTP: shown first, removed beside what is in use."""
+"""Garbage collection over HTTP: listing, removal, and protection of files in use."""
 
 import os
 import time
@@ -15,7 +15,7 @@ PATH = "/registry/garbage"
 
 
 async def merged(client: AsyncClient, gateway: Gateway, model: str) -> str:
-    """Have something merged and loaded, long ago, and return its digest."""
+    """Merge and load an artifact, make it old, and return its digest."""
     body = {"model": model, "messages": [{"role": "user", "content": "zorp: banana"}]}
     answer = await client.post(CHAT, json=body)
     assert answer.status_code == 200, answer.text
@@ -28,7 +28,7 @@ async def merged(client: AsyncClient, gateway: Gateway, model: str) -> str:
 async def test_what_nobody_needs_is_shown_and_then_goes(
     admin: AsyncClient, gateway: Gateway, registry: Registry
 ) -> None:
-    """Looking changes nothing; collecting takes it from the engine and the disk, and is logged."""
+    """Listing changes nothing; a collection removes garbage from engine and disk and is logged."""
     digest = await merged(admin, gateway, "cat(zorp, blim)")
     assert [] == items(await admin.get(PATH))
     (shown,) = items(await admin.get(PATH, params={"grace_days": 0}))
@@ -43,7 +43,7 @@ async def test_what_nobody_needs_is_shown_and_then_goes(
 
 
 async def test_it_is_listed_by_pages(admin: AsyncClient, gateway: Gateway) -> None:
-    """A cursor leads from page to page until it is null; a wrong one is refused."""
+    """A cursor leads from page to page until it is null; an invalid one is refused."""
     digests = [await merged(admin, gateway, f"cat(zorp, {name})") for name in ("blim", "plov")]
     asked: dict[str, str | int] = {"grace_days": 0, "limit": 1}
     first = (await admin.get(PATH, params=asked)).json()
@@ -54,7 +54,7 @@ async def test_it_is_listed_by_pages(admin: AsyncClient, gateway: Gateway) -> No
 
 
 async def test_what_a_request_holds_stays(admin: AsyncClient, gateway: Gateway) -> None:
-    """It is garbage by the rules, and kept until the request is answered."""
+    """An artifact that a request uses is kept until the request is answered."""
     digest = await merged(admin, gateway, "cat(zorp, blim)")
     async with gateway.leases.hold(digest):
         report = (await admin.post(f"{PATH}/collect", params={"grace_days": 0})).json()
@@ -63,6 +63,6 @@ async def test_what_a_request_holds_stays(admin: AsyncClient, gateway: Gateway) 
 
 
 async def test_it_is_for_those_who_run_the_server(client_of: ClientOf) -> None:
-    """An admin of a namespace does not see what others have."""
+    """An admin of a namespace does not see the garbage of others."""
     client = await client_of("admin", "team")
     problem(await client.get(PATH), 403, "access_denied")

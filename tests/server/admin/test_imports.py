@@ -1,4 +1,4 @@
-"""`POST /registry/imports`: folders on the server, below WEFT_IMPORT_ROOTS and nowhere else."""
+"""`POST /registry/imports` imports folders on the server, but only below WEFT_IMPORT_ROOTS."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ FOLDER = DEMO / "adapters" / "krun"
 
 
 async def imported(client: AsyncClient, folder: Path | str) -> Response:
-    """Ask for a folder to be imported."""
+    """Send a request to import a folder."""
     return await client.post("/registry/imports", json={"name": "legal", "folder": str(folder)})
 
 
@@ -29,7 +29,7 @@ async def test_a_folder_below_a_root_is_imported(
 async def test_a_folder_outside_is_denied_whether_it_exists_or_not(
     make_gateway: MakeGateway, make_client: MakeClient, tmp_path: Path, place: Path | str
 ) -> None:
-    """Outside the roots, by a link or by `..`, every path has the same answer: 403."""
+    """Every path outside the roots, also by a link or `..`, has the same answer: 403."""
     root = tmp_path / "root"
     root.mkdir()
     (root / "link").symlink_to(FOLDER)
@@ -46,7 +46,7 @@ async def test_a_folder_outside_is_denied_whether_it_exists_or_not(
 async def test_a_missing_folder_below_a_root_is_named(
     make_gateway: MakeGateway, make_client: MakeClient, tmp_path: Path
 ) -> None:
-    """A path below a root where no folder is: 422 with the path and what was expected there."""
+    """A missing folder below a root is 422 with the path and the expectation."""
     async with make_client(make_gateway(import_roots=(tmp_path,))) as client:
         response = await imported(client, tmp_path / "lgeal")
     detail = problem(response, 422, "nothing_to_import")["detail"]

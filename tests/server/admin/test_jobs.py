@@ -1,4 +1,4 @@
-"""/registry/jobs: asked for, watched to the end, shown, published, cancelled."""
+"""/registry/jobs: create, watch, show, publish and cancel a job."""
 
 import json
 from collections.abc import AsyncIterator
@@ -34,7 +34,7 @@ async def ask(client: AsyncClient, **changes: Any) -> dict[str, Any]:
 async def done(
     client: AsyncClient, gateway: Gateway, make_outcome: MakeOutcome, fresh: Path
 ) -> AsyncIterator[str]:
-    """The id of a job that has succeeded."""
+    """The id of a succeeded job."""
     async with running(gateway, learns(make_outcome(), fresh)):
         job = await ask(client)
         await ended(gateway, gateway.registry.jobs.get(job["id"]))
@@ -42,7 +42,7 @@ async def done(
 
 
 async def test_a_job_is_asked_for_and_shown(client: AsyncClient) -> None:
-    """Inline examples become a file; options are shown with every default."""
+    """Inline examples become a file, and the options are shown with all defaults."""
     job = await ask(client, options={"steps": 7}, seed=3, metadata={"ticket": "L-17"})
     assert ("queued", None, "bot", 2, 3) == (
         job["status"], job["model"], job["name"], job["members"], job["seed"],
@@ -56,7 +56,7 @@ async def test_a_job_is_asked_for_and_shown(client: AsyncClient) -> None:
 
 
 async def test_what_comes_of_it(client: AsyncClient, done: str) -> None:
-    """The report, its picture, and another candidate that answers from now on."""
+    """A job has a report and a chart, and another candidate can be published."""
     report = (await client.get(f"/registry/jobs/{done}/report")).json()
     assert {"candidate": "recycle", "model": "bot@1"} == report["published"]
     chart = await client.get(f"/registry/jobs/{done}/chart")
@@ -71,7 +71,7 @@ async def test_what_comes_of_it(client: AsyncClient, done: str) -> None:
 
 
 def events_of(text: str) -> list[tuple[str, dict[str, Any]]]:
-    """Return the events of a stream: what they are, and their data."""
+    """Return the kind and data of a stream's events."""
     found = []
     for block in text.split("\n\n"):
         fields = dict(line.partition(": ")[::2] for line in block.splitlines())
@@ -81,7 +81,7 @@ def events_of(text: str) -> list[tuple[str, dict[str, Any]]]:
 
 
 async def test_events_are_streamed_to_the_end(client: AsyncClient, done: str) -> None:
-    """In their order; `after` and Last-Event-ID leave out what was seen."""
+    """Events arrive in order; `after` and Last-Event-ID skip earlier ones."""
     path = f"/registry/jobs/{done}/events"
     answer = await client.get(path)
     assert answer.headers["content-type"].startswith("text/event-stream")
@@ -97,7 +97,7 @@ async def test_events_are_streamed_to_the_end(client: AsyncClient, done: str) ->
 
 
 async def test_a_job_is_cancelled(client: AsyncClient, gateway: Gateway) -> None:
-    """A running one's process is ended; a second time there is nothing to end."""
+    """A cancel ends a running job's process; a second cancel is refused."""
     job = await ask(client)
     async with running(gateway, children.hang):
         row = gateway.registry.jobs.get(job["id"])
@@ -127,13 +127,13 @@ async def test_a_job_is_cancelled(client: AsyncClient, gateway: Gateway) -> None
 async def test_what_makes_no_sense_is_a_problem(
     client: AsyncClient, gateway: Gateway, changes: dict[str, Any], status: int, code: str
 ) -> None:
-    """At once, and no file of it stays."""
+    """An invalid request is refused at once and leaves no file."""
     problem(await client.post("/registry/jobs", json=ASKED | changes), status, code)
     assert () == gateway.registry.files.page().items
 
 
 async def test_a_report_is_for_jobs_that_have_one(client: AsyncClient) -> None:
-    """And a candidate for jobs that have succeeded."""
+    """Only a job with a report returns one, and only a succeeded job publishes a candidate."""
     job = await ask(client)
     path = f"/registry/jobs/{job['id']}"
     problem(await client.get(f"{path}/report"), 409, "job_not_succeeded")
@@ -145,7 +145,7 @@ async def test_a_report_is_for_jobs_that_have_one(client: AsyncClient) -> None:
 async def test_only_what_can_be_served_is_published(
     client: AsyncClient, gateway: Gateway, done: str
 ) -> None:
-    """An unknown candidate, a control without content, one with a quarantined member."""
+    """Unknown candidates, controls without content and quarantined members are refused."""
     path = f"/registry/jobs/{done}/publish"
     unknown = problem(await client.post(path, json={"candidate": "other"}), 400, "invalid_request")
     assert "The candidates are base, fresh_lora, recycle" in unknown["detail"]
@@ -157,7 +157,9 @@ async def test_only_what_can_be_served_is_published(
 
 
 async def test_jobs_belong_to_namespaces(client_of: ClientOf) -> None:
-    """Those of another one do not exist; names must be one's own."""
+    """Jobs of another namespace do not exist for a caller, and names must be in the caller's
+    own.
+    """
     ours, theirs = await client_of("publish", "team"), await client_of("publish", "other")
     problem(await ours.post("/registry/jobs", json=ASKED), 403, "access_denied")
     job = await ask(ours, name="team/bot")
@@ -172,7 +174,7 @@ async def test_jobs_belong_to_namespaces(client_of: ClientOf) -> None:
 
 
 async def test_a_waiting_stream_sees_the_end(client: AsyncClient, gateway: Gateway) -> None:
-    """Whoever listens from the beginning is told of a job that others end."""
+    """A stream that is open from the start reports an end that another caller causes."""
     job = await ask(client)
     gateway.registry.jobs.cancel(job["id"])
     events = events_of((await client.get(f"/registry/jobs/{job['id']}/events")).text)

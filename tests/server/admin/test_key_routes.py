@@ -12,7 +12,7 @@ from tests.server.admin.conftest import ClientOf, items, problem
 
 
 async def test_a_key_is_shown_once_and_opens(admin: AsyncClient) -> None:
-    """The answer to its creation has the key; no list has it again."""
+    """Only the answer that creates a key contains it; lists do not."""
     response = await admin.post("/registry/keys", json={"name": "ci", "role": "read"})
     assert response.status_code == 201
     key = response.json()["key"]
@@ -26,7 +26,7 @@ async def test_a_key_is_shown_once_and_opens(admin: AsyncClient) -> None:
 async def test_a_revoked_key_closes_within_two_seconds(
     gateway: Gateway, admin: AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Until then it may still be remembered; afterwards it is 401, for good."""
+    """A revoked key may stay cached for two seconds; afterwards it is 401 permanently."""
     now = [1000.0]
     keyring = Keyring([], gateway.registry.access.keys, clock=lambda: now[0])
     _, key = gateway.registry.access.keys.create("ci", role="read")
@@ -40,7 +40,7 @@ async def test_a_revoked_key_closes_within_two_seconds(
 async def test_keys_are_asked_for_once_a_second(
     gateway: Gateway, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Between, requests cost no statement; an unknown key is remembered as well."""
+    """Requests within a second use the cached key, and unknown keys are cached as well."""
     now = [1000.0]
     asked: list[str] = []
     keys = gateway.registry.access.keys
@@ -64,7 +64,9 @@ async def test_keys_are_asked_for_once_a_second(
 
 
 async def test_the_first_key_closes_the_doors_within_two_seconds(gateway: Gateway) -> None:
-    """With no key at all everybody may do everything; with one, or a revoked one, nobody may."""
+    """Requests without a key are allowed until the first key exists, even if that is revoked
+    later.
+    """
     now = [1000.0]
     keyring = Keyring([], gateway.registry.access.keys, clock=lambda: now[0])
     assert ANYBODY == await keyring.caller("whatever")
@@ -76,7 +78,7 @@ async def test_the_first_key_closes_the_doors_within_two_seconds(gateway: Gatewa
 
 
 async def test_the_settings_keys_are_admins_of_everything(gateway: Gateway) -> None:
-    """They open when the registry has no key, and beside those that it has."""
+    """Keys of the settings are full admins, with or without keys in the registry."""
     keyring = Keyring(["first", "sécret"], gateway.registry.access.keys)
     assert (Caller("settings-1"), Caller("settings-2")) == (
         await keyring.caller("first"), await keyring.caller("sécret".encode().decode("latin-1")),
@@ -86,7 +88,7 @@ async def test_the_settings_keys_are_admins_of_everything(gateway: Gateway) -> N
 
 
 async def test_the_use_of_a_key_is_written_down(admin: AsyncClient, registry: Registry) -> None:
-    """Behind the request, not before it."""
+    """The use of a key is recorded after the request."""
     import asyncio
 
     await admin.get("/registry/keys")
@@ -96,7 +98,7 @@ async def test_the_use_of_a_key_is_written_down(admin: AsyncClient, registry: Re
 
 
 async def test_an_admin_of_a_namespace_rules_there_only(client_of: ClientOf) -> None:
-    """Keys of the own namespace are made, seen and revoked; others are refused or unknown."""
+    """A namespace's admin manages only its keys; other keys are refused or unknown."""
     boss = await client_of("admin", "team")
     await client_of("read", "other")
     for namespace in (None, "other"):
@@ -127,12 +129,12 @@ async def test_an_admin_of_a_namespace_rules_there_only(client_of: ClientOf) -> 
 async def test_a_key_that_cannot_be_is_told(
     admin: AsyncClient, body: dict[str, object], status: int, code: str
 ) -> None:
-    """Names are plain and new; a typo in a field is no wish for a key without a namespace."""
+    """Invalid or taken names are refused, and so are unknown fields."""
     problem(await admin.post("/registry/keys", json=body), status, code)
 
 
 async def test_the_log_is_filtered_and_paged(admin: AsyncClient) -> None:
-    """By actor, action, subject; with a cursor for the rest."""
+    """The log is filtered by actor, action and subject, and paged by a cursor."""
     for i in range(3):
         await admin.post("/registry/keys", json={"name": f"k{i}", "role": "read"})
     mine = {"actor": "all-admin", "limit": "2"}

@@ -1,4 +1,4 @@
-"""What is private does not exist for others: on every route, by every way to ask for it."""
+"""Private records do not exist for other callers, on any route."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -19,18 +19,18 @@ DigestOf = Callable[[str], str]
 
 @pytest.fixture
 async def team(client_of: ClientOf, private: str) -> AsyncClient:
-    """A caller who may not know of `private`."""
+    """A caller who cannot see `private`."""
     return await client_of("chat", "team")
 
 
 @pytest.fixture
 async def other(client_of: ClientOf, private: str) -> AsyncClient:
-    """A caller whose own `private` is."""
+    """The caller who owns `private`."""
     return await client_of("chat", "other")
 
 
 async def status(client: AsyncClient, model: str) -> tuple[int, str]:
-    """Return status and code, or what answered, of a chat request."""
+    """Return status and code of a chat request, or the model that answered."""
     messages = [{"role": "user", "content": "zorp: banana"}]
     response = await client.post(CHAT, json={"model": model, "messages": messages})
     if response.status_code == 200:
@@ -49,8 +49,9 @@ HIDDEN = (404, "model_not_found")
 async def test_a_cached_private_adapter_is_not_served_to_others(
     team: AsyncClient, other: AsyncClient, model: str
 ) -> None:
-    """After its owner has had it merged, loaded and answered, others still get what they would get
-    for a name that does not exist; and so it stays on every request."""
+    """Other callers get the answer for an unknown name on every request, even after the owner
+    has merged and loaded the adapter.
+    """
     assert HIDDEN == await status(team, model)
     code, digest = await status(other, model)
     assert code == 200
@@ -62,7 +63,7 @@ async def test_a_cached_private_adapter_is_not_served_to_others(
 async def test_a_composition_is_as_private_as_its_ingredients(
     team: AsyncClient, other: AsyncClient, gateway: Gateway
 ) -> None:
-    """A public name for a recipe opens nothing: each ingredient is checked at each request."""
+    """A public composition gives no access to its ingredients: each is checked at each request."""
     compose(gateway, "mix", "cat(zorp, other/hidden)")
     assert HIDDEN == await status(team, "mix")
     code, digest = await status(other, "mix")
@@ -74,7 +75,7 @@ async def test_a_composition_is_as_private_as_its_ingredients(
 async def test_a_change_of_visibility_counts_at_the_next_request(
     team: AsyncClient, other: AsyncClient, registry: Registry
 ) -> None:
-    """Published: everybody's; private again: nobody else's, though it is merged and loaded."""
+    """A change of visibility applies to the next request, even if the adapter is loaded."""
     for visibility, expected in (("public", 200), ("private", 404)):
         registry.versions.set_visibility("other/hidden", visibility, "test")  # type: ignore[arg-type]  # either
         for model in ("other/hidden", "cat(zorp, other/hidden)"):
@@ -82,7 +83,7 @@ async def test_a_change_of_visibility_counts_at_the_next_request(
 
 
 async def test_the_hidden_is_told_like_the_unknown(team: AsyncClient, private: str) -> None:
-    """Word for word, but for the name that was asked for; near names show nothing hidden."""
+    """The error for a hidden name equals that for an unknown one, and suggests no hidden name."""
     messages = [{"role": "user", "content": "x"}]
 
     async def message(model: str) -> str:
@@ -96,8 +97,9 @@ async def test_the_hidden_is_told_like_the_unknown(team: AsyncClient, private: s
 async def test_models_lists_what_the_caller_may_use(
     team: AsyncClient, other: AsyncClient, gateway: Gateway, registry: Registry
 ) -> None:
-    """Names, aliases and compositions of private adapters are in no other list, nor found one by
-    one."""
+    """Names, aliases and compositions of private adapters are in no other caller's list or
+    lookup.
+    """
     compose(gateway, "mix", "cat(zorp, other/hidden)")
     hidden = {"other/hidden", "other/hidden@prod", "mix"}
     for client, expected in ((team, set()), (other, hidden)):
@@ -114,7 +116,7 @@ async def test_models_lists_what_the_caller_may_use(
 async def test_nothing_of_it_shows_anywhere(
     client_of: ClientOf, private: str, gateway: Gateway, registry: Registry
 ) -> None:
-    """No list, no search, no lineage, no log holds the name or its digest, whatever the role."""
+    """No list, search, lineage or log shows another role the name or the digest."""
     digest = read_adapter(registry, private).versions[0].digest
     compose(gateway, "other/mix", "cat(zorp, other/hidden)")
     client = await client_of("admin", "team")
@@ -138,7 +140,7 @@ PATHS = (
 
 
 async def test_every_route_hides_it(client_of: ClientOf, private: str) -> None:
-    """Its own routes answer 404 to others, as for a name that does not exist."""
+    """A private adapter's routes answer other callers with 404, as for an unknown name."""
     team, other = await client_of("admin", "team"), await client_of("admin", "other")
     for path in PATHS:
         response = await other.get(f"/registry/{path.format(private)}")
@@ -149,7 +151,7 @@ async def test_every_route_hides_it(client_of: ClientOf, private: str) -> None:
 async def test_an_import_names_no_hidden_duplicate(
     client_of: ClientOf, private: str, registry: Registry, hidden_folder: Path
 ) -> None:
-    """Who sends the content that another namespace has is not told that it is there."""
+    """An import does not reveal equal content in another namespace."""
     from server.cli.client import tar_of
 
     for namespace, expected in (("team", []), ("other", ["other/hidden@1"])):

@@ -1,4 +1,4 @@
-"""The OpenAPI document: complete, and no request by it or against it meets a fault of ours."""
+"""The OpenAPI document is complete, and no request by it or against it causes a server error."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -24,13 +24,13 @@ METHODS = {"get", "put", "post", "patch", "delete"}
 
 @schemathesis.serializer("application/x-tar")
 def tar(_: object, value: object) -> bytes:
-    """What is sent as a tar need not be one."""
+    """Generate a body for a tar upload, which need not be a tar."""
     return value if isinstance(value, bytes) else str(value).encode()
 
 
 @pytest.fixture
 def document(gateway: Gateway) -> dict[str, Any]:
-    """The document of the whole surface."""
+    """The OpenAPI document of all routes."""
     return describe(create_app(gateway))
 
 
@@ -41,7 +41,7 @@ def operations(document: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, A
 
 
 def test_every_route_is_described_with_examples(document: dict[str, Any]) -> None:
-    """Each has a summary, its problems, and bodies and answers whose fields have examples."""
+    """Every route has a summary and its problems, and the fields of its bodies have examples."""
     parts = document["components"]["schemas"]
     assert len(list(operations(document))) > 40
     for method, path, operation in operations(document):
@@ -72,7 +72,7 @@ def test_inference_is_described_with_its_body(document: dict[str, Any], path: st
 
 
 async def test_the_page_at_docs_needs_no_other_server(client: AsyncClient) -> None:
-    """/docs is one file: it names no address, and its policy lets a browser load none."""
+    """/docs is one file without external addresses, and its policy forbids loading any."""
     page = await client.get("/docs")
     assert page.headers["content-type"].startswith("text/html")
     assert "default-src 'none'" in page.headers["content-security-policy"]
@@ -86,7 +86,7 @@ async def test_the_page_at_docs_needs_no_other_server(client: AsyncClient) -> No
 def test_no_request_finds_a_fault_of_ours(
     make_gateway: MakeGateway, share: int, examples: int
 ) -> None:
-    """Whatever an admin sends, by the document or against it, no answer is a 5xx."""
+    """No request of an admin, by the document or against it, is answered with 5xx."""
     app = with_key(create_app(make_gateway(api_keys=("secret",))), "secret")
     schema: Any = schemathesis.openapi.from_asgi("/openapi.json", app)
     found = [result.ok() for result in schema.get_all_operations()]
@@ -95,7 +95,7 @@ def test_no_request_finds_a_fault_of_ours(
 
 
 def with_key(app: ASGIApp, key: str) -> ASGIApp:
-    """Return `app` for a caller with this key, whatever header was generated in its place."""
+    """Return `app` with this key in every request, in place of a generated header."""
 
     async def keyed(scope: Scope, receive: Receive, send: Send) -> None:
         kept = [pair for pair in scope.get("headers", ()) if pair[0] != b"authorization"]
@@ -106,7 +106,7 @@ def with_key(app: ASGIApp, key: str) -> ASGIApp:
 
 
 def attack(operation: Any, examples: int) -> None:
-    """Send requests of one operation, good and bad ones."""
+    """Send valid and invalid requests of one operation."""
 
     @seed(0)
     @settings(

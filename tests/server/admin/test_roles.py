@@ -1,4 +1,4 @@
-"""Every route declares a role, and lets in that role and those above it, and nobody else."""
+"""Every route declares a role, and admits only that role and those above it."""
 
 import pytest
 from fastapi import FastAPI
@@ -33,7 +33,7 @@ def routes(app: FastAPI) -> list[tuple[str, str, BaseRoute]]:
 
 
 def test_every_route_declares_its_role(gateway: Gateway) -> None:
-    """A route without a role, but for /health, does not come into being."""
+    """Every route except /health declares a role."""
     for _, path, route in routes(create_app(gateway)):
         assert (role_of(route) is None) == (path in OPEN_PATHS), path
 
@@ -41,7 +41,7 @@ def test_every_route_declares_its_role(gateway: Gateway) -> None:
 def test_a_route_without_a_role_stops_the_start(
     gateway: Gateway, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whoever forgets it notices at once."""
+    """A route without a role is an error at start-up."""
     from server import app as assembly
 
     class Careless(FastAPI):
@@ -59,8 +59,9 @@ def test_a_route_without_a_role_stops_the_start(
 async def test_roles_open_what_they_should(
     gateway: Gateway, client_of: ClientOf, role: Role, namespace: str | None
 ) -> None:
-    """403 exactly where the route's role is above the key's (and for a namespace's admin, where
-    the right goes beyond it); anything else is about what was asked."""
+    """A request is 403 exactly if the route's role is above the key's, or outside a namespace
+    admin's rights.
+    """
     client = await client_of(role, namespace)
     beyond = {("GET", "/registry/garbage"), ("POST", "/registry/garbage/collect"),
               ("POST", "/registry/bases"), ("DELETE", f"/registry/artifacts/{'0' * 64}"),
@@ -80,7 +81,7 @@ async def test_roles_open_what_they_should(
 async def test_nothing_opens_without_a_key(
     gateway: Gateway, client_of: ClientOf, key: str | None
 ) -> None:
-    """As soon as there is a key, whoever has none gets 401 everywhere but on /health."""
+    """Once a key exists, requests without one get 401 on every route except /health."""
     client: AsyncClient = await client_of("admin")
     client.headers.pop("authorization")
     headers = {} if key is None else {b"authorization": f"Bearer {key}".encode("latin-1")}
@@ -92,8 +93,9 @@ async def test_nothing_opens_without_a_key(
 async def test_a_namespace_s_key_changes_nothing_elsewhere(
     gateway: Gateway, client_of: ClientOf, private: str
 ) -> None:
-    """Every route that changes what its path names is 403 outside of the key's namespace, whether
-    the name exists or not."""
+    """Every route that changes its path's record is 403 outside the key's namespace, whether the
+    name exists or not.
+    """
     client = await client_of("admin", "team")
     for route in create_app(gateway).routes:
         assert isinstance(route, Route)

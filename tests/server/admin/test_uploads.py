@@ -1,4 +1,4 @@
-"""Uploads take as long as their senders like, and nobody else's time."""
+"""A slow upload delays no other request."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -17,7 +17,7 @@ TAR = {"content-type": "application/x-tar"}
 
 
 async def slowly(folder: Path, go_on: asyncio.Event) -> AsyncIterator[bytes]:
-    """Send the first bytes of a folder's archive, and the rest when told to."""
+    """Send the first bytes of a folder's archive, and the rest after an event."""
     for number, chunk in enumerate(tar_of(folder)):
         if number == 1:
             await go_on.wait()
@@ -27,7 +27,7 @@ async def slowly(folder: Path, go_on: asyncio.Event) -> AsyncIterator[bytes]:
 async def test_slow_uploads_hold_up_no_other_request(
     admin: AsyncClient, hidden_folder: Path
 ) -> None:
-    """Keys are looked up, and lists answered, while more uploads are under way than threads."""
+    """Keys and lists are answered while there are more uploads than threads."""
     asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(1))
     go_on = asyncio.Event()
     uploads = [
@@ -50,7 +50,7 @@ async def test_slow_uploads_hold_up_no_other_request(
 async def test_an_upload_that_falls_silent_is_given_up(
     admin: AsyncClient, hidden_folder: Path, versions: LocalBlobs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It is told so, and nothing of it is left."""
+    """A stalled upload is refused and leaves no files."""
     monkeypatch.setattr(imports, "_SILENCE_SECONDS", 0.05)
     before = versions.digests()
     answer = await admin.post(

@@ -1,4 +1,4 @@
-"""What stands in for a job's learning, in its real process. Apart: it is imported there."""
+"""Functions that replace a job's learning in its child process, which imports this module."""
 
 import json
 import os
@@ -19,7 +19,7 @@ _BEGUN = "begun"
 def learn(
     outcome: Mapping[str, Any], adapters: Mapping[str, Path], spec: WorkerSpec, send: Send
 ) -> None:
-    """Tell of some steps and find an outcome; `adapters` are what it made, by folder."""
+    """Report some steps and return an outcome; `adapters` are the made ones, by folder."""
     for step in range(1, STEPS + 1):
         data = {"stage": "recycle", "step": step, "steps": STEPS, "train_loss": 1 / step,
                 "valid_loss": None}  # fmt: skip
@@ -35,7 +35,7 @@ def learn(
 def die_once(
     outcome: Mapping[str, Any], adapters: Mapping[str, Path], spec: WorkerSpec, send: Send
 ) -> None:
-    """Be killed in the middle, and go on from there the next time."""
+    """Die in the first run, and continue in the next."""
     if not (spec.folder / _BEGUN).exists():
         (spec.folder / _BEGUN).touch()
         die(spec, send)
@@ -43,33 +43,33 @@ def die_once(
 
 
 def die(spec: WorkerSpec, send: Send) -> None:
-    """End as the system ends what takes too much memory."""
+    """Die as if the system had run out of memory."""
     send(Note("still alive"))
     os.kill(os.getpid(), signal.SIGKILL)
 
 
 def hang(spec: WorkerSpec, send: Send) -> None:
-    """Come to no end; tell who this is."""
+    """Report the process id, then never return."""
     send(Note("waiting", data={"pid": os.getpid()}))
     while True:
         signal.pause()
 
 
 class LossNotFinite(ArithmeticError):
-    """Stands for the learning's own of this name."""
+    """Replaces the learning's error of this name."""
 
 
 def diverge(spec: WorkerSpec, send: Send) -> None:
-    """Meet NaN."""
+    """Raise the error of a loss that is NaN."""
     raise LossNotFinite("recycle: the loss at step 7 is not finite; the state of step 5 is kept")
 
 
 def fill_the_disk(spec: WorkerSpec, send: Send) -> None:
-    """Write more than there is room for."""
+    """Raise the error of a full disk."""
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
     (spec.folder / "checkpoint").write_bytes(bytes(2000))
 
 
 def break_down(spec: WorkerSpec, send: Send) -> None:
-    """Meet a fault of ours."""
+    """Raise an error that weft does not expect."""
     raise KeyError("secret")

@@ -1,4 +1,4 @@
-"""Gateways whose jobs learn nothing: outcomes are made up, everything around them is real."""
+"""Gateways whose jobs learn nothing: outcomes are invented, everything else is real."""
 
 import asyncio
 import json
@@ -35,14 +35,14 @@ SECONDS = 120  # that a test waits for a job at most
 
 
 def figure(value: float) -> dict[str, float]:
-    """Return a figure with some interval."""
+    """Return a figure with an interval."""
     return {"value": value, "low": value - 0.1, "high": value + 0.1}
 
 
 def candidate(
     name: str, serve: Mapping[str, Any], accuracy: float, members: Iterable[str] = ()
 ) -> dict[str, Any]:
-    """Return a candidate as an outcome has it."""
+    """Return a candidate of an outcome."""
     figures = {"loss": figure(1 - accuracy), "exact_match": figure(accuracy), "pattern": None}
     return {
         "name": name, "title": f"the {name}", "figures": figures, "folded": figures,
@@ -68,7 +68,9 @@ def fresh(registry: Registry, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def make_outcome(registry: Registry, versions: LocalBlobs, fresh: Path) -> MakeOutcome:
-    """An outcome over zorp and blim: recycle is best, then the fresh LoRA, then the base."""
+    """An outcome over zorp and blim in which recycle is best, before the fresh LoRA and the
+    base.
+    """
 
     def make(**changes: Any) -> dict[str, Any]:
         digests = [read_adapter(registry, name).versions[0].digest for name in MEMBERS]
@@ -105,14 +107,14 @@ def engine() -> ScoringEngine:
 
 
 def send_file(gateway: Gateway, text: str, caller: Caller = LOCAL) -> str:
-    """Keep a file of this text and return its id."""
+    """Store a file with this text and return its id."""
     incoming = gateway.storage.incoming()
     incoming.write(text.encode())
     return keep_file(gateway.registry.files, gateway.storage, incoming, "x.jsonl", caller).id
 
 
 def examples(count: int = 12) -> str:
-    """Return so many good examples."""
+    """Return `count` valid examples."""
     return "".join(
         json.dumps({"messages": [
             {"role": "user", "content": f"what is {n}?"}, {"role": "assistant", "content": str(n)},
@@ -122,7 +124,7 @@ def examples(count: int = 12) -> str:
 
 
 def queue(gateway: Gateway, caller: Caller = LOCAL, text: str | None = None, **wish: Any) -> Job:
-    """Queue a job with good examples over zorp and blim, unless something else is said."""
+    """Queue a job with valid examples over zorp and blim; `wish` overrides."""
     file = send_file(gateway, examples() if text is None else text, caller)
     asked: dict[str, Any] = {"pool": list(MEMBERS)} | wish
     return create_job(gateway.resolver, JobRequest(training_file=file, **asked), caller)
@@ -132,7 +134,7 @@ def queue(gateway: Gateway, caller: Caller = LOCAL, text: str | None = None, **w
 async def running(
     gateway: Gateway, entry: Entry, intervals: Intervals = FAST
 ) -> AsyncIterator[Runner]:
-    """Run the queue with processes that do `entry`."""
+    """Run the queue with processes that run `entry`."""
     runner = Runner(
         gateway.settings, gateway.registry, gateway.versions, gateway.storage, gateway.finisher,
         gateway.base, entry=entry, intervals=intervals,
@@ -147,7 +149,7 @@ async def running(
 
 
 async def ended(gateway: Gateway, job: Job) -> Job:
-    """Return a job once it has ended."""
+    """Return a job after its end."""
     async with asyncio.timeout(SECONDS):
         async for _ in follow(gateway.registry.jobs, job.id, caller=LOCAL):
             pass
@@ -155,7 +157,7 @@ async def ended(gateway: Gateway, job: Job) -> Job:
 
 
 async def told(gateway: Gateway, job: Job, word: str) -> Mapping[str, Any]:
-    """Return the data of the first entry in a job's log with this word, once it is there."""
+    """Wait for the first log entry that contains a word, and return its data."""
     async with asyncio.timeout(SECONDS):
         async for events in follow(gateway.registry.jobs, job.id, caller=LOCAL):
             for event in events:
@@ -165,13 +167,13 @@ async def told(gateway: Gateway, job: Job, word: str) -> Mapping[str, Any]:
 
 
 def log_of(gateway: Gateway, job: Job) -> list[str]:
-    """Return the sentences of a job's log, oldest first."""
+    """Return the messages of a job's log, oldest first."""
     page = gateway.registry.jobs.events(job.id, limit=1000, oldest_first=True)
     return [event.message for event in page.items]
 
 
 def learned(gateway: Gateway, job: Job, outcome: Mapping[str, Any], fresh: Path) -> None:
-    """Leave a job's folder as a process does that has found this outcome."""
+    """Write a job's folder as a process with this outcome leaves it."""
     folder = gateway.storage.folder(job.id)
     folder.mkdir(parents=True)
     spec = WorkerSpec({}, (), Path(), None, folder, Path(), "", "", "", "", 1, 1.0, None)
@@ -179,5 +181,5 @@ def learned(gateway: Gateway, job: Job, outcome: Mapping[str, Any], fresh: Path)
 
 
 def learns(outcome: Mapping[str, Any], fresh: Path) -> Callable[..., None]:
-    """Return an entry that finds this outcome."""
+    """Return an entry point that returns this outcome."""
     return partial(children.learn, outcome, {FRESH: fresh})

@@ -1,4 +1,4 @@
-"""The fake engine, answering what a score asks: every token has the same probability."""
+"""A fake engine for scores, which gives every token the same probability."""
 
 import json
 from collections.abc import AsyncIterator
@@ -11,7 +11,7 @@ ANSWER = "Yes."
 
 
 class ScoringEngine(FakeEngine):
-    """Knows log-probabilities of prompts; `silent` leaves them out."""
+    """Returns log-probabilities of prompts, or omits them if `silent`."""
 
     silent = False
 

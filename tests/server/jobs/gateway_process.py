@@ -1,4 +1,4 @@
-"""A gateway's queue in a process of its own, whose jobs hang: `python -m … HOME`; it is killed."""
+"""Run a gateway's queue in a process that tests kill, `python -m … HOME`; its jobs hang."""
 
 import asyncio
 import sys

@@ -1,4 +1,4 @@
-"""`weft adapt` and `weft jobs`: at home and at a server, to the table and its sentence."""
+"""`weft adapt` and `weft jobs`, at home and against a server."""
 
 import asyncio
 import json
@@ -23,7 +23,7 @@ from tests.server.jobs.conftest import MakeOutcome, examples, learns, queue, run
 
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
-    """A file of good examples."""
+    """A file of valid examples."""
     path = tmp_path / "examples.jsonl"
     path.write_text(examples())
     return path
@@ -31,7 +31,7 @@ def file(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def learning(make_outcome: MakeOutcome, fresh: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every job finds the same."""
+    """Every job has the same outcome."""
     monkeypatch.setattr(worker, "learn", learns(make_outcome(), fresh))
 
 
@@ -53,7 +53,7 @@ def served(make_gateway: MakeGateway, make_outcome: MakeOutcome, fresh: Path) ->
 
 
 def shown(result: Result) -> Mapping[str, Any]:
-    """Return what a command printed as JSON."""
+    """Return a command's output as JSON."""
     assert result.exit_code == 0, result.output
     found: Mapping[str, Any] = json.loads(result.stdout)
     return found
@@ -62,7 +62,9 @@ def shown(result: Result) -> Mapping[str, Any]:
 def test_at_home_the_whole_of_it_runs(
     weft: Weft, file: Path, learning: None, shared_workers: None, registry: Registry
 ) -> None:
-    """Queue, process, table, sentence; what is best is published, and nothing was served."""
+    """At home a job runs to its table and sentence; the best candidate is published but not
+    served.
+    """
     result = weft("adapt", file, "--pool", "name=zorp,blim", "--k", 2, "--name", "bot")
     said = " ".join(result.stdout.split())
     assert {"recycle", "fresh_lora", "base", "published"} <= words(result)
@@ -81,7 +83,9 @@ def test_at_home_the_whole_of_it_runs(
 
 
 def test_at_a_server_its_queue_runs_it(remote: Weft, file: Path, served: Gateway) -> None:
-    """Events come as a stream; the figures are those of what was served."""
+    """A server's queue runs the job, events are streamed, and figures are those of the served
+    model.
+    """
     found = shown(remote("adapt", file, "--member", "zorp", "--member", "blim", "--json"))
     assert "succeeded" == found["job"]["status"]
     assert ["zorp", "blim"] == found["job"]["pool"]
@@ -92,7 +96,7 @@ def test_at_a_server_its_queue_runs_it(remote: Weft, file: Path, served: Gateway
 
 
 def test_options_are_passed_on(weft: Weft, file: Path, learning: None, registry: Registry) -> None:
-    """Named ones and those by --option, with the validation file."""
+    """Named options, `--option` and the validation file reach the request."""
     held_out = file.with_name("held-out.jsonl")
     held_out.write_text(examples(20).splitlines()[-1])
     weft(
@@ -121,12 +125,12 @@ def test_options_are_passed_on(weft: Weft, file: Path, learning: None, registry:
 def test_what_makes_no_sense_is_a_sentence(
     weft: Weft, file: Path, arguments: list[str], says: str
 ) -> None:
-    """And exit code 1."""
+    """An invalid request is one sentence and exit code 1."""
     failed(weft("adapt", file, *arguments), says)
 
 
 def test_bad_lines_are_told_before_anything_is_sent(weft: Weft, file: Path) -> None:
-    """All of them, with their numbers."""
+    """All bad lines are reported by number before anything is sent."""
     file.write_text("no\n" + examples() + "{}\n")
     failed(weft("adapt", file), "line 1: not JSON", "line 14: expected")
 
@@ -134,7 +138,7 @@ def test_bad_lines_are_told_before_anything_is_sent(weft: Weft, file: Path) -> N
 def test_a_job_that_fails_is_a_sentence(
     weft: Weft, file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With its code; as JSON it is in the job."""
+    """A failed job is one sentence with its code; the JSON has it in the job."""
     monkeypatch.setattr(worker, "learn", children.diverge)
     result = weft("adapt", file)
     assert 1 == result.exit_code
@@ -147,7 +151,7 @@ def test_a_job_that_fails_is_a_sentence(
 
 
 def test_a_waiting_job_is_cancelled(weft: Weft, gateway: Gateway) -> None:
-    """At once."""
+    """A queued job is cancelled at once."""
     job: Job = queue(gateway)
     assert f"{job.id}: queued" in weft("jobs", "show", job.id).stdout
     assert "cancelled" in words(weft("jobs", "cancel", job.id))

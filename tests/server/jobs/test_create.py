@@ -1,4 +1,4 @@
-"""From a wish to a row: what is checked before a job is queued, and what is written down."""
+"""The creation of a job: its checks, and the row that it writes."""
 
 from pathlib import Path
 from typing import Any
@@ -31,7 +31,7 @@ from tests.server.jobs.conftest import examples, queue, send_file
 
 
 def references(gateway: Gateway, pool: str | list[str], caller: Caller) -> list[str]:
-    """Return what a pool is for a caller."""
+    """Return a caller's pool."""
     return [m.reference for m in choose(gateway.registry, pool, base=BASE, caller=caller)]
 
 
@@ -46,7 +46,7 @@ def private(gateway: Gateway, fresh: Path) -> str:
 
 
 def test_all_is_written_down(gateway: Gateway) -> None:
-    """Options with every default, the pool by digest, and what is to be served."""
+    """The row has all options with defaults, the pool by digest, and the candidates to serve."""
     job = queue(
         gateway, options={"k": 2, "steps": "7"}, seed=3, metadata={"ticket": "L-17"}, name="bot"
     )
@@ -98,7 +98,7 @@ def test_all_is_written_down(gateway: Gateway) -> None:
 def test_what_can_be_known_beforehand_is_told(
     gateway: Gateway, wish: dict[str, Any], error: type[Exception], says: str
 ) -> None:
-    """Nothing is queued then."""
+    """Mistakes that are known beforehand are refused, and no job is queued."""
     with pytest.raises(error, match=says):
         queue(gateway, **wish)
     assert () == gateway.registry.jobs.page().items
@@ -106,14 +106,16 @@ def test_what_can_be_known_beforehand_is_told(
 
 @pytest.mark.parametrize("serve", ["best", "none", "recycle", "recycle_k5", "average", "base"])
 def test_candidates_may_be_picked_beforehand(gateway: Gateway, serve: str) -> None:
-    """By the names that they will have."""
+    """A job may name its candidate by the name that it will have."""
     assert serve == queue(gateway, serve=serve).request["serve"]
 
 
 def test_a_recipe_is_an_expression_of_what_the_caller_may_use(
     gateway: Gateway, private: str
 ) -> None:
-    """It is resolved at once, and its ingredients are the pool."""
+    """A recipe's expression is resolved at once for the caller, and its ingredients are the
+    pool.
+    """
     options = {"recipe": "lego(zorp, blim; rank=8)", "method": "scale"}
     job = queue(gateway, options=options, pool=None)
     recipe = Recipe.parse(job.request["options"]["recipe"])
@@ -128,7 +130,7 @@ def test_a_recipe_is_an_expression_of_what_the_caller_may_use(
 
 
 def test_a_pool_is_what_the_caller_may_use(gateway: Gateway, private: str) -> None:
-    """By filter it is left out, by name it does not exist."""
+    """A filter leaves out hidden adapters; by name they are unknown."""
     stranger = Caller("bob", "publish", "team")
     assert f"{private}@1" in references(gateway, "", EVERYTHING)
     assert f"{private}@1" not in references(gateway, "", stranger)
@@ -138,7 +140,7 @@ def test_a_pool_is_what_the_caller_may_use(gateway: Gateway, private: str) -> No
 
 
 def test_a_pool_holds_what_may_be_served_each_content_once(gateway: Gateway) -> None:
-    """The quarantined are left out, or refused when they are named; a copy counts once."""
+    """A pool omits quarantined adapters, refuses them by name, and counts equal content once."""
     registry = gateway.registry
     zorp = read_adapter(registry, "zorp").versions[0].digest
     registry.adapters.register(gateway.versions.path(zorp), name="zorp-copy")
@@ -151,7 +153,7 @@ def test_a_pool_holds_what_may_be_served_each_content_once(gateway: Gateway) -> 
 
 
 def test_an_artifact_is_no_member(gateway: Gateway) -> None:
-    """A composition's name stands for a merge of adapters, which are in the pool themselves."""
+    """A composition cannot be a member, because its adapters are members themselves."""
     recipe = gateway.resolver.plan(_expression("cat(zorp, blim)"))
     gateway.registry.compositions.add(
         "mix", expression="cat(zorp, blim)", recipe_text=recipe.canonical(),
@@ -168,7 +170,7 @@ def _expression(text: str) -> Expression:
 
 
 def test_names_are_in_the_caller_s_namespace(gateway: Gateway) -> None:
-    """Made up ones are put there, others must be there."""
+    """Generated names are put in the caller's namespace; other names must be in it."""
     caller = Caller("ada", "publish", "team")
     assert queue(gateway, caller).name.startswith("team/ft-")
     assert "team/bot" == queue(gateway, caller, name="team/bot").name
@@ -178,7 +180,7 @@ def test_names_are_in_the_caller_s_namespace(gateway: Gateway) -> None:
 
 
 def test_files_of_others_cannot_be_used(gateway: Gateway) -> None:
-    """What is in another namespace does not exist."""
+    """A file of another namespace does not exist for the caller."""
     file = send_file(gateway, examples(), Caller("ada", "publish", "team"))
     with pytest.raises(UnknownFile):
         create_job(gateway.resolver, JobRequest(file), Caller("bob", "publish", "other"))

@@ -1,4 +1,4 @@
-"""Examples: every bad line told at once, and none on both sides."""
+"""Examples: all bad lines are reported at once, and no example is in both splits."""
 
 import json
 from pathlib import Path
@@ -13,14 +13,14 @@ ANSWER = {"role": "assistant", "content": "so"}
 
 
 def file_of(folder: Path, text: str | bytes, name: str = "examples.jsonl") -> Path:
-    """Return a file that holds this."""
+    """Return a file with this content."""
     path = folder / name
     path.write_bytes(text if isinstance(text, bytes) else text.encode())
     return path
 
 
 def line(*messages: object, **more: object) -> str:
-    """Return one line."""
+    """Return one line of a file."""
     return json.dumps({"messages": list(messages), **more})
 
 
@@ -44,7 +44,7 @@ def line(*messages: object, **more: object) -> str:
     ],
 )
 def test_a_bad_line_is_told_with_its_number(tmp_path: Path, bad: str, says: str) -> None:
-    """What is wrong, and where; lines are counted from 1, empty ones too."""
+    """A bad line is reported with its mistake and its number; empty lines count."""
     path = file_of(tmp_path, f"{line(QUESTION, ANSWER)}\n\n{bad}\n")
     with pytest.raises(DatasetInvalid) as caught:
         read_conversations(path, "training_file")
@@ -54,7 +54,7 @@ def test_a_bad_line_is_told_with_its_number(tmp_path: Path, bad: str, says: str)
 
 
 def test_every_bad_line_is_told_at_once(tmp_path: Path) -> None:
-    """The sentence shows the first of many and counts the rest."""
+    """The message shows the first bad lines and counts the rest."""
     path = file_of(tmp_path, b"\xff\xfe\n" * 50)
     with pytest.raises(DatasetInvalid, match=r"50 lines are.*line 1: not UTF-8.*and 30 more") as e:
         read_conversations(path, "validation_file")
@@ -62,7 +62,7 @@ def test_every_bad_line_is_told_at_once(tmp_path: Path) -> None:
 
 
 def test_a_developer_is_the_system(tmp_path: Path) -> None:
-    """OpenAI's newer name for a role that templates know by the older."""
+    """OpenAI's role `developer` is read as `system`, which chat templates know."""
     path = file_of(tmp_path, line({"role": "developer", "content": "be kind"}, QUESTION, ANSWER))
     (found,) = read_conversations(path, "training_file").values()
     assert ["system", "user", "assistant"] == [message["role"] for message in found]
@@ -70,7 +70,7 @@ def test_a_developer_is_the_system(tmp_path: Path) -> None:
 
 
 def test_a_fifth_is_held_out_by_seed(tmp_path: Path) -> None:
-    """The same seed gives the same split, another one another, and nothing is lost."""
+    """One seed gives one split, another seed another one, and no example is lost."""
     path = file_of(tmp_path, examples(50))
     first, again, other = (read_dataset(path, None, seed=seed) for seed in (1, 1, 2))
     assert first == again
@@ -80,7 +80,7 @@ def test_a_fifth_is_held_out_by_seed(tmp_path: Path) -> None:
 
 
 def test_equal_examples_stay_on_one_side(tmp_path: Path) -> None:
-    """Otherwise what is measured would have been learned."""
+    """Equal examples are in the same split, so that validation measures no learned example."""
     path = file_of(tmp_path, examples(12) * 3)
     for seed in range(10):
         data = read_dataset(path, None, seed=seed)
@@ -90,7 +90,7 @@ def test_equal_examples_stay_on_one_side(tmp_path: Path) -> None:
 
 
 def test_two_files_may_share_nothing(tmp_path: Path) -> None:
-    """Each example of both is told, with its lines in either."""
+    """An example in both files is reported with its line in each."""
     training = file_of(tmp_path, examples(12))
     lines = examples(12).splitlines()
     validation = file_of(tmp_path, "\n".join([line(QUESTION, ANSWER), *lines[4:6]]), "v.jsonl")
@@ -116,7 +116,7 @@ def test_two_files_may_share_nothing(tmp_path: Path) -> None:
 def test_too_few_examples_are_refused(
     tmp_path: Path, text: str, validation: str | None, says: str
 ) -> None:
-    """Below ten nothing can be said of what was learned."""
+    """Fewer than ten examples are refused."""
     held_out = None if validation is None else file_of(tmp_path, validation, "v.jsonl")
     with pytest.raises(DatasetInvalid, match=says):
         read_dataset(file_of(tmp_path, text), held_out, seed=0)

@@ -1,4 +1,4 @@
-"""Why jobs fail, as their rows tell it."""
+"""The codes and messages of failed jobs."""
 
 import errno
 
@@ -31,7 +31,9 @@ from server.jobs.failures import MEANINGS, failure_of
     ],
 )
 def test_what_is_raised_has_a_code_and_a_sentence(error: Exception, code: str, says: str) -> None:
-    """The learning's own, the merge's, the disk's; a fault of ours tells nothing."""
+    """Errors of learning, merge and disk have codes and messages; unexpected errors reveal
+    nothing.
+    """
     failure = failure_of(error)
     assert code == failure.code
     assert says in failure.message

@@ -1,4 +1,4 @@
-"""The end of a job: what is published, what is served, and what the report says of it."""
+"""The end of a job: publishing, serving and the report."""
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
@@ -22,7 +22,7 @@ Finish = Callable[..., Awaitable[Finished]]
 
 @pytest.fixture
 def finish(gateway: Gateway, make_outcome: MakeOutcome, fresh: Path) -> Finish:
-    """Finish a job that has learned an outcome; `before` runs after it was asked for."""
+    """Finish a job with an outcome; `before` runs after the job's creation."""
 
     async def run(
         outcome: Mapping[str, Any] | None = None,
@@ -46,12 +46,12 @@ async def _quiet(_: str) -> None:
 
 
 def by_name(finished: Finished) -> dict[str, Any]:
-    """Return the candidates of a report."""
+    """Return a report's candidates by name."""
     return {each["name"]: each for each in finished.report["candidates"]}
 
 
 async def test_the_best_is_folded_served_and_published(finish: Finish, gateway: Gateway) -> None:
-    """A recipe becomes a composition, whose artifact is loaded; served is beside learned."""
+    """A recipe becomes a loaded composition, and served figures are beside learned ones."""
     finished = await finish(name="bot")
     assert ("bot@1", None) == (finished.model, finished.failure)
     version = read_composition(gateway.registry, "bot").versions[0]
@@ -69,7 +69,7 @@ async def test_the_best_is_folded_served_and_published(finish: Finish, gateway: 
 async def test_requests_are_one_at_a_time_and_of_one_kind(
     finish: Finish, engine: ScoringEngine
 ) -> None:
-    """Log-probabilities of all examples, then all answers: greedy, from token ids."""
+    """All log-probabilities are requested first, then all answers, greedily and from token ids."""
     await finish()
     kinds = ["prompt_logprobs" in body for body in engine.bodies]
     assert [True, True, False, False] == kinds
@@ -78,7 +78,7 @@ async def test_requests_are_one_at_a_time_and_of_one_kind(
 
 
 async def test_the_pick_is_published(finish: Finish, gateway: Gateway) -> None:
-    """An adapter that the job made becomes a version of one; it is asked as well."""
+    """An adapter that the job made becomes a version, and is scored."""
     finished = await finish(serve="fresh_lora", name="bot")
     assert "bot@1" == finished.model
     version = read_adapter(gateway.registry, "bot").versions[0]
@@ -88,14 +88,14 @@ async def test_the_pick_is_published(finish: Finish, gateway: Gateway) -> None:
 
 
 async def test_the_base_needs_no_name(finish: Finish, gateway: Gateway) -> None:
-    """Where nothing beats it, it is what answers."""
+    """If the base is best, the base is the result."""
     finished = await finish(serve="base", name="bot")
     assert BASE == finished.model
     assert "bot" not in {model.id for model in gateway.registry.catalogue.models()}
 
 
 async def test_none_leaves_the_registry_as_it_is(finish: Finish, gateway: Gateway) -> None:
-    """The report is there, and nothing is published."""
+    """With `none` the report is stored and nothing is published."""
     before = gateway.registry.catalogue.models()
     finished = await finish(serve="none")
     assert (None, None, None) == (finished.model, finished.failure, finished.report["published"])
@@ -106,7 +106,7 @@ async def test_none_leaves_the_registry_as_it_is(finish: Finish, gateway: Gatewa
 async def test_the_job_s_own_adapters_are_registered_with_a_recipe(
     finish: Finish, gateway: Gateway, make_outcome: MakeOutcome
 ) -> None:
-    """The fresh LoRA in slot 0, beside the result's name; with `none` it is left alone."""
+    """A recipe's fresh LoRA is registered under a derived name; with `none` it is not."""
     outcome = make_outcome()
     serve = next(c["serve"] for c in outcome["candidates"] if c["name"] == "recycle")
     serve["adapters"] = {"0" * 64: "candidates/fresh_lora"}
@@ -118,7 +118,7 @@ async def test_the_job_s_own_adapters_are_registered_with_a_recipe(
 
 
 def retire(gateway: Gateway) -> None:
-    """Take zorp out of use: its alias first."""
+    """Retire zorp after its alias is removed."""
     registered: Registration = gateway.registry.adapters.register(
         gateway.versions.path(read_adapter(gateway.registry, "blim").versions[0].digest),
         name="zorp",
@@ -130,7 +130,9 @@ def retire(gateway: Gateway) -> None:
 async def test_a_member_that_was_retired_takes_its_candidates_with_it(
     finish: Finish, gateway: Gateway
 ) -> None:
-    """The best of the others is published, and the sentence says why."""
+    """Candidates with a retired member are skipped, the next best is published, and the message
+    says why.
+    """
     finished = await finish(before=lambda: retire(gateway), name="bot")
     assert "bot@1" == finished.model
     assert "zorp@1 was retired" in by_name(finished)["recycle"]["unservable"]
@@ -143,7 +145,7 @@ async def test_a_member_that_was_retired_takes_its_candidates_with_it(
 async def test_nothing_left_fails_and_names_the_member(
     finish: Finish, gateway: Gateway, make_outcome: MakeOutcome
 ) -> None:
-    """Without controls there is nothing else to serve; the report stays."""
+    """If no candidate can be served, the job fails with the member's name and keeps its report."""
     only = [c for c in make_outcome()["candidates"] if c["name"] == "recycle"]
     outcome = make_outcome(candidates=only, ranked=["recycle"])
     finished = await finish(outcome, before=lambda: retire(gateway))
@@ -154,7 +156,7 @@ async def test_nothing_left_fails_and_names_the_member(
 
 
 async def test_a_pick_that_cannot_be_served_fails(finish: Finish, gateway: Gateway) -> None:
-    """Nobody is given something else than what was asked for."""
+    """A picked candidate that cannot be served fails the job; no other replaces it."""
     finished = await finish(before=lambda: retire(gateway), serve="recycle")
     assert finished.failure is not None
     assert "recycle cannot be served" in finished.failure.message
@@ -165,7 +167,9 @@ async def test_what_the_engine_refuses_gets_no_name(
     finish: Finish, engine: ScoringEngine, make_outcome: MakeOutcome,
     monkeypatch: pytest.MonkeyPatch, main: str,
 ) -> None:  # fmt: skip
-    """The next best does, whether or not it is the method's own; the refusal is in the report."""
+    """If the engine refuses a candidate, the next best is published, and the report has the
+    refusal.
+    """
 
     async def load(digest: str) -> None:
         engine.refuse.update({} if engine.refuse else {digest: "too odd"})
@@ -180,7 +184,7 @@ async def test_what_the_engine_refuses_gets_no_name(
 async def test_an_engine_that_leaves_things_out_is_told(
     finish: Finish, engine: ScoringEngine
 ) -> None:
-    """The candidate is published all the same."""
+    """Incomplete answers of the engine are reported, and the candidate is published."""
     engine.silent = True
     finished = await finish(name="bot")
     assert "bot@1" == finished.model
@@ -188,13 +192,13 @@ async def test_an_engine_that_leaves_things_out_is_told(
 
 
 async def test_a_name_of_another_kind_is_made_another(finish: Finish, gateway: Gateway) -> None:
-    """An adapter's name cannot be a composition's: nothing is lost for that."""
+    """If the name belongs to an adapter, the composition gets another name."""
     finished = await finish(name="krun")
     assert "krun-recycle@1" == finished.model
 
 
 async def test_a_namespace_keeps_its_results(finish: Finish, gateway: Gateway) -> None:
-    """What a namespaced caller asked for is named in the namespace, and private to it."""
+    """The result of a namespaced caller is named in the namespace and private to it."""
     caller = Caller("ada", "publish", "team")
     finished = await finish(caller=caller, suffix="My Bot!")
     assert str(finished.model).startswith("team/ft-my-bot-")
@@ -207,7 +211,7 @@ async def test_a_namespace_keeps_its_results(finish: Finish, gateway: Gateway) -
 async def test_finishing_again_gives_the_same(
     gateway: Gateway, make_outcome: MakeOutcome, fresh: Path
 ) -> None:
-    """A gateway that died in between leaves no second version."""
+    """Finishing twice, as after a gateway's death, creates no second version."""
     job = queue(gateway, serve="fresh_lora", name="bot")
     learned(gateway, job, make_outcome(), fresh)
     finished = [await gateway.finisher.finish(job, make_outcome(), _quiet) for _ in range(2)]
@@ -218,7 +222,7 @@ async def test_finishing_again_gives_the_same(
 async def test_without_an_engine_the_report_says_so(
     gateway: Gateway, make_outcome: MakeOutcome, fresh: Path
 ) -> None:
-    """What is published is folded all the same."""
+    """Without an engine the candidate is folded and published, and the report says so."""
     gateway.finisher = replace(gateway.finisher, engine=None)
     job = queue(gateway)
     learned(gateway, job, make_outcome(), fresh)

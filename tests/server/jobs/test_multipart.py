@@ -1,4 +1,4 @@
-"""Forms that no client of good will sends: an error of OpenAI's shape, and nothing is kept."""
+"""Malformed forms: an error in OpenAI's shape, and no stored file."""
 
 import pytest
 from httpx import AsyncClient
@@ -43,7 +43,7 @@ FILE, PURPOSE, END = part("file", "x\n", "x.jsonl"), part("purpose", "fine-tune"
 async def test_a_bad_form_is_refused(
     client: AsyncClient, gateway: Gateway, body: str, kind: str, says: str
 ) -> None:
-    """With a sentence, and no file."""
+    """A malformed form is refused with a message and leaves no file."""
     answer = await client.post("/v1/files", content=body.encode(), headers={"content-type": kind})
     assert 400 == answer.status_code, answer.text
     assert says in answer.json()["error"]["message"]
@@ -52,14 +52,14 @@ async def test_a_bad_form_is_refused(
 
 
 async def test_fields_may_come_in_any_order(client: AsyncClient) -> None:
-    """And the name of the file may be anything; what cannot be shown of it is left out."""
+    """Fields come in any order, and unprintable characters of a file's name are dropped."""
     body = PURPOSE + part("file", "x\n", "../\té\u202e.jsonl") + END
     answer = await client.post("/v1/files", content=body.encode(), headers={"content-type": FORM})
     assert "../é.jsonl" == answer.json()["filename"]
 
 
 async def test_a_full_disk_says_so(client: AsyncClient, gateway: Gateway) -> None:
-    """507, and nothing of the file stays."""
+    """A full disk is 507, and no part of the file remains."""
     body = part("file", "x" * 200_000, "x.jsonl") + PURPOSE + END
     with full_disk(100_000):
         answer = await client.post(
@@ -71,7 +71,7 @@ async def test_a_full_disk_says_so(client: AsyncClient, gateway: Gateway) -> Non
 
 
 async def test_a_client_that_hangs_up_leaves_nothing(gateway: Gateway) -> None:
-    """In the middle of its file."""
+    """A client that disconnects in the middle of a file leaves nothing."""
     exchange = Exchange("/v1/files", (FILE[:-10]).encode(), hang_up_in_body=True)
     exchange._scope["headers"] = [(b"content-type", FORM.encode())]
     await exchange.run(create_app(gateway))

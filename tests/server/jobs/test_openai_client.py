@@ -1,4 +1,4 @@
-"""The real `openai` client: files, jobs, events, and the model that comes of it."""
+"""The real `openai` client: files, jobs, events and the resulting model."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -25,20 +25,20 @@ METHOD: Any = {
 
 
 def client_of(gateway: Gateway, key: str = "none") -> AsyncOpenAI:
-    """Return a client of the gateway that never tries again."""
+    """Return a client of the gateway without retries."""
     http = DefaultAsyncHttpxClient(transport=httpx2.ASGITransport(create_app(gateway)))
     return AsyncOpenAI(base_url="http://weft/v1", api_key=key, http_client=http, max_retries=0)
 
 
 @pytest.fixture
 async def client(gateway: Gateway) -> AsyncIterator[AsyncOpenAI]:
-    """The client, of a gateway without keys."""
+    """A client of a gateway without keys."""
     async with client_of(gateway) as made:
         yield made
 
 
 async def upload(client: AsyncOpenAI, text: str | None = None) -> str:
-    """Send examples and return their file's id."""
+    """Upload examples and return the file's id."""
     content = (examples() if text is None else text).encode()
     return (await client.files.create(file=("x.jsonl", content), purpose="fine-tune")).id
 
@@ -46,7 +46,7 @@ async def upload(client: AsyncOpenAI, text: str | None = None) -> str:
 async def test_from_a_file_to_an_answer(
     client: AsyncOpenAI, gateway: Gateway, make_outcome: MakeOutcome, fresh: Path
 ) -> None:
-    """File, job, events, checkpoints, and a chat with what the job has made."""
+    """A file, a job, its events and checkpoints lead to a chat with the result."""
     file = await client.files.create(file=("x.jsonl", examples().encode()), purpose="fine-tune")
     assert ("file", "x.jsonl", "fine-tune", len(examples())) == (
         file.object, file.filename, file.purpose, file.bytes,
@@ -85,7 +85,7 @@ async def test_from_a_file_to_an_answer(
 
 
 async def test_files_are_kept_listed_and_removed(client: AsyncOpenAI, gateway: Gateway) -> None:
-    """By pages, newest first; the bytes come back as they were."""
+    """Files are listed by pages, newest first, and their bytes come back unchanged."""
     ids = [await upload(client, f"{n}\n") for n in range(5)]
     assert ids[::-1] == [file.id async for file in client.files.list(limit=2)]
     assert ids[2] == (await client.files.retrieve(ids[2])).id
@@ -98,7 +98,7 @@ async def test_files_are_kept_listed_and_removed(client: AsyncOpenAI, gateway: G
 
 
 async def test_a_file_without_its_bytes_is_not_found(client: AsyncOpenAI, gateway: Gateway) -> None:
-    """As after a restore of the database alone."""
+    """A file whose bytes are missing, as after a restore of the database alone, is not found."""
     file = await upload(client)
     gateway.storage.remove_file(file)
     with pytest.raises(openai.NotFoundError):
@@ -106,14 +106,14 @@ async def test_a_file_without_its_bytes_is_not_found(client: AsyncOpenAI, gatewa
 
 
 async def test_a_large_file_is_streamed_to_disk(client: AsyncOpenAI, gateway: Gateway) -> None:
-    """Byte for byte, whatever is in it."""
+    """A large file is stored byte for byte, whatever its content."""
     content = bytes(range(256)) * 20_000 + b"\r\n--boundary\r\n"
     file = await client.files.create(file=("x.jsonl", content), purpose="fine-tune")
     assert content == gateway.storage.file(file.id).read_bytes()
 
 
 async def test_jobs_are_listed_and_cancelled(client: AsyncOpenAI, gateway: Gateway) -> None:
-    """A waiting one at once, a running one when its process is dead."""
+    """A queued job is cancelled at once, a running one once its process has ended."""
     file = await upload(client)
     made = [
         await client.fine_tuning.jobs.create(model=BASE, training_file=file, method=METHOD)
@@ -132,7 +132,7 @@ async def test_jobs_are_listed_and_cancelled(client: AsyncOpenAI, gateway: Gatew
 
 
 async def test_a_failed_job_says_why(client: AsyncOpenAI, gateway: Gateway) -> None:
-    """In the error that the client knows."""
+    """A failed job has its reason in the error field of the client."""
     file = await upload(client, "no\n" * 20)
     job = await client.fine_tuning.jobs.create(model=BASE, training_file=file, method=METHOD)
     async with running(gateway, worker.learn):
@@ -157,7 +157,7 @@ async def test_a_failed_job_says_why(client: AsyncOpenAI, gateway: Gateway) -> N
 async def test_what_is_not_supported_is_refused(
     client: AsyncOpenAI, changes: dict[str, Any], says: str
 ) -> None:
-    """In OpenAI's shape, at once."""
+    """Unsupported options are refused at once, in OpenAI's shape."""
     asked = {"model": BASE, "training_file": await upload(client), "method": METHOD} | changes
     with pytest.raises((openai.BadRequestError, openai.NotFoundError), match=says):
         await client.fine_tuning.jobs.create(**asked)
@@ -175,7 +175,7 @@ async def test_what_is_not_supported_is_refused(
 async def test_a_bad_hyperparameter_is_refused(
     client: AsyncOpenAI, options: dict[str, Any], says: str
 ) -> None:
-    """By its name."""
+    """The error names the invalid hyperparameter."""
     method: Any = {"type": "adaptive_merge", "adaptive_merge": {"hyperparameters": options}}
     with pytest.raises((openai.BadRequestError, openai.NotFoundError), match=says):
         await client.fine_tuning.jobs.create(
@@ -184,14 +184,14 @@ async def test_a_bad_hyperparameter_is_refused(
 
 
 async def key_of(registry: Registry, role: Role, namespace: str | None = None) -> str:
-    """Return a key of this kind."""
+    """Return a new key with this role."""
     return registry.access.keys.create(
         f"{namespace or 'all'}-{role}", role=role, namespace=namespace
     )[1]
 
 
 async def test_namespaces_see_their_own(gateway: Gateway, registry: Registry) -> None:
-    """Another one's file or job is not found, nor is it listed."""
+    """Files and jobs of another namespace are neither found nor listed."""
     ours = client_of(gateway, await key_of(registry, "publish", "team"))
     theirs = client_of(gateway, await key_of(registry, "publish", "other"))
     async with ours, theirs:
@@ -212,7 +212,7 @@ async def test_namespaces_see_their_own(gateway: Gateway, registry: Registry) ->
 
 
 async def test_readers_read(gateway: Gateway, registry: Registry) -> None:
-    """What makes or changes something needs the role publish."""
+    """Every route that creates or changes something requires the role publish."""
     async with client_of(gateway, await key_of(registry, "publish")) as publisher:
         file = await upload(publisher)
         job = await publisher.fine_tuning.jobs.create(model=BASE, training_file=file, method=METHOD)
@@ -228,7 +228,7 @@ async def test_readers_read(gateway: Gateway, registry: Registry) -> None:
 
 
 async def test_a_file_in_use_stays(client: AsyncOpenAI) -> None:
-    """Until its job has ended."""
+    """A file cannot be removed before its job has ended."""
     file = await upload(client)
     job = await client.fine_tuning.jobs.create(model=BASE, training_file=file, method=METHOD)
     with pytest.raises(openai.ConflictError, match=job.id):
@@ -238,7 +238,7 @@ async def test_a_file_in_use_stays(client: AsyncOpenAI) -> None:
 
 
 async def test_a_file_that_is_too_large_is_refused(make_gateway: MakeGateway) -> None:
-    """While it comes; nothing of it is kept."""
+    """A file over the limit is refused while it arrives, and no part of it is kept."""
     gateway = make_gateway(file_max_bytes=1000)
     async with client_of(gateway) as client:
         with pytest.raises(openai.APIStatusError, match="1000 bytes") as caught:

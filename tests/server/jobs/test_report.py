@@ -1,4 +1,4 @@
-"""Tables and pictures of reports: every candidate, its interval, and what is the matter with it."""
+"""Tables and charts of reports: every candidate, its interval and its status."""
 
 import math
 from typing import Any
@@ -25,7 +25,7 @@ def report(make_outcome: MakeOutcome) -> Any:
 
 
 def test_rows_are_ranked_and_marked(report: Any) -> None:
-    """As the verdict ranks them; published, served and unservable ones say so."""
+    """Rows are in the verdict's order, and mark published, served and unservable candidates."""
     found = list(rows(report))
     assert report["ranked"] == [row.name for row in found]
     assert [True, False, False, False] == [row.published for row in found]
@@ -43,12 +43,12 @@ def test_rows_are_ranked_and_marked(report: Any) -> None:
     ],
 )
 def test_a_figure_is_shown_with_its_interval(given: Any, metric: Any, expected: str) -> None:
-    """Shares in percent, losses as they are, nothing where nothing is."""
+    """Shares are shown in percent, losses as they are, and missing figures as nothing."""
     assert expected == interval_text(given, metric)
 
 
 def test_the_chart_shows_every_candidate(report: Any) -> None:
-    """By its name, and whether it was published or cannot be served."""
+    """The chart names every candidate and marks published and unservable ones."""
     root = ElementTree.fromstring(chart(report))  # noqa: S314 - it is ours
     texts = [each.text for each in root.iter("{http://www.w3.org/2000/svg}text")]
     assert {"recycle (published)", "random_parameters (cannot be served)", "base"} <= set(texts)
@@ -57,7 +57,7 @@ def test_the_chart_shows_every_candidate(report: Any) -> None:
 
 @pytest.mark.parametrize("value", [None, math.nan, math.inf])
 def test_what_is_not_finite_is_left_out(report: Any, value: float | None) -> None:
-    """A chart is always a document."""
+    """Figures that are not finite are left out, and the chart remains valid."""
     for candidate in report["candidates"]:
         candidate["curve"] = [[1, value, value]]
     report["candidates"][0]["figures"]["exact_match"] = {"value": value, "low": 0.1, "high": 0.2}
@@ -68,6 +68,6 @@ def test_what_is_not_finite_is_left_out(report: Any, value: float | None) -> Non
 
 
 def test_names_are_no_markup(report: Any) -> None:
-    """Whatever a candidate is called."""
+    """Names of candidates are escaped."""
     report["candidates"][0]["name"] = report["ranked"][3] = "<script>"
     assert "<script>" not in chart(report)

@@ -32,7 +32,7 @@ from tests.server.jobs.engine import ScoringEngine
 
 
 def is_there(pid: int) -> bool:
-    """Say whether a process is alive."""
+    """Return whether a process is alive."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except (FileNotFoundError, ProcessLookupError):

@@ -1,4 +1,4 @@
-"""Bytes of files on disk: whole or not at all, and nowhere but in their folder."""
+"""Bytes of files on disk: complete or absent, and only in their folder."""
 
 import hashlib
 import os
@@ -16,12 +16,12 @@ from tests.server.disks import full_disk
 
 @pytest.fixture
 def storage(tmp_path: Path) -> JobStorage:
-    """A storage that has nothing yet."""
+    """An empty storage."""
     return JobStorage(tmp_path / "jobs")
 
 
 def test_what_came_is_kept_by_its_id(storage: JobStorage, registry: Registry) -> None:
-    """Counted and hashed as it is written down."""
+    """Bytes are counted and hashed while they are written, and stored under their id."""
     incoming = storage.incoming()
     incoming.write(b"one ")
     incoming.write(b"two")
@@ -32,7 +32,7 @@ def test_what_came_is_kept_by_its_id(storage: JobStorage, registry: Registry) ->
 
 
 def test_what_is_not_kept_is_gone(storage: JobStorage, tmp_path: Path) -> None:
-    """Also when it was never closed."""
+    """An upload that is not kept leaves nothing, even if it was never closed."""
     incoming = storage.incoming()
     incoming.write(b"x")
     incoming.discard()
@@ -42,7 +42,7 @@ def test_what_is_not_kept_is_gone(storage: JobStorage, tmp_path: Path) -> None:
 def test_what_cannot_be_written_down_is_not_kept(
     storage: JobStorage, registry: Registry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Bytes without a row would stay for ever."""
+    """Bytes without a row are removed; otherwise they would remain permanently."""
 
     def away(*_: object, **__: object) -> None:
         raise DatabaseUnavailable("locked")
@@ -55,7 +55,7 @@ def test_what_cannot_be_written_down_is_not_kept(
 
 
 def test_a_full_disk_keeps_nothing(storage: JobStorage) -> None:
-    """The error is the disk's."""
+    """A full disk raises the disk's error and leaves nothing."""
     incoming = storage.incoming()
     with full_disk(1000), pytest.raises(OSError, match="File too large"):
         incoming.write(bytes(100_000))
@@ -64,14 +64,14 @@ def test_a_full_disk_keeps_nothing(storage: JobStorage) -> None:
 
 
 def test_only_ids_lead_anywhere(storage: JobStorage) -> None:
-    """No text from outside becomes a path."""
+    """Only a valid id becomes a path."""
     for text in ("../weft.db", "", "file-" + "g" * 24, "file-" + "0" * 24 + "/x", "/etc/passwd"):
         with pytest.raises(ValueError, match="not an id"):
             storage.file(text)
 
 
 def test_uploads_of_a_crash_are_swept(storage: JobStorage) -> None:
-    """Old ones; one that still comes in stays."""
+    """Old partial uploads are removed; running ones remain."""
     old, young = storage.incoming(), storage.incoming()
     os.utime(old.path, (0, 0))
     storage.sweep(older_than_seconds=3600)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def die(model: str, folders: list[Path], device: str, send: Callable[[object], None]) -> None:
-    """End as the system ends a process that takes too much memory."""
+    """Die as if the system had run out of memory."""
     os.kill(os.getpid(), signal.SIGKILL)
 
 
@@ -17,5 +17,5 @@ def hang(model: str, folders: list[Path], device: str, send: Callable[[object], 
 
 
 def complain(model: str, folders: list[Path], device: str, send: Callable[[object], None]) -> None:
-    """Raise what transformers raises of a folder without a config."""
+    """Raise the error of transformers for a folder without a config."""
     raise OSError(f"{model} has no config.json")

@@ -1,4 +1,4 @@
-"""What the probe measures is what the adapter does: PEFT's own logits, and the obvious cases."""
+"""The probe measures the effect of an adapter: its logits are those of PEFT."""
 
 import warnings
 from pathlib import Path
@@ -23,14 +23,14 @@ Shapes = dict[str, tuple[int, int]]
 
 @pytest.fixture(scope="module")
 def base() -> Any:
-    """The demo base; `attached` leaves it as it was, so one is enough."""
+    """The demo base, shared because `attached` restores it."""
     torch.set_num_threads(1)
     return AutoModelForCausalLM.from_pretrained(DEMO / "base", dtype="float32").eval()
 
 
 @pytest.fixture(scope="module")
 def probe(base: Any) -> Probe:
-    """The base with the prompts run once."""
+    """A probe whose base logits are computed."""
     return Probe(base, AutoTokenizer.from_pretrained(DEMO / "base"))
 
 
@@ -51,7 +51,7 @@ def logits(model: Any) -> torch.Tensor:
 
 @pytest.mark.parametrize("name", ["zorp", "glix"])
 def test_hooks_give_the_logits_of_peft(base: Any, name: str) -> None:
-    """To rounding; and the base is itself again afterwards."""
+    """Hooks give PEFT's logits up to rounding, and the base is unchanged afterwards."""
     before, folder = logits(base), DEMO / "adapters" / name
     with attached(base, updates_of(open_folder(folder))):
         found = logits(base)
@@ -65,7 +65,7 @@ def test_hooks_give_the_logits_of_peft(base: Any, name: str) -> None:
 
 
 def test_an_embedding_s_update_is_that_of_its_rows(base: Any, tmp_path: Path) -> None:
-    """Adding b a to the table of embeddings gives the same logits."""
+    """An update of an embedding equals adding B A to its table."""
     vocabulary, width = base.get_input_embeddings().weight.shape
     generator = torch.Generator().manual_seed(0)
     a = torch.randn((4, vocabulary), generator=generator) * 0.1
@@ -86,7 +86,9 @@ def test_an_embedding_s_update_is_that_of_its_rows(base: Any, tmp_path: Path) ->
 
 
 def test_a_trained_adapter_has_an_effect_and_a_signature(probe: Probe) -> None:
-    """The effect is a positive divergence, and the signature finite float32 of a fixed length."""
+    """A trained adapter has a positive divergence and a finite float32 signature of fixed
+    length.
+    """
     one = probe.measure(DEMO / "adapters" / "zorp")
     assert one.effect is not None
     assert one.signature is not None
@@ -98,7 +100,7 @@ def test_a_trained_adapter_has_an_effect_and_a_signature(probe: Probe) -> None:
 
 
 def test_signatures_tell_adapters_apart(probe: Probe) -> None:
-    """Another adapter does something else; the same one at half strength does alike."""
+    """Different adapters have distant signatures; one adapter at half strength has a near one."""
     one = probe.measure(DEMO / "adapters" / "zorp").signature
     other = probe.measure(DEMO / "adapters" / "glix").signature
     assert one is not None
@@ -110,7 +112,7 @@ def test_signatures_tell_adapters_apart(probe: Probe) -> None:
 def test_the_effect_is_the_divergence_of_the_definition(
     base: Any, probe: Probe, shapes: Shapes, tmp_path: Path
 ) -> None:
-    """Prompt by prompt, without padding, in float64: the same mean of KL(base ‖ adapter)."""
+    """The effect equals the mean KL(base ‖ adapter), computed per prompt, unpadded, in float64."""
     folder = make_adapter(tmp_path / "a", modules=shapes)
     tokenizer = AutoTokenizer.from_pretrained(DEMO / "base")
     total, count = 0.0, 0
@@ -128,7 +130,7 @@ def test_the_effect_is_the_divergence_of_the_definition(
 def test_an_adapter_without_effect_measures_zero(
     probe: Probe, shapes: Shapes, tmp_path: Path
 ) -> None:
-    """Exactly: nothing is added, so nothing is rounded."""
+    """A zero update measures exactly zero."""
     one = probe.measure(make_adapter(tmp_path / "a", modules=shapes, size=0.0))
     assert 0.0 == one.effect
     assert one.signature is not None
@@ -136,7 +138,7 @@ def test_an_adapter_without_effect_measures_zero(
 
 
 def test_an_adapter_that_overflows_is_found(probe: Probe, shapes: Shapes, tmp_path: Path) -> None:
-    """No signature is made of NaN."""
+    """Logits that are not finite give no signature."""
     one = probe.measure(make_adapter(tmp_path / "a", modules=shapes, size=1e30))
     assert one.effect is None
     assert one.signature is None

@@ -1,4 +1,4 @@
-"""The probe's process and the command: reports come back, and the unfit are quarantined."""
+"""The probe's process and command: reports arrive, and failing adapters are quarantined."""
 
 import json
 import multiprocessing
@@ -34,7 +34,7 @@ SIGNATURE = np.ones(4, dtype=np.float32)
     ],
 )
 def test_what_was_measured_is_judged(measured: Measured, passed: bool, codes: list[str]) -> None:
-    """No finite logits keep an adapter out, no effect is told."""
+    """Logits that are not finite refuse an adapter; a missing effect is a warning."""
     report = run._report(measured)
     assert (passed, codes) == (report.passed, [each.problem.code for each in report.findings])
 
@@ -50,7 +50,7 @@ def test_what_was_measured_is_judged(measured: Measured, passed: bool, codes: li
 def test_a_process_without_a_result_is_a_sentence(
     monkeypatch: pytest.MonkeyPatch, child: object, seconds: float, says: str
 ) -> None:
-    """Nothing is said about the adapter then, and the process is gone."""
+    """A process without a result is one sentence, no finding, and leaves no process."""
     monkeypatch.setattr(run, "_measure", child)
     before = multiprocessing.active_children()  # other tests' workers
     with pytest.raises(ProbeFailed, match=says):
@@ -62,7 +62,7 @@ def test_a_process_without_a_result_is_a_sentence(
 def test_the_command_quarantines_what_is_unfit(
     home: Path, registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its reason answers the next request; what passed is found by how it behaves."""
+    """The next request gets the quarantine's reason; a passing adapter is found by behaviour."""
     monkeypatch.setenv("WEFT_HOME", str(home))
     monkeypatch.setenv("WEFT_MODEL", BASE_FOLDER)
     monkeypatch.setenv("WEFT_SERVED_BASE", BASE)
@@ -96,7 +96,7 @@ def test_the_command_quarantines_what_is_unfit(
 def test_an_unknown_version_is_a_sentence(
     home: Path, monkeypatch: pytest.MonkeyPatch, words: list[str], says: str
 ) -> None:
-    """Before any base is loaded."""
+    """An unknown version is refused before a base is loaded."""
     monkeypatch.setenv("WEFT_HOME", str(home))
     result = CliRunner().invoke(app, ["adapters", "probe", *words])
     assert 1 == result.exit_code
@@ -104,7 +104,7 @@ def test_an_unknown_version_is_a_sentence(
 
 
 def test_the_base_must_be_theirs(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An adapter is not tried on whatever base happens to be served."""
+    """An adapter of another base is not probed."""
     monkeypatch.setenv("WEFT_HOME", str(home))
     result = CliRunner().invoke(app, ["adapters", "probe", "zorp"])
     assert 1 == result.exit_code
