@@ -4,7 +4,7 @@ from registry.errors import RegistryError
 
 
 class NothingToImport(RegistryError):
-    """No adapter in {path!r}: {reason}. Expected a folder with adapter_config.json or its parent."""
+    """No adapter in {path!r}: {reason}. Expected adapter_config.json there or one folder below."""
 
     def __init__(self, path: str, reason: str) -> None:
         self.path = path

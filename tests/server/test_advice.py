@@ -48,7 +48,7 @@ async def test_a_bare_method_answers_with_ingredients(client: AsyncClient) -> No
 async def test_a_composition_s_expression_is_an_ingredient_s_place(
     client: AsyncClient, gateway: Gateway
 ) -> None:
-    """Writing out the expression of a composition, as the error advises, answers."""
+    """The expression of a composition, written out as the error advises, answers."""
     compose(gateway, "mix", MIX)
     assert "Write out its expression" in told(await ask(client, "cat(mix, tref)"))["message"]
     expression = (await client.get("/registry/compositions/mix")).json()["expression"]

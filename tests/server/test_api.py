@@ -1,4 +1,4 @@
-"""The HTTP surface on the fake engine: what a client sends, and the status and sentence it gets."""
+"""The HTTP API on the fake engine: requests, and the status and message of their answers."""
 
 import errno
 from collections.abc import Callable
@@ -31,7 +31,7 @@ async def ask(client: AsyncClient, model: str, **extra: Any) -> Response:
 
 
 def told(response: Response) -> dict[str, Any]:
-    """Return the error of a response, having checked that it is OpenAI's shape."""
+    """Return the error of a response in OpenAI's shape."""
     error: dict[str, Any] = response.json()["error"]
     assert {"message", "type", "param", "code"} == set(error)
     assert isinstance(error["message"], str)
@@ -50,7 +50,7 @@ async def test_the_base_answers_under_its_own_name(client: AsyncClient) -> None:
 async def test_an_adapter_answers_by_any_reference(
     client: AsyncClient, digest_of: Callable[[str], str], reference: str
 ) -> None:
-    """Name, version and alias of an adapter are answered by the digest that they mean."""
+    """Name, version and alias of an adapter are answered by the digest that they resolve to."""
     assert (await ask(client, reference)).json()["model"] == digest_of("zorp")
 
 
@@ -91,7 +91,7 @@ async def test_a_composition_is_merged_and_answers(client: AsyncClient) -> None:
 
 
 async def test_server_timing_tells_the_stages(client: AsyncClient) -> None:
-    """A composition's first answer says how long resolving, merging, loading and asking took."""
+    """A composition's first answer has the times of resolving, merging, loading and the engine."""
     header = (await ask(client, "cat(zorp, blim)")).headers["server-timing"]
     names = [part.strip().partition(";dur=")[0] for part in header.split(",")]
     assert names == ["resolve", "merge", "load", "engine"]
@@ -105,7 +105,7 @@ async def test_a_composition_answers_by_name(client: AsyncClient, gateway: Gatew
 
 
 def compose(gateway: Gateway, name: str, text: str) -> str:
-    """Name an expression as a composition; return its reference."""
+    """Create a composition of an expression; return its reference."""
     from server.compose.expression import Expression, parse_model
 
     parsed = parse_model(text)
@@ -144,7 +144,7 @@ def compose(gateway: Gateway, name: str, text: str) -> str:
 async def test_a_client_s_mistake_is_told_with_its_status(
     client: AsyncClient, model: str, status: int, code: str, says: str
 ) -> None:
-    """Each kind of mistake has its own status and code, and says what to do."""
+    """Each kind of mistake has its own status and code, and its message says what to do."""
     response = await ask(client, model)
     error = told(response)
     assert (status, code) == (response.status_code, error["code"])
@@ -204,7 +204,9 @@ async def test_a_rank_above_the_engine_s_is_refused_with_a_way_out(
 async def test_a_starting_engine_is_503_with_retry_after(
     client: AsyncClient, engine: FakeEngine, model: str
 ) -> None:
-    """While the engine is away every model is 503, with the seconds after which to try again."""
+    """While the engine is unavailable every model is 503, with the seconds to wait before a
+    retry.
+    """
     engine.up = False
     response = await ask(client, model)
     assert (503, "engine_unavailable") == (response.status_code, told(response)["code"])
@@ -214,13 +216,13 @@ async def test_a_starting_engine_is_503_with_retry_after(
 async def test_mistakes_are_told_while_the_engine_is_away(
     client: AsyncClient, engine: FakeEngine
 ) -> None:
-    """A name that means nothing is 404 even then: trying again would not help."""
+    """An unknown name is 404 even while the engine is unavailable."""
     engine.up = False
     assert (await ask(client, "nonsense")).status_code == 404
 
 
 async def test_an_artifact_is_no_ingredient(client: AsyncClient) -> None:
-    """A merge of a merge is refused, with what to do instead."""
+    """A merge of an artifact is refused, and the message says what to do instead."""
     digest = (await ask(client, "cat(zorp, blim)")).json()["model"]
     response = await ask(client, f"cat({digest}, tref)")
     assert (400, "not_an_ingredient") == (response.status_code, told(response)["code"])
@@ -229,7 +231,7 @@ async def test_an_artifact_is_no_ingredient(client: AsyncClient) -> None:
 async def test_what_the_engine_refuses_is_told_in_its_words(
     client: AsyncClient, engine: FakeEngine, digest_of: Callable[[str], str]
 ) -> None:
-    """The engine's own reason for not loading an adapter reaches the client, as 422."""
+    """The engine's reason for refusing an adapter reaches the client with status 422."""
     engine.refuse[digest_of("zorp")] = "slots are made of cheese"
     response = await ask(client, "zorp")
     assert (422, "engine_refused") == (response.status_code, told(response)["code"])
@@ -250,7 +252,7 @@ async def test_health_follows_the_engine(client: AsyncClient, engine: FakeEngine
 async def test_a_wrong_route_is_told_in_the_envelope(
     client: AsyncClient, method: str, path: str, status: int
 ) -> None:
-    """Unknown paths and methods are answered in OpenAI's shape too."""
+    """Unknown paths and methods are answered in OpenAI's shape."""
     response = await client.request(method, path)
     assert status == response.status_code
     told(response)
@@ -263,7 +265,9 @@ async def test_a_wrong_route_is_told_in_the_envelope(
      b"9" * 5000],
 )  # fmt: skip
 async def test_a_body_that_is_no_request_is_400(client: AsyncClient, body: bytes) -> None:
-    """Whatever is not an object with a model's name is a 400 that says what is missing."""
+    """A body that is not an object with a model's name is 400, and the message names what is
+    missing.
+    """
     response = await client.post(CHAT, content=body)
     assert (400, "invalid_request") == (response.status_code, told(response)["code"])
 
@@ -286,7 +290,7 @@ bodies = st.dictionaries(
 async def test_no_body_makes_the_server_fail(
     client: AsyncClient, model: str, rest: dict[str, Any]
 ) -> None:
-    """Whatever JSON a client sends, the answer is an answer or a 4xx, never a 5xx."""
+    """No JSON body is answered with 5xx."""
     import json
 
     body = json.dumps({**rest, "model": model}).encode()
@@ -295,7 +299,7 @@ async def test_no_body_makes_the_server_fail(
 
 
 async def test_a_body_may_come_in_pieces(gateway: Gateway) -> None:
-    """A body is read to its end, however it was cut."""
+    """A body is read to its end, however it is split."""
     from server.app import create_app
 
     exchange = Exchange(CHAT, b'{"mod', b'el": "', BASE.encode(), b'"}')
@@ -304,7 +308,7 @@ async def test_a_body_may_come_in_pieces(gateway: Gateway) -> None:
 
 
 async def test_text_that_is_no_unicode_is_400(client: AsyncClient) -> None:
-    """A lone surrogate, which JSON can write and UTF-8 cannot, is a client's mistake."""
+    """An unpaired surrogate, which JSON can escape and UTF-8 cannot encode, is 400."""
     for body in (rb'{"model": "\ud800"}', rb'{"model": "lego(zorp; rank=\udfff)"}'):
         response = await client.post(CHAT, content=body)
         assert response.status_code == 400
@@ -314,7 +318,7 @@ async def test_text_that_is_no_unicode_is_400(client: AsyncClient) -> None:
 async def test_a_full_disk_while_staging_is_told_as_full(
     client: AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Copying a version to the artifacts' disk can fill it, and so can making a workspace: 507."""
+    """A full disk, while a version is staged or a workspace is made, is 507."""
 
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
@@ -333,7 +337,7 @@ async def test_a_full_disk_while_staging_is_told_as_full(
 async def test_a_corrupt_version_never_reaches_the_store(
     client: AsyncClient, gateway: Gateway, versions: LocalBlobs, digest_of: Callable[[str], str]
 ) -> None:
-    """Files of the registry that changed on disk are told as that, and nothing is staged."""
+    """Changed files of the registry are reported as corrupt, and nothing is staged."""
     config = versions.path(digest_of("zorp")) / CONFIG_NAME
     text = config.read_text()
     config.unlink()
@@ -346,7 +350,7 @@ async def test_a_corrupt_version_never_reaches_the_store(
 async def test_a_composed_rank_above_the_engine_s_is_refused_before_it_is_merged(
     make_gateway: MakeGateway, make_client: MakeClient
 ) -> None:
-    """A composition of another time, whose rank the engine does not take now, is 422."""
+    """An older composition whose rank is above the engine's current limit is 422."""
     compose(make_gateway(max_lora_rank=64), "wide", "linear(zorp, blim, plov; rank=32)")
     small = make_gateway(max_lora_rank=16)
     async with make_client(small) as client:

@@ -38,7 +38,7 @@ async def test_no_route_is_open_without_a_key(guarded: AsyncClient, header: str 
 
 @pytest.mark.parametrize("key", ["first-key", "second-key"])
 async def test_each_key_opens(guarded: AsyncClient, key: str) -> None:
-    """Any of the keys is enough."""
+    """Any one of the keys is accepted."""
     headers = {"authorization": f"Bearer {key}"}
     assert (await guarded.get("/v1/models", headers=headers)).status_code == 200
 
@@ -52,14 +52,14 @@ async def test_probes_and_the_page_of_the_documentation_are_open(
 
 
 async def test_without_keys_everything_is_open(client: AsyncClient) -> None:
-    """Settings that name no key ask for none, and ignore what is given."""
+    """Without keys in the settings no key is required, and a given one is ignored."""
     assert (await client.get("/v1/models")).status_code == 200
     headers = {"authorization": "Bearer anything"}
     assert (await client.get("/v1/models", headers=headers)).status_code == 200
 
 
 async def test_a_refusal_is_counted(guarded: AsyncClient) -> None:
-    """Requests without a key show in the metrics."""
+    """The metrics count requests without a key."""
     await guarded.get("/v1/models")
     headers = {"authorization": "Bearer first-key"}
     text = (await guarded.get("/metrics", headers=headers)).text
@@ -69,7 +69,7 @@ async def test_a_refusal_is_counted(guarded: AsyncClient) -> None:
 async def test_the_scheme_of_a_key_is_bearer_in_any_case(
     make_gateway: MakeGateway, make_client: MakeClient
 ) -> None:
-    """`bearer KEY` is the same as `Bearer KEY`; a key without a scheme is none."""
+    """`bearer KEY` equals `Bearer KEY`; a key without a scheme is refused."""
     async with make_client(make_gateway(api_keys="sesame")) as client:
         for header, status in (("bearer sesame", 200), ("sesame", 401)):
             response = await client.get("/v1/models", headers={"authorization": header})

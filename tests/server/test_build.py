@@ -1,4 +1,4 @@
-"""Builds: one per recipe at a time, nothing left behind by those that fail, none of them kept."""
+"""Builds: one per recipe at a time; a failed one leaves nothing and is not cached."""
 
 import asyncio
 import pickle
@@ -33,19 +33,19 @@ def recipe(gateway: Gateway, text: str = "cat(zorp, blim)") -> Recipe:
 
 
 def merges(gateway: Gateway, method: str = "cat", outcome: str = "done") -> float:
-    """Return how many merges were counted."""
+    """Return the number of counted merges."""
     labels = {"method": method, "outcome": outcome}
     return gateway.metrics.registry.get_sample_value("weft_merges_total", labels) or 0.0
 
 
 def left_over(gateway: Gateway) -> list[str]:
-    """Return what lies in the store beside artifacts."""
+    """Return the entries of the store that are not artifacts."""
     folder = gateway.settings.artifacts / ".workspaces"
     return [path.name for path in folder.iterdir()] if folder.is_dir() else []
 
 
 async def test_a_hundred_builds_of_one_recipe_are_one_merge(gateway: Gateway) -> None:
-    """Everyone who asks for a recipe while it is merged waits for that merge."""
+    """All requests for a recipe under construction wait for the one merge."""
     asked = recipe(gateway)
     digests = await asyncio.gather(*(gateway.builder.build(asked) for _ in range(100)))
     assert 1 == len(set(digests)) == merges(gateway)
@@ -71,14 +71,14 @@ async def test_a_mix_of_chat_templates_is_noted(gateway: Gateway, tmp_path: Path
 
 
 async def test_different_recipes_are_different_artifacts(gateway: Gateway) -> None:
-    """Recipes that differ in a weight are merged each on its own."""
+    """Recipes that differ in a weight are merged separately."""
     asked = [recipe(gateway, f"cat({weight}*zorp, blim)") for weight in (0.5, 1, 2)]
     digests = await asyncio.gather(*(gateway.builder.build(one) for one in asked))
     assert 3 == len(set(digests)) == merges(gateway)
 
 
 async def test_a_build_is_written_down(gateway: Gateway, registry: Registry) -> None:
-    """The registry knows the artifact of the recipe and what went into it."""
+    """The registry records a recipe's artifact and its ingredients."""
     asked = recipe(gateway)
     digest = await gateway.builder.build(asked)
     assert digest == registry.compositions.artifact_of(asked.digest())
@@ -90,7 +90,7 @@ async def test_a_build_is_written_down(gateway: Gateway, registry: Registry) -> 
 
 
 async def test_a_client_that_leaves_does_not_end_the_build_of_others(gateway: Gateway) -> None:
-    """Cancelling one waiter leaves the merge to those who still wait."""
+    """Cancelling one waiter does not stop the merge for the others."""
     asked = recipe(gateway)
     first = asyncio.create_task(gateway.builder.build(asked))
     second = asyncio.create_task(gateway.builder.build(asked))
@@ -101,7 +101,7 @@ async def test_a_client_that_leaves_does_not_end_the_build_of_others(gateway: Ga
 
 
 async def test_an_unsafe_merge_leaves_nothing(gateway: Gateway) -> None:
-    """A refused result becomes no artifact, and the next request for it is refused too."""
+    """A refused result becomes no artifact, and the next request is refused too."""
     asked = recipe(gateway, "cat(1e30*zorp)")
     for _ in range(2):
         with pytest.raises(UnsafeResult):
@@ -131,7 +131,7 @@ async def test_a_failing_disk_leaves_nothing_and_is_not_remembered(
 
 
 async def test_a_build_that_takes_too_long_is_given_up(make_gateway: MakeGateway) -> None:
-    """After its time a merge is BuildTimeout, leaves nothing, and its worker goes on working."""
+    """A merge over its time is BuildTimeout, leaves nothing, and its worker continues to work."""
     gateway = make_gateway(merge_timeout_seconds=0.005)
     with pytest.raises(BuildTimeout):
         await gateway.builder.build(recipe(gateway, "lego(zorp, blim, tref, krun; n_init=1000)"))
@@ -147,7 +147,7 @@ async def test_a_killed_worker_fails_its_build_and_no_other(
     engine: FakeEngine,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A worker that dies is BuildFailed for who waited; the next build gets a new worker."""
+    """A worker that dies is BuildFailed for its callers; the next build gets a new worker."""
     gateway = Gateway(
         make_settings(), registry=registry, versions=versions, engine=engine, base=BASE
     )
@@ -164,7 +164,7 @@ async def test_a_killed_worker_fails_its_build_and_no_other(
 
 
 async def test_the_loop_runs_while_a_merge_does(gateway: Gateway) -> None:
-    """A merge never holds the event loop: other tasks keep their pace meanwhile."""
+    """A merge does not block the event loop."""
     ticks = 0
 
     async def tick() -> None:
@@ -188,7 +188,7 @@ async def _timed(work: Coroutine[Any, Any, str]) -> float:
 
 
 def test_a_timeout_says_so() -> None:
-    """The message has the seconds and what to do, on either side of a process boundary."""
+    """The message has the seconds and the remedy, also after it crosses a process boundary."""
     error = pickle.loads(pickle.dumps(BuildTimeout(1.5)))  # noqa: S301 - our own bytes
     assert "1.5 s" in str(error)
 
@@ -223,7 +223,7 @@ async def test_stopping_drops_the_build_under_way(
 
 @pytest.mark.parametrize("turns", range(6))
 async def test_a_build_without_callers_is_not_joined(gateway: Gateway, turns: int) -> None:
-    """Who asks for a recipe just as the last one who waited for it leaves still gets it."""
+    """A request that arrives while the last waiter of its recipe leaves is still answered."""
     first = asyncio.create_task(gateway.builder.build(recipe(gateway, "cat(tref, krun)")))
     asked = recipe(gateway)
     leaving = asyncio.create_task(gateway.builder.build(asked))
@@ -238,7 +238,7 @@ async def test_a_build_without_callers_is_not_joined(gateway: Gateway, turns: in
 
 
 async def test_a_queued_build_without_callers_is_dropped(gateway: Gateway) -> None:
-    """A build that has not begun when the last one who waited leaves is never begun."""
+    """A queued build without waiters never starts."""
     first = asyncio.create_task(gateway.builder.build(recipe(gateway, "cat(tref, krun)")))
     leaving = asyncio.create_task(gateway.builder.build(recipe(gateway)))
     await asyncio.sleep(0)
@@ -252,7 +252,7 @@ async def test_a_queued_build_without_callers_is_dropped(gateway: Gateway) -> No
 
 
 async def test_more_builds_than_the_queue_holds_are_refused(make_gateway: MakeGateway) -> None:
-    """The queue is bounded, its refusal can be retried, and who is in it is served."""
+    """The queue is bounded: a refused build can be retried, and queued ones are served."""
     gateway = make_gateway(merge_queue=2)
     asked = [recipe(gateway, f"cat({n}*zorp, blim)") for n in (1, 2, 3)]
     found = await asyncio.gather(

@@ -1,4 +1,4 @@
-"""Child processes: what they send arrives, and how they end is told."""
+"""Child processes: their messages arrive, and their end is reported."""
 
 import os
 import signal
@@ -28,7 +28,7 @@ def fail(send: Send) -> None:
 
 
 def die(send: Send) -> None:
-    """End as the system ends a process that takes too much memory."""
+    """Die as if the system had run out of memory."""
     os.kill(os.getpid(), signal.SIGKILL)
 
 
@@ -39,7 +39,7 @@ def hang(send: Send) -> None:
 
 
 def surroundings() -> tuple[int, str]:
-    """Return the nice level and how OpenMP waits."""
+    """Return the nice level and the OpenMP wait policy."""
     return os.nice(0), os.environ["OMP_WAIT_POLICY"]
 
 
@@ -50,7 +50,7 @@ def claim(nbytes: int) -> int:
 
 
 def message_of(error: Exception) -> str:
-    """Return the message alone."""
+    """Return the message of an exception."""
     return str(error)
 
 
@@ -61,7 +61,7 @@ def test_messages_arrive_in_order() -> None:
 
 
 def test_what_a_child_raises_reaches_the_parent() -> None:
-    """The messages before the exception arrive; then the parent gets what `explain` makes of it."""
+    """Earlier messages arrive first, then the parent raises the result of `explain`."""
     with Child[str](fail, explain=message_of) as child:
         messages = child.messages()
         assert "begun" == next(messages)
@@ -70,7 +70,7 @@ def test_what_a_child_raises_reaches_the_parent() -> None:
 
 
 def test_a_killed_child_is_reported_with_its_signal() -> None:
-    """A child that the system kills is told from one that fails."""
+    """A child that the system kills is distinguished from one that fails."""
     with Child[str](die) as child, pytest.raises(ChildDied, match="by signal 9"):
         list(child.messages())
 
@@ -99,7 +99,7 @@ def test_limits_are_kept() -> None:
 
 
 def test_a_child_ends_with_a_parent_that_is_killed() -> None:
-    """The lifeline ends a child although its parent had no chance to end it."""
+    """The lifeline ends a child even if its parent is killed."""
     program = (
         "from tests.server.test_children import Child, hang\n"
         "if __name__ == '__main__':\n"

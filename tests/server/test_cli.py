@@ -1,4 +1,4 @@
-"""The `weft` command: what it prints, what it writes, and how it fails: a sentence and exit 1.
+"""The `weft` command: its output, its files and its failures (one sentence, exit code 1).
 
 Not covered: `weft merge` (`test_cli_merge.py`).
 """
@@ -24,7 +24,7 @@ def test_without_a_command_there_is_help(weft: Weft) -> None:
 
 
 def test_check_admits_a_good_adapter(weft: Weft) -> None:
-    """Exit 0, and what was measured."""
+    """A good adapter is exit code 0 and its measurements."""
     result = weft("check", adapter("zorp"))
     assert result.exit_code == 0, result.output
     assert "admitted" in result.stdout
@@ -32,7 +32,7 @@ def test_check_admits_a_good_adapter(weft: Weft) -> None:
 
 
 def test_check_refuses_a_bad_one(weft: Weft, tmp_path: Path) -> None:
-    """Exit 1 with every finding; the JSON says the same to a machine."""
+    """A bad adapter is exit code 1 with every finding; the JSON has the same findings."""
     bad = make_adapter(tmp_path / "bad", base=BASE)
     (bad / "adapter_model.safetensors").write_bytes(b"junk")
     result = weft("check", bad)
@@ -45,26 +45,26 @@ def test_check_refuses_a_bad_one(weft: Weft, tmp_path: Path) -> None:
 
 
 def test_check_against_an_unknown_base_says_so(weft: Weft) -> None:
-    """The base must be one that the registry knows."""
+    """`--base` must name a registered base."""
     failed(weft("check", adapter("zorp"), "--base", "acme/unknown"), "acme/unknown", BASE)
 
 
 def test_import_registers_a_folder_of_adapters(weft: Weft, registry: Registry) -> None:
-    """Each becomes a version under the namespace, with the alias."""
+    """Each adapter becomes a version under the namespace, with the alias."""
     result = weft("adapters", "import", DEMO / "adapters", "--name", "team", "--alias", "live")
     assert {"team/zorp@1", "team/blim@1", "new"} <= words(result)
     assert {"live": 1} == {a.alias: a.number for a in read_adapter(registry, "team/zorp").aliases}
 
 
 def test_importing_again_is_known(weft: Weft) -> None:
-    """The same content stays the version that it is."""
+    """Equal content remains the same version."""
     assert {"known", "zorp@1"} <= words(weft("adapters", "import", adapter("zorp")))
 
 
 def test_a_refused_import_does_not_stop_the_others(
     weft: Weft, tmp_path: Path, registry: Registry
 ) -> None:
-    """The good ones are registered, the bad one is named, and the exit is 1."""
+    """Good adapters are registered, the bad one is named, and the exit code is 1."""
     folder = tmp_path / "many"
     modules = {"model.layers.0.self_attn.q_proj": (192, 192)}
     make_adapter(folder / "good", modules=modules, base=BASE)
@@ -83,7 +83,7 @@ def test_importing_nothing_says_so(weft: Weft, tmp_path: Path) -> None:
 
 
 def test_list_shows_every_adapter(weft: Weft, digest_of: DigestOf) -> None:
-    """As a table for people and as JSON for machines."""
+    """The list is a table, or JSON with `--json`."""
     assert {"zorp", "prod→1", digest_of("zorp")} <= words(weft("adapters", "list"))
     rows: list[dict[str, Any]] = json.loads(weft("adapters", "list", "--json").stdout)
     assert len(rows) == 8
@@ -93,7 +93,7 @@ def test_list_shows_every_adapter(weft: Weft, digest_of: DigestOf) -> None:
 
 
 def test_show_tells_versions_and_moves(weft: Weft, digest_of: DigestOf) -> None:
-    """Versions with their digests, and where aliases went."""
+    """The output has versions with digests, and the history of aliases."""
     result = weft("adapters", "show", "zorp")
     assert digest_of("zorp") in result.stdout.replace("\n", "").replace(" ", "").replace("│", "")
     assert {"prod", "demo"} <= words(result)
@@ -122,26 +122,26 @@ def test_alias_moves_and_retire_takes_out_of_use(weft: Weft, registry: Registry)
     ],
 )
 def test_names_that_mean_nothing_are_told(weft: Weft, command: list[str], says: str) -> None:
-    """One sentence with what was expected."""
+    """An unknown name is one sentence with the expected form."""
     failed(weft("adapters", *command), says)
 
 
 def test_bases_are_added_and_listed(weft: Weft) -> None:
-    """A base is known by the shapes of its config, and by its aliases."""
+    """A base is registered with the shapes of its config, and with aliases."""
     result = weft("bases", "add", "acme/base", "--model", DEMO / "base", "--alias", "acme/other")
     assert "acme/base:" in result.stdout
     assert {"acme/base", BASE, "LlamaForCausalLM"} <= words(weft("bases", "list"))
 
 
 def test_a_base_without_a_config_is_told(weft: Weft, tmp_path: Path) -> None:
-    """A config that is no JSON is an error that names the model."""
+    """A config that is not JSON is an error that names the model."""
     (tmp_path / "broken").mkdir()
     (tmp_path / "broken" / "config.json").write_text("{")
     failed(weft("bases", "add", "acme/base", "--model", tmp_path / "broken"), "no config.json")
 
 
 def test_compositions_are_added_and_listed(weft: Weft, registry: Registry) -> None:
-    """An expression gets a name, and its references are those of now."""
+    """An expression gets a name, and its references are resolved at that time."""
     result = weft("compositions", "add", "mix", "lego(zorp, blim@prod; rank=8)")
     assert "mix@1" in result.stdout
     assert {"mix", "1"} <= words(weft("compositions", "list"))
@@ -163,18 +163,18 @@ def test_compositions_are_added_and_listed(weft: Weft, registry: Registry) -> No
 def test_a_composition_that_cannot_be_says_why(
     weft: Weft, name: str, expression: str, says: str
 ) -> None:
-    """Bad names and bad expressions are one message each."""
+    """Invalid names and expressions are one message each."""
     failed(weft("compositions", "add", name, expression), says)
 
 
 def test_a_composition_is_no_ingredient(weft: Weft) -> None:
-    """What the server refuses, adding refuses too."""
+    """`compositions add` refuses the same expressions as the server."""
     assert weft("compositions", "add", "mix", "cat(zorp, blim)").exit_code == 0
     failed(weft("compositions", "add", "more", "cat(mix, tref)"), "mix is a composition")
 
 
 def test_db_upgrade_makes_a_database(weft: Weft, tmp_path: Path) -> None:
-    """A new home gets its database; doing it again is nothing."""
+    """A new home gets its database; a second run changes nothing."""
     fresh = tmp_path / "fresh"
     for _ in range(2):
         assert "up to date" in weft("db", "upgrade", "--home", fresh).stdout
@@ -183,7 +183,7 @@ def test_db_upgrade_makes_a_database(weft: Weft, tmp_path: Path) -> None:
 
 
 def test_a_database_that_cannot_be_is_told(weft: Weft, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A URL without a driver is one sentence; a password in it is not repeated."""
+    """A URL without a driver is one sentence that does not contain its password."""
     monkeypatch.setenv("WEFT_DATABASE_URL", "nosuchdb://user:hunter2@host/weft")
     result = weft("adapters", "list")
     failed(result, "nosuchdb")
@@ -191,14 +191,14 @@ def test_a_database_that_cannot_be_is_told(weft: Weft, monkeypatch: pytest.Monke
 
 
 def test_a_bad_setting_names_itself(weft: Weft, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The name of the setting and what is wrong, whatever the command."""
+    """Every command reports an invalid setting by its name."""
     monkeypatch.setenv("WEFT_PORT", "eighty")
     failed(weft("serve"), "port")
     failed(weft("adapters", "list"), "port")
 
 
 def test_a_user_without_a_name_can_work(weft: Weft, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In a container under any user id the record says which id it was."""
+    """The audit log records the user id if the user has no name, as in a container."""
 
     def nameless() -> str:
         raise KeyError("uid not found")

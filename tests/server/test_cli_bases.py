@@ -49,7 +49,7 @@ def test_check_and_import_know_the_default_base_in_an_empty_home(
 def test_an_import_knows_the_base_of_weft_model(
     fresh: Weft, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A home that nothing was served from registers the base that WEFT_MODEL names."""
+    """An import into a home that no server has used registers WEFT_MODEL's base."""
     monkeypatch.setenv("WEFT_MODEL", str(DEMO / "base"))
     monkeypatch.setenv("WEFT_SERVED_BASE", BASE)
     folder = make_adapter(tmp_path / "poems", modules=DEMO_MODULES, base=BASE)
@@ -85,12 +85,12 @@ def test_a_base_that_cannot_be_read_stops_no_import_for_another(
 
 
 def advice(text: str) -> list[list[str]]:
-    """Return the commands that a message quotes, as words after `weft`."""
+    """Return the `weft` commands that a message quotes, as words."""
     return [command.split() for command in re.findall(r"`weft ([^`]+)`", text.replace("\n", " "))]
 
 
 def expected(weft: Weft, *command: object) -> str:
-    """Return what the one finding of a refused check or import expects."""
+    """Return the `expected` field of the one finding of a refused check or import."""
     report = json.loads(weft("check", *command, "--json").stdout)
     (finding,) = report["findings"]
     assert "refuse" == finding["severity"]

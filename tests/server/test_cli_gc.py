@@ -1,4 +1,4 @@
-"""`weft gc` at home: shown first, removed when asked, and written down."""
+"""`weft gc` at home lists garbage, removes it on request, and logs the removal."""
 
 import os
 from pathlib import Path
@@ -16,7 +16,7 @@ from tests.server.conftest import Weft
 
 @pytest.fixture
 def orphans(versions: LocalBlobs) -> list[str]:
-    """Two old folders that nothing registered has."""
+    """Two old folders without a registered artifact."""
     return [_orphan(versions, text) for text in ("one", "two")]
 
 
@@ -37,7 +37,7 @@ def _log(registry: Registry) -> list[tuple[str, int, int]]:
 def test_what_went_is_in_the_log(
     weft: Weft, registry: Registry, versions: LocalBlobs, orphans: list[str]
 ) -> None:
-    """Who removed how much, once; a look, or nothing to remove, is no entry."""
+    """One entry has the actor and the amount; a listing or an empty removal has none."""
     before = versions.digests()
     assert set(orphans) <= words(weft("gc"))
     assert (before, []) == (versions.digests(), _log(registry))
@@ -50,7 +50,7 @@ def test_what_went_is_in_the_log(
 def test_what_went_before_an_error_is_in_the_log(
     weft: Weft, registry: Registry, orphans: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A disk that fails in the middle does not make the removed come back."""
+    """Files that were removed before a disk failed are in the log."""
 
     def failing(*_: object, **__: object) -> int:
         raise OSError(5, "Input/output error")

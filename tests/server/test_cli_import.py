@@ -1,4 +1,4 @@
-"""What `weft adapters import` prints: every refusal, content that is there already, origins."""
+"""The output of `weft adapters import`: refusals, equal content, origins."""
 
 import json
 import shutil
@@ -27,7 +27,9 @@ def many(folder: Path) -> Path:
 def test_of_very_many_the_refused_are_listed(
     weft: Weft, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Beyond the limit of rows the table holds the refused ones, and the sums hold the causes."""
+    """Over the limit of rows the table has only the refused ones, and the summary has the
+    causes.
+    """
     monkeypatch.setattr(importing, "_ROWS_SHOWN", 4)
     result = weft("adapters", "import", many(tmp_path / "many"))
     assert 1 == result.exit_code
@@ -41,7 +43,9 @@ def test_of_very_many_the_refused_are_listed(
 def test_the_same_content_under_another_name_is_told_as_such(
     where: str, request: pytest.FixtureRequest
 ) -> None:
-    """Not as a likeness of cosine 1; the command's source is the folder's path."""
+    """Equal content is reported as equal and not as similar, and the source is the folder's
+    path.
+    """
     weft: Weft = request.getfixturevalue(where)
     folder = adapter("zorp")
     printed = weft("adapters", "import", folder, "--name", "copy")
@@ -52,20 +56,20 @@ def test_the_same_content_under_another_name_is_told_as_such(
 
 
 def test_the_origin_of_what_a_server_gets_is_kept(remote: Weft, registry: Registry) -> None:
-    """The path on the client's machine, marked as an upload."""
+    """An upload stores the path on the client's machine, marked as an upload."""
     words(remote("adapters", "import", adapter("krun"), "--name", "legal"))
     (version,) = registry.catalogue.adapter_versions("legal").items
     assert f"upload:folder:{adapter('krun')}" == version.source
 
 
 def test_a_name_that_cannot_be_one_comes_with_a_suggestion(weft: Weft) -> None:
-    """The suggestion works."""
+    """The suggestion for an invalid name works."""
     failed(weft("adapters", "import", adapter("zorp"), "--name", "Legal QA"), "'legal-qa'")
     assert "legal-qa@1" in words(weft("adapters", "import", adapter("zorp"), "--name", "legal-qa"))
 
 
 def test_digests_in_the_table_are_whole_words_of_twelve(weft: Weft, tmp_path: Path) -> None:
-    """Long names and paths cut no digest: it can be copied."""
+    """Long names and paths never truncate a digest, so it can be copied."""
     folder = tmp_path / ("long-" * 20)
     shutil.copytree(adapter("blim"), folder)
     result = weft("adapters", "import", folder, "--name", "a" * 100)

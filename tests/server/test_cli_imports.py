@@ -1,4 +1,4 @@
-"""What commands import: nothing heavy before it is needed, in a fresh interpreter each."""
+"""The imports of each command in a fresh interpreter: nothing heavy before it is needed."""
 
 import subprocess
 import sys

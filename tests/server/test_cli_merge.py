@@ -15,7 +15,7 @@ from tests.server.conftest import Weft
 
 
 def test_merge_writes_a_folder(weft: Weft, tmp_path: Path) -> None:
-    """Folders, weights and options become one adapter, and the line says what came of it."""
+    """Folders, weights and options become one adapter, and one line reports the result."""
     out = tmp_path / "out"
     result = weft("merge", "linear", adapter("zorp"), adapter("blim"), "--out", out,
                   "--weights", "0.7,-0.5", "--rank", "4", "--option", "scale=0.5")  # fmt: skip
@@ -30,7 +30,7 @@ def test_merge_writes_a_folder(weft: Weft, tmp_path: Path) -> None:
 def test_merge_needs_no_registry(
     weft: Weft, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Merging touches nothing but the folders it is given."""
+    """A merge reads and writes only the given folders."""
     monkeypatch.delenv("WEFT_HOME")
     result = weft("merge", "lego", adapter("zorp"), adapter("blim"), "--out", tmp_path / "out",
                   "--seed", "7", "--dtype", "float32")  # fmt: skip
@@ -39,8 +39,8 @@ def test_merge_needs_no_registry(
 
 
 def test_a_recipe_file_says_it_all(weft: Weft, tmp_path: Path) -> None:
-    """A YAML file with folders beside it, weights by pattern and options is one command, and what
-    it plans is what its words would.
+    """A YAML file with folders beside it, weights by pattern and options equals the same command
+    in words, and has the same plan.
     """
     for name in ("zorp", "blim"):
         (tmp_path / name).symlink_to(adapter(name))
@@ -67,9 +67,7 @@ def test_a_recipe_file_says_it_all(weft: Weft, tmp_path: Path) -> None:
 def test_a_recipe_file_may_name_adapters_of_the_registry(
     weft: Weft, tmp_path: Path, digest_of: DigestOf, registry: Registry
 ) -> None:
-    """`name:` is a reference: an alias gives the version that it means now, and what is no
-    adapter is refused.
-    """
+    """`name:` is a reference: an alias is resolved at once, and only adapters are accepted."""
     path = tmp_path / "mix.json"
     plain = {"method": "cat", "adapters": [{"name": "zorp@prod"}, {"path": str(adapter("blim"))}]}
     path.write_text(json.dumps(plain))
@@ -112,20 +110,20 @@ def test_a_recipe_file_may_name_adapters_of_the_registry(
 def test_a_recipe_file_that_cannot_be_says_why(
     weft: Weft, tmp_path: Path, text: str, more: Sequence[str], says: str
 ) -> None:
-    """A mistake in the file, or words beside it that it should hold, is one sentence."""
+    """A mistake in the file, or arguments beside it, is one sentence."""
     (tmp_path / "mix.yaml").write_text(text)
     failed(weft("merge", tmp_path / "mix.yaml", "--out", tmp_path / "out", *more), says)
     assert not (tmp_path / "out").exists()
 
 
 def test_a_recipe_file_that_is_not_there_is_told(weft: Weft, tmp_path: Path) -> None:
-    """A file's name without a file is an error that names it."""
+    """A missing file is an error that names it."""
     failed(weft("merge", "none.yaml", "--out", tmp_path / "out"), "none.yaml")
 
 
 def test_bases_are_compared_by_meaning(weft: Weft, tmp_path: Path) -> None:
-    """Spellings of one base merge, as do adapters that say nothing that tells; others are refused,
-    and a recipe file's base counts where it is one of theirs.
+    """Spellings of one base merge, and so do adapters without a base; other bases are refused,
+    and a recipe file's base applies if it is one of theirs.
     """
     said = {"a": "acme/Llama-3-8B", "b": "unsloth/llama-3-8b-bnb-4bit", "c": None, "d": "./x",
             "other": "acme/qwen"}  # fmt: skip
@@ -146,8 +144,8 @@ def test_bases_are_compared_by_meaning(weft: Weft, tmp_path: Path) -> None:
 
 
 def test_a_local_path_is_not_a_base(weft: Weft, tmp_path: Path) -> None:
-    """Adapters whose configs give local paths merge once `--base` names their base, and the result
-    never holds a path; an adapter without a name beside one with a name is merged with a warning.
+    """Adapters with local paths as bases merge once `--base` names the base, and the result
+    never holds a path; a mix of named and unnamed bases is merged with a warning.
     """
     private = [make_adapter(tmp_path / n, seed=i, base=f"/home/ann/{n}")
                for i, n in enumerate("ab")]  # fmt: skip
@@ -196,14 +194,14 @@ def test_scale_is_a_word_of_its_own(weft: Weft, tmp_path: Path) -> None:
 def test_a_merge_that_cannot_be_says_why(
     weft: Weft, tmp_path: Path, more: Sequence[str], says: str
 ) -> None:
-    """Every wrong option is one sentence, and no folder is left."""
+    """Every invalid option is one sentence and leaves no folder."""
     out = tmp_path / "out"
     failed(weft("merge", "linear", adapter("zorp"), adapter("blim"), "--out", out, *more), says)
     assert not out.exists()
 
 
 def test_a_merge_of_nothing_readable_names_it(weft: Weft, tmp_path: Path) -> None:
-    """A folder that is no adapter, a method that is none, an output in the way."""
+    """An invalid folder, an unknown method and an existing output are named."""
     out = tmp_path / "out"
     missing = tmp_path / "nowhere"
     failed(weft("merge", "linear", missing, "--out", out), "adapter_config.json", str(missing))
@@ -216,8 +214,8 @@ def test_a_merge_of_nothing_readable_names_it(weft: Weft, tmp_path: Path) -> Non
 
 
 def test_a_broken_ingredient_is_named(weft: Weft, tmp_path: Path) -> None:
-    """Among good folders a truncated file, a tensor that is no LoRA's and a shape that does not fit
-    are told with the folder, the tensor or module, and what was found against what was expected.
+    """A truncated file, a tensor that is not LoRA and a wrong shape are reported with folder,
+    tensor or module, the value and the expectation.
     """
     out, good = tmp_path / "out", make_adapter(tmp_path / "good")
     cut = make_adapter(tmp_path / "cut") / "adapter_model.safetensors"
@@ -236,7 +234,7 @@ def test_a_broken_ingredient_is_named(weft: Weft, tmp_path: Path) -> None:
 
 
 def test_a_folder_s_name_is_not_markup(weft: Weft, tmp_path: Path) -> None:
-    """Square brackets in a path are printed, not obeyed."""
+    """Square brackets in a path are printed literally."""
     out = tmp_path / "x[" / "red]y"
     result = weft("merge", "cat", adapter("zorp"), "--out", out)
     assert result.exit_code == 0, result.output

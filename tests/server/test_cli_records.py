@@ -1,5 +1,5 @@
-"""What the command line tells of the past: compositions made into adapters, what was measured, who
-changed what, what was merged of what. Each here and through a server.
+"""The commands on history: published compositions, evaluations, the audit log, artifacts and
+lineage; each at home and through a server.
 """
 
 import json
@@ -16,14 +16,16 @@ MEASURED = ("--dataset", "hearsay", "--metric", "accuracy")
 
 
 def told(weft: Weft, *command: object) -> Any:
-    """Return what a command says as JSON."""
+    """Return a command's output as JSON."""
     result = weft(*command, "--json")
     assert result.exit_code == 0, result.output
     return json.loads(result.stdout)
 
 
 def test_a_composition_is_published_as_an_adapter(anywhere: Weft, registry: Registry) -> None:
-    """Its merge is a version, which says where it came from; again it is the version it was."""
+    """A composition's merge becomes a version with its origin; publishing it again gives the
+    same version.
+    """
     words(anywhere("compositions", "add", "mix", "cat(zorp, blim)"))
     words(anywhere("compositions", "alias", "mix", "prod", 1))
     published = words(anywhere("compositions", "publish", "mix", "mixed", "--alias", "live"))
@@ -36,7 +38,9 @@ def test_a_composition_is_published_as_an_adapter(anywhere: Weft, registry: Regi
 
 
 def test_what_cannot_be_published_says_why(anywhere: Weft, digest_of: DigestOf) -> None:
-    """No composition, no such version or alias, a digest, a bad name for the adapter."""
+    """Adapters, unknown versions and aliases, digests and invalid names are refused with a
+    reason.
+    """
     words(anywhere("compositions", "add", "mix", "cat(zorp, blim)"))
     words(anywhere("compositions", "alias", "mix", "prod", 1))
     for reference, adapter, says in (
@@ -51,7 +55,7 @@ def test_what_cannot_be_published_says_why(anywhere: Weft, digest_of: DigestOf) 
 
 
 def test_a_composition_shows_its_versions(anywhere: Weft) -> None:
-    """Every expression that it was, and where aliases went."""
+    """The output has every version's expression, and the history of aliases."""
     words(anywhere("compositions", "add", "mix", "cat(zorp, blim)"))
     words(anywhere("compositions", "add", "mix", "linear(zorp, blim)"))
     words(anywhere("compositions", "alias", "mix", "prod", 1))
@@ -63,7 +67,7 @@ def test_a_composition_shows_its_versions(anywhere: Weft) -> None:
 
 @pytest.mark.parametrize("kind", ["adapters", "compositions"])
 def test_what_was_measured_is_kept(anywhere: Weft, kind: str) -> None:
-    """With dataset, metric, value, n, moment and who said so; newest first."""
+    """An evaluation has dataset, metric, value, n, time and author; the newest comes first."""
     name = "zorp"
     if kind == "compositions":
         name = "mix"
@@ -83,7 +87,7 @@ def test_what_was_measured_is_kept(anywhere: Weft, kind: str) -> None:
 
 
 def test_what_cannot_be_measured_says_why(anywhere: Weft) -> None:
-    """A number that is none, a dataset without a name, a version that is not there."""
+    """An invalid number, a missing dataset and an unknown version are refused with a reason."""
     for command, says in (
         (("zorp", *MEASURED, "--value", "nan"), "finite"),
         (("zorp", "--dataset", "", "--metric", "m", "--value", 1), "dataset"),
@@ -95,7 +99,7 @@ def test_what_cannot_be_measured_says_why(anywhere: Weft) -> None:
 
 
 def test_the_audit_log_tells_who_changed_what(anywhere: Weft, registry: Registry) -> None:
-    """Newest first, by actor, kind and subject, and no more than asked for."""
+    """The log is newest first, filtered by actor, kind and subject, and limited."""
     words(anywhere("adapters", "alias", "zorp", "stable", 1))
     words(anywhere("adapters", "tag", "zorp", "law"))
     newest = registry.access.audit.page(limit=1).items[0]
@@ -109,7 +113,7 @@ def test_the_audit_log_tells_who_changed_what(anywhere: Weft, registry: Registry
 
 
 def test_artifacts_tell_what_they_are_of(anywhere: Weft) -> None:
-    """Listed and shown: digest, size, recipe by the versions' names, what the merge measured."""
+    """Artifacts have digest, size, recipe by version names, and the measurements of the merge."""
     words(anywhere("compositions", "add", "mix", "cat(zorp, -0.5*blim; scale=0.8)"))
     words(anywhere("compositions", "publish", "mix", "mixed"))
     (item,) = told(anywhere, "artifacts", "list")
@@ -127,7 +131,9 @@ def test_artifacts_tell_what_they_are_of(anywhere: Weft) -> None:
 def test_lineage_goes_both_ways(
     anywhere: Weft, digest_of: DigestOf, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """From a version to all that it went into, however many pages, and from a digest back."""
+    """Lineage leads from a version to all artifacts made of it, over all pages, and back from a
+    digest.
+    """
     monkeypatch.setattr("server.cli.artifacts.MAX_PAGE", 1)
     words(anywhere("compositions", "add", "mix", "cat(zorp, blim)"))
     words(anywhere("compositions", "add", "other", "cat(zorp, 0.5*blim)"))
@@ -146,7 +152,7 @@ def test_lineage_goes_both_ways(
 
 
 def test_a_base_shows_its_shapes(anywhere: Weft, registry: Registry) -> None:
-    """By any spelling of its name; layers of the same shape are one line."""
+    """A base is shown under any spelling; layers of equal shape share a line."""
     shown = told(anywhere, "bases", "show", BASE.upper())
     expected = {name: list(shape) for name, shape in registry.bases.get(BASE).shapes.items()}
     assert (BASE, expected) == (shown["name"], shown["shapes"])
@@ -156,7 +162,7 @@ def test_a_base_shows_its_shapes(anywhere: Weft, registry: Registry) -> None:
 
 
 def test_lists_speak_to_programs(anywhere: Weft) -> None:
-    """`--json` has what the API has."""
+    """`--json` prints the fields of the API."""
     words(anywhere("compositions", "add", "mix", "cat(zorp, blim)"))
     words(anywhere("keys", "create", "ci", "--role", "admin"))
     for group, expected in (("bases", BASE), ("compositions", "mix"), ("keys", "ci")):

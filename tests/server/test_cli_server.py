@@ -1,4 +1,4 @@
-"""The command line against a running server: the same commands, through its API and its keys."""
+"""The command line against a running server: the same commands through its API and keys."""
 
 import json
 
@@ -11,7 +11,7 @@ from tests.server.conftest import Weft
 
 
 def test_commands_do_there_what_they_do_here(remote: Weft, registry: Registry) -> None:
-    """Names, aliases, tags, compositions, keys, search: changed and shown through the API."""
+    """Names, aliases, tags, compositions, keys and search work through the API."""
     assert "zorp" in words(remote("adapters", "list"))
     words(remote("adapters", "alias", "zorp", "stable", 1))
     assert "stable" in words(remote("adapters", "show", "zorp"))
@@ -31,7 +31,9 @@ def test_commands_do_there_what_they_do_here(remote: Weft, registry: Registry) -
 
 
 def test_folders_are_uploaded(remote: Weft, registry: Registry) -> None:
-    """One, or several below a folder; again they are known; a refused one stops no other."""
+    """One folder or several are uploaded; equal content is known, and a refused adapter does not
+    stop the others.
+    """
     assert {"admitted", "legal@1"} <= words(
         remote("adapters", "import", adapter("krun"), "--name", "legal", "--alias", "live")
     )
@@ -50,7 +52,9 @@ def test_folders_are_uploaded(remote: Weft, registry: Registry) -> None:
 def test_what_goes_wrong_there_is_a_sentence_here(
     remote: Weft, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The server's own, for what it refuses; and where it cannot be reached or wants a key."""
+    """The server's refusals, a server that cannot be reached and a missing key are one sentence
+    each.
+    """
     failed(remote("adapters", "show", "zor"), "Nothing is registered as 'zor'", "zorp")
     failed(remote("adapters", "import", "hf:acme/legal"), "import from the Hub on its machine")
     failed(remote("gc", "--budget-bytes", 1), "WEFT_ARTIFACT_BUDGET_BYTES")

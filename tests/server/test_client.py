@@ -1,4 +1,4 @@
-"""`VllmEngine` over real HTTP: what each answer of the plug-in means, and how bytes are relayed."""
+"""`VllmEngine` over real HTTP: the meaning of the plug-in's answers, and the relay of bytes."""
 
 import asyncio
 import gzip
@@ -23,7 +23,7 @@ Handler = Callable[[str, asyncio.StreamWriter], Awaitable[None]]
 
 @asynccontextmanager
 async def engine(handler: Handler) -> AsyncIterator[VllmEngine]:
-    """Give a client of a server that reads a request's head and leaves the rest to `handler`."""
+    """Return a client of a server that reads a request's head and passes the rest to `handler`."""
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         head = (await reader.readuntil(b"\r\n\r\n")).decode()
@@ -42,7 +42,7 @@ async def engine(handler: Handler) -> AsyncIterator[VllmEngine]:
 
 
 def answers(status: int, body: bytes, *headers: str) -> Handler:
-    """Return a handler that gives one whole answer."""
+    """Return a handler with one complete answer."""
 
     async def handle(_head: str, writer: asyncio.StreamWriter) -> None:
         lines = [f"HTTP/1.1 {status} X", f"content-length: {len(body)}", *headers]
@@ -60,7 +60,9 @@ def answers(status: int, body: bytes, *headers: str) -> Handler:
 async def test_a_load_that_fails_says_whose_turn_it_is(
     status: int, expected: type[EngineError]
 ) -> None:
-    """422 is the adapter's fault; everything else may pass, and the engine's words are kept."""
+    """422 is a fault of the adapter; every other status can be retried and keeps the engine's
+    message.
+    """
     async with engine(answers(status, b'{"detail": "because"}')) as client:
         with pytest.raises(expected, match="because"):
             await client.load(DIGEST)
@@ -73,7 +75,7 @@ async def test_a_load_that_fails_says_whose_turn_it_is(
 async def test_a_removal_that_fails_keeps_the_files(
     status: int, expected: type[EngineError]
 ) -> None:
-    """Busy is told apart from an engine that cannot answer; either way it did not remove."""
+    """A busy engine is distinguished from an unavailable one; neither has removed the adapter."""
     async with engine(answers(status, b"not JSON")) as client:
         with pytest.raises(expected, match="not JSON"):
             await client.remove(DIGEST)
@@ -109,7 +111,7 @@ async def test_an_answer_is_relayed_with_its_status() -> None:
 
 
 async def test_a_body_can_be_read_twice() -> None:
-    """Who looked into an error does not take it from who relays it."""
+    """A body that was read for its error can still be relayed."""
     async with (
         engine(answers(500, b"oops")) as client,
         client.send("/v1/completions", b"{}") as response,
@@ -119,7 +121,7 @@ async def test_a_body_can_be_read_twice() -> None:
 
 
 async def test_bytes_come_as_they_are_sent() -> None:
-    """The first chunk is there before the engine has the second."""
+    """The first chunk arrives before the engine sends the second."""
     go_on = asyncio.Event()
 
     async def handle(_head: str, writer: asyncio.StreamWriter) -> None:
@@ -137,7 +139,7 @@ async def test_bytes_come_as_they_are_sent() -> None:
 
 
 async def test_an_engine_that_breaks_off_is_unavailable() -> None:
-    """A connection that ends in the middle of a body is told as such, not as a short answer."""
+    """A connection that ends in the middle of a body is an error, not a short answer."""
 
     async def handle(_head: str, writer: asyncio.StreamWriter) -> None:
         writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nhalf")
@@ -149,7 +151,7 @@ async def test_an_engine_that_breaks_off_is_unavailable() -> None:
 
 
 async def test_an_engine_that_is_not_there_is_unavailable() -> None:
-    """Nobody at the address: the same for requests and for loads."""
+    """A refused connection is unavailable, for requests and for loads."""
     client = VllmEngine(Fixed(Endpoint("http://127.0.0.1:9")))
     with pytest.raises(EngineUnavailable, match="does not answer"):
         async with client.send("/v1/completions", b"{}"):
@@ -180,8 +182,8 @@ async def test_leaving_ends_the_request_in_the_engine() -> None:
 
 
 async def test_answers_are_not_compressed_on_the_way() -> None:
-    """A proxy before the engine that compresses for who accepts it must not: clients get the bytes
-    without the header that says how to read them.
+    """The client does not accept compression, so that a proxy never sends bytes whose encoding
+    header is not relayed.
     """
 
     async def handle(head: str, writer: asyncio.StreamWriter) -> None:

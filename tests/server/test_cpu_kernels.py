@@ -1,4 +1,4 @@
-"""The mended CPU kernels against one row at a time, written out."""
+"""The corrected CPU kernels against a row-by-row reference."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -36,7 +36,7 @@ def random(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float32) -> Te
 
 
 def slots_of(indices: list[int]) -> Tensor:
-    """Return indices as vLLM hands them over."""
+    """Return indices as vLLM passes them."""
     return torch.tensor(indices, dtype=torch.int64)
 
 
@@ -77,7 +77,7 @@ def test_expand_is_each_row_by_its_own_adapter(indices: list[int], add: bool) ->
 
 
 def test_expand_into_a_narrower_output_uses_the_first_rows() -> None:
-    """Where the output has fewer columns than B has rows, the surplus of B is left out."""
+    """If the output has fewer columns than B has rows, the surplus rows of B are ignored."""
     h, b, output = random(2, RANK), random(SLOTS, 1, D_OUT, RANK), torch.zeros(2, 4)
     bgmv_expand(h, b, output, slots_of([1, -1]))
     torch.testing.assert_close(output[0], b[1, 0, :4] @ h[0])
@@ -94,7 +94,7 @@ def test_expand_into_a_narrower_output_uses_the_first_rows() -> None:
 def test_a_slice_changes_its_columns_only(
     indices: list[int], offset: int, size: int, add: bool
 ) -> None:
-    """Whatever rows and slices, the result is that of the row-by-row reference."""
+    """For any rows and slices, the result equals the row-by-row reference."""
     h, b = random(len(indices), RANK), random(SLOTS, 1, size, RANK, seed=1)
     output = random(len(indices), 14, seed=2)
     expected = output.clone()

@@ -87,7 +87,7 @@ WORDS: Mapping[str, Sequence[object]] = {
 
 @pytest.fixture(autouse=True)
 def _logging_as_before() -> Iterator[None]:
-    """`serve` and `demo` set up logging for their process."""
+    """Restore logging, which `serve` and `demo` configure for their process."""
     root, ours = logging.getLogger(), logging.getLogger("weft")
     before = list(root.handlers), root.level, ours.level
     yield
@@ -96,7 +96,7 @@ def _logging_as_before() -> Iterator[None]:
 
 @pytest.fixture
 def things(weft: Weft, registry: Registry, tmp_path: Path) -> None:
-    """Lay out what some of the commands above are given."""
+    """Create the files that the commands above take."""
     (tmp_path / "lines.txt").write_text("one\ntwo\n")
     pickled = tmp_path / "pickled"
     pickled.mkdir()
@@ -122,7 +122,7 @@ def things(weft: Weft, registry: Registry, tmp_path: Path) -> None:
 
 
 def lay_out_jobs(registry: Registry) -> None:
-    """Have a job that has succeeded, and one that waits."""
+    """Create a succeeded job and a queued one."""
     file, base = "file-" + "0" * 24, {"name": "base", "members": [], "serve": {"kind": "base"}}
     registry.files.add(id=file, filename="x", purpose="fine-tune", bytes=0, digest="0" * 64)
     request = {"options": {"method": "recycle"}, "pool": "", "members": [], "serve": "best",
@@ -154,7 +154,7 @@ def test_every_command_is_tried() -> None:
 
 @pytest.mark.usefixtures("things")
 def test_on_a_read_only_disk(weft: Weft, tmp_path: Path) -> None:
-    """No command that writes can do its work, and each says why."""
+    """Every command that writes fails with its reason."""
     with read_only(tmp_path):
         for command, words in WORDS.items():
             said_or_done(command, weft(*command.split(), *words))
@@ -162,7 +162,7 @@ def test_on_a_read_only_disk(weft: Weft, tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("things")
 def test_on_a_full_disk(weft: Weft) -> None:
-    """Not a byte can be written: each command that must says so."""
+    """Every command that must write fails with its reason."""
     for command, words in WORDS.items():
         with full_disk(0):
             result = weft(*command.split(), *words)
@@ -170,7 +170,7 @@ def test_on_a_full_disk(weft: Weft) -> None:
 
 
 def said_or_done(command: str, result: Result) -> None:
-    """Check that a command failed for the disk's sake, or did what needs no disk."""
+    """Check that a command failed because of the disk, or succeeded without it."""
     if command in READING and result.exit_code == 0:
         return
     assert isinstance(result.exception, SystemExit), (command, result.exception)
@@ -181,7 +181,7 @@ def said_or_done(command: str, result: Result) -> None:
 
 
 def says_why(text: str) -> bool:
-    """Tell whether an error names the disk or the database as its reason."""
+    """Return whether an error names the disk or the database as its reason."""
     reasons = ("disk", "database", "Permission denied", "File too large", "No space", "no room",
                "stored", "written", "Read-only")  # fmt: skip
     return any(reason in text for reason in reasons)
@@ -192,7 +192,9 @@ def says_why(text: str) -> bool:
     "command", ["adapters import", "merge", "convert", "db dump", "db restore"]
 )
 def test_on_a_disk_that_fills_up(weft: Weft, command: str) -> None:
-    """Wherever the space ends, what was begun is undone: with space again, the command succeeds."""
+    """Wherever the space ends, partial work is undone, and the command succeeds once there is
+    space.
+    """
     words = [*command.split(), *WORDS[command]]
     for room_bytes in (2_000, 40_000, 100_000, 200_000):
         with full_disk(room_bytes):

@@ -1,4 +1,6 @@
-"""The encoders of the settings: a real sentence-transformers model, and how its absence is told."""
+"""The encoders of the settings: a real sentence-transformers model, and the error for a missing
+one.
+"""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,14 +28,16 @@ CARDS = {
 
 @pytest.fixture(scope="module")
 def minilm() -> Iterator[SentenceEncoder]:
-    """A model that lies in an installed package, read without a network."""
+    """A model in an installed package, which needs no network."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HF_HUB_OFFLINE", "1")
         yield SentenceEncoder(str(get_model_path()))
 
 
 def test_a_sentence_model_is_an_encoder(minilm: SentenceEncoder) -> None:
-    """Rows of its width, of length one; an empty text is zero; no row depends on the others."""
+    """Rows have the model's width and length 1, an empty text is zero, and no row depends on the
+    others.
+    """
     rows = minilm.encode(["contract law", "", "soup, soup and more soup for everybody"])
     assert ((3, 384), "float32", 384) == (rows.shape, str(rows.dtype), minilm.dim)
     np.testing.assert_allclose(np.linalg.norm(rows, axis=1), np.array([1, 0, 1]), atol=1e-6)
@@ -42,7 +46,7 @@ def test_a_sentence_model_is_an_encoder(minilm: SentenceEncoder) -> None:
 
 
 def test_the_name_is_the_model_s_content(minilm: SentenceEncoder, tmp_path: Path) -> None:
-    """Another path to the same weights is the same space of vectors."""
+    """The same weights under another path have the same space."""
     (tmp_path / "link").symlink_to(get_model_path())
     other = SentenceEncoder(str(tmp_path / "link"))
     assert minilm.name == other.name
@@ -70,7 +74,7 @@ def test_meaning_is_found_where_the_word_is_not(
 def test_after_a_change_of_encoder_what_is_missing_is_made(
     minilm: SentenceEncoder, make_settings: MakeSettings
 ) -> None:
-    """Versions from before are found again once their embeddings are made."""
+    """Existing versions are found again after their embeddings are computed."""
     registry, _ = open_registry(make_settings(text_encoder=str(get_model_path())))
     assert () == registry.search.finder.search("letters of the alphabet")
     assert 8 == registry.search.embeddings.add_missing()
@@ -78,14 +82,14 @@ def test_after_a_change_of_encoder_what_is_missing_is_made(
 
 
 def test_a_model_that_is_not_there(tmp_path: Path) -> None:
-    """The error names the model and the ways out."""
+    """The error names the model and the remedies."""
     (tmp_path / "empty").mkdir()
     with pytest.raises(EncoderUnavailable, match=r"WEFT_TEXT_ENCODER=hashing"):
         SentenceEncoder(str(tmp_path / "empty")).encode(["x"])
 
 
 def test_the_settings_decide(make_settings: MakeSettings) -> None:
-    """Hashing needs nothing and is the default; a model is not loaded before it is needed."""
+    """Hashing is the default and has no dependencies; a model is loaded only when it is used."""
     assert isinstance(open_embedder(make_settings()).encoder, HashingEncoder)
     named = open_embedder(make_settings(text_encoder="nobody/nothing"))
     assert isinstance(named.encoder, SentenceEncoder)
@@ -99,7 +103,7 @@ def test_weights_are_sketched_at_import(registry: Registry) -> None:
 
 
 def test_the_sketch_is_merge_s() -> None:
-    """What the registry is handed is the sketch of `merge.sketch`, under its name."""
+    """The registry's sketcher is the sketch of `merge.sketch`, under its name."""
     sketcher = WeightSketch()
     folder = open_folder(DEMO / "adapters" / "zorp")
     assert SKETCH_NAME == sketcher.name

@@ -1,4 +1,4 @@
-"""The table of errors: every class that a request can meet has a row, and the envelope's shape."""
+"""The table of errors: a row for every class that a request can meet, and the envelope's shape."""
 
 import inspect
 import pkgutil
@@ -53,7 +53,7 @@ NOT_IMPORTED = ("server.engine.plugin", "server.cli.__main__")  # one imports vL
 
 
 def modules() -> Iterator[ModuleType]:
-    """Give every module whose errors a request may meet."""
+    """Yield every module whose errors a request may meet."""
     yield from (merge.errors, registry.errors, registry.jobs.errors)
     yield from (registry.search.errors, registry.sources.errors, registry.storage.errors)
     for found in pkgutil.walk_packages(server.__path__, "server."):
@@ -81,7 +81,7 @@ def test_every_error_has_a_row_or_a_reason(kind: type[Exception]) -> None:
 
 
 def test_every_reason_is_for_a_class_that_exists() -> None:
-    """The list of exceptions from the rule does not outlive them."""
+    """The list of exceptions names only existing classes."""
     assert set(NOT_FOR_CLIENTS) <= {kind.__name__ for kind in leaves()}
 
 
@@ -90,7 +90,7 @@ def _may_be_retried(kind: type[Exception]) -> bool:
 
 
 def test_the_rows_make_sense() -> None:
-    """Codes are snake_case, statuses are errors, and only what may pass by itself has a delay."""
+    """Codes are snake_case, statuses are errors, and only temporary errors have a delay."""
     for kind, row in ERRORS.items():
         assert row.code.replace("_", "").isalpha()
         assert row.code == row.code.lower()
@@ -99,7 +99,7 @@ def test_the_rows_make_sense() -> None:
 
 
 def test_a_row_is_found_by_the_nearest_class() -> None:
-    """A subclass without a row of its own is told as its parent."""
+    """A subclass without a row uses its parent's row."""
 
     class Special(FormatError):
         pass
@@ -134,13 +134,15 @@ def test_the_envelope_is_openai_s(
 
 
 def test_an_error_may_name_its_parameter() -> None:
-    """A bad request says which field it is about, when it is about one."""
+    """A bad request names the field at fault, if there is one."""
     assert envelope(RequestInvalid("no", "n"))[1]["error"]["param"] == "n"
     assert envelope(RequestInvalid("no"))[1]["error"]["param"] is None
 
 
 def test_a_fault_of_ours_tells_nothing(caplog: pytest.LogCaptureFixture) -> None:
-    """What we did not foresee is 500, in the log with its traceback, and kept from the client."""
+    """An unexpected error is 500 and in the log with its traceback; the client learns no
+    details.
+    """
     row, body = envelope(KeyError("secret"))
     assert (500, "internal_error") == (row.status, body["error"]["code"])
     assert "secret" not in str(body)

@@ -36,7 +36,7 @@ async def test_a_removed_artifact_is_gone_everywhere(gateway: Gateway, engine: F
 async def test_the_engine_lets_go_before_the_files_go(
     gateway: Gateway, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """When the engine is asked to remove, no lease is held and the files still exist."""
+    """During the removal from the engine no lease is held and the files still exist."""
     (digest,) = await staged(gateway, "zorp")
     remove, seen = engine.remove, list[bool]()
 
@@ -58,7 +58,7 @@ async def test_the_engine_lets_go_before_the_files_go(
 async def test_an_engine_that_does_not_confirm_keeps_the_files(
     gateway: Gateway, engine: FakeEngine, expected: type[Exception]
 ) -> None:
-    """Away or still busy with it: the artifact stays and can be asked again."""
+    """If the engine is unavailable or busy, the artifact remains and still answers."""
     (digest,) = await staged(gateway, "zorp")
     if expected is EngineUnavailable:
         engine.up = False
@@ -72,7 +72,7 @@ async def test_an_engine_that_does_not_confirm_keeps_the_files(
 
 
 async def test_a_leased_artifact_stays(gateway: Gateway, engine: FakeEngine) -> None:
-    """What a request holds is not removed, not even from the engine."""
+    """A leased artifact is removed neither from the engine nor from the disk."""
     (digest,) = await staged(gateway, "zorp")
     async with gateway.leases.hold(digest):
         with pytest.raises(LeaseBusy):
@@ -91,7 +91,7 @@ async def test_shrinking_removes_the_oldest_until_it_fits(gateway: Gateway) -> N
 
 
 async def test_shrinking_passes_over_what_is_in_use(gateway: Gateway, engine: FakeEngine) -> None:
-    """A leased one and one that the engine runs stay; the next oldest goes in their place."""
+    """Leased and running artifacts remain; the next oldest is removed instead."""
     digests = await staged(gateway, "zorp", "blim", "tref")
     engine.running[digests[1]] = 1
     async with gateway.leases.hold(digests[0]):
@@ -111,7 +111,7 @@ async def test_a_store_within_its_budget_is_left_alone(gateway: Gateway) -> None
 async def test_shrinking_with_the_engine_away_removes_nothing(
     gateway: Gateway, engine: FakeEngine
 ) -> None:
-    """An engine that cannot be asked keeps every file, and shrinking does not fail."""
+    """If the engine is unavailable, shrinking keeps every file and does not fail."""
     digests = await staged(gateway, "zorp", "blim")
     engine.up = False
     assert await gateway.evictor.shrink(1) == 0

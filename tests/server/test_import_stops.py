@@ -1,4 +1,4 @@
-"""`weft adapters import` of many where every further one would fail: it stops, and can go on."""
+"""`weft adapters import` stops when every remaining import would fail, and can be resumed."""
 
 import errno
 import json
@@ -20,7 +20,7 @@ WORDS = ("adapters", "import", MANY, "--name", "team")
 
 
 def fill_after(count: int, patch: pytest.MonkeyPatch) -> None:
-    """Let the store hold so many more adapters."""
+    """Limit the store to this number of additional adapters."""
     adopt, calls = LocalBlobs.adopt, []
 
     def filling(self: LocalBlobs, folder: Path) -> str:
@@ -33,7 +33,9 @@ def fill_after(count: int, patch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_full_disk_is_one_error(weft: Weft, registry: Registry) -> None:
-    """The table has what was done, the error says how far it came; again does the rest."""
+    """The table has the finished imports and the error their number; a second run completes the
+    rest.
+    """
     with pytest.MonkeyPatch.context() as patch:
         fill_after(2, patch)
         result = weft(*WORDS)
@@ -46,7 +48,7 @@ def test_a_full_disk_is_one_error(weft: Weft, registry: Registry) -> None:
 
 
 def test_json_has_what_was_done(weft: Weft) -> None:
-    """A program reads the results so far, and the exit code."""
+    """The JSON has the results so far, and the exit code is 1."""
     with pytest.MonkeyPatch.context() as patch:
         fill_after(2, patch)
         result = weft(*WORDS, "--json")
@@ -55,7 +57,7 @@ def test_json_has_what_was_done(weft: Weft) -> None:
 
 
 def test_a_server_that_nobody_finds_is_asked_once(weft: Weft) -> None:
-    """Not once for each adapter."""
+    """An unreachable server gets one request, not one per adapter."""
     result = weft(*WORDS, "--server", "http://127.0.0.1:9")
     failed(result, f"stopped after 0 of {COUNT} adapters", "no answer from")
 
@@ -64,7 +66,7 @@ def test_a_server_that_nobody_finds_is_asked_once(weft: Weft) -> None:
 def test_a_server_that_fails_stops_all_and_a_refusal_none(
     weft: Weft, monkeypatch: pytest.MonkeyPatch, status: int, sent: int
 ) -> None:
-    """The third of them meets it."""
+    """A failing server stops the import; a refusal does not."""
     calls: list[object] = []
 
     def ask(_: Client, *path: object, **__: object) -> Any:

@@ -1,4 +1,6 @@
-"""The supervisor over a stub programme: up, dead, up again, never up, and nothing left behind."""
+"""The supervisor over a stub program: start, death, restart, failed start, and no process left
+behind.
+"""
 
 import asyncio
 import os
@@ -21,14 +23,14 @@ Prove = Callable[[Endpoint], Awaitable[None]]
 
 
 class Stub:
-    """Starts supervisors over the stub programme; `mode` is that of the next start."""
+    """Starts supervisors over the stub program; `mode` applies to the next start."""
 
     def __init__(self, folder: Path, settings: Settings) -> None:
         self._folder, self._settings, self.mode = folder, settings, "serves"
         self.supervisors: list[Supervisor] = []
 
     def command(self, _settings: Settings, port: int) -> list[str]:
-        """Stand in for `engine_command`."""
+        """Replace `engine_command`."""
         if self.mode == "missing":
             return [str(self._folder / "no-such-programme")]
         return [sys.executable, stub_engine.__file__, str(port), str(self.pid_file), self.mode]
@@ -42,7 +44,7 @@ class Stub:
 
     @property
     def pid_file(self) -> Path:
-        """Where every life of the stub leaves its own pid and its child's."""
+        """The file in which every run of the stub writes its own pid and its child's."""
         return self._folder / "pids"
 
     def lives(self) -> list[tuple[int, int]]:
@@ -51,20 +53,20 @@ class Stub:
         return [(int(line.split()[0]), int(line.split()[1])) for line in lines]
 
     def survivors(self) -> list[int]:
-        """Return those of all these processes that still live."""
+        """Return those of all these processes that still run."""
         return [pid for life in self.lives() for pid in life if alive(pid)]
 
     def make_sick(self) -> None:
-        """Have the health check fail from now on."""
+        """Make the health check fail from now on."""
         Path(f"{self.pid_file}.sick").touch()
 
 
 async def fit(_endpoint: Endpoint) -> None:
-    """Find any engine fit."""
+    """Accept any engine."""
 
 
 def alive(pid: int) -> bool:
-    """Say whether a process runs; one that has ended and is not collected does not."""
+    """Return whether a process runs; an ended one that is not yet reaped does not."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except (FileNotFoundError, ProcessLookupError):
@@ -72,14 +74,14 @@ def alive(pid: int) -> bool:
 
 
 async def until(claim: Callable[[], bool], seconds: float = 15) -> None:
-    """Wait until a claim holds."""
+    """Wait until a condition holds."""
     async with asyncio.timeout(seconds):
         while not claim():
             await asyncio.sleep(0.01)
 
 
 def is_up(link: Supervisor | Remote) -> bool:
-    """Say whether requests would be sent."""
+    """Return whether the supervisor accepts requests."""
     try:
         link.endpoint()
     except EngineUnavailable:
@@ -91,7 +93,7 @@ def is_up(link: Supervisor | Remote) -> bool:
 async def stub(
     tmp_path: Path, make_settings: MakeSettings, monkeypatch: pytest.MonkeyPatch
 ) -> Stub:
-    """A stub in the place of vLLM, and a supervisor in a hurry."""
+    """A stub in place of vLLM, and a supervisor with short timeouts."""
     made = Stub(tmp_path, make_settings(engine_start_seconds=15))
     monkeypatch.setattr(launch, "engine_command", made.command)
     monkeypatch.setattr(launch, "_POLL_SECONDS", 0.02)
@@ -122,7 +124,7 @@ async def test_a_started_engine_is_proven_and_up(stub: Stub) -> None:
 
 
 async def test_stopping_leaves_no_process(stub: Stub) -> None:
-    """The engine and what it started are gone when `stop` returns; requests are told why."""
+    """After `stop` the engine and its children have ended, and requests learn the reason."""
     supervisor = stub.supervisor()
     await supervisor.start()
     assert len(stub.survivors()) == 2
@@ -133,8 +135,8 @@ async def test_stopping_leaves_no_process(stub: Stub) -> None:
 
 
 async def test_a_dead_engine_is_started_again(stub: Stub) -> None:
-    """A killed engine is replaced by a proven one of a new generation; meanwhile requests are told
-    to come again.
+    """A killed engine is replaced by a proven one of a new generation; requests meanwhile are
+    told to retry.
     """
     supervisor = stub.supervisor()
     await supervisor.start()
@@ -153,7 +155,7 @@ async def test_a_dead_engine_is_started_again(stub: Stub) -> None:
 
 
 async def test_an_engine_that_answers_no_health_check_is_replaced(stub: Stub) -> None:
-    """A process that lives but does not answer for long is ended, SIGTERM or not."""
+    """A process without answers for too long is ended, even if it ignores SIGTERM."""
     stub.mode = "stubborn"
     supervisor = stub.supervisor()
     await supervisor.start()
@@ -167,7 +169,7 @@ async def test_an_engine_that_answers_no_health_check_is_replaced(stub: Stub) ->
 
 
 async def test_an_engine_that_exits_at_start_shows_its_log(stub: Stub) -> None:
-    """The error ends with the last lines of the log, where the reason is."""
+    """The error ends with the last lines of the log."""
     stub.mode = "exits"
     with pytest.raises(EngineStartFailed, match=r"exited at start:(.|\n)*no weights, no service"):
         await stub.supervisor().start()
@@ -176,7 +178,7 @@ async def test_an_engine_that_exits_at_start_shows_its_log(stub: Stub) -> None:
 async def test_an_engine_that_never_answers_is_given_up(
     stub: Stub, make_settings: MakeSettings
 ) -> None:
-    """After its time a start fails with the log, and nothing is left running."""
+    """A start over its time fails with the log and leaves no process."""
     stub.mode, stub._settings = "hangs", make_settings(engine_start_seconds=1)
     with pytest.raises(EngineStartFailed, match=r"not ready after 1 s:(.|\n)*mode hangs"):
         await stub.supervisor().start()
@@ -184,7 +186,7 @@ async def test_an_engine_that_never_answers_is_given_up(
 
 
 async def test_an_unfit_engine_is_not_served(stub: Stub) -> None:
-    """What the proof says is the reason, and nothing is left running."""
+    """The error has the self-test's reason, and no process is left."""
 
     async def prove(_endpoint: Endpoint) -> None:
         raise ArithmeticError("it mixes up adapters")
@@ -197,7 +199,7 @@ async def test_an_unfit_engine_is_not_served(stub: Stub) -> None:
 
 
 async def test_a_programme_that_is_missing_is_a_failed_start(stub: Stub) -> None:
-    """A command that cannot be run at all is told like any other failed start."""
+    """A command that cannot be run is a failed start."""
     stub.mode = "missing"
     with pytest.raises(EngineStartFailed, match="no-such-programme"):
         await stub.supervisor().start()
@@ -205,7 +207,7 @@ async def test_a_programme_that_is_missing_is_a_failed_start(stub: Stub) -> None
 
 @pytest.mark.parametrize("mode", ["exits", "missing"])
 async def test_restarts_are_tried_until_one_works(stub: Stub, mode: str) -> None:
-    """However a restart fails, the next one is tried."""
+    """After a failed restart the supervisor tries the next one."""
     supervisor = stub.supervisor()
     await supervisor.start()
     try:
@@ -220,7 +222,7 @@ async def test_restarts_are_tried_until_one_works(stub: Stub, mode: str) -> None
 
 
 async def test_stopping_while_a_hung_engine_is_ended_leaves_no_process(stub: Stub) -> None:
-    """`stop` in the middle of the watch's own patience with a stubborn engine still ends it."""
+    """`stop` ends a stubborn engine even while the watch waits for it."""
     stub.mode = "stubborn"
     supervisor = stub.supervisor()
     await supervisor.start()
@@ -232,7 +234,7 @@ async def test_stopping_while_a_hung_engine_is_ended_leaves_no_process(stub: Stu
 
 
 async def test_a_cancelled_start_leaves_no_process(stub: Stub) -> None:
-    """Ctrl-C while the engine boots ends what was started."""
+    """Ctrl-C during a start ends the engine."""
     stub.mode = "hangs"
     starting = asyncio.create_task(stub.supervisor().start())
     await until(lambda: len(stub.lives()) == 1)
@@ -243,7 +245,7 @@ async def test_a_cancelled_start_leaves_no_process(stub: Stub) -> None:
 
 
 async def test_a_remote_engine_is_up_while_it_answers(stub: Stub) -> None:
-    """A remote engine is proven, watched, and of a new generation when it comes back."""
+    """A remote engine is proven and watched, and gets a new generation after an outage."""
     supervisor = stub.supervisor()
     await supervisor.start()
     remote = Remote(supervisor.endpoint(), prove=fit)
@@ -265,7 +267,7 @@ async def test_a_remote_engine_that_is_not_there_is_a_failed_start(stub: Stub) -
 
 
 async def test_a_remote_engine_comes_back_proven(stub: Stub, make_settings: MakeSettings) -> None:
-    """A remote engine that was away is proven again before it is used, as a new generation."""
+    """A remote engine is proven again after an outage, as a new generation."""
     proofs = 0
 
     async def prove(_endpoint: Endpoint) -> None:
@@ -294,7 +296,7 @@ async def test_a_remote_engine_comes_back_proven(stub: Stub, make_settings: Make
 async def test_an_unfit_remote_engine_fails_the_start_at_once(
     stub: Stub,
 ) -> None:
-    """An engine that answers and is not fit is not waited for, nor proven again and again."""
+    """An engine that answers and fails the self-test is not retried."""
     proofs = 0
 
     async def prove(_endpoint: Endpoint) -> None:

@@ -1,4 +1,4 @@
-"""Leases: shared while requests run, exclusive for removal, released on every way out."""
+"""Leases: shared by requests, exclusive for a removal, released on every exit."""
 
 import asyncio
 import random
@@ -12,18 +12,18 @@ OTHER = "e" * 64
 
 
 async def settle() -> None:
-    """Let every task that can go on do so."""
+    """Run every task that is ready."""
     for _ in range(10):
         await asyncio.sleep(0)
 
 
 def entries(leases: Leases) -> int:
-    """Return how many digests the table still knows."""
+    """Return the number of digests in the table."""
     return len(leases._entries)
 
 
 async def test_requests_share_a_digest() -> None:
-    """Any number may hold one digest; `total` is how many do."""
+    """Any number of requests can hold one digest; `total` counts them."""
     leases = Leases()
     async with leases.hold(D), leases.hold(D), leases.hold(OTHER):
         assert 3 == leases.total()
@@ -40,7 +40,7 @@ async def test_an_error_releases() -> None:
 
 
 async def test_cancellation_releases() -> None:
-    """A request that is cancelled while it holds, or while it waits, leaves nothing behind."""
+    """A request that is cancelled while it holds or waits leaves no lease."""
     leases = Leases()
 
     async def hold() -> None:
@@ -66,7 +66,7 @@ async def _remove(leases: Leases, wait_seconds: float) -> None:
 
 
 async def test_removal_waits_for_the_last_lease() -> None:
-    """`exclusive` begins when the last holder is gone, not before."""
+    """`exclusive` begins only after the last holder has released."""
     leases = Leases()
     async with leases.hold(D):
         removal = asyncio.create_task(_remove(leases, 60))
@@ -76,7 +76,7 @@ async def test_removal_waits_for_the_last_lease() -> None:
 
 
 async def test_removal_gives_up_after_its_time() -> None:
-    """A digest still in use is LeaseBusy, says by how many, and can be held again at once."""
+    """A digest in use is LeaseBusy with the number of holders, and can be leased again at once."""
     leases = Leases()
     async with leases.hold(D), leases.hold(D):
         with pytest.raises(LeaseBusy) as caught:
@@ -88,7 +88,7 @@ async def test_removal_gives_up_after_its_time() -> None:
 
 
 async def test_no_wait_succeeds_when_nobody_holds() -> None:
-    """Waiting for no time at all is enough for a digest that is free."""
+    """A wait of zero succeeds for a free digest."""
     leases = Leases()
     for _ in range(20):
         await _remove(leases, 0)
@@ -96,7 +96,7 @@ async def test_no_wait_succeeds_when_nobody_holds() -> None:
 
 
 async def test_a_second_removal_is_refused() -> None:
-    """While one removal is under way another of the same digest is LeaseBusy at once."""
+    """A concurrent removal of the same digest is LeaseBusy at once."""
     leases = Leases()
     async with leases.exclusive(D, wait_seconds=0):
         with pytest.raises(LeaseBusy):
@@ -110,7 +110,7 @@ async def _remove_other(leases: Leases) -> None:
 
 
 async def test_new_leases_wait_for_a_removal() -> None:
-    """A lease asked for during a removal is granted after it, and after one that failed too."""
+    """A lease requested during a removal is granted afterwards, even if the removal failed."""
     leases = Leases()
     granted = asyncio.Event()
 
@@ -134,8 +134,8 @@ async def test_new_leases_wait_for_a_removal() -> None:
 
 @pytest.mark.parametrize("seed", range(5))
 async def test_no_order_of_events_breaks_the_rule(seed: int) -> None:
-    """In any mix of holds, removals and cancellations: nobody holds during a removal, two removals
-    never overlap, everything ends, and the table is empty afterwards.
+    """In any mix of holds, removals and cancellations no lease is held during a removal,
+    removals never overlap, everything ends, and the table is empty afterwards.
     """
     leases, rng = Leases(), random.Random(seed)
     holders, removing, outcomes = dict.fromkeys((D, OTHER), 0), set[str](), {"held": 0, "gone": 0}
