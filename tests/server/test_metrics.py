@@ -1,4 +1,4 @@
-"""What is counted, and the header that tells a request's stages."""
+"""The counters, and the header with a request's stages."""
 
 import asyncio
 import re
@@ -18,7 +18,7 @@ NAMES = {
 
 
 async def metrics(client: AsyncClient) -> dict[str, float]:
-    """Return every sample by its name and labels."""
+    """Return every sample by name and labels."""
     response = await client.get("/metrics")
     assert response.headers["content-type"].startswith("text/plain")
     lines = [line for line in response.text.splitlines() if not line.startswith("#")]
@@ -26,7 +26,7 @@ async def metrics(client: AsyncClient) -> dict[str, float]:
 
 
 def test_every_metric_has_its_name() -> None:
-    """These names are what operators build on; a change of any is a change of the interface."""
+    """Operators depend on these names, so that a change of one breaks an interface."""
     text = Metrics().render(None, leases=0).decode()
     found = set(re.findall(r"^# TYPE (\S+)", text, re.MULTILINE))
     assert {name for name in found if not name.endswith("_created")} == NAMES
@@ -35,7 +35,9 @@ def test_every_metric_has_its_name() -> None:
 async def test_a_request_shows_in_the_metrics(
     client: AsyncClient, gateway: Gateway, engine: FakeEngine
 ) -> None:
-    """One composition asked twice: two answers, one merge, one hit, one load, bytes on disk."""
+    """Two requests for one composition are two answers, one merge, one hit, one load, and bytes
+    on disk.
+    """
     for _ in range(2):
         await client.post("/v1/completions", json={"model": "cat(zorp, blim)", "prompt": ""})
     await gateway.evictor.shrink()
@@ -55,7 +57,7 @@ async def test_a_request_shows_in_the_metrics(
 
 
 async def test_a_refused_merge_is_counted_as_failed(client: AsyncClient) -> None:
-    """An unsafe merge is a failed one, and its time is not mixed into the others'."""
+    """An unsafe merge counts as failed, and its time is not mixed with the others."""
     await client.post("/v1/completions", json={"model": "cat(1e30*zorp)", "prompt": ""})
     found = await metrics(client)
     assert found['weft_merges_total{method="cat",outcome="failed"}'] == 1
@@ -63,13 +65,13 @@ async def test_a_refused_merge_is_counted_as_failed(client: AsyncClient) -> None
 
 
 async def test_leases_are_those_held_now(client: AsyncClient, gateway: Gateway) -> None:
-    """The gauge is read when it is asked for."""
+    """The gauge reads the current number of leases."""
     async with gateway.leases.hold("a" * 64):
         assert (await metrics(client))["weft_leases"] == 1
 
 
 async def test_unknown_paths_share_a_label(client: AsyncClient) -> None:
-    """Clients cannot make metrics grow by asking for paths that do not exist."""
+    """Requests for unknown paths create no new labels."""
     for n in range(5):
         await client.get(f"/v1/{n}")
     found = await metrics(client)
@@ -87,7 +89,7 @@ def test_timings_add_up_by_stage() -> None:
 
 
 def test_a_stage_that_fails_is_measured_too() -> None:
-    """The time of a stage counts, whatever came of it."""
+    """The time of a failed stage counts."""
     timings = Timings()
     with pytest.raises(ZeroDivisionError), timings.measure("merge"):
         raise ZeroDivisionError
@@ -97,7 +99,7 @@ def test_a_stage_that_fails_is_measured_too() -> None:
 async def test_metrics_do_not_wait_for_a_hung_engine(
     client: AsyncClient, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A scrape is answered within seconds, whatever the engine does; it is then not up."""
+    """A scrape is answered within seconds even if the engine hangs, and reports it as down."""
 
     async def hang() -> None:
         await asyncio.sleep(60)

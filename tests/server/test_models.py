@@ -1,4 +1,4 @@
-"""`GET /v1/models`: what can be asked for by name."""
+"""`GET /v1/models`: the models that can be requested by name."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +15,7 @@ from tests.server.test_api import compose, told
 
 
 async def ids(client: AsyncClient) -> list[str]:
-    """Return the ids that are listed."""
+    """Return the listed ids."""
     body = (await client.get("/v1/models")).json()
     assert body["object"] == "list"
     return [card["id"] for card in body["data"]]
@@ -24,7 +24,7 @@ async def ids(client: AsyncClient) -> list[str]:
 async def test_base_adapters_aliases_and_compositions_are_listed(
     client: AsyncClient, gateway: Gateway
 ) -> None:
-    """The base comes first, then every name and every alias of it."""
+    """The base comes first, then every name and its aliases."""
     compose(gateway, "mix", "cat(zorp, blim)")
     gateway.registry.versions.set_alias("mix", "best", 1, "test")
     listed = await ids(client)
@@ -34,7 +34,7 @@ async def test_base_adapters_aliases_and_compositions_are_listed(
 
 
 async def test_every_listed_name_answers(client: AsyncClient, gateway: Gateway) -> None:
-    """What is listed can be asked, and is found under its own address."""
+    """Every listed name can be requested and has its own address."""
     compose(gateway, "mix", "cat(zorp, blim)")
     for model in await ids(client):
         card = (await client.get(f"/v1/models/{model}")).json()
@@ -57,7 +57,7 @@ async def test_a_card_says_what_it_is(client: AsyncClient, digest_of: Callable[[
 async def test_other_bases_adapters_are_not_listed(
     client: AsyncClient, registry: Registry, tmp_path: Path
 ) -> None:
-    """Only what this server can answer is listed."""
+    """Only models that this server can serve are listed."""
     modules = {"model.layers.0.self_attn.q_proj": (16, 16)}
     registry.bases.add("acme/other", shapes=modules, architecture=None)
     folder = make_adapter(tmp_path / "foreign", modules=modules, base="acme/other")
@@ -66,7 +66,7 @@ async def test_other_bases_adapters_are_not_listed(
 
 
 async def test_an_unknown_model_is_told_and_counted(client: AsyncClient) -> None:
-    """404 in the envelope, counted, and nothing for the server's log to be alarmed about."""
+    """An unknown model is 404 in the envelope, is counted, and logs no error."""
     response = await client.get("/v1/models/nothing")
     assert (404, "model_not_found") == (response.status_code, told(response)["code"])
     text = (await client.get("/metrics")).text
@@ -84,7 +84,7 @@ async def test_an_expression_is_described_before_and_after_its_merge(
     client: AsyncClient, digest_of: Callable[[str], str],
     expression: str, method: str, weights: list[float], rank: int,
 ) -> None:  # fmt: skip
-    """An expression has its parts, and from its first answer on the digest that answered."""
+    """An expression has its parts, and after its first answer the digest."""
     path = f"/v1/models/{quote(expression)}"
     before = (await client.get(path)).json()
     assert (expression, "expression", BASE) == (before["id"], before["kind"], before["parent"])
@@ -124,6 +124,6 @@ async def test_a_composition_is_described_with_its_parts(
 async def test_an_expression_that_means_nothing_is_told(
     client: AsyncClient, expression: str, status: int, code: str
 ) -> None:
-    """What a request would be refused for, the description is refused for in the same shape."""
+    """The description refuses the same expressions as a request, in the same shape."""
     response = await client.get(f"/v1/models/{quote(expression)}")
     assert (status, code) == (response.status_code, told(response)["code"])

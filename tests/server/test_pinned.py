@@ -1,4 +1,4 @@
-"""The engine's own links: what may be pinned, what survives a deletion, and what is swept."""
+"""The engine's own links: pinning, survival of deletions, and sweeping."""
 
 import os
 import shutil
@@ -18,7 +18,7 @@ DigestOf = Callable[[str], str]
 
 @pytest.fixture
 def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The folder that the engine is told to load from."""
+    """The folder from which the engine loads."""
     folder = tmp_path / "artifacts"
     folder.mkdir()
     monkeypatch.setenv("WEFT_ARTIFACTS", str(folder))
@@ -27,7 +27,7 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def digest(root: Path, versions: LocalBlobs, digest_of: DigestOf) -> str:
-    """An artifact that lies in the store."""
+    """An artifact in the store."""
     digest = digest_of("zorp")
     ArtifactStore(root).stage(digest, versions)
     return digest
@@ -72,7 +72,7 @@ def test_pinned_folders_are_not_artifacts(root: Path, digest: str) -> None:
      "../" + "0" * 64, ".held", "\u0660" * 64],
 )  # fmt: skip
 def test_only_a_digest_is_a_name(root: Path, name: str) -> None:
-    """No text but 64 hexadecimal digits reaches the disk, to pin or to unpin."""
+    """Only 64 hexadecimal digits can be pinned or unpinned."""
     with pytest.raises(AdapterRejected, match="not a digest"):
         pin(name)
     unpin(name)
@@ -131,7 +131,7 @@ def test_a_linked_folder_can_only_give_what_its_name_says(
 
 
 def test_a_folder_that_is_no_adapter_is_rejected(root: Path) -> None:
-    """Whatever lies under a digest must be a LoRA adapter."""
+    """A folder under a digest must be a LoRA adapter."""
     folder = root / ("0" * 64)
     folder.mkdir()
     (folder / CONFIG_NAME).write_text("{}")
@@ -142,14 +142,16 @@ def test_a_folder_that_is_no_adapter_is_rejected(root: Path) -> None:
 
 
 def test_a_crash_in_between_does_not_stand_in_the_way(root: Path, digest: str) -> None:
-    """A half-made link folder of an earlier attempt is replaced."""
+    """A partial link folder of an earlier attempt is replaced."""
     own = root / ".held" / f"{socket.gethostname()}-{os.getpid()}"
     (own / f"{digest}.partial").mkdir(parents=True)
     assert digest == digest_folder(pin(digest))
 
 
 def test_sweeping_drops_the_dead_and_spares_the_living(root: Path, digest: str) -> None:
-    """Links of engines of this host that are gone go; those of others and of the living stay."""
+    """Links of this host's dead engines are removed; those of others and of running engines
+    remain.
+    """
     host, pinned_root = socket.gethostname(), root / ".held"
     pin(digest)
     kept = [f"{host}-{os.getppid()}", "elsewhere-999999999"]
@@ -161,6 +163,6 @@ def test_sweeping_drops_the_dead_and_spares_the_living(root: Path, digest: str) 
 
 
 def test_sweeping_an_empty_store_is_nothing(root: Path) -> None:
-    """The first engine of a store finds no links at all."""
+    """Sweeping a store without links does nothing."""
     sweep()
     assert [] == list(root.iterdir())

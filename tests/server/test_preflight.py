@@ -1,4 +1,4 @@
-"""What `weft serve` refuses before the engine starts: port, home, model."""
+"""The checks of `weft serve` before the engine starts: port, home, model."""
 
 import json
 import os
@@ -33,7 +33,7 @@ def test_a_taken_port_is_refused_at_once(weft: Weft) -> None:
 
 
 def test_a_bound_port_is_free_again_afterwards() -> None:
-    """Binding twice in a row works; an address of another machine does not."""
+    """The port can be bound again after the check; another machine's address cannot be bound."""
     with bound_socket("127.0.0.1", 0) as first:
         port = first.getsockname()[1]
     with bound_socket("127.0.0.1", port):
@@ -51,7 +51,7 @@ def test_a_second_server_on_a_home_is_refused(weft: Weft, settings: Settings) ->
 
 
 def test_the_lock_of_a_dead_process_does_not_hold(settings: Settings) -> None:
-    """A killed server leaves its file behind, and no lock."""
+    """A killed server leaves its lock file, but no lock."""
     code = (
         "import os, sys; from pathlib import Path; from server.home import locked_home\n"
         "from server.settings import Settings\n"
@@ -68,7 +68,7 @@ def test_the_lock_of_a_dead_process_does_not_hold(settings: Settings) -> None:
 
 
 def test_a_whole_model_passes(make_settings: MakeSettings) -> None:
-    """The demo base has everything."""
+    """The complete demo base passes."""
     check_model(make_settings())
 
 
@@ -92,7 +92,7 @@ def test_a_damaged_model_is_refused(model: Path, make_settings: MakeSettings) ->
 
 
 def test_a_missing_shard_is_named(model: Path, make_settings: MakeSettings) -> None:
-    """The index says which files belong to the model."""
+    """A file that the index lists and the folder lacks is named."""
     index = {"weight_map": {"a": "model-1.safetensors", "b": "model-2.safetensors"}}
     (model / "model.safetensors.index.json").write_text(json.dumps(index))
     with pytest.raises(ModelUnusable, match=r"2 of 2 files .* first is model-1\.safetensors"):
@@ -102,7 +102,7 @@ def test_a_missing_shard_is_named(model: Path, make_settings: MakeSettings) -> N
 def test_a_model_that_is_nowhere_is_refused(
     make_settings: MakeSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A path that is no folder, and offline a Hub id that is not in the cache."""
+    """A path without a folder, and offline an uncached Hub id, are refused."""
     with pytest.raises(ModelUnusable, match="is not a folder"):
         check_model(make_settings(model="/no/such/folder"))
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)

@@ -1,4 +1,4 @@
-"""From a target to a digest that is leased, on disk and in the engine."""
+"""Providing a target: a digest that is leased, on disk and in the engine."""
 
 import asyncio
 import shutil
@@ -29,7 +29,7 @@ def target_of(gateway: Gateway, text: str) -> Stored | Planned:
 
 
 async def provide(gateway: Gateway, target: Stored | Planned) -> str:
-    """Provide `target`, let go of it, and return its digest."""
+    """Provide `target`, release it, and return its digest."""
     async with gateway.provider.provide(target, Timings()) as digest:
         return digest
 
@@ -37,7 +37,7 @@ async def provide(gateway: Gateway, target: Stored | Planned) -> str:
 async def test_a_hundred_requests_are_one_merge_and_one_load(
     gateway: Gateway, engine: FakeEngine
 ) -> None:
-    """However many ask for a new composition at once, it is merged once and loaded once."""
+    """Concurrent requests for a new composition share one merge and one load."""
     target = target_of(gateway, "cat(zorp, blim)")
     digests = await asyncio.gather(*(provide(gateway, target) for _ in range(100)))
     assert [digests[0]] == engine.loads
@@ -45,7 +45,7 @@ async def test_a_hundred_requests_are_one_merge_and_one_load(
 
 
 async def test_what_is_provided_is_leased_and_let_go(gateway: Gateway) -> None:
-    """The digest is held for as long as the context lasts, and no longer."""
+    """The digest is leased exactly while the context is open."""
     target = target_of(gateway, "zorp")
     async with gateway.provider.provide(target, Timings()):
         assert gateway.leases.total() == 1
@@ -55,7 +55,7 @@ async def test_what_is_provided_is_leased_and_let_go(gateway: Gateway) -> None:
 async def test_a_second_request_neither_merges_nor_loads(
     gateway: Gateway, engine: FakeEngine
 ) -> None:
-    """What is on disk and in the engine is used as it is, and counted as a hit."""
+    """An artifact on disk and in the engine is reused and counted as a hit."""
     target = target_of(gateway, "cat(zorp, blim)")
     assert await provide(gateway, target) == await provide(gateway, target)
     assert (1, 1.0) == (len(engine.loads), merges(gateway))
@@ -63,7 +63,7 @@ async def test_a_second_request_neither_merges_nor_loads(
 
 
 async def test_a_restarted_engine_is_loaded_again(gateway: Gateway, engine: FakeEngine) -> None:
-    """An engine that lost its memory gets the adapter again, from the files that are there."""
+    """A restarted engine gets the adapter again from the existing files."""
     target = target_of(gateway, "cat(zorp, blim)")
     digest = await provide(gateway, target)
     engine.restart()
@@ -85,7 +85,7 @@ async def test_evicted_files_are_brought_back(
 
 
 async def test_an_artifact_s_digest_is_merged_again(gateway: Gateway) -> None:
-    """Naming an evicted artifact by its digest brings back the same bytes from its recipe."""
+    """The digest of an evicted artifact restores the same bytes from its recipe."""
     digest = await provide(gateway, target_of(gateway, "cat(zorp, blim)"))
     await gateway.evictor.remove(digest)
     target = target_of(gateway, digest)
@@ -94,7 +94,7 @@ async def test_an_artifact_s_digest_is_merged_again(gateway: Gateway) -> None:
 
 
 async def test_an_artifact_that_comes_out_otherwise_is_gone(gateway: Gateway) -> None:
-    """A digest is never answered by other bytes: it is gone, and the message says what to do."""
+    """A recipe that gives other bytes makes its digest gone, and the message says what to do."""
     planned = target_of(gateway, "cat(zorp, blim)")
     assert isinstance(planned, Planned)
     with pytest.raises(ArtifactGone, match="name the composition instead"):
@@ -104,7 +104,7 @@ async def test_an_artifact_that_comes_out_otherwise_is_gone(gateway: Gateway) ->
 async def test_files_removed_before_the_lease_are_built_again(
     gateway: Gateway, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Files are looked for under the lease: what vanished in between is noticed and rebuilt."""
+    """Files are checked under the lease, and missing ones are rebuilt."""
     hold, vanished = gateway.leases.hold, list[str]()
 
     @asynccontextmanager
@@ -124,7 +124,7 @@ async def test_files_removed_before_the_lease_are_built_again(
 async def test_a_load_is_covered_by_the_lease(
     gateway: Gateway, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The files cannot be removed while the engine reads them."""
+    """Files cannot be removed while the engine reads them."""
     load, outcomes = engine.load, list[str]()
 
     async def load_while_removing(digest: str) -> None:
@@ -140,7 +140,7 @@ async def test_a_load_is_covered_by_the_lease(
 async def test_a_refusal_is_not_remembered(
     gateway: Gateway, engine: FakeEngine, digest_of: DigestOf
 ) -> None:
-    """A load that failed fails for all who waited on it, and is tried again by the next."""
+    """A failed load fails for all its waiters, and the next request tries again."""
     engine.refuse[digest_of("zorp")] = "no"
     target = target_of(gateway, "zorp")
     found = await asyncio.gather(
@@ -153,7 +153,7 @@ async def test_a_refusal_is_not_remembered(
 
 
 async def test_an_engine_away_leaves_no_lease(gateway: Gateway, engine: FakeEngine) -> None:
-    """EngineUnavailable passes through, and the lease is given back."""
+    """EngineUnavailable is raised, and the lease is released."""
     engine.up = False
     with pytest.raises(EngineUnavailable):
         await provide(gateway, target_of(gateway, "zorp"))
@@ -163,7 +163,7 @@ async def test_an_engine_away_leaves_no_lease(gateway: Gateway, engine: FakeEngi
 async def test_a_client_that_leaves_does_not_end_the_load_of_others(
     gateway: Gateway, engine: FakeEngine, versions: LocalBlobs
 ) -> None:
-    """Cancelling one who waits for a load leaves it to the others."""
+    """Cancelling one waiter of a load does not stop it for the others."""
     target = target_of(gateway, "zorp")
     gateway.artifacts.stage(target_digest(target), versions)
     first = asyncio.create_task(provide(gateway, target))
@@ -183,7 +183,7 @@ def target_digest(target: Stored | Planned) -> str:
 
 
 async def test_the_stages_are_timed(gateway: Gateway) -> None:
-    """Merging and loading are measured apart."""
+    """Merging and loading are timed separately."""
     timings = Timings()
     async with gateway.provider.provide(target_of(gateway, "cat(zorp, blim)"), timings):
         pass
@@ -194,8 +194,8 @@ async def test_the_stages_are_timed(gateway: Gateway) -> None:
 async def test_an_artifact_built_elsewhere_does_not_stand_in_the_way(
     gateway: Gateway, registry: Registry
 ) -> None:
-    """A recipe whose recorded artifact is not here, and does not come out the same here, is
-    answered by what this machine makes of it, merged once.
+    """A recipe whose recorded artifact is missing and not reproducible here is merged once and
+    served from this machine's result.
     """
     target, asked = target_of(gateway, "cat(zorp, blim)"), recipe(gateway)
     registry.compositions.save_recipe(asked.canonical(), asked.digest(), asked.base, asked.lineage)

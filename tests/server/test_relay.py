@@ -1,4 +1,6 @@
-"""One request from body to last byte, by hand-made ASGI: hang-ups, break-offs, what is relayed."""
+"""A request from body to last byte, over ASGI by hand: disconnects, broken answers, relayed
+bytes.
+"""
 
 import asyncio
 import json
@@ -22,12 +24,12 @@ from tests.server.test_build import left_over
 
 @pytest.fixture
 def app(gateway: Gateway) -> ASGIApp:
-    """The HTTP surface of the test's gateway."""
+    """The HTTP app of the test's gateway."""
     return create_app(gateway)
 
 
 class SlowResponse(FakeResponse):
-    """An answer whose next part comes when it is let."""
+    """A response whose next part waits for an event."""
 
     def __init__(self, events: bool) -> None:
         kind = "text/event-stream" if events else "application/json"
@@ -35,7 +37,7 @@ class SlowResponse(FakeResponse):
         self.go_on = asyncio.Event()
 
     async def chunks(self) -> AsyncIterator[bytes]:
-        """Yield one part at once and the other when told."""
+        """Yield one part at once and the other after the event."""
         yield b"data: first\n\n"
         await self.go_on.wait()
         yield b"data: [DONE]\n\n"
@@ -43,7 +45,7 @@ class SlowResponse(FakeResponse):
 
 @pytest.fixture
 def slow(engine: FakeEngine, monkeypatch: pytest.MonkeyPatch) -> SlowResponse:
-    """Have the engine answer slowly; streams when the test asks for a stream."""
+    """Make the engine answer slowly, and as a stream if the test requests one."""
     response = SlowResponse(events=True)
 
     @asynccontextmanager
@@ -60,14 +62,14 @@ def slow(engine: FakeEngine, monkeypatch: pytest.MonkeyPatch) -> SlowResponse:
 
 
 def idle(gateway: Gateway, engine: FakeEngine) -> bool:
-    """Say whether nothing of any request is left."""
+    """Return whether no request leaves anything behind."""
     return gateway.leases.total() == 0 and not +engine.running
 
 
 async def test_bytes_flow_as_they_come(
     app: ASGIApp, gateway: Gateway, engine: FakeEngine, slow: SlowResponse
 ) -> None:
-    """The first event reaches the client while the engine is still at the second."""
+    """The first event reaches the client before the engine sends the second."""
     exchange = ask("zorp", stream=True)
     running = asyncio.create_task(exchange.run(app))
     await asyncio.wait_for(exchange.started.wait(), 5)
@@ -83,7 +85,7 @@ async def test_bytes_flow_as_they_come(
 async def test_a_client_that_leaves_a_stream_ends_it_everywhere(
     app: ASGIApp, gateway: Gateway, engine: FakeEngine, slow: SlowResponse
 ) -> None:
-    """Hanging up in the middle ends the engine's request and releases the lease at once."""
+    """A disconnect in a stream ends the engine's request and releases the lease at once."""
     exchange = ask("zorp", stream=True)
     running = asyncio.create_task(exchange.run(app))
     await asyncio.wait_for(exchange.started.wait(), 5)
@@ -96,7 +98,7 @@ async def test_a_client_that_leaves_a_stream_ends_it_everywhere(
 async def test_a_client_that_leaves_before_the_answer_ends_the_work(
     app: ASGIApp, gateway: Gateway, engine: FakeEngine, slow: SlowResponse
 ) -> None:
-    """Hanging up while the engine thinks ends its request; nothing is sent to nobody."""
+    """A disconnect before the answer ends the engine's request, and nothing is sent."""
     slow.headers = {"content-type": "application/json"}
     exchange = ask("zorp")
     running = asyncio.create_task(exchange.run(app))
@@ -110,7 +112,7 @@ async def test_a_client_that_leaves_before_the_answer_ends_the_work(
 async def test_a_client_that_leaves_during_a_merge_leaves_the_merge_to_others(
     app: ASGIApp, gateway: Gateway, engine: FakeEngine
 ) -> None:
-    """The merge it asked for is finished and kept, and serves the next one."""
+    """The merge of a disconnected client is finished and serves the next request."""
     leaver, stayer = ask("cat(zorp, blim)"), ask("cat(zorp, blim)")
     leaving, staying = (asyncio.create_task(one.run(app)) for one in (leaver, stayer))
     while not left_over(gateway):
@@ -124,7 +126,7 @@ async def test_a_client_that_leaves_during_a_merge_leaves_the_merge_to_others(
 async def test_a_shut_down_ends_the_request(
     app: ASGIApp, gateway: Gateway, engine: FakeEngine, slow: SlowResponse
 ) -> None:
-    """Cancelling the whole request, as a server that stops does, leaves nothing behind."""
+    """Cancelling the request, as a stopping server does, leaves nothing behind."""
     exchange = ask("zorp", stream=True)
     running = asyncio.create_task(exchange.run(app))
     await asyncio.wait_for(exchange.started.wait(), 5)
@@ -158,7 +160,7 @@ async def test_a_stream_that_breaks_off_ends_with_one_error_event(
 async def test_an_answer_that_breaks_off_is_503(
     app: ASGIApp, gateway: Gateway, engine: FakeEngine
 ) -> None:
-    """Where nothing was sent yet the break is a clean 503 with Retry-After."""
+    """If nothing was sent yet, a broken answer is 503 with Retry-After."""
     engine.breaks = True
     exchange = ask("zorp")
     await exchange.run(app)
@@ -172,7 +174,9 @@ async def test_an_answer_that_breaks_off_is_503(
 async def test_an_engine_that_lost_its_memory_unnoticed_is_loaded_again(
     app: ASGIApp, engine: FakeEngine
 ) -> None:
-    """A 404 from the engine for a digest that was loaded means a restart: load, ask again."""
+    """The engine's 404 for a loaded digest means a restart: the adapter is loaded and requested
+    again.
+    """
     await ask("zorp").run(app)
     engine.loaded.clear()
     exchange = ask("zorp")
@@ -183,7 +187,7 @@ async def test_an_engine_that_lost_its_memory_unnoticed_is_loaded_again(
 async def test_an_adapter_that_the_engine_will_not_know_is_its_404(
     app: ASGIApp, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Asked again once and not for ever: the second 404 is the answer."""
+    """The request is repeated once; the second 404 is the answer."""
     asked = 0
 
     async def forgetful(_digest: str) -> None:
@@ -199,7 +203,7 @@ async def test_an_adapter_that_the_engine_will_not_know_is_its_404(
 async def test_a_dead_engine_s_500_is_told_as_503(
     app: ASGIApp, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """vLLM answers 500 while its core is dead; a client is told to come again."""
+    """vLLM answers 500 while its core is dead; the client gets 503 and may retry."""
 
     @asynccontextmanager
     async def dead(_path: str, _body: bytes) -> AsyncIterator[FakeResponse]:
@@ -214,7 +218,7 @@ async def test_a_dead_engine_s_500_is_told_as_503(
 async def test_an_engine_s_own_errors_are_relayed(
     app: ASGIApp, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What vLLM says to a bad parameter reaches the client byte for byte."""
+    """vLLM's error for an invalid parameter is relayed byte for byte."""
 
     @asynccontextmanager
     async def refuse(_path: str, _body: bytes) -> AsyncIterator[FakeResponse]:
@@ -229,7 +233,7 @@ async def test_an_engine_s_own_errors_are_relayed(
 async def test_an_engine_that_dies_in_between_is_503(
     app: ASGIApp, gateway: Gateway, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An engine that goes away between the load and the request costs a 503, and no lease."""
+    """An engine that fails between load and request is 503 and leaves no lease."""
 
     @asynccontextmanager
     async def gone(_path: str, _body: bytes) -> AsyncIterator[FakeResponse]:
@@ -245,7 +249,7 @@ async def test_an_engine_that_dies_in_between_is_503(
 async def test_the_engine_gets_the_body_with_the_model_replaced(
     app: ASGIApp, engine: FakeEngine
 ) -> None:
-    """Everything that a client writes reaches the engine as it is, but for `model`."""
+    """The engine receives the client's body unchanged except for `model`."""
     written: dict[str, Any] = {"temperature": 0.5, "extra": {"deep": [1, None, "é"]}, "seed": 2**63}
     exchange = ask("  zorp@prod ", **written)
     await exchange.run(app)
@@ -257,7 +261,7 @@ async def test_the_engine_gets_the_body_with_the_model_replaced(
 async def test_a_base_request_touches_nothing(
     app: ASGIApp, gateway: Gateway, engine: FakeEngine
 ) -> None:
-    """The base needs no lease, no file and no load, and says only resolve and engine."""
+    """The base needs no lease, file or load, and its timing has only resolve and engine."""
     exchange = ask(BASE)
     await exchange.run(app)
     assert ([], frozenset()) == (engine.loads, gateway.artifacts.digests())
@@ -270,7 +274,7 @@ async def test_a_base_request_touches_nothing(
 async def test_a_body_at_the_limit_is_read_and_one_above_is_refused(
     app: ASGIApp, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The limit counts the body's bytes, over all its pieces."""
+    """The limit counts the bytes of all chunks."""
     monkeypatch.setattr(requests, "MAX_BODY_BYTES", 100)
     body = json.dumps({"model": BASE}).encode()
     fits = Exchange(CHAT, body, b" " * (100 - len(body)))
@@ -302,7 +306,7 @@ async def test_prompt_logprobs_are_refused_where_they_cannot_be_right(
 
 
 async def test_prompt_logprobs_are_given_by_other_adapters(app: ASGIApp) -> None:
-    """An adapter without an lm_head pair is asked for them as for anything else."""
+    """A request for prompt log-probabilities of an adapter without an lm_head pair is relayed."""
     exchange = ask("zorp", path=COMPLETIONS, prompt_logprobs=1)
     await exchange.run(app)
     assert exchange.status == 200
@@ -311,7 +315,7 @@ async def test_prompt_logprobs_are_given_by_other_adapters(app: ASGIApp) -> None
 async def test_many_clients_that_leave_at_any_moment_leave_nothing(
     app: ASGIApp, gateway: Gateway, engine: FakeEngine
 ) -> None:
-    """However many hang up at whatever moment, no lease and no engine request stays behind."""
+    """Disconnects at any moment leave no lease and no engine request."""
     exchanges = [
         ask(model, stream=n % 2 == 0)
         for n, model in enumerate(["zorp", "blim", "cat(zorp, blim)", BASE] * 15)
@@ -329,7 +333,7 @@ async def test_many_clients_that_leave_at_any_moment_leave_nothing(
 async def test_a_client_that_leaves_while_it_uploads_is_no_fault_of_ours(
     gateway: Gateway, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Hanging up in the body ends the request without a word."""
+    """A disconnect in the body ends the request without a log entry."""
     exchange = Exchange(CHAT, b'{"model": ', hang_up_in_body=True)
     await asyncio.wait_for(exchange.run(create_app(gateway)), 5)
     assert ([], "") == (exchange.sent, caplog.text)
@@ -338,7 +342,7 @@ async def test_a_client_that_leaves_while_it_uploads_is_no_fault_of_ours(
 async def test_a_deletion_by_hand_during_a_request_is_no_fault(
     gateway: Gateway, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Files that vanish between the look and the touch are built again."""
+    """Files that vanish between check and use are built again."""
     touch, vanished = gateway.artifacts.touch, list[str]()
 
     def touch_late(digest: str) -> bool:

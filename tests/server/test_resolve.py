@@ -1,4 +1,4 @@
-"""From a `model` field to a target: what each kind of name becomes, and what is refused."""
+"""From a `model` field to a target: the result for each kind of name, and the refusals."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -34,13 +34,13 @@ def resolver(registry: Registry, base: Base) -> Resolver:
 
 @pytest.mark.parametrize("text", ["served", BASE])
 def test_the_base_is_bare_by_either_name(resolver: Resolver, text: str) -> None:
-    """The served name and the registry's name both mean the base, as the engine knows it."""
+    """The served name and the registered name both resolve to the base."""
     assert Bare("served") == resolver.resolve(text)
 
 
 @pytest.mark.parametrize("text", ["zorp", "zorp@1", "zorp@prod"])
 def test_an_adapter_is_stored(resolver: Resolver, digest_of: DigestOf, text: str) -> None:
-    """A reference to an adapter means its version's digest, with no recipe."""
+    """A reference to an adapter resolves to its version's digest, without a recipe."""
     assert Stored(digest_of("zorp")) == resolver.resolve(text)
 
 
@@ -61,7 +61,7 @@ def test_an_expression_is_planned(resolver: Resolver, digest_of: DigestOf) -> No
 def test_a_method_without_ingredients_is_told_how_to_name_them(
     resolver: Resolver, method: str, example: str
 ) -> None:
-    """A bare method that is no adapter's name is an invalid expression whose message has one."""
+    """A bare method that is not an adapter's name is invalid, and the message has an example."""
     with pytest.raises(ExpressionInvalid) as caught:
         resolver.resolve(method)
     assert example in str(caught.value)
@@ -71,13 +71,13 @@ def test_a_method_without_ingredients_is_told_how_to_name_them(
 def test_an_adapter_may_have_a_method_s_name(
     resolver: Resolver, registry: Registry, demo_adapters: Path, digest_of: DigestOf
 ) -> None:
-    """An adapter that is called like a method is that adapter."""
+    """An adapter with a method's name resolves to the adapter."""
     registry.adapters.register(demo_adapters / "zorp", name="lego", base=BASE)
     assert Stored(digest_of("zorp")) == resolver.resolve("lego")
 
 
 def test_sugar_and_call_are_one_recipe(resolver: Resolver) -> None:
-    """`0.7*a + 0.3*b` and the `linear` it stands for have one digest, so one artifact."""
+    """`0.7*a + 0.3*b` and its `linear` have one digest, so one artifact."""
     sugar, call = (
         resolver.resolve("0.7*zorp + 0.3*blim"),
         resolver.resolve("linear(0.7*zorp, 0.3*blim)"),
@@ -99,14 +99,16 @@ def test_sugar_and_call_are_one_recipe(resolver: Resolver) -> None:
 def test_every_kind_of_option_binds_from_an_expression(
     resolver: Resolver, expression: str, name: str, value: object
 ) -> None:
-    """Words, numbers and none reach the recipe as the option's own values."""
+    """Words, numbers and none become the option's values in the recipe."""
     target = resolver.resolve(expression)
     assert isinstance(target, Planned)
     assert value == dict(target.recipe.options)[name]
 
 
 def test_members_that_a_method_cannot_merge_are_named(resolver: Resolver) -> None:
-    """A method's demands are refused before anything is built, with the references as written."""
+    """A method's requirements are checked before the build, and the error has the written
+    references.
+    """
     with pytest.raises(RecipeInvalid, match="not 3: zorp, blim@prod, tref have"):
         resolver.resolve("slerp(zorp, blim@prod, tref)")
     with pytest.raises(RecipeInvalid, match=r"above 0, not -1 \(blim in"):
@@ -114,14 +116,14 @@ def test_members_that_a_method_cannot_merge_are_named(resolver: Resolver) -> Non
 
 
 def test_the_automatic_rank_stays_within_the_engine_s(registry: Registry, base: Base) -> None:
-    """A rank left open is decided here, and never above what the engine takes."""
+    """An automatic rank never exceeds the engine's limit."""
     target = Resolver(registry, base.name, BASE, "float32", 8).resolve("zorp + plov")
     assert isinstance(target, Planned)
     assert dict(target.recipe.options)["rank"] == 8
 
 
 def test_cat_above_the_engine_s_rank_is_refused(registry: Registry, base: Base) -> None:
-    """Ranks that add up above the limit are refused with the method that would fit."""
+    """Ranks whose sum exceeds the limit are refused with a method that fits."""
     with pytest.raises(RecipeInvalid, match=r"linear\(\.\.\.; rank=8\)"):
         Resolver(registry, base.name, BASE, "float32", 8).resolve("cat(zorp, blim)")
 
@@ -133,7 +135,7 @@ def test_an_adapter_above_the_engine_s_rank_is_refused(registry: Registry, base:
 
 
 def test_a_composition_is_planned_as_it_was_written(gateway: Gateway) -> None:
-    """A composition keeps the versions of its publication, wherever its aliases go later."""
+    """A composition keeps the versions of its publication when aliases move."""
     target = gateway.resolver.resolve("cat(zorp@prod, blim)")
     assert isinstance(target, Planned)
     _compose(gateway, target)
@@ -149,7 +151,7 @@ def _compose(gateway: Gateway, target: Planned) -> None:
 
 
 def test_a_composition_is_no_ingredient(gateway: Gateway) -> None:
-    """Naming a composition inside an expression is refused, saying what it is."""
+    """A composition inside an expression is refused, and the error says that it is one."""
     target = gateway.resolver.resolve("cat(zorp, blim)")
     assert isinstance(target, Planned)
     _compose(gateway, target)
@@ -158,7 +160,7 @@ def test_a_composition_is_no_ingredient(gateway: Gateway) -> None:
 
 
 async def test_an_artifact_comes_with_its_recipe(gateway: Gateway) -> None:
-    """An artifact's digest is stored and can be built again from the recipe it carries."""
+    """An artifact's digest resolves to the digest and its recipe."""
     target = gateway.resolver.resolve("cat(zorp, blim)")
     assert isinstance(target, Planned)
     digest = await gateway.builder.build(target.recipe)
@@ -166,7 +168,7 @@ async def test_an_artifact_comes_with_its_recipe(gateway: Gateway) -> None:
 
 
 def test_another_base_is_refused(resolver: Resolver, registry: Registry, tmp_path: Path) -> None:
-    """What belongs to another base is refused alone and inside a merge, naming both bases."""
+    """An adapter of another base is refused alone and in a merge, and both bases are named."""
     modules = {"model.layers.0.self_attn.q_proj": (16, 16)}
     registry.bases.add("acme/other", shapes=modules, architecture=None)
     folder = make_adapter(tmp_path / "foreign", modules=modules, base="acme/other")
@@ -179,7 +181,7 @@ def test_another_base_is_refused(resolver: Resolver, registry: Registry, tmp_pat
 
 @pytest.mark.parametrize("text", ["zrop", "cat(zorp, zrop)", "2*zrop"])
 def test_an_unknown_name_comes_with_near_ones(resolver: Resolver, text: str) -> None:
-    """Wherever it stands, a name that means nothing is answered with what it may have meant."""
+    """An unknown name is answered with similar names, wherever it stands."""
     with pytest.raises(UnknownReference) as caught:
         resolver.resolve(text)
     assert "zorp" in caught.value.near

@@ -1,4 +1,4 @@
-"""`auto(…)`: ingredients chosen by the registry, by what a conversation begins with."""
+"""`auto(…)`: the registry chooses the ingredients by the beginning of a conversation."""
 
 from typing import Any
 
@@ -26,7 +26,7 @@ def resolver(registry: Registry, base: Base) -> Resolver:
 
 
 def wish(text: str) -> Retrieval:
-    """Read an `auto(…)`."""
+    """Parse an `auto(…)`."""
     expression = parse_model(text)
     assert isinstance(expression, Expression)
     return read_retrieval(expression)
@@ -38,12 +38,12 @@ async def ask(client: AsyncClient, model: str, *messages: Any) -> Response:
 
 
 def test_what_is_left_out_has_a_default() -> None:
-    """Three adapters, by lego, without conditions."""
+    """The defaults are three adapters, lego, and no conditions."""
     assert Retrieval(3, "lego", (), ()) == wish("auto()") == wish("auto(;)")
 
 
 def test_options_are_the_retrieval_s_or_the_method_s() -> None:
-    """k, method, tag and filter choose; everything else is passed on."""
+    """k, method, tag and filter choose; other options are passed to the method."""
     read = wish('auto(; k=2, method=linear, tag=Legal, filter="rank<=16 owner=ada", rank=8)')
     assert (2, "linear", (("rank", 8),)) == (read.k, read.method, read.options)
     assert ["rank", "owner", "tag"] == [condition.field for condition in read.conditions]
@@ -64,7 +64,7 @@ def test_options_are_the_retrieval_s_or_the_method_s() -> None:
     ],
 )
 def test_a_wish_that_cannot_be_carried_out(text: str, said: str) -> None:
-    """Each mistake has its sentence."""
+    """Each mistake has its own message."""
     with pytest.raises(RetrievalInvalid, match=said):
         wish(text)
 
@@ -92,12 +92,14 @@ def test_a_wish_that_cannot_be_carried_out(text: str, said: str) -> None:
     ],
 )  # fmt: skip
 def test_the_prompt_is_how_a_conversation_begins(body: dict[str, Any], prompt: str) -> None:
-    """Instructions and the first question, whatever form they have; later turns change nothing."""
+    """The prompt is the instructions and the first question, in any form; later turns change
+    nothing.
+    """
     assert prompt == CompletionRequest(body, "auto()").prompt
 
 
 def test_the_nearest_adapters_are_merged(resolver: Resolver, registry: Registry) -> None:
-    """The ingredients are versions by number, all with weight one, in the order of their scores."""
+    """The ingredients are numbered versions with weight one, in the order of their scores."""
     target = resolver.resolve("auto(; k=2, method=linear, rank=8)", QUESTION["content"])
     assert isinstance(target, Planned)
     hits = registry.search.finder.search(QUESTION["content"], filter=f"base={BASE}", limit=2)
@@ -107,13 +109,13 @@ def test_the_nearest_adapters_are_merged(resolver: Resolver, registry: Registry)
 
 
 def test_the_same_messages_and_revision_are_the_same_choice(resolver: Resolver) -> None:
-    """A choice depends on nothing else."""
+    """A choice depends only on the messages and the revision."""
     first = resolver.resolve("auto()", "blim: apple")
     assert all(first == resolver.resolve("auto()", "blim: apple") for _ in range(3))
 
 
 def test_one_adapter_is_served_as_it_is(resolver: Resolver, registry: Registry) -> None:
-    """There is nothing to merge; only what the engine cannot take is made smaller."""
+    """One adapter is served unmerged; only one above the engine's rank is reduced."""
     registry.search.descriptions.change_tags("plov", add=["large"], actor="ada")
     version = read_adapter(registry, "plov").versions[0]
     expected = Stored(version.digest, chosen=("plov@1",))
@@ -125,7 +127,7 @@ def test_one_adapter_is_served_as_it_is(resolver: Resolver, registry: Registry) 
 
 
 def test_conditions_limit_the_choice(resolver: Resolver, registry: Registry) -> None:
-    """Only adapters that satisfy tag and filter are chosen, fewer than k when there are fewer."""
+    """Only adapters that satisfy tag and filter are chosen, and possibly fewer than k."""
     for name in ("zorp", "blim"):
         registry.search.descriptions.change_tags(name, add=["easy"], actor="ada")
     target = resolver.resolve("auto(; k=5, tag=easy)", "text")
@@ -136,7 +138,7 @@ def test_conditions_limit_the_choice(resolver: Resolver, registry: Registry) -> 
 
 
 def test_what_is_quarantined_is_not_chosen(resolver: Resolver, registry: Registry) -> None:
-    """An adapter out of use is out of every choice from then on."""
+    """A quarantined adapter is not chosen any more."""
     first = resolver.resolve("auto(; k=1)", "blim: apple")
     registry.versions.quarantine(parse_reference("blim@1"), "bad", "ada")
     second = resolver.resolve("auto(; k=1)", "blim: apple")
@@ -145,7 +147,7 @@ def test_what_is_quarantined_is_not_chosen(resolver: Resolver, registry: Registr
 
 
 def test_nothing_fits(resolver: Resolver) -> None:
-    """An empty choice is an error that says what was looked for."""
+    """An empty choice is an error with the conditions of the search."""
     with pytest.raises(NothingFound, match=BASE):
         resolver.resolve("auto(; tag=nobody)", "text")
 
@@ -160,7 +162,7 @@ async def test_the_response_names_what_was_chosen(client: AsyncClient) -> None:
 
 
 async def test_sending_the_digest_pins_the_choice(client: AsyncClient, registry: Registry) -> None:
-    """The artifact answers by its own name, whatever the registry would choose by then."""
+    """The artifact's digest keeps the choice when the registry changes."""
     first = await ask(client, "auto(; k=2)")
     registry.search.descriptions.set_examples("tref", [QUESTION["content"]], actor="ada")
     again = await ask(client, "auto(; k=2)")
@@ -181,7 +183,7 @@ async def test_a_conversation_keeps_its_choice(client: AsyncClient) -> None:
 
 
 async def test_completions_are_chosen_by_their_prompt(client: AsyncClient) -> None:
-    """The other route has a prompt and no messages."""
+    """Completions are chosen by `prompt`, since they have no messages."""
     response = await client.post(
         COMPLETIONS, json={"model": "auto(; k=1)", "prompt": "blim: apple"}
     )
@@ -202,12 +204,12 @@ async def test_completions_are_chosen_by_their_prompt(client: AsyncClient) -> No
 async def test_mistakes_have_their_status(
     client: AsyncClient, model: str, status: int, code: str
 ) -> None:
-    """What cannot be chosen is told as OpenAI's API tells errors."""
+    """A failed choice is an error in OpenAI's shape."""
     response = await ask(client, model)
     assert (status, code) == (response.status_code, response.json()["error"]["code"])
 
 
 async def test_a_request_without_text_cannot_choose(client: AsyncClient) -> None:
-    """Token ids and pictures are nothing to go by."""
+    """Token ids and pictures alone are refused."""
     response = await client.post(COMPLETIONS, json={"model": "auto()", "prompt": [1, 2]})
     assert (400, "invalid_retrieval") == (response.status_code, response.json()["error"]["code"])

@@ -1,4 +1,4 @@
-"""Search over HTTP and on the command line, and what it goes by."""
+"""Search over HTTP and on the command line."""
 
 import json
 from pathlib import Path
@@ -24,7 +24,7 @@ class Weft:
         return CliRunner().invoke(app, [str(word) for word in words])
 
     def found(self, *words: object) -> list[dict[str, Any]]:
-        """Return what `weft search --json` found."""
+        """Return the hits of `weft search --json`."""
         result = self("search", *words, "--json")
         assert result.exit_code == 0, result.output
         hits: list[dict[str, Any]] = json.loads(result.stdout)
@@ -33,7 +33,7 @@ class Weft:
 
 @pytest.fixture
 def weft(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Weft:
-    """Commands run where WEFT_* names the test's home and the demo base."""
+    """Commands whose WEFT_* variables name the test's home and the demo base."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("WEFT_HOME", str(home))
     monkeypatch.setenv("WEFT_MODEL", str(DEMO / "base"))
@@ -42,7 +42,7 @@ def weft(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Weft:
 
 
 async def test_the_route_finds_by_words(client: AsyncClient, registry: Registry) -> None:
-    """Hits come best first, each with its score and the reasons for it."""
+    """Hits are best first, each with its score and its reasons."""
     response = await client.get(PATH, params={"text": WORDS, "limit": 3})
     body = response.json()
     hits = registry.search.finder.search(WORDS, limit=3)
@@ -55,7 +55,7 @@ async def test_the_route_finds_by_words(client: AsyncClient, registry: Registry)
 
 
 async def test_the_route_takes_every_question(client: AsyncClient) -> None:
-    """Words, likeness, several examples and a filter, all at once."""
+    """One request combines words, likeness, several examples and a filter."""
     params = {
         "text": WORDS, "like": "zorp@prod", "by": "weights", "example": ["blim: a", "blim: b"],
         "filter": "rank<=16 name!=frob", "limit": "50",
@@ -79,7 +79,7 @@ async def test_the_route_takes_every_question(client: AsyncClient) -> None:
 async def test_mistakes_are_told(
     client: AsyncClient, params: dict[str, str], status: int, word: str
 ) -> None:
-    """What cannot be searched for has a status and a sentence."""
+    """An invalid search has a status and a message."""
     response = await client.get(PATH, params=params)
     assert status == response.status_code
     assert word in response.text
@@ -93,19 +93,19 @@ async def test_mistakes_are_told(
 async def test_what_is_out_of_range_is_a_bad_request(
     client: AsyncClient, params: dict[str, Any]
 ) -> None:
-    """Limits are kept before anything is searched."""
+    """Limits are checked before the search."""
     assert (await client.get(PATH, params=params)).status_code in (400, 422)
 
 
 def test_search_prints_a_table(weft: Weft) -> None:
-    """One line per adapter, with score and reasons."""
+    """The table has one line per adapter, with score and reasons."""
     result = weft("search", WORDS, "--limit", 2)
     assert result.exit_code == 0, result.output
     assert {"adapter", "score", "why", "text"} <= set(result.stdout.split())
 
 
 def test_search_finds_by_examples_and_likeness(weft: Weft, tmp_path: Path) -> None:
-    """Examples come from a file of lines or of JSON lines; both say the same."""
+    """Examples from lines and from JSON lines give the same hits."""
     (tmp_path / "lines.txt").write_text("blim: apple\n\nblim: pear\n")
     said = [{"role": "system", "content": "s"}, {"role": "user", "content": "blim: pear"}]
     documents = [{"prompt": "blim: apple"}, {"messages": said}]
@@ -124,7 +124,7 @@ def test_search_finds_by_examples_and_likeness(weft: Weft, tmp_path: Path) -> No
 def test_a_file_without_examples_is_told(
     weft: Weft, tmp_path: Path, name: str, content: str | bytes
 ) -> None:
-    """One sentence and exit 1, whatever the file holds."""
+    """A file without examples is one sentence and exit code 1."""
     (tmp_path / name).write_bytes(content if isinstance(content, bytes) else content.encode())
     result = weft("search", "--for", tmp_path / name)
     assert isinstance(result.exception, SystemExit)
@@ -140,14 +140,14 @@ def test_a_file_without_examples_is_told(
     ],
 )
 def test_search_fails_in_one_sentence(weft: Weft, words: tuple[str, ...], said: str) -> None:
-    """A mistake is told, without a traceback."""
+    """A mistake is one sentence without a traceback."""
     result = weft("search", *words)
     assert isinstance(result.exception, SystemExit)
     assert said in result.stderr
 
 
 def test_tags_and_examples_are_given_by_command(weft: Weft, tmp_path: Path) -> None:
-    """What was said counts in the next search."""
+    """Tags and examples of a command affect the next search."""
     result = weft("adapters", "tag", "zorp", "law", "eu", "--remove", "eu")
     assert "zorp: eu law" in result.stdout
     assert ["zorp@1"] == [hit["reference"] for hit in weft.found("--filter", "tag=law")]
@@ -159,6 +159,6 @@ def test_tags_and_examples_are_given_by_command(weft: Weft, tmp_path: Path) -> N
 
 
 def test_missing_embeddings_are_made_by_command(weft: Weft) -> None:
-    """After an import nothing is missing."""
+    """After an import no embedding is missing."""
     result = weft("db", "embed")
     assert "0 embeddings computed" in result.stdout

@@ -1,4 +1,4 @@
-"""The start-up self-test against engines that are sane, and insane in known ways."""
+"""The start-up self-test against correct engines and against known faults."""
 
 import asyncio
 import json
@@ -24,12 +24,12 @@ WORDS = ["a", "b", "c"]
 
 
 def own(model: str, company: bool) -> tuple[list[str], list[float]]:
-    """Answer as a sane engine does: each model its own way, alone or not."""
+    """Answer as a correct engine does: each model alone and in company alike."""
     return WORDS, [-1.0 - (0 if model == BASE else int(model[:4], 16)), -0.5, -0.25]
 
 
 class EngineUnderTest(FakeEngine):
-    """Answers completions by a function of the model and of whether others run beside it."""
+    """Answers completions by a function of the model and of the presence of other requests."""
 
     def __init__(self, answer: Answer) -> None:
         super().__init__(BASE)
@@ -37,7 +37,7 @@ class EngineUnderTest(FakeEngine):
 
     @asynccontextmanager
     async def send(self, path: str, body: bytes) -> AsyncIterator[FakeResponse]:
-        """Wait a moment, so that company shows, and answer."""
+        """Wait until other requests are present, then answer."""
         assert path == "/v1/completions"
         model = str(json.loads(body)["model"])
         assert model == BASE or model in self.loaded
@@ -70,7 +70,7 @@ def artifacts(tmp_path: Path) -> ArtifactStore:
 
 
 async def run(engine: FakeEngine, artifacts: ArtifactStore, base: Base) -> None:
-    """Run the self-test; whatever comes of it, nothing of it may be left."""
+    """Run the self-test and check that it leaves nothing behind."""
     try:
         await self_test(engine, base=BASE, shapes=base.shapes, artifacts=artifacts, slots=SLOTS)
     finally:
@@ -80,14 +80,14 @@ async def run(engine: FakeEngine, artifacts: ArtifactStore, base: Base) -> None:
 
 
 async def test_a_sane_engine_passes(artifacts: ArtifactStore, base: Base) -> None:
-    """Every slot is filled with another adapter, and all is taken away again."""
+    """Every slot gets another adapter, and all are removed afterwards."""
     engine = EngineUnderTest(own)
     await run(engine, artifacts, base)
     assert len(set(engine.loads)) == SLOTS
 
 
 async def test_rounding_in_company_is_forgiven(artifacts: ArtifactStore, base: Base) -> None:
-    """A batch of another size rounds differently: a small difference is accepted."""
+    """Small differences, as from another batch size, are accepted."""
 
     def rounded(model: str, company: bool) -> tuple[list[str], list[float]]:
         tokens, logprobs = own(model, company)
@@ -97,7 +97,9 @@ async def test_rounding_in_company_is_forgiven(artifacts: ArtifactStore, base: B
 
 
 async def test_a_near_tie_may_fall_either_way(artifacts: ArtifactStore, base: Base) -> None:
-    """Another token that was nearly as likely ends the comparison: what follows is other text."""
+    """A different token of nearly equal probability ends the comparison, since the texts then
+    differ.
+    """
 
     def tied(model: str, company: bool) -> tuple[list[str], list[float]]:
         tokens, logprobs = own(model, company)
@@ -109,7 +111,7 @@ async def test_a_near_tie_may_fall_either_way(artifacts: ArtifactStore, base: Ba
 async def test_a_base_answered_by_an_adapter_is_refused(
     artifacts: ArtifactStore, base: Base
 ) -> None:
-    """The stock kernels' fault, the base answering as an adapter in a mixed batch, is found."""
+    """The fault of the stock kernels, a base answered by an adapter in a mixed batch, is found."""
 
     def mixed(model: str, company: bool) -> tuple[list[str], list[float]]:
         return own("ffff" if model == BASE and company else model, company)
@@ -121,7 +123,7 @@ async def test_a_base_answered_by_an_adapter_is_refused(
 async def test_a_base_that_is_seldom_in_company_is_refused(
     artifacts: ArtifactStore, base: Base
 ) -> None:
-    """Answers that miss each other prove nothing: the base is asked again until they meet."""
+    """Answers that do not overlap prove nothing, so the base is requested until they do."""
     answers = Counter[str]()
 
     def seldom(model: str, company: bool) -> tuple[list[str], list[float]]:
@@ -136,7 +138,7 @@ async def test_a_base_that_is_seldom_in_company_is_refused(
 async def test_a_near_tie_with_another_weight_is_refused(
     artifacts: ArtifactStore, base: Base
 ) -> None:
-    """A token that was nearly as likely alone must be as likely in company as it was."""
+    """A token with nearly equal probability must keep its probability in company."""
 
     def mixed(model: str, company: bool) -> tuple[list[str], list[float]]:
         tokens, logprobs = own(model, company)
@@ -149,7 +151,7 @@ async def test_a_near_tie_with_another_weight_is_refused(
 async def test_an_adapter_answered_by_another_is_refused(
     artifacts: ArtifactStore, base: Base
 ) -> None:
-    """Adapters that change with their company are mixed up as well."""
+    """Adapters whose answers change in company are refused."""
 
     def mixed(model: str, company: bool) -> tuple[list[str], list[float]]:
         return own(BASE if company else model, company)
@@ -159,7 +161,7 @@ async def test_an_adapter_answered_by_another_is_refused(
 
 
 async def test_other_tokens_in_company_are_refused(artifacts: ArtifactStore, base: Base) -> None:
-    """A token that was not among the likeliest alone is a difference, not a near tie."""
+    """A token that was not among the likeliest alone is a fault and not a near tie."""
 
     def mixed(model: str, company: bool) -> tuple[list[str], list[float]]:
         tokens, logprobs = own(model, company)
@@ -178,7 +180,7 @@ async def test_adapters_without_effect_are_refused(artifacts: ArtifactStore, bas
 async def test_an_engine_that_loads_nothing_is_refused(
     artifacts: ArtifactStore, base: Base, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What the engine says at the load passes through."""
+    """The engine's message for a failed load is in the error."""
     engine = EngineUnderTest(own)
 
     async def refuse(digest: str) -> None:
@@ -192,7 +194,7 @@ async def test_an_engine_that_loads_nothing_is_refused(
 async def test_an_engine_that_answers_an_error_is_refused(
     artifacts: ArtifactStore, base: Base, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The engine's status and words are in the message."""
+    """The engine's status and message are in the error."""
     engine = EngineUnderTest(own)
 
     @asynccontextmanager
@@ -207,7 +209,7 @@ async def test_an_engine_that_answers_an_error_is_refused(
 async def test_numbers_that_are_none_fail_the_self_test(
     artifacts: ArtifactStore, base: Base
 ) -> None:
-    """An engine that answers NaN in company is poisoned."""
+    """An engine that answers NaN in company is refused."""
 
     def poisoned(model: str, company: bool) -> tuple[list[str], list[float]]:
         tokens, logprobs = own(model, company)
@@ -220,7 +222,7 @@ async def test_numbers_that_are_none_fail_the_self_test(
 async def test_one_slot_without_effect_fails_the_self_test(
     artifacts: ArtifactStore, base: Base
 ) -> None:
-    """Every slot must show its adapter, not only some."""
+    """Every slot must show the effect of its adapter."""
     first: list[str] = []
 
     def dead_slot(model: str, company: bool) -> tuple[list[str], list[float]]:

@@ -1,4 +1,6 @@
-"""Settings: read once, the command line over the environment, and a bad value stops the start."""
+"""Settings: read once, the command line before the environment; an invalid value stops the
+start.
+"""
 
 from pathlib import Path
 
@@ -64,7 +66,7 @@ def test_without_anything_there_are_defaults() -> None:
 def test_every_setting_is_a_variable(
     monkeypatch: pytest.MonkeyPatch, name: str, text: str, value: object
 ) -> None:
-    """Each can be given as text in WEFT_*, and arrives with its type."""
+    """Each setting can be given as text in WEFT_* and gets its type."""
     monkeypatch.setenv(f"WEFT_{name.upper()}", text)
     if name == "max_loras":
         monkeypatch.setenv("WEFT_MAX_CPU_LORAS", "2")
@@ -72,13 +74,13 @@ def test_every_setting_is_a_variable(
 
 
 def test_the_table_above_is_complete() -> None:
-    """No setting is left out of the test of variables."""
+    """The test of variables covers every setting."""
     parameters = test_every_setting_is_a_variable.pytestmark[0].args[1]  # type: ignore[attr-defined]
     assert set(Settings.model_fields) == {name for name, _, _ in parameters}
 
 
 def test_arguments_win_over_variables(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is given on the command line is what counts."""
+    """Command-line values take precedence."""
     monkeypatch.setenv("WEFT_PORT", "1")
     assert (2, 1) == (Settings(port=2).port, Settings().port)
 
@@ -99,7 +101,7 @@ def test_arguments_win_over_variables(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_bad_value_stops_the_start_and_names_itself(
     monkeypatch: pytest.MonkeyPatch, name: str, text: str
 ) -> None:
-    """Whatever makes no sense is refused under the setting's own name."""
+    """An invalid value is refused under the setting's name."""
     monkeypatch.setenv(f"WEFT_{name.upper()}", text)
     with pytest.raises(ValidationError) as caught:
         Settings()
@@ -107,7 +109,7 @@ def test_a_bad_value_stops_the_start_and_names_itself(
 
 
 def test_more_slots_than_memory_is_refused() -> None:
-    """vLLM would refuse it after a minute; weft does at once."""
+    """weft refuses at once what vLLM would refuse after a minute."""
     with pytest.raises(ValidationError, match="max_cpu_loras must be at least max_loras"):
         Settings(max_loras=8, max_cpu_loras=4)
 
@@ -119,7 +121,7 @@ def test_an_unknown_argument_is_refused() -> None:
 
 
 def test_secrets_are_masked() -> None:
-    """No key shows where settings are printed."""
+    """Printed settings contain no key."""
     settings = Settings(api_keys="sesame", engine_key="mustard")
     for text in (repr(settings), str(settings), settings.model_dump_json()):
         assert "sesame" not in text
@@ -127,7 +129,7 @@ def test_secrets_are_masked() -> None:
 
 
 def test_settings_do_not_change() -> None:
-    """Read once: an assignment is an error."""
+    """Assigning to a setting is an error."""
     with pytest.raises(ValidationError):
         Settings().port = 1  # type: ignore[misc]  # that is the point
 
@@ -138,12 +140,12 @@ def test_settings_do_not_change() -> None:
      ("float16", "float16")],
 )  # fmt: skip
 def test_merges_are_written_in_the_engine_s_dtype(dtype: str, merged: str) -> None:
-    """So that nothing is rounded twice."""
+    """Merges use the engine's dtype, so that values are rounded only once."""
     assert merged == Settings(dtype=dtype).merge_dtype
 
 
 def test_an_empty_key_is_refused_however_it_is_given() -> None:
-    """It would let in whoever sends no key at all."""
+    """An empty key is refused, because it would admit requests without a key."""
     with pytest.raises(ValueError, match="empty key"):
         Settings(api_keys=("",))
     with pytest.raises(ValueError, match="empty key"):

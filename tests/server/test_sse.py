@@ -1,4 +1,4 @@
-"""Server-sent events: what is written is read again, and the format's other forms are read too."""
+"""Server-sent events: the parser reads the writer's events and the format's other forms."""
 
 import pytest
 

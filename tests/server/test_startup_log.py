@@ -44,12 +44,12 @@ def test_the_cause_is_found(log: str, cause: str) -> None:
 
 
 def test_a_log_without_an_exception_has_no_cause() -> None:
-    """Then the caller shows the log's last lines."""
+    """A log without an exception has no cause, so that the caller shows its last lines."""
     assert root_cause("stub engine\nno weights, no service\n") is None
 
 
 def test_the_stage_is_the_last_one_named() -> None:
-    """Lines between that name no stage change nothing; shards are counted."""
+    """Lines without a stage change nothing; shards are counted."""
     log = MEMORY.splitlines()[0] + "\nINFO [x] Starting to load model /m...\nINFO [y] other\n"
     assert stage_of(log) == "loading weights"
     assert stage_of(log + "Loading safetensors checkpoint shards:  50% 2/4\n") == (

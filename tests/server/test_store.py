@@ -64,7 +64,7 @@ def test_another_failure_leaves_nothing(
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
 ) -> None:
-    """A full disk while staging is raised as it is, and no half folder stays."""
+    """A full disk during staging is raised unchanged and leaves no partial folder."""
 
     def refuse(_link: Path, _source: Path) -> None:
         raise OSError(errno.ENOSPC, "full")
@@ -79,7 +79,7 @@ def test_another_failure_leaves_nothing(
 def test_staging_twice_is_once(
     store: ArtifactStore, versions: LocalBlobs, digest_of: DigestOf
 ) -> None:
-    """A version that is there already stays as it is."""
+    """An existing version is not staged again."""
     digest = digest_of("zorp")
     folder = stage(store, versions, digest)
     before = (folder / WEIGHTS_NAME).stat().st_ino
@@ -89,7 +89,7 @@ def test_staging_twice_is_once(
 def test_the_least_recently_touched_is_first(
     store: ArtifactStore, versions: LocalBlobs, digest_of: DigestOf
 ) -> None:
-    """Age is the time of the last touch, whatever the order of arrival."""
+    """The age is the time since the last touch, not since the arrival."""
     names = ["zorp", "blim", "tref"]
     digests = [digest_of(name) for name in names]
     for age, digest in enumerate(digests):
@@ -113,7 +113,7 @@ def test_bytes_are_those_of_the_files(
 def test_what_vanishes_while_it_is_counted_counts_nothing(
     versions: LocalBlobs, digest_of: DigestOf, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Artifacts may be deleted by hand at any time: sizes and ages go on without them."""
+    """Sizes and ages ignore artifacts that are deleted by hand meanwhile."""
     store = ArtifactStore(tmp_path)
     store.stage(digest_of("zorp"), versions)
     seen = store.digests() | {"0" * 64}

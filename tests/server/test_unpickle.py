@@ -1,4 +1,4 @@
-"""Pickles become safetensors, or a sentence; whatever is in them, nothing of it runs."""
+"""Pickles are converted to safetensors or refused with a message; none of their code runs."""
 
 import os
 import pickle
@@ -21,7 +21,7 @@ WEIGHTS = "adapter_model.safetensors"
 
 @pytest.fixture
 def pickled(tmp_path: Path) -> Path:
-    """An adapter as old trainers left it, with its tensors in adapter_model.bin."""
+    """An adapter of old trainers, with its tensors in adapter_model.bin."""
     folder = make_adapter(tmp_path / "pickled")
     torch.save(load_file(folder / WEIGHTS), folder / "adapter_model.bin")
     (folder / WEIGHTS).rename(tmp_path / "expected")
@@ -31,7 +31,7 @@ def pickled(tmp_path: Path) -> Path:
 
 
 class Shell:
-    """What a pickle can do that is only looked at: leave a file behind."""
+    """A pickle's payload that creates a file when it runs."""
 
     def __init__(self, witness: Path) -> None:
         self._witness = witness
@@ -41,7 +41,7 @@ class Shell:
 
 
 def test_an_adapter_is_converted_whole(pickled: Path, tmp_path: Path) -> None:
-    """The same tensors, with config and card; other files stay behind."""
+    """Tensors, config and card are converted; other files are not copied."""
     out = tmp_path / "out"
     assert 10 == convert(pickled, out)
     assert {WEIGHTS, "adapter_config.json", "README.md"} == {p.name for p in out.iterdir()}
@@ -53,7 +53,7 @@ def test_an_adapter_is_converted_whole(pickled: Path, tmp_path: Path) -> None:
 
 
 def test_a_hostile_pickle_does_nothing(pickled: Path, tmp_path: Path) -> None:
-    """It is refused by torch, in the process, and nothing is written."""
+    """torch refuses the pickle in the child process, and nothing is written."""
     witness = tmp_path / "witness"
     (pickled / "adapter_model.bin").write_bytes(pickle.dumps(Shell(witness), protocol=2))
     with pytest.raises(ConversionFailed, match=r"adapter_model\.bin calls [\w.]+") as caught:
@@ -67,7 +67,7 @@ def test_a_hostile_pickle_does_nothing(pickled: Path, tmp_path: Path) -> None:
 def test_a_file_that_is_not_a_pickle_is_a_sentence_of_ours(
     pickled: Path, tmp_path: Path, data: bytes
 ) -> None:
-    """Neither torch's advice to load it unprotected nor a terminal code reaches the user."""
+    """The message has neither torch's advice to load unsafely nor a terminal code."""
     (pickled / "adapter_model.bin").write_bytes(data)
     with pytest.raises(ConversionFailed) as caught:
         convert(pickled, tmp_path / "out")
@@ -77,7 +77,7 @@ def test_a_file_that_is_not_a_pickle_is_a_sentence_of_ours(
 
 
 def test_a_pointer_is_fetched_not_converted(pickled: Path, tmp_path: Path) -> None:
-    """A Git LFS pointer under the pickle's name is told as one."""
+    """A Git LFS pointer under a pickle's name is named as one."""
     pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n"
     (pickled / "adapter_model.bin").write_text(pointer)
     with pytest.raises(ConversionFailed, match="git lfs pull"):
@@ -92,7 +92,7 @@ def test_weights_that_are_safetensors_need_no_conversion(pickled: Path, tmp_path
 
 
 def test_a_pickle_that_claims_memory_is_ended(pickled: Path, tmp_path: Path) -> None:
-    """A few bytes can be a view of terabytes: the copy is refused, not made."""
+    """A view of terabytes over a few bytes is refused before the copy."""
     bomb = torch.zeros(1).expand(2**20, 2**20)
     torch.save({"x": bomb}, pickled / "adapter_model.bin")
     with pytest.raises(ConversionFailed):
@@ -100,7 +100,7 @@ def test_a_pickle_that_claims_memory_is_ended(pickled: Path, tmp_path: Path) -> 
 
 
 def test_a_process_that_takes_too_long_is_ended(pickled: Path, tmp_path: Path) -> None:
-    """Whatever it is doing."""
+    """A process over its time is ended."""
     with pytest.raises(ConversionFailed, match=r"longer than 0\.01 s"):
         convert(pickled, tmp_path / "out", Limits(seconds=0.01))
 
@@ -118,14 +118,14 @@ def test_a_process_that_takes_too_long_is_ended(pickled: Path, tmp_path: Path) -
     ],
 )
 def test_what_is_no_tensors_by_name_is_refused(tmp_path: Path, content: object, says: str) -> None:
-    """The sentence names what stands where a tensor should."""
+    """The message names the value in place of a tensor."""
     torch.save(content, tmp_path / "x.bin")
     with pytest.raises(ValueError, match=says):
         load_and_save(tmp_path / "x.bin", tmp_path / "x.safetensors")
 
 
 def test_tensors_that_share_their_memory_come_apart(tmp_path: Path) -> None:
-    """safetensors has no word for it."""
+    """Shared tensors are copied, because safetensors cannot express sharing."""
     x = torch.arange(6.0).reshape(2, 3)
     torch.save({"x": x, "y": x.T}, tmp_path / "x.bin")
     assert 2 == load_and_save(tmp_path / "x.bin", tmp_path / "x.safetensors")
@@ -133,7 +133,7 @@ def test_tensors_that_share_their_memory_come_apart(tmp_path: Path) -> None:
 
 
 def test_there_must_be_a_pickle_and_a_new_folder(pickled: Path, tmp_path: Path) -> None:
-    """Both are said before a process is started; a link is no file."""
+    """Both are checked before a process starts; a link is not accepted as a file."""
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "x").touch()
     with pytest.raises(ConversionFailed, match="not an empty folder"):
@@ -147,7 +147,7 @@ def test_there_must_be_a_pickle_and_a_new_folder(pickled: Path, tmp_path: Path) 
 def test_the_command_says_what_came_of_it(
     pickled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One line on success, one sentence and exit 1 otherwise."""
+    """Success is one line; failure is one sentence and exit code 1."""
     monkeypatch.setattr(unpickle, "_run", lambda source, target, _: load_and_save(source, target))
     words = ["convert", str(pickled), "--out", str(tmp_path / "out")]
     done = CliRunner().invoke(app, words)
@@ -159,8 +159,9 @@ def test_the_command_says_what_came_of_it(
 
 
 def test_strangers_pickles_are_loaded_in_one_place() -> None:
-    """Nothing else of weft opens one but a job its own checkpoint, and both by the unpickler that
-    calls nothing."""
+    """Only `server.unpickle` and a job's own checkpoint load pickles, both with the restricted
+    unpickler.
+    """
     root = Path(unpickle.__file__).parents[1]
     found = {
         path.relative_to(root).as_posix(): path.read_text()

@@ -1,4 +1,4 @@
-"""Tags and examples: what may be said of an adapter, and that it counts."""
+"""Tags and examples: their limits, and their effect on search."""
 
 import pytest
 
@@ -9,7 +9,7 @@ from tests.registry.conftest import Register
 
 
 def test_tags_are_a_sorted_set(registry: Registry, register: Register) -> None:
-    """Adding twice and removing what is not there are no matter."""
+    """Adding a tag twice and removing an absent one change nothing."""
     register("legal")
     after = registry.search.descriptions.change_tags(
         "legal", add=["law", "eu:gdpr", "law"], actor="ada"
@@ -23,7 +23,7 @@ def test_tags_are_a_sorted_set(registry: Registry, register: Register) -> None:
 
 @pytest.mark.parametrize("tag", ["", "Law", "two words", "-x", "x" * 61, "tag,tag", "law\n", "ö"])
 def test_a_bad_tag_changes_nothing(registry: Registry, register: Register, tag: str) -> None:
-    """All tags are checked before any is given."""
+    """All tags are checked before one is added."""
     register("legal")
     with pytest.raises(TagInvalid, match="lower-case"):
         registry.search.descriptions.change_tags("legal", add=["fine", tag], actor="ada")
@@ -31,7 +31,7 @@ def test_a_bad_tag_changes_nothing(registry: Registry, register: Register, tag: 
 
 
 def test_an_adapter_has_so_many_tags(registry: Registry, register: Register) -> None:
-    """The fifty-first is refused, and with it the whole change."""
+    """The fifty-first tag is refused with the whole change."""
     register("legal")
     registry.search.descriptions.change_tags(
         "legal", add=[f"t{number}" for number in range(50)], actor="ada"
@@ -42,7 +42,7 @@ def test_an_adapter_has_so_many_tags(registry: Registry, register: Register) -> 
 
 
 def test_examples_keep_their_order(registry: Registry, register: Register) -> None:
-    """Setting them again replaces those before."""
+    """Setting examples replaces the earlier ones."""
     register("legal")
     registry.search.descriptions.set_examples("legal", ["b", "a"], actor="ada")
     assert ("b", "a") == registry.search.descriptions.examples("legal")
@@ -52,7 +52,7 @@ def test_examples_keep_their_order(registry: Registry, register: Register) -> No
 
 @pytest.mark.parametrize("texts", [["  "], ["a\0b"], ["\ud800"], ["x" * 10_001], ["x"] * 101])
 def test_examples_that_are_none(registry: Registry, register: Register, texts: list[str]) -> None:
-    """Empty, with NUL, too long or too many: refused, and nothing changes."""
+    """Empty, too long, too many or with NUL, examples are refused and nothing changes."""
     register("legal")
     with pytest.raises(ValueError, match="example"):
         registry.search.descriptions.set_examples("legal", texts, actor="ada")
@@ -60,7 +60,7 @@ def test_examples_that_are_none(registry: Registry, register: Register, texts: l
 
 
 def test_nobody_has_tags_or_examples(registry: Registry) -> None:
-    """An adapter that is not there is an error on every way."""
+    """An unknown adapter is an error in every method."""
     said = registry.search.descriptions
     for ask in (
         lambda: said.tags("nobody"),
@@ -73,7 +73,7 @@ def test_nobody_has_tags_or_examples(registry: Registry) -> None:
 
 
 def test_what_is_said_is_what_is_found(registry: Registry, register: Register) -> None:
-    """Tags and examples count in a search at once, and cease to when they go."""
+    """Tags and examples affect search as soon as they are added or removed."""
     for seed, name in enumerate(["one", "two", "three"]):
         register(name, seed=seed)
 
@@ -92,7 +92,7 @@ def test_what_is_said_is_what_is_found(registry: Registry, register: Register) -
 def test_a_new_version_is_found_by_the_tags_that_are_there(
     registry: Registry, register: Register
 ) -> None:
-    """Tags are the adapter's: they count for versions to come."""
+    """Tags belong to the adapter and apply to later versions."""
     register("one", seed=0)
     register("two", seed=1)
     registry.search.descriptions.change_tags("one", add=["law"], actor="ada")

@@ -1,4 +1,4 @@
-"""How versions get their vectors, and how the missing ones are made good."""
+"""Embeddings of versions, and the computation of missing ones."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,18 +23,18 @@ from tests.registry.search.test_finder import FlatSketch
 
 
 class Shout(HashingEncoder):
-    """Another encoder, by another name."""
+    """Another encoder, under another name."""
 
     name = "shout-1"
 
     def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """Return what the hashing encoder says of the texts twice over."""
+        """Return the hashing encoder's rows of the doubled texts."""
         return super().encode([f"{text} shout" for text in texts])
 
 
 @pytest.fixture
 def plain(database: Database, blobs: LocalBlobs) -> Registry:
-    """A registry from before there were sketches."""
+    """A registry without sketches."""
     made = Registry(database, blobs)
     made.bases.add(BASE, shapes=SHAPES)
     return made
@@ -42,14 +42,14 @@ def plain(database: Database, blobs: LocalBlobs) -> Registry:
 
 @pytest.fixture
 def filled(plain: Registry, tmp_path: Path) -> Registry:
-    """The same with two adapters."""
+    """The same registry with two adapters."""
     for seed, name in enumerate(["one", "two"]):
         plain.adapters.register(write_adapter(tmp_path / name, tensors(seed=seed)), name=name)
     return plain
 
 
 def stored(database: Database, kind: str, encoder: str, dim: int) -> dict[int, NDArray[np.float32]]:
-    """What is written in a space."""
+    """Return the stored vectors of a space."""
     with database.read() as session:
         space = Space(kind, encoder, dim)  # type: ignore[arg-type]  # a test's shorthand
         return dict(search_queries.embeddings_since(session, space, -1))
@@ -66,7 +66,7 @@ def test_vectors_come_back_as_they_were_stored(filled: Registry, database: Datab
 def test_missing_embeddings_are_made_once(
     filled: Registry, database: Database, blobs: LocalBlobs
 ) -> None:
-    """After a change of encoders every version in use gets what is missing, and only that."""
+    """After a change of encoders, only the missing embeddings are computed."""
     filled.versions.retire(parse_reference("two@1"), "ada")
     registry = Registry(database, blobs, embedder=Embedder(Shout(), FlatSketch()))
     seen: list[tuple[int, int]] = []
@@ -80,7 +80,7 @@ def test_missing_embeddings_are_made_once(
 def test_files_that_are_gone_are_an_error(
     filled: Registry, database: Database, blobs: LocalBlobs
 ) -> None:
-    """What cannot be read cannot be sketched; what was made before stays."""
+    """Missing files are an error, and earlier embeddings remain."""
     blobs.delete(read_adapter(filled, "two").versions[0].digest)
     registry = Registry(database, blobs, embedder=Embedder(sketcher=FlatSketch()))
     with pytest.raises(BlobMissing):
@@ -91,7 +91,7 @@ def test_files_that_are_gone_are_an_error(
 def test_equal_content_is_sketched_once(
     database: Database, blobs: LocalBlobs, tmp_path: Path
 ) -> None:
-    """Under a second name the vector that is there is taken."""
+    """Equal content under a second name reuses the vector."""
     calls: list[int] = []
 
     class Counting(FlatSketch):
@@ -110,14 +110,14 @@ def test_equal_content_is_sketched_once(
 
 @pytest.mark.parametrize("vector", [[], [[1.0]], [np.nan], [np.inf, 0.0]])
 def test_a_behaviour_is_a_finite_vector(filled: Registry, vector: list[float]) -> None:
-    """What a failed probe gives is not written down."""
+    """The vector of a failed probe is refused."""
     digest = read_adapter(filled, "one").versions[0].digest
     with pytest.raises(ValueError, match="finite vector"):
         filled.search.embeddings.record_behaviour(digest, "probe", np.array(vector, np.float32))
 
 
 def test_a_behaviour_belongs_to_a_version(filled: Registry) -> None:
-    """A digest that no version has is an error; a second measurement replaces the first."""
+    """An unknown digest is an error; a second measurement replaces the first."""
     with pytest.raises(UnknownReference):
         filled.search.embeddings.record_behaviour("0" * 64, "probe", np.ones(2, np.float32))
     for vector in ([1.0, 0.0], [0.0, 1.0]):
@@ -130,7 +130,7 @@ def test_a_behaviour_belongs_to_a_version(filled: Registry) -> None:
 
 
 def test_examples_weigh_as_much_as_the_description() -> None:
-    """The text vector is the half-way direction between what is said and the mean example."""
+    """The text vector lies half-way between the description and the mean example."""
     embedder = Embedder()
     said = embedder.of_text(Description("name", "card", ("tag",)))
     shown = embedder.of_examples(["first", "second"])
@@ -139,7 +139,7 @@ def test_examples_weigh_as_much_as_the_description() -> None:
 
 
 def test_front_matter_and_separators_are_not_text() -> None:
-    """The machine's part of a card and the punctuation of a name say nothing."""
+    """Front matter and punctuation in names do not affect the vector."""
     plain = Embedder().of_text(Description("acme legal v2", "About law."))
     marked = Embedder().of_text(
         Description("acme/legal-v2", "---\nlicense: mit\ntags: [peft]\n---\nAbout law.")
@@ -150,7 +150,7 @@ def test_front_matter_and_separators_are_not_text() -> None:
 def test_tags_that_change_during_a_registration_count(
     plain: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The vector is made of what is said when the version is added, not of what was said before."""
+    """The vector uses the tags at the time the version is added."""
     plain.adapters.register(write_adapter(tmp_path / "a"), name="one")
     prepare = plain.search.embeddings.prepare
 

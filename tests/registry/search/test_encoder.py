@@ -1,4 +1,4 @@
-"""The encoder that needs no model."""
+"""The hashing encoder."""
 
 import subprocess
 import sys
@@ -12,7 +12,7 @@ ENCODER = HashingEncoder()
 
 
 def test_a_row_per_text_of_length_one() -> None:
-    """The shape, the dtype and the length are as promised."""
+    """Rows have the documented shape, dtype and length."""
     rows = ENCODER.encode(["answers questions about contracts", "x"])
     assert ((2, ENCODER.dim), "float32") == (rows.shape, str(rows.dtype))
     np.testing.assert_allclose(np.linalg.norm(rows, axis=1), 1, atol=1e-6)
@@ -20,19 +20,19 @@ def test_a_row_per_text_of_length_one() -> None:
 
 @pytest.mark.parametrize("text", ["", "  \n", "the and of", "!?…"])
 def test_a_text_that_says_nothing_is_zero(text: str) -> None:
-    """Nothing is near to nothing."""
+    """A text of stop words is zero."""
     assert not ENCODER.encode([text]).any()
 
 
 def test_the_same_text_is_the_same_row_whatever_stands_beside_it() -> None:
-    """A search is repeatable: rows do not depend on the batch."""
+    """A row does not depend on the batch, so a search is repeatable."""
     alone = ENCODER.encode(["contracts"])[0]
     among = ENCODER.encode(["soup", "contracts", "tax"])[1]
     np.testing.assert_array_equal(alone, among)
 
 
 def test_rows_do_not_depend_on_the_process() -> None:
-    """Vectors outlive the process that made them: no seeded hash goes into them."""
+    """Vectors are stored, so they must not depend on a process's hash seed."""
     code = (
         "from registry.search.encoder import HashingEncoder as H;"
         "print(float((H().encode(['contract law'])[0] * range(1, 1025)).sum()))"
@@ -58,7 +58,7 @@ def test_spelling_is_what_it_knows() -> None:
 
 
 def test_case_and_order_do_not_matter() -> None:
-    """It is a bag of words."""
+    """Case and order of words do not matter."""
     first, second = ENCODER.encode(["Tax LAW", "law tax"])
     np.testing.assert_allclose(first, second, atol=1e-6)
 

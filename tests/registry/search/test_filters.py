@@ -1,4 +1,4 @@
-"""The filter language: what it reads, and what it says of what it cannot read."""
+"""The filter language: valid filters, and the errors of invalid ones."""
 
 from datetime import UTC, datetime
 
@@ -12,12 +12,12 @@ from registry.search.filters import FIELDS, Condition, parse_filter
 
 @pytest.mark.parametrize("text", ["", "  ", "\t\n"])
 def test_an_empty_filter_has_no_conditions(text: str) -> None:
-    """Nothing is asked, so everything will do."""
+    """An empty filter matches everything."""
     assert () == parse_filter(text)
 
 
 def test_several_conditions() -> None:
-    """Conditions are separated by white space; numbers and moments are read as such."""
+    """White space separates conditions; numbers and times get their types."""
     expected = (
         Condition("base", "=", ("llama-3.1-8b",)),
         Condition("rank", "<=", (16,)),
@@ -72,7 +72,7 @@ def test_one_condition(text: str, condition: Condition) -> None:
     ],
 )
 def test_what_does_not_fit_is_shown_in_its_place(text: str, position: int, expected: str) -> None:
-    """The error says where, and what would fit there."""
+    """The error has the position and the expectation."""
     with pytest.raises(FilterInvalid) as caught:
         parse_filter(text)
     assert (position, True) == (caught.value.position, caught.value.expected.startswith(expected))
@@ -87,7 +87,7 @@ def test_the_caret_stands_under_the_place() -> None:
 
 
 def test_a_hostile_kilobyte_stays_out_of_the_message() -> None:
-    """A filter that is too long is refused before it is read, in few words."""
+    """A filter over the limit is refused before it is parsed, with a short message."""
     with pytest.raises(FilterInvalid, match="at most 1000 characters") as caught:
         parse_filter("tag=a " * 10_000)
     assert len(str(caught.value)) < 400
@@ -95,7 +95,7 @@ def test_a_hostile_kilobyte_stays_out_of_the_message() -> None:
 
 @given(st.text(max_size=60) | st.from_regex(rf"({'|'.join(FIELDS)}) ?[=<>!]+.*", fullmatch=True))
 def test_any_text_is_a_filter_or_an_error_of_ours(text: str) -> None:
-    """Nothing but FilterInvalid comes out, and its position lies within the text."""
+    """Only FilterInvalid is raised, and its position lies within the text."""
     position = 0
     try:
         parse_filter(text)
