@@ -93,8 +93,8 @@ async def test_requests_carry_the_key_and_the_digest() -> None:
     async with engine(handle) as client:
         await client.load(DIGEST)
         await client.remove(DIGEST)
-        found = await client.adapters()
-    assert EngineAdapters(frozenset({DIGEST}), frozenset(), {DIGEST: 2}) == found
+        adapters = await client.adapters()
+    assert EngineAdapters(frozenset({DIGEST}), frozenset(), {DIGEST: 2}) == adapters
     assert [f"POST /weft/adapters/{DIGEST}", f"DELETE /weft/adapters/{DIGEST}",
             "GET /weft/adapters"] == [head.partition(" HTTP")[0] for head in heads]  # fmt: skip
     assert all("authorization: bearer sesame" in head.lower() for head in heads)

@@ -28,8 +28,8 @@ async def metrics(client: AsyncClient) -> dict[str, float]:
 def test_every_metric_has_its_name() -> None:
     """Operators depend on these names, so that a change of one breaks an interface."""
     text = Metrics().render(None, leases=0).decode()
-    found = set(re.findall(r"^# TYPE (\S+)", text, re.MULTILINE))
-    assert {name for name in found if not name.endswith("_created")} == NAMES
+    samples = set(re.findall(r"^# TYPE (\S+)", text, re.MULTILINE))
+    assert {name for name in samples if not name.endswith("_created")} == NAMES
 
 
 async def test_a_request_shows_in_the_metrics(
@@ -41,14 +41,14 @@ async def test_a_request_shows_in_the_metrics(
     for _ in range(2):
         await client.post("/v1/completions", json={"model": "cat(zorp, blim)", "prompt": ""})
     await gateway.evictor.shrink()
-    found = await metrics(client)
-    assert found['weft_requests_total{route="/v1/completions",status="200"}'] == 2
-    assert found['weft_merges_total{method="cat",outcome="done"}'] == 1
-    assert found["weft_merge_hits_total"] == 1
-    assert found["weft_merge_seconds_count"] == found["weft_load_seconds_count"] == 1
-    assert found["weft_artifact_bytes"] == gateway.artifacts.nbytes() > 0
-    assert (found["weft_engine_up"], found["weft_leases"]) == (1, 0)
-    assert (found["weft_engine_known"], found["weft_engine_resident"]) == (1, 1)
+    samples = await metrics(client)
+    assert samples['weft_requests_total{route="/v1/completions",status="200"}'] == 2
+    assert samples['weft_merges_total{method="cat",outcome="done"}'] == 1
+    assert samples["weft_merge_hits_total"] == 1
+    assert samples["weft_merge_seconds_count"] == samples["weft_load_seconds_count"] == 1
+    assert samples["weft_artifact_bytes"] == gateway.artifacts.nbytes() > 0
+    assert (samples["weft_engine_up"], samples["weft_leases"]) == (1, 0)
+    assert (samples["weft_engine_known"], samples["weft_engine_resident"]) == (1, 1)
     engine.up = False
     away = await metrics(client)
     assert (0, 0, 0) == (
@@ -59,9 +59,9 @@ async def test_a_request_shows_in_the_metrics(
 async def test_a_refused_merge_is_counted_as_failed(client: AsyncClient) -> None:
     """An unsafe merge counts as failed, and its time is not mixed with the others."""
     await client.post("/v1/completions", json={"model": "cat(1e30*zorp)", "prompt": ""})
-    found = await metrics(client)
-    assert found['weft_merges_total{method="cat",outcome="failed"}'] == 1
-    assert found["weft_merge_seconds_count"] == 0
+    samples = await metrics(client)
+    assert samples['weft_merges_total{method="cat",outcome="failed"}'] == 1
+    assert samples["weft_merge_seconds_count"] == 0
 
 
 async def test_leases_are_those_held_now(client: AsyncClient, gateway: Gateway) -> None:
@@ -74,8 +74,8 @@ async def test_unknown_paths_share_a_label(client: AsyncClient) -> None:
     """Requests for unknown paths create no new labels."""
     for n in range(5):
         await client.get(f"/v1/{n}")
-    found = await metrics(client)
-    assert found['weft_requests_total{route="other",status="404"}'] == 5
+    samples = await metrics(client)
+    assert samples['weft_requests_total{route="other",status="404"}'] == 5
 
 
 def test_timings_add_up_by_stage() -> None:

@@ -23,15 +23,15 @@ PARAMETERS = {
 
 def addresses(gateway: Gateway) -> list[tuple[str, str]]:
     """Return (method, path) of every route below /registry and /v1."""
-    found = []
+    result = []
     for route in create_app(gateway).routes:
         assert isinstance(route, APIRoute)
         path = route.path
         for parameter, value in PARAMETERS.items():
             path = path.replace(parameter, value)
         if path.startswith(("/registry/", "/v1/")):
-            found += [(method, path) for method in route.methods]
-    return found
+            result += [(method, path) for method in route.methods]
+    return result
 
 
 async def test_every_route_refuses_an_unknown_query_parameter(

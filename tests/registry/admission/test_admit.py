@@ -1,4 +1,4 @@
-"""Admission: what is served is what was proven, and a refusal can be mended by its reader."""
+"""Admission: an admitted adapter can be served, and a refusal says how to correct it."""
 
 import json
 from pathlib import Path
@@ -37,7 +37,7 @@ def _only(report: AdmissionReport) -> Finding:
 
 
 def test_a_good_adapter_is_accepted_with_its_facts(tmp_path: Path, tiny_base: Base) -> None:
-    """Nothing found: rank, modules, dtype, size and norms are measured."""
+    """A good adapter has no findings, and its rank, modules, dtype, size and norms are measured."""
     report = _admit(write_adapter(tmp_path), tiny_base)
     assert report.accepted
     assert () == report.findings
@@ -53,7 +53,7 @@ def test_a_good_adapter_is_accepted_with_its_facts(tmp_path: Path, tiny_base: Ba
 
 
 def test_norms_are_those_of_the_scaled_updates(tmp_path: Path, tiny_base: Base) -> None:
-    """Each module's ‖(alpha/r)·B·A‖ and the root of their squares' sum."""
+    """Norms are each module's ‖(alpha/r)·B·A‖, and the root of the sum of their squares."""
     made = tensors()
     facts = _admit(write_adapter(tmp_path, made), tiny_base).facts
     assert facts is not None
@@ -67,7 +67,7 @@ def test_norms_are_those_of_the_scaled_updates(tmp_path: Path, tiny_base: Base) 
 
 
 def test_the_report_is_json_without_this_machines_paths(tmp_path: Path, tiny_base: Base) -> None:
-    """What is stored and printed holds findings and facts, and no path."""
+    """The JSON holds findings and facts, and no path."""
     folder = write_adapter(tmp_path, tensors(rank=3))
     text = json.dumps(_admit(folder, tiny_base).to_json(), allow_nan=False)
     assert str(tmp_path) not in text
@@ -91,7 +91,7 @@ def test_the_report_is_json_without_this_machines_paths(tmp_path: Path, tiny_bas
 def test_a_shape_that_the_base_does_not_have_is_refused(
     tmp_path: Path, tiny_base: Base, tensor: str, shape: tuple[int, int], expected: str
 ) -> None:
-    """File, tensor, the base's shape and the found one are named."""
+    """File, tensor, the base's shape and the tensor's shape are named."""
     made = tensors() | {tensor: np.ones(shape, dtype=np.float32)}
     finding = _only(_admit(write_adapter(tmp_path, made), tiny_base))
     assert "refuse" == finding.severity
@@ -102,7 +102,7 @@ def test_a_shape_that_the_base_does_not_have_is_refused(
 
 
 def test_a_module_that_the_base_does_not_have_is_refused(tmp_path: Path, tiny_base: Base) -> None:
-    """The finding names the module and one that is spelled nearly so."""
+    """The finding names the module and one with a similar name."""
     made = tensors()
     for side in "AB":
         old = f"{PREFIX}{Q}.lora_{side}.weight"
@@ -128,7 +128,7 @@ def _embedding(rows: int = 40) -> dict[str, np.ndarray[tuple[int, int], np.dtype
 
 
 def test_embedding_and_head_fit_their_own_way(tmp_path: Path, tiny_base: Base) -> None:
-    """An embedding's A is over the vocabulary, the head's over the width."""
+    """An embedding's A has the vocabulary's size, the head's the width."""
     made = dict(_embedding()) | tensors("lm_head")
     report = _admit(write_adapter(tmp_path, made), tiny_base)
     assert report.accepted
@@ -138,7 +138,7 @@ def test_embedding_and_head_fit_their_own_way(tmp_path: Path, tiny_base: Base) -
 
 
 def test_an_embedding_of_another_vocabulary_is_refused(tmp_path: Path, tiny_base: Base) -> None:
-    """Added tokens change the vocabulary, which the base does not follow."""
+    """Added tokens change the vocabulary, and the base's is fixed."""
     finding = _only(_admit(write_adapter(tmp_path, _embedding(41)), tiny_base))
     assert f"(2, 40), as {BASE} needs" == finding.problem.expected
 
@@ -150,7 +150,7 @@ def test_an_embedding_of_another_vocabulary_is_refused(tmp_path: Path, tiny_base
 def test_the_wrong_kind_of_pair_is_refused(
     tmp_path: Path, tiny_base: Base, module: str, old: str, new: str
 ) -> None:
-    """A linear pair on an embedding, or the other way, would be applied the wrong way around."""
+    """A linear pair on an embedding, or the reverse, would be applied transposed."""
     made = {name.replace(old, new): tensor for name, tensor in tensors(module).items()}
     if new != old:
         made = {name.removesuffix(".weight"): tensor for name, tensor in made.items()}
@@ -165,7 +165,7 @@ def test_the_wrong_kind_of_pair_is_refused(
 def test_a_rank_over_the_limit_is_refused_unread(
     tmp_path: Path, tiny_base: Base, policy: dict[str, float], rank: int
 ) -> None:
-    """The policy's limit, or the one of bounded memory; the norm is then not computed."""
+    """Above the policy's or the memory's limit, the norm is not computed."""
     folder = write_adapter(tmp_path, tensors(Q, rank=rank), r=rank)
     report = _admit(folder, tiny_base, **policy)
     assert "A043 rank-limit" == _only(report).problem.code
@@ -178,7 +178,7 @@ def test_a_rank_over_the_limit_is_refused_unread(
 def test_numbers_that_are_not_finite_are_refused(
     tmp_path: Path, tiny_base: Base, value: float
 ) -> None:
-    """The tensor is named; no norm is claimed."""
+    """The tensor is named, and no norm is reported."""
     made = tensors()
     made[f"{PREFIX}{DOWN}.lora_B.weight"][3, 1] = value
     report = _admit(write_adapter(tmp_path, made), tiny_base)
@@ -199,7 +199,7 @@ def test_numbers_that_are_not_finite_are_refused(
 def test_the_norm_is_held_against_its_gate(
     tmp_path: Path, tiny_base: Base, factor: float, code: str, severity: str
 ) -> None:
-    """Too large is refused; nothing at all and next to nothing are legal, and said."""
+    """A norm over the limit is refused; a zero or vanishing norm is noted."""
     made = {n: t * np.float32(factor) if "lora_B" in n else t for n, t in tensors().items()}
     report = _admit(write_adapter(tmp_path, made), tiny_base)
     assert (code, severity) == (_only(report).problem.code, _only(report).severity)
@@ -207,7 +207,7 @@ def test_the_norm_is_held_against_its_gate(
 
 
 def test_the_gate_is_a_setting(tmp_path: Path, tiny_base: Base) -> None:
-    """The same adapter passes or not by the operator's limit, which the refusal quotes."""
+    """The operator's limit decides, and the refusal quotes it."""
     folder = write_adapter(tmp_path)
     assert not _admit(folder, tiny_base, norm_limit=5.0).accepted
     refusal = _only(_admit(folder, tiny_base, norm_limit=5.0)).problem
@@ -220,7 +220,7 @@ def test_the_gate_is_a_setting(tmp_path: Path, tiny_base: Base) -> None:
 
 @pytest.mark.parametrize("said", [BASE, "tiny-instruct", "x/Tiny-Instruct-bnb-4bit"])
 def test_the_base_is_found_by_any_of_its_names(tmp_path: Path, tiny_base: Base, said: str) -> None:
-    """Without being asked for, a base is recognised; quantised training is noted."""
+    """A base is recognised by every spelling; quantised training is noted."""
     report = _admit_by_config(write_adapter(tmp_path, base_model_name_or_path=said), [tiny_base])
     assert BASE == report.base
     quantised = "4bit" in said
@@ -248,7 +248,7 @@ def _admit_by_config(folder: Path, known: list[Base]) -> AdmissionReport:
 def test_a_base_that_cannot_be_told_is_refused_with_how_to_say_it(
     tmp_path: Path, tiny_base: Base, said: str | None, code: str, found: str
 ) -> None:
-    """Null, a path and an unknown name: the finding says what to do, and prints safely."""
+    """For null, a path and an unknown name the finding says what to do, in printable text."""
     folder = write_adapter(tmp_path, base_model_name_or_path=said)
     report = _admit_by_config(folder, [tiny_base])
     problem = _only(report).problem
@@ -258,7 +258,7 @@ def test_a_base_that_cannot_be_told_is_refused_with_how_to_say_it(
 
 
 def test_an_unknown_base_names_the_known_ones(tmp_path: Path, tiny_base: Base) -> None:
-    """What could be meant is listed, also when that is nothing."""
+    """The finding lists the registered bases, or says that none is registered."""
     folder = write_adapter(tmp_path, base_model_name_or_path="acme/Other")
     assert BASE in _only(_admit_by_config(folder, [tiny_base])).problem.expected
     assert "none is registered" in _only(_admit_by_config(folder, [])).problem.expected
@@ -277,7 +277,7 @@ def test_a_base_that_was_given_stands_in_for_none(
 
 
 def test_a_path_may_be_an_alias(tmp_path: Path) -> None:
-    """A path that the base is known by decides after all."""
+    """A path that is an alias of the base identifies it."""
     path = "/models/tiny"
     base = Base(BASE, None, SHAPES, base_keys(BASE, [path]))
     folder = write_adapter(tmp_path, base_model_name_or_path=path)
@@ -286,7 +286,7 @@ def test_a_path_may_be_an_alias(tmp_path: Path) -> None:
 
 
 def test_another_base_than_the_one_asked_for_is_refused(tmp_path: Path, tiny_base: Base) -> None:
-    """Equal shapes prove nothing: both names stand in the refusal."""
+    """Equal shapes prove nothing, so the refusal has both names."""
     folder = write_adapter(tmp_path, base_model_name_or_path="acme/Tiny")
     problem = _only(_admit(folder, tiny_base)).problem
     assert ("A031 base-mismatch", "acme/Tiny") == (problem.code, problem.found)
@@ -297,7 +297,7 @@ def test_another_base_than_the_one_asked_for_is_refused(tmp_path: Path, tiny_bas
 
 
 def test_what_else_lies_there_is_noted_and_not_opened(tmp_path: Path, tiny_base: Base) -> None:
-    """Pickles of a training run are named; even an unreadable one does no harm."""
+    """Pickles of a training run are named and not opened, even unreadable ones."""
     folder = write_adapter(tmp_path)
     (folder / "README.md").write_text("# card")
     (folder / "training_args.bin").write_bytes(b"\x80\x04.")
@@ -322,7 +322,7 @@ def test_a_link_in_the_folder_is_refused(tmp_path: Path, tiny_base: Base) -> Non
 
 @pytest.mark.parametrize("name", [CONFIG, WEIGHTS])
 def test_linked_weights_and_config_are_refused(tmp_path: Path, tiny_base: Base, name: str) -> None:
-    """Also when they lead to a good adapter."""
+    """Links are refused even if they lead to a good adapter."""
     good = write_adapter(tmp_path / "good")
     folder = write_adapter(tmp_path / "a")
     (folder / name).unlink()
@@ -331,14 +331,14 @@ def test_linked_weights_and_config_are_refused(tmp_path: Path, tiny_base: Base, 
 
 
 def test_a_folder_that_is_not_there_is_a_report(tmp_path: Path, tiny_base: Base) -> None:
-    """No traceback: config and weights are missing."""
+    """A missing folder gives the findings for missing config and weights."""
     report = _admit(tmp_path / "nothing", tiny_base)
     codes = [problem.code for problem in report.problems]
     assert ["A001 config-missing", "A002 weights-missing"] == codes
 
 
 def test_several_faults_are_found_at_once(tmp_path: Path, tiny_base: Base) -> None:
-    """Base, shape, norm and a link stand in one report."""
+    """One report has base, shape, norm and link."""
     made = tensors(Q) | {f"{PREFIX}{Q}.lora_B.weight": np.full((17, 2), 1e9, dtype=np.float32)}
     folder = write_adapter(tmp_path, made, base_model_name_or_path="acme/Other")
     (folder / "x").symlink_to("/etc")

@@ -22,7 +22,7 @@ from registry.admission.card import MAX_CARD_BYTES, Card, read_card
 def test_the_licence_is_what_the_front_matter_says(
     tmp_path: Path, text: str, licence: str | None
 ) -> None:
-    """Only a plain value of the front matter counts; the text is kept as it is."""
+    """Only a plain value of the front matter is read; the text is unchanged."""
     (tmp_path / "README.md").write_bytes(text.encode())
     card = read_card(tmp_path)
     assert (text, licence) == (card.text, card.licence)
@@ -43,13 +43,13 @@ def test_the_licence_is_what_the_front_matter_says(
 def test_the_base_is_what_the_front_matter_says(
     tmp_path: Path, front: str, base: str | None
 ) -> None:
-    """One name, or the first of a list."""
+    """The base is one name, or the first of a list."""
     (tmp_path / "README.md").write_text(f"---\n{front}\n---\nbase_model: not/this\n")
     assert base == read_card(tmp_path).base
 
 
 def test_a_folder_without_a_card_says_nothing(tmp_path: Path) -> None:
-    """No file, a folder of that name and a link are all no card."""
+    """A missing card, a folder and a link all give an empty card."""
     assert Card() == read_card(tmp_path)
     (tmp_path / "README.md").symlink_to("/etc/hostname")
     assert Card() == read_card(tmp_path)
@@ -59,7 +59,7 @@ def test_a_folder_without_a_card_says_nothing(tmp_path: Path) -> None:
 
 
 def test_a_hostile_card_is_harmless(tmp_path: Path) -> None:
-    """Too long is cut; what is no UTF-8 and NUL, which no database takes, is replaced."""
+    """A long card is truncated; invalid UTF-8 and NUL are replaced."""
     (tmp_path / "README.md").write_bytes(b"a\0\xff" + b"b" * (2 * MAX_CARD_BYTES))
     text = read_card(tmp_path).text or ""
     assert "a��b" == text[:4]

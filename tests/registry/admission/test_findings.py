@@ -26,7 +26,7 @@ Damage = Callable[[Path], None]
 
 
 def config(**changes: object) -> Damage:
-    """Change keys of the config; `...` takes one away."""
+    """Change keys of the config; `...` removes one."""
 
     def change(folder: Path) -> None:
         document = json.loads((folder / CONFIG).read_text()) | changes
@@ -51,7 +51,7 @@ def write(name: str, data: bytes) -> Damage:
 
 
 def link(name: str) -> Damage:
-    """Lay a symbolic link."""
+    """Create a symbolic link."""
     return lambda folder: (folder / name).symlink_to("/")
 
 
@@ -61,7 +61,7 @@ def card(front: str) -> Damage:
 
 
 def several(*damages: Damage) -> Damage:
-    """Do one thing after the other."""
+    """Apply several changes in order."""
 
     def do(folder: Path) -> None:
         for damage in damages:
@@ -71,26 +71,26 @@ def several(*damages: Damage) -> Damage:
 
 
 def header(text: str, data: bytes = b"") -> Damage:
-    """Write a weights file with this very header."""
+    """Write a weights file with exactly this header."""
     return write(WEIGHTS, len(text).to_bytes(8, "little") + text.encode() + data)
 
 
 def pickled(folder: Path) -> None:
-    """Leave a pickle where the weights should be."""
+    """Put a pickle in place of the weights."""
     (folder / WEIGHTS).rename(folder / "adapter_model.bin")
 
 
 def unharmed(_folder: Path) -> None:
-    """Leave it as it is: the policy makes the difference."""
+    """Change nothing; the policy differs."""
 
 
 def linked(folder: Path) -> None:
-    """Have the card lead elsewhere."""
+    """Replace the card by a link."""
     (folder / CARD).symlink_to("/etc/hostname")
 
 
 def doubled(made: Tensors) -> Tensors:
-    """Put the prefix in front once more."""
+    """Repeat the prefix of every tensor."""
     return {PREFIX + name: tensor for name, tensor in made.items()}
 
 
@@ -100,7 +100,7 @@ def scaled(factor: float) -> Callable[[Tensors], Tensors]:
 
 
 def embedding(made: Tensors) -> Tensors:
-    """Name linear pairs as an embedding's."""
+    """Name linear pairs like an embedding's."""
     return {
         n.replace("lora_", "lora_embedding_").removesuffix(".weight"): t for n, t in made.items()
     }
@@ -202,7 +202,7 @@ PROBED = {
 
 
 def examine(code: str, folder: Path, base: Base) -> AdmissionReport:
-    """Damage a good adapter and return what admission says of it."""
+    """Damage a good adapter and return its report."""
     HAZARDS[code](write_adapter(folder))
     policy = POLICIES.get(code, AdmissionPolicy())
     base = replace(base, chat_template=hash_of("the base's own"))
@@ -211,31 +211,31 @@ def examine(code: str, folder: Path, base: Base) -> AdmissionReport:
 
 @pytest.mark.parametrize("code", HAZARDS)
 def test_each_hazard_has_its_own_code(tmp_path: Path, tiny_base: Base, code: str) -> None:
-    """It is found, with the severity of the table, where it is; and nothing else is blamed."""
+    """Each hazard has exactly its code, with the severity of the table and the right file."""
     report = examine(code, tmp_path / "a", tiny_base)
-    found = [each for each in report.findings if each.problem.code == code]
-    assert found, [str(each.problem) for each in report.findings]
-    assert {CODES[code].severity} == {each.severity for each in found}
-    assert all(each.problem.expected and each.problem.found for each in found)
+    found = [item for item in report.findings if item.problem.code == code]
+    assert found, [str(item.problem) for item in report.findings]
+    assert {CODES[code].severity} == {item.severity for item in found}
+    assert all(item.problem.expected and item.problem.found for item in found)
     assert (CODES[code].severity != "refuse" and code != "A099 more-findings") == report.accepted
-    codes = {each.problem.code for each in report.findings}
+    codes = {item.problem.code for item in report.findings}
     assert {code} | ALONGSIDE.get(code, set()) == codes
 
 
 @pytest.mark.parametrize("code", PROBED)
 def test_each_result_of_the_probe_has_its_own_code(code: str) -> None:
-    """As folders have."""
+    """Results of the probe have codes like folders."""
     (found,) = run._report(PROBED[code]).findings
     assert (code, CODES[code].severity) == (found.problem.code, found.severity)
 
 
 def test_every_code_is_raised_by_a_test() -> None:
-    """The table has no code that nothing raises."""
+    """Every code of the table is raised by a test."""
     assert set(CODES) == set(HAZARDS) | set(PROBED)
 
 
 def test_every_code_in_the_source_is_in_the_table() -> None:
-    """A code is written the same way wherever it is raised, and has one number."""
+    """Every code in the source is in the table, and has one number."""
     raised = {
         code
         for package in ("merge/peft_format", "registry", "server")
@@ -256,7 +256,7 @@ def test_a_code_explains_itself(code: str) -> None:
 
 
 def test_a_report_is_bounded_and_keeps_what_refuses() -> None:
-    """However many notes there are, a refusal among them stays one."""
+    """A refusal among many notes remains a refusal."""
     note = finding("A060 other-files", "x", "less", "more")
     refusal: Finding = finding("A061 symlink", "x", "a file", "a link")
     cut = bounded([note] * (MAX_FINDINGS + 50) + [refusal])
@@ -277,7 +277,7 @@ def test_a_report_is_bounded_and_keeps_what_refuses() -> None:
 def test_the_tensors_say_which_modules_there_are(
     tmp_path: Path, tiny_base: Base, targets: object
 ) -> None:
-    """target_modules may be anything: list, pattern, word, dotted names, null."""
+    """target_modules may be a list, a pattern, a word, dotted names or null."""
     folder = write_adapter(tmp_path, target_modules=targets)
     report = admit(folder, tiny_base, AdmissionPolicy())
     assert report.accepted
@@ -285,7 +285,7 @@ def test_the_tensors_say_which_modules_there_are(
 
 
 def test_line_ends_and_a_mark_of_windows_are_no_hazard(tmp_path: Path, tiny_base: Base) -> None:
-    """CRLF and a byte order mark change nothing of what a config says."""
+    """CRLF and a byte order mark do not change a config."""
     folder = write_adapter(tmp_path)
     text = json.dumps(json.loads((folder / CONFIG).read_text()), indent=2)
     (folder / CONFIG).write_bytes(b"\xef\xbb\xbf" + text.replace("\n", "\r\n").encode())
@@ -293,7 +293,7 @@ def test_line_ends_and_a_mark_of_windows_are_no_hazard(tmp_path: Path, tiny_base
 
 
 def test_a_doubled_prefix_means_what_the_single_one_does(tmp_path: Path, tiny_base: Base) -> None:
-    """It is admitted with the same facts, and noted once for all modules."""
+    """It is admitted with the same facts and one note for all modules."""
     report = examine("A022 doubled-prefix", tmp_path / "a", tiny_base)
     plain = admit(write_adapter(tmp_path / "b"), tiny_base, AdmissionPolicy())
     assert report.facts is not None
@@ -302,7 +302,7 @@ def test_a_doubled_prefix_means_what_the_single_one_does(tmp_path: Path, tiny_ba
 
 
 def test_the_pool_s_gate_is_a_policy(tmp_path: Path, tiny_base: Base) -> None:
-    """1 < norm ≤ 1000, as the 960-adapter pool was gathered."""
+    """1 < norm ≤ 1000, the gate of the 960-adapter pool, is a policy."""
     gate = AdmissionPolicy(norm_minimum=1.0)
     assert admit(write_adapter(tmp_path / "a"), tiny_base, gate).accepted
     assert not examine("A054 norm-minimum", tmp_path / "b", tiny_base).accepted
@@ -314,7 +314,7 @@ def test_the_pool_s_gate_is_a_policy(tmp_path: Path, tiny_base: Base) -> None:
 def test_licences_are_compared_without_case(
     tmp_path: Path, tiny_base: Base, front: str, accepted: bool
 ) -> None:
-    """An adapter without a licence is not covered by a list of allowed ones."""
+    """Case does not matter, and no licence is not an allowed one."""
     folder = write_adapter(tmp_path)
     card(front)(folder)
     policy = AdmissionPolicy(licences=frozenset({"mit"}))

@@ -1,4 +1,4 @@
-"""What arrives from strangers: each case damages a good adapter, and a report says how."""
+"""Untrusted folders: each case damages a good adapter, and a report describes the damage."""
 
 import json
 from collections.abc import Callable
@@ -68,7 +68,7 @@ def _pickle(folder: Path) -> None:
 def test_what_is_no_served_lora_is_refused_by_name(
     tmp_path: Path, tiny_base: Base, damage: Callable[[Path], None], code: str, file: str
 ) -> None:
-    """Every hazard ends in a report that names the file and what was expected of it."""
+    """Every hazard gives a report that names the file and the expectation."""
     folder = write_adapter(tmp_path)
     damage(folder)
     report = admit(folder, tiny_base, AdmissionPolicy())
@@ -91,7 +91,7 @@ def test_random_damage_ends_in_a_report(
     removed: int,
     inserted: bytes,
 ) -> None:
-    """Bytes overwritten, cut or added anywhere are a report that is JSON, never a traceback."""
+    """Overwritten, removed or added bytes give a JSON report, never a traceback."""
     folder = write_adapter(tmp_path_factory.mktemp("damaged"))
     data = (folder / name).read_bytes()
     (folder / name).write_bytes(data[:position] + inserted + data[position + removed :])

@@ -38,7 +38,7 @@ def test_it_is_the_norm_of_the_dense_update(
     block: int,
     seed: int,
 ) -> None:
-    """‖B·A‖ of the stored numbers, to rounding, whatever the block that is read at a time."""
+    """The norm equals the dense ‖B·A‖ up to rounding, for every block size."""
     rng = np.random.default_rng(seed)
     dtype = np.float16 if half else np.float32
     a = rng.normal(size=(rank, d_in)).astype(dtype)
@@ -53,7 +53,7 @@ def test_it_is_the_norm_of_the_dense_update(
 
 
 def test_bfloat16_is_read_as_what_it_is(tmp_path: Path) -> None:
-    """The upper halves of float32 numbers: 2 and 3 make a norm of 6."""
+    """bfloat16 is the upper half of float32: 2 and 3 give a norm of 6."""
     path = tmp_path / "w.safetensors"
     with WeightsWriter(path, [TensorSpec(n, "BF16", (1, 1)) for n in "ab"]) as writer:
         writer.write("a", b"\x00\x40")  # 2.0
@@ -62,7 +62,7 @@ def test_bfloat16_is_read_as_what_it_is(tmp_path: Path) -> None:
 
 
 def test_factors_that_cancel_have_norm_zero(tmp_path: Path) -> None:
-    """Rounding never makes a negative square."""
+    """Rounding never gives a negative square."""
     path = tmp_path / "w.safetensors"
     a = np.full((2, 3), 0.1, dtype=np.float32)
     b = np.array([[0.3, -0.3], [0.7, -0.7]], dtype=np.float32)
@@ -71,7 +71,7 @@ def test_factors_that_cancel_have_norm_zero(tmp_path: Path) -> None:
 
 
 def test_the_largest_finite_numbers_do_not_overflow(tmp_path: Path) -> None:
-    """Squares of float32 fit float64: a huge norm is a number, for the gate to refuse."""
+    """Squares of float32 fit float64, so a huge norm is finite."""
     path = tmp_path / "w.safetensors"
     top = np.full((1, 1), np.finfo(np.float32).max, dtype=np.float32)
     save_file({"a": top, "b": top}, path)
@@ -81,7 +81,7 @@ def test_the_largest_finite_numbers_do_not_overflow(tmp_path: Path) -> None:
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("factor", ["a", "b"])
 def test_numbers_that_are_not_finite_are_found(tmp_path: Path, value: float, factor: str) -> None:
-    """One bad number in either factor is enough, even where the other factor is zero."""
+    """One bad number in a factor is found, even if the other factor is zero."""
     path = tmp_path / "w.safetensors"
     made = {n: np.zeros((2, 2), dtype=np.float32) for n in "ab"}
     made[factor][1, 0] = value
@@ -92,7 +92,7 @@ def test_numbers_that_are_not_finite_are_found(tmp_path: Path, value: float, fac
 
 
 def test_a_file_that_was_cut_meanwhile_is_an_error(tmp_path: Path) -> None:
-    """A short read is never taken for a shorter tensor."""
+    """A short read is an error, not a shorter tensor."""
     path = tmp_path / "w.safetensors"
     save_file({n: np.ones((2, 2), dtype=np.float32) for n in "ab"}, path)
     header = read_header(path)

@@ -1,4 +1,4 @@
-"""The tokenizer files beside an adapter, and the provenance that its config states."""
+"""The tokenizer files beside an adapter, and its config's statements on training."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -23,7 +23,7 @@ TEMPLATES: list[dict[str, bytes]] = [
 def test_a_template_is_found_wherever_transformers_writes_it(
     tmp_path: Path, tiny_base: Base, files: dict[str, bytes]
 ) -> None:
-    """Its hash is a fact of the version, equal for equal text; the base's own gives no finding."""
+    """The template's hash is a fact of the version; the base's own template gives no finding."""
     folder = write_adapter(tmp_path / "a")
     for name, data in files.items():
         (folder / name).write_bytes(data)
@@ -34,7 +34,7 @@ def test_a_template_is_found_wherever_transformers_writes_it(
     assert hash_of("{{ a }}") == report.facts.chat_template
     other = replace(tiny_base, chat_template=hash_of("{{ b }}"))
     assert ["A063 chat-template"] == [
-        each.problem.code for each in admit(folder, other, AdmissionPolicy()).findings
+        item.problem.code for item in admit(folder, other, AdmissionPolicy()).findings
     ]
 
 
@@ -45,7 +45,7 @@ def test_a_template_is_found_wherever_transformers_writes_it(
 def test_a_tokenizer_that_is_not_understood_says_nothing(
     tmp_path: Path, tiny_base: Base, data: bytes
 ) -> None:
-    """Odd files beside the adapter are neither errors nor findings."""
+    """Unreadable tokenizer files are neither errors nor findings."""
     folder = write_adapter(tmp_path / "a")
     (folder / "tokenizer_config.json").write_bytes(data)
     (folder / "added_tokens.json").write_bytes(data)
@@ -54,7 +54,7 @@ def test_a_tokenizer_that_is_not_understood_says_nothing(
 
 
 def test_where_the_config_comes_from_is_a_fact(tmp_path: Path, tiny_base: Base) -> None:
-    """PEFT's release and the dropout; what makes no sense is not stored."""
+    """PEFT's release and the dropout are facts; invalid values are not stored."""
     folder = write_adapter(tmp_path / "a", peft_version="0.18.0", lora_dropout=0.1)
     facts = admit(folder, tiny_base, AdmissionPolicy()).facts
     assert facts is not None

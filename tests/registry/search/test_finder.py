@@ -1,4 +1,4 @@
-"""Finding adapters, on both databases: by words, likeness, examples and filters."""
+"""Search for adapters on both databases: by text, likeness, examples and filters."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -94,7 +94,7 @@ class Add:
 
 @pytest.fixture
 def registry(database: Database, blobs: LocalBlobs) -> Registry:
-    """A registry whose weight embeddings forget nothing."""
+    """A registry whose weight sketches are exact."""
     made = Registry(database, blobs, embedder=Embedder(sketcher=FlatSketch()))
     made.bases.add(BASE, shapes=SHAPES, architecture="LlamaForCausalLM")
     return made
@@ -102,7 +102,7 @@ def registry(database: Database, blobs: LocalBlobs) -> Registry:
 
 @pytest.fixture
 def add(registry: Registry, tmp_path: Path) -> Add:
-    """Register adapters with cards."""
+    """Registers adapters with cards."""
     return Add(registry, tmp_path)
 
 
@@ -115,12 +115,12 @@ def finder(registry: Registry, add: Add) -> Finder:
 
 
 def names(hits: tuple[Hit, ...]) -> list[str]:
-    """What was found, in its order."""
+    """Return the names of the hits in order."""
     return [hit.reference for hit in hits]
 
 
 def test_words_find_the_card_that_has_them(finder: Finder) -> None:
-    """The nearest comes first, with its cosine as the reason; all others follow."""
+    """The nearest adapter comes first, with its cosine as the reason; all others follow."""
     hits = finder.search("a recipe for soup")
     assert "soup@1" == hits[0].reference
     assert ["text"] == [reason.question for reason in hits[0].why]
@@ -130,7 +130,7 @@ def test_words_find_the_card_that_has_them(finder: Finder) -> None:
 
 
 def test_a_hit_says_what_there_is_to_know(finder: Finder, registry: Registry) -> None:
-    """Digest, base, rank, tags and owner are those of the version."""
+    """A hit has the version's digest, base, rank, tags and owner."""
     registry.search.descriptions.change_tags("soup", add=["food"], actor="ada")
     (hit,) = finder.search("soup", limit=1)
     version = read_adapter(registry, "soup").versions[0]
@@ -141,7 +141,7 @@ def test_a_hit_says_what_there_is_to_know(finder: Finder, registry: Registry) ->
 
 
 def test_near_weights_are_found_and_the_adapter_itself_is_not(finder: Finder, add: Add) -> None:
-    """`like` compares updates: a neighbour of the weights comes first, whatever its card says."""
+    """`like` compares updates: the nearest weights come first, whatever the card says."""
     near = {name: tensor + 0.05 for name, tensor in tensors(seed=0).items()}
     add("neighbour", seed=9, card="Writes recipes.", weights=near)
     hits = finder.search(like=parse_reference("legal"))
@@ -154,7 +154,7 @@ def test_near_weights_are_found_and_the_adapter_itself_is_not(finder: Finder, ad
 
 
 def test_the_score_of_weights_is_the_cosine_of_updates(finder: Finder) -> None:
-    """With a sketch that forgets nothing, the score is the exact cosine."""
+    """With an exact sketch, the score is the exact cosine."""
 
     def flat(seed: int) -> NDArray[np.float64]:
         made = tensors(seed=seed)
@@ -172,19 +172,19 @@ def test_the_score_of_weights_is_the_cosine_of_updates(finder: Finder) -> None:
 
 
 def test_likeness_of_words(finder: Finder) -> None:
-    """`by="text"` compares what is known in words."""
+    """`by="text"` compares the descriptions."""
     hits = finder.search(like=parse_reference("tax@1"), by="text")
     assert "legal@1" == hits[0].reference
 
 
 def test_examples_find_what_is_good_at_them(finder: Finder) -> None:
-    """Several texts ask one question: their mean is compared."""
+    """Several examples are one question: their mean is compared."""
     hits = finder.search(examples=["Fill in this tax form", "Which tax form do I need?"])
     assert ("tax@1", "examples") == (hits[0].reference, hits[0].why[0].question)
 
 
 def test_every_version_is_listed_with_its_score(finder: Finder) -> None:
-    """By name, whatever examples say; they only give each the score that a search would."""
+    """`every` lists versions by name; the examples determine only the scores."""
     questions = ["Fill in this tax form"]
     every = finder.every(examples=questions, limit=10)
     assert ["legal@1", "soup@1", "tax@1"] == names(every)
@@ -195,7 +195,7 @@ def test_every_version_is_listed_with_its_score(finder: Finder) -> None:
 
 
 def test_several_questions_are_one_score(finder: Finder) -> None:
-    """The score is the mean of the reasons' cosines, each of which is told."""
+    """The score is the mean of the cosines, and each reason is listed."""
     hits = finder.search("tax forms", like=parse_reference("legal"), examples=["courts"])
     for hit in hits:
         assert ["text", "examples", "like"] == [reason.question for reason in hit.why]
@@ -203,7 +203,7 @@ def test_several_questions_are_one_score(finder: Finder) -> None:
 
 
 def test_behaviour_is_searched_like_the_others(finder: Finder, registry: Registry) -> None:
-    """Vectors of a probe are compared with each other; a version without one has cosine 0."""
+    """Signatures of one probe are compared; a version without one has cosine 0."""
     for name, vector in {"legal": [3.0, 0.0], "tax": [1.0, 1.0]}.items():
         digest = read_adapter(registry, name).versions[0].digest
         registry.search.embeddings.record_behaviour(digest, "probe-1", np.array(vector, np.float32))
@@ -213,27 +213,27 @@ def test_behaviour_is_searched_like_the_others(finder: Finder, registry: Registr
 
 
 def test_a_version_without_the_embedding_says_so(finder: Finder) -> None:
-    """Nothing can be like what was never measured."""
+    """A version without the embedding cannot be compared, and the error says so."""
     with pytest.raises(NoEmbedding, match="legal@1 has no behaviour embedding"):
         finder.search(like=parse_reference("legal"), by="behaviour")
 
 
 @pytest.mark.parametrize("text", ["nobody", "legal@7", "0" * 64])
 def test_unknown_likeness_is_an_error(finder: Finder, text: str) -> None:
-    """A reference that means nothing finds nothing, aloud."""
+    """An unknown reference in `like` is an error."""
     with pytest.raises(UnknownReference):
         finder.search(like=parse_reference(text))
 
 
 def test_without_a_question_the_filter_lists_by_name(finder: Finder) -> None:
-    """A list needs no score."""
+    """Without a question the matches are listed by name."""
     hits = finder.search(filter="owner=ada", limit=2)
     assert ["legal@1", "soup@1"] == names(hits)
     assert {0.0} == {hit.score for hit in hits}
 
 
 def test_filters(registry: Registry, add: Add) -> None:
-    """Every field of the language lets through what it should, with and without a question."""
+    """Every field selects the right versions, with and without a question."""
     add("legal", seed=0)
     add("soup", seed=1, card="---\nlicense: MIT\n---\nSoups.")
     add("tax", seed=2)
@@ -247,7 +247,7 @@ def test_filters(registry: Registry, add: Add) -> None:
 
 
 def test_what_a_filter_cannot_mean_is_an_error(finder: Finder) -> None:
-    """A filter that does not parse and a base that is not known are refused."""
+    """An invalid filter and an unknown base are refused."""
     with pytest.raises(FilterInvalid):
         finder.search("soup", filter="rank~3")
     with pytest.raises(UnknownBase):
@@ -256,13 +256,13 @@ def test_what_a_filter_cannot_mean_is_an_error(finder: Finder) -> None:
 
 @pytest.mark.parametrize("limit", [0, -1, 201])
 def test_a_limit_out_of_range_is_an_error(finder: Finder, limit: int) -> None:
-    """Between one and two hundred."""
+    """The limit is 1 to 200."""
     with pytest.raises(ValueError, match="1 to 200"):
         finder.search("soup", limit=limit)
 
 
 def test_only_the_newest_version_in_use_is_found(finder: Finder, add: Add) -> None:
-    """An adapter is one hit; a status asks for other versions too."""
+    """Only an adapter's newest version matches, unless the filter has a status."""
     add("soup", seed=5, card="Writes recipes for soups, better.")
     assert ["soup@2"] == [n for n in names(finder.search("soup")) if n.startswith("soup")]
     found = names(finder.search("soup", filter="status=admitted"))
@@ -270,7 +270,7 @@ def test_only_the_newest_version_in_use_is_found(finder: Finder, add: Add) -> No
 
 
 def test_what_is_out_of_use_is_not_found(finder: Finder, registry: Registry, add: Add) -> None:
-    """Quarantined and retired versions are found by their status alone."""
+    """Quarantined and retired versions match only by their status."""
     add("soup", seed=5, card="Writes recipes for soups, better.")
     registry.versions.quarantine(parse_reference("soup@2"), "no effect", "ada")
     registry.versions.retire(parse_reference("tax@1"), "ada")
@@ -280,7 +280,7 @@ def test_what_is_out_of_use_is_not_found(finder: Finder, registry: Registry, add
 
 
 def test_callers_find_what_they_may_know_of(registry: Registry, add: Add) -> None:
-    """What is private to a namespace is found by its own callers, and by those for everything."""
+    """Private adapters are found only by callers of their namespace and by callers without one."""
     add("acme/soup", seed=1, card="Soups.")
     add("other/soup", seed=2, card="Soups.")
     add("soup", seed=3, card="Soups.")
@@ -294,7 +294,7 @@ def test_callers_find_what_they_may_know_of(registry: Registry, add: Add) -> Non
 
 
 def test_every_change_advances_the_revision(registry: Registry, finder: Finder, add: Add) -> None:
-    """As long as the revision stays, a search finds the same."""
+    """Every change of searchable data advances the revision."""
     said, soup = registry.search.descriptions, parse_reference("soup@1")
     changes: list[Callable[[], object]] = [
         lambda: add("acme/new", seed=8),
@@ -314,14 +314,14 @@ def test_every_change_advances_the_revision(registry: Registry, finder: Finder, 
 def test_searching_and_registering_again_change_nothing(
     registry: Registry, finder: Finder, add: Add
 ) -> None:
-    """What is there already is no change."""
+    """Searching and registering equal content do not advance the revision."""
     before = finder.revision(), finder.search("soup")
     add("soup", seed=1, card=CARDS["soup"])
     assert before == (finder.revision(), finder.search("soup"))
 
 
 def test_equals_are_told_apart_by_age(registry: Registry, add: Add) -> None:
-    """Of versions with the same vector, the older comes first, every time."""
+    """Among equal vectors the older version always comes first."""
     for seed, name in enumerate(["c", "b", "a", "d"]):
         digest = add(name, seed=seed)
         registry.search.embeddings.record_behaviour(digest, "probe", np.ones(3, np.float32))
@@ -332,7 +332,9 @@ def test_equals_are_told_apart_by_age(registry: Registry, add: Add) -> None:
 def test_near_duplicates_are_told_at_registration(
     registry: Registry, add: Add, tmp_path: Path
 ) -> None:
-    """Equal and nearly equal updates are named with their cosine; unrelated ones are not."""
+    """A registration names equal and nearly equal updates with their cosines, and no unrelated
+    ones.
+    """
     add("legal", seed=0)
     add("soup", seed=1)
     other_form = tensors(seed=0)
@@ -346,7 +348,7 @@ def test_near_duplicates_are_told_at_registration(
 
 
 def test_an_adapter_without_effect_is_like_nothing(registry: Registry, tmp_path: Path) -> None:
-    """Zero has no direction: two adapters that change nothing are no duplicates."""
+    """Zero updates have no direction and are not duplicates of each other."""
     seen: list[str] = []
     for name in ("one", "two"):
         weights = {key: np.zeros_like(value) for key, value in tensors().items()}
@@ -360,7 +362,7 @@ def test_an_adapter_without_effect_is_like_nothing(registry: Registry, tmp_path:
 def test_likeness_stays_on_the_same_base_and_away_from_nothing(
     finder: Finder, registry: Registry, add: Add
 ) -> None:
-    """`like` finds no other base's adapters and no zero adapters, and no cosine is above 1."""
+    """`like` returns no adapter of another base, no zero adapter, and no cosine above 1."""
     registry.bases.add("acme/Other", shapes=SHAPES)
     add("twin")  # the content of `legal`
     add("zero", weights={key: np.zeros_like(value) for key, value in tensors().items()})
@@ -373,7 +375,7 @@ def test_likeness_stays_on_the_same_base_and_away_from_nothing(
 
 
 def test_a_retired_version_is_shown_as_retired(registry: Registry, add: Add) -> None:
-    """In the catalogue and in hits; it was admitted once, and is not any more."""
+    """The catalogue and hits show a retired version as retired, not as admitted."""
     add("legal")
     registry.versions.retire(parse_reference("legal@1"), "ada")
     assert "retired" == registry.catalogue.adapter("legal").status

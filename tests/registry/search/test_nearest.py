@@ -1,4 +1,4 @@
-"""The two ways to the nearest vectors: a scan of everything, and pgvector's index."""
+"""The two searches for nearest vectors: a full scan, and pgvector's index."""
 
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
@@ -56,7 +56,7 @@ def fill(database: Database, count: int, *, first: int = 0) -> NDArray[np.float3
 
 
 def test_the_nearest_are_found(database: Database) -> None:
-    """Both ways give the versions with the largest products, nearest first."""
+    """Both searches return the versions with the largest products, nearest first."""
     vectors = fill(database, 300)
     query = unit_rows(np.random.default_rng(9).normal(size=DIM))
     expected = list(np.argsort(-(vectors @ query))[:5] + 1)
@@ -65,7 +65,9 @@ def test_the_nearest_are_found(database: Database) -> None:
 
 
 def test_filters_narrow_what_is_found(database: Database) -> None:
-    """The nearest among those that satisfy the conditions, as many as are wanted."""
+    """The result is the requested number of nearest versions among those that satisfy the
+    filter.
+    """
     vectors = fill(database, 300)
     query = vectors[0]
     ranks = np.arange(300) % 4 + 1
@@ -78,7 +80,7 @@ def test_filters_narrow_what_is_found(database: Database) -> None:
 
 
 def test_more_than_there_are(database: Database) -> None:
-    """Fewer come when there are fewer, and none from a space that nobody uses."""
+    """A space with fewer versions than the limit returns all; an unused space returns none."""
     fill(database, 3)
     query = np.ones(DIM, np.float32)
     with database.read() as session:
@@ -92,7 +94,7 @@ def test_more_than_there_are(database: Database) -> None:
 def test_a_scan_reads_what_is_new_only(
     sqlite_database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The first search reads everything, the next ones what was written since."""
+    """The first search reads all vectors, later ones only the new ones."""
     read: list[int] = []
     since = search_queries.embeddings_since
 
@@ -114,7 +116,7 @@ def test_a_scan_reads_what_is_new_only(
 
 
 def test_a_scan_follows_a_vector_that_changes(sqlite_database: Database) -> None:
-    """What was written again counts, in its old place."""
+    """A rewritten vector is used, in its old row."""
     vectors = fill(sqlite_database, 20)
     scan = Scan()
     with sqlite_database.read() as session:
@@ -127,7 +129,7 @@ def test_a_scan_follows_a_vector_that_changes(sqlite_database: Database) -> None
 
 
 def test_what_has_left_a_space_is_not_found_there(database: Database) -> None:
-    """A version that another encoder has embedded since is in that one's space alone."""
+    """A version embedded by another encoder is only in that encoder's space."""
     vectors = fill(database, 20)
     index, other = Index(), Space("text", "other", DIM)
     with database.read() as session:
@@ -150,7 +152,7 @@ def test_what_has_left_a_space_is_not_found_there(database: Database) -> None:
 def test_filters_of_any_width_give_the_same_order(
     sqlite_database: Database, filter_: str, limit: int
 ) -> None:
-    """Whether few or most satisfy a filter, the answer is the whole ranking, filtered and cut."""
+    """For any filter, the result is the filtered full ranking up to the limit."""
     vectors = fill(sqlite_database, 300)
     names, ranks = [f"a{i}" for i in range(300)], np.arange(300) % 4 + 1
     kept = {
@@ -170,7 +172,7 @@ def test_filters_of_any_width_give_the_same_order(
 def test_a_filter_that_lets_most_through_is_not_read_in_full(
     sqlite_database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """After a change a search asks for the nearest few, not for everything that there is."""
+    """After a change a search queries only the nearest candidates, not all matches."""
     asked: list[int | None] = []
     candidates = search_queries.candidates
 
@@ -192,7 +194,7 @@ def test_a_filter_that_lets_most_through_is_not_read_in_full(
 def test_who_has_the_lock_waits_for_no_connection(
     sqlite_database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The session's first statement, which needs one, runs before the lock is taken."""
+    """The session's first statement, which needs a connection, runs before the lock is taken."""
     locked: list[bool] = []
     scan, revision = Scan(), queries.revision
 
@@ -207,7 +209,7 @@ def test_who_has_the_lock_waits_for_no_connection(
 
 
 def test_of_equals_the_older_comes_first(sqlite_database: Database) -> None:
-    """A tie at the edge of what is wanted is cut by age, not by chance."""
+    """A tie at the limit is decided by age."""
     vectors = fill(sqlite_database, 50)
     same = dict.fromkeys(range(11, 41), vectors[0])
     with sqlite_database.transaction() as writer:
@@ -235,7 +237,9 @@ def test_the_index_is_used(postgresql_database: Database) -> None:
 
 
 def test_where_the_index_gives_up_all_are_compared(postgresql_database: Database) -> None:
-    """A filter that few of the nearest satisfy gets as many answers as there are, in order."""
+    """A filter that few of the nearest satisfy still returns all matches up to the limit, in
+    order.
+    """
     vectors = fill(postgresql_database, 600)
     query = unit_rows(np.random.default_rng(9).normal(size=DIM))
     expected = [int(i) + 1 for i in np.argsort(-(vectors @ query)) if i % 4 == 2]

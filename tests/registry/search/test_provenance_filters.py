@@ -23,7 +23,7 @@ FILTERS = {
 
 
 def test_versions_are_found_by_what_their_config_states(registry: Registry, tmp_path: Path) -> None:
-    """A release stands for those that it begins; what is not stated equals nothing."""
+    """A release matches all releases with its prefix; a missing value equals nothing."""
     for seed, (name, stated) in enumerate(STATED.items()):
         folder = write_adapter(tmp_path / name, tensors(seed=seed), **stated)
         registry.adapters.register(folder, name=name)
@@ -38,6 +38,6 @@ def test_versions_are_found_by_what_their_config_states(registry: Registry, tmp_
 
 @pytest.mark.parametrize("value", ["lots", "1.5", "-1", "nan"])
 def test_a_dropout_is_a_number_from_0_to_1(registry: Registry, value: str) -> None:
-    """Anything else is refused with an example."""
+    """Any other value is refused with an example."""
     with pytest.raises(FilterInvalid, match=r"such as 0\.05"):
         registry.search.finder.search(filter=f"lora_dropout={value}")

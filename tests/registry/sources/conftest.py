@@ -1,4 +1,4 @@
-"""A Hub with adapters in it, a client for it, and time that does not pass."""
+"""A fake Hub with adapters, a client for it, and a clock without real waits."""
 
 import time
 from collections.abc import Iterator
@@ -22,7 +22,7 @@ TOKEN = "hf_of_the_environment"
 
 @pytest.fixture
 def database(sqlite_database: Database) -> Database:
-    """One database is enough here: what sources do with it is what the service does."""
+    """Sources need only one database; the tests of the service cover both."""
     return sqlite_database
 
 
@@ -36,7 +36,7 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeHub]:
 
 @pytest.fixture
 def sleeps(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """Every wait of the client and of ours, in seconds; none takes time."""
+    """The seconds of every wait; none takes time."""
     waited: list[float] = []
     monkeypatch.setattr(time, "sleep", waited.append)
     return waited

@@ -1,4 +1,4 @@
-"""A Hub of our own on a loopback port: the few routes that the client calls, with faults on demand.
+"""A fake Hub on a loopback port: the routes that the client calls, with faults on demand.
 
 GET  /api/models                                  the list of models, two a page
 GET  /api/models/{repo}[/revision/{revision}]     a repository: commit, files, sizes, hashes
@@ -23,7 +23,7 @@ _FILE = re.compile(r"/([^/]+/[^/]+)/resolve/([0-9a-f]{40})/(.+)")
 
 @dataclass
 class Fault:
-    """What goes wrong, for the next `times` requests whose "METHOD path" matches `where`."""
+    """A fault for the next `times` requests whose "METHOD path" matches `where`."""
 
     where: str  # a regular expression
     status: int | None = None
@@ -38,7 +38,7 @@ class Fault:
 
 @dataclass
 class Repository:
-    """Files by path at one commit, and what the query finds it by."""
+    """Files by path at one commit, and the tags that a query matches."""
 
     files: dict[str, bytes]
     tags: tuple[str, ...] = ()
@@ -56,7 +56,7 @@ def _sha1(data: bytes) -> str:
 
 
 class FakeHub:
-    """The server; `seen` counts requests by "METHOD path", `tokens` keeps what they showed."""
+    """The server; `seen` counts requests by "METHOD path", `tokens` keeps their tokens."""
 
     def __init__(self) -> None:
         self.repositories: dict[str, Repository] = {}
@@ -79,11 +79,11 @@ class FakeHub:
 
     @property
     def endpoint(self) -> str:
-        """The URL to give to the client."""
+        """The URL of the server."""
         return f"http://127.0.0.1:{self._server.server_address[1]}"
 
     def bodies(self) -> list[str]:
-        """The paths of files that were asked for with GET, sorted."""
+        """The paths of files that were requested with GET, sorted."""
         return sorted(what.split("/", 5)[-1] for what in self.seen if _is_body(what))
 
 

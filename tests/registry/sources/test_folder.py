@@ -13,7 +13,7 @@ from tests.registry.conftest import tensors, write_adapter
 
 
 def test_one_folder_is_one_adapter(registry: Registry, tmp_path: Path) -> None:
-    """Under the given name, or the folder's own; the alias is set, its path is the source."""
+    """The adapter gets the given name or the folder's, its alias, and the path as its source."""
     folder = write_adapter(tmp_path / "Legal QA (v2)")
     (done,) = import_folder(registry, folder, alias="prod", actor="ann")
     assert isinstance(done.outcome, Registration)
@@ -28,7 +28,7 @@ def test_one_folder_is_one_adapter(registry: Registry, tmp_path: Path) -> None:
 
 
 def test_a_folder_of_folders_is_several(registry: Registry, tmp_path: Path) -> None:
-    """Each by its own name, below the given one; what is no adapter is passed over."""
+    """Each adapter gets its folder's name below the given one; other folders are skipped."""
     for seed, name in enumerate(("b", "a")):
         write_adapter(tmp_path / "all" / name, tensors(seed=seed))
     (tmp_path / "all" / "notes").mkdir()
@@ -39,7 +39,7 @@ def test_a_folder_of_folders_is_several(registry: Registry, tmp_path: Path) -> N
 
 
 def test_a_refused_one_stops_no_other(registry: Registry, tmp_path: Path) -> None:
-    """Its error stands in its place: a bad adapter, and a folder without a usable name."""
+    """An invalid adapter and an unusable folder name give errors in their places."""
     write_adapter(tmp_path / "all" / "модель")
     write_adapter(tmp_path / "all" / "bad", r=7)
     write_adapter(tmp_path / "all" / "good")
@@ -48,7 +48,7 @@ def test_a_refused_one_stops_no_other(registry: Registry, tmp_path: Path) -> Non
 
 
 def test_importing_again_changes_nothing(registry: Registry, tmp_path: Path) -> None:
-    """Every outcome is the version that is there."""
+    """A second import returns the existing versions."""
     folder = write_adapter(tmp_path / "a")
     for created in (True, False):
         (done,) = import_folder(registry, folder)
@@ -57,7 +57,7 @@ def test_importing_again_changes_nothing(registry: Registry, tmp_path: Path) -> 
 
 
 def test_links_are_not_followed(tmp_path: Path) -> None:
-    """A folder behind a link is not looked into."""
+    """A folder behind a link is skipped."""
     write_adapter(tmp_path / "elsewhere")
     (tmp_path / "all").mkdir()
     (tmp_path / "all" / "link").symlink_to(tmp_path / "elsewhere")
@@ -80,7 +80,9 @@ def test_links_are_not_followed(tmp_path: Path) -> None:
 def test_no_adapter_is_an_error_with_the_hint_that_helps(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: str, hint: str
 ) -> None:
-    """A missing folder, a file, an archive, an empty folder, and adapters further down."""
+    """A missing folder, a file, an archive, an empty folder and deeper adapters have their own
+    hints.
+    """
     monkeypatch.chdir(tmp_path)
     for name in ("adapters", "empty"):
         (tmp_path / name).mkdir()
@@ -103,5 +105,5 @@ def test_no_adapter_is_an_error_with_the_hint_that_helps(
     ],
 )
 def test_a_folders_name_suggests_a_name(tmp_path: Path, folder: str, name: str) -> None:
-    """Lower case, with a dash for what a name cannot hold."""
+    """The name is lower case, with a dash for each invalid character."""
     assert name == name_for(tmp_path / folder)

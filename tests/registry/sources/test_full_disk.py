@@ -1,4 +1,4 @@
-"""Imports of many that run out of room: one error, and what was done stays done."""
+"""Imports that run out of space: one error, and finished imports remain."""
 
 import errno
 import os
@@ -31,7 +31,7 @@ Filling = Callable[[int], AbstractContextManager[Counter[str]]]
 
 @contextmanager
 def failing(owner: object, name: str, error: Exception, after: int) -> Iterator[Counter[str]]:
-    """Have a function fail after so many calls; count the calls."""
+    """Make a function fail after some calls; count the calls."""
     real, calls = getattr(owner, name), Counter[str]()
 
     def counted(*args: object, **options: object) -> object:
@@ -46,12 +46,12 @@ def failing(owner: object, name: str, error: Exception, after: int) -> Iterator[
 
 
 def full_disk(after: int) -> AbstractContextManager[Counter[str]]:
-    """Let the store hold so many more adapters."""
+    """Limit the store to this number of additional adapters."""
     return failing(LocalBlobs, "adopt", DISK, after)
 
 
 def full_database(after: int) -> AbstractContextManager[Counter[str]]:
-    """Let the database hold so many more names."""
+    """Limit the database to this number of additional names."""
     return failing(adapters, "claim", DATABASE, after)
 
 
@@ -73,12 +73,12 @@ def folders(tmp_path: Path) -> Path:
 def test_folders(
     registry: Registry, folders: Path, full: Filling, error: type[RegistryError], says: str
 ) -> None:
-    """The third is tried and tells why, the fourth is not tried; again does those two."""
+    """The third import fails with its reason, the fourth does not start; a second run does both."""
     with full(2) as calls, pytest.raises(error, match=says):
         list(import_folder(registry, folders))
     assert 3 == calls.total()
     assert ["a", "b"] == [item.name for item in registry.catalogue.adapters().items]
-    again = [each.verdict for each in import_folder(registry, folders)]
+    again = [item.verdict for item in import_folder(registry, folders)]
     assert ["known", "known", "admitted", "admitted"] == again
 
 
@@ -87,7 +87,7 @@ def test_the_hub(
     importer: HubImport, hub: FakeHub, put: Put, full: Filling, error: type[RegistryError],
     says: str,
 ) -> None:  # fmt: skip
-    """At most one more per worker is tried; again fetches what is missing, and nothing else."""
+    """At most one more import per worker starts; a second run fetches only what is missing."""
     wanted = [HubAddress(f"acme/{name}") for name in "abcdefgh"]
     for seed, address in enumerate(wanted):
         put(address.repo, seed=seed)
@@ -95,7 +95,7 @@ def test_the_hub(
         list(importer.run(wanted, workers=2))
     assert 3 <= calls.total() <= 6
     hub.seen.clear()
-    again = Counter(each.verdict for each in importer.run(wanted, workers=2))
+    again = Counter(item.verdict for item in importer.run(wanted, workers=2))
     assert Counter(known=2, admitted=6) == again
     assert 6 * 3 == len(hub.bodies())
 
@@ -103,7 +103,7 @@ def test_the_hub(
 def test_a_folder_that_cannot_be_read_stops_no_other(
     registry: Registry, folders: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """That is about one adapter, not about the store."""
+    """An unreadable folder is an error of one adapter, not of the store."""
 
     def broken(path: Path, *args: object, **options: object) -> object:
         if path.name == "b":
@@ -111,9 +111,9 @@ def test_a_folder_that_cannot_be_read_stops_no_other(
         return admit(path, *args, **options)  # type: ignore[arg-type]
 
     monkeypatch.setattr("registry.adapters.admit", broken)
-    found = {each.name: each for each in import_folder(registry, folders)}
+    found = {item.name: item for item in import_folder(registry, folders)}
     assert ["admitted", "FolderUnreadable", "admitted", "admitted"] == [
-        each.verdict for each in found.values()
+        item.verdict for item in found.values()
     ]
     assert isinstance(found["b"].outcome, FolderUnreadable)
     assert "Input/output error" in found["b"].reasons[0]

@@ -22,7 +22,7 @@ CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 
 
 def run(importer: HubImport, *addresses: str) -> list[Imported]:
-    """Import addresses and return what came of them, by source."""
+    """Import addresses and return the outcomes by source."""
     found = importer.run([parse_address(text) for text in addresses])
     return sorted(found, key=lambda item: item.source)
 
@@ -34,7 +34,9 @@ def codes(item: Imported) -> list[str]:
 
 
 def test_a_repository_becomes_a_version(importer: HubImport, hub: FakeHub, put: Put) -> None:
-    """Under its address as name; pinned to the commit, with the card's text and licence."""
+    """The address gives the name, and the version has the commit and the card's text and
+    licence.
+    """
     commit = put("Acme/Legal-QA").commit
     (done,) = run(importer, "hf:Acme/Legal-QA")
     assert isinstance(done.outcome, Registration)
@@ -48,7 +50,7 @@ def test_a_repository_becomes_a_version(importer: HubImport, hub: FakeHub, put: 
 def test_the_same_adapter_from_a_folder_is_the_same_content(
     importer: HubImport, registry: Registry, put: Put, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    """The digest says what an adapter is, not where it came from."""
+    """Equal content has one digest, wherever it comes from."""
     repository = put("acme/legal")
     (done,) = run(importer, "acme/legal")
     folder = tmp_path_factory.mktemp("local")
@@ -62,7 +64,7 @@ def test_the_same_adapter_from_a_folder_is_the_same_content(
 
 
 def test_a_subfolder_is_an_adapter_of_its_own(importer: HubImport, hub: FakeHub, put: Put) -> None:
-    """What lies beside and above it is neither asked for nor mistaken for it."""
+    """Files outside the subfolder are neither fetched nor used."""
     put("acme/many", subfolder="loras/v1")
     hub.repositories["acme/many"].files[CONFIG] = b"{}"
     (done,) = run(importer, "acme/many#loras/v1")
@@ -74,7 +76,7 @@ def test_a_subfolder_is_an_adapter_of_its_own(importer: HubImport, hub: FakeHub,
 def test_nothing_but_the_three_files_is_fetched(
     importer: HubImport, hub: FakeHub, put: Put
 ) -> None:
-    """Pickles and whatever else a repository holds stay where they are."""
+    """Pickles and other files of a repository are not fetched."""
     repository = put("acme/legal")
     repository.files |= {"training_args.bin": b"\x80", "config.json": b"{}", "x/" + CONFIG: b""}
     (done,) = run(importer, "acme/legal")
@@ -85,7 +87,7 @@ def test_nothing_but_the_three_files_is_fetched(
 def test_a_revision_is_pinned_when_it_is_asked_for(
     importer: HubImport, hub: FakeHub, put: Put
 ) -> None:
-    """A branch means its commit of this moment; when it moves, importing makes a new version."""
+    """A branch resolves to its current commit; after it moves, an import makes a new version."""
     old = put("acme/legal", seed=1).commit
     run(importer, "acme/legal@main")
     hub.repositories.clear()
@@ -106,7 +108,7 @@ def test_the_token_of_the_environment_is_shown(importer: HubImport, hub: FakeHub
 def test_weights_that_cannot_be_admitted_are_not_fetched(
     importer: HubImport, hub: FakeHub, put: Put
 ) -> None:
-    """Names, sizes and the config refuse before a byte of weights is on its way."""
+    """Names, sizes and config are checked before the weights are fetched."""
     put("acme/no-config").files.pop(CONFIG)
     pickle = put("acme/pickle").files
     pickle["adapter_model.bin"] = pickle.pop(WEIGHTS)
@@ -127,7 +129,7 @@ def test_weights_that_cannot_be_admitted_are_not_fetched(
 
 
 def test_what_arrives_goes_through_admission(importer: HubImport, put: Put) -> None:
-    """The Hub is no reason to trust a file."""
+    """Files of the Hub are checked like all others."""
     put("acme/wrong", r=7)
     put("acme/other", base_model_name_or_path="acme/Unknown")
     assert [["A030 base-unknown"], ["A021 rank-mismatch"]] == [
@@ -139,7 +141,7 @@ def test_what_arrives_goes_through_admission(importer: HubImport, put: Put) -> N
 def test_no_file_is_left_beside_the_store(
     importer: HubImport, put: Put, blobs: LocalBlobs, tmp_path: object
 ) -> None:
-    """Workspaces are empty afterwards, whatever came of the import."""
+    """Workspaces are empty after every import."""
     put("acme/good")
     put("acme/bad", r=7)
     run(importer, "acme/good", "acme/bad")
@@ -151,7 +153,7 @@ def test_no_file_is_left_beside_the_store(
 
 
 def test_a_query_finds_adapters_of_a_base(hub: FakeHub, put: Put) -> None:
-    """Over all pages: what is tagged as a PEFT adapter of that base, and nothing else."""
+    """A query returns, over all pages, exactly the PEFT adapters of the base."""
     tags = ("peft", "base_model:adapter:acme/Tiny-Instruct")
     for number in range(5):
         hub.repositories[f"acme/a{number}"] = Repository({}, tags=tags)
@@ -163,7 +165,7 @@ def test_a_query_finds_adapters_of_a_base(hub: FakeHub, put: Put) -> None:
 
 
 def test_one_bad_adapter_stops_no_other(importer: HubImport, hub: FakeHub, put: Put) -> None:
-    """Each has its outcome, and the sums name every reason."""
+    """Each adapter has its outcome, and the summary names every reason."""
     for number in range(4):
         put(f"acme/a{number}", seed=number)
     put("acme/bad", r=7)
@@ -173,7 +175,7 @@ def test_one_bad_adapter_stops_no_other(importer: HubImport, hub: FakeHub, put: 
 
 
 def test_a_namespace_goes_in_front(importer: HubImport, put: Put) -> None:
-    """A bad one is refused before the Hub is asked."""
+    """An invalid namespace is refused before a request to the Hub."""
     put("acme/legal")
     (done,) = HubImport(importer.registry, importer.client, 2**30, namespace="pool").run(
         [HubAddress("acme/legal")]
@@ -189,7 +191,7 @@ def test_a_namespace_goes_in_front(importer: HubImport, put: Put) -> None:
 
 
 def test_importing_again_fetches_nothing(importer: HubImport, hub: FakeHub, put: Put) -> None:
-    """Admitted and refused ones alike are known by their commit: one look each, and no file."""
+    """Admitted and refused commits are known: one lookup each, and no file."""
     commit = put("acme/good").commit
     put("acme/bad", r=7)
     run(importer, "acme/good", "acme/bad")
@@ -207,7 +209,7 @@ def test_importing_again_fetches_nothing(importer: HubImport, hub: FakeHub, put:
 
 
 def test_a_new_commit_is_looked_at_again(importer: HubImport, hub: FakeHub, put: Put) -> None:
-    """Its owner may have mended it."""
+    """A new commit of a refused adapter is checked again."""
     put("acme/bad", r=7)
     run(importer, "acme/bad")
     hub.repositories.clear()
@@ -219,7 +221,7 @@ def test_a_new_commit_is_looked_at_again(importer: HubImport, hub: FakeHub, put:
 def test_a_refusal_does_not_outlive_its_policy(
     importer: HubImport, database: Database, blobs: LocalBlobs, hub: FakeHub, put: Put
 ) -> None:
-    """Under another policy, or with another base known, the same commit is examined again."""
+    """A commit is checked again under another policy or with another known base."""
     put("acme/legal")
     strict = Registry(database, blobs, AdmissionPolicy(norm_limit=1e-3))
     client = HubClient(hub.endpoint)
@@ -235,7 +237,7 @@ def test_a_refusal_does_not_outlive_its_policy(
 def test_a_base_made_known_opens_refused_adapters(
     importer: HubImport, put: Put, registry: Registry
 ) -> None:
-    """An unknown base was a reason of that day."""
+    """Registering the base lets a refused adapter be admitted."""
     put("acme/legal", base_model_name_or_path="acme/Other")
     (before,) = run(importer, "acme/legal")
     assert "A030 base-unknown" == before.verdict
@@ -248,7 +250,7 @@ def test_a_base_made_known_opens_refused_adapters(
 def test_a_retired_version_is_imported_again_only_to_be_told(
     importer: HubImport, put: Put, registry: Registry
 ) -> None:
-    """The memory does not hide that the version went out of use."""
+    """A stored outcome does not hide that the version is retired."""
     put("acme/legal")
     run(importer, "acme/legal")
     registry.versions.retire(parse_reference("acme/legal@1"), "ann")
@@ -259,7 +261,7 @@ def test_a_retired_version_is_imported_again_only_to_be_told(
 def test_an_alias_is_moved_also_for_what_is_known(
     importer: HubImport, put: Put, registry: Registry
 ) -> None:
-    """Importing again with an alias means that the alias shall point there."""
+    """Importing known content with an alias moves the alias."""
     put("acme/legal")
     run(importer, "acme/legal")
     run(HubImport(registry, importer.client, 2**30, alias="prod"), "acme/legal")

@@ -22,7 +22,7 @@ from registry.sources.hub_address import HubAddress, parse_address, read_address
 def test_an_address_has_a_repository_and_perhaps_a_revision_and_a_subfolder(
     text: str, address: HubAddress
 ) -> None:
-    """It is read with and without `hf:`, and written so that it reads the same."""
+    """An address is parsed with and without `hf:`, and its text parses to the same address."""
     assert address == parse_address(text)
     assert address == parse_address(str(address))
 
@@ -37,14 +37,14 @@ def test_an_address_has_a_repository_and_perhaps_a_revision_and_a_subfolder(
     ],
 )  # fmt: skip
 def test_what_is_no_address_is_refused_with_the_form_of_one(text: str) -> None:
-    """Nothing leads out of the repository, and no other host can be named."""
+    """No address leaves the repository or names another host."""
     with pytest.raises(HubAddressInvalid, match="hf:owner/name@revision#subfolder"):
         parse_address(text)
 
 
 @given(st.text(max_size=60))
 def test_any_text_is_an_address_or_an_error_of_ours(text: str) -> None:
-    """Whatever is read names a folder inside one repository, and suggests a usable name."""
+    """A parsed address names a folder inside one repository and gives a valid name."""
     try:
         address = parse_address(text)
     except HubAddressInvalid:
@@ -54,7 +54,7 @@ def test_any_text_is_an_address_or_an_error_of_ours(text: str) -> None:
 
 
 def test_a_name_follows_from_the_address() -> None:
-    """Lower case, a dash for what a name cannot hold, and a letter first."""
+    """The name is lower case, with a dash for each invalid character, and starts with a letter."""
     assert "acme/legal-qa/v2" == HubAddress("Acme/Legal-QA", "main", "V2").name()
     assert "n-01-ai/n-4bit/step-100" == HubAddress("01-ai/4bit", None, "step 100").name()
 
@@ -67,7 +67,7 @@ def test_only_a_commit_is_pinned() -> None:
 
 
 def test_a_list_has_one_address_a_line() -> None:
-    """Empty lines and comments say nothing; a bad line is an error."""
+    """Empty lines and comments are skipped; an invalid line is an error."""
     lines = ["# the pool\n", "acme/a\n", "\n", "  hf:acme/b#v1\r\n"]
     assert [HubAddress("acme/a"), HubAddress("acme/b", None, "v1")] == list(read_addresses(lines))
     with pytest.raises(HubAddressInvalid, match="not an id"):

@@ -1,4 +1,6 @@
-"""kill -9 at every step of an import from the Hub: nothing or a whole version; again completes."""
+"""kill -9 at every step of a Hub import leaves no version or a complete one; a second run
+completes it.
+"""
 
 from pathlib import Path
 
@@ -50,7 +52,7 @@ WHOLE = {
 
 
 def run(place: Place, endpoint: str, fault: Fault | None = None) -> str:
-    """Import the adapter; return what came of it."""
+    """Import the adapter; return the outcome."""
     with place.opened() as registry:
         if fault is not None:
             die_at(fault)
@@ -63,7 +65,7 @@ def run(place: Place, endpoint: str, fault: Fault | None = None) -> str:
 def test_a_crash_leaves_nothing_or_a_whole_version(
     tmp_path: Path, empty_database: Path, hub: FakeHub, put: Put, step: str
 ) -> None:
-    """What is there afterwards is whole, and the next run knows or completes it."""
+    """Every version after a crash is complete, and the next run knows or completes it."""
     place = sqlite_place(tmp_path / "store", empty_database)
     put("acme/legal")
     killed(lambda: run(place, hub.endpoint, STEPS[step]))

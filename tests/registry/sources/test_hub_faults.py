@@ -1,4 +1,4 @@
-"""The Hub on a bad day: whose fault it was is said, waits are kept, and nothing half is stored."""
+"""Faults of the Hub: errors name the cause, waits are respected, and nothing partial is stored."""
 
 import io
 import logging
@@ -40,7 +40,7 @@ def run(importer: HubImport, text: str = "acme/legal") -> Imported:
         ("acme/legal", Fault("HEAD", 401, {"X-Error-Code": "GatedRepo"}, times=9), HubDenied,
          "gated"),
         ("acme/legal", Fault("GET /api", 403), HubDenied, "gated"),
-        ("acme/legal", Fault("HEAD", 404, {"X-Error-Code": "EntryNotFound"}), HubNotFound, "gone"),
+        ("acme/legal", Fault("HEAD", 404, {"X-Error-Code": "EntryNotFound"}), HubNotFound, "file"),
         ("acme/legal", Fault("GET /api", 418), HubFailed, "418"),
     ],
 )  # fmt: skip
@@ -48,7 +48,7 @@ def test_what_no_waiting_mends_is_said_at_once(
     importer: HubImport, hub: FakeHub, put: Put, sleeps: list[float], text: str,
     fault: Fault | None, kind: type[Exception], said: str,
 ) -> None:  # fmt: skip
-    """Missing, gated and private repositories each have their error, and no time is lost."""
+    """Missing, gated and private repositories have their own errors, without a wait."""
     put("acme/legal")
     hub.faults += [replace(fault)] if fault is not None else []
     done = run(importer, text)
@@ -62,7 +62,7 @@ def test_what_no_waiting_mends_is_said_at_once(
 def test_a_rate_limit_is_waited_out(
     importer: HubImport, hub: FakeHub, put: Put, sleeps: list[float], where: str
 ) -> None:
-    """429 says in Retry-After how long, on whatever route; then the import goes on."""
+    """The client waits for the Retry-After of a 429 on any route and continues."""
     put("acme/legal")
     hub.faults.append(Fault(where, 429, {"Retry-After": "7"}, times=2))
     assert "admitted" == run(importer).verdict
@@ -72,7 +72,7 @@ def test_a_rate_limit_is_waited_out(
 def test_a_rate_limit_of_an_hour_is_a_failure(
     importer: HubImport, hub: FakeHub, put: Put, sleeps: list[float]
 ) -> None:
-    """Nobody is kept waiting without an answer."""
+    """A wait that is too long is an error."""
     put("acme/legal")
     hub.faults.append(Fault("GET /api", 429, {"Retry-After": "3600"}))
     done = run(importer)
@@ -85,7 +85,7 @@ def test_a_rate_limit_of_an_hour_is_a_failure(
 def test_a_hub_that_stumbles_is_tried_again(
     importer: HubImport, hub: FakeHub, put: Put, sleeps: list[float], where: str
 ) -> None:
-    """A 503 or two pass."""
+    """Occasional 503s are retried."""
     put("acme/legal")
     hub.faults.append(Fault(where, 503, times=2))
     assert "admitted" == run(importer).verdict
@@ -96,7 +96,7 @@ def test_a_hub_that_stumbles_is_tried_again(
 def test_a_hub_that_stays_down_is_a_failure(
     importer: HubImport, hub: FakeHub, put: Put, sleeps: list[float], where: str
 ) -> None:
-    """After a few tries the error says what the Hub answered."""
+    """After the last attempt the error has the Hub's answer."""
     put("acme/legal")
     hub.faults.append(Fault(where, 500, times=FOREVER))
     done = run(importer)
@@ -105,7 +105,7 @@ def test_a_hub_that_stays_down_is_a_failure(
 
 
 def test_no_hub_at_all_is_a_failure(importer: HubImport, sleeps: list[float]) -> None:
-    """A refused connection is told as such."""
+    """A refused connection is named in the error."""
     client = HubClient("http://127.0.0.1:9", tries=2)
     done = run(HubImport(importer.registry, client, 2**30))
     assert isinstance(done.outcome, HubFailed)
@@ -114,7 +114,7 @@ def test_no_hub_at_all_is_a_failure(importer: HubImport, sleeps: list[float]) ->
 def test_a_cut_connection_is_taken_up_where_it_broke(
     importer: HubImport, hub: FakeHub, put: Put, sleeps: list[float]
 ) -> None:
-    """The client asks for the rest, and the file is whole; no log has the file's address."""
+    """The client requests the rest of the file, and no log has the file's address."""
     put("acme/legal")
     hub.faults.append(Fault(WEIGHTS, cut_after=100, times=2))
     said = io.StringIO()
@@ -128,7 +128,7 @@ def test_a_cut_connection_is_taken_up_where_it_broke(
 def test_a_connection_that_is_always_cut_is_a_failure(
     importer: HubImport, hub: FakeHub, put: Put, sleeps: list[float], blobs: LocalBlobs
 ) -> None:
-    """Nothing of the part that came is kept."""
+    """No part of the file is kept."""
     put("acme/legal")
     hub.faults.append(Fault(WEIGHTS, cut_after=0, times=FOREVER))
     assert isinstance(run(importer).outcome, HubFailed)
@@ -139,7 +139,7 @@ def test_a_connection_that_is_always_cut_is_a_failure(
 def test_wrong_bytes_are_found_and_fetched_again(
     importer: HubImport, hub: FakeHub, put: Put, sleeps: list[float], file: str
 ) -> None:
-    """Each file is held against its commit's hash: SHA-256 in LFS, git's own else."""
+    """Each file is compared with its commit's hash: SHA-256 in LFS, otherwise git's."""
     put("acme/legal")
     hub.faults.append(Fault(f"GET .*{file}", other_bytes=True))
     assert "admitted" == run(importer).verdict
@@ -149,12 +149,12 @@ def test_wrong_bytes_are_found_and_fetched_again(
 def test_bytes_that_stay_wrong_are_a_failure(
     importer: HubImport, hub: FakeHub, put: Put, sleeps: list[float], blobs: LocalBlobs
 ) -> None:
-    """The file is named, and nothing is stored."""
+    """The error names the file, and nothing is stored."""
     put("acme/legal")
     hub.faults.append(Fault(WEIGHTS, other_bytes=True, times=FOREVER))
     done = run(importer)
     assert isinstance(done.outcome, HubFailed)
-    assert "adapter_model.safetensors has other bytes" in str(done.outcome)
+    assert "the bytes of adapter_model.safetensors do not match" in str(done.outcome)
     assert frozenset() == blobs.digests()
 
 
@@ -162,7 +162,7 @@ def test_more_bytes_than_announced_are_not_taken(
     importer: HubImport, hub: FakeHub, put: Put, sleeps: list[float],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    """A server cannot fill the disk beyond what its listing said."""
+    """A download stops at the announced size."""
     monkeypatch.setattr(constants, "DOWNLOAD_CHUNK_SIZE", 100)
     put("acme/legal")
     hub.faults.append(Fault(WEIGHTS, extra_bytes=10**6, times=FOREVER))
@@ -175,7 +175,7 @@ def test_a_server_that_falls_silent_is_given_up(
     importer: HubImport, hub: FakeHub, put: Put, sleeps: list[float],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    """A stalled transfer ends by its time limit; later imports are not held up by it."""
+    """A stalled transfer ends at its time limit and does not delay later imports."""
     monkeypatch.setattr(constants, "HF_HUB_DOWNLOAD_TIMEOUT", 0.05)
     put("acme/legal")
     hub.faults.append(Fault(WEIGHTS, stall=True, times=FOREVER))
@@ -187,7 +187,7 @@ def test_a_server_that_falls_silent_is_given_up(
 def test_a_file_that_takes_too_long_is_given_up(
     importer: HubImport, hub: FakeHub, put: Put, sleeps: list[float]
 ) -> None:
-    """The limit is on the whole file, not only on silences."""
+    """The time limit covers the whole file."""
     put("acme/legal")
     client = HubClient(hub.endpoint, download_seconds=-1.0)
     done = run(HubImport(importer.registry, client, 2**30))
@@ -198,7 +198,7 @@ def test_a_file_that_takes_too_long_is_given_up(
 def test_failures_are_not_remembered(
     importer: HubImport, hub: FakeHub, put: Put, sleeps: list[float]
 ) -> None:
-    """The next run tries again."""
+    """The next run tries a failed import again."""
     put("acme/legal")
     hub.faults.append(Fault("GET /api", 404, {"X-Error-Code": "RepoNotFound"}))
     assert isinstance(run(importer).outcome, HubNotFound)
@@ -208,7 +208,7 @@ def test_failures_are_not_remembered(
 def test_a_full_disk_is_not_the_hubs_fault(
     importer: HubImport, put: Put, blobs: LocalBlobs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What the machine cannot do is said as such."""
+    """A local error is reported as one."""
 
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
@@ -223,7 +223,7 @@ def test_a_full_disk_is_not_the_hubs_fault(
 def test_what_is_no_hub_is_said(
     importer: HubImport, hub: FakeHub, put: Put, sleeps: list[float], page: bytes
 ) -> None:
-    """A proxy's page, or another service's JSON: a sentence, for an import and for a query."""
+    """A proxy's page or other JSON is one sentence, for an import and for a query."""
     put("acme/legal")
     hub.faults.append(Fault("GET /api", page=page, times=FOREVER))
     done = run(importer)
@@ -235,7 +235,7 @@ def test_what_is_no_hub_is_said(
 
 
 def test_a_query_that_fails_is_an_error_of_ours(hub: FakeHub, sleeps: list[float]) -> None:
-    """Also in the middle of its pages."""
+    """A query that fails, even between pages, raises a registry error."""
     hub.faults.append(Fault("GET /api/models$", 500, times=FOREVER))
     with pytest.raises(HubFailed, match="500"):
         list(HubClient(hub.endpoint).find("acme/Tiny-Instruct"))
@@ -244,7 +244,7 @@ def test_a_query_that_fails_is_an_error_of_ours(hub: FakeHub, sleeps: list[float
 def test_offline_mode_is_said(
     importer: HubImport, monkeypatch: pytest.MonkeyPatch, sleeps: list[float]
 ) -> None:
-    """HF_HUB_OFFLINE forbids what was asked for."""
+    """The error names HF_HUB_OFFLINE."""
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     done = next(iter(importer.run([HubAddress("acme/legal")])))
     assert isinstance(done.outcome, HubFailed)

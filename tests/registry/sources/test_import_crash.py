@@ -1,4 +1,5 @@
-"""kill -9 at every step of an import from a folder and of an upload; test_hub_crash.py: the Hub's.
+"""kill -9 at every step of an import from a folder or an upload; test_hub_crash.py covers the
+Hub.
 
 Whatever the step, each adapter is there wholly or not at all, what is left over is garbage that a
 collection knows, and importing again completes.
@@ -78,13 +79,15 @@ WHOLE = {
 
 @pytest.fixture
 def place(tmp_path: Path, empty_database: Path) -> Place:
-    """Where the registry is."""
+    """The registry's location."""
     return sqlite_place(tmp_path / "store", empty_database)
 
 
 @pytest.mark.parametrize("step", STEPS)
 def test_a_crash_in_the_second_of_two_folders(place: Place, tmp_path: Path, step: str) -> None:
-    """The first is there, the second wholly or not at all; the next run does what is missing."""
+    """The first adapter is registered, the second completely or not at all; the next run
+    completes it.
+    """
     crash_in_folders(place, tmp_path / "sent", step)
 
 
@@ -92,7 +95,7 @@ def test_a_crash_in_the_second_of_two_folders(place: Place, tmp_path: Path, step
 def test_a_crash_beside_postgresql(
     postgresql: Server, empty_postgresql: str, tmp_path: Path, step: str
 ) -> None:
-    """The server takes back what nobody committed."""
+    """PostgreSQL rolls back the uncommitted transaction."""
     place = Place(postgresql.create(empty_postgresql), tmp_path / "store").with_base()
     crash_in_folders(place, tmp_path / "sent", step)
     postgresql.drop(place.url)
@@ -122,12 +125,12 @@ Send = Callable[[Registry, Path], bool]
 
 
 def chunks(data: bytes) -> Iterator[bytes]:
-    """Cut bytes as a network does."""
+    """Split bytes as a network does."""
     yield from (data[start : start + 700] for start in range(0, len(data), 700))
 
 
 def send_tar(registry: Registry, folder: Path) -> bool:
-    """Send a folder as an archive; say whether the version is new."""
+    """Upload a folder as an archive; return whether the version is new."""
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as archive:
         for path in sorted(folder.iterdir()):
@@ -137,7 +140,7 @@ def send_tar(registry: Registry, folder: Path) -> bool:
 
 
 def send_files(registry: Registry, folder: Path) -> bool:
-    """Send a folder file by file; say whether the version is new."""
+    """Upload a folder file by file; return whether the version is new."""
     files = {path.name: chunks(path.read_bytes()) for path in folder.iterdir()}
     return import_files(registry, files, name="legal", limit_bytes=10**6, alias="prod").created
 
@@ -148,7 +151,7 @@ def send_files(registry: Registry, folder: Path) -> bool:
     + [(send_files, step) for step in ("before the first byte", "after the last byte")],
 )
 def test_a_crash_in_an_upload(place: Place, tmp_path: Path, send: Send, step: str) -> None:
-    """Sent again, it is the version that it is, or would have been."""
+    """A repeated upload gives the same version."""
     folder = write_adapter(tmp_path / "sent")
 
     def work(fault: Fault | None) -> bool:

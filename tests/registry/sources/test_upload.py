@@ -1,4 +1,4 @@
-"""Uploads: bounded while they arrive, safe wherever their names point, and whole or not at all."""
+"""Uploads: limited while they arrive, confined to the workspace, and complete or absent."""
 
 import contextlib
 import gzip
@@ -26,7 +26,7 @@ LIMIT = 10**6
 
 @pytest.fixture
 def files(tmp_path: Path) -> dict[str, bytes]:
-    """What somebody has to send."""
+    """The files of a valid upload."""
     folder = write_adapter(tmp_path / "sent")
     (folder / "README.md").write_text("---\nlicense: mit\n---\n")
     return {path.name: path.read_bytes() for path in folder.iterdir()}
@@ -50,14 +50,14 @@ def tar(
 
 
 def special(name: str, kind: bytes, link: str = "") -> tarfile.TarInfo:
-    """Return a member that is no file."""
+    """Return a member that is not a file."""
     info = tarfile.TarInfo(name)
     info.type, info.linkname = kind, link
     return info
 
 
 def pieces(data: bytes, size: int = 700) -> Iterator[bytes]:
-    """Give bytes in portions that agree with nothing."""
+    """Split bytes into chunks of odd sizes."""
     yield from (data[start : start + size] for start in range(0, len(data), size))
 
 
@@ -68,7 +68,7 @@ def send(registry: Registry, data: bytes, limit: int = LIMIT) -> Registration:
 
 @pytest.mark.parametrize("prefix", ["", "./", "my-adapter/", "./my-adapter/"])
 def test_a_tar_becomes_a_version(registry: Registry, files: dict[str, bytes], prefix: str) -> None:
-    """Its files at the top or in a folder; what else it holds is passed over."""
+    """Files are at the top level or in a folder; other members are skipped."""
     sent = {prefix + name: data for name, data in files.items()} | {prefix + "x.bin": b"\x80"}
     made = send(registry, tar(sent, special(prefix + "logs", tarfile.DIRTYPE)))
     version = made.version
@@ -79,7 +79,7 @@ def test_a_tar_becomes_a_version(registry: Registry, files: dict[str, bytes], pr
 
 
 def test_files_may_come_one_by_one(registry: Registry, files: dict[str, bytes]) -> None:
-    """The same bytes are the same content as in an archive."""
+    """The same files have the same digest as in an archive."""
     sent = {name: pieces(data) for name, data in files.items()}
     made = import_files(registry, sent, name="legal", limit_bytes=LIMIT)
     assert made.version.digest == send(registry, tar(files)).version.digest
@@ -88,9 +88,9 @@ def test_files_may_come_one_by_one(registry: Registry, files: dict[str, bytes]) 
 @pytest.mark.parametrize(
     ("extra", "said"),
     [
-        (special("../x", tarfile.REGTYPE), "leads out"),
-        (special("a/../../x", tarfile.REGTYPE), "leads out"),
-        (special("/etc/x", tarfile.REGTYPE), "leads out"),
+        (special("../x", tarfile.REGTYPE), "out of the archive"),
+        (special("a/../../x", tarfile.REGTYPE), "out of the archive"),
+        (special("/etc/x", tarfile.REGTYPE), "out of the archive"),
         (special("README.md", tarfile.SYMTYPE, "/etc/passwd"), "not a regular file"),
         (special("README.md", tarfile.LNKTYPE, CONFIG), "not a regular file"),
         (special("dev", tarfile.CHRTYPE), "not a regular file"),
@@ -102,7 +102,7 @@ def test_files_may_come_one_by_one(registry: Registry, files: dict[str, bytes]) 
 def test_an_unsafe_archive_is_refused(
     registry: Registry, files: dict[str, bytes], extra: tarfile.TarInfo, said: str
 ) -> None:
-    """Paths that leave it, links, devices, two of one file: nothing of it is registered."""
+    """Paths out of the archive, links, devices and duplicates are refused."""
     files.pop("README.md")
     with pytest.raises(UploadInvalid, match=said):
         send(registry, tar(files, extra))
@@ -111,13 +111,13 @@ def test_an_unsafe_archive_is_refused(
 
 @pytest.mark.parametrize("mark", [gzip.compress(b""), b"BZh9", b"\xfd7zXZ\0", b"PK\x03\x04"])
 def test_a_compressed_archive_is_told_as_one(registry: Registry, mark: bytes) -> None:
-    """The message says that it must be sent unpacked."""
+    """The message asks for an unpacked archive."""
     with pytest.raises(UploadInvalid, match=r"compressed .* send it unpacked"):
         send(registry, mark + b"\0" * 600)
 
 
 def test_the_origin_of_an_upload_is_kept(registry: Registry, files: dict[str, bytes]) -> None:
-    """What the client says stands behind "upload:", so that it passes for nothing else."""
+    """The client's origin is stored after "upload:", so that it cannot pass for another source."""
     made = import_tar(
         registry, [tar(files)], name="legal", limit_bytes=LIMIT, origin="hf:acme/legal"
     )
@@ -128,7 +128,7 @@ def test_the_origin_of_an_upload_is_kept(registry: Registry, files: dict[str, by
 def test_every_usual_kind_of_tar_is_read(
     registry: Registry, files: dict[str, bytes], format_: int
 ) -> None:
-    """Old and new archives, with times to the nanosecond and folders of other alphabets."""
+    """Old and new formats, nanosecond times and non-Latin folders are read."""
     sent = {f"модель/{name}": data for name, data in files.items()}
     if format_ == tarfile.PAX_FORMAT:
         sent = files
@@ -139,14 +139,14 @@ def test_every_usual_kind_of_tar_is_read(
 def test_long_names_are_refused_by_name(
     registry: Registry, files: dict[str, bytes], format_: int
 ) -> None:
-    """Rather than a file be taken under a cut name."""
+    """A name that is too long is refused, not truncated."""
     long = "x" * 120 + "/"
     with pytest.raises(UploadInvalid, match="too long"):
         send(registry, tar({long + name: data for name, data in files.items()}, format=format_))
 
 
 def test_an_extension_header_is_not_read_into_memory(registry: Registry) -> None:
-    """Its length is the sender's word; a long one is refused before it arrives."""
+    """An extension header over the limit is refused before it arrives."""
     header = special("x", tarfile.XHDTYPE)
     header.size = 2**30
     block = header.tobuf(tarfile.USTAR_FORMAT)
@@ -155,7 +155,7 @@ def test_an_extension_header_is_not_read_into_memory(registry: Registry) -> None
 
 
 def test_what_is_no_plain_tar_is_refused(registry: Registry, files: dict[str, bytes]) -> None:
-    """Compressed, cut, and something else altogether."""
+    """Compressed, truncated and other files are refused."""
     whole = tar(files)
     for data in (gzip.compress(whole), whole[:700], b"PK\x03\x04" + b"\0" * 600, b"no"):
         with pytest.raises((UploadInvalid, AdmissionRefused)):
@@ -163,13 +163,13 @@ def test_what_is_no_plain_tar_is_refused(registry: Registry, files: dict[str, by
 
 
 def test_an_empty_archive_is_refused_by_admission(registry: Registry) -> None:
-    """There is no adapter in it, and the report says so."""
+    """An archive without an adapter gets a report."""
     with pytest.raises(AdmissionRefused, match="A001 config-missing"):
         send(registry, tar({}))
 
 
 def test_an_archive_of_very_many_files_is_refused(registry: Registry) -> None:
-    """A list of names is no adapter either."""
+    """An archive with too many files is refused."""
     with pytest.raises(UploadInvalid, match="more than 100 files"):
         send(registry, tar({f"f{number}": b"" for number in range(150)}))
 
@@ -177,7 +177,7 @@ def test_an_archive_of_very_many_files_is_refused(registry: Registry) -> None:
 def test_the_limit_counts_bytes_as_they_come(
     registry: Registry, files: dict[str, bytes], blobs: LocalBlobs
 ) -> None:
-    """No more than the limit is written, whatever an archive announces; nothing stays."""
+    """At most the limit is written, whatever size is announced, and nothing remains."""
     with pytest.raises(UploadTooLarge, match="1000 bytes"):
         send(registry, tar(files), limit=1000)
     with pytest.raises(UploadTooLarge, match="1000 bytes"):
@@ -187,7 +187,7 @@ def test_the_limit_counts_bytes_as_they_come(
 
 
 def test_an_upload_that_never_ends_is_cut(registry: Registry) -> None:
-    """Also in what the archive does not count as files."""
+    """The limit also counts bytes outside of files."""
     taken = 0
 
     def forever() -> Iterator[bytes]:
@@ -203,14 +203,14 @@ def test_an_upload_that_never_ends_is_cut(registry: Registry) -> None:
 
 
 def test_other_names_are_refused_one_by_one(registry: Registry) -> None:
-    """A file's name is one of a few, never a path."""
+    """Only the known file names are accepted."""
     for name in ("../x", "adapter_model.bin", "/etc/passwd", ""):
         with pytest.raises(UploadInvalid, match="not one of"):
             import_files(registry, {name: [b""]}, name="legal", limit_bytes=LIMIT)
 
 
 def test_a_bad_name_is_refused_before_a_byte_is_read(registry: Registry) -> None:
-    """The sender is told at once."""
+    """An invalid adapter name is refused at once."""
 
     def unread() -> Iterator[bytes]:
         raise AssertionError("the upload was read")
@@ -223,7 +223,7 @@ def test_a_bad_name_is_refused_before_a_byte_is_read(registry: Registry) -> None
 def test_a_full_disk_is_said(
     registry: Registry, files: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It is not the sender's fault."""
+    """A full disk is StorageFailed, not an error of the client."""
 
     def full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
@@ -238,7 +238,7 @@ def test_a_full_disk_is_said(
 def test_a_damaged_archive_is_an_error_of_ours(
     registry: Registry, files: dict[str, bytes], position: int, bytes_: bytes
 ) -> None:
-    """Whatever was changed in it: a version or a reason, never a traceback."""
+    """A damaged archive gives a version or a registry error."""
     data = tar(files)
     with contextlib.suppress(RegistryError):
         send(registry, data[:position] + bytes_ + data[position + len(bytes_) :])

@@ -21,15 +21,15 @@ PARAMETERS = {
 
 def routes(app: FastAPI) -> list[tuple[str, str, BaseRoute]]:
     """Return (method, a path that matches, route) of every route."""
-    found: list[tuple[str, str, BaseRoute]] = []
+    result: list[tuple[str, str, BaseRoute]] = []
     for route in app.routes:
         assert isinstance(route, Route)
         path = route.path
         for parameter, value in PARAMETERS.items():
             path = path.replace(parameter, value)
         assert "{" not in path, f"PARAMETERS lacks one of {route.path}"
-        found += [(method, path, route) for method in sorted((route.methods or set()) - {"HEAD"})]
-    return found
+        result += [(method, path, route) for method in sorted((route.methods or set()) - {"HEAD"})]
+    return result
 
 
 def test_every_route_declares_its_role(gateway: Gateway) -> None:

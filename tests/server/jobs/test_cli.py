@@ -66,12 +66,12 @@ def test_at_home_the_whole_of_it_runs(
     served.
     """
     result = weft("adapt", file, "--pool", "name=zorp,blim", "--k", 2, "--name", "bot")
-    said = " ".join(result.stdout.split())
+    printed = " ".join(result.stdout.split())
     assert {"recycle", "fresh_lora", "base", "published"} <= words(result)
-    assert "60.0 [50.0, 70.0]" in said
-    assert "serve recycle: it adds" in said
-    assert "there is no engine to score with" in said
-    assert "succeeded: its model is bot@1" in said
+    assert "60.0 [50.0, 70.0]" in printed
+    assert "serve recycle: it adds" in printed
+    assert "there is no engine to score with" in printed
+    assert "succeeded: its model is bot@1" in printed
     assert "recycle answers as bot@1" in result.stderr
     assert "bot" == read_composition(registry, "bot").versions[0].name
     (job,) = registry.jobs.page().items

@@ -48,7 +48,7 @@ def test_a_bad_line_is_told_with_its_number(tmp_path: Path, bad: str, says: str)
     path = file_of(tmp_path, f"{line(QUESTION, ANSWER)}\n\n{bad}\n")
     with pytest.raises(DatasetInvalid) as caught:
         read_conversations(path, "training_file")
-    assert [3] == [each.number for each in caught.value.bad]
+    assert [3] == [item.number for item in caught.value.bad]
     assert says in str(caught.value)
     assert "training_file: one line is not an example: line 3: " in str(caught.value)
 
@@ -58,7 +58,7 @@ def test_every_bad_line_is_told_at_once(tmp_path: Path) -> None:
     path = file_of(tmp_path, b"\xff\xfe\n" * 50)
     with pytest.raises(DatasetInvalid, match=r"50 lines are.*line 1: not UTF-8.*and 30 more") as e:
         read_conversations(path, "validation_file")
-    assert [*range(1, 51)] == [each.number for each in e.value.bad]
+    assert [*range(1, 51)] == [item.number for item in e.value.bad]
 
 
 def test_a_developer_is_the_system(tmp_path: Path) -> None:
@@ -76,7 +76,7 @@ def test_a_fifth_is_held_out_by_seed(tmp_path: Path) -> None:
     assert first == again
     assert first != other
     assert (40, 10) == (len(first.train), len(first.validation))
-    assert 50 == len({json.dumps(each) for each in (*first.train, *first.validation)})
+    assert 50 == len({json.dumps(item) for item in (*first.train, *first.validation)})
 
 
 def test_equal_examples_stay_on_one_side(tmp_path: Path) -> None:
@@ -84,20 +84,20 @@ def test_equal_examples_stay_on_one_side(tmp_path: Path) -> None:
     path = file_of(tmp_path, examples(12) * 3)
     for seed in range(10):
         data = read_dataset(path, None, seed=seed)
-        sides = [{json.dumps(each) for each in side} for side in (data.train, data.validation)]
+        sides = [{json.dumps(item) for item in side} for side in (data.train, data.validation)]
         assert not sides[0] & sides[1]
         assert 36 == len(data.train) + len(data.validation)
 
 
 def test_two_files_may_share_nothing(tmp_path: Path) -> None:
-    """An example in both files is reported with its line in each."""
+    """An example in both files is reported with its line in item."""
     training = file_of(tmp_path, examples(12))
     lines = examples(12).splitlines()
     validation = file_of(tmp_path, "\n".join([line(QUESTION, ANSWER), *lines[4:6]]), "v.jsonl")
     with pytest.raises(DatasetInvalid, match="line 2: equal to line 5 of the training") as caught:
         read_dataset(training, validation, seed=0)
     assert ("validation_file", [2, 3]) == (
-        caught.value.param, [each.number for each in caught.value.bad],
+        caught.value.param, [item.number for item in caught.value.bad],
     )  # fmt: skip
     validation.write_text(line(QUESTION, ANSWER))
     data = read_dataset(training, validation, seed=0)

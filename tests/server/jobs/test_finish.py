@@ -47,7 +47,7 @@ async def _quiet(_: str) -> None:
 
 def by_name(finished: Finished) -> dict[str, Any]:
     """Return a report's candidates by name."""
-    return {each["name"]: each for each in finished.report["candidates"]}
+    return {item["name"]: item for item in finished.report["candidates"]}
 
 
 async def test_the_best_is_folded_served_and_published(finish: Finish, gateway: Gateway) -> None:
@@ -216,7 +216,7 @@ async def test_finishing_again_gives_the_same(
     learned(gateway, job, make_outcome(), fresh)
     finished = [await gateway.finisher.finish(job, make_outcome(), _quiet) for _ in range(2)]
     await gateway.builder.stop()
-    assert ["bot@1", "bot@1"] == [each.model for each in finished]
+    assert ["bot@1", "bot@1"] == [item.model for item in finished]
 
 
 async def test_without_an_engine_the_report_says_so(

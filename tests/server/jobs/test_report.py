@@ -50,7 +50,7 @@ def test_a_figure_is_shown_with_its_interval(given: Any, metric: Any, expected: 
 def test_the_chart_shows_every_candidate(report: Any) -> None:
     """The chart names every candidate and marks published and unservable ones."""
     root = ElementTree.fromstring(chart(report))  # noqa: S314 - it is ours
-    texts = [each.text for each in root.iter("{http://www.w3.org/2000/svg}text")]
+    texts = [element.text for element in root.iter("{http://www.w3.org/2000/svg}text")]
     assert {"recycle (published)", "random_parameters (cannot be served)", "base"} <= set(texts)
     assert "validation loss while training, by share of the steps" in texts
 

@@ -65,7 +65,9 @@ async def test_a_killed_process_is_started_again(
     again = partial(children.die_once, make_outcome(), {"candidates/fresh_lora": fresh})
     async with running(gateway, again):
         assert "succeeded" == (await ended(gateway, job)).status
-    assert any("ended by signal 9" in said and "resumes" in said for said in log_of(gateway, job))
+    assert any(
+        "ended by signal 9" in message and "resumes" in message for message in log_of(gateway, job)
+    )
 
 
 async def test_a_process_that_is_always_killed_fails_its_job(gateway: Gateway) -> None:

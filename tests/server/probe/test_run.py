@@ -36,7 +36,7 @@ SIGNATURE = np.ones(4, dtype=np.float32)
 def test_what_was_measured_is_judged(measured: Measured, passed: bool, codes: list[str]) -> None:
     """Logits that are not finite refuse an adapter; a missing effect is a warning."""
     report = run._report(measured)
-    assert (passed, codes) == (report.passed, [each.problem.code for each in report.findings])
+    assert (passed, codes) == (report.passed, [item.problem.code for item in report.findings])
 
 
 @pytest.mark.parametrize(
@@ -55,7 +55,7 @@ def test_a_process_without_a_result_is_a_sentence(
     before = multiprocessing.active_children()  # other tests' workers
     with pytest.raises(ProbeFailed, match=says):
         list(probe(BASE_FOLDER, [DEMO / "adapters" / "zorp"], timeout_seconds=seconds))
-    assert [] == [each for each in multiprocessing.active_children() if each not in before]
+    assert [] == [item for item in multiprocessing.active_children() if item not in before]
 
 
 @pytest.mark.filterwarnings("ignore:overflow", "ignore:invalid value")  # of its weight sketch
