@@ -1,4 +1,4 @@
-"""Import adapters that a client uploads as a tar stream or file by file.
+"""Import adapters that a client uploads as a tar stream.
 
 Covered: a limit on all bytes, counted as they arrive; one folder of regular files under plain
 names. Nothing is written outside the workspace, and a refused upload leaves no files.
@@ -6,7 +6,7 @@ Not covered: permission to upload (the server) and the files' content (`registry
 Compressed archives are refused: a kilobyte can unpack to gigabytes, and weights hardly compress.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 
 from merge.peft_format import CONFIG_NAME, WEIGHTS_NAME
@@ -55,46 +55,13 @@ def import_tar(
         StorageFailed: the disk is full or unavailable.
         RegistryError: as `Adapters.register`.
     """
-    parts = _adapter_files(read_tar(chunks, limit_bytes + _TAR_OVERHEAD_BYTES))
-    return _import(registry, parts, name, limit_bytes, base, alias, origin, actor)
-
-
-def import_files(
-    registry: Registry,
-    files: Mapping[str, Iterable[bytes]],
-    *,
-    name: str,
-    limit_bytes: int,
-    base: str | None = None,
-    alias: str | None = None,
-    actor: str = "local",
-) -> Registration:
-    """Register the adapter whose files arrive one by one, in chunks, under their PEFT names.
-
-    Arguments and errors are those of `import_tar`.
-    """
-    for file in files:
-        if file not in FILES:
-            raise UploadInvalid(f"{file[:80]!a} is not one of {', '.join(FILES)}")
-    return _import(registry, files.items(), name, limit_bytes, base, alias, None, actor)
-
-
-def _import(
-    registry: Registry,
-    files: Iterable[tuple[str, Iterable[bytes]]],
-    name: str,
-    limit_bytes: int,
-    base: str | None,
-    alias: str | None,
-    origin: str | None,
-    actor: str,
-) -> Registration:
     check_name(name)  # before a gigabyte is received
     source = _SOURCE if origin is None else f"{_SOURCE}:{origin}"
     try:
         with registry.adapters.workspace() as workspace:
             folder = workspace / "upload"
             folder.mkdir()
+            files = _adapter_files(read_tar(chunks, limit_bytes + _TAR_OVERHEAD_BYTES))
             _write(folder, files, limit_bytes)
             return registry.adapters.register(
                 folder, name=name, base=base, alias=alias, source=source, actor=actor

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from registry.errors import AdmissionRefused, NameInvalid, RegistryError
 from registry.service import Registry
 from registry.sources.errors import UploadInvalid, UploadTooLarge
-from registry.sources.upload import import_files, import_tar
+from registry.sources.upload import import_tar
 from registry.storage.blobs import LocalBlobs
 from registry.storage.errors import StorageFailed
 from registry.types import Registration
@@ -76,13 +76,6 @@ def test_a_tar_becomes_a_version(registry: Registry, files: dict[str, bytes], pr
         version.name, version.source, version.licence, version.created_by,
     )  # fmt: skip
     assert () == made.report.findings
-
-
-def test_files_may_come_one_by_one(registry: Registry, files: dict[str, bytes]) -> None:
-    """The same files have the same digest as in an archive."""
-    sent = {name: pieces(data) for name, data in files.items()}
-    made = import_files(registry, sent, name="legal", limit_bytes=LIMIT)
-    assert made.version.digest == send(registry, tar(files)).version.digest
 
 
 @pytest.mark.parametrize(
@@ -180,8 +173,6 @@ def test_the_limit_counts_bytes_as_they_come(
     """At most the limit is written, whatever size is announced, and nothing remains."""
     with pytest.raises(UploadTooLarge, match="1000 bytes"):
         send(registry, tar(files), limit=1000)
-    with pytest.raises(UploadTooLarge, match="1000 bytes"):
-        import_files(registry, {WEIGHTS: [b"x" * 600] * 2}, name="legal", limit_bytes=1000)
     assert frozenset() == blobs.digests()
     assert 0 == blobs.sweep(older_than_seconds=-1)
 
@@ -200,13 +191,6 @@ def test_an_upload_that_never_ends_is_cut(registry: Registry) -> None:
     with pytest.raises((UploadTooLarge, UploadInvalid)):
         import_tar(registry, forever(), name="legal", limit_bytes=LIMIT)
     assert taken < 2**22
-
-
-def test_other_names_are_refused_one_by_one(registry: Registry) -> None:
-    """Only the known file names are accepted."""
-    for name in ("../x", "adapter_model.bin", "/etc/passwd", ""):
-        with pytest.raises(UploadInvalid, match="not one of"):
-            import_files(registry, {name: [b""]}, name="legal", limit_bytes=LIMIT)
 
 
 def test_a_bad_name_is_refused_before_a_byte_is_read(registry: Registry) -> None:
