@@ -90,7 +90,7 @@ def test_equal_examples_stay_on_one_side(tmp_path: Path) -> None:
 
 
 def test_two_files_may_share_nothing(tmp_path: Path) -> None:
-    """An example in both files is reported with its line in item."""
+    """An example in both files is reported with its line in each."""
     training = file_of(tmp_path, examples(12))
     lines = examples(12).splitlines()
     validation = file_of(tmp_path, "\n".join([line(QUESTION, ANSWER), *lines[4:6]]), "v.jsonl")
