@@ -64,7 +64,10 @@ async def _open(stack: AsyncExitStack, settings: Settings, progress: Progress | 
     """Bring up everything behind the HTTP surface; `stack` takes it down again."""
     registry, versions = open_registry(settings)
     base = ensure_base(registry, settings)
+    # Importing torch takes seconds, which would hold up the first composition that is asked for.
+    methods = asyncio.create_task(asyncio.to_thread(_import_methods), name="import merge methods")
     link = await _connect(stack, settings, base, progress)
+    await methods
     engine = VllmEngine(link)
     stack.push_async_callback(engine.close)
     gateway = Gateway(settings, registry=registry, versions=versions, engine=engine, base=base.name)
@@ -78,6 +81,10 @@ async def _open(stack: AsyncExitStack, settings: Settings, progress: Progress | 
     shrinking = asyncio.create_task(_keep_small(gateway), name="artifact budget")
     stack.callback(shrinking.cancel)
     return gateway
+
+
+def _import_methods() -> None:
+    from merge.methods import METHODS  # noqa: F401
 
 
 async def _connect(
