@@ -93,7 +93,7 @@ class _Unloaded(TyperCommand):
 
         callback = getattr(import_module(f"server.cli.{self._module}"), self._function)
         if os.environ.get("WEFT_SERVER") and "server" not in signature(callback).parameters:
-            note = f"note: WEFT_SERVER is set, but `{self.name}` works on this machine's files"
+            note = "note: WEFT_SERVER is set, but this command works on the files of this machine"
             typer.echo(note, err=True)
         single = typer.Typer(add_completion=False)
         single.command(self.name)(explained(callback))

@@ -1,6 +1,7 @@
 """The command line against a running server: the same commands through its API and keys."""
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -62,3 +63,30 @@ def test_what_goes_wrong_there_is_a_sentence_here(
     failed(remote("adapters", "list"), "valid key")
     monkeypatch.setenv("WEFT_SERVER", "http://127.0.0.1:9")
     failed(remote("adapters", "list"), "no answer from http://127.0.0.1:9")
+
+
+def test_the_status_of_a_server_is_one_screen(remote: Weft) -> None:
+    """`weft status` shows the gateway, the engine, residency, the queue and the disk."""
+    shown = " ".join(remote("status").stdout.split())
+    for part in ("gateway", "takes requests", "0 of 0 loaded adapters", "0 jobs queued", "0.00 GB"):
+        assert part in shown
+
+
+def test_the_last_admin_key_is_revoked_only_by_force(remote: Weft) -> None:
+    """`weft keys revoke` refuses the last admin key and says what it means, until `--force`."""
+    words(remote("keys", "create", "boss", "--role", "admin"))
+    words(remote("keys", "create", "second", "--role", "admin"))
+    words(remote("keys", "revoke", "second"))
+    failed(remote("keys", "revoke", "boss"), "boss is the last admin key", "--force")
+    assert "boss is revoked" in remote("keys", "revoke", "boss", "--force").stdout
+
+
+def test_a_command_that_ignores_the_server_says_so(
+    weft: Weft, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """With WEFT_SERVER set, `weft db dump` notes that it works on files."""
+    monkeypatch.setenv("WEFT_SERVER", "http://127.0.0.1:1")
+    result = weft("db", "dump", tmp_path / "weft.dump")
+    assert "WEFT_SERVER is set, but this command works on the files of this machine" in " ".join(
+        result.output.split()
+    )

@@ -108,6 +108,13 @@ def test_a_bad_value_stops_the_start_and_names_itself(
     assert [(name,)] == [error["loc"] for error in caught.value.errors()]
 
 
+def test_a_misspelt_variable_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A WEFT_* variable that is not a setting is an error with the nearest name."""
+    monkeypatch.setenv("WEFT_HOEM", "/srv/weft")
+    with pytest.raises(ValidationError, match=r"WEFT_HOEM is not a setting.*WEFT_HOME"):
+        Settings()
+
+
 def test_more_slots_than_memory_is_refused() -> None:
     """weft refuses at once what vLLM would refuse after a minute."""
     with pytest.raises(ValidationError, match="max_cpu_loras must be at least max_loras"):
