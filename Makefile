@@ -5,7 +5,7 @@ BIN := .venv/bin
 # A test and the processes that it starts share the cores; a waiting thread must not spin.
 export OMP_WAIT_POLICY := PASSIVE
 
-.PHONY: setup demo test test-registry test-merge test-slow mutants lint format docs demo-assets bench-merge bench-registry bench-adapt bench-cli lab-merge lab
+.PHONY: setup demo test test-slow mutants lint format docs demo-assets bench-merge bench-registry bench-adapt bench-cli lab-merge lab
 
 # The comment above a target is its description in CONTRIBUTING.md (`make docs`).
 
@@ -20,17 +20,9 @@ $(STAMP): pyproject.toml constraints-$(EXTRA).txt .ci/setup
 demo: $(STAMP)
 	$(BIN)/weft demo $(if $(ONCE),--once)
 
-# runs all tests except the slow ones, in two processes at a time; the real engine is in one
+# runs all tests except the slow ones, with the real engine: minutes
 test: $(STAMP)
-	$(MAKE) --no-print-directory -k -j2 test-registry test-merge
-
-# runs the half of `make test` for the registry, the server and the command line
-test-registry: $(STAMP)
-	$(BIN)/pytest -q -m "not slow" tests/registry tests/server
-
-# runs the other half: merging, the real engine and all the rest
-test-merge: $(STAMP)
-	$(BIN)/pytest -q -m "not slow" --ignore=tests/registry --ignore=tests/server tests
+	$(BIN)/pytest -q -m "not slow"
 
 # runs the tests marked `slow`: engines of their own, true layer widths
 test-slow: $(STAMP)

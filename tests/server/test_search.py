@@ -72,7 +72,7 @@ async def test_the_route_takes_every_question(client: AsyncClient) -> None:
         ({"filter": "rank~3"}, 400, "one of"),
         ({"filter": "base=gpt-17"}, 404, "gpt-17"),
         ({"like": "nobody"}, 404, "nobody"),
-        ({"like": "Not A Name"}, 400, "no reference"),
+        ({"like": "Not A Name"}, 400, "The reference is malformed"),
         ({"like": "zorp", "by": "behaviour"}, 409, "behaviour"),
     ],
 )

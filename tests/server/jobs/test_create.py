@@ -92,7 +92,7 @@ def test_all_is_written_down(gateway: Gateway) -> None:
             RecipeInvalid,
             "at least one",
         ),
-        ({"validation_file": "file-" + "0" * 24}, UnknownFile, "no file"),
+        ({"validation_file": "file-" + "0" * 24}, UnknownFile, "No file"),
     ],
 )
 def test_what_can_be_known_beforehand_is_told(
