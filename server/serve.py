@@ -1,4 +1,4 @@
-"""From settings to a running gateway: database, base, engine, HTTP, and the way back down."""
+"""Starts and stops a gateway from its settings: database, base, engine, HTTP."""
 
 import asyncio
 import logging
@@ -26,9 +26,9 @@ from server.settings import Settings
 Ready: TypeAlias = Callable[[Callable[[], None]], Awaitable[None]]
 _log = logging.getLogger("weft.server")
 _SHRINK_SECONDS = 10.0
-# Workspaces older than any build can last were left by a crash.
+# A crash left the workspaces that are older than any build can last.
 _SWEEP_SECONDS = 3600.0
-_DRAIN_SECONDS = 10  # for running answers when the server stops
+_DRAIN_SECONDS = 10  # time for running answers when the server stops
 
 
 async def serve(
@@ -36,15 +36,16 @@ async def serve(
 ) -> None:
     """Serve until the process receives a signal, or `ready` calls the function it receives.
 
-    Port, home and model are checked before the engine starts, which takes a minute or more.
+    The port, the home and the model are checked before the engine starts, because that start takes
+    a minute or more.
 
     Args:
-        settings: of the gateway.
-        ready: called once the gateway takes requests, with the function that stops it.
-        progress: called with the engine's stage while it starts.
+        settings: the gateway's settings.
+        ready: called when the gateway accepts requests, with the function that stops it.
+        progress: called with the stage of the engine's start.
 
     Raises:
-        PortTaken, HomeInUse, ModelUnusable: at once.
+        PortTaken, HomeInUse, ModelUnusable: raised before the engine starts.
         EngineStartFailed: the engine did not start.
         registry.errors.RegistryError: the database or the base cannot be used.
     """
@@ -61,10 +62,10 @@ async def serve(
 
 
 async def _open(stack: AsyncExitStack, settings: Settings, progress: Progress | None) -> Gateway:
-    """Bring up everything behind the HTTP surface; `stack` takes it down again."""
+    """Start everything behind the HTTP routes; `stack` stops it again."""
     registry, versions = open_registry(settings)
     base = ensure_base(registry, settings)
-    # Importing torch takes seconds, which would hold up the first composition that is asked for.
+    # Importing torch takes seconds, which would delay the first request for a composition.
     methods = asyncio.create_task(asyncio.to_thread(_import_methods), name="import merge methods")
     link = await _connect(stack, settings, base, progress)
     await methods
@@ -123,13 +124,13 @@ async def _keep_small(gateway: Gateway) -> None:
     while True:
         try:
             await gateway.evictor.shrink()
-        except Exception:  # the budget must be kept next time
+        except Exception:  # the next round must still run
             _log.exception("the artifact store was not reduced to its budget")
         await asyncio.sleep(_SHRINK_SECONDS)
 
 
 class _Server(uvicorn.Server):
-    """uvicorn that calls `ready` once it listens."""
+    """A uvicorn server that calls `ready` when it listens."""
 
     def __init__(self, app: FastAPI, settings: Settings, ready: Ready | None) -> None:
         super().__init__(
@@ -150,11 +151,11 @@ class _Server(uvicorn.Server):
             await self._call_when_ready(self.stop)
 
     def stop(self) -> None:
-        """Finish running answers, then return from `serve`; a second call cuts them."""
+        """Finish running answers, then return from `serve`; a second call ends them at once."""
         self.should_exit, self.force_exit = True, self.should_exit
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
         """Leave signals to `serve`: uvicorn's own handling ends the process right after its own
-        shutdown, before the engine and the workers are taken down."""
+        shutdown, before the engine and the workers are stopped."""
         yield

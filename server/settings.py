@@ -1,6 +1,6 @@
 """Every setting of the gateway, read once from `WEFT_*` variables and the command line.
 
-A bad value stops the start and names itself. Units are part of the names.
+An invalid value stops the start with an error that names the setting. Names include units.
 """
 
 import os
@@ -18,101 +18,115 @@ from registry.admission.admit import MAX_BYTES, MAX_RANK, AdmissionPolicy, Requi
 LORA_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
 # Variables of the command line and of a child engine, which are not settings of a gateway.
 _CLIENT_VARIABLES = ("WEFT_SERVER", "WEFT_KEY", "WEFT_ARTIFACTS", "WEFT_LIFELINE")
-# The text encoder that needs no model.
+# The text encoder that does not need a model.
 HASHING = "hashing"
 
 
 class Settings(BaseSettings):
-    """Frozen settings; each field's description is its row in REFERENCE.md."""
+    """Frozen settings; a field's description is its row in REFERENCE.md."""
 
     model_config = SettingsConfigDict(env_prefix="WEFT_", frozen=True, extra="forbid")
 
     home: Path = Field(Path("weft-home"), description="folder of the database, blobs and artifacts")
     database_url: str | None = Field(None, description="SQLAlchemy URL; default: SQLite in `home`")
     artifacts_dir: Path | None = Field(
-        None, description="merged adapters; default: `home`/artifacts; tmpfs makes loads shorter"
+        None, description="folder of merged adapters; default: `home`/artifacts; tmpfs loads faster"
     )
     artifact_budget_bytes: int = Field(
-        20 * 2**30, gt=0, description="artifacts beyond this are removed, least recently used first"
+        20 * 2**30, gt=0, description="size limit of the artifacts; least recently used are removed"
     )
     model: str = Field(
-        "meta-llama/Llama-3.1-8B-Instruct", description="the base: a Hub id or a local folder"
+        "meta-llama/Llama-3.1-8B-Instruct", description="base model: a Hub id or a local folder"
     )
-    served_base: str = Field("", description="the base's name for clients; default: model")
+    served_base: str = Field("", description="the base's name in requests; default: `model`")
     host: str = Field("127.0.0.1", description="address the gateway listens on")
     port: int = Field(8000, ge=0, le=65535, description="port the gateway listens on")
     api_keys: Annotated[tuple[SecretStr, ...], NoDecode] = Field(
-        (), description="comma-separated keys; when given, every route but /health wants one"
+        (),
+        description="comma-separated admin keys; if set, all routes except /health require a key",
     )
     engine_url: str | None = Field(
-        None, description="a vLLM with weft's plug-in started elsewhere; default: start one"
+        None, description="URL of a running vLLM with weft's plug-in; default: weft starts one"
     )
-    engine_key: SecretStr | None = Field(None, description="the key of that engine (VLLM_API_KEY)")
-    engine_port: int = Field(0, ge=0, le=65535, description="the child engine's port; 0: any free")
-    engine_args: str = Field("", description="more vLLM arguments, as on a shell's command line")
+    engine_key: SecretStr | None = Field(
+        None, description="key of the engine at `engine_url` (its VLLM_API_KEY)"
+    )
+    engine_port: int = Field(
+        0, ge=0, le=65535, description="the child engine's port; 0: a free one"
+    )
+    engine_args: str = Field("", description="additional vLLM arguments, quoted as in a shell")
     engine_start_seconds: float = Field(
-        900, gt=0, description="how long one start of the engine may take"
+        900, gt=0, description="time limit of one start of the engine"
     )
     max_lora_rank: int = Field(64, description="largest rank that can be merged or served")
     max_loras: int = Field(8, ge=1, description="adapters that can run in one engine step")
     max_cpu_loras: int = Field(32, ge=1, description="adapters that the engine keeps in memory")
     max_model_len: int | None = Field(
-        None, ge=1, description="context length; default: the model's"
+        None, ge=1, description="context length; default: that of the model"
     )
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
         "auto", description="dtype of the engine's weights"
     )
-    merge_workers: int = Field(1, ge=1, description="builds that run at once, each in a process")
+    merge_workers: int = Field(
+        1, ge=1, description="builds that run at once, each in its own process"
+    )
     merge_threads: int = Field(2, ge=1, description="threads of one build")
-    merge_queue: int = Field(64, ge=1, description="builds under way or waiting; more are refused")
-    merge_timeout_seconds: float = Field(120, gt=0, description="how long one build may take")
+    merge_queue: int = Field(
+        64, ge=1, description="builds that may run or wait; further ones are refused"
+    )
+    merge_timeout_seconds: float = Field(120, gt=0, description="time limit of one build")
     norm_limit: float = Field(
-        1000, gt=0, description="largest Frobenius norm of an adapter's or a merge's whole update"
+        1000, gt=0, description="largest Frobenius norm of the update of an adapter or a merge"
     )
     norm_minimum: float = Field(
-        0, ge=0, description="smallest norm of an adapter's update; 1 was the 960-adapter pool's"
+        0,
+        ge=0,
+        description="smallest norm of an update; the 960-adapter pool of arXiv 2602.12323 used 1",
     )
     import_max_rank: int = Field(
-        MAX_RANK, ge=1, le=MAX_RANK, description="largest rank that is admitted"
+        MAX_RANK, ge=1, le=MAX_RANK, description="largest rank of an adapter that is admitted"
     )
     import_max_bytes: int = Field(
-        MAX_BYTES, gt=0, description="largest weights file that is admitted, fetched or uploaded"
+        MAX_BYTES, gt=0, description="largest weights file that is admitted, downloaded or uploaded"
     )
     licences: Annotated[tuple[str, ...], NoDecode] = Field(
-        (), description="comma-separated licences that are admitted; default: any, and none"
+        (), description="comma-separated licences that are admitted; default: any or no licence"
     )
     required_fields: Annotated[tuple[RequiredField, ...], NoDecode] = Field(
-        (), description="comma-separated, of base, card, licence: what an adapter must say"
+        (), description="comma-separated fields that an adapter must have, of base, card, licence"
     )
     import_roots: Annotated[tuple[Path, ...], NoDecode] = Field(
-        (), description="comma-separated folders below which callers may import; default: none"
+        (), description="comma-separated folders from which clients may import; default: none"
     )
     protected_aliases: Annotated[tuple[str, ...], NoDecode] = Field(
         ("prod",), description="comma-separated aliases that only admins may move"
     )
     hub_endpoint: str | None = Field(
-        None, description="URL of the Hub to import from; default: HF_ENDPOINT, or huggingface.co"
+        None, description="URL of the Hub to import from; default: HF_ENDPOINT or huggingface.co"
     )
     hub_workers: int = Field(4, ge=1, le=32, description="downloads from the Hub that run at once")
     text_encoder: str = Field(
         HASHING,
-        description="what texts are searched by: `hashing`, or a sentence-transformers model",
+        description="encoder for text search: `hashing` or a sentence-transformers model",
     )
     job_devices: Annotated[tuple[str, ...], NoDecode] = Field(
-        ("auto",), description="comma-separated torch devices, a job at a time on each; empty: none"
+        ("auto",),
+        description="comma-separated torch devices, one job at a time on each; empty: none",
     )
     job_memory_bytes: int | None = Field(
-        None, gt=0, description="memory that a job may take; default: what is free on its device"
+        None, gt=0, description="memory limit of a job; default: the free memory of its device"
     )
     file_max_bytes: int = Field(
-        100 * 2**20, gt=0, description="largest file of examples that is taken"
+        100 * 2**20, gt=0, description="largest file of examples that may be uploaded"
     )
-    self_test: bool = Field(True, description="check at start that base and adapters do not mix")
+    self_test: bool = Field(
+        True, description="check at start that a batch does not mix the base and adapters"
+    )
 
     @model_validator(mode="before")
     @classmethod
     def _no_misspelt_variable(cls, values: Any) -> Any:
-        """Refuse a WEFT_* variable that is not a setting: a misspelt one would have no effect."""
+        """Refuse unknown WEFT_* variables, because a misspelt one would have no effect."""
         known = [f"WEFT_{name.upper()}" for name in cls.model_fields] + [*_CLIENT_VARIABLES]
         for name in os.environ:
             if name.startswith("WEFT_") and name not in known:
@@ -157,7 +171,7 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _named_base(self) -> Self:
-        object.__setattr__(self, "served_base", self.served_base or self.model)  # it is frozen
+        object.__setattr__(self, "served_base", self.served_base or self.model)  # frozen
         return self
 
     @model_validator(mode="after")
@@ -168,7 +182,7 @@ class Settings(BaseSettings):
 
     @property
     def policy(self) -> AdmissionPolicy:
-        """What an adapter must be to be admitted."""
+        """The requirements for admitting an adapter."""
         return AdmissionPolicy(
             norm_limit=self.norm_limit,
             norm_minimum=self.norm_minimum,
@@ -180,7 +194,7 @@ class Settings(BaseSettings):
 
     @property
     def database(self) -> str:
-        """The database URL in force."""
+        """The effective database URL."""
         return self.database_url or f"sqlite:///{self.home.resolve() / 'weft.db'}"
 
     @property
@@ -190,27 +204,27 @@ class Settings(BaseSettings):
 
     @property
     def jobs(self) -> Path:
-        """Folder of files that clients send, and of what jobs write."""
+        """Folder of uploaded files and of the files that jobs write."""
         return self.home.resolve() / "jobs"
 
     @property
     def artifacts(self) -> Path:
-        """Folder that the engine loads from."""
+        """Folder from which the engine loads adapters."""
         return (self.artifacts_dir or self.home / "artifacts").resolve()
 
     @property
     def merge_dtype(self) -> str:
-        """Dtype of merged files: the engine's, bfloat16 for auto; nothing is rounded twice."""
+        """Dtype of merged files: the engine's, or bfloat16 for auto; weights are rounded once."""
         return "bfloat16" if self.dtype == "auto" else self.dtype
 
     @classmethod
     def settings_customise_sources(
         cls,
-        settings_cls: type[BaseSettings],  # noqa: ARG003 - pydantic passes them all
+        settings_cls: type[BaseSettings],  # noqa: ARG003 - pydantic passes all sources
         init_settings: PydanticBaseSettingsSource,
         env_settings: PydanticBaseSettingsSource,
         dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Command line over environment; no other source."""
+        """Read the command line first, then the environment, and no other source."""
         return init_settings, env_settings

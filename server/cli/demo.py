@@ -1,4 +1,4 @@
-"""`weft demo`: the whole path on a small model, from adapter folders to a table of answers."""
+"""`weft demo`: imports the demo adapters, serves them and prints a table of their answers."""
 
 import asyncio
 import json
@@ -26,29 +26,29 @@ _STAGES = ("resolve", "merge", "load", "engine")
 
 
 class DemoAssetsMissing(OSError):
-    """weft was installed without its demo; it is in a checkout of the project."""
+    """The demo's files are missing; only a checkout of the project has them."""
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """One question's answer and the milliseconds behind it."""
+    """The answer to one question and the milliseconds that it took."""
 
     model: str
     prompt: str
     expected: str
     text: str
-    stages: Mapping[str, float]  # milliseconds, as the server says
-    first_token: float  # milliseconds, as the client sees it
+    stages: Mapping[str, float]  # milliseconds, measured by the server
+    first_token: float  # milliseconds, measured by the client
 
 
 async def run_demo(
     *, once: bool, port: int, home: Path | None, started: Callable[[], None], progress: Progress
 ) -> None:
-    """Import the demo adapters, serve them, ask, print the table, and go on serving unless `once`.
+    """Import and serve the demo adapters, print their answers, and keep serving unless `once`.
 
     Raises:
-        DemoAssetsMissing: not a checkout.
-        EngineStartFailed: the engine did not come up.
+        DemoAssetsMissing: weft does not run in a checkout.
+        EngineStartFailed: the engine did not start.
     """
     if not (_ASSETS / "base").is_dir():
         raise DemoAssetsMissing(f"{_ASSETS} is missing: run the demo in a checkout of weft")
@@ -67,8 +67,8 @@ async def run_demo(
 
 
 def demo_settings(home: Path, port: int) -> Settings:
-    """Return settings that serve the demo base on any machine, in float32 so that merges are
-    exact to the last token."""
+    """Return settings that serve the demo base on any machine, in float32 so that the answers of
+    merges are exact to the last token."""
     return Settings(
         home=home, port=port, model=str(_ASSETS / "base"), served_base=BASE_NAME, dtype="float32",
         max_loras=4, max_cpu_loras=16, max_lora_rank=64, max_model_len=512,
@@ -108,7 +108,7 @@ async def ask(
 
 
 def parse_server_timing(header: str) -> dict[str, float]:
-    """Return milliseconds by stage of a `Server-Timing` header."""
+    """Return the milliseconds of each stage in a `Server-Timing` header."""
     stages = {}
     for part in header.split(","):
         name, _, duration = part.strip().partition(";dur=")
@@ -118,7 +118,7 @@ def parse_server_timing(header: str) -> dict[str, float]:
 
 
 async def _present(settings: Settings, stop: Callable[[], None] | None) -> None:
-    """Ask everything twice, print the tables, then stop the server or say how to use it."""
+    """Ask all questions twice and print the tables; then stop the server or print how to use it."""
     try:
         async with _client(settings) as client:
             questions = json.loads((_ASSETS / "questions.json").read_text())["adapters"]
@@ -145,7 +145,7 @@ async def _answers(
     client: AsyncOpenAI, questions: Mapping[str, Mapping[str, list[dict[str, str]]]]
 ) -> AsyncIterator[Answer]:
     asked = [(name, name) for name in questions]
-    # A composition of two skills is asked both: the point of merging them.
+    # A composition is asked a question of each of its two skills.
     asked += [(model, skill) for model in COMPOSITIONS for skill in ("zorp", "blim")]
     for model, skill in asked:
         question = questions[skill]["questions"][0]

@@ -1,4 +1,4 @@
-"""Starts vLLM as a child process, watches it, and restarts it when it dies."""
+"""Starts vLLM as a child process, watches it and restarts it when it dies."""
 
 import asyncio
 import logging
@@ -24,7 +24,7 @@ from server.engine.startup_log import root_cause, stage_of
 from server.settings import Settings
 
 Prove: TypeAlias = Callable[[Endpoint], Awaitable[None]]
-Progress: TypeAlias = Callable[[str], None]  # called with the stage of a start, again and again
+Progress: TypeAlias = Callable[[str], None]  # called repeatedly with the stage of a start
 _log = logging.getLogger("weft.engine")
 _POLL_SECONDS = 0.25
 _HEALTH_SECONDS = 2.0
@@ -37,14 +37,15 @@ _LOG_BYTES = 50 * 2**20
 
 
 class EngineStartFailed(Exception):
-    """The engine did not start; the message has the cause that its log names."""
+    """The engine did not start; the message has the cause from the engine's log."""
 
 
 class Supervisor:
-    """Owns one vLLM child. `start` returns once it is ready and proven; then it is kept alive.
+    """Owns one vLLM child, and restarts it when it dies.
 
-    `prove` is called with the endpoint at every start, before any other request. If it raises, the
-    start has failed. `progress` is called while the engine starts.
+    `start` returns when the child is ready and `prove` has passed. `prove` is called with the
+    endpoint at every start, before any other request; if it raises, the start has failed.
+    `progress` is called while the engine starts.
     """
 
     def __init__(
@@ -57,7 +58,7 @@ class Supervisor:
     ) -> None:
         self._settings, self._log_path, self._prove = settings, log_path, prove
         self._progress = progress
-        self._log_start = 0  # where in the log the newest start begins
+        self._log_start = 0  # the log position at which the newest start begins
         self._process: Process | None = None
         self._lifeline: Connection | None = None
         self._endpoint: Endpoint | None = None
@@ -72,7 +73,7 @@ class Supervisor:
         return self._endpoint
 
     async def start(self) -> None:
-        """Start the engine and the watch over it.
+        """Start the engine and the task that watches it.
 
         Raises:
             EngineStartFailed: nothing is left running.
@@ -99,7 +100,7 @@ class Supervisor:
             await self._wait_healthy(endpoint)
             self._report("testing that base and adapters do not mix")
             await proven(self._prove, endpoint)
-        except (OSError, ValueError) as error:  # no process, no memory, no such argument
+        except (OSError, ValueError) as error:  # no process, no memory, an invalid argument
             await self._end_process()
             raise EngineStartFailed(f"the engine cannot be started: {error}") from error
         except BaseException:
@@ -112,7 +113,7 @@ class Supervisor:
         self._log_path.parent.mkdir(parents=True, exist_ok=True)
         if self._log_path.exists() and self._log_path.stat().st_size > _LOG_BYTES:
             self._log_path.rename(self._log_path.with_suffix(".log.1"))
-        # The supervisor keeps the other end: the system closes it when the gateway is gone.
+        # The supervisor keeps the other end; the system closes it when the gateway ends.
         lifeline, self._lifeline = multiprocessing.Pipe(duplex=False)
         with self._log_path.open("ab") as log, lifeline:
             self._log_start = log.tell()
@@ -158,7 +159,7 @@ class Supervisor:
             backoff = await self._restart(backoff)
 
     async def _restart(self, backoff: float) -> float:
-        """Restart until it works; return the back-off for the next failure."""
+        """Restart the engine until it starts; return the back-off for the next failure."""
         while True:
             await asyncio.sleep(backoff)
             backoff = min(2 * backoff, _LAST_BACKOFF_SECONDS)
@@ -171,7 +172,7 @@ class Supervisor:
                 return backoff
 
     async def _until_dead(self) -> None:
-        """Return when the process has ended, or its health check has failed too often."""
+        """Return when the process has ended or its health check has failed too often."""
         failures = 0
         async with httpx.AsyncClient(timeout=_HEALTH_SECONDS, trust_env=False) as http:
             while self._process is not None and self._process.returncode is None:
@@ -191,14 +192,14 @@ class Supervisor:
                 async with asyncio.timeout(_STOP_SECONDS):
                     await process.wait()
         finally:
-            # The API server can be gone while its engine core still runs, so the whole group is
-            # killed; also on cancellation, which must not leave an engine behind.
+            # The engine core can still run after the API server has ended, so the whole group is
+            # killed, also on cancellation, which must not leave an engine running.
             _signal_group(process.pid, signal.SIGKILL)
         await process.wait()
         self._process = None
 
     def _cause(self) -> str:
-        """Return the last root cause in the log of this start; without one, its last lines."""
+        """Return the last root cause in the log of this start, or else the last lines."""
         cause = root_cause(self._tail(_CAUSE_BYTES))
         if cause is not None:
             return f"{cause}\n(log: {self._log_path})"
@@ -217,7 +218,7 @@ class Supervisor:
 class Remote:
     """A link to a vLLM with weft's plug-in that is started and watched elsewhere.
 
-    It is proven each time it comes up, as a supervised one is.
+    `prove` is called each time the engine comes up, as by `Supervisor`.
     """
 
     def __init__(self, endpoint: Endpoint, *, prove: Prove) -> None:
@@ -233,10 +234,10 @@ class Remote:
         return self._where
 
     async def start(self, wait_seconds: float) -> None:
-        """Watch the engine; returns when it first answers and is proven.
+        """Start to watch the engine; return when it answers and `prove` has passed.
 
         Raises:
-            EngineStartFailed: it does not answer within `wait_seconds`, or is not fit to serve.
+            EngineStartFailed: it does not answer within `wait_seconds`, or `prove` has failed.
         """
         deadline = time.monotonic() + wait_seconds
         async with httpx.AsyncClient(timeout=_HEALTH_SECONDS, trust_env=False) as http:
@@ -249,7 +250,7 @@ class Remote:
         self._watch = asyncio.create_task(self._poll(), name="engine watch")
 
     async def stop(self) -> None:
-        """Stop watching. The engine is not touched."""
+        """Stop watching. The engine keeps running."""
         if self._watch is not None:
             self._watch.cancel()
             with suppress(asyncio.CancelledError):
@@ -268,11 +269,11 @@ class Remote:
                 await asyncio.sleep(_POLL_SECONDS)
 
     async def _welcome(self, backoff: float) -> float:
-        """Prove an engine that came back; return the wait before the next try if that fails."""
+        """Call `prove` on an engine that answers again; return the wait before the next attempt."""
         try:
             await proven(self._prove, self._where)
         except EngineStartFailed as error:
-            _log.error("next try in %.0f s: %s", backoff, error)
+            _log.error("the engine was refused, next try in %.0f s: %s", backoff, error)
             await asyncio.sleep(backoff)
             return min(2 * backoff, _LAST_BACKOFF_SECONDS)
         self.generation, self._up = self.generation + 1, True
@@ -280,7 +281,7 @@ class Remote:
 
 
 async def proven(prove: Prove, endpoint: Endpoint) -> None:
-    """Call `prove`. Raises EngineStartFailed when it raises anything."""
+    """Call `prove`; raise EngineStartFailed if it raises any exception."""
     try:
         await prove(endpoint)
     except Exception as error:

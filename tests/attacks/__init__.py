@@ -1,1 +1,1 @@
-"""Attempts to break out or to break down; see README.md."""
+"""Attacks on the registry and the engine's plug-in; see README.md."""

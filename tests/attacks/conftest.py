@@ -1,4 +1,4 @@
-"""A registry in a folder that is watched: whatever happens, only its store may change."""
+"""Fixtures: a registry in a watched folder, where only the registry's store may change."""
 
 import hashlib
 import os
@@ -17,7 +17,7 @@ OUTSIDE = "precious.txt"
 
 
 def surroundings(root: Path) -> dict[str, str]:
-    """Return what lies around the store, by path: kind, size, age and content of each entry."""
+    """Return the mode, link count, time and content of each entry outside the store, by path."""
     found = {}
     for path in sorted(root.rglob("*")):
         name = path.relative_to(root).as_posix()
@@ -37,7 +37,7 @@ def surroundings(root: Path) -> dict[str, str]:
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    """A folder with things to break, an adapter to import and, in `store`, a registry."""
+    """A folder with files to attack, an adapter to import and, in `store`, a registry."""
     made = tmp_path / "root"
     write_adapter(made / "in" / "good")
     (made / OUTSIDE).write_text("precious")
@@ -74,7 +74,7 @@ def registry(root: Path, template: Path, store: LocalBlobs) -> Iterator[Registry
 
 @pytest.fixture
 def watched(root: Path, registry: Registry, store: LocalBlobs) -> Iterator[None]:
-    """Hold what is around the store, and in it, against what was there before."""
+    """Check after the test that nothing outside the store changed and that the store is intact."""
     before = surroundings(root)
     yield
     assert before == surroundings(root)

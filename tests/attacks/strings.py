@@ -1,4 +1,4 @@
-"""Texts that are no names, by what is behind each of them."""
+"""Texts that are not valid names, grouped by the kind of attack."""
 
 _DIGEST = "0" * 63 + "a"
 

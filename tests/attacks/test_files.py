@@ -1,4 +1,4 @@
-"""Files of an adapter cannot lead out of its folder, and nothing but files is opened."""
+"""An adapter's files cannot lead out of its folder, and only regular files are opened."""
 
 import json
 import os
@@ -46,7 +46,7 @@ REPLACEMENTS: dict[str, Callable[[Path], None]] = {
 def test_what_is_no_file_is_refused(
     registry: Registry, store: LocalBlobs, root: Path, file: str, kind: str
 ) -> None:
-    """It is not followed, not waited for, and nothing is stored."""
+    """A link, pipe or folder in place of a file is refused without delay, and nothing is stored."""
     (root / "in" / "good" / file).unlink()
     REPLACEMENTS[kind](root / "in" / "good" / file)
     with pytest.raises(AdmissionRefused):
@@ -57,7 +57,7 @@ def test_what_is_no_file_is_refused(
 @pytest.mark.parametrize("kind", REPLACEMENTS)
 @pytest.mark.timeout(20)
 def test_a_card_that_is_no_file_is_not_read(registry: Registry, root: Path, kind: str) -> None:
-    """A link beside the weights refuses the adapter; a pipe or a folder is not read as a card."""
+    """An adapter whose card is a link is refused; a pipe or a folder is not read as a card."""
     REPLACEMENTS[kind](root / "in" / "good" / CARD)
     if "link" in kind:
         with pytest.raises(AdmissionRefused, match="symlink"):
@@ -70,7 +70,7 @@ def test_a_card_that_is_no_file_is_not_read(registry: Registry, root: Path, kind
 def test_files_that_come_along_stay_behind(
     registry: Registry, store: LocalBlobs, root: Path
 ) -> None:
-    """Only config and weights are stored, both written by us: no script, no pickle."""
+    """Only config and weights are stored, both rewritten by weft, and no other file."""
     folder = root / "in" / "good"
     (folder / "tokenizer.py").write_text("import os")
     (folder / "training_args.bin").write_bytes(b"\x80\x04")
@@ -87,7 +87,7 @@ def test_files_that_come_along_stay_behind(
      "model.layers.0.self_\N{CYRILLIC SMALL LETTER A}ttn.q_proj", "__class__", "{0.__class__}"],
 )  # fmt: skip
 def test_no_such_module(registry: Registry, store: LocalBlobs, root: Path, module: str) -> None:
-    """Tensors belong to modules of the base, by their very names."""
+    """Tensors of modules that the base does not have are refused, and nothing is stored."""
     a, b = list(tensors().values())[:2]
     pair = {f"{PREFIX}{module}.lora_A.weight": a, f"{PREFIX}{module}.lora_B.weight": b}
     save_file(pair, root / "in" / "good" / WEIGHTS)
@@ -97,7 +97,7 @@ def test_no_such_module(registry: Registry, store: LocalBlobs, root: Path, modul
 
 
 def test_paths_in_the_config_are_text(registry: Registry, store: LocalBlobs, root: Path) -> None:
-    """What the config calls its base, its layers or its revision is never opened."""
+    """Paths that the config gives as base, revision or layers are never opened."""
     folder = root / "in" / "good"
     document = json.loads((folder / CONFIG).read_text())
     for key in ("base_model_name_or_path", "revision", "auto_mapping", "layers_pattern"):
@@ -108,7 +108,7 @@ def test_paths_in_the_config_are_text(registry: Registry, store: LocalBlobs, roo
 
 
 def test_folders_with_names_that_are_none(registry: Registry, root: Path) -> None:
-    """Each is refused by itself or gets a plain name; none is found where it was not meant."""
+    """A folder whose name is not valid is refused by itself or imported under a plain name."""
     many = root / "in" / "many"
     names = [text for text in NO_NAMES if 0 < len(text.encode("utf-8", "replace")) < 200]
     for text in names:
@@ -123,7 +123,7 @@ def test_folders_with_names_that_are_none(registry: Registry, root: Path) -> Non
 
 
 def test_folders_behind_links_are_passed_over(root: Path) -> None:
-    """A folder of adapters cannot bring in one from elsewhere."""
+    """A link in a folder of adapters does not import an adapter from elsewhere."""
     (root / "in" / "many").mkdir()
     (root / "in" / "many" / "linked").symlink_to(root / "in" / "good")
     with pytest.raises(NothingToImport):
@@ -131,7 +131,7 @@ def test_folders_behind_links_are_passed_over(root: Path) -> None:
 
 
 def test_a_card_is_text(registry: Registry, root: Path) -> None:
-    """Markup, control characters and NUL come out as they are or replaced, and run nowhere."""
+    """A card is stored as text, with NUL replaced and an invalid licence ignored."""
     (root / "in" / "good" / CARD).write_bytes(b"---\nlicense: ../../x\n---\n<script>\0\xff")
     registry.adapters.register(root / "in" / "good", name="legal")
     version = read_adapter(registry, "legal").versions[0]
@@ -141,7 +141,7 @@ def test_a_card_is_text(registry: Registry, root: Path) -> None:
 
 
 def test_arrays_of_other_things_are_refused(registry: Registry, root: Path) -> None:
-    """Integers and booleans are no weights."""
+    """Weights of integers are refused."""
     weights = {name: np.zeros(value.shape, np.int32) for name, value in tensors().items()}
     save_file(weights, root / "in" / "good" / WEIGHTS)
     with pytest.raises(AdmissionRefused):

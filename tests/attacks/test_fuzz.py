@@ -1,4 +1,4 @@
-"""Arbitrary text where a filter, a reference or a model is expected: a meaning, or our error."""
+"""Arbitrary text as a filter, a reference or a model either parses or raises weft's own error."""
 
 from collections.abc import Callable, Iterator
 from typing import TypeVar
@@ -40,7 +40,7 @@ texts = st.one_of(
 
 
 def run(check: Fuzz, examples: int) -> None:
-    """Try `check` on that many texts, the same ones each time."""
+    """Run `check` on this many texts, the same ones each time."""
     given(texts)(
         settings(
             max_examples=examples, deadline=None, derandomize=True, database=None,
@@ -50,7 +50,7 @@ def run(check: Fuzz, examples: int) -> None:
 
 
 def refusal(ask: Callable[[], object], *kinds: type[E]) -> E | None:
-    """Return the error that `ask` ends in, when it is of these kinds; else there must be none."""
+    """Call `ask` and return its error if it is of these kinds; any other error is raised."""
     try:
         ask()
     except kinds as error:
@@ -64,19 +64,19 @@ def same(expected: str, found: str) -> None:
 
 
 def reference(text: str) -> None:
-    """A reference that parses is written as it was read."""
+    """Check that a reference that parses is written as it was read."""
     error = refusal(lambda: same(text, str(parse_reference(text))), ReferenceInvalid)
     assert error is None or 0 <= error.position <= len(text)
 
 
 def expression(text: str) -> None:
-    """A model parses, or the error says something."""
+    """Check that a model parses or its error has a message."""
     error = refusal(lambda: parse_model(text), ExpressionInvalid, ReferenceInvalid)
     assert error is None or str(error)
 
 
 def filter_text(text: str) -> None:
-    """A filter parses, or the error's caret stands in or just behind it."""
+    """Check that a filter parses or its error's caret is in the text or just after it."""
     error = refusal(lambda: parse_filter(text), FilterInvalid)
     assert error is None or 0 <= error.position <= len(text)
 
@@ -86,14 +86,14 @@ CHECKS = {"reference": reference, "expression": expression, "filter": filter_tex
 
 @pytest.mark.parametrize("name", CHECKS)
 def test_any_text_is_parsed_or_refused(name: str) -> None:
-    """Hundreds of texts: no exception but the parser's own, with a place inside the text."""
+    """Hundreds of texts raise only the parser's own error, with a position inside the text."""
     run(CHECKS[name], FEW)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", CHECKS)
 def test_ten_thousand_texts_are_parsed_or_refused(name: str) -> None:
-    """The same, ten thousand times."""
+    """Ten thousand texts raise only the parser's own error."""
     run(CHECKS[name], MANY)
 
 
@@ -101,7 +101,7 @@ def test_ten_thousand_texts_are_parsed_or_refused(name: str) -> None:
 def finder(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Finder]:
-    """Searches an empty registry: the statements are what is tried."""
+    """A finder over an empty registry, to test the SQL statements."""
     if request.param == "sqlite":
         database = Database(f"sqlite:///{tmp_path_factory.mktemp('fuzz') / 'weft.db'}")
         database.upgrade()
@@ -129,11 +129,11 @@ def _searching(finder: Finder) -> Fuzz:
 
 
 def test_any_text_is_searched_or_refused(finder: Finder) -> None:
-    """What parses as a filter is a statement that both databases take; words are only words."""
+    """A text that parses as a filter gives a statement valid in both databases; words are data."""
     run(_searching(finder), SEARCHED_FEW)
 
 
 @pytest.mark.slow
 def test_thousands_of_texts_are_searched_or_refused(finder: Finder) -> None:
-    """The same, three thousand times: each text is three statements."""
+    """Three thousand texts, three statements each, are searched or refused."""
     run(_searching(finder), SEARCHED_MANY)

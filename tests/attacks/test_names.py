@@ -29,7 +29,7 @@ pytestmark = pytest.mark.usefixtures("watched")
 
 
 def test_no_such_name_can_be_given(registry: Registry, store: LocalBlobs, root: Path) -> None:
-    """Each is refused before anything is stored, and shown so that a terminal stays whole."""
+    """An invalid name is refused before anything is stored; its error is printable and short."""
     for text in NO_NAMES:
         with pytest.raises(NameInvalid) as caught:
             registry.adapters.register(root / "in" / "good", name=text)
@@ -39,13 +39,13 @@ def test_no_such_name_can_be_given(registry: Registry, store: LocalBlobs, root: 
 
 
 def test_the_form_of_a_digest_is_no_name(registry: Registry, root: Path) -> None:
-    """A name in the form of a digest is refused: it could be read as content."""
+    """A name in the form of a digest is refused, because it could be read as one."""
     with pytest.raises(NameInvalid, match="form of a digest"):
         registry.adapters.register(root / "in" / "good", name="a" * 64)
 
 
 def test_no_such_composition_can_be_named(registry: Registry) -> None:
-    """Compositions live under the same rule."""
+    """A composition with an invalid name is refused."""
     for text in NO_NAMES:
         with pytest.raises(NameInvalid):
             registry.compositions.add(text, expression="a", recipe_text="a", recipe_digest="a" * 64,
@@ -53,7 +53,7 @@ def test_no_such_composition_can_be_named(registry: Registry) -> None:
 
 
 def test_no_such_alias_can_be_given(registry: Registry, root: Path) -> None:
-    """Neither with a version, nor to one; an alias has no slash."""
+    """An invalid alias is refused for a new version and for an existing one."""
     registry.adapters.register(root / "in" / "good", name="legal")
     for text in (*NO_NAMES, "a/b", "7", "a" * 61):
         with pytest.raises(AliasInvalid):
@@ -64,7 +64,7 @@ def test_no_such_alias_can_be_given(registry: Registry, root: Path) -> None:
 
 
 def test_no_such_reference_means_anything(registry: Registry, root: Path) -> None:
-    """Look-alikes of a name that exists are not it, whatever they look like."""
+    """Invalid references do not resolve, even if they look like an existing name."""
     registry.adapters.register(root / "in" / "good", name="legal", alias="prod")
     for text in (*NO_NAMES, *(f"{text}@1" for text in NO_NAMES), *(f"legal@{t}" for t in NO_NAMES)):
         with pytest.raises((ReferenceInvalid, UnknownReference)):
@@ -72,7 +72,7 @@ def test_no_such_reference_means_anything(registry: Registry, root: Path) -> Non
 
 
 def test_no_such_model_can_be_asked_for() -> None:
-    """One grammar reads the `model` of a request; text that is not a reference is its error."""
+    """The `model` of a request does not parse if it has an invalid name."""
     for text in NO_NAMES:
         for model in (text, f"cat({text}, b)", f"0.5*{text} + 0.5*b"):
             with contextlib.suppress(ExpressionInvalid, ReferenceInvalid):
@@ -81,7 +81,7 @@ def test_no_such_model_can_be_asked_for() -> None:
 
 
 def test_no_such_digest_leads_anywhere(store: LocalBlobs) -> None:
-    """Every way into the store asks for the form of a digest before it makes a path."""
+    """Every method of the store refuses a malformed digest before it makes a path."""
     ways: tuple[Callable[[str], object], ...] = (
         store.path, store.has, store.verify, store.delete, store.touch, store.used_at, store.size,
         lambda digest: store.discard(digest, idle_seconds=0),
@@ -93,7 +93,7 @@ def test_no_such_digest_leads_anywhere(store: LocalBlobs) -> None:
 
 
 def test_no_such_digest_is_written_down(registry: Registry) -> None:
-    """Of a recipe, an ingredient or an artifact; lineage does not look for it either."""
+    """A malformed digest of a recipe, an ingredient or an artifact is refused, also by lineage."""
     registry.compositions.save_recipe("text", "e" * 64, BASE, [])
     for text in NO_DIGESTS:
         with pytest.raises(DigestInvalid):
@@ -109,7 +109,7 @@ def test_no_such_digest_is_written_down(registry: Registry) -> None:
 def test_the_engine_links_and_drops_nothing_else(
     root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The plug-in, which any route reaches, knows digests alone."""
+    """The engine's plug-in, which any route can reach, accepts only digests."""
     monkeypatch.setenv("WEFT_ARTIFACTS", str(root / "store" / "blobs"))
     for text in NO_DIGESTS:
         with pytest.raises(AdapterRejected, match="not a digest"):
@@ -118,7 +118,7 @@ def test_the_engine_links_and_drops_nothing_else(
 
 
 def test_no_such_address_on_the_hub() -> None:
-    """Neither the repository nor the revision nor the folder in it leads out of a workspace."""
+    """A Hub address whose repository, revision or folder leads out of a workspace is refused."""
     for text in (*TRAVERSALS, *LOOK_ALIKES, *LONG, "a\0b"):
         with pytest.raises(HubAddressInvalid):
             parse_address(f"hf:{text}")
@@ -133,7 +133,7 @@ def test_no_such_address_on_the_hub() -> None:
 
 
 def test_errors_of_ours_alone(registry: Registry) -> None:
-    """Whatever is asked for by name, nothing but the registry's own errors comes back."""
+    """Looking up an invalid name raises only the registry's own errors."""
     for text in NO_NAMES:
         for ask in (registry.catalogue.adapter, registry.catalogue.composition, registry.bases.get):
             with pytest.raises(RegistryError):

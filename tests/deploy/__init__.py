@@ -1,1 +1,1 @@
-"""The files that an operator deploys with, held against the code that they start."""
+"""Tests of the deployment files against the code that they start."""

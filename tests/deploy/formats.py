@@ -19,11 +19,11 @@ _SHOWN = re.compile(r"#?([A-Z][A-Z0-9_]*)=(.*)")
 
 
 class VariableUnset(Exception):
-    """A variable that compose demands has no value."""
+    """A variable that compose requires has no value."""
 
 
 def deployed_files() -> list[Path]:
-    """Return the files directly in the folder."""
+    """Return the files of the deployment folder, without subfolders."""
     return sorted(path for path in DEPLOY.iterdir() if path.is_file() and path.name != ".env")
 
 
@@ -47,10 +47,10 @@ def image_environment(containerfile: Path) -> dict[str, str]:
 
 
 def compose(variables: Mapping[str, str]) -> dict[str, Any]:
-    """Return the compose file with `variables` put in.
+    """Return the compose file with `variables` substituted.
 
     Raises:
-        VariableUnset: one that it demands is not among them.
+        VariableUnset: a required variable is not among them.
     """
     parsed: dict[str, Any] = _interpolated(
         yaml.safe_load((DEPLOY / "compose.yaml").read_text()), variables
@@ -59,13 +59,13 @@ def compose(variables: Mapping[str, str]) -> dict[str, Any]:
 
 
 def environment_file(path: Path) -> dict[str, str]:
-    """Return every NAME=value of an environment file, those in comments included."""
+    """Return every NAME=value of an environment file, including those in comments."""
     shown = (_SHOWN.fullmatch(line) for line in path.read_text().splitlines())
     return {match[1]: match[2].strip('"') for match in shown if match}
 
 
 def unit_settings(path: Path) -> dict[str, list[str]]:
-    """Return a systemd unit's values by name, sections ignored, repetitions kept."""
+    """Return a systemd unit's values by name; sections are ignored, repeated names are kept."""
     values: dict[str, list[str]] = {}
     for line in path.read_text().splitlines():
         name, equals, value = line.partition("=")

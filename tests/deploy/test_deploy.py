@@ -1,4 +1,4 @@
-"""What is deployed agrees with the code: settings, arguments, environment, files, commands.
+"""The deployment files agree with the code: settings, arguments, environment, files, commands.
 
 Not covered: building the images and running them, which needs a container engine and a GPU.
 """
@@ -76,7 +76,7 @@ def test_every_variable_named_is_one_that_weft_reads(path: Path) -> None:
 
 
 def test_readme_names_every_file_and_no_other() -> None:
-    """The README's table lists the folder's files."""
+    """The README's table lists all files of the folder and no others."""
     listed = set(re.findall(r"^\| `([^`/]+)` \|", (DEPLOY / "README.md").read_text(), re.MULTILINE))
     assert {path.name for path in deployed_files()} - {"README.md", ".gitignore"} == listed
 
@@ -90,7 +90,7 @@ class TestExampleEnvironment:
         assert 2 == len(settings.api_keys)
 
     def test_what_is_shown_is_the_default(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """A commented line shows the setting's default, where it has one."""
+        """A commented line shows the setting's default, if the setting has one."""
         shown = {
             name.removeprefix("WEFT_").lower(): value
             for name, value in environment_file(EXAMPLE).items()
@@ -102,7 +102,7 @@ class TestExampleEnvironment:
         assert defaults == read
 
     def test_nothing_is_set(self) -> None:
-        """Copied as it is, the file changes nothing: every line is a comment or empty."""
+        """An unedited copy of the file sets nothing: every line is a comment or empty."""
         lines = EXAMPLE.read_text().splitlines()
         assert [] == [line for line in lines if line and not line.startswith("#")]
 
@@ -112,7 +112,7 @@ class TestEngineService:
 
     @pytest.mark.parametrize("variables", [{}, CHOSEN], ids=["defaults", "everything chosen"])
     def test_arguments(self, monkeypatch: pytest.MonkeyPatch, variables: dict[str, str]) -> None:
-        """For the same settings it gets the arguments of weft's own child, but for the address."""
+        """For the same settings, it gets the arguments of weft's own child, except the address."""
         monkeypatch.setattr(command, "is_cpu_build", lambda: False)
         own = command.engine_command(settings_of(monkeypatch, variables), 8000)
         own[own.index("--host") + 1] = "0.0.0.0"  # noqa: S104 - inside the compose network
@@ -121,7 +121,7 @@ class TestEngineService:
         assert own[1:] == json.loads(entrypoint)[1:] + shlex.split(service["command"])
 
     def test_environment(self) -> None:
-        """It gets the environment of weft's own child, but for what only a child needs."""
+        """It gets the environment of weft's own child, except variables that only a child needs."""
         folder = Path("/var/lib/weft/artifacts")
         own = dict(command.engine_environment(folder, "secret", 3))
         wanted = {name: own[name] for name in own if name.startswith(("WEFT_", "VLLM_"))}
@@ -130,7 +130,7 @@ class TestEngineService:
         assert wanted == {name: given.get(name) for name in wanted}
 
     def test_is_reached_by_the_gateway_alone(self) -> None:
-        """It publishes no port and shares no network of the host."""
+        """It publishes no port and does not use the host's network."""
         assert set() == {"ports", "network_mode"} & compose(KEY)["services"]["engine"].keys()
 
     def test_has_a_gpu(self) -> None:
@@ -141,21 +141,21 @@ class TestEngineService:
         ]
 
     def test_keeps_its_host_name(self) -> None:
-        """What a dead life held is found by host name, so the name outlives the container."""
+        """It has a fixed host name, by which a new container finds what an earlier one pinned."""
         assert "hostname" in compose(KEY)["services"]["engine"]
 
     def test_image_is_the_pinned_release(self) -> None:
-        """The engine's image holds the vLLM that the extra `gpu` pins."""
+        """The engine's image has the vLLM version that the extra `gpu` pins."""
         (pin,) = PYPROJECT["project"]["optional-dependencies"]["gpu"]
         image = arguments_of(ENGINE, "FROM")[-1]
         assert f"vllm/vllm-openai:v{pin.removeprefix('vllm==')}" == image
 
 
 class TestServicesTogether:
-    """Gateway and engine of compose.yaml fit each other."""
+    """The gateway and the engine of compose.yaml match."""
 
     def test_one_artifacts_folder(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Both see one artifacts folder at one path, on a volume that they share."""
+        """Both use one artifacts folder at the same path, on a shared volume."""
         gateway, engine = (compose(KEY)["services"][name] for name in SERVICES)
         settings = settings_of(monkeypatch, gateway["environment"])
         assert settings.artifacts == Path(image_environment(ENGINE)["WEFT_ARTIFACTS"])
@@ -164,7 +164,7 @@ class TestServicesTogether:
         assert settings.home == Path("/var/lib/weft")
 
     def test_one_unprivileged_user(self) -> None:
-        """Both run as the same unprivileged user, whom the image knows and who owns the volume."""
+        """Both run as the same unprivileged user, who exists in the image and owns the volume."""
         (gateway,), (engine,) = (arguments_of(path, "USER") for path in (GATEWAY, ENGINE))
         assert gateway == engine
         number, _, group = gateway.partition(":")
@@ -175,7 +175,7 @@ class TestServicesTogether:
             assert 1 == sum(run.startswith(made) for run in arguments_of(path, "RUN"))
 
     def test_one_key(self) -> None:
-        """The gateway's key for the engine is the key that the engine asks for."""
+        """The gateway's key for the engine is the key that the engine requires."""
         gateway, engine = (compose(KEY)["services"][name]["environment"] for name in SERVICES)
         assert "secret" == gateway["WEFT_ENGINE_KEY"] == engine["VLLM_API_KEY"]
 
@@ -202,14 +202,14 @@ class TestServicesTogether:
     def test_where_clients_connect(
         self, monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], published: str
     ) -> None:
-        """The gateway's port is published where the settings say; by default on this machine."""
+        """The gateway's port is published at the configured address; by default on localhost."""
         gateway = compose(KEY | variables)["services"]["gateway"]
         settings = settings_of(monkeypatch, variables | gateway["environment"])
         assert [f"{published}:{settings.port}"] == gateway["ports"]
 
     @pytest.mark.parametrize("name", SERVICES)
     def test_each_is_restarted_and_confined(self, name: str) -> None:
-        """A dead service is started again; neither has capabilities nor can gain any."""
+        """Each service is restarted when it dies, and has no capabilities and cannot gain any."""
         service = compose(KEY)["services"][name]
         assert "unless-stopped" == service["restart"]
         assert ["ALL"] == service["cap_drop"]
@@ -232,13 +232,13 @@ class TestImages:
 
     @pytest.mark.parametrize("path", [GATEWAY, ENGINE], ids=lambda path: path.name)
     def test_sources_exist(self, path: Path) -> None:
-        """Everything that is copied from the project is there."""
+        """Every path that a container file copies from the project exists."""
         copied = copied_sources(path)
         assert set() == {source for source in copied if not (ROOT / source).exists()}
 
     @pytest.mark.parametrize("path", [GATEWAY, ENGINE], ids=lambda path: path.name)
     def test_the_whole_package_is_installed(self, path: Path) -> None:
-        """Every package of the wheel, and what its metadata names, is copied."""
+        """Every package of the wheel, and every file that its metadata names, is copied."""
         packages = PYPROJECT["tool"]["setuptools"]["packages"]["find"]["include"]
         project = PYPROJECT["project"]
         wanted = {name.rstrip("*") for name in packages} | set(project["license-files"])
@@ -267,13 +267,13 @@ class TestUnit:
             assert subcommand in typer.main.get_command(app).commands  # type: ignore[attr-defined]
 
     def test_keeps_its_state_where_it_can_write(self) -> None:
-        """The home is the state directory, the one folder that outlives a restart and an update."""
+        """The home is the state directory, the only folder kept across restarts and updates."""
         unit = unit_settings(UNIT)
         assert ["weft"] == unit["StateDirectory"]
         assert "WEFT_HOME=%S/weft" in unit["Environment"]
 
     def test_leaves_the_gpu_visible(self) -> None:
-        """Nothing in the unit hides device files or forbids code that is compiled at run time."""
+        """The unit neither hides device files nor forbids code compiled at run time."""
         hiding = {"PrivateDevices", "ProtectClock", "DevicePolicy", "MemoryDenyWriteExecute"}
         assert set() == hiding & unit_settings(UNIT).keys()
 

@@ -1,1 +1,1 @@
-"""What weft promises, held against a real vLLM: one engine for the whole test session."""
+"""Tests of weft against a real vLLM: one engine for the whole test session."""

@@ -1,4 +1,4 @@
-"""One gateway with one real engine for all tests here."""
+"""Fixtures: one gateway with one real engine for all tests of this folder."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -33,5 +33,5 @@ def weft(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Weft]:
 
 @pytest.fixture(scope="session")
 def oracle() -> Oracle:
-    """What transformers and PEFT answer."""
+    """The reference answers of transformers and PEFT."""
     return Oracle()

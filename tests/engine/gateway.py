@@ -1,4 +1,4 @@
-"""A whole weft for the engine tests: `weft serve` as a process, asked over HTTP."""
+"""A whole weft for the engine tests: `weft serve` as a process, called over HTTP."""
 
 import asyncio
 import json
@@ -37,27 +37,27 @@ class Weft:
 
     @property
     def url(self) -> str:
-        """Where it listens."""
+        """The URL that it listens on."""
         return f"http://127.0.0.1:{self.settings.port}"
 
     @property
     def registry(self) -> Registry:
-        """The registry that it serves, opened from this process."""
+        """The registry that it serves, opened in this process."""
         return open_registry(self.settings)[0]
 
     def openai(self) -> AsyncOpenAI:
-        """Return a client that never tries again, so that every error is seen."""
+        """Return an OpenAI client that never retries, so that every error is seen."""
         http = DefaultAsyncHttpxClient(trust_env=False, timeout=120)
         return AsyncOpenAI(
             base_url=f"{self.url}/v1", api_key="unused", http_client=http, max_retries=0
         )
 
     def http(self) -> httpx.AsyncClient:
-        """Return a plain client."""
+        """Return a plain HTTP client."""
         return httpx.AsyncClient(base_url=self.url, trust_env=False, timeout=120)
 
     async def complete(self, http: httpx.AsyncClient, model: str, prompt: str, **more: Any) -> Any:
-        """Ask for a greedy chat answer and return the response's JSON.
+        """Request a greedy chat answer and return the response's JSON.
 
         Raises:
             AssertionError: the answer is not 200; its body is in the message.
@@ -69,7 +69,7 @@ class Weft:
         return response.json()
 
     async def tokens(self, model: str, prompts: list[str], at_once: int = 10) -> list[list[int]]:
-        """Return the token ids of greedy answers, without the end token, `at_once` in flight."""
+        """Return the token ids of greedy answers without the end token; `at_once` run at a time."""
         gate = asyncio.Semaphore(at_once)
         async with self.http() as http:
 
@@ -81,7 +81,7 @@ class Weft:
             return await asyncio.gather(*(one(prompt) for prompt in prompts))
 
     async def metric(self, name: str, labels: str = "") -> float:
-        """Return one number of /metrics, 0 when it is not there yet."""
+        """Return one value of /metrics, or 0 if it is not there yet."""
         async with self.http() as http:
             text = (await http.get("/metrics")).text
         prefix = f"{name}{labels} "
@@ -96,7 +96,7 @@ class Weft:
         raise AssertionError("the gateway has no engine")
 
     def engine_endpoint(self) -> Endpoint:
-        """Return where the engine itself answers, and its key."""
+        """Return the engine's own address and key."""
         process = Path(f"/proc/{self.engine_pid()}")
         command = (process / "cmdline").read_bytes().decode().split("\0")
         environ = (process / "environ").read_bytes().decode().split("\0")
@@ -156,7 +156,7 @@ def environment(settings: Settings) -> dict[str, str]:
 def running(
     settings: Settings, *, extra_environment: Mapping[str, str] | None = None, **popen: Any
 ) -> Iterator[Weft]:
-    """Start a gateway and its engine, wait until it is ready, and end both."""
+    """Start a gateway and its engine, yield when they are ready, and end both."""
     log = settings.home / "gateway.log"
     settings.home.mkdir(parents=True, exist_ok=True)
     with log.open("wb") as output:
@@ -196,6 +196,6 @@ def _wait_ready(weft: Weft, log: Path) -> None:
 
 
 def parse_events(body: str) -> list[dict[str, Any]]:
-    """Return the JSON events of a server-sent stream, `[DONE]` left out."""
+    """Return the JSON events of a server-sent stream, without `[DONE]`."""
     lines = [line.removeprefix("data: ") for line in body.splitlines() if line.startswith("data: ")]
     return [json.loads(line) for line in lines if line != "[DONE]"]

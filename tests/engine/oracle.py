@@ -23,7 +23,7 @@ class Oracle:
     def adapter_tokens(self, name: str, prompts: list[str]) -> list[list[int]]:
         """Return the token ids of one adapter's answers, without the end token.
 
-        The answers are kept: every method's merge of one adapter is held to the same ones.
+        The answers are cached: every method's merge of one adapter is compared with them.
         """
         key = (name, *prompts)
         if key not in self._answers:
@@ -42,7 +42,7 @@ class Oracle:
     def cat_tokens(
         self, names: list[str], weights: list[float], prompts: list[str]
     ) -> list[list[int]]:
-        """Return the answers of PEFT's own exact sum of several adapters."""
+        """Return the token ids of the answers of PEFT's own exact sum of several adapters."""
         self.model.add_weighted_adapter(names, weights, "sum", combination_type="cat")
         try:
             return self._generate("sum", prompts)

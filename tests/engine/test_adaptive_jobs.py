@@ -1,4 +1,4 @@
-"""From a file of examples to an answer, with the learning and the engine that users have."""
+"""Adaptive jobs from a file of examples to an answer, with real training and a real engine."""
 
 import asyncio
 import json
@@ -21,7 +21,7 @@ LONG = {**TINY, "fresh_steps": 1000, "fresh_rank": 64}
 
 
 def examples(name: str, count: int = 20) -> bytes:
-    """Return examples of a demo task as a file."""
+    """Return a file with examples of a demo task."""
     drawn = TASKS[name].prompts(count, seed=3)
     return b"".join(
         json.dumps({"messages": [
@@ -33,7 +33,7 @@ def examples(name: str, count: int = 20) -> bytes:
 
 
 async def begin(client: AsyncOpenAI, options: dict[str, Any], name: str = "zorp") -> FineTuningJob:
-    """Send examples and ask for a job that learns from them."""
+    """Upload examples and create a job that learns from them."""
     file = await client.files.create(file=("x.jsonl", examples(name)), purpose="fine-tune")
     method: Any = {"type": "adaptive_merge", "adaptive_merge": {"hyperparameters": options}}
     return await client.fine_tuning.jobs.create(
@@ -42,7 +42,7 @@ async def begin(client: AsyncOpenAI, options: dict[str, Any], name: str = "zorp"
 
 
 async def ended(client: AsyncOpenAI, job: str) -> FineTuningJob:
-    """Return a job once it has ended."""
+    """Wait until a job has ended and return it."""
     async with asyncio.timeout(SECONDS):
         while True:
             found = await client.fine_tuning.jobs.retrieve(job)
@@ -52,7 +52,7 @@ async def ended(client: AsyncOpenAI, job: str) -> FineTuningJob:
 
 
 async def pid_of(client: AsyncOpenAI, job: str, not_this: int = 0) -> int:
-    """Return the process of a running job, once it has trained a step; another one than that."""
+    """Wait until a job has trained a step in a process other than `not_this`; return its pid."""
     async with asyncio.timeout(SECONDS):
         while True:
             events = [e async for e in client.fine_tuning.jobs.list_events(job, limit=100)]
@@ -65,7 +65,7 @@ async def pid_of(client: AsyncOpenAI, job: str, not_this: int = 0) -> int:
 
 
 def is_there(pid: int) -> bool:
-    """Say whether a process is alive."""
+    """Return whether a process is alive."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except (FileNotFoundError, ProcessLookupError):
@@ -73,7 +73,7 @@ def is_there(pid: int) -> bool:
 
 
 async def test_from_a_file_to_an_answer(weft: Weft) -> None:
-    """The best candidate answers by its name, and the served adapter scores as the learned one."""
+    """The best candidate answers under its name and, served, scores as the learned adapter."""
     async with weft.openai() as client, weft.http() as http:
         job = await ended(client, (await begin(client, TINY)).id)
         assert "succeeded" == job.status, job.error

@@ -22,7 +22,7 @@ async def test_one_merge_for_a_hundred_requests(weft: Weft) -> None:
 
 
 async def test_streams_flow_while_a_merge_runs(weft: Weft) -> None:
-    """While a merge runs, other requests' streams begin, flow and end."""
+    """While a merge runs, the streams of other requests start, continue and end."""
     slow = "lego(zorp, blim, frob, glix, dwen, plov, krun, tref; rank=32, n_init=150)"
     body = {"model": BASE, "prompt": "abc", "max_tokens": 40, "ignore_eos": True, "stream": True}
 
@@ -33,13 +33,13 @@ async def test_streams_flow_while_a_merge_runs(weft: Weft) -> None:
                 lines = [line async for line in response.aiter_lines() if line]
             assert lines[-1] == "data: [DONE]"
             assert len(lines) > 40
-            # No clock: how soon the lines come is the scheduler's and the engine's to say.
+            # No time is asserted: it depends on the scheduler and the engine.
             assert not merging.done(), "the stream ended only after the merge"
         await merging
 
 
 async def test_alias_moves_at_once(weft: Weft) -> None:
-    """Moving an alias changes the very next request; the old version answers under its digest."""
+    """Moving an alias changes the next request; the old version still answers under its digest."""
     registry = weft.registry
     name = "moving"
     first = registry.adapters.register(
@@ -62,7 +62,7 @@ async def test_alias_moves_at_once(weft: Weft) -> None:
 
 
 async def test_named_composition(weft: Weft) -> None:
-    """A composition answers by name, and its artifact by the digest in the answer."""
+    """A composition answers under its name, and its artifact under the digest in the answer."""
     expression = "cat(zorp, blim)"
     recipe = _recipe(weft, expression)
     weft.registry.compositions.add(
@@ -81,7 +81,7 @@ async def test_named_composition(weft: Weft) -> None:
 
 
 async def test_streaming_chat(weft: Weft) -> None:
-    """A streamed chat answer is the same text, names the artifact and ends with [DONE]."""
+    """A streamed chat answer has the same text, names the artifact and ends with [DONE]."""
     async with weft.http() as http:
         whole = await weft.complete(http, "cat(zorp, blim)", "blim: abc")
         body = {
@@ -99,7 +99,7 @@ async def test_streaming_chat(weft: Weft) -> None:
 
 
 async def test_openai_client_lists_models(weft: Weft) -> None:
-    """The OpenAI client's list holds the base, each adapter and each alias."""
+    """The OpenAI client's model list has the base, each adapter and each alias."""
     async with weft.openai() as client:
         listed = {model.id async for model in client.models.list()}
 
@@ -107,7 +107,7 @@ async def test_openai_client_lists_models(weft: Weft) -> None:
 
 
 async def test_completions_route(weft: Weft) -> None:
-    """`/v1/completions` answers a composition too."""
+    """`/v1/completions` answers requests for a composition."""
     async with weft.openai() as client:
         answer = await client.completions.create(
             model="cat(zorp)", prompt="<|user|>zorp: abc<|assistant|>", temperature=0, max_tokens=8
@@ -126,7 +126,7 @@ def _recipe(weft: Weft, expression: str):  # type: ignore[no-untyped-def]  # noq
 
 
 async def test_sugar_is_linear(weft: Weft) -> None:
-    """The sum sugar and `linear` written out are one recipe, so one artifact."""
+    """A weighted sum and the `linear` call that it stands for give one recipe and one artifact."""
     prompts = prompts_of("zorp", 1)
     async with weft.http() as http:
         sugar = await weft.complete(http, "0.5*zorp + 0.5*blim", prompts[0])

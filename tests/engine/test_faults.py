@@ -22,8 +22,8 @@ async def churn(weft: Weft) -> None:
 
 
 async def test_deleting_artifacts_by_hand(weft: Weft) -> None:
-    """When the files of a loaded artifact are deleted by hand, the engine goes on and answers do
-    not change; the next request builds the artifact again."""
+    """If the files of a loaded artifact are deleted by hand, the engine stays alive, its answers do
+    not change, and the next request builds the artifact again."""
     expression = "cat(zorp, frob)"
     engine = weft.engine_pid()
     async with weft.http() as http:
@@ -38,7 +38,7 @@ async def test_deleting_artifacts_by_hand(weft: Weft) -> None:
 
 
 async def test_deleting_every_artifact_under_traffic(weft: Weft) -> None:
-    """Deleting the whole store's contents while requests run leaves the engine alive."""
+    """The engine stays alive when all files of the store are deleted while requests run."""
     engine = weft.engine_pid()
 
     async def delete() -> None:
@@ -53,7 +53,7 @@ async def test_deleting_every_artifact_under_traffic(weft: Weft) -> None:
             for _ in range(5):
                 body = {"model": name, "prompt": "x", "max_tokens": 4}
                 response = await http.post("/v1/completions", json=body)
-                # A build or a stage can meet the deletion; never worse than "try again".
+                # The deletion can interrupt a build or a load, which is answered 410 or 503.
                 assert response.status_code in (200, 410, 503), response.text
 
     await asyncio.gather(delete(), *(ask(name) for name in ADAPTERS))
@@ -65,7 +65,7 @@ async def test_deleting_every_artifact_under_traffic(weft: Weft) -> None:
 
 
 async def test_retired_version(weft: Weft) -> None:
-    """A retired version is 410 by name and number; other versions are served."""
+    """A request for a retired version is answered 410; other versions are served."""
     registry = weft.registry
     zorp = read_adapter(registry, "zorp").versions[0]
     registry.adapters.register(weft.settings.blobs / zorp.digest, name="leaving")
@@ -98,8 +98,8 @@ async def test_retired_version(weft: Weft) -> None:
     ],
 )
 async def test_refusals(weft: Weft, model: str, status: int, code: str, says: str) -> None:
-    """A model that cannot be served is refused with an OpenAI-shaped error that names the cause,
-    and the engine goes on answering."""
+    """A model that cannot be served is refused with an error in OpenAI's format that names the
+    cause, and the engine keeps answering."""
     async with weft.http() as http:
         body = {"model": model, "messages": [{"role": "user", "content": "x"}]}
         response = await http.post("/v1/chat/completions", json=body)
@@ -128,7 +128,7 @@ async def test_engine_routes_are_closed(weft: Weft) -> None:
 
 
 async def test_full_disk(weft: Weft, tmp_path: Path) -> None:
-    """A merge on a full disk is 507 and leaves no files behind; other requests are answered."""
+    """A merge on a full disk is answered 507 and leaves no files; other requests are answered."""
     engine = weft.engine_endpoint()
     # A second gateway on the same engine; its processes may write files of at most 1 MB.
     settings = serve_settings(
@@ -160,8 +160,8 @@ async def test_full_disk(weft: Weft, tmp_path: Path) -> None:
 
 
 async def test_engine_killed(weft: Weft) -> None:
-    """While a killed engine restarts, requests get 503 with Retry-After; afterwards the same
-    requests get the same answers, without intervention."""
+    """While a killed engine restarts, requests get 503 with Retry-After; after the restart, which
+    needs no intervention, the same requests get the same answers."""
     async with weft.http() as http:
         expected = await weft.complete(http, "lego(zorp, blim; rank=16)", "zorp: abc")
         os.kill(weft.engine_pid(), signal.SIGKILL)
@@ -182,7 +182,7 @@ async def test_engine_killed(weft: Weft) -> None:
 
 @pytest.mark.slow
 def test_nothing_outlives_a_killed_gateway(tmp_path: Path) -> None:
-    """Engine and workers of a gateway that was killed with -9 end by themselves."""
+    """The engine and the workers end by themselves when their gateway is killed with -9."""
     with running(serve_settings(tmp_path / "home", self_test=False)) as weft:
         family = _descendants(weft.process.pid)
         weft.process.kill()
@@ -196,7 +196,7 @@ def test_nothing_outlives_a_killed_gateway(tmp_path: Path) -> None:
 
 
 async def _until_answered(weft: Weft, http: httpx.AsyncClient, model: str) -> list[httpx.Response]:
-    """Ask until the answer is 200; return the answers before."""
+    """Send requests until one is answered 200; return the earlier responses."""
     refusals: list[httpx.Response] = []
     deadline = time.monotonic() + 150
     while time.monotonic() < deadline:

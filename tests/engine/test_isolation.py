@@ -1,4 +1,4 @@
-"""Requests that share a batch keep to their own model, with more adapters than slots."""
+"""Requests in one batch are answered by their own models, with more adapters than slots."""
 
 import asyncio
 
@@ -8,7 +8,7 @@ from tests.engine.test_parity import prompts_of
 
 
 async def test_base_and_adapters_in_one_batch(weft: Weft, oracle: Oracle) -> None:
-    """The base and eight adapters, all at once on three slots, each answer as they do alone."""
+    """The base and eight adapters answer as they do alone, all at once on three slots."""
     prompts = {name: prompts_of(name, 12) for name in ADAPTERS}
     shared = [prompt for some in prompts.values() for prompt in some[:2]]
     expected = {name: oracle.adapter_tokens(name, some) for name, some in prompts.items()}
@@ -21,8 +21,8 @@ async def test_base_and_adapters_in_one_batch(weft: Weft, oracle: Oracle) -> Non
 
 
 async def test_prompt_logprobs_at_once(weft: Weft) -> None:
-    """Concurrent prompt log-probabilities of base and adapters leave the engine alive and agree
-    with those asked for one at a time."""
+    """Prompt log-probabilities of the base and adapters, requested concurrently, equal those
+    requested one at a time, and the engine stays alive."""
     models = [BASE, *ADAPTERS[:3]]
 
     async with weft.http() as http:

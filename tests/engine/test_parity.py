@@ -1,4 +1,4 @@
-"""Served equals PEFT: greedy, float32, token for token."""
+"""Served answers equal PEFT's: greedy, float32, token for token."""
 
 from itertools import cycle
 
@@ -10,7 +10,7 @@ from tests.engine.oracle import Oracle
 from tests.lab.language import TASKS
 
 PROMPTS = 50
-# Methods by which one adapter is itself.
+# Methods whose merge of one adapter is that adapter.
 FAITHFUL = [name for name in sorted(METHODS) if "identity" not in METHODS[name].exempt]
 
 
@@ -44,7 +44,7 @@ async def test_base(weft: Weft, oracle: Oracle) -> None:
 async def test_cat(
     weft: Weft, oracle: Oracle, expression: str, names: list[str], weights: list[float]
 ) -> None:
-    """`cat` answers as PEFT's `cat`: mixed ranks, module sets, rsLoRA, a negative weight."""
+    """`cat` answers as PEFT's `cat`: mixed ranks and module sets, rsLoRA, a negative weight."""
     prompts = [prompt for name in names for prompt in prompts_of(name, 20)]
 
     assert oracle.cat_tokens(names, weights, prompts) == await weft.tokens(expression, prompts)
@@ -52,8 +52,8 @@ async def test_cat(
 
 @pytest.mark.parametrize(("method", "name"), list(zip(FAITHFUL, cycle(["zorp", "plov", "tref"]))))
 async def test_merge_of_one(weft: Weft, oracle: Oracle, method: str, name: str) -> None:
-    """A merge of one adapter at weight 1 answers as that adapter, by every method without an
-    exemption from the identity law; methods with a density run at density 1.
+    """A merge of one adapter at weight 1 answers as that adapter, for every method that the
+    identity law covers; methods with a density run at density 1.
     """
     prompts = prompts_of(name, 20)
     whole = "; density=1" if "density" in METHODS[method].parameters else ""
@@ -63,7 +63,7 @@ async def test_merge_of_one(weft: Weft, oracle: Oracle, method: str, name: str) 
 
 
 async def test_exact_sum_by_linear(weft: Weft, oracle: Oracle) -> None:
-    """`linear` at full rank, and its sugar, answer as the exact sum."""
+    """`linear` at full rank, and the sum that stands for it, answer as the exact sum."""
     prompts = prompts_of("zorp", 25) + prompts_of("blim", 25)
     expected = oracle.cat_tokens(["zorp", "blim"], [0.7, 0.6], prompts)
 

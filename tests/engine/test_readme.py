@@ -1,7 +1,7 @@
-"""The README, typed: its commands, in its order, into an empty home, on the session's engine.
+"""Runs the README's commands in their order, with an empty home and the session's engine.
 
 The adapters and the base are the demo's, under the README's names. Not covered: `make setup`, which
-made the environment that runs this, and vLLM's start by `weft serve` (`test_faults.py` has it).
+makes the environment of the tests, and vLLM's start by `weft serve` (see `test_faults.py`).
 """
 
 import os
@@ -27,7 +27,7 @@ _SETUP = "make setup && . .venv/bin/activate"
 
 @dataclass(frozen=True, slots=True)
 class Reader:
-    """Someone who types what the README shows, in a folder of their own."""
+    """Runs what the README shows, in a folder of its own."""
 
     folder: Path
     environment: dict[str, str]
@@ -96,7 +96,7 @@ def reader(weft: Weft, folder: Path) -> Reader:
         "MAX_LORAS": weft.settings.max_loras, "MAX_CPU_LORAS": weft.settings.max_cpu_loras,
         "ENGINE_URL": endpoint.url, "ENGINE_KEY": endpoint.key,
         "ARTIFACTS_DIR": weft.settings.artifacts.resolve(),
-        "SELF_TEST": False,  # the session's gateway has proven this engine
+        "SELF_TEST": False,  # the session's gateway has tested this engine
     }  # fmt: skip
     clean = {name: value for name, value in os.environ.items() if not name.startswith("WEFT_")}
     environment = clean | {
@@ -130,7 +130,7 @@ def test_quick_start_and_commands(weft: Weft, tmp_path: Path) -> None:
 
 
 def test_demo_answers(weft: Weft, tmp_path: Path) -> None:
-    """`make demo` runs `weft demo`, whose adapters and compositions answer right."""
+    """`make demo` runs `weft demo`, whose adapters and compositions answer correctly."""
     me = reader(weft, tmp_path)
     planned = subprocess.run(
         ["make", "--dry-run", "demo", "ONCE=1"],

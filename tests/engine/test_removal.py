@@ -1,4 +1,4 @@
-"""Removing adapters from a real engine for certain, while it is in use and when it is not."""
+"""Removing adapters from a real engine, while they are in use and when they are idle."""
 
 import pytest
 
@@ -11,18 +11,18 @@ ATTEMPTS = 20
 
 
 async def test_remove_while_it_runs(weft: Weft) -> None:
-    """The plug-in waits for a running request before it removes its adapter, and afterwards the
-    engine neither knows nor holds it."""
+    """The plug-in removes an adapter after its running request has ended; then the engine neither
+    lists nor holds it."""
     engine = VllmEngine(Fixed(weft.engine_endpoint()))
     async with weft.http() as http:
         digest = (await weft.complete(http, "cat(0.9*glix)", "glix: abc"))["model"]
         body = {
             "model": digest, "prompt": "x", "max_tokens": 150, "ignore_eos": True, "stream": True,
         }  # fmt: skip
-        for _ in range(ATTEMPTS):  # on a busy machine an answer may be over before we can look
+        for _ in range(ATTEMPTS):  # on a busy machine an answer may end before it is observed
             async with http.stream("POST", "/v1/completions", json=body) as response:
                 lines = response.aiter_lines()
-                await anext(lines)  # from here on the engine is at work on it
+                await anext(lines)  # from here on the engine works on it
                 was_running = digest in (await engine.adapters()).running
                 await engine.remove(digest)
                 adapters = await engine.adapters()
@@ -38,7 +38,7 @@ async def test_remove_while_it_runs(weft: Weft) -> None:
 
 
 async def test_remove_twice(weft: Weft) -> None:
-    """Removing is idempotent, and a removed artifact loads again when it is asked for."""
+    """Removing is idempotent, and a removed artifact loads again when it is requested."""
     engine = VllmEngine(Fixed(weft.engine_endpoint()))
     async with weft.http() as http:
         first = await weft.complete(http, "cat(0.8*glix)", "glix: abc")

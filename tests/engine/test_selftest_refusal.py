@@ -9,7 +9,7 @@ from tests.engine.gateway import running, serve_settings
 
 @pytest.mark.slow
 def test_unmended_kernels_are_refused(tmp_path: Path) -> None:
-    """With vLLM's own CPU kernels the base's answers change in a mixed batch: the self-test fails,
+    """With vLLM's own CPU kernels a mixed batch changes the base's answers, so the self-test fails
     and weft refuses to serve."""
     unmended = Path(__file__).parent / "unmended"
 

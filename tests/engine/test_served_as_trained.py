@@ -1,4 +1,4 @@
-"""What was learned in torch is what vLLM serves: token by token, in float32."""
+"""vLLM serves what was learned in torch: token by token, in float32."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -42,7 +42,7 @@ def model() -> Iterator[Any]:
 
 @pytest.fixture(scope="module")
 def examples() -> list[Example]:
-    """Questions and answers of a task that no adapter was trained for."""
+    """Questions and answers of a task for which no adapter was trained."""
     tokenizer, rng = load_tokenizer(str(DEMO / "base")), Random(3)
     drawn = [TASKS_WITHOUT_ADAPTER["wolm"].draw(rng, "train") for _ in range(20)]
     chats = [
@@ -53,7 +53,7 @@ def examples() -> list[Example]:
 
 
 def adapters_of(weft: Weft) -> list[AdapterRef]:
-    """Return adapters as the registry keeps them."""
+    """Return adapters as the registry stores them."""
     blobs, found = LocalBlobs(weft.settings.blobs), []
     for name in NAMES:
         version = weft.registry.versions.resolve(parse_reference(name))
@@ -75,7 +75,7 @@ def learned(model: Any, adapters: list[AdapterRef], examples: list[Example]) -> 
 
 @torch.inference_mode()
 def in_torch(model: Any, updates: Updates, examples: list[Example]) -> Tensor:
-    """Return the log-probability of every answer token, in order."""
+    """Return the log-probability of every answer token in torch, in order."""
     found = []
     with attached(model, updates):
         for each in examples:
@@ -87,7 +87,7 @@ def in_torch(model: Any, updates: Updates, examples: list[Example]) -> Tensor:
 
 
 async def in_vllm(weft: Weft, name: str, examples: list[Example]) -> Tensor:
-    """Return the same as weft serves it, one request at a time."""
+    """Return the same log-probabilities as weft serves them, one request at a time."""
     found = []
     async with weft.http() as http:
         for each in examples:
@@ -104,7 +104,7 @@ async def in_vllm(weft: Weft, name: str, examples: list[Example]) -> Tensor:
 
 
 def publish(weft: Weft, name: str, recipe: Recipe) -> None:
-    """Make a recipe a composition."""
+    """Register a recipe as a composition."""
     weft.registry.compositions.add(
         name, expression="learned", recipe_text=recipe.canonical(),
         recipe_digest=recipe.digest(), base=recipe.base, ingredients=recipe.lineage, actor="tests",
@@ -114,8 +114,8 @@ def publish(weft: Weft, name: str, recipe: Recipe) -> None:
 async def test_an_exact_fold_is_served_as_it_was_trained(
     weft: Weft, model: Any, examples: list[Example]
 ) -> None:
-    """Every answer token's log-probability through vLLM is that of the unfolded model in torch,
-    to 1e-3."""
+    """Every answer token's log-probability in vLLM equals that of the unfolded model in torch, to
+    1e-3."""
     adapters = adapters_of(weft)
     updates = learned(model, adapters, examples)
     recipe = fold_table(adapters, updates.coefficients.table(), Target(BASE, "float32", 64))
@@ -131,8 +131,8 @@ async def test_an_exact_fold_is_served_as_it_was_trained(
 async def test_a_truncated_fold_is_served_as_it_was_folded(
     weft: Weft, model: Any, examples: list[Example], tmp_path: Path
 ) -> None:
-    """Above the rank limit the served log-probabilities are those of the truncated files, and what
-    the truncation changes is what the report states: the folded files' figures, to 1e-3."""
+    """Above the rank limit the served log-probabilities equal those of the truncated files to
+    1e-3, and the report states the kept energy."""
     adapters = adapters_of(weft)
     updates = learned(model, adapters, examples)
     recipe = fold_table(adapters, updates.coefficients.table(), Target(BASE, "float32", 8))

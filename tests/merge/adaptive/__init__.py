@@ -1,1 +1,1 @@
-"""Adaptive merging: learning, controls, folds, whole jobs."""
+"""Tests of adaptive merging: learning, controls, folds, whole jobs."""

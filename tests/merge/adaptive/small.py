@@ -1,4 +1,4 @@
-"""A job's things, as small as they can be: random examples for the tiny random Llama."""
+"""Small inputs of a job: random examples and adapters for the tiny random Llama."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,7 +16,7 @@ from tests.adapters import make_adapter
 
 
 def random_examples(n: int, seed: int) -> list[Example]:
-    """Return examples of 6 to 12 tokens, the last few of which are the answer."""
+    """Return examples of 6 to 12 tokens that end with the answer."""
     generator = torch.Generator().manual_seed(seed)
     found = []
     for _ in range(n):
@@ -43,7 +43,7 @@ def random_adapters(root: Path) -> list[Modules]:
 
 
 def gated(adapters: Sequence[Modules], design: Design | None = None) -> Gated:
-    """Return the adapters with coefficients on them."""
+    """Return the adapters with coefficients."""
     layers, layout = stack(adapters)
     return Gated(layers, Coefficients(layout, design or Design()))
 

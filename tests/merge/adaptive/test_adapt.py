@@ -30,11 +30,11 @@ NAMES = ("blim", "dwen", "frob", "zorp")
 
 
 class Stopped(Exception):
-    """What a test's watch raises to end a job."""
+    """Raised by a test's watch to end a job."""
 
 
 class Some:
-    """A pool of some of the demo's adapters."""
+    """A pool with some of the demo's adapters."""
 
     def __init__(self, names: Sequence[str] = NAMES) -> None:
         self._names = names
@@ -61,12 +61,12 @@ def data(n: int) -> tuple[list[Conversation], list[Conversation]]:
 
 
 def setting(**more: Any) -> Setting:
-    """Return where the tests' jobs run."""
+    """Return the setting in which the tests' jobs run."""
     return Setting(str(DEMO / "base"), BASE, device="cpu", dtype="float32", **more)
 
 
 class Watching:
-    """Remembers what a job tells, and ends it when asked to."""
+    """Records a job's events, and ends the job at a given one."""
 
     def __init__(self, stop_at: tuple[str, int] | None = None) -> None:
         self.steps: list[tuple[str, int]] = []
@@ -74,7 +74,7 @@ class Watching:
         self._stop_at = stop_at
 
     def __call__(self, event: Progress | Measured) -> None:
-        """Take one event."""
+        """Record one event."""
         if isinstance(event, Measured):
             self.measured.append(event.candidate)
             return
@@ -98,7 +98,7 @@ def run(
 
 @pytest.fixture(autouse=True, scope="module")
 def one_thread() -> Iterator[None]:
-    """Sums in one order, so that runs can be compared bit by bit."""
+    """Run torch on one thread, so that two runs can be compared bit by bit."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -112,8 +112,8 @@ CONTROLS = {
 
 
 def test_a_job_measures_the_method_and_every_control(tmp_path: Path) -> None:
-    """The outcome has the method and all controls with figures, says what to serve and why, and
-    stands in the folder."""
+    """The outcome has figures for the method and all controls, says what to serve and why, and is
+    written to the folder."""
     outcome = run(tmp_path / "job", watch := Watching())
     told = outcome.to_json()
 
@@ -121,15 +121,15 @@ def test_a_job_measures_the_method_and_every_control(tmp_path: Path) -> None:
     assert set(watch.measured) == {each["name"] for each in told["candidates"]}
     assert told["best"] in told["sentence"] or "fresh LoRA" in told["sentence"]
     assert told == json.loads((tmp_path / "job" / "outcome.json").read_text())
-    assert 3 == len(told["selected"])  # k counts the target
+    assert 3 == len(told["selected"])  # k includes the target
     for each in told["candidates"]:
         assert each["figures"]["loss"]["low"] <= each["figures"]["loss"]["value"]
     assert {"weft", "torch", "transformers", "nevergrad"} == told["versions"].keys()
 
 
 def test_what_is_served_is_what_was_measured(tmp_path: Path) -> None:
-    """A fold that is exact has the losses of the unfolded adapters; the recipe names the pool's
-    digests and the job's own target, whose folder is given."""
+    """An exact fold has the losses of the unfolded adapters; its recipe names the digests of the
+    pool's members and of the job's target, and the outcome gives the target's folder."""
     told = run(tmp_path / "job", Watching()).to_json()
     by_name = {each["name"]: each for each in told["candidates"]}
     ours, serve = by_name["recycle"], by_name["recycle"]["serve"]
@@ -159,8 +159,8 @@ def whole(one_thread: None, tmp_path_factory: pytest.TempPathFactory) -> dict[st
 def test_a_stopped_job_goes_on(
     stop_at: tuple[str, int], whole: dict[str, Any], tmp_path: Path
 ) -> None:
-    """Called again on its folder, a job goes on from its last evaluation and ends as one that was
-    never stopped."""
+    """A stopped job that is run again on its folder resumes from its last evaluation and has the
+    outcome of a job that was never stopped."""
     with pytest.raises(Stopped):
         run(tmp_path / "job", first := Watching(stop_at))
     again = run(tmp_path / "job", second := Watching()).to_json()
@@ -171,7 +171,7 @@ def test_a_stopped_job_goes_on(
 
 
 def timeless(told: dict[str, Any]) -> dict[str, Any]:
-    """Return an outcome without what a clock said."""
+    """Return an outcome without its times."""
     candidates = [{**each, "seconds": 0} for each in told["candidates"]]
     return {**told, "seconds": {}, "candidates": candidates}
 
@@ -191,7 +191,7 @@ def timeless(told: dict[str, Any]) -> dict[str, Any]:
 def test_every_way_of_adapting_ends_in_something_to_serve(
     options: dict[str, Any], tmp_path: Path
 ) -> None:
-    """Each method and selection gives a candidate that can be served as it was measured."""
+    """Each method and selection gives a candidate that is served as it was measured."""
     told = run(tmp_path / "job", Watching(), options, Some(("blim", "frob", "zorp"))).to_json()
     main = next(each for each in told["candidates"] if each["name"] == told["main"])
 
@@ -203,7 +203,7 @@ def test_every_way_of_adapting_ends_in_something_to_serve(
 
 
 def test_members_are_measured_once_for_a_task(tmp_path: Path) -> None:
-    """A second job on the same examples asks the pool's members nothing."""
+    """A second job on the same examples reuses the scores of the pool's members."""
     train, validation = data(12)
     scores = FileScores(tmp_path / "scores")
     asked: list[str] = []
@@ -228,24 +228,24 @@ def test_members_are_measured_once_for_a_task(tmp_path: Path) -> None:
 
 
 def test_too_little_memory_is_told_before_anything_is_loaded(tmp_path: Path) -> None:
-    """The refusal says what is needed and what there is."""
+    """A job without enough memory is refused with the memory that is needed and free."""
     with pytest.raises(MemoryTooSmall, match=r"needs at least \d+\.\d\d GiB and 0.00 GiB are free"):
         run(tmp_path / "job", Watching(), memory_bytes=1000)
 
 
 def test_a_training_that_explodes_says_where(tmp_path: Path) -> None:
-    """The error names the stage and the step."""
+    """If the loss becomes infinite or NaN, the error names the stage and the step."""
     with pytest.raises(LossNotFinite, match=r"fresh_lora: .* at step \d+"):
         run(tmp_path / "job", Watching(), {"fresh_learning_rate": 1e30})
 
 
 def test_an_example_that_is_too_long_is_refused(tmp_path: Path) -> None:
-    """Nothing is cut off in silence."""
+    """An example longer than the limit is refused, not truncated."""
     with pytest.raises(ExampleInvalid, match="tokens, the limit is 10"):
         run(tmp_path / "job", Watching(), {"longest": 10})
 
 
 def test_an_empty_pool_is_refused_unless_there_is_a_target(tmp_path: Path) -> None:
-    """Without a pool there is nothing to merge."""
+    """A job with neither a pool nor a target is refused."""
     with pytest.raises(OptionsInvalid, match="the pool is empty"):
         run(tmp_path / "job", Watching(), {"target": False}, Some(()))

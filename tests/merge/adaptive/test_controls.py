@@ -1,4 +1,4 @@
-"""The control without content: adapters of noise that have the size of the real ones."""
+"""The control with random parameters: noise adapters with the shapes and scales of real ones."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -36,7 +36,8 @@ def test_shapes_and_scales_are_kept(adapter: Modules) -> None:
 
 
 def test_deviations_are_kept_and_content_is_not(tmp_path: Path) -> None:
-    """Each factor keeps its standard deviation, and the update has no direction in common."""
+    """Each factor keeps its standard deviation, and the update has almost no direction in common
+    with the real one."""
     adapter = read_modules(open_folder(make_adapter(tmp_path / "a", modules=BIG, size=0.02)))
     larger = {name: replace(f, b=5 * f.b) for name, f in adapter.items()}
     for name, noise in redrawn_adapter(larger, seed=1, name="a").items():
@@ -48,7 +49,7 @@ def test_deviations_are_kept_and_content_is_not(tmp_path: Path) -> None:
 
 
 def test_what_is_constant_has_no_deviation() -> None:
-    """The deviation is about the mean: a factor of one number, or of zeros, becomes zeros."""
+    """The deviation is taken about the mean, so a constant factor becomes zeros."""
     flat = Factors(torch.full((2, 3), 7.0), torch.zeros(4, 2))
     noise = redrawn_adapter({"m": flat}, seed=1, name="a")["m"]
 
@@ -57,7 +58,7 @@ def test_what_is_constant_has_no_deviation() -> None:
 
 
 def test_a_draw_does_not_depend_on_earlier_draws(adapter: Modules) -> None:
-    """A module's draw is the same read first, read last, read twice, and alone in its adapter."""
+    """A module's draw is the same if it is read first, last or twice, or is the only module."""
     first, *_, last = adapter
     noise = redrawn_adapter(adapter, seed=1, name="a")
     drawn = noise[first]
@@ -74,7 +75,7 @@ def test_a_draw_does_not_depend_on_earlier_draws(adapter: Modules) -> None:
 
 
 def test_seeds_names_and_modules_differ() -> None:
-    """Another seed, another adapter's name and another module give other draws of both factors."""
+    """Another seed, adapter name or module gives other draws of both factors."""
     shape = Factors(
         torch.randn(2, 8, generator=torch.Generator().manual_seed(1)),
         torch.randn(8, 2, generator=torch.Generator().manual_seed(2)),

@@ -1,4 +1,4 @@
-"""Options: every wish by name, its default, and refusals that say what would do."""
+"""Options of a job: names, defaults, and refusals that say which values are valid."""
 
 import json
 from contextlib import suppress
@@ -32,7 +32,7 @@ JSON = st.recursive(
 
 @st.composite
 def wishes(draw: st.DrawFn) -> dict[str, Any]:
-    """Return options that agree with each other, some left out."""
+    """Return options that are valid together, with some left out."""
     method = draw(st.sampled_from(get_args(Method)))
     most = 1 if method == "scale" else 5
     activation = draw(st.sampled_from(get_args(Activation)))
@@ -61,7 +61,7 @@ def wishes(draw: st.DrawFn) -> dict[str, Any]:
 @settings(deadline=None)
 @given(wishes())
 def test_json_is_the_inverse_of_parsing(wish: dict[str, Any]) -> None:
-    """Every option comes back from JSON text as it was asked, those left out at their defaults."""
+    """Every option reads back from JSON unchanged, and an option left out has its default."""
     options = Options.parse(wish)
     told = json.loads(json.dumps(options.to_json()))
 
@@ -75,14 +75,14 @@ def test_json_is_the_inverse_of_parsing(wish: dict[str, Any]) -> None:
 @settings(deadline=None)
 @given(st.dictionaries(st.sampled_from(NAMES) | st.text(max_size=12), JSON, max_size=4))
 def test_junk_ends_in_a_refusal_only(junk: dict[str, Any]) -> None:
-    """Whatever JSON is sent, there are options or OptionsInvalid, and no other error."""
+    """Any JSON parses to options or raises OptionsInvalid, and no other error."""
     with suppress(OptionsInvalid):
         options = Options.parse(junk)
         assert options == Options.parse(options.to_json())
 
 
 def test_defaults_are_the_papers() -> None:
-    """What nobody asks for is what arXiv 2602.12323 and 2307.13269 have."""
+    """The defaults are the values of arXiv 2602.12323 and 2307.13269."""
     options = Options.parse({})
 
     assert ("recycle", (30,), "evaluation", True) == (
@@ -139,8 +139,7 @@ def test_text_is_read_as_json_is(name: str, text: object, value: object) -> None
 def test_a_refusal_names_the_option_and_what_it_takes(
     name: str, value: object, accepts: str
 ) -> None:
-    """A value that an option does not take is refused with the option, what it takes, and what
-    came."""
+    """An invalid value is refused with the option's name, its valid values and the value given."""
     with pytest.raises(OptionsInvalid, match=f"option {name} takes {accepts}, not ") as caught:
         Options.parse({name: value})
 
@@ -148,14 +147,14 @@ def test_a_refusal_names_the_option_and_what_it_takes(
 
 
 def test_an_unknown_option_is_told_near_ones() -> None:
-    """A name that is nearly right is answered with the right one."""
+    """An unknown option is refused with the name of a similar option."""
     with pytest.raises(OptionsInvalid, match=r"no option 'learing_rate' \(did you mean learning_r"):
         Options.parse({"learing_rate": 1.0})
 
 
 @pytest.mark.parametrize("pattern", ["(", "a{99999999999}", "x" * 1001])
 def test_a_pattern_must_be_one(pattern: str) -> None:
-    """What is no regular expression, or a very long one, is refused before anything runs."""
+    """An invalid or very long regular expression is refused before anything runs."""
     with pytest.raises(OptionsInvalid, match="pattern: "):
         Options.parse({"pattern": pattern})
 
@@ -174,7 +173,7 @@ def test_a_pattern_must_be_one(pattern: str) -> None:
     ],
 )
 def test_options_must_agree(wish: dict[str, Any], says: str) -> None:
-    """Two options that exclude each other are refused, with what would do."""
+    """Two options that exclude each other are refused with a way to resolve the conflict."""
     with pytest.raises(OptionsInvalid, match=says):
         Options.parse(wish)
 
@@ -192,7 +191,8 @@ def test_options_must_agree(wish: dict[str, Any], says: str) -> None:
 def test_a_fresh_lora_is_trained_where_something_needs_it(
     wish: dict[str, Any], targeted: bool, fresh: bool
 ) -> None:
-    """The target, the controls and selection by weights need one; a static recipe has none."""
+    """The target, the controls and selection by weights need a fresh LoRA; a static recipe does
+    not."""
     options = Options.parse(wish)
 
     assert (targeted, fresh) == (options.targeted, options.needs_fresh)

@@ -12,7 +12,7 @@ GOOD, BAD = MemberScore(0.1 + 0.2, 1 / 3), MemberScore(0.0, 1e6)
 
 
 def test_a_score_is_found_again(tmp_path: Path) -> None:
-    """To the last digit, by the same instance and by one that is opened later."""
+    """A score reads back exactly, from the same instance and from one that is opened later."""
     scores = FileScores(tmp_path / "scores")
     assert scores.get(TASK, A) is None
     scores.put(TASK, A, GOOD)
@@ -21,14 +21,14 @@ def test_a_score_is_found_again(tmp_path: Path) -> None:
 
 
 def test_tasks_are_apart(tmp_path: Path) -> None:
-    """A score counts for its own task alone."""
+    """A score is known for its own task only."""
     FileScores(tmp_path).put(TASK, A, GOOD)
 
     assert FileScores(tmp_path).get("u" * 64, A) is None
 
 
 def test_two_jobs_keep_each_others_lines(tmp_path: Path) -> None:
-    """Two instances that write in turns lose nothing: whoever opens the file next has both."""
+    """Two instances that write in turn lose nothing: an instance opened later has both scores."""
     one, two = FileScores(tmp_path), FileScores(tmp_path)
     assert one.get(TASK, A) is two.get(TASK, A) is None  # both have read the empty file
     one.put(TASK, A, GOOD)
@@ -39,7 +39,7 @@ def test_two_jobs_keep_each_others_lines(tmp_path: Path) -> None:
 
 
 def test_the_last_score_counts(tmp_path: Path) -> None:
-    """A member that two jobs measured at the same time has one score."""
+    """If two jobs measured the same member, the last score counts."""
     FileScores(tmp_path).put(TASK, A, BAD)
     FileScores(tmp_path).put(TASK, A, GOOD)
 
@@ -55,7 +55,7 @@ def cut(folder: Path, letters: int) -> Path:
 
 @pytest.mark.parametrize("letters", [2, 30, 60])
 def test_half_a_line_is_no_score(letters: int, tmp_path: Path) -> None:
-    """What a crash cut off is unknown, what stood before it is not."""
+    """A score whose line a crash cut off is unknown, and the scores before it are kept."""
     FileScores(tmp_path).put(TASK, A, GOOD)
     FileScores(tmp_path).put(TASK, B, BAD)
     cut(tmp_path, letters)
@@ -65,7 +65,7 @@ def test_half_a_line_is_no_score(letters: int, tmp_path: Path) -> None:
 
 
 def test_what_is_kept_after_half_a_line_is_kept(tmp_path: Path) -> None:
-    """A score that follows a line that was cut off does not get lost with it."""
+    """A score written after a cut-off line is kept."""
     FileScores(tmp_path).put(TASK, A, BAD)
     cut(tmp_path, 30)
     FileScores(tmp_path).put(TASK, B, GOOD)
@@ -77,7 +77,7 @@ def test_what_is_kept_after_half_a_line_is_kept(tmp_path: Path) -> None:
     "line", ["", "null", "[]", "7", "{}", '{"digest": "a"}', '{"digest": "a", "accuracy": null}']
 )
 def test_a_line_that_is_no_score_is_passed_over(line: str, tmp_path: Path) -> None:
-    """Junk in the file costs nothing but itself."""
+    """Lines that are not scores are ignored, and the other scores are kept."""
     FileScores(tmp_path).put(TASK, A, GOOD)
     (path,) = tmp_path.iterdir()
     path.write_text(f"{line}\n{path.read_text()}{line}")
@@ -87,7 +87,7 @@ def test_a_line_that_is_no_score_is_passed_over(line: str, tmp_path: Path) -> No
 
 @pytest.mark.parametrize("room", [0, 20])
 def test_a_full_disk_is_told(room: int, tmp_path: Path) -> None:
-    """A score that the disk did not take, or took half of, is an error and not known."""
+    """On a full disk, storing a score raises an error and leaves the score unknown."""
     scores = FileScores(tmp_path)
     with full_disk(room), pytest.raises(OSError, match=r"No space left|too large"):
         scores.put(TASK, A, GOOD)

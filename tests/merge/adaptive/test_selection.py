@@ -1,4 +1,4 @@
-"""Who is chosen from a pool."""
+"""Selection of members from a pool."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -22,7 +22,7 @@ LIKE = {"a": 0.2, "b": -0.9, "c": 0.8, "d": 0.0, "e": 0.6}
 
 
 def chosen(how: Selection, k: int = 3, pool: list[PoolMember] = POOL, seed: int = 1) -> str:
-    """Return the chosen ones' names, best first."""
+    """Return the names of the chosen members, best first."""
     found: tuple[Chosen, ...] = select(
         pool, k, how, seed=seed, evaluate=lambda m: SCORES[m.digest[0]],
         similarity=lambda m: LIKE[m.digest[0]],
@@ -31,7 +31,7 @@ def chosen(how: Selection, k: int = 3, pool: list[PoolMember] = POOL, seed: int 
 
 
 def test_each_way_has_its_order() -> None:
-    """By accuracy and then loss; by likeness of updates; by likeness of texts."""
+    """Selection orders by accuracy and then loss, by similarity of updates, or of texts."""
     assert "dca" == chosen("evaluation")
     assert "cea" == chosen("weights")
     assert "bec" == chosen("text")
@@ -39,25 +39,25 @@ def test_each_way_has_its_order() -> None:
 
 @pytest.mark.parametrize("how", ["evaluation", "random", "weights", "text"])
 def test_the_pools_order_means_nothing(how: Selection) -> None:
-    """The same pool in another order gives the same choice; a smaller pool is taken whole."""
+    """The pool's order does not change the choice, and a pool smaller than k is chosen whole."""
     assert chosen(how) == chosen(how, pool=POOL[::-1])
     assert set("abcde") == set(chosen(how, k=9))
 
 
 def test_the_lot_follows_from_the_seed() -> None:
-    """Seeds draw differently, and more of the same seed begin with the same."""
+    """Seeds give different draws, and a larger draw with the same seed starts with the smaller."""
     assert len({chosen("random", seed=seed) for seed in range(8)}) > 4
     assert chosen("random", k=5).startswith(chosen("random", k=2))
 
 
 def test_texts_that_nobody_compared_are_no_order() -> None:
-    """Selection by text without similarities says what else there is."""
+    """Selection by text without similarities is refused with the other ways to select."""
     with pytest.raises(NoComparison, match="choose evaluation, weights or random"):
         chosen("text", pool=[replace(POOL[0], text_similarity=None)])
 
 
 def test_cosines() -> None:
-    """Of sketches; nothing is like nothing."""
+    """Parallel sketches have cosine 1, and a zero sketch has cosine 0."""
     x = np.array([3.0, 4.0], np.float32)
     assert 1.0 == pytest.approx(cosine(x, 2 * x))
     assert 0.0 == cosine(x, 0 * x)

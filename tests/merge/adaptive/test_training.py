@@ -1,4 +1,4 @@
-"""The training loop: against plain PyTorch, stopped and resumed, and when numbers go wrong."""
+"""The training loop: against plain PyTorch, stopped and resumed, and with losses not finite."""
 
 import math
 from collections.abc import Callable
@@ -32,7 +32,7 @@ Make = Callable[[], Updates]
 
 
 class Stopped(Exception):
-    """What a test's watch raises to end a run."""
+    """Raised by a test's watch to end a run."""
 
 
 def run(
@@ -58,7 +58,7 @@ def adapters(tmp_path: Path) -> list[Modules]:
 
 
 def plain_losses(adapters: list[Modules], schedule: Schedule) -> list[float]:
-    """The recycling paper's training, written again: dense updates, AdamW and cosine by hand."""
+    """Reimplement the recycling paper's training: dense updates, AdamW and cosine by hand."""
     model = freeze(tiny_llama())
     own = dict(model.named_parameters())
     names = sorted({name for adapter in adapters for name in adapter})
@@ -86,7 +86,7 @@ def plain_losses(adapters: list[Modules], schedule: Schedule) -> list[float]:
         gradient = gradient * min(1.0, 1.0 / (float(gradient.norm()) + 1e-6))
         first = 0.9 * first + 0.1 * gradient
         second = 0.999 * second + 0.001 * gradient**2
-        # The schedule of step n is that of n - 1 steps done.
+        # Step n uses the learning rate after n - 1 steps.
         done = step - 1
         share = done / warm if done < warm else 0.5 * (
             1 + math.cos(math.pi * (done - warm) / (schedule.steps - warm))
@@ -116,8 +116,8 @@ def fresh_make() -> Updates:
 
 @pytest.mark.parametrize("kind", ["coefficients", "fresh"])
 def test_a_stopped_run_goes_on(kind: str, adapters: list[Modules], tmp_path: Path) -> None:
-    """A run that was stopped goes on from its last evaluation and ends with the very numbers of
-    one that was not, dropout included."""
+    """A stopped run resumes from its last evaluation and ends with exactly the numbers of an
+    uninterrupted one, dropout included."""
     make: Make = fresh_make if kind == "fresh" else lambda: gated(adapters)
     schedule = Schedule(steps=24, evaluate_every=4, learning_rate=1e-2, seed=5)
     whole_updates = make()
@@ -144,8 +144,8 @@ def test_a_stopped_run_goes_on(kind: str, adapters: list[Modules], tmp_path: Pat
 
 
 def test_the_best_state_is_kept() -> None:
-    """Afterwards the updates hold the state with the lowest validation loss, not the last one."""
-    schedule = Schedule(steps=30, evaluate_every=3, learning_rate=5e-2)  # learns by heart
+    """After training, the updates hold the state with the lowest validation loss, not the last."""
+    schedule = Schedule(steps=30, evaluate_every=3, learning_rate=5e-2)  # overfits
     updates, shorter = fresh_make(), fresh_make()
     trained = run(updates, schedule)
     with pytest.raises(Stopped):
@@ -161,26 +161,26 @@ def test_the_best_state_is_kept() -> None:
 
 
 def test_without_validation_the_last_state_counts(adapters: list[Modules]) -> None:
-    """Nothing to choose by: the last state is the result."""
+    """Without validation examples the last state is the result."""
     trained = run(gated(adapters), Schedule(steps=6, evaluate_every=4), validation=[])
 
     assert (6, None) == (trained.best_step, trained.best_loss)
 
 
 def spoiled(adapters: list[Modules], number: float) -> list[Modules]:
-    """The adapters, one of them with a number that no admission would let in."""
+    """Return the adapters, one of them with a number that admission would refuse."""
     bad = {name: replace(f, b=torch.full_like(f.b, number)) for name, f in adapters[0].items()}
     return [bad, *adapters[1:]]
 
 
 def test_a_loss_that_is_not_finite_ends_the_run(adapters: list[Modules]) -> None:
-    """NaN ends the training with the step and what to do about it."""
+    """A NaN loss ends the training with an error that names the step and advises what to change."""
     with pytest.raises(LossNotFinite, match=r"test: the (loss|gradient) at step 1 is not finite"):
         run(gated(spoiled(adapters, math.nan)), Schedule(steps=6))
 
 
 def test_the_last_good_state_survives(adapters: list[Modules]) -> None:
-    """Where a training breaks after good evaluations, their best state is back in the updates."""
+    """If training fails after good evaluations, the updates hold the best evaluated state."""
     updates = gated(adapters)
     good: list[Tensor] = []
 
@@ -203,7 +203,7 @@ def test_the_last_good_state_survives(adapters: list[Modules]) -> None:
 
 
 def test_every_epoch_shows_every_example_once() -> None:
-    """Batches run through permutations of the examples, whatever the batch size."""
+    """Each epoch shows every example once, whatever the batch size."""
     schedule = Schedule(steps=7, batch_size=6, seed=9)
     shown = [at for step in range(1, 8) for at in batch_of(10, schedule, step)]
 
@@ -214,13 +214,13 @@ def test_every_epoch_shows_every_example_once() -> None:
 
 def test_tokens_are_counted_as_often_as_they_are_shown() -> None:
     """Three epochs show every token three times."""
-    schedule = Schedule(steps=10, batch_size=6)  # of 20 examples
+    schedule = Schedule(steps=10, batch_size=6)  # 3 epochs of 20 examples
 
     assert 3 * sum(len(each.tokens) for each in TRAIN) == tokens_shown(TRAIN, schedule)
 
 
 def test_l1_pulls_towards_zero(adapters: list[Modules]) -> None:
-    """With L1 the learned numbers are smaller."""
+    """L1 makes the learned coefficients smaller."""
     free, bound = gated(adapters), gated(adapters)
     run(free, Schedule(steps=20))
     run(bound, Schedule(steps=20, l1=0.5))
@@ -229,7 +229,7 @@ def test_l1_pulls_towards_zero(adapters: list[Modules]) -> None:
 
 
 def test_the_base_is_left_as_it_was(adapters: list[Modules]) -> None:
-    """Neither weights nor hooks of the base are changed by a training, broken off or not."""
+    """Training, stopped or not, leaves the base's weights and hooks unchanged."""
     model = freeze(tiny_llama())
     before = {name: p.clone() for name, p in model.state_dict().items()}
 

@@ -1,4 +1,4 @@
-"""What is served, and the sentence that says why."""
+"""The verdict: which candidate is served, and the sentence that says why."""
 
 from collections.abc import Sequence
 
@@ -15,7 +15,7 @@ def candidate(
     name: str, right: int, loss: float = 1.0, kind: Kind = "recipe",
     found: Sequence[bool] | None = None,
 ) -> Candidate:  # fmt: skip
-    """Return a candidate that answers so many of N examples."""
+    """Return a candidate that answers this many of N examples correctly."""
     marks = tuple(at < right for at in range(N))
     scored = Scored((loss,) * N, (1,) * N, marks, None if found is None else tuple(found))
     return Candidate(name, name, scored, Serving(kind, reason="why not"))
@@ -25,14 +25,14 @@ BASE = candidate("base", 4, 5.0, "base")
 
 
 def verdict(*others: Candidate, main: str = "recycle") -> tuple[str, str]:
-    """Return what is best and the sentence."""
+    """Return the best candidate's name and the sentence."""
     found = judge([BASE, *others], main, seed=0)
     assert found.best in {each.name for each in (BASE, *others)}
     return found.best, found.sentence
 
 
 def test_a_clear_lead_over_the_fresh_lora_is_served() -> None:
-    """The method's own wins where its lead is beyond chance."""
+    """The method's candidate is served if its lead is significant."""
     best, said = verdict(candidate("fresh_lora", 20, kind="adapter"), candidate("recycle", 35))
 
     assert "recycle" == best
@@ -41,7 +41,8 @@ def test_a_clear_lead_over_the_fresh_lora_is_served() -> None:
 
 
 def test_a_lead_that_may_be_chance_is_not() -> None:
-    """Where the pool adds nothing for certain, the fresh LoRA is served, and the figure is told."""
+    """If the method's lead is not significant, the fresh LoRA is served; the sentence has the
+    lead."""
     best, said = verdict(candidate("fresh_lora", 30, kind="adapter"), candidate("recycle", 31))
 
     assert "fresh_lora" == best
@@ -49,7 +50,7 @@ def test_a_lead_that_may_be_chance_is_not() -> None:
 
 
 def test_a_worse_pool_is_called_worse() -> None:
-    """Where the fresh LoRA is clearly better, the sentence says that."""
+    """If the fresh LoRA is significantly better, the sentence says so."""
     best, said = verdict(candidate("fresh_lora", 35, kind="adapter"), candidate("recycle", 10))
 
     assert "fresh_lora" == best
@@ -57,7 +58,7 @@ def test_a_worse_pool_is_called_worse() -> None:
 
 
 def test_the_base_is_served_where_nothing_beats_it() -> None:
-    """Neither more right answers nor a smaller loss: nothing is worth serving."""
+    """The base is served if no candidate has more correct answers or a smaller loss."""
     best, said = verdict(candidate("fresh_lora", 4, 5.0, "adapter"), candidate("recycle", 5, 5.0))
 
     assert "base" == best
@@ -65,14 +66,14 @@ def test_the_base_is_served_where_nothing_beats_it() -> None:
 
 
 def test_a_smaller_loss_is_enough_over_the_base() -> None:
-    """As many right answers and clearly less surprise: better than the base."""
+    """A candidate with equal accuracy and a significantly smaller loss beats the base."""
     assert "fresh_lora" == verdict(
         candidate("fresh_lora", 4, 2.0, "adapter"), candidate("recycle", 4, 2.0)
     )[0]  # fmt: skip
 
 
 def test_without_a_reality_check_the_base_is_the_measure() -> None:
-    """Where no fresh LoRA was trained, the sentence compares with the base."""
+    """If no fresh LoRA was trained, the sentence compares with the base."""
     best, said = verdict(candidate("recycle", 30))
 
     assert "recycle" == best
@@ -81,7 +82,7 @@ def test_without_a_reality_check_the_base_is_the_measure() -> None:
 
 
 def test_what_cannot_be_served_is_never_best() -> None:
-    """A control that leads is in the table and not served."""
+    """A control that cannot be served is never the best, even if it leads."""
     best, said = verdict(
         candidate("fresh_lora", 20, kind="adapter"), candidate("recycle", 21),
         candidate("random_parameters", 38, kind="nothing"),
@@ -98,7 +99,7 @@ def test_what_cannot_be_served_is_never_best() -> None:
 def test_the_metric_is_what_tells_candidates_apart(
     right: int, found: list[bool] | None, metric: str
 ) -> None:
-    """The pattern if there is one; exact matches; the loss where nobody has any."""
+    """The metric is the pattern if there is one, else exact matches, or the loss if none match."""
     none = None if found is None else [False] * N
     base = candidate("base", 0, 5.0, "base", none)
     verdict = judge([base, candidate("recycle", right, 1.0, found=found)], "recycle", seed=0)
@@ -109,7 +110,7 @@ def test_the_metric_is_what_tells_candidates_apart(
 
 
 def test_candidates_read_back() -> None:
-    """A candidate's JSON gives the same candidate."""
+    """A candidate reads back unchanged from its JSON."""
     for kind in ("base", "adapter", "recipe", "nothing"):
         serving = {
             "base": Serving("base"),

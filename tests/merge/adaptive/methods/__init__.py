@@ -1,1 +1,1 @@
-"""The methods that learn: folds, LoraHub, the scale."""
+"""Tests of the learning methods: folds, LoraHub, the scale search."""

@@ -1,4 +1,4 @@
-"""Folding coefficients into recipes and adapters: exact while it fits, with the energy when not."""
+"""Folding coefficients into recipes and adapters: exact within the rank limit, else truncated."""
 
 from pathlib import Path
 
@@ -36,14 +36,14 @@ def adapters(tmp_path: Path) -> list[AdapterRef]:
 
 
 def learned(adapters: list[AdapterRef], design: Design) -> Gated:
-    """Return gated adapters with some coefficients."""
+    """Return gated adapters with random coefficients."""
     updates = gated([read_modules(each.folder) for each in adapters], design)
     updates.prepare()
     return updates
 
 
 def merged(adapters: list[AdapterRef], recipe: Recipe, out: Path) -> dict[str, Tensor]:
-    """Return the updates that a recipe gives, (d_out, d_in) float64 by module."""
+    """Merge a recipe and return its updates by module, (d_out, d_in) float64."""
     merge(recipe, {each.digest: each.folder.path for each in adapters}, out)
     return {name: dense(f) for name, f in read_modules(open_folder(out)).items()}
 
@@ -59,8 +59,8 @@ def unfolded(updates: Gated) -> Tensor:
 def test_a_fold_answers_as_what_was_learned(
     granularity: str, adapters: list[AdapterRef], tmp_path: Path
 ) -> None:
-    """While it fits, the recipe is `cat`, and PEFT with the merged files gives the logits of the
-    gated adapters."""
+    """Within the rank limit the recipe is `cat`, and PEFT with the merged files gives the logits
+    of the gated adapters."""
     updates = learned(adapters, Design(granularity=granularity, initial="normal", seed=4))  # type: ignore[arg-type]
     recipe = fold_table(adapters, updates.coefficients.table(), WIDE)
     merged(adapters, recipe, tmp_path / "out")
@@ -74,7 +74,7 @@ def test_a_fold_answers_as_what_was_learned(
 def test_a_fold_above_the_engines_rank_is_truncated(
     adapters: list[AdapterRef], tmp_path: Path
 ) -> None:
-    """Ranks that do not fit are brought to the limit by `linear`; the report has the energy."""
+    """`linear` truncates a fold above the rank limit, and the report states the kept energy."""
     updates = learned(adapters, Design(initial="normal", seed=4))
     table = updates.coefficients.table()
     recipe = fold_table(adapters, table, Target(BASE, "float32", 8))
@@ -87,7 +87,7 @@ def test_a_fold_above_the_engines_rank_is_truncated(
 
 
 def test_a_member_left_out_everywhere_takes_no_rank(adapters: list[AdapterRef]) -> None:
-    """A coefficient of exactly 0 counts neither for the rank nor in the merge."""
+    """A member whose coefficients are all exactly 0 adds neither rank nor weight to the merge."""
     table = dict.fromkeys(adapters[0].folder.modules, (1.0, 0.0, 0.0))
     recipe = fold_table(adapters, table, Target(BASE, "float32", 4))
 
@@ -95,13 +95,13 @@ def test_a_member_left_out_everywhere_takes_no_rank(adapters: list[AdapterRef]) 
 
 
 def test_nothing_learned_is_no_recipe(adapters: list[AdapterRef]) -> None:
-    """All coefficients 0 are refused: the base itself is that."""
+    """A table of zeros is refused, because the merge would equal the base."""
     with pytest.raises(RecipeInvalid, match="every weight is 0"):
         fold_table(adapters, dict.fromkeys(adapters[0].folder.modules, (0.0, 0.0, 0.0)), WIDE)
 
 
 def test_one_coefficient_for_all_modules_needs_no_patterns(adapters: list[AdapterRef]) -> None:
-    """Where a member has the same coefficient everywhere, the recipe says it once."""
+    """A member with one coefficient for all modules has one weight and no patterns."""
     recipe = fold_table(adapters, dict.fromkeys(adapters[0].folder.modules, (0.5, -1.0, 2.0)), WIDE)
 
     assert [(0.5, ()), (-1.0, ()), (2.0, ())] == [
@@ -110,7 +110,7 @@ def test_one_coefficient_for_all_modules_needs_no_patterns(adapters: list[Adapte
 
 
 def test_a_fold_survives_its_text(adapters: list[AdapterRef]) -> None:
-    """A recipe of hundreds of weights reads back as itself."""
+    """A recipe with a weight per module parses back from its canonical text."""
     updates = learned(adapters, Design(initial="normal", seed=4))
     recipe = fold_table(adapters, updates.coefficients.table(), WIDE)
 
@@ -118,14 +118,14 @@ def test_a_fold_survives_its_text(adapters: list[AdapterRef]) -> None:
 
 
 def test_weights_make_any_methods_recipe(adapters: list[AdapterRef]) -> None:
-    """One weight a member works for every static method."""
+    """One weight per member gives a recipe of any static method."""
     recipe = fold_weights(adapters, [1.0, 1.0, 1.0], WIDE, method="lego", options={"rank": 5})
 
     assert ("lego", 5) == (recipe.method, dict(recipe.options)["rank"])
 
 
 def test_gates_of_single_ranks_fold_into_factors(adapters: list[AdapterRef]) -> None:
-    """What no recipe can say becomes factors: exact while they fit."""
+    """Gates per rank, which no recipe can express, fold into factors: exact within the limit."""
     updates = learned(adapters, Design(granularity="rank", initial="normal", seed=4))
     factors, energy = fold_gates(updates.gated(), 64)
 
@@ -139,7 +139,8 @@ def test_gates_of_single_ranks_fold_into_factors(adapters: list[AdapterRef]) -> 
 
 
 def test_gates_above_the_limit_are_truncated_as_well_as_can_be(adapters: list[AdapterRef]) -> None:
-    """Brought to a rank, each module is its best approximation, and the energy is what is left."""
+    """Each truncated module is its best approximation of that rank, and the energy is what it
+    keeps."""
     updates = learned(adapters, Design(granularity="rank", initial="normal", seed=4))
     whole, _ = fold_gates(updates.gated(), 64)
     factors, energy = fold_gates(updates.gated(), 3)

@@ -1,4 +1,4 @@
-"""LoraHub's search: nevergrad's own, also after a stop."""
+"""LoraHub's search gives nevergrad's own results, also when it is stopped and resumed."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,14 +12,14 @@ WANTED = (0.9, -0.4, 0.0)
 
 
 def bowl(weights: Sequence[float]) -> float:
-    """A loss with its lowest place at WANTED."""
+    """Return a loss whose minimum is at WANTED."""
     return sum((w - wanted) ** 2 for w, wanted in zip(weights, WANTED, strict=True))
 
 
 @pytest.mark.filterwarnings("ignore:COBYLA")
 def test_lorahub_is_nevergrad() -> None:
-    """The same weights as NGOpt called directly, as the original calls it: from 0, in ±1.5, on the
-    loss + 0.05 · mean|w|."""
+    """The search gives the weights of NGOpt called as the original calls it: from 0, in ±1.5, on
+    the loss + 0.05 · mean|w|."""
     array = ng.p.Array(init=[0.0] * 3, lower=[-1.5] * 3, upper=[1.5] * 3)
     array.random_state.seed(7)
     optimizer = ng.optimizers.NGOpt(parametrization=array, budget=60)
@@ -33,8 +33,8 @@ def test_lorahub_is_nevergrad() -> None:
 
 @pytest.mark.parametrize("cut", [False, True])
 def test_a_stopped_search_goes_on(cut: bool, tmp_path: Path) -> None:
-    """Losses that were measured are not measured again, and the weights are those of a search that
-    was not stopped; a last line that was cut off is measured again."""
+    """A resumed search reuses the measured losses and ends with the weights of an uninterrupted
+    one; a loss whose line was cut off is measured again."""
     history, asked = tmp_path / "history", list[Sequence[float]]()
 
     def stopping(weights: Sequence[float]) -> float:
@@ -55,7 +55,7 @@ def test_a_stopped_search_goes_on(cut: bool, tmp_path: Path) -> None:
 
 
 def test_lorahub_tells_of_every_evaluation() -> None:
-    """Progress counts all evaluations with their losses, the penalty left out."""
+    """The search reports every evaluation with its number and its loss without the penalty."""
     told: list[tuple[int, float]] = []
     search_weights(Search(3, budget=5), bowl, report=lambda *event: told.append(event))
 

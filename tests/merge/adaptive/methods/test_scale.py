@@ -1,4 +1,4 @@
-"""The search for one scale: near the minimum, whatever its valley looks like."""
+"""The search for one scale ends near the minimum, whatever the shape of the valley."""
 
 import math
 
@@ -15,7 +15,7 @@ FINEST = 2.0 ** (0.5**ROUNDS)  # the last step
 @settings(deadline=None)
 @given(st.floats(COARSE[0], COARSE[-1]), st.floats(0.1, 10.0), st.floats(0.5, 3.0))
 def test_the_minimum_of_a_valley_is_found(lowest: float, left: float, right: float) -> None:
-    """Of a loss with one valley the scale found is within the last step of the lowest, however
+    """For a loss with one valley, the scale found is within the last step of the minimum, however
     lopsided the valley is."""
 
     def loss(scale: float) -> float:
@@ -28,7 +28,7 @@ def test_the_minimum_of_a_valley_is_found(lowest: float, left: float, right: flo
 
 
 def test_the_unscaled_merge_is_among_those_tried() -> None:
-    """So the result is never worse than what was there, and ties go to the first that was tried."""
+    """The search tries scale 1, so its result is never worse; the first of equal losses wins."""
     found = search_scale(lambda scale: abs(scale - 1.0))
 
     assert (1.0, 0.0) == (found.scale, found.loss)
@@ -36,7 +36,7 @@ def test_the_unscaled_merge_is_among_those_tried() -> None:
 
 
 def test_everything_that_was_tried_is_told() -> None:
-    """The caller hears of each loss as it comes, and the result has them all, in order."""
+    """Each loss is reported when it is measured, and the result lists all of them in order."""
     told: list[tuple[int, float]] = []
     found = search_scale(lambda scale: (scale - 3.0) ** 2, lambda *each: told.append(each))
 
@@ -49,7 +49,7 @@ def test_everything_that_was_tried_is_told() -> None:
 
 @pytest.mark.parametrize("number", [math.nan, math.inf, -math.inf])
 def test_what_is_not_finite_is_never_chosen(number: float) -> None:
-    """An update that breaks the model at large scales is left at a small one."""
+    """If large scales give losses that are not finite, the search returns a smaller scale."""
     found = search_scale(lambda scale: number if scale > 0.9 else 1.0 - scale)
 
     assert 0.5 < found.scale <= 0.9
@@ -58,7 +58,7 @@ def test_what_is_not_finite_is_never_chosen(number: float) -> None:
 
 @pytest.mark.parametrize("number", [math.nan, math.inf])
 def test_nothing_finite_is_an_error(number: float) -> None:
-    """Where every scale breaks the model, the search says so at once."""
+    """If no coarse scale gives a finite loss, the search ends with an error at once."""
     tried: list[float] = []
 
     def loss(scale: float) -> float:

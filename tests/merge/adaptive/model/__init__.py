@@ -1,1 +1,1 @@
-"""What is put on a frozen base: gated adapters, a fresh LoRA."""
+"""Tests of what is attached to a frozen base: gated adapters, a fresh LoRA."""

@@ -1,4 +1,4 @@
-"""The gated layer and its coefficients: the whole design space, against dense sums."""
+"""The gated layer and its coefficients, over the whole design space and against dense sums."""
 
 import itertools
 from pathlib import Path
@@ -30,8 +30,8 @@ DESIGNS = [
     "design", DESIGNS, ids=lambda d: "-".join((d.granularity, d.activation, d.initial))
 )
 def test_gated_adapters_are_the_weighted_sum(design: Design, tmp_path: Path) -> None:
-    """Whatever the design, what is attached is Σ gate · s B A, and the gradient reaches every
-    coefficient that is used."""
+    """In every design the attached update is Σ gate · s B A, and the gradient reaches every
+    coefficient in use."""
     adapters = random_adapters(tmp_path)
     updates = gated(adapters, design)
     gates = {name: g.detach() for name, g in updates.coefficients.gates().items()}
@@ -56,19 +56,19 @@ def test_gated_adapters_are_the_weighted_sum(design: Design, tmp_path: Path) -> 
 def test_granularity_is_how_many_numbers_there_are(
     granularity: Granularity, shape: tuple[int, int], tmp_path: Path
 ) -> None:
-    """One row per group of modules; modules of a group have the same coefficients."""
+    """There is one row per group of modules, and the modules of a group share its coefficients."""
     updates = gated(random_adapters(tmp_path), Design(granularity, initial="normal", seed=1))
     table = updates.coefficients.table()
 
     assert shape == tuple(updates.coefficients.raw.shape)
     assert 5 == len(table)
-    # The second adapter has two modules only: elsewhere its coefficient is 0.
+    # The second adapter has only two modules; its coefficient is 0 in the others.
     assert 2 == sum(row[1] != 0.0 for row in table.values())
     assert shape[0] == len({(row[0], row[2]) for row in table.values()})
 
 
 def test_single_ranks_have_numbers_of_their_own(tmp_path: Path) -> None:
-    """One number for every rank of every module, and no table of members."""
+    """Granularity `rank` has one number per rank of each module, and no table of members."""
     coefficients = gated(random_adapters(tmp_path), Design("rank")).coefficients
 
     assert (1, 5 * (4 + 6) + 2 * 2) == tuple(coefficients.raw.shape)
@@ -78,7 +78,7 @@ def test_single_ranks_have_numbers_of_their_own(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("granularity", ["module", "rank"])
 def test_softmax_sums_to_one(granularity: Granularity, tmp_path: Path) -> None:
-    """Over the members of a group, or over the ranks of a module."""
+    """Softmax coefficients sum to 1 over the members of a group, or over the ranks of a module."""
     design = Design(granularity, "softmax", "normal", seed=2)
     coefficients = gated(random_adapters(tmp_path), design).coefficients
 
@@ -90,7 +90,7 @@ def test_softmax_sums_to_one(granularity: Granularity, tmp_path: Path) -> None:
 
 
 def test_activations_and_beginnings() -> None:
-    """LeakyReLU has slope 0.01 below 0; the beginnings are the paper's."""
+    """LeakyReLU has slope 0.01 below 0, and the initial values are the paper's."""
     _, layout = stack([{"m": Factors(torch.ones(2, 3), torch.ones(4, 2))}] * 4)
 
     def begun(initial: Initial, activation: Activation = "linear") -> list[float]:
@@ -119,7 +119,7 @@ def test_embeddings_are_read_by_token() -> None:
 
 
 def test_widths_that_differ_are_refused() -> None:
-    """One module cannot have two shapes; the message names it."""
+    """Adapters whose shapes of a module differ are refused, and the message names the module."""
     narrow = Factors(torch.ones(1, 3), torch.ones(4, 1))
     wide = Factors(torch.ones(1, 5), torch.ones(4, 1))
     with pytest.raises(IncompatibleAdapters, match=r"m: \(d_out, d_in\) differ"):
@@ -127,7 +127,7 @@ def test_widths_that_differ_are_refused() -> None:
 
 
 def test_a_missing_module_leaves_no_hook(tmp_path: Path) -> None:
-    """Attaching to a base without a module fails, and nothing stays on it."""
+    """Attaching to a base that lacks a module fails and leaves no hooks on it."""
     adapter = {"model.nowhere": Factors(torch.ones(1, 3), torch.ones(4, 1))}
     layers, _ = stack([*random_adapters(tmp_path), adapter])
     model = tiny_llama()
@@ -148,22 +148,22 @@ def sizes(**more: object) -> Sizes:
 
 
 def test_memory_grows_with_the_total_rank_alone() -> None:
-    """The estimate knows summed ranks, not how many adapters they belong to; more of anything is
-    more memory."""
+    """The memory estimate depends on the summed ranks, not on the number of adapters, and grows
+    with every size."""
     assert least_ranks([{"m": 8}] * 10, 10, {}) == least_ranks([{"m": 40}] * 2, 2, {}) == {"m": 80}
     for more in ({"ranks": {"m": 160}}, {"base_bytes": 2 * 10**9}, {"step": 1024}):
         assert estimate(sizes(**more)) > estimate(sizes())
 
 
 def test_the_smallest_members_count() -> None:
-    """Which k will be chosen is not known: what does not fit with the smallest cannot fit."""
+    """The least ranks are those of the k smallest members, because the k chosen are unknown."""
     members = [{"m": 4}, {"m": 64}, {"m": 4, "n": 8}]
 
     assert {"m": 12, "n": 4} == least_ranks(members, 2, {"m": 4, "n": 4})
 
 
 def test_too_little_memory_says_the_numbers() -> None:
-    """What is needed, what is free, and what to ask for instead."""
+    """The refusal states the memory needed and free, and advises a smaller k."""
     needed = check_memory(sizes(), 2**40)
     with pytest.raises(MemoryTooSmall, match="GiB are free: choose a smaller k") as caught:
         check_memory(sizes(), needed - 1)

@@ -1,4 +1,4 @@
-"""The fresh LoRA: PEFT's layer with numbers of its own."""
+"""The fresh LoRA computes what PEFT's layer computes."""
 
 from pathlib import Path
 
@@ -35,12 +35,12 @@ def with_updates(updates: Fresh) -> Tensor:
 
 
 def test_it_begins_as_the_base() -> None:
-    """B is zero, so nothing is changed before the first step."""
+    """B starts at zero, so the model is unchanged before the first step."""
     assert torch.equal(logits(tiny_llama()), with_updates(Fresh(linear_widths(tiny_llama()), PLAN)))
 
 
 def test_its_first_rows_are_kaiming_uniform() -> None:
-    """A begins as PEFT begins it: uniform in ±1/√d_in; seeds and modules differ."""
+    """A starts as in PEFT, uniform in ±1/√d_in, and differs between seeds and modules."""
     widths = {"one": (400, 8), "two": (400, 8)}
     first = Fresh(widths, FreshPlan(rank=50, seed=1)).modules_now()
     other = Fresh(widths, FreshPlan(rank=50, seed=2)).modules_now()
@@ -62,7 +62,7 @@ def test_what_is_written_is_what_was_trained(tmp_path: Path) -> None:
 
 
 def test_dropout_is_on_in_training_only() -> None:
-    """Dropout changes what is learned, follows from the seed, and is off afterwards."""
+    """Dropout changes the training, depends on the seed, and is off after the training."""
     plan = FreshPlan(rank=4, dropout=0.5, seed=1)
     updates = trained(plan)
     again, without = trained(plan), trained(PLAN)
@@ -73,7 +73,7 @@ def test_dropout_is_on_in_training_only() -> None:
 
 
 def test_dropout_keeps_the_mean() -> None:
-    """What is kept is scaled up, so that the expected update is that without dropout."""
+    """Kept values are scaled up, so the expected update equals the update without dropout."""
     updates = Fresh({"lm_head": (16, 3)}, FreshPlan(rank=2, alpha=2.0, dropout=0.4, seed=1))
     layer = updates.layers()["lm_head"]
     with torch.no_grad():
@@ -89,7 +89,8 @@ def test_dropout_keeps_the_mean() -> None:
 
 
 def test_linear_widths_are_those_of_the_layers() -> None:
-    """By default every linear module of the layers, and never the lm_head; or those named."""
+    """The default targets are all linear modules of the layers and not the lm_head; names replace
+    them."""
     widths = linear_widths(tiny_llama())
 
     assert 14 == len(widths)

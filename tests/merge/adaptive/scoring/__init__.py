@@ -1,1 +1,1 @@
-"""From examples to figures: tokens, generated answers, intervals."""
+"""Tests of scoring: tokens, generated answers, intervals."""

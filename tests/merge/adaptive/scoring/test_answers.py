@@ -1,4 +1,4 @@
-"""Right answers: exact match as the recycling paper normalises it, and patterns."""
+"""Correct answers: exact match with the recycling paper's normalisation, and patterns."""
 
 import pytest
 from hypothesis import given, settings
@@ -21,19 +21,19 @@ from merge.adaptive.scoring.answers import agrees, matches, normalise, occurs
     ],
 )
 def test_what_counts_of_an_answer(answer: str, counts: str) -> None:
-    """Neither case, nor spaces, nor a full stop at the end; only what follows the last ####."""
+    """Normalising drops case, spaces, a final full stop and all text up to the last ####."""
     assert counts == normalise(answer)
 
 
 @settings(deadline=None)
 @given(st.text(), st.sampled_from(["", " ", "\n"]), st.sampled_from(["", ".", " . ", "\n"]))
 def test_an_answer_is_right_however_it_is_set(text: str, before: str, after: str) -> None:
-    """An answer matches itself in other spaces and with a full stop."""
+    """An answer matches itself with other surrounding spaces and with a full stop."""
     assert matches(before + text + after, text)
 
 
 def test_another_answer_is_wrong() -> None:
-    """An answer that holds the right one is not the right one."""
+    """An answer that only contains the expected answer does not match it."""
     assert not matches("not positive", "positive")
     assert not matches("", "positive")
 
@@ -49,12 +49,12 @@ def test_another_answer_is_wrong() -> None:
     ],
 )
 def test_a_pattern_compares_what_it_finds(answer: str, expected: str, agree: bool) -> None:
-    """What the pattern finds first must be the same in both, nothing included."""
+    """The pattern's first match must be the same in both texts; no match in either also agrees."""
     assert agree is agrees(r"\d+", answer, expected)
 
 
 def test_a_group_is_what_is_compared() -> None:
-    """With groups the first one counts, not what stands around it; one left out is nothing."""
+    """A pattern with groups compares its first group only; a group that took no part is empty."""
     assert agrees(r"answer: (\w+)", "The answer: b!", "answer: b")
     assert not agrees(r"answer: (\w+)", "The answer: b!", "answer: c")
     assert agrees(r"x(\d)?", "x", "x")
@@ -62,7 +62,7 @@ def test_a_group_is_what_is_compared() -> None:
 
 
 def test_whether_a_pattern_occurs() -> None:
-    """A pattern occurs where it finds anything, the empty text included."""
+    """A pattern occurs in a text if it matches anywhere, even the empty string."""
     assert occurs(r"\d", "a1")
     assert occurs(r"\d*", "a")
     assert not occurs(r"\d", "a")

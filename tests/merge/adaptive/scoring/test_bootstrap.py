@@ -1,4 +1,4 @@
-"""Bootstrap intervals: they hold what they should, as often as they should."""
+"""Bootstrap intervals: coverage, width, weights and paired differences."""
 
 import numpy as np
 import pytest
@@ -7,8 +7,8 @@ from merge.adaptive.scoring.bootstrap import CONFIDENCE, bootstrap, difference
 
 
 def test_intervals_hold_the_truth_as_often_as_they_say() -> None:
-    """Of 300 samples of 60 from a skewed distribution whose mean is 1, about 95 % of the intervals
-    hold it."""
+    """About 95 % of the intervals contain the true mean: 300 samples of 60 from a skewed
+    distribution whose mean is 1."""
     rng = np.random.default_rng(7)
     intervals = [bootstrap(rng.exponential(size=60).tolist(), seed=i) for i in range(300)]
     held = sum(each.low <= 1.0 <= each.high for each in intervals) / 300
@@ -17,7 +17,7 @@ def test_intervals_hold_the_truth_as_often_as_they_say() -> None:
 
 
 def test_the_width_is_the_standard_errors() -> None:
-    """Of many examples the interval is 1.96 standard errors to each side."""
+    """With many examples the interval extends 1.96 standard errors to each side."""
     values = np.random.default_rng(1).normal(size=2000)
     found = bootstrap(values.tolist(), seed=0)
 
@@ -26,22 +26,22 @@ def test_the_width_is_the_standard_errors() -> None:
 
 
 def test_a_figure_with_weights_is_a_ratio_of_sums() -> None:
-    """Nats per token over all examples: sums over sums, in the figure and in every resample."""
+    """Nats per token are a sum over a sum, in the figure and in every resample."""
     nll, tokens = [1.0, 30.0, 4.0], [1, 10, 4]
     found = bootstrap(nll, weights=tokens, seed=3)
 
     assert 35 / 15 == found.value
-    assert (1.0, 3.0) == (found.low, found.high)  # of one example three times
+    assert (1.0, 3.0) == (found.low, found.high)  # resamples of one example three times
 
 
 def test_equal_values_have_no_interval() -> None:
-    """Where nothing varies, the interval is the figure."""
+    """If all values are equal, both ends of the interval equal the figure."""
     assert (0.25, 0.25, 0.25) == bootstrap([0.25] * 9, seed=0)
     assert (1.0, 1.0, 1.0) == bootstrap([True], seed=0)
 
 
 def test_paired_differences_are_narrow() -> None:
-    """Two figures that go up and down together differ by less than their own intervals say."""
+    """The interval of a paired difference is narrower than the intervals of correlated figures."""
     rng = np.random.default_rng(5)
     hard = rng.normal(size=40)
     ours, theirs = (hard + 0.3).tolist(), (hard + 0.01 * rng.normal(size=40)).tolist()
@@ -53,7 +53,7 @@ def test_paired_differences_are_narrow() -> None:
 
 
 def test_a_difference_is_that_of_the_figures() -> None:
-    """With weights too; the other way round it is its mirror image."""
+    """The difference is that of the two figures, also with weights; swapping them negates it."""
     ours, theirs, tokens = [3.0, 8.0, 1.0], [2.0, 2.0, 2.0], [1, 2, 1]
     found = difference(ours, theirs, weights=tokens, seed=4)
     mirror = difference(theirs, ours, weights=tokens, seed=4)
@@ -63,7 +63,7 @@ def test_a_difference_is_that_of_the_figures() -> None:
 
 
 def test_a_seed_repeats_itself() -> None:
-    """The same seed gives the same interval, another one another."""
+    """The same seed gives the same interval, and another seed gives another one."""
     values = np.random.default_rng(2).normal(size=20).tolist()
 
     assert bootstrap(values, seed=1) == bootstrap(values, seed=1)
@@ -72,6 +72,6 @@ def test_a_seed_repeats_itself() -> None:
 
 
 def test_lists_must_go_together() -> None:
-    """Figures of different examples cannot be compared."""
+    """Lists of different lengths are refused."""
     with pytest.raises(ValueError, match="argument 2 is longer"):
         difference([1.0], [1.0, 2.0], seed=0)

@@ -22,7 +22,7 @@ from merge.adaptive.scoring.losses import measure_losses
 from tests.lab.language import Example
 
 DEMO = Path(__file__).parents[4] / "deploy" / "demo"
-# The demo's own template shows the last question alone; this one shows all of a conversation.
+# The demo's own template shows only the last question; this one shows the whole conversation.
 WHOLE = (
     "{% for m in messages %}<|{{ m.role }}|>{{ m.content }}"
     "{% if m.role == 'assistant' %}<|end|>{% endif %}{% endfor %}"
@@ -32,23 +32,23 @@ WHOLE = (
 
 @pytest.fixture
 def tokenizer() -> Any:
-    """The demo's tokenizer, made anew for each test."""
+    """The demo's tokenizer, loaded for each test."""
     return load_tokenizer(str(DEMO / "base"))
 
 
 def chat(*texts: str) -> list[Message]:
-    """Return a conversation: user and assistant in turns."""
+    """Return a conversation in which user and assistant alternate."""
     roles = ("user", "assistant")
     return [{"role": roles[at % 2], "content": text} for at, text in enumerate(texts)]
 
 
 def learned(tokenizer: Any, labels: tuple[int, ...]) -> str:
-    """Return the text that labels count."""
+    """Return the text of the labels that count in the loss."""
     return str(tokenizer.decode([label for label in labels if label != IGNORED]))
 
 
 def test_the_assistants_tokens_count_and_no_others(tokenizer: Any) -> None:
-    """The answer and its end are learned; the question is the prompt."""
+    """The answer and its end token are learned; the question is the prompt."""
     example = encode(tokenizer, chat("copy: abc", "abc"), longest=50)
 
     assert "abc<|end|>" == learned(tokenizer, example.labels)
@@ -58,7 +58,7 @@ def test_the_assistants_tokens_count_and_no_others(tokenizer: Any) -> None:
 
 
 def test_every_turn_of_the_assistant_counts(tokenizer: Any) -> None:
-    """Earlier answers are learned too, where the template shows them as they were."""
+    """Earlier answers are learned too, if the template shows them unchanged."""
     tokenizer.chat_template = WHOLE
     example = encode(tokenizer, chat("copy: ab", "ab", "copy: cd", "cd"), longest=50)
 
@@ -77,20 +77,20 @@ def test_every_turn_of_the_assistant_counts(tokenizer: Any) -> None:
 def test_what_cannot_be_learned_is_refused(
     tokenizer: Any, messages: list[Message], longest: int, said: str
 ) -> None:
-    """Nothing is cut off or left out in silence."""
+    """A conversation without an answer, or longer than the limit, is refused."""
     with pytest.raises(ExampleInvalid, match=said):
         encode(tokenizer, messages, longest=longest)
 
 
 def test_a_template_that_hides_the_answer_is_refused(tokenizer: Any) -> None:
-    """Templates that rewrite the question once it is answered leave nothing to learn."""
+    """A template that does not write the answer after the question is refused."""
     tokenizer.chat_template = "{% if add_generation_prompt %}<|assistant|>{% else %}x{% endif %}"
     with pytest.raises(ExampleInvalid, match="does not write the answer after the question"):
         encode(tokenizer, chat("a", "b"), longest=50)
 
 
 def test_all_bad_examples_are_named_at_once(tokenizer: Any) -> None:
-    """By number, the first few with their reasons."""
+    """One error names all invalid examples by number, the first few with their reasons."""
     with pytest.raises(ExampleInvalid, match=r"number 2, .*number 3, ") as caught:
         encode_all(tokenizer, [chat("a", "b"), chat("c"), chat("d")], longest=50)
 
@@ -98,14 +98,14 @@ def test_all_bad_examples_are_named_at_once(tokenizer: Any) -> None:
 
 
 def test_examples_read_back(tokenizer: Any) -> None:
-    """What is written down for whoever asks an engine is the same examples."""
+    """Examples that are dumped to JSON load back unchanged."""
     found = encode_all(tokenizer, [chat("a", "b"), chat("c", "d")], longest=50)
 
     assert found == load_examples(dump_examples(found))
 
 
 def test_groups_fit() -> None:
-    """Groups are by length, within the tokens allowed, and hold everything once."""
+    """Groups are sorted by length, fit the token limit and contain every example once."""
     groups = grouped([5, 1, 9, 3, 3, 50], 12)
 
     assert list(range(6)) == sorted(at for group in groups for at in group)
@@ -113,8 +113,8 @@ def test_groups_fit() -> None:
 
 
 def test_company_changes_nothing(tokenizer: Any) -> None:
-    """Losses and greedy answers of examples of many lengths are those of each alone: padding does
-    not count."""
+    """In a batch of different lengths, each example has the loss and the greedy answer that it has
+    alone: padding does not count."""
     model = load_base(str(DEMO / "base"), torch.device("cpu"))
     asked = [Example("reverse: abcdefg", "gfedcba"), Example("copy: abc", "abc"),
              Example("upper dash: xyz", "X-Y-Z")]  # fmt: skip

@@ -1,4 +1,4 @@
-"""What candidates are worth: marks, figures, and the scorer that asks a model in torch."""
+"""Scores of candidates: matches, figures, and the scorer that runs a model in torch."""
 
 import math
 from dataclasses import replace
@@ -29,17 +29,17 @@ class Letters:
     eos_token_id, pad_token_id = 31, 0
 
     def batch_decode(self, rows: torch.Tensor, **_: bool) -> list[str]:
-        """Return a letter for each token."""
+        """Return one letter for each token."""
         return ["".join(chr(64 + token) for token in row) for row in rows.tolist()]
 
 
 def scorer(pattern: str | None = None) -> TorchScorer:
-    """Return a scorer that asks the tiny Llama for answers of five tokens."""
+    """Return a scorer that generates answers of five tokens with the tiny Llama."""
     return TorchScorer(freeze(tiny_llama()), Letters(), pattern=pattern, longest_answer=5)
 
 
 def plain_nll(model: Any, example: Example) -> float:
-    """Return the answer's negative log-likelihood, one sequence alone and in float64."""
+    """Return the answer's negative log-likelihood, computed alone and in float64."""
     with torch.no_grad():
         logs = model(torch.tensor([example.tokens])).logits[0].double().log_softmax(-1)
     counted = [at for at, label in enumerate(example.labels) if label != IGNORED]
@@ -47,7 +47,7 @@ def plain_nll(model: Any, example: Example) -> float:
 
 
 def test_losses_are_each_examples_own() -> None:
-    """Side by side and padded, examples have the losses that they have alone, in their order."""
+    """In a padded batch each example has the loss that it has alone, and the order is kept."""
     examples = random_examples(9, seed=3)
     model = freeze(tiny_llama())
     losses = measure_losses(model, examples)
@@ -58,7 +58,7 @@ def test_losses_are_each_examples_own() -> None:
 
 
 def test_a_loss_that_is_not_finite_is_the_worst() -> None:
-    """NaN in an update costs its examples the most there is, a number that can be ranked."""
+    """An update with NaN gives its examples the worst loss, which is finite and can be ranked."""
     bad = Factors(torch.full((1, 16), math.nan), torch.ones(16, 1))
     layers, _ = stack([{"model.layers.0.self_attn.q_proj": bad}])
     losses = scorer().losses(Updates(layers), random_examples(3, seed=3))
@@ -68,7 +68,7 @@ def test_a_loss_that_is_not_finite_is_the_worst() -> None:
 
 
 def test_updates_count_for_their_call_only(tmp_path: Path) -> None:
-    """A candidate has losses of its own, and the base after it those that it had before."""
+    """An update changes the losses of its own call only; afterwards the base has its old losses."""
     updates = updates_of(open_folder(make_adapter(tmp_path / "a", seed=1)))
     ask, examples = scorer(), random_examples(4, seed=3)
     base, with_updates = ask.losses(None, examples), ask.losses(updates, examples)
@@ -79,7 +79,7 @@ def test_updates_count_for_their_call_only(tmp_path: Path) -> None:
 
 
 def test_a_score_marks_what_the_model_says() -> None:
-    """Exact match compares greedy answers with the examples', the pattern what it finds in both."""
+    """Exact match compares greedy answers with expected ones; a pattern compares its matches."""
     (example,) = random_examples(1, seed=3)
     tokens = freeze(tiny_llama()).generate(
         torch.tensor([example.prompt]), max_new_tokens=5, do_sample=False, pad_token_id=0
@@ -95,7 +95,7 @@ def test_a_score_marks_what_the_model_says() -> None:
 
 
 def test_marks_are_in_the_examples_order() -> None:
-    """Each answer is marked against its own example."""
+    """Each answer is compared with its own example."""
     examples = [Example((1, 2), (IGNORED, 2), (1,), text) for text in ("Yes.", "no", "7 apples")]
     losses = Losses((1.0, 2.0, 3.0), (1, 1, 1))
     scored = compare_answers(losses, ["yes", "yes", "I have 7"], examples, r"\d+")
@@ -106,14 +106,14 @@ def test_marks_are_in_the_examples_order() -> None:
 
 
 def test_accuracy_is_the_patterns_where_there_is_one() -> None:
-    """Without a pattern the share of exact matches counts."""
+    """Accuracy is the share of pattern matches, or of exact matches if there is no pattern."""
     assert SCORED.accuracy == pytest.approx(2 / 3)
     assert SCORED._replace(pattern_match=(False, False, True)).accuracy == pytest.approx(1 / 3)
     assert 15 / 6 == SCORED.loss
 
 
 def test_figures_are_bootstrap_intervals() -> None:
-    """The loss is nats per token, matches are shares, and what was not asked is null."""
+    """The loss is in nats per token, matches are shares, and a pattern not given is null."""
     found = figures(SCORED, seed=5)
 
     assert bootstrap([2.0, 9.0, 4.0], weights=[1, 3, 2], seed=5) == found.loss
