@@ -1,9 +1,8 @@
-"""The laws as functions: each takes a method and raises AssertionError where it does not hold.
+"""The laws as functions: each takes a method and raises AssertionError if the law fails.
 
 Laws compare updates `b @ a` in float64, never factors, since one update has many factorisations.
-They go through the method's own function, on members that meet its requirements. The rank
-is chosen; other options keep their defaults, except density 1 where a law is of methods that drop
-nothing.
+They call the method's own function on members that meet its requirements. The rank is chosen; other
+options keep their defaults, except that laws about lossless methods set density 1.
 """
 
 from collections.abc import Callable, Sequence
@@ -30,7 +29,7 @@ def random_factors(
 
 
 def sample(method: MergeMethod, d_in: int = D_IN, d_out: int = D_OUT) -> Stack:
-    """Return three adapters of different ranks, scales and signs, as far as the method takes it."""
+    """Return three adapters of different ranks, scales and signs that meet the requirements."""
     ranks = [max(RANKS)] * len(RANKS) if method.requirements.equal_ranks else RANKS
     weights = [abs(w) if method.requirements.positive_weights else w for w in WEIGHTS]
     factors = [
@@ -56,7 +55,7 @@ def apply(
 
 
 def whole(method: MergeMethod) -> dict[str, object]:
-    """Return the options that drop nothing."""
+    """Return the options with which the method drops nothing."""
     return {"density": 1.0} if "density" in method.parameters else {}
 
 
@@ -81,7 +80,7 @@ def same(method: MergeMethod, first: Stack, second: Stack, *, factor: float = 1.
 
 
 def identity(method: MergeMethod) -> None:
-    """One ingredient at weight 1, with rank enough, comes back as it was."""
+    """The merge of one ingredient at weight 1, with enough rank, is that ingredient."""
     f = random_factors(0, 5)
     close(update(f), update(apply(method, [f], [1.0], rank=5, **whole(method)).factors))
 
@@ -100,7 +99,7 @@ def ingredient_order(method: MergeMethod) -> None:
 
 
 def rank_order(method: MergeMethod) -> None:
-    """The order of an adapter's MSUs does not matter, another one in each adapter."""
+    """The order of MSUs within each adapter does not matter."""
     given = sample(method)
     generator = torch.Generator().manual_seed(11)
     orders = [torch.randperm(rank, generator=generator) for rank in given.ranks]
@@ -112,7 +111,7 @@ def rank_order(method: MergeMethod) -> None:
 
 
 def reparameterisation(method: MergeMethod) -> None:
-    """(a, b) → (G a, b G⁻¹) leaves an update as it is, and so the merge."""
+    """Replacing (a, b) by (G a, b G⁻¹) changes neither the update nor the merge."""
     given = sample(method)
     generator = torch.Generator().manual_seed(7)
     gauged = []
@@ -123,7 +122,7 @@ def reparameterisation(method: MergeMethod) -> None:
 
 
 def copies(method: MergeMethod) -> None:
-    """T copies of one adapter give that adapter: at weight 1/T for sums, at weight 1 for means."""
+    """A merge of T copies is the adapter itself: at weight 1/T for sums, at weight 1 for means."""
     f = random_factors(0, 5)
     for wanted in (2, 5):
         count = min(wanted, method.requirements.members or wanted)
@@ -157,7 +156,7 @@ def inputs_untouched(method: MergeMethod) -> None:
 
 
 def repeatable(method: MergeMethod) -> None:
-    """The same inputs give the same bits, whatever was drawn before."""
+    """The same inputs give the same bits, whatever draws happened before."""
     given = sample(method)
     first = apply(method, given.members, given.weights, rank=3).factors
     torch.rand(10)
@@ -168,7 +167,7 @@ def repeatable(method: MergeMethod) -> None:
 
 
 def thread_count(method: MergeMethod) -> None:
-    """Kernels on one thread and on two give one update to 1e-6."""
+    """Merges on one thread and on two give the same update to 1e-6."""
     given = sample(method, 256, 192)
     before = torch.get_num_threads()
     found = []
@@ -182,8 +181,8 @@ def thread_count(method: MergeMethod) -> None:
 
 
 def finite(method: MergeMethod) -> None:
-    """Results are finite at every corner: rank 1, one entry, zero and tiny adapters, opposites,
-    density at both ends.
+    """Results are finite in every edge case: rank 1, one entry, zero and tiny adapters, opposites,
+    both ends of the density's range.
     """
     zero = Factors(torch.zeros(3, D_IN), torch.zeros(D_OUT, 3))
     point = Factors(torch.ones(1, 1), torch.full((1, 1), -2.0))
@@ -213,8 +212,8 @@ def _finite(method: MergeMethod, members: Sequence[Factors], weights: Sequence[f
 
 
 def modest(method: MergeMethod) -> None:
-    """Directions that hold nothing but rounding are left empty: the factors of merged twins are no
-    larger than those of one.
+    """Directions that contain only rounding errors are left empty: the factors of a merge of twins
+    are no larger than those of one adapter.
     """
     for seed in range(40):
         f = random_factors(seed, 1 + seed % 5, 6 + seed % 9, 4 + seed % 10)
@@ -225,8 +224,8 @@ def modest(method: MergeMethod) -> None:
 
 
 def unbiased(method: MergeMethod) -> None:
-    """A random prune at density 1/2 gives the update itself in the mean over seeds."""
-    f = random_factors(0, 6, 6, 5)  # full rank: nothing is lost by truncation
+    """The mean of a random prune at density 1/2 over seeds is the update itself."""
+    f = random_factors(0, 6, 6, 5)  # at full rank truncation loses nothing
     draws = 400
     total = torch.zeros(5, 6, dtype=torch.float64)
     for seed in range(draws):
@@ -245,5 +244,5 @@ LAWS: dict[str, Law] = {
 
 
 def laws_of(method: MergeMethod) -> list[str]:
-    """Return the laws that speak of the method: `unbiased` is for random prunes alone."""
+    """Return the laws that apply to the method: `unbiased` applies only to random prunes."""
     return [law for law in LAWS if law != "unbiased" or method.random_prune]

@@ -1,4 +1,4 @@
-"""Every registered method keeps every law, or says why not, and then truly does not."""
+"""Every registered method satisfies every law, or has an exemption whose law it truly breaks."""
 
 import os
 import subprocess
@@ -22,7 +22,7 @@ CASES = [(name, law) for name, method in METHODS.items() for law in laws_of(meth
 
 @pytest.fixture(autouse=True)
 def one_thread() -> Iterator[None]:
-    """Many small products: threads that wait for each other would take most of the time."""
+    """Use one thread: with many small products, waiting for threads would take most of the time."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -31,7 +31,7 @@ def one_thread() -> Iterator[None]:
 
 @pytest.mark.parametrize(("name", "law"), CASES)
 def test_law_holds_or_the_exemption_is_real(name: str, law: str) -> None:
-    """A method keeps the law; where it is exempt, the law fails, so exemptions cannot rot."""
+    """A method satisfies the law; if it is exempt, the law fails, so exemptions stay current."""
     method = METHODS[name]
     if law in method.exempt:
         with pytest.raises(AssertionError):
@@ -42,7 +42,7 @@ def test_law_holds_or_the_exemption_is_real(name: str, law: str) -> None:
 
 @pytest.mark.parametrize("name", METHODS)
 def test_exemptions_name_laws_and_give_reasons(name: str) -> None:
-    """An exemption is from a law that exists, with a reason."""
+    """Each exemption names an existing law and gives a reason."""
     for law, reason in METHODS[name].exempt.items():
         assert law in laws_of(METHODS[name])
         assert len(reason) > 20
@@ -51,7 +51,7 @@ def test_exemptions_name_laws_and_give_reasons(name: str) -> None:
 @pytest.mark.parametrize("name", METHODS)
 @pytest.mark.parametrize("scale", [2.5, -0.5])
 def test_scale_multiplies_the_update(tmp_path: Path, name: str, scale: float) -> None:
-    """The universal option `scale` multiplies the merged update of every method, either sign."""
+    """The universal option `scale` multiplies every method's merged update, with either sign."""
     folders = {}
     members = []
     for seed in range(METHODS[name].requirements.members or 2):

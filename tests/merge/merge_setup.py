@@ -36,7 +36,7 @@ class MergeSetup:
         return merge(recipe, self.folders, self.root / "out")
 
     def left(self) -> list[str]:
-        """Names of everything under the root that is no ingredient."""
+        """Return the names of all entries under the root that are not ingredients."""
         return sorted(p.name for p in self.root.iterdir() if p not in self.paths)
 
 
@@ -52,7 +52,7 @@ def three_adapters(root: Path) -> MergeSetup:
 
 
 def suiting(merge_setup: MergeSetup, method: str) -> MergeSetup:
-    """Return the setup cut and changed to what the method requires of its members."""
+    """Return the setup, cut and changed to meet the method's requirements of its members."""
     requirements = METHODS[method].requirements
     paths, weights = merge_setup.paths, [1.0, -0.5, 0.25]
     if requirements.positive_weights:
@@ -65,7 +65,7 @@ def suiting(merge_setup: MergeSetup, method: str) -> MergeSetup:
 
 
 def exact_sum(merge_setup: MergeSetup) -> dict[str, torch.Tensor]:
-    """Σ weight · PEFT's update, (d_out, d_in) float64 by module."""
+    """Return Σ weight · PEFT's update, (d_out, d_in) float64, by module."""
     total: dict[str, torch.Tensor] = {}
     for path, member in zip(merge_setup.paths, merge_setup.members, strict=True):
         for name, x in peft_updates(load_in_peft(path)).items():

@@ -16,18 +16,18 @@ def stack_of(*members: Factors, weights: tuple[float, ...] | None = None) -> Sta
 
 
 def some_stack() -> Stack:
-    """Three adapters of mixed ranks, scales and signs."""
+    """Return three adapters of mixed ranks, scales and signs."""
     members = (random_factors(i, r, 40, 30, scale=0.5 + i) for i, r in enumerate((4, 2, 6)))
     return stack_of(*members, weights=(1.0, -0.5, 0.3))
 
 
 def weighted(stack: Stack) -> list[Tensor]:
-    """The dense weighted updates in the stack's order."""
+    """Return the dense weighted updates in the stack's order."""
     return [w * update(f) for w, f in zip(stack.weights, stack.members, strict=True)]
 
 
 def test_bases_are_orthonormal_and_cores_are_the_updates() -> None:
-    """size · (b left) core (right a) is each weighted update, with orthonormal bases."""
+    """Bases are orthonormal, and size · (b left) core (right a) equals each weighted update."""
     stack = some_stack()
     at = coordinates(stack)
     left, right = at.members.b.double() @ at.left, at.right @ at.members.a.double()
@@ -42,7 +42,7 @@ def test_bases_are_orthonormal_and_cores_are_the_updates() -> None:
 
 @pytest.mark.parametrize("angle", [1e-1, 1e-2, 1e-4])
 def test_nearly_dependent_members_are_taken_with_care(angle: float) -> None:
-    """Members that differ by a small angle have cores as exact as any, and bases to 1e-6."""
+    """Members that differ by a small angle have exact cores, and bases orthonormal to 1e-6."""
     f, g = random_factors(0, 4, 4000, 3000), random_factors(1, 4, 4000, 3000)
     near = Factors(f.a + angle * g.a, f.b + angle * g.b, f.scale)
     stack = stack_of(f, near)
@@ -60,7 +60,7 @@ def test_nearly_dependent_members_are_taken_with_care(angle: float) -> None:
 
 
 def test_svd_is_the_cores() -> None:
-    """Each member's triplets come by falling sigma and multiply to its core."""
+    """Each member's singular triplets are in descending order and multiply to its core."""
     at = coordinates(some_stack())
 
     for (u, sigma, v), x in zip(at.svd(), at.cores, strict=True):
@@ -69,7 +69,7 @@ def test_svd_is_the_cores() -> None:
 
 
 def test_lift_is_exact_where_the_rank_allows() -> None:
-    """A core comes back as its update; a smaller rank keeps the energy that it says."""
+    """A lifted core equals its update; a smaller rank keeps the energy that it reports."""
     stack = some_stack()
     at = coordinates(stack)
     expected = sum(weighted(stack))
@@ -87,7 +87,7 @@ def test_lift_is_exact_where_the_rank_allows() -> None:
 
 
 def test_missing_directions_are_zero_msus() -> None:
-    """More MSUs than the bases have directions are zeros, not noise."""
+    """MSUs beyond the number of directions in the bases are zeros, not noise."""
     f = random_factors(0, 3, 40, 30)
     result = coordinates(stack_of(f, f)).lift(torch.eye(3, dtype=torch.float64), rank=6)
 
@@ -97,7 +97,7 @@ def test_missing_directions_are_zero_msus() -> None:
 
 
 def test_dependent_members_share_their_directions() -> None:
-    """Copies, also factored otherwise, span what one of them spans."""
+    """Copies of an adapter, in any factorisation, span the same directions as one of them."""
     f = random_factors(0, 4, 40, 30)
     g = torch.eye(4) + 0.3 * torch.randn(4, 4, generator=torch.Generator().manual_seed(1))
     gauged = Factors(g @ f.a, f.b @ torch.linalg.inv(g), f.scale)
@@ -109,7 +109,7 @@ def test_dependent_members_share_their_directions() -> None:
 
 @pytest.mark.parametrize("size", [1e-30, 1e18])
 def test_sizes_do_not_matter(size: float) -> None:
-    """Tiny and huge factors have the same bases and cores, over another size."""
+    """Tiny and huge factors have the same bases and cores; only the size differs."""
     stack = some_stack()
     sized = stack_of(
         *(Factors(f.a * size, f.b * size, f.scale) for f in stack.members), weights=stack.weights
@@ -122,7 +122,7 @@ def test_sizes_do_not_matter(size: float) -> None:
 
 
 def test_all_zero_is_zero() -> None:
-    """A stack of zero adapters has one direction of nothing, and lifts to zero."""
+    """A stack of zero adapters has one direction, which is zero, and lifts to zero."""
     zero = Factors(torch.zeros(2, 24), torch.zeros(18, 2))
     at = coordinates(stack_of(zero, zero))
 
@@ -134,7 +134,7 @@ def test_all_zero_is_zero() -> None:
 
 @pytest.mark.parametrize("basis", [knots, core])
 def test_blocks_come_back_as_the_updates(basis: object) -> None:
-    """Both thin bases hold the updates exactly: the sum of blocks is lifted to the sum."""
+    """Both thin bases represent the updates exactly: the sum of the blocks lifts to their sum."""
     stack = some_stack()
     frame = basis(stack)  # type: ignore[operator]  # a table
     blocks = torch.cat(list(Updates(frame.blocks)), dim=1)
@@ -148,7 +148,7 @@ def test_blocks_come_back_as_the_updates(basis: object) -> None:
 
 
 def test_knots_blocks_hold_the_right_factors() -> None:
-    """The rows of all blocks side by side are orthogonal and fall in length: they are ΣVᵀ."""
+    """The rows of the concatenated blocks are orthogonal, in descending length: they are ΣVᵀ."""
     frame = knots(some_stack())
     rows = torch.cat(list(torch.cat(list(Updates(frame.blocks)), dim=1)), dim=1).double()
     gram = rows @ rows.mT

@@ -1,4 +1,4 @@
-"""Dense updates in tiles, and matrices brought to a rank without being held."""
+"""Dense updates in tiles, and matrices brought to a rank without being held in memory."""
 
 import subprocess
 import sys
@@ -15,7 +15,7 @@ from tests.laws.laws import random_factors, update
 
 
 def test_tiles_are_the_updates(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Tiles follow each other from top to bottom, also where a tile is less than a row."""
+    """Tiles cover the update from top to bottom, also where a tile is smaller than a row."""
     members = tuple(random_factors(i, r, 20, 15, scale=1.0) for i, r in enumerate((3, 1, 5)))
     expected = torch.stack([f.b @ f.a for f in members])
     for entries in (1, 20 * 3 * 4, 10**6):
@@ -28,7 +28,7 @@ def test_tiles_are_the_updates(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_mapped_begins_anew() -> None:
-    """Every reading starts its step from the beginning."""
+    """Each iteration over mapped tiles runs the step from the beginning."""
     counts: list[int] = []
 
     def begin() -> Callable[[Tensor], Tensor]:
@@ -58,7 +58,7 @@ def noisy(d_out: int, d_in: int, rank: int, noise: float, seed: int = 0) -> tupl
 @pytest.mark.parametrize("shape", [(40, 300), (300, 40)])
 @pytest.mark.parametrize("rank", [1, 7, 60])
 def test_small_matrices_are_decomposed_exactly(shape: tuple[int, int], rank: int) -> None:
-    """Where the finder would be as wide as the matrix, the result is the truncated SVD."""
+    """Where the range finder would be as wide as the matrix, the result is the truncated SVD."""
     x, start = noisy(*shape, 10, 1.0)
     u, s, v = torch.linalg.svd(x.double(), full_matrices=False)
 
@@ -75,7 +75,7 @@ def test_small_matrices_are_decomposed_exactly(shape: tuple[int, int], rank: int
 
 @pytest.mark.parametrize("noise", [0.0, 0.3, 3.0])
 def test_large_matrices_keep_nearly_all_that_can_be_kept(noise: float) -> None:
-    """The finder's result keeps 99.5 % of what the best of its rank keeps, and says how much."""
+    """The range finder keeps 99.5 % of the best approximation's energy and reports its share."""
     x, start = noisy(250, 400, 10, noise)
     values = torch.linalg.svdvals(x.double()).square()
 
@@ -89,7 +89,7 @@ def test_large_matrices_keep_nearly_all_that_can_be_kept(noise: float) -> None:
 
 
 def test_a_zero_matrix_is_zero() -> None:
-    """Nothing in, nothing out, and all of it kept."""
+    """A zero matrix gives a zero result, with all of its energy kept."""
     result = low_rank([torch.zeros(300, 200)], (300, 200), start=noisy(3, 200, 1, 1.0)[1], rank=4,
                       size=1.0)  # fmt: skip
 
@@ -98,7 +98,7 @@ def test_a_zero_matrix_is_zero() -> None:
 
 
 def test_from_matrix_with_a_basis() -> None:
-    """`left` carries the rows out; fewer rows than the rank leave zero MSUs."""
+    """`left` maps the rows to outputs; a matrix with fewer rows than the rank leaves zero MSUs."""
     generator = torch.Generator().manual_seed(0)
     x, left = torch.randn(3, 20, generator=generator), torch.randn(15, 3, generator=generator)
 

@@ -21,13 +21,13 @@ BASES = ("dense", "knots", "core")
 
 
 def some_stack(d_in: int = 40, d_out: int = 30) -> Stack:
-    """Three adapters of mixed ranks, scales and signs."""
+    """Return three adapters of mixed ranks, scales and signs."""
     members = (random_factors(i, r, d_in, d_out, scale=0.5 + i) for i, r in enumerate((4, 2, 6)))
     return Stack("m", tuple(members), (1.0, -0.5, 0.3))
 
 
 def merged(stack: Stack, method: str, **options: object) -> torch.Tensor:
-    """The method's result as a dense update."""
+    """Return the method's result as a dense update."""
     bound = METHODS[method].bind({"rank": 99} | options)
     del bound["scale"]
     return update(METHODS[method].function(stack, **bound).factors)
@@ -36,7 +36,7 @@ def merged(stack: Stack, method: str, **options: object) -> torch.Tensor:
 @pytest.mark.parametrize("basis", BASES)
 @pytest.mark.parametrize("method", TABLE)
 def test_a_weight_multiplies_the_update_first(method: str, basis: str) -> None:
-    """A member at weight -0.5 is the member -0.5 · update at weight 1, in every family."""
+    """In every family, a member at weight -0.5 equals the member -0.5 · update at weight 1."""
     stack = some_stack()
     scaled = tuple(
         Factors(f.a, f.b * w, f.scale) for f, w in zip(stack.members, stack.weights, strict=True)
@@ -50,7 +50,7 @@ def test_a_weight_multiplies_the_update_first(method: str, basis: str) -> None:
 @pytest.mark.parametrize("method", ["dare_linear", "dare_ties", "della"])
 @pytest.mark.parametrize("basis", BASES)
 def test_seeds_and_modules_draw_apart(method: str, basis: str) -> None:
-    """Another seed, or another module, is another draw; the same ones are the same draw."""
+    """Another seed or another module gives another draw; equal ones give the same draw."""
     stack = some_stack()
     other = Stack("n", stack.members, stack.weights)
     first = merged(stack, method, basis=basis)
@@ -75,8 +75,9 @@ def test_large_modules_keep_what_can_be_kept(
     rule: oracle.Rule,
     rank: int,
 ) -> None:
-    """Beyond the sizes that are decomposed exactly, the range finder keeps 99 % of what the best
-    approximation of the published matrix keeps, and the energy in the report is true."""
+    """Above the size limit of exact decomposition, the range finder keeps 99 % of the energy of the
+    best approximation of the published matrix, and the report's energy is correct.
+    """
     stack = some_stack(260, 200)
     exact = rule(oracle.updates(stack))
     values = np.linalg.svd(exact, compute_uv=False) ** 2
@@ -94,19 +95,19 @@ def test_large_modules_keep_what_can_be_kept(
 
 @pytest.mark.parametrize("density", ["0", "1.5", "-0.1", "nan", "much"])
 def test_a_density_outside_its_range_is_refused(density: str) -> None:
-    """A density is above 0 and at most 1; the message says so."""
+    """A density outside (0, 1] is refused, and the message states the range."""
     with pytest.raises(RecipeInvalid, match="density takes a number above 0 and at most 1"):
         METHODS["ties"].bind({"density": density})
 
 
 def test_an_unknown_basis_is_refused() -> None:
-    """The message lists the bases."""
+    """An unknown basis is refused, and the message lists the bases."""
     with pytest.raises(RecipeInvalid, match="basis takes one of dense, knots, core"):
         METHODS["della"].bind({"basis": "thin"})
 
 
 def test_windows_and_outliers_can_be_switched_off() -> None:
-    """Without a window DELLA draws as DARE does; without outliers Breadcrumbs is trimming."""
+    """Without a window DELLA draws as DARE does; without outliers Breadcrumbs only trims."""
     one = Stack("m", (random_factors(0, 20, 30, 20),), (1.0,))
     both = {"rank": 99, "density": 0.4}
 
@@ -120,7 +121,7 @@ def test_windows_and_outliers_can_be_switched_off() -> None:
 
 
 def test_merged_folders_agree_with_pefts_ties_svd(tmp_path: Path) -> None:
-    """PEFT's `ties_svd` at equal weights gives the same updates, from folders to merged model."""
+    """At equal weights, a folder merged with `ties` has the updates of PEFT's `ties_svd`."""
     paths = [
         make_adapter(tmp_path / "a", seed=1, rank=4, alpha=4.0),
         make_adapter(tmp_path / "b", seed=2, rank=3, alpha=9.0),

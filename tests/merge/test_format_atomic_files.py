@@ -1,4 +1,4 @@
-"""Files and folders that appear whole or not at all, whatever happens while they are written."""
+"""Files and folders appear complete or not at all, even if writing them fails."""
 
 import errno
 import os
@@ -34,7 +34,7 @@ def fill(path: Path, meanwhile: Callable[[], object], name: str = "x") -> None:
 
 
 def test_a_text_replaces_the_one_before(tmp_path: Path) -> None:
-    """The file has the new content, its parents are made, and nothing lies beside it."""
+    """The file has the new content, its parents exist, and no other file is left beside it."""
     path = tmp_path / "deep" / "a.txt"
     write_atomic(path, "one")
     write_atomic(path, "two")
@@ -43,7 +43,7 @@ def test_a_text_replaces_the_one_before(tmp_path: Path) -> None:
 
 
 def test_a_write_that_fails_changes_nothing(tmp_path: Path) -> None:
-    """The file before it stays, and the partial one is gone."""
+    """After a failed write the previous file is unchanged, and the partial file is removed."""
     path = tmp_path / "a"
     path.write_text("old")
     with pytest.raises(Stop):
@@ -74,7 +74,7 @@ def test_a_new_file_never_replaces_another(
 
 
 def test_a_file_that_appears_meanwhile_stays(tmp_path: Path) -> None:
-    """Of two writers of a new file the first wins, and the second is told."""
+    """Of two writers of a new file, the first succeeds and the second gets an error."""
     path = tmp_path / "a"
     with pytest.raises(FileExistsError):
         write(path, meanwhile=lambda: path.write_text("first"), overwrite=False)
@@ -84,7 +84,7 @@ def test_a_file_that_appears_meanwhile_stays(tmp_path: Path) -> None:
 def test_a_file_is_synced_before_it_appears(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The bytes are on disk before the name is, and then the name is synced too."""
+    """The file's bytes are synced before it gets its name, and then the folder is synced."""
     path, seen = tmp_path / "a", []
     sync = os.fsync
 
@@ -98,7 +98,7 @@ def test_a_file_is_synced_before_it_appears(
 
 
 def test_a_folder_appears_when_it_is_whole(tmp_path: Path) -> None:
-    """It may replace an empty folder, other users may read it, and nothing lies beside it."""
+    """It may replace an empty folder, other users can read it, and nothing is left beside it."""
     path = tmp_path / "deep" / "a"
     path.mkdir(parents=True)
     with atomic_folder(path) as folder:
@@ -109,14 +109,14 @@ def test_a_folder_appears_when_it_is_whole(tmp_path: Path) -> None:
 
 
 def test_a_folder_that_fails_leaves_nothing(tmp_path: Path) -> None:
-    """Neither the folder nor its parts are left."""
+    """After a failed write neither the folder nor any part of it remains."""
     with pytest.raises(Stop):
         fill(tmp_path / "a", meanwhile=stop)
     assert [] == list(tmp_path.iterdir())
 
 
 def test_a_folder_never_replaces_another(tmp_path: Path) -> None:
-    """A file, a folder with files, and one that appears meanwhile are left as they are."""
+    """A file, a folder with files, and a folder created in the meantime are left unchanged."""
     (tmp_path / "file").touch()
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "x").touch()

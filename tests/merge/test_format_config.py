@@ -23,7 +23,7 @@ def write(path: Path, **keys: object) -> Path:
 
 
 def read_config(path: Path) -> AdapterConfig:
-    """Return the config of a file, or raise FormatError with everything that is wrong with it."""
+    """Return the config of a file, or raise FormatError with every problem found in it."""
     config, problems = inspect_config(path)
     if config is None or problems:
         raise FormatError(problems)
@@ -31,7 +31,7 @@ def read_config(path: Path) -> AdapterConfig:
 
 
 def codes(path: Path) -> list[str]:
-    """Return the codes of everything that is wrong with a config."""
+    """Return the codes of all problems of a config."""
     with pytest.raises(FormatError) as caught:
         read_config(path)
     return [problem.code.split()[0] for problem in caught.value.problems]
@@ -62,7 +62,7 @@ def test_patterns_match_as_in_peft(tmp_path: Path, pattern: dict[str, int]) -> N
 
 
 def test_bom_and_crlf_are_read(tmp_path: Path) -> None:
-    """A config saved by a Windows editor is read."""
+    """A config with a byte order mark and CRLF line ends is read."""
     text = json.dumps(PLAIN, indent=1).replace("\n", "\r\n")
     (tmp_path / "c").write_bytes(b"\xef\xbb\xbf" + text.encode())
     assert 8 == read_config(tmp_path / "c").r
@@ -74,20 +74,20 @@ def test_bom_and_crlf_are_read(tmp_path: Path) -> None:
      b" " * (MAX_CONFIG_BYTES + 1)],
 )  # fmt: skip
 def test_broken_files_are_refused(tmp_path: Path, raw: bytes) -> None:
-    """What is no JSON object of a sane size is refused as such."""
+    """A file that is not a JSON object of reasonable size is refused as such."""
     (tmp_path / "c").write_bytes(raw)
     assert ["A010"] == codes(tmp_path / "c")
 
 
 def test_deep_value_is_refused(tmp_path: Path) -> None:
-    """A value nested nearly as deep as the parser goes is refused, not a crash in the message."""
+    """A value nested nearly to the parser's limit is refused, and the message does not crash."""
     for depth in range(700, 1000, 10):
         (tmp_path / "c").write_text('{"peft_type":' + "[" * depth + "]" * depth + "}")
         assert set(codes(tmp_path / "c")) <= {"A010", "A011", "A012", "A013"}
 
 
 def test_lfs_pointer_is_named(tmp_path: Path) -> None:
-    """A Git LFS pointer in place of the config is called by its name."""
+    """A Git LFS pointer in place of the config is reported as a Git LFS pointer."""
     (tmp_path / "c").write_text("version https://git-lfs.github.com/spec/v1\n")
     assert ["A004"] == codes(tmp_path / "c")
 
@@ -106,7 +106,7 @@ def test_lfs_pointer_is_named(tmp_path: Path) -> None:
     ],
 )  # fmt: skip
 def test_wrong_values_are_refused(tmp_path: Path, keys: dict[str, object], code: str) -> None:
-    """A key whose value makes no sense is refused with its own code."""
+    """A key with an invalid value is refused with its own code."""
     assert [code] == codes(write(tmp_path / "c", **keys))
 
 
@@ -139,13 +139,13 @@ def test_unsupported_features_are_named(tmp_path: Path, keys: dict[str, object])
 
 @pytest.mark.parametrize("value", [None, False, [], {}, 0, ""])
 def test_unset_unknown_keys_are_fine(tmp_path: Path, value: object) -> None:
-    """An unknown key that is null, false or empty says nothing, as newer PEFT writes them."""
+    """An unknown key that is null, false or empty is ignored, since newer PEFT writes such keys."""
     assert read_config(write(tmp_path / "c", invented_in_2031=value, use_dora=value))
 
 
 @pytest.mark.parametrize("init", ["pissa_niter_4", "olora", "corda", "lora_ga"])
 def test_an_initialisation_that_peft_can_undo_names_the_cure(tmp_path: Path, init: str) -> None:
-    """The argument of `save_pretrained` that writes a plain LoRA; LoftQ has none."""
+    """The message names the `save_pretrained` argument that writes a plain LoRA; LoftQ has none."""
     cure = "path_initial_model_for_weight_conversion"
     assert cure in inspect.signature(PeftModel.save_pretrained).parameters
     with pytest.raises(FormatError, match=cure):
@@ -156,7 +156,7 @@ def test_an_initialisation_that_peft_can_undo_names_the_cure(tmp_path: Path, ini
 
 
 def test_another_peft_type_names_the_conversion(tmp_path: Path) -> None:
-    """The function of PEFT that converts LoHa, LoKr and others exists under this name."""
+    """PEFT has the function that the message names for converting LoHa, LoKr and other types."""
     assert callable(conversion.save_as_lora)
     with pytest.raises(FormatError, match=f"save_as_lora of {conversion.__name__}"):
         read_config(write(tmp_path / "c", peft_type="LOHA"))
@@ -164,12 +164,12 @@ def test_another_peft_type_names_the_conversion(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("init", [True, False, "gaussian", "eva", "orthogonal"])
 def test_plain_initialisations_are_fine(tmp_path: Path, init: object) -> None:
-    """Initialisations that leave the base alone are accepted."""
+    """Initialisations that do not change the base are accepted."""
     assert read_config(write(tmp_path / "c", init_lora_weights=init))
 
 
 def test_every_problem_is_found_at_once(tmp_path: Path) -> None:
-    """One reading tells everything that is wrong."""
+    """One reading reports every problem."""
     path = write(tmp_path / "c", peft_type="X", r=0, lora_alpha=None, use_dora=True)
     assert ["A011", "A012", "A013", "A014"] == sorted(codes(path))
 
@@ -180,14 +180,14 @@ def test_every_problem_is_found_at_once(tmp_path: Path) -> None:
      "((((a))))", "a" * 201, "(?=a)", "a b", "é"],
 )  # fmt: skip
 def test_dangerous_patterns_are_refused(tmp_path: Path, key: str) -> None:
-    """A pattern that could take exponential time is refused without being run."""
+    """A pattern that could take exponential time is refused and never run."""
     started = time.perf_counter()
     assert ["A015"] == codes(write(tmp_path / "c", rank_pattern={key: 4}))
     assert time.perf_counter() - started < 1.0
 
 
 def test_many_patterns_are_refused(tmp_path: Path) -> None:
-    """A thousand plain names are a pattern; a thousand expressions are an attack."""
+    """A thousand plain names are accepted; a thousand regular expressions are refused."""
     names = {f"model.layers.{i}.q_proj": 4 for i in range(1000)}
     assert (
         4
@@ -200,7 +200,7 @@ def test_many_patterns_are_refused(tmp_path: Path) -> None:
 
 
 def test_worst_allowed_pattern_is_quick(tmp_path: Path) -> None:
-    """The slowest patterns that are let through take milliseconds on the longest module name."""
+    """The slowest accepted patterns take milliseconds on the longest module name."""
     keys = {f".*(a|.|a|.|.a|a.|..|a..)z{i}": 4 for i in range(16)}
     config = read_config(write(tmp_path / "c", rank_pattern=keys))
     started = time.perf_counter()
@@ -209,7 +209,7 @@ def test_worst_allowed_pattern_is_quick(tmp_path: Path) -> None:
 
 
 def test_normalised_config_says_the_same() -> None:
-    """The normal form gives every module its rank, alpha and scale, from full names only."""
+    """The normal form gives every module its rank, alpha and scale, using full names only."""
     modules = ["model.layers.0.q_proj", "model.layers.0.v_proj", "model.layers.1.q_proj"]
     config = AdapterConfig(8, 16.0, True, {"q_proj": 2}, {"layers.1.q_proj": 5.5}, "b")
     normal = config.normalised(modules)
@@ -219,8 +219,8 @@ def test_normalised_config_says_the_same() -> None:
 
 
 def test_dump_reads_back(tmp_path: Path) -> None:
-    """What is dumped gives every module the same rank and alpha, also where one module's name
-    ends another's.
+    """A dumped config gives every module the same rank and alpha, also where one module's name is
+    the end of another's.
     """
     modules = ["proj", "a.proj", "axproj"]
     ranks = {"proj": 2, "axproj": 3}

@@ -1,4 +1,4 @@
-"""The adapter folder: what is refused, and the one normal form with its digest."""
+"""The adapter folder: the reasons for refusal, and the normal form with its digest."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -33,7 +33,7 @@ def pair(prefix: str = f"{P}{Q}", rank: int = 4, middle: str = "") -> dict[str, 
 
 
 def codes(path: Path) -> list[str]:
-    """Return the codes of everything that is wrong with a folder."""
+    """Return the codes of all problems of a folder."""
     inspection = inspect_folder(path)
     assert inspection.folder is None
     with pytest.raises(FormatError) as caught:
@@ -60,31 +60,31 @@ def codes(path: Path) -> list[str]:
     ],
 )  # fmt: skip
 def test_tensor_names(name: str, expected: tuple[str, str, str] | None) -> None:
-    """A name means a module, kind and side, or nothing; nothing strange hides in a module name."""
+    """A tensor name parses to a module, kind and side, or to None, as strange module names do."""
     assert expected == parse_tensor_name(name)
 
 
 @pytest.mark.parametrize("kind", ["linear", "embedding"])
 def test_written_names_read_back(kind: Any) -> None:
-    """The names that weft writes are parsed to what they were made from."""
+    """The names that weft writes parse to the parts they were made from."""
     assert [(Q, kind, "a"), (Q, kind, "b")] == [parse_tensor_name(n) for n in tensor_names(Q, kind)]
 
 
 def test_missing_files_are_named(tmp_path: Path) -> None:
-    """An empty folder lacks config and weights, and both are told."""
+    """For an empty folder, both the missing config and the missing weights are reported."""
     assert ["A001", "A002"] == codes(tmp_path)
     assert ["A001", "A002"] == codes(tmp_path / "nowhere")
 
 
 def test_pickles_are_never_opened(tmp_path: Path) -> None:
-    """Weights that are only a pickle are refused as such."""
+    """A folder whose only weights are a pickle is refused, and the pickle is not opened."""
     make_adapter(tmp_path / "a")
     (tmp_path / "a" / "adapter_model.safetensors").rename(tmp_path / "a" / "adapter_model.bin")
     assert ["A003"] == codes(tmp_path / "a")
 
 
 def test_links_are_not_followed(tmp_path: Path) -> None:
-    """A symbolic link in place of a file is not read."""
+    """A symbolic link in place of a file is not followed."""
     make_adapter(tmp_path / "a")
     weights = tmp_path / "a" / "adapter_model.safetensors"
     weights.rename(tmp_path / "elsewhere")
@@ -120,13 +120,13 @@ def test_links_are_not_followed(tmp_path: Path) -> None:
     ],
 )  # fmt: skip
 def test_wrong_tensors_are_refused(tmp_path: Path, tensors: dict[str, Tensor], code: str) -> None:
-    """Tensors that are no complete set of LoRA pairs of the config's rank are refused."""
+    """Tensors that do not form complete LoRA pairs of the config's rank are refused."""
     write_folder(tmp_path / "a", {k: v.contiguous() for k, v in tensors.items()}, r=4)
     assert code in codes(tmp_path / "a")
 
 
 def test_many_tensors_of_one_cause_are_one_problem(tmp_path: Path) -> None:
-    """A head of a hundred tensors is one row with their number; two causes are two rows."""
+    """A hundred tensors with one cause are one problem with their count; two causes are two."""
     head = {f"classifier.layers.{i}.weight": torch.ones(2) for i in range(105)}
     write_folder(tmp_path / "a", pair() | head | {"odd": torch.ones(1), "other": torch.ones(1)})
     problems = {p.code[:4]: p for p in inspect_folder(tmp_path / "a").problems}
@@ -136,7 +136,7 @@ def test_many_tensors_of_one_cause_are_one_problem(tmp_path: Path) -> None:
 
 
 def test_the_copies_that_peft_saves_are_dropped(tmp_path: Path) -> None:
-    """The frozen embedding and head beside their factors are located, never kept or read."""
+    """Copies of the frozen embedding and head are listed, but never read or kept."""
     copies = {
         f"{P}lm_head.base_layer.weight": torch.ones(50, 16),
         f"{P}model.embed_tokens.base_layer.weight": torch.full((50, 16), torch.nan),
@@ -150,7 +150,7 @@ def test_the_copies_that_peft_saves_are_dropped(tmp_path: Path) -> None:
 
 
 def test_what_can_be_read_is_there_beside_the_problems(tmp_path: Path) -> None:
-    """An unsupported feature hides no module; a missing rank leaves the pairs without a scale."""
+    """A folder with an unsupported feature lists its modules; one without a rank, its pairs."""
     write_folder(tmp_path / "a", pair(), use_dora=True)
     assert {Q} == inspect_folder(tmp_path / "a").modules.keys()
     write_folder(tmp_path / "b", pair(), r=None)
@@ -159,7 +159,7 @@ def test_what_can_be_read_is_there_beside_the_problems(tmp_path: Path) -> None:
 
 
 def test_a_pointer_to_a_pickle_is_a_pointer(tmp_path: Path) -> None:
-    """A Git LFS pointer named adapter_model.bin is told apart from a pickle, with what to do."""
+    """A Git LFS pointer named adapter_model.bin is reported as a pointer, with the remedy."""
     make_adapter(tmp_path / "a")
     (tmp_path / "a" / "adapter_model.safetensors").unlink()
     pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n"
@@ -170,14 +170,14 @@ def test_a_pointer_to_a_pickle_is_a_pointer(tmp_path: Path) -> None:
 
 
 def test_messages_name_the_tensor(tmp_path: Path) -> None:
-    """A missing partner is named by the tensor that was expected."""
+    """The message on an incomplete pair names the missing tensor."""
     write_folder(tmp_path / "a", dict(list(pair().items())[:1]))
     with pytest.raises(FormatError, match=rf"{Q}\.lora_B\.weight beside {P}{Q}\.lora_A\.weight"):
         open_folder(tmp_path / "a")
 
 
 def test_problems_of_both_files_are_told(tmp_path: Path) -> None:
-    """A bad config and bad weights are reported together."""
+    """Problems of the config and of the weights are reported together."""
     write_folder(tmp_path / "a", {"junk": torch.ones(1)}, use_dora=True)
     assert ["A014", "A009"] == codes(tmp_path / "a")
 
@@ -190,20 +190,20 @@ def normalised(source: Path, target: Path, base: str = BASE) -> str:
 
 
 def rewrite(path: Path, change: Callable[[dict[str, Tensor]], dict[str, Tensor]]) -> None:
-    """Replace the weights by a function of them."""
+    """Replace the weights by the function's result on them."""
     weights = path / "adapter_model.safetensors"
     save_file(change(load_file(weights)), weights)
 
 
 def test_normal_form_is_idempotent(tmp_path: Path) -> None:
-    """The normal form of a normal form is the same, byte for byte."""
+    """Normalising a normal form changes no byte."""
     make_adapter(tmp_path / "a", rank_pattern={Q: 2}, alpha_pattern={Q: 3.5}, use_rslora=True)
     once = normalised(tmp_path / "a", tmp_path / "b")
     assert once == normalised(tmp_path / "b", tmp_path / "c")
 
 
 def test_normal_form_keeps_every_module(tmp_path: Path) -> None:
-    """Ranks, scales and bytes of every module are those of the source."""
+    """The normal form keeps the source's ranks, scales and tensor bytes for every module."""
     make_adapter(tmp_path / "a", rank_pattern={Q: 2}, alpha_pattern={Q: 3.5}, dtype="bfloat16")
     normalised(tmp_path / "a", tmp_path / "b")
     before, after = open_folder(tmp_path / "a"), open_folder(tmp_path / "b")
@@ -216,7 +216,7 @@ def test_normal_form_keeps_every_module(tmp_path: Path) -> None:
 
 
 def renamed(old: str, new: str) -> Callable[[dict[str, Tensor]], dict[str, Tensor]]:
-    """Return a change that replaces a part of every tensor's name."""
+    """Return a function that replaces a part of every tensor's name."""
     return lambda tensors: {name.replace(old, new): x for name, x in tensors.items()}
 
 
@@ -232,7 +232,7 @@ def renamed(old: str, new: str) -> Callable[[dict[str, Tensor]], dict[str, Tenso
 def test_same_adapter_under_other_names_has_the_same_digest(
     tmp_path: Path, change: Callable[[dict[str, Tensor]], dict[str, Tensor]]
 ) -> None:
-    """Old or doubled names and another order of tensors are the same adapter."""
+    """Old or doubled prefixes and another order of tensors do not change the digest."""
     make_adapter(tmp_path / "a")
     make_adapter(tmp_path / "b")
     rewrite(tmp_path / "b", change)
@@ -240,7 +240,7 @@ def test_same_adapter_under_other_names_has_the_same_digest(
 
 
 def test_same_adapter_under_another_config_has_the_same_digest(tmp_path: Path) -> None:
-    """Two spellings of the same ranks and alphas are the same adapter."""
+    """Two configs with the same ranks and alphas, written differently, have the same digest."""
     make_adapter(tmp_path / "a", rank=4, alpha=8)
     tensors = load_file(tmp_path / "a" / "adapter_model.safetensors")
     write_folder(
@@ -259,7 +259,7 @@ def test_same_adapter_under_another_config_has_the_same_digest(tmp_path: Path) -
     ],
 )  # fmt: skip
 def test_any_difference_is_another_digest(tmp_path: Path, options: dict[str, Any]) -> None:
-    """Another number, scale, dtype, rank or module set is another adapter."""
+    """Another number, scale, dtype, rank or module set gives another digest."""
     make_adapter(tmp_path / "a")
     make_adapter(tmp_path / "b", **options)
     assert normalised(tmp_path / "a", tmp_path / "x") != normalised(tmp_path / "b", tmp_path / "y")
@@ -278,7 +278,7 @@ def test_one_bit_is_another_digest(tmp_path: Path) -> None:
 
 
 def test_bytes_cannot_move_between_files(tmp_path: Path) -> None:
-    """The digest separates config and weights: moving a byte from one to the other changes it."""
+    """Moving a byte between config and weights changes the digest, which separates the two."""
     for name, config, weights in (("a", b"xy", b"z"), ("b", b"x", b"yz")):
         (tmp_path / name).mkdir()
         (tmp_path / name / "adapter_config.json").write_bytes(config)

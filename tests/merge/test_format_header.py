@@ -1,4 +1,4 @@
-"""The safetensors header reader on hostile files, and the writer's one layout."""
+"""The safetensors header reader on hostile files, and the writer's single layout."""
 
 import json
 from contextlib import suppress
@@ -25,7 +25,7 @@ def write(path: Path, header: object, data: bytes = b"\0" * 16, length: int | No
 
 
 def code(path: Path) -> str:
-    """Return the code of the one problem that reading the header finds."""
+    """Return the code of the only problem found in the header."""
     with pytest.raises(FormatError) as caught:
         read_header(path)
     (problem,) = caught.value.problems
@@ -34,7 +34,7 @@ def code(path: Path) -> str:
 
 
 def test_entries_locate_the_bytes(tmp_path: Path) -> None:
-    """Every tensor of a file that `safetensors` wrote is found at its bytes."""
+    """Every tensor of a file written by `safetensors` is located at its bytes."""
     tensors = {"x": torch.randn(3, 5), "y": torch.randn(2).half(), "z": torch.randn(4).bfloat16()}
     save_file(tensors, tmp_path / "f", metadata={"format": "pt"})
     raw = (tmp_path / "f").read_bytes()
@@ -48,14 +48,14 @@ def test_entries_locate_the_bytes(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("size", [0, 4, 8, 9, 100])
 def test_truncated_files_are_refused(tmp_path: Path, size: int) -> None:
-    """A file cut anywhere, in its length, header or data, is refused."""
+    """A file truncated anywhere, in its length, header or data, is refused."""
     path = write(tmp_path / "f", {"x": GOOD})
     path.write_bytes(path.read_bytes()[:-1] if size == 100 else path.read_bytes()[:size])
     assert code(path) == ("A007" if size == 100 else "A005")
 
 
 def test_lfs_pointer_is_named(tmp_path: Path) -> None:
-    """A Git LFS pointer in place of weights is called by its name."""
+    """A Git LFS pointer in place of weights is reported as a Git LFS pointer."""
     pointer = b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 1\n"
     (tmp_path / "f").write_bytes(pointer)
     assert "A004" == code(tmp_path / "f")
@@ -63,12 +63,12 @@ def test_lfs_pointer_is_named(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("length", [2**63, 2**64 - 1, 10**9, 0, 1])
 def test_header_length_is_bounded_by_the_file(tmp_path: Path, length: int) -> None:
-    """A length beyond the file is refused before anything is allocated."""
+    """A header length larger than the file is refused before any memory is allocated."""
     assert "A005" == code(write(tmp_path / "f", {"x": GOOD}, length=length))
 
 
 def test_header_length_is_bounded_absolutely(tmp_path: Path) -> None:
-    """A header that is truly there but too long is refused unread."""
+    """A header above the size limit is refused without being read, even if the file contains it."""
     assert "A005" == code(write(tmp_path / "f", b" " * (MAX_HEADER_BYTES + 1)))
 
 
@@ -77,7 +77,7 @@ def test_header_length_is_bounded_absolutely(tmp_path: Path) -> None:
     [b"not json", b"\xff\xfe{}", b"[]", b'"x"', b"[" * 50_000, b'{"x":' + b"9" * 5000 + b"}"],
 )
 def test_broken_json_is_refused(tmp_path: Path, header: bytes) -> None:
-    """A header that is no JSON object is refused, however it is broken."""
+    """A header that is not a JSON object is refused."""
     assert "A005" == code(write(tmp_path / "f", header))
 
 
@@ -93,7 +93,7 @@ def test_broken_json_is_refused(tmp_path: Path, header: bytes) -> None:
     ],
 )  # fmt: skip
 def test_wrong_entries_are_refused(tmp_path: Path, change: dict[str, object]) -> None:
-    """An entry whose dtype, shape or offsets make no sense is refused, naming the tensor."""
+    """An entry with an invalid dtype, shape or offsets is refused with the tensor's name."""
     path = write(tmp_path / "f", {"tensor": GOOD | change})
     assert "A006" == code(path)
     with pytest.raises(FormatError, match="f: tensor: expected"):
@@ -101,7 +101,7 @@ def test_wrong_entries_are_refused(tmp_path: Path, change: dict[str, object]) ->
 
 
 def test_deep_entry_is_refused(tmp_path: Path) -> None:
-    """An entry nested nearly as deep as the parser goes is refused, not a crash in the message."""
+    """An entry nested nearly to the parser's limit is refused, and the message does not crash."""
     for depth in range(700, 1000, 10):
         deep = b'{"x":' + b"[" * depth + b"]" * depth + b"}"
         assert code(write(tmp_path / "f", deep)) in ("A005", "A006")
@@ -111,13 +111,13 @@ def test_deep_entry_is_refused(tmp_path: Path) -> None:
     ("first", "second"), [([0, 16], [0, 16]), ([0, 16], [8, 24]), ([0, 16], [20, 36])]
 )
 def test_overlaps_and_gaps_are_refused(tmp_path: Path, first: list[int], second: list[int]) -> None:
-    """Tensors that share bytes, or leave bytes to nobody, are refused."""
+    """Tensors that overlap, or leave gaps between them, are refused."""
     header = {"x": GOOD | {"data_offsets": first}, "y": GOOD | {"data_offsets": second}}
     assert "A006" == code(write(tmp_path / "f", header, b"\0" * max(first + second)))
 
 
 def test_bytes_behind_the_last_tensor_are_refused(tmp_path: Path) -> None:
-    """Data that no tensor owns is refused: nothing rides along."""
+    """Data after the last tensor is refused."""
     assert "A007" == code(write(tmp_path / "f", {"x": GOOD}, b"\0" * 17))
 
 
@@ -144,14 +144,14 @@ ENTRIES = st.dictionaries(
 def test_any_header_is_read_or_refused(
     tmp_path_factory: pytest.TempPathFactory, header: bytes
 ) -> None:
-    """Whatever the header, reading ends in entries or FormatError, never in another error."""
+    """Reading any header gives entries or FormatError, never another error."""
     path = write(tmp_path_factory.mktemp("fuzz") / "f", header)
     with suppress(FormatError):
         read_header(path)
 
 
 def test_writer_has_one_layout(tmp_path: Path) -> None:
-    """The same tensors give the same bytes in whatever order they are declared and written."""
+    """The same tensors give the same bytes in any order of declaration and writing."""
     specs = [TensorSpec("b", "F32", (2, 3)), TensorSpec("a", "F16", (1, 4))]
     data = {"a": bytes(range(8)), "b": bytes(range(24))}
     for name, order in (("x", specs), ("y", specs[::-1])):
@@ -174,7 +174,7 @@ def test_writer_has_one_layout(tmp_path: Path) -> None:
 def test_writer_refuses_what_was_not_announced(
     tmp_path: Path, writes: list[tuple[str, int]], match: str
 ) -> None:
-    """A wrong size, a second write and a missing tensor are errors, not a broken file."""
+    """A wrong size, a second write and a missing tensor each raise an error."""
 
     def fill() -> None:
         specs = [TensorSpec("a", "F32", (4,)), TensorSpec("b", "F32", (1,))]
@@ -191,7 +191,7 @@ def test_writer_refuses_what_was_not_announced(
     [("F32", torch.float32), ("F16", torch.float16), ("BF16", torch.bfloat16)],
 )
 def test_decoding_is_exact(dtype: str, torch_dtype: torch.dtype) -> None:
-    """Every 16-bit pattern, and float32 as it is, decodes to the number that torch reads."""
+    """Every 16-bit pattern, and every float32 number, decodes to the number that torch reads."""
     bits = torch.arange(2**16, dtype=torch.int32).to(torch.int16)
     x = bits.view(torch_dtype) if dtype != "F32" else torch.randn(1000)
     raw = x.view(torch.uint8).numpy().tobytes()

@@ -1,4 +1,4 @@
-"""k-means in Gram space at its corners; its quality is held against scikit-learn in `oracles`."""
+"""k-means in Gram space at edge cases; `oracles` compares its quality with scikit-learn's."""
 
 import pytest
 import torch
@@ -29,7 +29,7 @@ def random_points(n: int, d: int, seed: int = 0) -> Tensor:
     seed=st.integers(0, 10**6),
 )
 def test_every_cluster_has_a_point(n: int, distinct: int, data: st.DataObject, seed: int) -> None:
-    """Exactly k clusters are used, also where fewer points are distinct."""
+    """Exactly k clusters are used, also where there are fewer than k distinct points."""
     k = data.draw(st.integers(1, n))
     x = random_points(n, 3, seed)[torch.arange(n) % distinct]
     assert k == len(set(cluster(x, k, seed=seed).labels.tolist()))
@@ -48,7 +48,7 @@ def test_inertia_is_that_of_the_labels() -> None:
 
 
 def test_separate_groups_are_found() -> None:
-    """Points around far centres are grouped by centre."""
+    """Points around distant centres are grouped by centre."""
     centres = 100 * random_points(4, 6, seed=1)
     x = centres.repeat_interleave(5, dim=0) + random_points(20, 6, seed=2)
     labels = cluster(x, 4).labels.view(4, 5)
@@ -57,7 +57,7 @@ def test_separate_groups_are_found() -> None:
 
 
 def test_copies_fall_together() -> None:
-    """T copies of k distinct points make k clusters with inertia 0."""
+    """Copies of k distinct points make k clusters with inertia 0."""
     x = random_points(6, 10).repeat(4, 1)
     found = cluster(x, 6)
     assert (found.labels.view(4, 6) == found.labels[:6]).all()
@@ -65,7 +65,7 @@ def test_copies_fall_together() -> None:
 
 
 def test_as_many_clusters_as_points() -> None:
-    """k = n gives a point to each cluster."""
+    """With k = n, each cluster has one point."""
     found = cluster(random_points(7, 2), 7)
     assert (list(range(7)), 0.0) == (found.labels.tolist(), found.inertia)
 
@@ -80,7 +80,7 @@ def test_weights_count_like_copies() -> None:
 
 
 def test_only_ratios_of_weights_matter() -> None:
-    """Weights multiplied by a constant give the same clusters."""
+    """Multiplying all weights by a constant does not change the clusters."""
     x, weight = random_points(25, 4), torch.rand(25, dtype=torch.float64) + 0.1
     labels = [cluster(x, 5, weight=weight * factor).labels for factor in (1.0, 1e-9, 1e9)]
     assert torch.equal(labels[0], labels[1])
@@ -88,7 +88,7 @@ def test_only_ratios_of_weights_matter() -> None:
 
 
 def test_same_seed_same_labels() -> None:
-    """The generator is the only randomness."""
+    """The same seed gives the same labels: the generator is the only source of randomness."""
     x = random_points(40, 4)
     assert torch.equal(cluster(x, 8, seed=3).labels, cluster(x, 8, seed=3).labels)
 
@@ -107,7 +107,7 @@ def test_more_restarts_are_never_worse() -> None:
 
 
 def test_a_coarse_gram_matrix_gives_its_own_clusters() -> None:
-    """From float32 inner products, the clusters are as good as those of exact ones."""
+    """Clusters from float32 inner products are as good as those from exact ones."""
     for seed in range(10):
         x = random_points(40, 200, seed).float()
         weight = torch.ones(40, dtype=torch.float64)
@@ -119,7 +119,7 @@ def test_a_coarse_gram_matrix_gives_its_own_clusters() -> None:
 
 
 def test_rounding_does_not_separate_copies() -> None:
-    """Copies fall together although their float32 inner products differ in the last place."""
+    """Copies share a cluster although their float32 inner products differ in the last place."""
     x = random_points(6, 300).float().repeat(4, 1)
     noisy = x @ x.mT
     noisy = noisy * (1 + 1e-7 * torch.randn(24, 24, generator=torch.Generator().manual_seed(0)))

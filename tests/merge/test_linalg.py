@@ -1,4 +1,4 @@
-"""Linear algebra on factors against dense float64, and at degenerate inputs."""
+"""Linear algebra on factors against dense float64, and on degenerate inputs."""
 
 import numpy as np
 import pytest
@@ -18,14 +18,14 @@ def test_inner_product_is_the_dense_one() -> None:
 
 
 def test_gram_is_symmetric_and_dense_exact() -> None:
-    """The Gram matrix holds all inner products."""
+    """The Gram matrix is symmetric and contains all inner products."""
     updates = [random_factors(seed, 3) for seed in range(4)]
     flat = torch.stack([update(f).flatten() for f in updates])
     torch.testing.assert_close(gram(updates), flat @ flat.mT)
 
 
 def test_folding_and_balancing_keep_the_update() -> None:
-    """Where the scale stands makes no difference to the update, negative scales included."""
+    """Moving the scale between factors does not change the update, also for negative scales."""
     for scale in (2.0, 0.25, -3.0, 0.0):
         f = random_factors(0, 4, scale=scale)
         for other in (f.folded(), f.balanced()):
@@ -44,8 +44,8 @@ def test_folding_and_balancing_keep_the_update() -> None:
 def test_truncated_sum_is_the_dense_svd(
     ranks: list[int], d_in: int, d_out: int, rank: int, seed: int
 ) -> None:
-    """For any ranks and shapes, also narrower than the rank: the best approximation, its energy,
-    and exactly min(rank, R) MSUs.
+    """For any ranks and shapes, also narrower than the rank, the result is the best approximation,
+    with its energy and exactly min(rank, R) MSUs.
     """
     updates = [random_factors(seed + i, r, d_in, d_out) for i, r in enumerate(ranks)]
     weights = [(-1.0) ** i / (i + 1) for i in range(len(ranks))]
@@ -81,7 +81,7 @@ def test_signs_are_fixed() -> None:
 
 
 def test_zero_sum_is_zero_with_full_energy() -> None:
-    """A sum that cancels or is zero gives zeros, of the asked rank, and loses nothing."""
+    """A sum that is zero or cancels gives zeros of the requested rank and reports full energy."""
     zero = Factors(torch.zeros(3, 5), torch.zeros(4, 3))
     factors, energy, _ = truncated_sum([zero, zero], [1.0, -1.0], 4)
     assert (4, 1.0) == (factors.rank, energy)
@@ -90,7 +90,7 @@ def test_zero_sum_is_zero_with_full_energy() -> None:
 
 
 def test_rank_deficient_sum_is_finite() -> None:
-    """Copies of one MSU leave one direction; the rest is zero, not noise or NaN."""
+    """The sum of copies of one MSU has one direction; the rest is zero, not noise or NaN."""
     f = random_factors(0, 1)
     factors, energy, _ = truncated_sum([f] * 5, [1.0] * 5, 5)
     assert energy == pytest.approx(1.0)
@@ -106,7 +106,7 @@ def test_huge_weights_do_not_fail_inside() -> None:
 
 
 def correlated(seed: int, decay: float) -> list[Factors]:
-    """Five updates whose factors' columns grow ever more alike as `decay` falls below 1."""
+    """Return five updates whose factors' columns grow more alike as `decay` falls below 1."""
     generator = torch.Generator().manual_seed(seed)
     updates = []
     for _ in range(5):
@@ -119,8 +119,8 @@ def correlated(seed: int, decay: float) -> list[Factors]:
 @pytest.mark.parametrize("decay", [1.0, 0.8, 0.5, 0.1])
 @pytest.mark.parametrize("rank", [1, 8, 40])
 def test_singular_values_are_exact_however_alike_factors_are(decay: float, rank: int) -> None:
-    """Each singular value of the result is the dense sum's to 1e-5 of itself, where float32 can
-    hold it, also where Gram matrices in float32 or float64 would not do.
+    """Each singular value equals the dense sum's to a relative 1e-5, where float32 can represent
+    it, also where Gram matrices in float32 or float64 would be too coarse.
     """
     updates, weights = correlated(3, decay), [1.0, -0.5, 0.3, 0.7, 0.2]
     dense = sum(w * update(f) for f, w in zip(updates, weights, strict=True))
@@ -131,7 +131,7 @@ def test_singular_values_are_exact_however_alike_factors_are(decay: float, rank:
 
 
 def test_a_small_difference_of_large_updates_is_exact() -> None:
-    """f - g for updates that agree to six digits is right to 1e-4, which float32 sums are not."""
+    """f - g for updates that agree to six digits is exact to 1e-4; a float32 sum is not."""
     f = random_factors(0, 4, 60, 50)
     noise = random_factors(1, 4, 60, 50)
     g = Factors(f.a, f.b + 1e-6 * noise.b, f.scale)
@@ -142,7 +142,7 @@ def test_a_small_difference_of_large_updates_is_exact() -> None:
 
 @pytest.mark.parametrize("energy", [0.2, 0.6, 0.95, 0.999999, 1.0])
 def test_energy_decides_the_smallest_rank(energy: float) -> None:
-    """With `energy`, the result has the first rank that keeps this share, and says what it kept."""
+    """With `energy`, the result has the smallest rank that keeps this share, and reports it."""
     updates = correlated(1, 0.7)
     sigma = torch.linalg.svdvals(sum(map(update, updates), torch.zeros(80, 96)))
     shares = (sigma**2).cumsum(0) / (sigma**2).sum()
@@ -153,7 +153,7 @@ def test_energy_decides_the_smallest_rank(energy: float) -> None:
 
 
 def test_rank_caps_energy() -> None:
-    """`rank` bounds what `energy` asks for; a sum that is zero keeps everything at rank 1."""
+    """`rank` bounds the rank chosen by `energy`; a zero sum has rank 1 and keeps all its energy."""
     updates = correlated(1, 1.0)
     assert 3 == truncated_sum(updates, [1.0] * 5, 3, 0.999).factors.rank
     zero = Factors(torch.zeros(3, 5), torch.zeros(4, 3))
@@ -163,7 +163,7 @@ def test_rank_caps_energy() -> None:
 
 @pytest.mark.parametrize("size", [1e-18, 1e-12, 1e12])
 def test_sizes_of_factors_do_not_matter(size: float) -> None:
-    """Entries whose squares leave float32's range still give the exact result."""
+    """The result is exact although squares of entries leave float32's range."""
     f = random_factors(0, 4)
     sized = Factors(f.a * size, f.b / size, f.scale)
     expected = update(truncated_sum([f], [1.0], 3).factors)
@@ -172,7 +172,7 @@ def test_sizes_of_factors_do_not_matter(size: float) -> None:
 
 
 def test_mix_says_how_the_result_was_made() -> None:
-    """Where a mix is told, it makes the result's factors from the members' own."""
+    """A result's mix gives its factors as products with the members' factors."""
     updates = [random_factors(seed, 3, 40, 50) for seed in range(3)]
     merged = truncated_sum(updates, [1.0, -2.0, 0.5], 4)
     assert merged.mix is not None
@@ -185,7 +185,7 @@ def test_mix_says_how_the_result_was_made() -> None:
 
 
 def test_canonical_form_belongs_to_the_update() -> None:
-    """Two factorisations of one update have one canonical form: triplets, split evenly."""
+    """Two factorisations of one update have the same canonical form: triplets, split evenly."""
     f = random_factors(0, 5)
     turn = torch.randn(5, 5, generator=torch.Generator().manual_seed(1)) + 3 * torch.eye(5)
     other = Factors(turn @ f.a, f.b @ torch.linalg.inv(turn), f.scale)
@@ -200,7 +200,7 @@ def test_canonical_form_belongs_to_the_update() -> None:
 
 
 def test_canonical_form_keeps_the_rank() -> None:
-    """An adapter of less rank than it has MSUs keeps their number; the rest is zero."""
+    """The canonical form of a rank-deficient adapter keeps its number of MSUs; the rest is zero."""
     f = random_factors(0, 1)
     twice = canonical(Factors(torch.cat([f.a, f.a]), torch.cat([f.b, f.b], dim=1), f.scale))
     assert 2 == twice.rank

@@ -1,4 +1,4 @@
-"""What is measured of a merge equals what dense updates say."""
+"""The measured figures of a merge equal those of its dense updates."""
 
 import json
 import math
@@ -16,7 +16,7 @@ CLOSE = 1e-5  # of float32 products
 
 
 def stacks() -> dict[str, Stack]:
-    """Two modules, of which the second lacks ingredient 1."""
+    """Return two modules, of which the second lacks ingredient 1."""
     return {
         "m": Stack("m", (random_factors(2, 4), random_factors(3, 2)), (1.0, -1.0)),
         "n": Stack("n", (random_factors(4, 4),), (0.5,)),
@@ -24,7 +24,7 @@ def stacks() -> dict[str, Stack]:
 
 
 def report() -> tuple[Report, dict[str, Factors]]:
-    """A report over both modules, and the results that it speaks of."""
+    """Return a report over both modules, and the results that it describes."""
     results = {"m": random_factors(0, 3, scale=1.0), "n": random_factors(1, 5, scale=1.0)}
     energies = {"m": 0.5, "n": 0.9}
     measures = {
@@ -45,7 +45,7 @@ def cosine(x: torch.Tensor, y: torch.Tensor) -> float:
 
 
 def test_module_figures_are_the_dense_ones() -> None:
-    """Norm and cosines of a module are those of its dense updates; None for an absent member."""
+    """A module's norm and cosines are those of its dense updates; an absent member has None."""
     made, results = report()
     for name, stack in stacks().items():
         result = update(results[name])
@@ -64,7 +64,7 @@ def test_module_figures_are_the_dense_ones() -> None:
 
 
 def test_a_mixed_result_measures_like_any_other() -> None:
-    """With the mix, nothing long is touched again, and every figure is the same."""
+    """Measuring with the mix gives the same figures as measuring without it."""
     stack = stacks()["m"]
     mixed = truncated_sum(stack.members, stack.weights, 4)
     assert mixed.mix is not None
@@ -76,7 +76,7 @@ def test_a_mixed_result_measures_like_any_other() -> None:
 
 
 def test_a_mix_of_other_members_is_not_believed() -> None:
-    """A method that works on changed members may hand on their mix; the figures stay right."""
+    """The figures are correct even if the mix refers to members that the method has changed."""
     stack = stacks()["m"]
     turned = Members(Factors(-f.a, f.b, f.scale) for f in stack.members)
     other = truncated_sum(turned, stack.weights, 6)
@@ -87,7 +87,7 @@ def test_a_mix_of_other_members_is_not_believed() -> None:
 
 
 def test_overall_figures_are_of_one_long_vector() -> None:
-    """Overall norm and cosines take all modules as one vector, zero where an adapter has none."""
+    """Overall figures treat all modules as one vector; absent modules count as zeros."""
     made, results = report()
     whole = torch.cat([update(f).flatten() for f in results.values()])
     for i in range(2):
@@ -109,7 +109,7 @@ def test_overall_energy_weighs_modules_by_size() -> None:
 
 
 def test_scaling_a_measure_scales_what_is_the_results() -> None:
-    """A factor multiplies the norm and turns cosines with its sign; ingredients stay."""
+    """A factor scales the norm, and its sign the cosines; the ingredients' figures stay."""
     measured = report()[0].modules["m"]
     scaled = measured.scaled(-2.0)
     assert scaled.norm == pytest.approx(2 * measured.norm)
@@ -118,7 +118,7 @@ def test_scaling_a_measure_scales_what_is_the_results() -> None:
 
 
 def test_sign_conflict_is_the_dense_share() -> None:
-    """In a module small enough to be looked at whole, the conflict is the exact share."""
+    """In a module small enough to examine in full, the sign conflict is the exact share."""
     stack = stacks()["m"]
     first, second = (update(f) for f in stack.members)
     expected = float((first * second < 0).double().mean())
@@ -127,7 +127,7 @@ def test_sign_conflict_is_the_dense_share() -> None:
 
 
 def test_sign_conflict_knows_agreement_and_opposition() -> None:
-    """Copies never disagree, opposites always do, and what is zero takes no side."""
+    """Copies have no sign conflict, opposites have full conflict, and zeros do not count."""
     f = random_factors(0, 3, 700, 90)
     zero = Factors(torch.zeros(1, 700), torch.zeros(90, 1))
     assert 0.0 == sign_conflict(Stack("m", (f, f, zero), (1.0, 1.0, 1.0)))
@@ -135,7 +135,7 @@ def test_sign_conflict_knows_agreement_and_opposition() -> None:
 
 
 def test_sign_conflict_is_close_where_it_is_estimated() -> None:
-    """In a wide module the estimate is within a few percent of the exact share, and repeatable."""
+    """In a wide module the estimate is reproducible and within a few percent of the exact share."""
     members = tuple(random_factors(seed, 4, 1500, 1200) for seed in range(3))
     stack = Stack("model.layers.0.mlp.up_proj", members, (1.0,) * 3)
     dense = torch.stack([update(f) for f in members])
@@ -145,7 +145,7 @@ def test_sign_conflict_is_close_where_it_is_estimated() -> None:
 
 
 def test_overall_conflict_weighs_modules_by_entries() -> None:
-    """Overall conflict is over all positions of the modules where there can be one."""
+    """Overall conflict is over all positions of the modules where a conflict is possible."""
     f = random_factors(0, 2, 30, 20)
     apart = Stack("m", (f, Factors(f.a, -f.b, f.scale)), (1.0, 1.0))
     g = random_factors(0, 2, 10, 20)
@@ -159,7 +159,7 @@ def test_overall_conflict_weighs_modules_by_entries() -> None:
 
 
 def test_zero_result_has_no_cosine() -> None:
-    """A zero update has norm 0 and no direction, and JSON says null."""
+    """A zero update has norm 0 and no cosine; the JSON value is null."""
     zero = Factors(torch.zeros(2, 24), torch.zeros(18, 2))
     stack = Stack("m", (random_factors(0, 2),), (1.0,))
     measured = measure(stack, Merged(zero, 1.0), [0])

@@ -1,4 +1,4 @@
-"""How methods are declared, how their options are read, and what they ask of their members."""
+"""How methods are declared, how their options are parsed, and their requirements of members."""
 
 import re
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ from tests.laws.laws import apply, random_factors
 
 @pytest.fixture(autouse=True)
 def own_table(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Registrations of a test vanish with it."""
+    """Remove the test's registrations afterwards."""
     before = dict(method_module._methods)
     yield
     method_module._methods.clear()
@@ -49,7 +49,7 @@ def every_kind(
 
 
 def test_methods_are_registered() -> None:
-    """Sums, means, interpolations and controls exist, each with its paper and title."""
+    """Sums, means, interpolations and controls are registered, each with its paper and title."""
     expected = {"cat", "linear", "lego", "average", "slerp", "karcher", "model_stock", "compress",
                 "random", "average_factors"}  # fmt: skip
     assert expected <= METHODS.keys()
@@ -57,13 +57,13 @@ def test_methods_are_registered() -> None:
 
 
 def test_function_is_returned_unchanged() -> None:
-    """The decorator registers and gives back the very function."""
+    """The decorator registers the function and returns that same function."""
     assert every_kind is merge_method("x", paper="p", title="t", auto_rank="sum")(every_kind)
     assert every_kind is METHODS["x"].function
 
 
 def test_defaults_are_filled_in() -> None:
-    """Binding nothing gives every option, with the universal scale, rank still open."""
+    """Binding no values gives every option its default, `scale` too; the rank stays open."""
     expected = {
         "rank": "auto", "seed": 3, "runs": 10, "density": 0.5, "part": 0.5, "shift": 0.0,
         "steps": -1, "flag": True, "basis": "dense", "size": None, "scale": 1.0,
@@ -83,7 +83,7 @@ def test_defaults_are_filled_in() -> None:
     ],
 )  # fmt: skip
 def test_text_and_numbers_mean_the_same(name: str, given: object, expected: object) -> None:
-    """A value may be text or JSON; it becomes one Python value of the option's own type."""
+    """Values given as text or JSON are converted to the option's Python type."""
     actual = declare(every_kind, auto_rank="sum").bind({name: given})[name]
     assert (expected, type(expected)) == (actual, type(actual))
     assert "-0.0" != repr(actual)
@@ -102,7 +102,7 @@ def test_text_and_numbers_mean_the_same(name: str, given: object, expected: obje
     ],
 )  # fmt: skip
 def test_bad_values_are_refused_with_what_is_accepted(name: str, given: object) -> None:
-    """A value that an option does not take is refused, naming the option and what it takes."""
+    """An invalid value is refused, and the message names the option and what it accepts."""
     with pytest.raises(RecipeInvalid, match=f"option {name} takes .*, not "):
         declare(every_kind, auto_rank="sum").bind({name: given})
 
@@ -114,7 +114,7 @@ def test_unknown_option_lists_the_valid_ones() -> None:
 
 
 def test_method_without_rank_refuses_one() -> None:
-    """`cat` has no rank to choose, and says what it has."""
+    """`cat` refuses the option `rank`, and the message lists the options that it takes."""
     with pytest.raises(RecipeInvalid, match="cat has no option 'rank'; it takes scale"):
         METHODS["cat"].bind({"rank": 3})
 
@@ -127,8 +127,8 @@ def test_unknown_method_lists_all() -> None:
 
 
 def test_rank_is_the_asked_or_all_units() -> None:
-    """A result has as many MSUs as asked, or as there are; without a rank option, all, or for
-    methods on equal ranks that rank.
+    """A result has the requested number of MSUs, at most all; without a rank option it has all of
+    them or, for methods on equal ranks, that rank.
     """
     assert 5 == METHODS["linear"].result_rank([4, 4], {"rank": 5})
     assert 8 == METHODS["linear"].result_rank([4, 4], {"rank": 50})
@@ -192,20 +192,20 @@ def plain_rank(stack: Stack, *, rank: int = 4) -> Merged:
     ],
 )  # fmt: skip
 def test_signature_is_the_schema(function: Any, parameter: str) -> None:
-    """A parameter that is no option is an error at import that names it."""
+    """A parameter that cannot be an option raises an error at import that names it."""
     with pytest.raises(MethodDefinitionError, match=f"parameter {parameter}:"):
         declare(function)
     assert function.__name__ not in METHODS
 
 
 def test_rank_needs_its_automatic_value() -> None:
-    """A method with a rank option must say what `auto` means."""
+    """A method with a rank option must define the value of `auto`."""
     with pytest.raises(MethodDefinitionError, match="needs auto_rank"):
         declare(every_kind)
 
 
 def test_a_random_prune_has_seed_and_density() -> None:
-    """A method that claims to prune at random must have the options that the claim is about."""
+    """A method declared as a random prune must have the options `seed` and `density`."""
 
     def pruned(stack: Stack, *, seed: Seed = 0) -> Merged:
         raise NotImplementedError
@@ -215,7 +215,7 @@ def test_a_random_prune_has_seed_and_density() -> None:
 
 
 def test_a_method_takes_a_stack() -> None:
-    """A function of anything else is no method."""
+    """A function whose first parameter is not a stack is refused."""
 
     def wrong(members: list[int]) -> Merged:
         raise NotImplementedError
@@ -237,20 +237,20 @@ def test_a_method_takes_a_stack() -> None:
 def test_a_method_alone_refuses_what_it_cannot_merge(
     name: str, ranks: list[int], weights: list[float], error: type[MergeError], match: str
 ) -> None:
-    """Called by hand, a method refuses members below its requirements, with module and figures."""
+    """A method called directly refuses unsuitable members, naming the module and the figures."""
     members = [random_factors(seed, rank) for seed, rank in enumerate(ranks)]
     with pytest.raises(error, match=match):
         apply(METHODS[name], members, weights, rank=3)
 
 
 def test_no_requirements_refuse_nothing() -> None:
-    """A method without requirements takes any number of members, any weights and any ranks."""
+    """A method without requirements accepts any number of members, weights and ranks."""
     Requirements().check("cat", "m", ["a", "b", "c"], [-1.0, 2.0, 1e-9], [1, 2, 3])
 
 
 @pytest.mark.parametrize("name", ["average", "slerp", "karcher", "model_stock"])
 def test_means_take_a_module_that_one_has_from_it(name: str) -> None:
-    """A mean is over the adapters that have the module; of a single one it is that one."""
+    """A mean is over the adapters that have the module; with a single one it is that adapter."""
     f = random_factors(0, 4)
     expected = METHODS["cat"].function(Stack("m", (f,), (1.0,))).factors
     actual = apply(METHODS[name], [f], [1.0], rank=4).factors

@@ -1,4 +1,4 @@
-"""Tensors in and out: exact against the files' bytes and against PEFT's own reading."""
+"""Reading and writing tensors, exact against the files' bytes and PEFT's own reading."""
 
 from pathlib import Path
 
@@ -49,7 +49,7 @@ def test_updates_equal_pefts(tmp_path: Path, variant: str) -> None:
 
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_writing_keeps_the_update(tmp_path: Path, variant: str) -> None:
-    """An adapter read and written again in float32 has the same update, for us and for PEFT."""
+    """An adapter written in float32 and read again has the same update, for weft and for PEFT."""
     source = open_folder(
         make_adapter(tmp_path / "a", **VARIANTS[variant])  # type: ignore[arg-type]  # a table
     )
@@ -65,7 +65,7 @@ def test_writing_keeps_the_update(tmp_path: Path, variant: str) -> None:
 
 
 def test_written_folder_is_in_normal_form(tmp_path: Path) -> None:
-    """Normalising what we wrote changes no byte, so its digest is its identity."""
+    """Normalising a folder that weft wrote changes no byte, so its digest is its identity."""
     source = open_folder(make_adapter(tmp_path / "a", rank_pattern=PATTERN_RANKS))
     read = {name: read_peft(source, module) for name, module in source.modules.items()}
     write_peft(tmp_path / "b", read, base=BASE, dtype="bfloat16")
@@ -76,7 +76,7 @@ def test_written_folder_is_in_normal_form(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_tensors_are_read_bit_for_bit(tmp_path: Path, dtype: str) -> None:
-    """Numbers of all three file dtypes become the same float32 numbers that torch makes of them."""
+    """Tensors in all three file dtypes are read as the float32 numbers that torch reads."""
     path = make_adapter(tmp_path / "a", dtype=dtype)
     expected = torch.Generator().manual_seed(0)
     folder = open_folder(path)
@@ -86,7 +86,7 @@ def test_tensors_are_read_bit_for_bit(tmp_path: Path, dtype: str) -> None:
 
 
 def test_embedding_pairs_keep_their_names(tmp_path: Path) -> None:
-    """An embedding's factors are written under the names that embedding LoRA has in PEFT."""
+    """An embedding's factors are written under PEFT's names for embedding LoRA."""
     factors = Factors(torch.ones(2, 32), torch.ones(16, 2))
     name = "model.embed_tokens"
     write_peft(tmp_path / "a", {name: factors}, kinds={name: "embedding"}, base=BASE)
@@ -96,19 +96,19 @@ def test_embedding_pairs_keep_their_names(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("dtype", "size"), [("F16", 7e4), ("BF16", 3.4e38), ("F32", float("inf"))])
 def test_overflow_in_the_cast_names_the_module(dtype: str, size: float) -> None:
-    """A number too large for the output dtype is an error that names the module, not infinity."""
+    """A number too large for the output dtype raises an error that names the module."""
     with pytest.raises(UnsafeResult, match=r"layers\.0\.q_proj.*does not fit"):
         encode(torch.tensor([[1.0, size]]), dtype, "layers.0.q_proj")
 
 
 def test_nan_is_never_written() -> None:
-    """NaN is refused at the cast, whatever the dtype."""
+    """NaN is refused when casting to any dtype."""
     with pytest.raises(UnsafeResult, match="does not fit"):
         encode(torch.tensor([[float("nan"), 1.0]]), "F32", "m")
 
 
 def test_file_cut_after_opening_is_reported(tmp_path: Path) -> None:
-    """A file that shrinks between the header and the read is a format error, not a crash."""
+    """A file that shrinks between reading its header and its data raises a format error."""
     folder = open_folder(make_adapter(tmp_path / "a"))
     with folder.weights_path.open("r+b") as file:
         file.truncate(folder.weights_path.stat().st_size // 2)

@@ -42,7 +42,7 @@ def shapes(hidden: int, wide: int, vocabulary: int) -> dict[str, tuple[int, int]
 
 @st.composite
 def adapters(draw: st.DrawFn, folder: Path, widths: dict[str, tuple[int, int]], rank: int) -> Path:
-    """Write an adapter; with a rank it has that one everywhere, else its own, by module."""
+    """Write an adapter: of the given rank everywhere or, without one, of a rank per module."""
     generator = torch.Generator().manual_seed(draw(st.integers(0, 2**32)))
     dtype = DTYPES[draw(st.sampled_from(sorted(DTYPES)))]
     modules = draw(st.lists(st.sampled_from(sorted(widths)), min_size=1, unique=True))
@@ -80,7 +80,7 @@ def kitchens(draw: st.DrawFn, method: MergeMethod, folder: Path) -> tuple[list[P
 def planned(
     method: str, paths: list[Path], weights: list[float], *, dtype: str, **options: object
 ) -> tuple[Recipe, dict[str, Path]]:
-    """Plan a merge of folders and return the recipe with where its ingredients lie."""
+    """Plan a merge of folders and return the recipe with the folders of its ingredients."""
     digests = [digest_folder(path) for path in paths]
     members = [
         Member.from_folder(path.name, open_folder(path), weight, digest)
@@ -100,8 +100,8 @@ def updates(path: Path) -> dict[str, Tensor]:
 @RELAXED
 @given(data=st.data())
 def test_any_adapters_merge(name: str, data: st.DataObject) -> None:
-    """Whatever the members, the result opens as an adapter, has every module that a member has, is
-    finite, and keeps within the rank announced; or it is zero, and `scale=match` says so.
+    """For any members the result opens as an adapter, has every member's modules, is finite and
+    stays within the announced rank; or it is zero, and `scale=match` reports that.
     """
     method = METHODS[name]
     with tempfile.TemporaryDirectory() as scratch:

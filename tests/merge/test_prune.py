@@ -1,4 +1,4 @@
-"""Pruning steps: exact order statistics, unbiased draws, nothing lost at tiny or odd tensors."""
+"""Pruning steps: exact order statistics, unbiased draws, and correct results on tiny tensors."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -23,7 +23,7 @@ from merge.prune import (
 
 
 class Given:
-    """Matrices (T, rows, cols) in tiles of some rows; every tile may be written to."""
+    """Matrices (T, rows, cols) in tiles of some rows; every tile is a copy and may be modified."""
 
     def __init__(self, x: Tensor, rows: int = 1000) -> None:
         self.x = x
@@ -64,7 +64,7 @@ def test_largest_is_the_order_statistic(
 
 
 def test_largest_knows_how_many_entries_there_are() -> None:
-    """Places are asked for by the number of entries of one matrix, whatever the tiles."""
+    """`largest` passes the number of entries of one matrix to `places`, for any tiling."""
     asked: list[int] = []
 
     largest(Given(noise(3, 10, 7), 4), lambda n: asked.append(n) or [1])  # type: ignore[func-returns-value]
@@ -75,7 +75,7 @@ def test_largest_knows_how_many_entries_there_are() -> None:
 @pytest.mark.parametrize("step", [keep_largest, keep_middle, keep_random, keep_ranked, keep_varied])
 @pytest.mark.parametrize("rows", [1, 3, 64])
 def test_tiling_does_not_show(step: Step, rows: int) -> None:
-    """A step gives the same entries, bit for bit, in whatever tiles the matrices come."""
+    """A step gives the same entries, bit for bit, for any tiling of the matrices."""
     x = noise(3, 17, 23)
     options: dict[str, Any] = {"density": 0.4, "gamma": 0.05, "epsilon": 0.1, "seed": 3}
 
@@ -86,7 +86,7 @@ def test_tiling_does_not_show(step: Step, rows: int) -> None:
     "step", [keep_all, keep_largest, keep_middle, keep_random, keep_ranked, keep_varied]
 )
 def test_density_1_keeps_everything(step: Step) -> None:
-    """At density 1 nothing is dropped and nothing is rescaled, whatever else is asked for."""
+    """At density 1 no entry is dropped or rescaled, whatever the other options."""
     x = noise(3, 17, 23)
 
     assert torch.equal(x, applied(step, x, gamma=0.3, epsilon=0.2))
@@ -94,7 +94,7 @@ def test_density_1_keeps_everything(step: Step) -> None:
 
 @pytest.mark.parametrize("step", [keep_random, keep_ranked])
 def test_a_second_reading_gives_the_same(step: Step) -> None:
-    """Tiles are read several times; the draws of every reading are the same."""
+    """Tiles are read several times, and every reading makes the same draws."""
     tiles = step(Given(noise(2, 9, 11)), PruneOptions("m", density=0.5, epsilon=0.2))
 
     first, second = (torch.cat(list(tiles), dim=1) for _ in range(2))
@@ -105,7 +105,7 @@ def test_a_second_reading_gives_the_same(step: Step) -> None:
 @pytest.mark.parametrize("count", [1, 2, 64, 99, 100])
 @pytest.mark.parametrize("density", [1e-9, 0.2, 0.5, 0.999])
 def test_a_ranking_always_keeps_something(count: int, density: float) -> None:
-    """As many entries as the density says are kept, and at least one, however few there are."""
+    """The number of entries kept follows the density and is at least one."""
     x = noise(1, 1, count)
     expected = max(1, round(density * count))
 
@@ -116,7 +116,7 @@ def test_a_ranking_always_keeps_something(count: int, density: float) -> None:
 
 
 def test_middle_drops_the_largest_first() -> None:
-    """Of 1 … 100, a share of 0.1 largest and then a share of 0.3 is kept: 61 … 90."""
+    """Of 1 … 100, dropping the largest 0.1 and then keeping a share of 0.3 leaves 61 … 90."""
     x = (torch.randperm(100, generator=torch.Generator().manual_seed(0)) + 1.0)[None, None]
 
     kept = applied(keep_middle, x, density=0.3, gamma=0.1)
@@ -126,7 +126,7 @@ def test_middle_drops_the_largest_first() -> None:
 
 @pytest.mark.parametrize("step", [keep_largest, keep_middle])
 def test_entries_that_tie_survive_together(step: Step) -> None:
-    """Where all magnitudes are equal, all are kept: none is better than another."""
+    """Where all magnitudes are equal, all entries are kept."""
     x = torch.tensor([1.0, -1.0]).repeat(1, 8, 4)
 
     assert torch.equal(x, applied(step, x, density=0.25, gamma=0.1))
@@ -134,7 +134,7 @@ def test_entries_that_tie_survive_together(step: Step) -> None:
 
 @pytest.mark.parametrize("step", [keep_largest, keep_middle, keep_random, keep_ranked, keep_varied])
 def test_nothing_stays_nothing(step: Step) -> None:
-    """A zero update is zero after every step, and no NaN comes of it."""
+    """Every step maps a zero update to zero, without NaN."""
     x = torch.zeros(2, 4, 5)
 
     assert torch.equal(x, applied(step, x, density=0.3, gamma=0.1, epsilon=0.1))
@@ -158,7 +158,7 @@ def test_random_steps_are_unbiased(step: Step, density: float) -> None:
 
 
 def test_a_probability_below_the_draws_resolution_is_counted_as_it_is() -> None:
-    """A draw is a multiple of 2⁻²⁴: what survives a density of 1e-12 is divided by 2⁻²⁴."""
+    """A draw is a multiple of 2⁻²⁴, so survivors at a density of 1e-12 are divided by 2⁻²⁴."""
     tiles = keep_random(Given(torch.ones(1, 512, 4096)), PruneOptions("m", density=1e-12, seed=11))
     values = torch.cat(list(tiles), dim=1).flatten().tolist()
 
@@ -166,7 +166,7 @@ def test_a_probability_below_the_draws_resolution_is_counted_as_it_is() -> None:
 
 
 def test_members_draw_apart() -> None:
-    """Two members, two modules or two seeds do not share a mask."""
+    """Two members, two modules or two seeds have different masks."""
     x = torch.ones(2, 16, 16)
     here = applied(keep_random, x, density=0.5)
     there = torch.cat(list(keep_random(Given(x), PruneOptions("n", density=0.5))), dim=1)
@@ -193,7 +193,7 @@ def test_ranked_probabilities_rise_with_magnitude() -> None:
 
 @pytest.mark.parametrize(("density", "epsilon"), [(0.05, 0.4), (0.9, 0.4), (1e-9, 0.15)])
 def test_the_window_of_probabilities_shrinks_to_fit(density: float, epsilon: float) -> None:
-    """No probability leaves (0, 1]: results are finite, and not larger than 2 / density times."""
+    """Probabilities stay in (0, 1]: results are finite and at most 2 / density times the input."""
     x = noise(1, 30, 40)
 
     kept = applied(keep_ranked, x, density=density, epsilon=epsilon)
@@ -204,7 +204,7 @@ def test_the_window_of_probabilities_shrinks_to_fit(density: float, epsilon: flo
 
 
 def test_varied_keeps_the_same_positions_of_all_members() -> None:
-    """The positions where members differ most are kept in all of them, the others in none."""
+    """The positions where members differ most are kept in all members, the others in none."""
     x = torch.zeros(2, 1, 4)
     x[0, 0] = torch.tensor([1.0, 5.0, 3.0, 0.0])
     x[1, 0] = torch.tensor([1.0, -5.0, 1.0, 0.1])
@@ -215,7 +215,7 @@ def test_varied_keeps_the_same_positions_of_all_members() -> None:
 
 
 def test_varied_keeps_all_of_one_member() -> None:
-    """A single member differs from nobody at any position, so none is dropped."""
+    """A single member has no differences to rank, so none of its entries is dropped."""
     x = noise(1, 5, 6)
 
     assert torch.equal(x, applied(keep_varied, x, density=0.1))

@@ -1,4 +1,4 @@
-"""Recipes: one text, one digest; and plans, which decide everything left open."""
+"""Each recipe has one canonical text and one digest; planning decides every open value."""
 
 import json
 from dataclasses import replace
@@ -55,7 +55,7 @@ def planned(method: str, *members: Member, limit: int | None = 64, **options: ob
 
 
 def rank_of(recipe: Recipe) -> object:
-    """Return the decided rank."""
+    """Return the rank in the plan."""
     return dict(recipe.options)["rank"]
 
 
@@ -65,13 +65,13 @@ def test_canonical_text_is_fixed() -> None:
 
 
 def test_digest_is_golden() -> None:
-    """A recipe's digest never changes between releases: artifacts are found by it."""
+    """A recipe's digest is the same in all releases, since artifacts are looked up by it."""
     expected = "46c82abba762846e24ada61eabab5befb3f58115500c730893eb3d3a5f56abe8"
     assert expected == RECIPE.digest()
 
 
 def test_text_reads_back() -> None:
-    """`parse` is the inverse of `canonical`, also with a closing newline."""
+    """`parse` is the inverse of `canonical`, also with a trailing newline."""
     assert RECIPE == Recipe.parse(RECIPE.canonical())
     assert RECIPE == Recipe.parse(RECIPE.canonical() + "\n")
 
@@ -87,13 +87,13 @@ def test_text_reads_back() -> None:
     ],
 )  # fmt: skip
 def test_any_difference_is_another_digest(change: dict[str, Any]) -> None:
-    """Recipes that differ in anything, order included, have different digests."""
+    """Recipes that differ in anything, including order, have different digests."""
     assert RECIPE.digest() != replace(RECIPE, **change).digest()
 
 
 def test_patterns_are_in_the_text_in_their_order() -> None:
-    """Weights by pattern are pairs behind the weight, in order, for the last that matches counts;
-    they read back, and another order is another recipe.
+    """Weights by pattern are pairs after the weight, in order, since the last match counts; they
+    parse back, and another order is another recipe.
     """
     pairs = (("*.mlp.*", 0.2), ("*.layers.0.*", 1.0))
     ingredients = (Ingredient(A, 0.7, pairs), Ingredient(B, -0.5))
@@ -107,8 +107,8 @@ def test_patterns_are_in_the_text_in_their_order() -> None:
 
 
 def test_the_last_matching_pattern_is_the_weight() -> None:
-    """In a module an ingredient has the number of the last pattern that matches the whole name,
-    upper and lower case told apart, and its own weight where none does.
+    """In a module, an ingredient has the weight of the last pattern that matches the whole name,
+    case-sensitively, or its own weight where no pattern matches.
     """
     pairs = (("*.mlp.*", 0.2), ("*.layers.0.*", 3.0), ("model.layers.[12].*", 0.0), ("MODEL*", 9.0))
     recipe = replace(RECIPE, ingredients=(Ingredient(A, 0.7, pairs), Ingredient(B, -0.5)))
@@ -123,13 +123,13 @@ def test_the_last_matching_pattern_is_the_weight() -> None:
 
 
 def test_lineage_is_digests_and_weights() -> None:
-    """What a record keeps of the ingredients is their digests and plain weights, in order."""
+    """A record's lineage is the ingredients' digests and plain weights, in order."""
     recipe = replace(RECIPE, ingredients=(Ingredient(A, 0.7, (("*", 1.0),)), Ingredient(B, -0.5)))
     assert [(A, 0.7), (B, -0.5)] == recipe.lineage
 
 
 def test_minus_zero_is_zero() -> None:
-    """Weights 0.0 and -0.0 are one weight, by pattern too."""
+    """Weights 0.0 and -0.0 give the same recipe, also by pattern."""
     texts = {
         replace(
             RECIPE, ingredients=(Ingredient(A, 1.0, (("*", zero),)), Ingredient(B, zero))
@@ -157,7 +157,7 @@ def test_minus_zero_is_zero() -> None:
     ],
 )  # fmt: skip
 def test_junk_is_refused(old: str, new: str) -> None:
-    """A text that is not exactly some recipe's canonical text is RecipeInvalid."""
+    """A text that is not the canonical text of a recipe raises RecipeInvalid."""
     with pytest.raises(RecipeInvalid):
         Recipe.parse(CANONICAL.replace(old, new, 1))
 
@@ -167,19 +167,19 @@ def test_junk_is_refused(old: str, new: str) -> None:
     lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
 ).map(json.dumps)))  # fmt: skip
 def test_any_text_is_a_recipe_or_refused(text: str) -> None:
-    """Whatever the text, parsing ends in RecipeInvalid, never in another error."""
+    """Parsing any text gives a recipe or RecipeInvalid, never another error."""
     with pytest.raises(RecipeInvalid):
         Recipe.parse(text)
 
 
 def test_deep_nesting_is_refused() -> None:
-    """A text nested beyond the parser's depth is refused like any other junk."""
+    """A text nested beyond the parser's depth is refused with RecipeInvalid."""
     with pytest.raises(RecipeInvalid):
         Recipe.parse("[" * 100_000)
 
 
 def test_plan_fills_everything_in() -> None:
-    """A plan holds every default, the resolved rank, the revision, base and dtype."""
+    """A plan contains every default, the resolved rank, the revision, base and dtype."""
     recipe = planned("lego", member(q=8), member("b", B, 2, q=16), seed="5")
     expected = {
         "balance": False, "canonical": False, "n_init": 10, "output_reweighting": True,
@@ -210,8 +210,8 @@ def test_text_and_number_options_are_one_recipe() -> None:
     ],
 )
 def test_automatic_rank(method: str, limit: int | None, expected: int) -> None:
-    """`auto` is the largest module's sum of ranks for linear, the largest rank for lego, within
-    the engine's limit.
+    """`auto` is the largest sum of ranks in a module for linear and the largest rank for lego, at
+    most the engine's limit.
     """
     members = member(q=16, v=4), member("b", B, q=8, v=12)
     assert expected == rank_of(planned(method, *members, limit=limit))
@@ -219,14 +219,14 @@ def test_automatic_rank(method: str, limit: int | None, expected: int) -> None:
 
 
 def test_zero_weight_members_do_not_count_for_the_rank() -> None:
-    """A member at weight 0 stays in the recipe and out of the rank."""
+    """A member at weight 0 stays in the recipe but does not count for the rank."""
     recipe = planned("linear", member(q=8), member("b", B, 0.0, q=50))
     assert 8 == rank_of(recipe)
     assert 2 == len(recipe.ingredients)
 
 
 def test_a_pattern_of_zero_leaves_a_member_out_of_modules() -> None:
-    """Where a pattern gives 0 a member does not count for the rank, nor for what a method asks."""
+    """Where a pattern gives 0, a member counts neither for the rank nor for the requirements."""
     off = (("*.v_proj", 0.0),)
     members = member(q=8, v=8), member("b", B, patterns=off, q=8, v=16)
     recipe = planned("linear", *members)
@@ -238,7 +238,7 @@ def test_a_pattern_of_zero_leaves_a_member_out_of_modules() -> None:
 
 
 def test_a_pattern_can_bring_a_member_in() -> None:
-    """Weight 0 and a pattern merge an adapter into some modules only."""
+    """An adapter at weight 0 with a pattern is merged only into the modules that match it."""
     recipe = planned("linear", member(q=8), member("b", B, 0.0, patterns=((Q, 1.0),), q=4, v=50))
     assert 12 == rank_of(recipe)
 
@@ -255,12 +255,12 @@ def test_a_pattern_can_bring_a_member_in() -> None:
     ],
 )
 def test_bad_patterns_are_refused(patterns: Patterns, match: str) -> None:
-    """A pattern that matches nothing, is no pattern, or leaves nothing to merge is refused."""
+    """A pattern that is malformed, matches no module, or leaves nothing to merge is refused."""
     refuses(RecipeInvalid, match, "linear", member(patterns=patterns))
 
 
 def test_many_stars_do_not_hang() -> None:
-    """A pattern made to be slow costs next to nothing."""
+    """A pattern built to be slow is matched quickly."""
     slow = (("*a" * 100, 1.0),)
     refuses(RecipeInvalid, "matches no module", "linear", member(patterns=slow))
 
@@ -277,7 +277,7 @@ def test_many_stars_do_not_hang() -> None:
 def test_requirements_are_checked_with_names(
     method: str, error: type[Exception], match: str
 ) -> None:
-    """What a method cannot merge is refused by the plan, naming adapters, module and figures."""
+    """Members that fail a method's requirements are refused with adapters, module and figures."""
     refuses(error, match, method, member(q=8), member("b", B, -0.5, q=8), member("c", C, q=4))
 
 
@@ -285,7 +285,7 @@ def test_requirements_are_checked_with_names(
     "method", ["linear", "average", "model_stock", "slerp", "karcher", "compress"]
 )
 def test_energy_and_match_are_written_into_the_recipe(method: str) -> None:
-    """`energy` and `scale=match` are options like others; the rank is then a bound."""
+    """`energy` and `scale=match` are options in the recipe; the rank is then an upper bound."""
     options = dict(planned(method, member(q=8), energy="0.95", scale="match").options)
     assert (0.95, "match", 8) == (options["energy"], options["scale"], options["rank"])
     refuses(RecipeInvalid, "energy takes a number above 0 and at most 1", method, member(),
@@ -299,13 +299,13 @@ def refuses(error: type[Exception], match: str, method: str, *members: Member, *
 
 
 def test_rank_above_the_limit_is_refused() -> None:
-    """A rank that the engine cannot hold is refused, naming the limit."""
+    """A rank above the engine's limit is refused, and the message names the limit."""
     refuses(RecipeInvalid, "rank 65 is above the engine's limit: at most 64", "lego", member(),
             rank=65)  # fmt: skip
 
 
 def test_cat_above_the_limit_says_what_to_use() -> None:
-    """`cat` whose ranks add up beyond the limit says rank, module, limit and the way out."""
+    """`cat` above the rank limit is refused with rank, module, limit and an alternative."""
     refuses(
         RecipeInvalid, rf"up to 24 in {Q}.*limit of 16: use linear\(\.\.\.; rank=16\)",
         "cat", member(q=16, v=1), member("b", B, q=8), limit=16,
@@ -315,18 +315,18 @@ def test_cat_above_the_limit_says_what_to_use() -> None:
 
 @pytest.mark.parametrize("weight", [float("nan"), float("inf"), -float("inf")])
 def test_weights_must_be_finite(weight: float) -> None:
-    """A weight that is no finite number is refused."""
+    """A weight that is not a finite number is refused."""
     refuses(RecipeInvalid, "not a finite number", "cat", member(weight=weight))
 
 
 def test_nothing_to_merge_is_refused() -> None:
-    """No member, or members at weight 0 only, is an invalid recipe."""
+    """A recipe without members, or with all members at weight 0, is invalid."""
     refuses(RecipeInvalid, "at least one adapter", "cat")
     refuses(RecipeInvalid, "every weight is 0", "cat", member(weight=0.0), member("b", B, -0.0))
 
 
 def test_unknown_names_are_refused() -> None:
-    """Unknown methods and options are refused with what there is."""
+    """Unknown methods and options are refused with the list of known ones."""
     refuses(RecipeInvalid, "did you mean linear", "liner", member())
     refuses(RecipeInvalid, "it takes rank, seed", "lego", member(), density=0.5)
 
@@ -334,25 +334,25 @@ def test_unknown_names_are_refused() -> None:
 @pytest.mark.parametrize("method", [n for n, m in METHODS.items() if "density" in m.parameters])
 @pytest.mark.parametrize("density", [0, -0.1, 1.01, "nan", "dense"])
 def test_density_is_in_its_bounds(method: str, density: object) -> None:
-    """Every method that keeps a density refuses one outside (0, 1]."""
+    """Every method with a density refuses one outside (0, 1]."""
     match = "density takes a number above 0 and at most 1, not"
     refuses(RecipeInvalid, match, method, member(), density=density)
 
 
 @pytest.mark.parametrize("method", [n for n, m in METHODS.items() if "rank" in m.parameters])
 def test_rank_is_at_least_one(method: str) -> None:
-    """Every method that brings its result to a rank refuses rank 0."""
+    """Every method with a rank option refuses rank 0."""
     refuses(RecipeInvalid, "rank takes an integer of at least 1", method, member(), rank=0)
 
 
 def test_unknown_dtype_is_refused() -> None:
-    """A dtype that weft does not write is refused with those that it does."""
+    """A dtype that weft does not write is refused with the list of dtypes that it writes."""
     with pytest.raises(RecipeInvalid, match="float32, float16, bfloat16"):
         plan("cat", [member()], options={}, base="llama", dtype="float8", rank_limit=None)
 
 
 def test_bases_must_agree() -> None:
-    """Members of different bases are incompatible, and both are named."""
+    """Members of different bases are incompatible, and the message names both bases."""
     refuses(
         IncompatibleAdapters, "poet was trained for the base qwen, legal for llama",
         "cat", member(), member("poet", B, base="qwen"),
@@ -362,7 +362,7 @@ def test_bases_must_agree() -> None:
 
 
 def test_shapes_must_agree() -> None:
-    """Members whose shapes differ in a module are incompatible: labels, module, both shapes."""
+    """Members with different shapes in a module are refused with labels, module and both shapes."""
     wide = Member("poet", B, 1.0, "llama", {Q: ModuleShape(8, 128, 32, "linear")})
     refuses(
         IncompatibleAdapters, rf"legal and poet do not fit in {Q}: .*\(32, 64\).*\(32, 128\)",
@@ -373,6 +373,6 @@ def test_shapes_must_agree() -> None:
 
 
 def test_module_sets_may_differ() -> None:
-    """Members need not have the same modules, nor any in common."""
+    """Members may have different modules, and need not have any in common."""
     recipe = planned("linear", member(q=8), member("b", B, v=12), member("c", C, q=4, v=4))
     assert 16 == rank_of(recipe)

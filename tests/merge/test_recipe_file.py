@@ -1,4 +1,4 @@
-"""Recipe files: what they may say, and that every mistake is told by file, key and expectation."""
+"""Recipe files: their content, and errors that name the file, the key and the expected value."""
 
 import json
 from pathlib import Path
@@ -25,7 +25,7 @@ PLAIN = {"method": "cat", "adapters": [{"path": "a"}]}
 
 
 def written(folder: Path, text: str, name: str = "recipe.yaml") -> WrittenRecipe:
-    """Write and read a recipe file."""
+    """Write a recipe file and read it."""
     path = folder / name
     path.write_text(text)
     return read_recipe_file(path)
@@ -65,7 +65,7 @@ def test_json_says_the_same(tmp_path: Path) -> None:
 
 
 def test_a_short_file_has_defaults(tmp_path: Path) -> None:
-    """Weights are 1, the dtype bfloat16, and the base is the adapters' to say."""
+    """By default weights are 1, the dtype is bfloat16, and the base is that of the adapters."""
     expected = WrittenRecipe(
         "cat", (WrittenAdapter(tmp_path / "a", None, 1.0, ()),), {}, "bfloat16", None
     )
@@ -74,14 +74,14 @@ def test_a_short_file_has_defaults(tmp_path: Path) -> None:
 
 
 def test_folders_are_beside_the_file(tmp_path: Path) -> None:
-    """Relative folders count from the file's, absolute ones stay."""
+    """Relative folders are resolved against the file's folder; absolute ones are unchanged."""
     text = "method: cat\nadapters: [{path: ../a}, {path: /b}]"
     paths = [adapter.path for adapter in written(tmp_path, text).adapters]
     assert [tmp_path / "../a", Path("/b")] == paths
 
 
 def test_numbers_may_be_without_a_point(tmp_path: Path) -> None:
-    """`1e-3`, a text to YAML 1.1, is the number that it looks like."""
+    """`1e-3`, which is a string in YAML 1.1, is read as a number."""
     text = "method: linear\nadapters: [{path: a, weight: 1e-3}]\noptions: {scale: 1e-3}"
     assert 0.001 == written(tmp_path, text).adapters[0].weight
 
@@ -142,7 +142,7 @@ MISTAKES = [
 
 @pytest.mark.parametrize(("text", "says"), MISTAKES)
 def test_every_mistake_is_told(tmp_path: Path, text: str, says: str) -> None:
-    """A mistake is RecipeInvalid that names the file, the key, what was expected and found."""
+    """A mistake raises RecipeInvalid with the file, the key, and the expected and actual value."""
     refused(tmp_path, text, says)
 
 
@@ -157,12 +157,12 @@ def test_every_mistake_is_told(tmp_path: Path, text: str, says: str) -> None:
     ],
 )
 def test_every_mistake_in_json_is_told(tmp_path: Path, text: str, says: str) -> None:
-    """JSON files are as strict."""
+    """Mistakes in JSON files are refused as strictly."""
     refused(tmp_path, text, says, name="recipe.json")
 
 
 def test_a_file_that_is_no_text_is_told(tmp_path: Path) -> None:
-    """Bytes that are no UTF-8, and files of another kind and size, are refused."""
+    """Bytes that are not UTF-8 and oversized files are refused; a missing file is an OSError."""
     path = tmp_path / "recipe.yaml"
     path.write_bytes(b"method: \xff")
     with pytest.raises(RecipeInvalid, match="not YAML"):
@@ -191,7 +191,7 @@ def test_an_alias_bomb_is_refused_quickly(tmp_path: Path) -> None:
     ),
 ).map(json.dumps)))  # fmt: skip
 def test_any_file_is_a_recipe_or_refused(tmp_path: Path, text: str) -> None:
-    """Whatever the file, reading it ends in RecipeInvalid, never in another error."""
+    """Reading any file gives a recipe or RecipeInvalid, never another error."""
     path = tmp_path / "any.yaml"
     path.write_bytes(text.encode("utf-8", "surrogatepass"))
     with pytest.raises(RecipeInvalid):

@@ -1,4 +1,4 @@
-"""Reports: the JSON beside an artifact and the line for people."""
+"""Reports: the JSON beside an artifact and the one-line summary."""
 
 import json
 from dataclasses import replace
@@ -22,7 +22,7 @@ def test_json_holds_every_figure() -> None:
 
 
 def test_summary_is_one_line() -> None:
-    """People get one line: method, modules, rank, norm, cosines, energy, conflict, time."""
+    """The summary is one line: method, modules, rank, norm, cosines, energy, conflict, time."""
     line = report()[0].summary()
     assert "\n" not in line
     assert line.startswith("linear of 2: 2 modules, rank 5, norm ")
@@ -33,5 +33,5 @@ def test_summary_is_one_line() -> None:
 
 
 def test_summary_tells_a_scale() -> None:
-    """A factor that was applied is said, so that a matched norm can be asked for again."""
+    """The summary shows the applied scale, so that a matched norm can be requested again."""
     assert "(scaled by 0.5)" in replace(report()[0], scale=0.5).summary()

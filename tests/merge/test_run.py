@@ -1,4 +1,4 @@
-"""Running a recipe: what is written, what is refused, and that nothing partial ever stays."""
+"""Running a recipe: the files it writes, the errors it raises, and no partial output."""
 
 import json
 from dataclasses import replace
@@ -21,7 +21,7 @@ from tests.merge.merge_setup import MergeSetup, exact_sum, suiting
 
 @pytest.mark.parametrize("method", ["cat", "linear"])
 def test_sums_are_the_sum_for_peft(merge_setup: MergeSetup, method: str) -> None:
-    """A merged folder loads in PEFT without a missing key and is the weighted sum there."""
+    """A merged folder loads in PEFT without missing keys, and its updates are the weighted sum."""
     out = merge_setup.root / "out"
     merge(merge_setup.recipe(method), merge_setup.folders, out)
     expected = exact_sum(merge_setup)
@@ -33,7 +33,7 @@ def test_sums_are_the_sum_for_peft(merge_setup: MergeSetup, method: str) -> None
 
 @pytest.mark.parametrize("method", ["cat", "linear"])
 def test_logits_are_those_of_the_sum(merge_setup: MergeSetup, method: str) -> None:
-    """The model under the merged adapter answers as under the dense sum of updates."""
+    """The model with the merged adapter has the logits of the dense sum of updates."""
     out = merge_setup.root / "out"
     merge(merge_setup.recipe(method), merge_setup.folders, out)
     model = tiny_llama()
@@ -43,7 +43,7 @@ def test_logits_are_those_of_the_sum(merge_setup: MergeSetup, method: str) -> No
 
 
 def test_lego_folder_loads_in_peft_as_written(merge_setup: MergeSetup) -> None:
-    """A LEGO artifact's update in PEFT is the one that its own tensors spell, at scale 1."""
+    """A LEGO artifact's update in PEFT is the product of its stored tensors, at scale 1."""
     out = merge_setup.root / "out"
     report = merge(merge_setup.recipe("lego", dtype="bfloat16"), merge_setup.folders, out)
     folder = open_folder(out)
@@ -56,7 +56,7 @@ def test_lego_folder_loads_in_peft_as_written(merge_setup: MergeSetup) -> None:
 
 @pytest.mark.parametrize("method", [m for m in METHODS if "identity" not in METHODS[m].exempt])
 def test_one_adapter_comes_back_as_itself(tmp_path: Path, method: str) -> None:
-    """A merge of one adapter at weight 1 that drops nothing answers as that adapter."""
+    """A lossless merge of one adapter at weight 1 has the logits of that adapter."""
     merge_setup = MergeSetup(tmp_path, [make_adapter(tmp_path / "a", alpha=12.0)], [1.0])
     recipe = merge_setup.recipe(method, **whole(METHODS[method]))  # type: ignore[arg-type]  # a table
     merge(recipe, merge_setup.folders, tmp_path / "out")
@@ -68,7 +68,7 @@ def test_one_adapter_comes_back_as_itself(tmp_path: Path, method: str) -> None:
 
 @pytest.mark.parametrize("method", METHODS)
 def test_bytes_do_not_depend_on_workers(merge_setup: MergeSetup, method: str) -> None:
-    """One worker and four write the same config and weights, bit for bit."""
+    """One worker and four workers write identical config and weights, bit for bit."""
     merge_setup = suiting(merge_setup, method)
     recipe = merge_setup.recipe(method, dtype="bfloat16")
     merge(recipe, merge_setup.folders, merge_setup.root / "one", workers=1)
@@ -77,7 +77,7 @@ def test_bytes_do_not_depend_on_workers(merge_setup: MergeSetup, method: str) ->
 
 
 def test_thread_setting_is_restored(merge_setup: MergeSetup) -> None:
-    """A merge leaves torch's thread count as it found it."""
+    """A merge does not change torch's thread count."""
     before = torch.get_num_threads()
     torch.set_num_threads(2)
     try:
@@ -88,7 +88,7 @@ def test_thread_setting_is_restored(merge_setup: MergeSetup) -> None:
 
 
 def test_folder_holds_its_recipe_and_report(merge_setup: MergeSetup) -> None:
-    """Beside the adapter lie the canonical recipe and the measured figures."""
+    """The output folder contains the canonical recipe and the report beside the adapter."""
     recipe = merge_setup.recipe("linear", rank=3)
     report = merge(recipe, merge_setup.folders, merge_setup.root / "out")
     names = {"adapter_config.json", "adapter_model.safetensors", "recipe.json", "report.json"}
@@ -99,7 +99,7 @@ def test_folder_holds_its_recipe_and_report(merge_setup: MergeSetup) -> None:
 
 
 def test_zero_weights_are_left_out(merge_setup: MergeSetup) -> None:
-    """An ingredient at weight 0 changes nothing, not even the rank."""
+    """An ingredient at weight 0 does not change the result, including its rank."""
     zeroed = MergeSetup(merge_setup.root, merge_setup.paths, [1.0, 0.0, 0.0])
     merge(zeroed.recipe("cat"), zeroed.folders, merge_setup.root / "out")
     only = MergeSetup(merge_setup.root, merge_setup.paths[:1], [1.0])
@@ -108,7 +108,7 @@ def test_zero_weights_are_left_out(merge_setup: MergeSetup) -> None:
 
 
 def test_disjoint_modules_are_all_kept(tmp_path: Path) -> None:
-    """Adapters that share no module merge into one that has them all."""
+    """A merge of adapters that share no module has the modules of all of them."""
     items = list(MODULES.items())
     merge_setup = MergeSetup(
         tmp_path,
@@ -125,7 +125,7 @@ def test_disjoint_modules_are_all_kept(tmp_path: Path) -> None:
 
 
 def test_progress_counts_every_module(merge_setup: MergeSetup) -> None:
-    """Progress is told after each module and ends at the number of modules."""
+    """Progress is reported after each module and ends at the number of modules."""
     calls: list[tuple[int, int]] = []
     merge(
         merge_setup.recipe("cat"),
@@ -138,7 +138,7 @@ def test_progress_counts_every_module(merge_setup: MergeSetup) -> None:
 
 
 def test_existing_output_is_refused(merge_setup: MergeSetup) -> None:
-    """A folder that holds something is not replaced, and stays as it was."""
+    """An output folder that is not empty is refused and left unchanged."""
     (merge_setup.root / "out").mkdir()
     (merge_setup.root / "out" / "precious").write_text("x")
     with pytest.raises(FileExistsError, match="not an empty folder"):
@@ -148,7 +148,7 @@ def test_existing_output_is_refused(merge_setup: MergeSetup) -> None:
 
 
 def test_empty_output_folder_is_used(merge_setup: MergeSetup) -> None:
-    """An empty folder under the output's name is filled."""
+    """An existing empty output folder is used."""
     (merge_setup.root / "out").mkdir()
     merge(merge_setup.recipe("cat"), merge_setup.folders, merge_setup.root / "out")
     assert open_folder(merge_setup.root / "out").modules.keys() == MODULES.keys()
@@ -159,7 +159,7 @@ def test_empty_output_folder_is_used(merge_setup: MergeSetup) -> None:
 def test_full_disk_leaves_nothing(
     merge_setup: MergeSetup, monkeypatch: pytest.MonkeyPatch, workers: int, scale: object
 ) -> None:
-    """A disk that fills up in the middle is an OSError, and nothing stays at or beside `out`."""
+    """A disk that fills up during a merge raises OSError and leaves nothing at or beside `out`."""
     write, calls = WeightsWriter.write, []
 
     def full(self: WeightsWriter, name: str, data: bytes | memoryview) -> None:
@@ -176,7 +176,7 @@ def test_full_disk_leaves_nothing(
 
 
 def test_failing_progress_leaves_nothing(merge_setup: MergeSetup) -> None:
-    """Whatever interrupts a merge, Ctrl-C included, nothing partial stays."""
+    """An interrupted merge, also by Ctrl-C, leaves no partial output."""
 
     def interrupt(done: int, total: int) -> None:
         raise KeyboardInterrupt
@@ -208,7 +208,7 @@ def test_enormous_result_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("method", ["cat", "linear"])
 def test_overflow_of_float32_is_refused(tmp_path: Path, method: str) -> None:
-    """A weight that sends the sum beyond float32 is refused with the module's name."""
+    """A weight that makes the sum overflow float32 is refused with the module's name."""
     merge_setup = MergeSetup(tmp_path, [make_adapter(tmp_path / "a")], [1e300])
     refused(
         merge_setup, merge_setup.recipe(method), UnsafeResult, r"model\.layers.*overflows float32"
@@ -223,7 +223,7 @@ def test_overflow_of_the_dtype_is_refused(tmp_path: Path) -> None:
 
 
 def test_norm_limit_counts_the_scale(merge_setup: MergeSetup) -> None:
-    """The gate is on the scaled update: a scale that exceeds it is refused, less passes."""
+    """The norm limit applies to the scaled update: above it a merge is refused, below it not."""
     norm = merge(
         merge_setup.recipe("cat"), merge_setup.folders, merge_setup.root / "x"
     ).overall.norm
@@ -235,7 +235,7 @@ def test_norm_limit_counts_the_scale(merge_setup: MergeSetup) -> None:
 
 
 def test_nan_ingredient_is_named(merge_setup: MergeSetup) -> None:
-    """An ingredient that holds NaN is refused, by digest and module, before a method sees it."""
+    """An ingredient with NaN is refused by digest and module, before a method runs on it."""
     path = merge_setup.paths[1] / "adapter_model.safetensors"
     data = bytearray(path.read_bytes())
     data[-2:] = b"\xc0\x7f"  # bfloat16 NaN
@@ -245,7 +245,7 @@ def test_nan_ingredient_is_named(merge_setup: MergeSetup) -> None:
 
 
 def test_shapes_are_checked_against_the_files(merge_setup: MergeSetup) -> None:
-    """A recipe over folders whose shapes disagree is refused, whatever it was planned from."""
+    """Folders whose shapes disagree are refused, even if the plan had other shapes."""
     wide = {name: (d_in + 1, d_out) for name, (d_in, d_out) in MODULES.items()}
     other = make_adapter(merge_setup.root / "wide", modules=wide)
     merge_setup.paths.append(other)
@@ -256,14 +256,14 @@ def test_shapes_are_checked_against_the_files(merge_setup: MergeSetup) -> None:
 
 
 def test_truncated_ingredient_is_a_format_error(merge_setup: MergeSetup) -> None:
-    """An ingredient whose file was cut is refused as such."""
+    """An ingredient with a truncated file raises a format error."""
     path = merge_setup.paths[0] / "adapter_model.safetensors"
     path.write_bytes(path.read_bytes()[:-10])
     refused(merge_setup, merge_setup.recipe("cat"), FormatError, "A007 file-size")
 
 
 def test_missing_folder_is_named(merge_setup: MergeSetup) -> None:
-    """A recipe whose ingredient was not handed over says which."""
+    """A recipe with an ingredient whose folder is not given is refused, naming the ingredient."""
     with pytest.raises(RecipeInvalid, match=merge_setup.digests[2]):
         merge(
             merge_setup.recipe("cat"),
@@ -291,14 +291,14 @@ def test_recipe_of_another_weft_is_refused(
 
 
 def test_unresolved_rank_is_refused(merge_setup: MergeSetup) -> None:
-    """A recipe that still says `auto` was never planned."""
+    """A recipe whose rank is still `auto` is refused."""
     options = (("energy", None), ("rank", "auto"), ("scale", 1.0))
     recipe = replace(merge_setup.recipe("linear"), options=options)
     refused(merge_setup, recipe, RecipeInvalid, "plan it again")
 
 
 def test_every_refusal_is_a_merge_error() -> None:
-    """The server can catch one class for everything that is the merge's to refuse."""
+    """All errors of a refused merge have one base class for the server to catch."""
     assert all(
         issubclass(e, MergeError) for e in (RecipeInvalid, IncompatibleAdapters, UnsafeResult)
     )

@@ -1,4 +1,4 @@
-"""Running a recipe: what concerns the adapter as a whole: weights by pattern, norm, ranks."""
+"""Running a recipe with options over the whole adapter: weights by pattern, norm, ranks."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +18,7 @@ from tests.merge.merge_setup import MergeSetup, exact_sum
 
 
 def patterned(merge_setup: MergeSetup, *patterns: tuple[tuple[str, float], ...]) -> list[Member]:
-    """Return the setup's members at weight 1 with these patterns; the rest have none."""
+    """Return the setup's members at weight 1 with these patterns; other members have none."""
     return [
         replace(member, weight=1.0, patterns=patterns[i] if i < len(patterns) else ())
         for i, member in enumerate(merge_setup.members)
@@ -26,8 +26,8 @@ def patterned(merge_setup: MergeSetup, *patterns: tuple[tuple[str, float], ...])
 
 
 def test_weights_by_pattern_count_in_their_modules(merge_setup: MergeSetup) -> None:
-    """A pattern's weight takes an ingredient's place in the modules that it matches, and there
-    alone; 0 leaves it out, rank and all.
+    """A pattern's weight replaces an ingredient's weight only in the modules that it matches; 0
+    leaves the ingredient out there, also for the rank.
     """
     mlp, first = "*.mlp.*", "model.layers.0.*"
     merge_setup.members = patterned(merge_setup, ((mlp, 0.0),), ((first, -2.0),))
@@ -47,7 +47,7 @@ def test_weights_by_pattern_count_in_their_modules(merge_setup: MergeSetup) -> N
 
 
 def test_module_without_weight_is_left_out(merge_setup: MergeSetup) -> None:
-    """Where every ingredient's weight is 0, the result has no such module, nor the report."""
+    """A module where every ingredient has weight 0 is neither in the result nor in the report."""
     merge_setup.members = patterned(merge_setup, *[(("*.mlp.*", 0.0),)] * 3)
     report = merge(merge_setup.recipe("linear"), merge_setup.folders, merge_setup.root / "out")
     expected = {name for name in MODULES if ".mlp." not in name}
@@ -55,7 +55,7 @@ def test_module_without_weight_is_left_out(merge_setup: MergeSetup) -> None:
 
 
 def test_ingredient_at_zero_may_count_by_pattern(merge_setup: MergeSetup) -> None:
-    """Weight 0 with a pattern counts where the pattern says so, and nowhere else."""
+    """An ingredient at weight 0 with a pattern counts only in the modules that match it."""
     merge_setup.members = [
         replace(merge_setup.members[0], weight=0.0, patterns=(("*.down_proj", 2.0),)),
         *(replace(member, weight=0.0) for member in merge_setup.members[1:]),
@@ -66,8 +66,8 @@ def test_ingredient_at_zero_may_count_by_pattern(merge_setup: MergeSetup) -> Non
 
 @pytest.mark.parametrize("method", ["cat", "linear", "lego"])
 def test_match_gives_the_ingredients_mean_norm(merge_setup: MergeSetup, method: str) -> None:
-    """`scale=match` is one factor for all modules, and the result has the mean norm; the report
-    tells the factor, which as a number gives the same adapter.
+    """`scale=match` applies one factor to all modules, and the result has the mean norm; the report
+    gives the factor, which gives the same adapter if passed as a number.
     """
     plain = merge(merge_setup.recipe(method), merge_setup.folders, merge_setup.root / "plain")
     recipe = merge_setup.recipe(method, scale="match")
@@ -87,7 +87,7 @@ def test_match_gives_the_ingredients_mean_norm(merge_setup: MergeSetup, method: 
 
 
 def test_match_of_nothing_and_of_what_cancels(tmp_path: Path) -> None:
-    """Ingredients that are zero match as they are; ingredients that cancel cannot be matched."""
+    """Ingredients that are all zero match unchanged; ingredients that cancel cannot be matched."""
     zero = make_adapter(tmp_path / "zero", size=0.0)
     alone = MergeSetup(tmp_path, [zero], [1.0])
     report = merge(alone.recipe("linear", scale="match"), alone.folders, tmp_path / "out")
@@ -101,7 +101,7 @@ def test_match_of_nothing_and_of_what_cancels(tmp_path: Path) -> None:
 
 
 def test_energy_gives_each_module_its_own_rank(merge_setup: MergeSetup) -> None:
-    """With `energy`, a module has the smallest rank that keeps this share; the file says which."""
+    """With `energy`, each module has the smallest rank that keeps this share, given in the file."""
     recipe = merge_setup.recipe("linear", energy=0.9)
     report = merge(recipe, merge_setup.folders, merge_setup.root / "out", workers=2)
     out = open_folder(merge_setup.root / "out")
@@ -116,7 +116,7 @@ def test_energy_gives_each_module_its_own_rank(merge_setup: MergeSetup) -> None:
 
 
 def test_energy_and_match_together(merge_setup: MergeSetup) -> None:
-    """Ranks by energy and a matched norm are found in one merge."""
+    """One merge can choose ranks by energy and match the norm."""
     recipe = merge_setup.recipe("linear", energy=0.5, scale="match")
     report = merge(recipe, merge_setup.folders, merge_setup.root / "out")
     opened = open_folder(merge_setup.root / "out")

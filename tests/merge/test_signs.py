@@ -1,4 +1,4 @@
-"""Elections and sums, entry by entry, against worked numbers."""
+"""Sign elections and sums, entry by entry, against worked examples."""
 
 import pytest
 import torch
@@ -17,27 +17,27 @@ def tiles() -> list[Tensor]:
 
 
 def left(majority: str) -> Tensor:
-    """Return the entries that an election leaves, (T, 4)."""
+    """Return the entries that remain after an election, (T, 4)."""
     options = PruneOptions("m", majority=majority)  # type: ignore[arg-type]  # a table
     return torch.cat(list(elect_signs(tiles(), options)), dim=2)[:, 0]
 
 
 def test_the_sum_elects() -> None:
-    """The sign of the sum is elected: 5 - 2 - 2 is positive, so the minority of one rules."""
+    """The sign of the sum is elected: 5 - 2 - 2 is positive, so the one member outweighs two."""
     expected = [[2.0, 5.0, 0.0, 0.0], [1.0, 0.0, 0.0, 0.0], [3.0, 0.0, 0.0, -4.0]]
 
     assert expected == left("total").tolist()
 
 
 def test_the_count_elects() -> None:
-    """With majority "frequency" two members outvote a larger one; a draw elects nobody."""
+    """With majority "frequency" two members outvote a larger one; a draw elects no sign."""
     expected = [[2.0, 0.0, 0.0, 0.0], [1.0, -2.0, 0.0, 0.0], [3.0, -2.0, 0.0, -4.0]]
 
     assert expected == left("frequency").tolist()
 
 
 def test_any_sign_erases_nothing() -> None:
-    """Without an election everything is left."""
+    """Without an election all entries remain."""
     assert torch.equal(X, torch.cat(list(any_sign(tiles(), PruneOptions("m"))), dim=2)[:, 0])
 
 
@@ -50,7 +50,7 @@ def test_any_sign_erases_nothing() -> None:
     ],
 )
 def test_sums(combine: object, expected: list[float]) -> None:
-    """A sum, a mean over all members, a mean over members that have the entry."""
+    """Entries combine by sum, by mean over all members, or by mean over those with the entry."""
     rows = combine(tiles(), tiles())  # type: ignore[operator]  # a table
 
     torch.testing.assert_close(torch.cat(list(rows), dim=1)[0], torch.tensor(expected))
@@ -67,14 +67,14 @@ def test_energies_are_those_before_the_election() -> None:
 
 
 def test_no_energy_is_no_nan() -> None:
-    """Members that are all zero have no shares and give zero."""
+    """Members that are all zero have no energy and give zero, not NaN."""
     zero = [torch.zeros(2, 1, 3)]
 
     assert torch.equal(torch.zeros(1, 3), next(iter(energy_mean(zero, zero))))
 
 
 def test_hardly_any_energy_alone_still_gives_its_entry() -> None:
-    """The mean over one member is its entry, though its share be too small for float32."""
+    """The mean over one member is its entry, even if its share underflows float32."""
     tile = torch.tensor([[[1.0, 0.0]], [[0.0, 1e-22]]])
 
     rows = energy_mean([tile.clone()], [tile.clone()])

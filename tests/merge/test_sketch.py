@@ -1,4 +1,4 @@
-"""The weight embedding: what its dot products estimate, and what it does not depend on."""
+"""The weight embedding: the estimates by its dot products, and its invariances."""
 
 import json
 import subprocess
@@ -34,7 +34,7 @@ GOLDEN = [(121, 0.80078), (438, -0.82031), (1089, 0.82031), (1241, -0.84375)]
 
 
 def draw(rng: np.random.Generator, shapes: Mapping[str, tuple[int, int]], rank: int) -> Factors:
-    """Random factors; some modules weigh more than others, as in real adapters."""
+    """Return random factors; some modules have larger updates than others, as in real adapters."""
     return {
         name: (
             rng.standard_normal((rank, d_in), np.float32),
@@ -45,12 +45,12 @@ def draw(rng: np.random.Generator, shapes: Mapping[str, tuple[int, int]], rank: 
 
 
 def scaled(factors: Factors, scale: float) -> Factors:
-    """The factors of `scale` times the update."""
+    """Return the factors of `scale` times the update."""
     return {name: (a, b * np.float32(scale)) for name, (a, b) in factors.items()}
 
 
 def added(x: Factors, y: Factors) -> Factors:
-    """The factors of the sum of two updates."""
+    """Return the factors of the sum of two updates."""
     return {
         name: (np.concatenate([x[name][0], y[name][0]]), np.hstack([x[name][1], y[name][1]]))
         for name in x
@@ -72,12 +72,12 @@ def write(folder: Path, factors: Factors) -> Path:
 
 
 def sketched(folder: Path, factors: Factors) -> NDArray[np.float64]:
-    """The sketch of these factors, by way of a file."""
+    """Return the sketch of these factors, written to a file and read from it."""
     return sketch(open_folder(write(folder, factors))).astype(np.float64)
 
 
 def product(x: Factors, y: Factors) -> float:
-    """⟨ΔW_x, ΔW_y⟩ over all modules, exactly: Σ tr((B_xᵀ B_y)(A_y A_xᵀ))."""
+    """Return the exact ⟨ΔW_x, ΔW_y⟩ over all modules: Σ tr((B_xᵀ B_y)(A_y A_xᵀ))."""
     total = 0.0
     for name in x.keys() & y.keys():
         (a, b), (other_a, other_b) = x[name], y[name]
@@ -86,17 +86,17 @@ def product(x: Factors, y: Factors) -> float:
 
 
 def cosine(x: NDArray[np.float64], y: NDArray[np.float64]) -> float:
-    """The cosine of two sketches."""
+    """Return the cosine of two sketches."""
     return float(x @ y / np.linalg.norm(x) / np.linalg.norm(y))
 
 
 def close(expected: NDArray[np.float64], found: NDArray[np.float64]) -> bool:
-    """Say whether two sketches differ by no more than rounding."""
+    """Return whether two sketches differ by no more than rounding."""
     return bool(np.linalg.norm(expected - found) < 1e-5 * np.linalg.norm(expected))
 
 
 def pairs() -> Iterator[tuple[Factors, Factors]]:
-    """Pairs of adapters, of several shapes, whose cosines are spread evenly over 0 to 1."""
+    """Return pairs of adapters, of several shapes, with cosines spread evenly over 0 to 1."""
     rng = np.random.default_rng(0)
     for i in range(PAIRS):
         shapes, rank = (ALL, ATTENTION)[i % 2], (2, 4, 8)[i % 3]
@@ -121,14 +121,14 @@ def test_the_estimated_cosine_is_near_the_exact_one(tmp_path: Path) -> None:
 
 
 def test_the_length_estimates_the_norm(tmp_path: Path) -> None:
-    """The squared length of a sketch is that of the update, to a few percent."""
+    """The squared length of a sketch is that of the update, within a few percent."""
     factors = draw(np.random.default_rng(1), ALL, 8)
     length = np.linalg.norm(sketched(tmp_path / "a", factors))
     assert product(factors, factors) ** 0.5 == pytest.approx(length, rel=0.1)
 
 
 def test_another_factoring_is_the_same_sketch(tmp_path: Path) -> None:
-    """`b·m, m⁻¹·a` is the same update, so it is the same vector."""
+    """`b·m, m⁻¹·a` is the same update and has the same sketch."""
     factors = draw(np.random.default_rng(2), ALL, 4)
     mixing = np.random.default_rng(3).standard_normal((4, 4)) + 3 * np.eye(4)
     inverse = np.linalg.inv(mixing)
@@ -141,7 +141,7 @@ def test_another_factoring_is_the_same_sketch(tmp_path: Path) -> None:
 
 
 def test_a_rank_more_with_nothing_in_it_changes_nothing(tmp_path: Path) -> None:
-    """Padding with zero rows and columns is another factoring of the same update."""
+    """Padding the factors with zero rows and columns does not change the sketch."""
     factors = draw(np.random.default_rng(4), ATTENTION, 2)
     padded = added(factors, scaled(factors, 0))
     plain, other = sketched(tmp_path / "a", factors), sketched(tmp_path / "b", padded)
@@ -158,7 +158,7 @@ def test_the_sketch_is_linear(tmp_path: Path) -> None:
 
 
 def test_a_missing_module_is_a_zero(tmp_path: Path) -> None:
-    """An adapter of two modules is the sum of one of each: what lacks counts as nothing."""
+    """The sketch of two modules is the sum of one of each: a missing module counts as zero."""
     factors = draw(np.random.default_rng(6), {Q: (256, 256), DOWN: (256, 896)}, 2)
     whole = sketched(tmp_path / "w", factors)
     parts = [sketched(tmp_path / name, {name: factors[name]}) for name in (Q, DOWN)]
@@ -166,7 +166,7 @@ def test_a_missing_module_is_a_zero(tmp_path: Path) -> None:
 
 
 def test_scale_is_part_of_the_update(tmp_path: Path) -> None:
-    """Alpha doubled is the vector doubled, with rsLoRA and patterns as PEFT has them."""
+    """Doubling alpha doubles the vector; rsLoRA and patterns scale it as in PEFT."""
     plain = make_adapter(tmp_path / "plain", rank=4, alpha=8)
     doubled = make_adapter(tmp_path / "doubled", rank=4, alpha=16)
     root = make_adapter(tmp_path / "root", rank=4, alpha=8, use_rslora=True)  # 8/√4 = 2 · 8/4
@@ -177,7 +177,7 @@ def test_scale_is_part_of_the_update(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
 def test_the_stored_dtype_matters_by_its_rounding_only(tmp_path: Path, dtype: str) -> None:
-    """The same numbers stored with fewer bits have nearly the same vector."""
+    """The same numbers stored in a narrower dtype have nearly the same vector."""
     plain = sketch(open_folder(make_adapter(tmp_path / "plain"))).astype(np.float64)
     other = sketch(open_folder(make_adapter(tmp_path / "other", dtype=dtype))).astype(np.float64)
     assert 1 == pytest.approx(cosine(plain, other), abs=1e-4)
@@ -186,7 +186,7 @@ def test_the_stored_dtype_matters_by_its_rounding_only(tmp_path: Path, dtype: st
 def test_a_module_too_small_for_transforms_has_the_same_sketch(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Throwing the product into the buckets is the convolution of the factors' sketches."""
+    """Hashing the product into buckets equals the convolution of the factors' sketches."""
     shapes = {"model.layers.0.mlp.up_proj": (2300, 30), "model.layers.0.mlp.down_proj": (30, 2300)}
     factors = draw(np.random.default_rng(9), ALL | shapes, 8)
     found = []
@@ -197,7 +197,7 @@ def test_a_module_too_small_for_transforms_has_the_same_sketch(
 
 
 def test_modules_and_sides_do_not_share_their_buckets(tmp_path: Path) -> None:
-    """The same factors at another module, or the transposed update, are unrelated vectors."""
+    """The same factors at another module, or the transposed update, give an unrelated vector."""
     a, b = draw(np.random.default_rng(7), {Q: (256, 256)}, 8)[Q]
     first = sketched(tmp_path / "q", {Q: (a, b)})
     elsewhere = sketched(tmp_path / "k", {Q.replace("q_proj", "k_proj"): (a, b)})
@@ -209,7 +209,7 @@ def test_modules_and_sides_do_not_share_their_buckets(tmp_path: Path) -> None:
 
 
 def test_wide_and_narrow_modules_work(tmp_path: Path) -> None:
-    """One coordinate, fewer than buckets, more than buckets: the length estimates the norm."""
+    """The length estimates the norm for one coordinate and for fewer or more than the buckets."""
     for d_out, d_in in ((1, 1), (3, 5000), (SKETCH_DIM, SKETCH_DIM + 1)):
         factors = draw(np.random.default_rng(8), {Q: (d_out, d_in)}, 1)
         length = np.linalg.norm(sketched(tmp_path / f"{d_out}", factors))
@@ -217,7 +217,7 @@ def test_wide_and_narrow_modules_work(tmp_path: Path) -> None:
 
 
 def test_the_vector_of_a_known_adapter_stays_what_it_is(tmp_path: Path) -> None:
-    """Vectors are compared across releases: these numbers change only with `SKETCH_NAME`."""
+    """These numbers change only with `SKETCH_NAME`, since vectors are compared across releases."""
     ramp = np.arange(16, dtype=np.float32) / np.float32(16)
     vector = sketched(tmp_path / "a", {Q: (ramp[None, :], ramp[:, None])})
     largest = np.argsort(-np.abs(vector))[:4]
@@ -226,13 +226,13 @@ def test_the_vector_of_a_known_adapter_stays_what_it_is(tmp_path: Path) -> None:
 
 
 def test_the_sketch_needs_no_torch() -> None:
-    """Whoever only searches does not load torch for it."""
+    """Importing `merge.sketch` does not import torch."""
     code = "import sys, merge.sketch; sys.exit('torch' in sys.modules)"
     assert 0 == subprocess.run([sys.executable, "-c", code], check=False).returncode
 
 
 def test_a_file_that_became_shorter_is_an_error(tmp_path: Path) -> None:
-    """Numbers that are not there any more are not taken for zeros."""
+    """A file that became shorter raises an error; missing numbers are not read as zeros."""
     folder = open_folder(make_adapter(tmp_path / "a"))
     with folder.weights_path.open("r+b") as file:
         file.truncate(folder.weights_path.stat().st_size - 100)

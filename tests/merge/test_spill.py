@@ -1,4 +1,4 @@
-"""Modules set aside come back as they were, and leave nothing behind."""
+"""Spilled modules are read back unchanged, and no file remains."""
 
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -12,7 +12,7 @@ from tests.laws.laws import random_factors
 
 
 def test_factors_come_back_bit_for_bit(tmp_path: Path) -> None:
-    """From several threads, in any order, also of views and with the scale folded in."""
+    """Factors from several threads, views and scaled ones too, are read back bit for bit."""
     given = {f"m{i}": random_factors(i, 1 + i % 5, 30 + i, 20, scale=1.0) for i in range(40)}
     view = torch.randn(20, 9)[:, 2:5]  # not contiguous
     given["view"] = Factors(torch.randn(3, 7), view, 2.0)
@@ -27,7 +27,7 @@ def test_factors_come_back_bit_for_bit(tmp_path: Path) -> None:
 
 
 def test_the_file_has_no_name(tmp_path: Path) -> None:
-    """Nothing stands in the folder, during or after."""
+    """The folder is empty while the spill is open and after it is closed."""
     with Spill(tmp_path) as spill:
         spill.put("m", random_factors(0, 3))
         assert [] == list(tmp_path.iterdir())
@@ -35,6 +35,6 @@ def test_the_file_has_no_name(tmp_path: Path) -> None:
 
 
 def test_unknown_modules_are_a_key_error(tmp_path: Path) -> None:
-    """Asking for what was never put is a mistake of the program."""
+    """Reading a module that was never put raises KeyError."""
     with Spill(tmp_path) as spill, pytest.raises(KeyError):
         spill.get("m")

@@ -18,7 +18,7 @@ HEAD, EMBEDDING = "lm_head", "model.embed_tokens"
 
 
 def tied_by_peft(path: Path, seed: int, rank: int) -> Path:
-    """Write an adapter that PEFT made with `ensure_weight_tying`, its tensors drawn anew."""
+    """Write an adapter that PEFT made with `ensure_weight_tying`, with random tensors."""
     torch.manual_seed(seed)
     config = LlamaConfig(
         hidden_size=16, intermediate_size=24, num_hidden_layers=1, num_attention_heads=2,
@@ -38,7 +38,7 @@ def tied_by_peft(path: Path, seed: int, rank: int) -> Path:
 
 
 def updates(path: Path) -> dict[str, torch.Tensor]:
-    """Return the head's and the embedding's updates of a folder, float64."""
+    """Return the updates of a folder's head and embedding, float64."""
     folder = open_folder(path)
     read = {name: read_peft(folder, folder.modules[name]) for name in (HEAD, EMBEDDING)}
     return {name: f.scale * f.b.double() @ f.a.double() for name, f in read.items()}
@@ -47,7 +47,7 @@ def updates(path: Path) -> dict[str, torch.Tensor]:
 @pytest.mark.parametrize("method", ["cat", "lego", "dare_linear", "della", "ties", "random"])
 def test_tied_updates_stay_tied(tmp_path: Path, method: str) -> None:
     """Where every ingredient ties head and embedding, the merged head is the embedding's transpose,
-    to the last bit, whatever the method draws or ranks.
+    bit for bit, for every method, with its draws and ranks.
     """
     paths = [tied_by_peft(tmp_path / "a", 1, 4), tied_by_peft(tmp_path / "b", 2, 2)]
     before = updates(paths[0])
@@ -64,8 +64,8 @@ def test_tied_updates_stay_tied(tmp_path: Path, method: str) -> None:
 
 
 def test_a_tie_that_is_lost_is_told(tmp_path: Path) -> None:
-    """Beside an ingredient whose head has an update of its own, or at other weights, head and
-    embedding are merged apart, and the report says so.
+    """Where an ingredient's head has an update of its own, or other weights, head and embedding are
+    merged separately, and the report notes it.
     """
     tied = tied_by_peft(tmp_path / "a", 1, 4)
     generator = torch.Generator().manual_seed(5)
@@ -89,7 +89,7 @@ def test_a_tie_that_is_lost_is_told(tmp_path: Path) -> None:
 
 
 def test_untied_heads_and_embeddings_are_not_told(tmp_path: Path) -> None:
-    """Ingredients that tie nothing have a report without notes."""
+    """The report has no notes if no ingredient ties its head and embedding."""
     a, b = torch.ones(2, 16), torch.ones(32, 2)
     modules = {HEAD: Factors(a, b), EMBEDDING: Factors(2 * b.mT, a.mT)}
     write_peft(tmp_path / "a", modules, kinds={EMBEDDING: "embedding"}, base=BASE)

@@ -20,7 +20,7 @@ def some_stack() -> Tensor:
 
 
 def test_bases_are_orthonormal() -> None:
-    """Both bases have orthonormal columns, as many as asked for or as there are."""
+    """Both bases have orthonormal columns, as many as requested or as exist."""
     for rank in (1, 4, 10, 40):
         u, v = shared_bases(some_stack(), rank)
 
@@ -31,7 +31,7 @@ def test_bases_are_orthonormal() -> None:
 
 
 def test_iteration_keeps_more_than_the_two_svds() -> None:
-    """The iteration improves on the leading vectors of each unfolding, its starting point."""
+    """The iteration improves on its starting point, the leading vectors of each unfolding."""
     stack = some_stack()
     u = torch.linalg.svd(torch.cat(list(stack), dim=1))[0][:, :3]
     v = torch.linalg.svd(torch.cat(list(stack)))[2][:3].mT
@@ -41,7 +41,7 @@ def test_iteration_keeps_more_than_the_two_svds() -> None:
 
 @pytest.mark.parametrize("decay", [1.0, 0.8])
 def test_the_iteration_stops_near_its_end(decay: float, monkeypatch: pytest.MonkeyPatch) -> None:
-    """At the built-in tolerance 99.7 % of what the optimum keeps is kept, also of flat spectra."""
+    """The built-in tolerance keeps 99.7 % of the optimum's energy, also for flat spectra."""
     generator = torch.Generator().manual_seed(0)
     size = decay ** torch.arange(16, dtype=torch.float64)
     u = torch.randn(5, 80, 16, generator=generator, dtype=torch.float64) * size
@@ -55,7 +55,7 @@ def test_the_iteration_stops_near_its_end(decay: float, monkeypatch: pytest.Monk
 
 
 def test_matrices_in_one_subspace_lose_nothing() -> None:
-    """Where all matrices live in bases of the rank, everything is kept."""
+    """Where bases of the given rank span all matrices, all energy is kept."""
     generator = torch.Generator().manual_seed(1)
     u, v = (torch.randn(n, 3, generator=generator, dtype=torch.float64) for n in (12, 9))
     stack = u @ torch.randn(4, 3, 3, generator=generator, dtype=torch.float64) @ v.mT
@@ -72,7 +72,7 @@ def test_one_matrix_gives_its_singular_vectors() -> None:
 
 
 def test_nothing_has_bases_too() -> None:
-    """Zero matrices give some orthonormal bases and no NaN."""
+    """Zero matrices have orthonormal bases without NaN."""
     u, v = shared_bases(torch.zeros(2, 5, 4, dtype=torch.float64), 2)
 
     assert torch.isfinite(u).all()

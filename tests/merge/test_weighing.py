@@ -1,4 +1,4 @@
-"""Weighed stacks: any size, any order, any factorisation."""
+"""Weighed stacks are correct for any size, order and factorisation."""
 
 import pytest
 import torch
@@ -12,7 +12,7 @@ from tests.laws.laws import random_factors, update
 @pytest.mark.parametrize("size", [1.0, 1e-38, 1e30])
 @pytest.mark.parametrize("scale", [1.0, -2.5, 1e-40])
 def test_size_times_member_is_the_weighted_update(weight: float, size: float, scale: float) -> None:
-    """However large or small weight, scale and factors are, nothing overflows or is lost."""
+    """Weights, scales and factors of any size neither overflow nor lose precision."""
     f = random_factors(0, 4)
     given = Factors(f.a * size, f.b * size, scale)
 
@@ -31,7 +31,7 @@ def test_size_times_member_is_the_weighted_update(weight: float, size: float, sc
 
 
 def test_members_keep_their_proportions() -> None:
-    """All members are over one size, so their sum is the weighted sum."""
+    """All members are divided by one size, so their sum times the size is the weighted sum."""
     members = (random_factors(0, 4, scale=3.0), random_factors(1, 2, scale=0.01))
     stack = Stack("m", members, (0.5, -40.0))
     expected = 0.5 * update(members[0]) - 40.0 * update(members[1])
@@ -44,7 +44,7 @@ def test_members_keep_their_proportions() -> None:
 
 
 def test_a_zero_member_does_not_set_the_size() -> None:
-    """A zero adapter of enormous weight leaves the others' digits alone."""
+    """A zero adapter with an enormous weight does not cost the others precision."""
     f, zero = random_factors(0, 4), Factors(torch.zeros(2, 24), torch.zeros(18, 2))
 
     members, size = weigh(Stack("m", (zero, f), (1e300, 1.0)))
@@ -54,7 +54,7 @@ def test_a_zero_member_does_not_set_the_size() -> None:
 
 
 def test_nothing_but_zeros() -> None:
-    """Zero adapters weigh nothing and break nothing."""
+    """A stack of zero adapters has size 1 and zero members."""
     zero = Factors(torch.zeros(2, 24), torch.zeros(18, 2))
 
     members, size = weigh(Stack("m", (zero, zero), (1.0, -1.0)))
@@ -64,7 +64,7 @@ def test_nothing_but_zeros() -> None:
 
 
 def test_order_is_one_of_content() -> None:
-    """Members are dealt out in the same order however they are listed or factored."""
+    """The order by content does not depend on how members are listed or factored."""
     members = [random_factors(seed, 3) for seed in range(5)]
     members.append(Factors(-members[0].a, members[0].b, members[0].scale))
     weights = [1.0, 2.0, -1.0, 0.5, 1.0, 1.0]

@@ -1,4 +1,4 @@
-"""Weights by module: looked up or matched, the last that fits counts."""
+"""Weights by module, looked up by name or matched by pattern; the last match counts."""
 
 from fnmatch import fnmatchcase
 
@@ -15,7 +15,7 @@ PATTERNS = st.sampled_from([*NAMES, "*", "layers.*", "*.q", "layers.?.k", "layer
 
 @given(st.lists(st.tuples(PATTERNS, st.floats(-2, 2)), max_size=8), st.sampled_from(NAMES))
 def test_the_last_that_matches_counts(patterns: list[tuple[str, float]], module: str) -> None:
-    """However names and patterns are mixed, the weight is what going through all of them gives."""
+    """For any mix of names and patterns, the weight is that of the last match in a plain loop."""
     expected = 0.25
     for pattern, number in patterns:
         if fnmatchcase(module, pattern):
@@ -25,7 +25,7 @@ def test_the_last_that_matches_counts(patterns: list[tuple[str, float]], module:
 
 
 def test_names_may_be_many_and_patterns_few() -> None:
-    """A fold weighs every module by name; patterns are matched one by one, so they are few."""
+    """Weights by module may be up to 10000, but patterns, matched one by one, up to 64."""
     check_weights([(1.0, tuple((f"layers.{i}", 0.5) for i in range(5000)))])
 
     with pytest.raises(RecipeInvalid, match="65 weight patterns: at most 64"):

@@ -1,6 +1,6 @@
-"""Each merge method in a few float64 lines on dense updates, straight from its paper.
+"""Each merge method in a few float64 lines on dense updates, written from its paper.
 
-Written to be checked by eye, with numpy and scikit-learn alone; slow on purpose.
+The code uses only numpy and scikit-learn, and favours readability over speed.
 """
 
 import numpy as np
@@ -18,19 +18,19 @@ def dense(f: Factors) -> Array:
 
 
 def cat(members: list[Factors], weights: list[float]) -> Array:
-    """Σ w ΔW."""
+    """Return Σ w ΔW."""
     return np.asarray(sum(w * dense(f) for f, w in zip(members, weights, strict=True)))
 
 
 def linear(members: list[Factors], weights: list[float], rank: int) -> tuple[Array, float]:
-    """The best rank-k approximation of Σ w ΔW, and the share of its energy kept."""
+    """Return the best rank-k approximation of Σ w ΔW, and the share of its energy kept."""
     u, s, v = np.linalg.svd(cat(members, weights), full_matrices=False)
     kept = (u[:, :rank] * s[:rank]) @ v[:rank]
     return kept, float((s[:rank] ** 2).sum() / (s**2).sum())
 
 
 def lego_units(members: list[Factors], weights: list[float]) -> tuple[Array, Array]:
-    """MSUs z = [√s a_j, √s b_j], (n, d_in + d_out), and their sample weights |w|, (n,)."""
+    """Return MSUs z = [√s a_j, √s b_j], (n, d_in + d_out), and their sample weights |w|, (n,)."""
     z, sample_weight = [], []
     for f, w in zip(members, weights, strict=True):
         a, b = f.a.double().numpy(), f.b.double().numpy() * np.sign(w)
@@ -41,7 +41,7 @@ def lego_units(members: list[Factors], weights: list[float]) -> tuple[Array, Arr
 
 
 def lego_clusters(z: Array, sample_weight: Array, starts: Array) -> KMeans:
-    """scikit-learn's Lloyd iterations from the given centres, (k, d_in + d_out)."""
+    """Run scikit-learn's Lloyd iterations from the given centres, (k, d_in + d_out)."""
     model = KMeans(len(starts), init=starts, n_init=1, tol=0.0, algorithm="lloyd", max_iter=300)
     return model.fit(z, sample_weight=sample_weight)
 
@@ -49,7 +49,7 @@ def lego_clusters(z: Array, sample_weight: Array, starts: Array) -> KMeans:
 def lego(
     z: Array, sample_weight: Array, labels: NDArray[np.int64], d_in: int, reference_rank: float
 ) -> tuple[Array, Array]:
-    """Reweighted centroids as factors a (k, d_in) and b (d_out, k), from the clusters."""
+    """Return the clusters' reweighted centroids as factors a (k, d_in) and b (d_out, k)."""
     k = labels.max() + 1
     rows = []
     for c in range(k):

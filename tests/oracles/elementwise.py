@@ -1,8 +1,8 @@
-"""The elementwise families in a few float64 lines each on dense updates, straight from the papers.
+"""The elementwise families in a few float64 lines each on dense updates, written from their papers.
 
-Written to be checked by eye, with numpy alone. An update here is weight · scale · b a, and a random
-step is handed its draws: `draws` makes the same generator calls as `merge.prune`, one matrix from
-`torch.rand` per member, seeded by the member's place in the order of content.
+The code uses only numpy and favours readability. An update here is weight · scale · b a. Random
+steps receive their draws as arguments: `draws` makes the same generator calls as `merge.prune`, one
+matrix from `torch.rand` per member, seeded by the member's place in the order of content.
 """
 
 from collections.abc import Callable
@@ -20,14 +20,14 @@ Rule = Callable[[list[Array]], Array]
 
 
 def updates(stack: Stack) -> list[Array]:
-    """The members' weight · scale · b a, (d_out, d_in), in the order of content."""
+    """Return the members' weight · scale · b a, (d_out, d_in), in the order of content."""
     return [stack.weights[i] * dense(stack.members[i]) for i in order_by_content(stack)]
 
 
 def draws(
     stack: Stack, seed: int, shape: tuple[int, int] | None = None
 ) -> list[NDArray[np.float32]]:
-    """One matrix of uniform draws per member; `shape` is that of the update unless given."""
+    """Return one matrix of uniform draws per member, by default of the update's shape."""
     shape = shape or (stack.members[0].b.shape[0], stack.members[0].a.shape[1])
     count = len(stack.members)
     generators = [generator_for(seed, f"{stack.module}\0{i}") for i in range(count)]
@@ -35,18 +35,18 @@ def draws(
 
 
 def trimmed(x: Array, density: float) -> Array:
-    """The share of largest magnitudes (TIES, step 1)."""
+    """Keep the share of largest magnitudes (TIES, step 1)."""
     least = np.sort(np.abs(x), axis=None)[-max(1, round(density * x.size))]
     return np.where(np.abs(x) >= least, x, 0.0)
 
 
 def elected(x: Array, sign: Array) -> Array:
-    """Entries (T, …) with the elected sign (TIES, step 2)."""
+    """Keep the entries (T, …) with the elected sign (TIES, step 2)."""
     return np.where(np.sign(x) == sign, x, 0.0)
 
 
 def disjoint_mean(x: Array) -> Array:
-    """Mean over the members with an entry left (TIES, step 3)."""
+    """Return the mean over the members with a remaining entry (TIES, step 3)."""
     return np.asarray(x.sum(0) / np.maximum((x != 0).sum(0), 1))
 
 
@@ -57,7 +57,7 @@ def ties(deltas: list[Array], density: float, majority: str = "total") -> Array:
 
 
 def magnitude_prune(deltas: list[Array], density: float) -> Array:
-    """TIES' step 1, then the sum."""
+    """Apply TIES' step 1, then sum."""
     return np.asarray(sum(trimmed(delta, density) for delta in deltas))
 
 
@@ -67,12 +67,12 @@ def dare(deltas: list[Array], uniform: list[NDArray[np.float32]], density: float
 
 
 def dare_linear(deltas: list[Array], uniform: list[NDArray[np.float32]], density: float) -> Array:
-    """The sum of DARE-pruned updates."""
+    """Return the sum of DARE-pruned updates."""
     return np.asarray(dare(deltas, uniform, density).sum(0))
 
 
 def dare_ties(deltas: list[Array], uniform: list[NDArray[np.float32]], density: float) -> Array:
-    """TIES' steps 2 and 3 on DARE-pruned updates."""
+    """Apply TIES' steps 2 and 3 to DARE-pruned updates."""
     x = dare(deltas, uniform, density)
     return disjoint_mean(elected(x, np.sign(x.sum(0))))
 
@@ -114,6 +114,6 @@ def sce(deltas: list[Array], density: float) -> Array:
 
 
 def truncated(x: Array, rank: int) -> Array:
-    """The best approximation of that rank."""
+    """Return the best approximation of that rank."""
     u, s, v = np.linalg.svd(x, full_matrices=False)
     return np.asarray((u[:, :rank] * s[:rank]) @ v[:rank])

@@ -1,6 +1,6 @@
 """Means, interpolations and controls in a few float64 lines on dense updates, from their papers.
 
-Written to be checked by eye, with numpy alone; updates are whole matrices, vectors are flattened.
+The code uses only numpy and favours readability; updates are whole matrices, vectors are flattened.
 """
 
 import numpy as np
@@ -10,18 +10,18 @@ from tests.oracles.dense import Array, dense
 
 
 def weighted(members: list[Factors], weights: list[float]) -> Array:
-    """Weighted updates as vectors, (T, d_out · d_in)."""
+    """Return weighted updates as vectors, (T, d_out · d_in)."""
     return np.array([w * dense(f).ravel() for f, w in zip(members, weights, strict=True)])
 
 
 def truncated(x: Array, rank: int) -> Array:
-    """The best rank-k approximation."""
+    """Return the best rank-k approximation."""
     u, s, v = np.linalg.svd(x, full_matrices=False)
     return np.asarray((u[:, :rank] * s[:rank]) @ v[:rank])
 
 
 def rank_for(x: Array, energy: float) -> int:
-    """The smallest rank that keeps a share of the energy."""
+    """Return the smallest rank that keeps a share of the energy."""
     squares = np.linalg.svd(x, compute_uv=False) ** 2
     return int(np.argmax(np.cumsum(squares) >= energy * squares.sum())) + 1
 
@@ -32,7 +32,7 @@ def average(vectors: Array) -> Array:
 
 
 def slerp(vectors: Array, t: float) -> Array:
-    """Shoemake's arc between the directions; norms on a straight line."""
+    """Shoemake's arc between the directions; norms are interpolated linearly."""
     p, q = np.linalg.norm(vectors, axis=1)
     u, v = vectors[0] / p, vectors[1] / q
     angle = np.arccos(u @ v)
@@ -64,7 +64,7 @@ def model_stock(vectors: Array) -> Array:
 
 
 def lorahub(members: list[Factors], weights: list[float]) -> Array:
-    """LoraHub's composition: A and B summed apart, the whole weight on each."""
+    """LoraHub's composition: A and B are summed separately, each with the whole weight."""
     pairs = list(zip(members, weights, strict=True))
     a = sum(w * np.sqrt(f.scale) * f.a.double().numpy() for f, w in pairs)
     b = sum(w * np.sqrt(f.scale) * f.b.double().numpy() for f, w in pairs)

@@ -1,6 +1,6 @@
 """Thin bases and subspace methods in a few float64 lines each on dense updates, from the papers.
 
-Written to be checked by eye, with numpy alone; every SVD is a dense one.
+The code uses only numpy and favours readability; every SVD is dense.
 """
 
 from collections.abc import Callable, Sequence
@@ -11,7 +11,7 @@ from tests.oracles.dense import Array
 
 
 def svd(x: Array, rank: int) -> tuple[Array, Array, Array]:
-    """U, sigma, Vᵀ of the `rank` largest singular values."""
+    """Return U, sigma, Vᵀ of the `rank` largest singular values."""
     u, s, v = np.linalg.svd(x, full_matrices=False)
     return u[:, :rank], s[:rank], v[:rank]
 

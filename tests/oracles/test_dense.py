@@ -17,7 +17,7 @@ WEIGHTS = [1.0, -0.5, 0.3]
 
 
 def some_members(seed: int = 0) -> list[Factors]:
-    """Three adapters of mixed ranks and scales."""
+    """Return three adapters of mixed ranks and scales."""
     return [
         random_factors(seed + i, rank, 40, 30, scale)
         for i, (rank, scale) in enumerate([(8, 2.0), (4, 0.5), (6, 1.0)])
@@ -33,7 +33,7 @@ def test_cat_is_the_dense_sum() -> None:
 
 @pytest.mark.parametrize("rank", [1, 5, 12, 18])
 def test_linear_is_the_dense_svd(rank: int) -> None:
-    """`linear` equals the truncated SVD of the dense sum, and keeps the energy that it says."""
+    """`linear` equals the truncated SVD of the dense sum, and reports the energy that it keeps."""
     members = some_members()
     merged = linear(Stack("m", tuple(members), tuple(WEIGHTS)), rank=rank)
     expected, energy = dense.linear(members, WEIGHTS, rank)

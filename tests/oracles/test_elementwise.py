@@ -16,20 +16,20 @@ from tests.oracles import elementwise as oracle
 from tests.oracles import subspace
 from tests.oracles.dense import Array, dense
 
-# The ranks add up to more than the smaller side: a full rank result loses nothing to truncation.
+# The sum of ranks exceeds the smaller side, so a full-rank result loses nothing to truncation.
 D_IN, D_OUT, RANKS = 34, 28, (12, 7, 16)
 WEIGHTS = (1.0, -0.5, 1.3)
 SEED = 5
 
 
 def some_stack(weights: tuple[float, ...] = WEIGHTS) -> Stack:
-    """Three adapters of mixed ranks and scales."""
+    """Return three adapters of mixed ranks and scales."""
     members = [random_factors(i, r, D_IN, D_OUT, scale=0.5 + i) for i, r in enumerate(RANKS)]
     return Stack("model.m", tuple(members[: len(weights)]), weights)
 
 
 def merged(stack: Stack, method: str, **options: object) -> Array:
-    """The method's result as a dense update."""
+    """Return the method's result as a dense update."""
     bound = METHODS[method].bind({"rank": 99} | options)
     del bound["scale"]
     return dense(METHODS[method].function(stack, **bound).factors)
@@ -41,7 +41,7 @@ def close(expected: Array, actual: Array, within: float = 1e-6) -> None:
 
 
 def rules(stack: Stack, shape: tuple[int, int] | None = None) -> dict[str, tuple[Any, oracle.Rule]]:
-    """By name: a method with its options, and its oracle on a list of matrices of `shape`."""
+    """Return by name a method with its options, and its oracle on matrices of `shape`."""
     uniform = oracle.draws(stack, SEED, shape)
     return {
         "ties": (("ties", {"density": 0.2}), partial(oracle.ties, density=0.2)),
@@ -78,7 +78,7 @@ RULES = list(rules(some_stack()))
 
 @pytest.mark.parametrize("name", RULES)
 def test_dense_is_the_published_method(name: str) -> None:
-    """On dense updates, with mixed ranks, scales and signs, every entry is the paper's."""
+    """On dense updates, with mixed ranks, scales and signs, every entry equals the oracle's."""
     stack = some_stack()
     (method, options), rule = rules(stack)[name]
 
@@ -88,7 +88,7 @@ def test_dense_is_the_published_method(name: str) -> None:
 @pytest.mark.parametrize("name", RULES)
 @pytest.mark.parametrize("rank", [1, 6])
 def test_result_is_the_best_of_its_rank(name: str, rank: int) -> None:
-    """A smaller rank gives the truncated SVD of the merged matrix."""
+    """At a smaller rank the result is the truncated SVD of the merged matrix."""
     stack = some_stack()
     (method, options), rule = rules(stack)[name]
 
@@ -99,7 +99,7 @@ def test_result_is_the_best_of_its_rank(name: str, rank: int) -> None:
 
 @pytest.mark.parametrize("name", RULES)
 def test_knots_basis(name: str) -> None:
-    """With basis=knots the same steps are applied to KnOTS' aligned blocks."""
+    """With basis=knots the same steps apply to KnOTS' aligned blocks."""
     stack = some_stack((1.0, -0.5))  # R = 19, below both sides
     (method, options), rule = rules(stack, (19, D_IN))[name]
 
@@ -110,7 +110,7 @@ def test_knots_basis(name: str) -> None:
 
 @pytest.mark.parametrize("name", RULES)
 def test_core_basis(name: str) -> None:
-    """With basis=core the same steps are applied to the cores of Core Space."""
+    """With basis=core the same steps apply to the cores of Core Space."""
     stack = some_stack((1.0, -0.5))
     (method, options), rule = rules(stack, (19, 19))[name]
     ranks = [stack.ranks[i] for i in order_by_content(stack)]
@@ -121,7 +121,7 @@ def test_core_basis(name: str) -> None:
 
 
 def test_bases_are_different_methods() -> None:
-    """The three bases give different results: none is a cheaper way to compute another."""
+    """The three bases give different results, so none is a cheaper way to compute another."""
     stack = some_stack((1.0, -0.5))
     results = [merged(stack, "ties", basis=basis) for basis in ("dense", "knots", "core")]
 
@@ -135,14 +135,14 @@ def test_bases_are_different_methods() -> None:
 
 
 def tensors(stack: Stack) -> list[torch.Tensor]:
-    """The members' updates without weights, for PEFT."""
+    """Return the members' updates without weights, for PEFT."""
     return [torch.from_numpy(dense(member)) for member in stack.members]
 
 
 @pytest.mark.filterwarnings("ignore:The density 1.0")
 @pytest.mark.parametrize(("majority", "density"), [("total", 0.25), ("frequency", 1.0)])
 def test_ties_is_pefts_at_equal_weights(majority: str, density: float) -> None:
-    """At equal positive weights and without draws, PEFT's `ties_svd` before its SVD is the same."""
+    """At equal positive weights the merged matrix is that of PEFT's `ties_svd` before its SVD."""
     stack = some_stack((0.7, 0.7, 0.7))
     expected = merge_utils.ties(tensors(stack), torch.full((3,), 0.7), density, majority)
 
@@ -150,7 +150,9 @@ def test_ties_is_pefts_at_equal_weights(majority: str, density: float) -> None:
 
 
 def test_a_draw_elects_nobody_and_in_peft_the_positive_one() -> None:
-    """Of f and -f nothing is left, so that a merge of negated updates is the negated merge."""
+    """A tie between f and -f leaves no entry in weft and the positive one in PEFT, so only in weft
+    is a merge of negated updates the negated merge.
+    """
     f = random_factors(0, 5, D_IN, D_OUT)
     stack = Stack("m", (f, Factors(-f.a, f.b, f.scale)), (1.0, 1.0))
     theirs = merge_utils.ties(tensors(stack), torch.ones(2), 0.5)
@@ -161,7 +163,7 @@ def test_a_draw_elects_nobody_and_in_peft_the_positive_one() -> None:
 
 
 def test_magnitude_prune_is_pefts() -> None:
-    """PEFT's `magnitude_prune_svd` before its SVD is the same matrix at any weights."""
+    """At any weights the merged matrix is that of PEFT's `magnitude_prune_svd` before its SVD."""
     stack = some_stack()
     expected = merge_utils.magnitude_prune(tensors(stack), torch.tensor(WEIGHTS), 0.25)
 
@@ -170,7 +172,7 @@ def test_magnitude_prune_is_pefts() -> None:
 
 @pytest.mark.parametrize("method", ["dare_linear", "dare_ties"])
 def test_dare_is_pefts_on_the_same_draws(method: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """At equal weights and with our masks, PEFT's `dare_*_svd` before their SVD are the same."""
+    """At equal weights and with weft's masks, PEFT's `dare_*_svd` agree before their SVD."""
     stack = some_stack((1.5, 1.5, 1.5))
     masks = iter(u < 0.5 for u in oracle.draws(stack, SEED))
 

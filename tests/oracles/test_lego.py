@@ -1,4 +1,4 @@
-"""LoRA-LEGO's options against what the paper's words and plain algebra say of them."""
+"""LoRA-LEGO's options against its paper and plain algebra."""
 
 import math
 
@@ -43,7 +43,7 @@ def norms(x: torch.Tensor, dim: int) -> torch.Tensor:
 @pytest.mark.parametrize("rank", [1, 3, 5])
 def test_one_adapter_at_a_lower_rank_is_pruned(rank: int) -> None:
     """With one adapter and k < r, the result is the paper's pruning: its own MSUs in k clusters,
-    centroids brought back to their members' size, and √(r/k) on b.
+    centroids rescaled to their members' size, and √(r/k) on b.
     """
     f = random_factors(1, RANK, 50, 40, scale=1.0)
     merged = lego(stack(f), rank=rank).factors
@@ -61,7 +61,7 @@ def test_one_adapter_at_a_lower_rank_is_pruned(rank: int) -> None:
 
 
 def test_pruning_to_the_own_rank_changes_nothing() -> None:
-    """With one adapter and k = r there is nothing to prune."""
+    """With one adapter and k = r the result is the adapter."""
     f = random_factors(1, RANK, 50, 40)
     torch.testing.assert_close(update(lego(stack(f), rank=RANK).factors), update(f),
                                rtol=1e-5, atol=1e-4)  # fmt: skip
@@ -83,7 +83,7 @@ def test_canonical_clusters_do_not_depend_on_the_factorisation() -> None:
 
 
 def test_canonical_is_lego_of_canonical_adapters() -> None:
-    """`canonical` means: write each adapter as its singular triplets, then do as always."""
+    """`canonical` equals plain LEGO on adapters rewritten as their singular triplets."""
     members = three()
     expected = lego(stack(*map(canonical, members)), rank=RANK).factors
     actual = lego(stack(*members), rank=RANK, canonical=True).factors
@@ -92,7 +92,7 @@ def test_canonical_is_lego_of_canonical_adapters() -> None:
 
 
 def test_balance_is_lego_of_balanced_units() -> None:
-    """`balance` means: |a_j| = |b_j| in each MSU, its update unchanged, then do as always."""
+    """`balance` equals plain LEGO on MSUs with |a_j| = |b_j| and unchanged updates."""
     members = three()
     by_hand = []
     for f in members:
@@ -105,8 +105,8 @@ def test_balance_is_lego_of_balanced_units() -> None:
 
 
 def test_balance_lets_the_small_half_count() -> None:
-    """Where large rows of `a` tell nothing and small columns of `b` fall into two groups, clusters
-    follow `b` with `balance`, and miss the groups without it.
+    """Where large rows of `a` are uninformative and small columns of `b` form two groups, clusters
+    follow `b` with `balance` and miss the groups without it.
     """
     generator = torch.Generator().manual_seed(0)
     groups = torch.linalg.qr(torch.randn(48, 2, generator=generator))[0]
@@ -125,7 +125,7 @@ def test_balance_lets_the_small_half_count() -> None:
 
 @pytest.mark.parametrize("canonical_first", [False, True])
 def test_units_without_an_update_are_harmless(canonical_first: bool) -> None:
-    """MSUs whose b is zero, as in an untrained adapter, give no NaN under any option."""
+    """MSUs whose b is zero, as in an untrained adapter, cause no NaN under any option."""
     fresh = Factors(torch.ones(3, 24), torch.zeros(18, 3), 2.0)
     members = (fresh, random_factors(0, 3))
     result = lego(stack(*members), rank=2, canonical=canonical_first, balance=True).factors
@@ -135,7 +135,7 @@ def test_units_without_an_update_are_harmless(canonical_first: bool) -> None:
 
 
 def test_every_switch_multiplies_as_it_says() -> None:
-    """Without both reweightings, the result is the plain centroids; each adds its own factor."""
+    """Without both reweightings the result is the plain centroids; each adds its own factor."""
     given = stack(*three(), weights=(1.0, -0.5, 0.3))
     off = lego(given, rank=RANK, parameter_reweighting=False, output_reweighting=False).factors
     output = lego(given, rank=RANK, parameter_reweighting=False, reference_rank=24.0).factors

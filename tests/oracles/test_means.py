@@ -30,7 +30,7 @@ POSITIVE = [1.0, 0.5, 0.3]
 
 
 def related(weights: list[float], *, equal: bool = False) -> Stack:
-    """Adapters of mixed ranks, norms and scales that share a part, so that angles are not right."""
+    """Return adapters of mixed ranks, norms and scales with a shared part, so no angle is right."""
     shared = random_factors(99, 3, 40, 30, 2.0)
     members = []
     for i, weight in enumerate(weights):
@@ -43,12 +43,12 @@ def related(weights: list[float], *, equal: bool = False) -> Stack:
 
 
 def vectors(stack: Stack) -> Array:
-    """Weighted dense updates."""
+    """Return weighted dense updates."""
     return means.weighted(list(stack.members), list(stack.weights))
 
 
 def agrees(expected: Array, rank: int, result: Factors) -> None:
-    """Check a result against the oracle's dense one, brought to the same rank."""
+    """Check a result against the oracle's dense one, truncated to the same rank."""
     kept = means.truncated(expected.reshape(30, 40), rank)
     np.testing.assert_allclose(dense(result), kept, atol=2e-6 * float(np.abs(kept).max()) + 1e-12)
 
@@ -78,7 +78,7 @@ def test_karcher_is_the_mean_on_the_sphere(rank: int) -> None:
 
 
 def test_karcher_of_right_angles_is_known() -> None:
-    """Of T directions at right angles the mean is their sum over √T, in closed form."""
+    """For T orthogonal directions `karcher` is their sum over √T, in closed form."""
     members = []
     for i in range(5):
         a, b = torch.zeros(1, 8), torch.zeros(6, 1)
@@ -92,7 +92,7 @@ def test_karcher_of_right_angles_is_known() -> None:
 
 @pytest.mark.parametrize("t", [0.1, 0.5, 0.8])
 def test_karcher_of_two_is_slerp(t: float) -> None:
-    """Two adapters at weights 1-t and t have their mean where `slerp` has it."""
+    """For two adapters at weights 1-t and t, `karcher` equals `slerp`."""
     stack = related([1.0, 1.0])
     mean = karcher(Stack("m", stack.members, (1 - t, t)), rank=18).factors
     arc = slerp(stack, rank=18, t=t).factors
@@ -101,8 +101,8 @@ def test_karcher_of_two_is_slerp(t: float) -> None:
 
 @pytest.mark.parametrize("size", [1.0, 1.0 + 1e-7, 7.3])
 def test_directions_that_cancel_give_nothing(size: float) -> None:
-    """Of opposite directions there is no mean: `karcher` gives zero, also where rounding would pick
-    a direction, and `slerp` goes straight through zero; neither blows up.
+    """Opposite directions have no mean: `karcher` gives zero, also where rounding would select a
+    direction, `slerp` passes through zero on a straight line, and both stay finite.
     """
     f = random_factors(3, 1, 1, 1)
     opposite = Factors(-size * f.a, f.b + 1e-7, f.scale)
@@ -114,13 +114,13 @@ def test_directions_that_cancel_give_nothing(size: float) -> None:
 
 @pytest.mark.parametrize("weights", [SIGNED, POSITIVE])
 def test_model_stock_is_the_papers_ratio(weights: list[float]) -> None:
-    """`model_stock` is t times the mean, t from the dense cosines."""
+    """`model_stock` is t times the mean, with t from the dense cosines."""
     stack = related(weights)
     agrees(means.model_stock(vectors(stack)), 18, model_stock(stack, rank=18).factors)
 
 
 def test_model_stock_of_opposites_is_the_base() -> None:
-    """Where updates point apart, the ratio is 0 and nothing is added to the base."""
+    """Where updates point in opposite directions, the ratio is 0 and the result is the base."""
     f = random_factors(0, 4)
     stack = Stack("m", (f, Factors(-f.a, f.b, f.scale)), (1.0, 0.5))
     assert 0.0 == float(np.abs(dense(model_stock(stack, rank=8).factors)).max())
@@ -129,7 +129,7 @@ def test_model_stock_of_opposites_is_the_base() -> None:
 @pytest.mark.parametrize("weight", [1.0, -2.0])
 @pytest.mark.parametrize("rank", [1, 4, 8])
 def test_compress_is_the_dense_svd(weight: float, rank: int) -> None:
-    """`compress` is the truncated SVD of one update, and tells the energy that it keeps."""
+    """`compress` is the truncated SVD of one update, and reports the energy that it keeps."""
     stack = related([weight])
     merged = compress(stack, rank=rank)
     agrees(vectors(stack)[0], rank, merged.factors)
@@ -141,7 +141,7 @@ def test_compress_is_the_dense_svd(weight: float, rank: int) -> None:
 @pytest.mark.parametrize("energy", [0.3, 0.9, 0.999, 1.0])
 @pytest.mark.parametrize("cap", [5, 50])
 def test_energy_is_the_smallest_rank_that_keeps_it(energy: float, cap: int) -> None:
-    """With `energy` a result has the oracle's smallest rank, but never more than `rank`."""
+    """With `energy` a result has the oracle's smallest rank, at most `rank`."""
     three, two, one = related(POSITIVE), related([1.0, 1.0]), related([1.0])
     unweighted = means.weighted(list(three.members), [1.0] * 3)
     cases = [
@@ -152,14 +152,14 @@ def test_energy_is_the_smallest_rank_that_keeps_it(energy: float, cap: int) -> N
         (vectors(one)[0], compress(one, rank=cap, energy=energy)),
     ]
     for expected, merged in cases:
-        # At 1.0 the oracle's own rounding decides; a hair less is what is meant.
+        # At exactly 1.0 the oracle's own rounding would decide, so use slightly less.
         wanted = means.rank_for(expected.reshape(30, 40), min(energy, 1 - 1e-9))
         assert min(wanted, cap) == merged.factors.rank
         agrees(expected, merged.factors.rank, merged.factors)
 
 
 def test_average_factors_full_is_lorahub() -> None:
-    """split=full sums A and B apart with the whole weight on each."""
+    """With split=full, A and B are summed separately, each with the whole weight."""
     stack = related(SIGNED, equal=True)
     expected = means.lorahub(list(stack.members), list(stack.weights))
     actual = dense(average_factors(stack, split="full").factors)
@@ -167,8 +167,8 @@ def test_average_factors_full_is_lorahub() -> None:
 
 
 def test_average_factors_sqrt_is_pefts_linear(tmp_path: Path) -> None:
-    """split=sqrt is PEFT's combination type `linear`, negative weights and mixed alphas included;
-    and that is far from the sum that its name promises.
+    """With split=sqrt the result is PEFT's combination type `linear`, also for negative weights and
+    mixed alphas, and far from the sum that its name suggests.
     """
     weights = [0.7, -0.5]
     paths = [
@@ -188,7 +188,7 @@ def test_average_factors_sqrt_is_pefts_linear(tmp_path: Path) -> None:
 
 
 def test_random_is_noise_of_the_members_sizes() -> None:
-    """`random` is the exact sum of members redrawn at their own deviations, in their order."""
+    """`random` is the exact sum of members redrawn at their own deviations, in order of these."""
     stack = related(SIGNED)
     sizes = [(float(m.a.double().std(correction=0)), float(m.b.double().std(correction=0)))
              for m in stack.members]  # fmt: skip
@@ -204,8 +204,8 @@ def test_random_is_noise_of_the_members_sizes() -> None:
 
 
 def test_random_keeps_the_size_and_nothing_else() -> None:
-    """A redrawn adapter has about the norm of one with independent entries, and no direction of
-    the adapter's; another seed or module is another draw.
+    """A redrawn adapter has about the norm of one with independent entries, and no direction of the
+    original; another seed or module gives another draw.
     """
     f = random_factors(0, 16, 200, 160, 2.0)
     stack = Stack("m", (f,), (1.0,))

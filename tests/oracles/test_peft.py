@@ -1,6 +1,6 @@
-"""Sums against PEFT's own `add_weighted_adapter`: equal where PEFT is right, and where it is not.
+"""Sums against PEFT's own `add_weighted_adapter`, including the cases where PEFT is wrong.
 
-What is true is what PEFT itself computes with each adapter alone. PEFT 0.21.2.
+The reference is PEFT's own update of each adapter alone. PEFT 0.21.2.
 """
 
 import math
@@ -36,7 +36,7 @@ def loaded(paths: list[Path]) -> Any:
 
 
 def theirs(model: Any, weights: tuple[float, ...], kind: str, **options: Any) -> dict[str, Tensor]:
-    """Return the updates that PEFT's merge has in PEFT."""
+    """Return the updates of PEFT's merge, as PEFT computes them."""
     names = NAMES[: len(weights)]
     model.add_weighted_adapter(names, list(weights), "sum", combination_type=kind, **options)
     return peft_updates(model, "sum")
@@ -45,14 +45,14 @@ def theirs(model: Any, weights: tuple[float, ...], kind: str, **options: Any) ->
 def ours(
     paths: list[Path], weights: tuple[float, ...], method: str, **options: Any
 ) -> dict[str, Tensor]:
-    """Return the updates that our merge has in PEFT."""
+    """Return the updates of weft's merge, as PEFT computes them."""
     merge_setup = MergeSetup(paths[0].parent, paths, list(weights))
     merge_setup.merge(merge_setup.recipe(method, **options))
     return peft_updates(load_in_peft(merge_setup.root / "out"))
 
 
 def exact(model: Any, weights: tuple[float, ...]) -> dict[str, Tensor]:
-    """Return Σ weight · update by PEFT's own updates."""
+    """Return Σ weight · update from PEFT's updates."""
     parts = [peft_updates(model, name) for name in NAMES[: len(weights)]]
     return {
         name: sum((w * x[name] for w, x in zip(weights, parts, strict=True)), torch.tensor(0.0))
@@ -91,9 +91,9 @@ def test_singular_values_equal_pefts(tmp_path: Path) -> None:
 
 
 def test_peft_multiplies_rslora_by_the_root_of_the_rank(tmp_path: Path) -> None:
-    """PEFT's merge of one rsLoRA adapter at weight 1 is that adapter times √(new rank): it folds
+    """PEFT's merge of one rsLoRA adapter at weight 1 is that adapter times √(new rank): PEFT folds
     the scale into the factors, sets alpha to the rank, and keeps rsLoRA, which then scales by √r.
-    Ours has rsLoRA off and rank = alpha, and is the adapter.
+    Weft's merge has rsLoRA off and rank = alpha, and equals the adapter.
     """
     paths = [make_adapter(tmp_path / "a", seed=1, rank=4, alpha=6.0, use_rslora=True)]
     model = loaded(paths)
@@ -109,8 +109,8 @@ def test_peft_multiplies_rslora_by_the_root_of_the_rank(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kind", ["cat", "svd"])
 def test_peft_scales_a_mixed_merge_by_its_first_adapter(tmp_path: Path, kind: str) -> None:
-    """The same fault in a sum: an rsLoRA adapter that stands first makes PEFT's sum √r too large,
-    and one that stands second does not. Ours is the sum both ways.
+    """Sums have the same fault: with an rsLoRA adapter first, PEFT's sum is √r too large; with it
+    second, the sum is right. Weft's merge is the sum in both orders.
     """
     plain = make_adapter(tmp_path / "plain", seed=1, rank=4, alpha=4.0)
     stable = make_adapter(tmp_path / "stable", seed=2, rank=4, alpha=6.0, use_rslora=True)
@@ -126,7 +126,7 @@ def test_peft_scales_a_mixed_merge_by_its_first_adapter(tmp_path: Path, kind: st
 
 
 def test_peft_linear_is_not_the_sum(tmp_path: Path) -> None:
-    """PEFT's `linear` adds A and B apart and so has cross terms as large as the sum itself."""
+    """PEFT's `linear` sums A and B separately, so it has cross terms as large as the sum itself."""
     paths = [make_adapter(tmp_path / name, seed=seed) for seed, name in enumerate(NAMES)]
     model = loaded(paths)
     truth, wrong = exact(model, (0.5, 0.5)), theirs(model, (0.5, 0.5), "linear")

@@ -12,7 +12,7 @@ CASES = [(seed, k) for seed in range(50) for k in (4, 16)]
 
 
 def points(seed: int, n: int = 64, d: int = 512) -> tuple[torch.Tensor, torch.Tensor]:
-    """Points (n, d) loosely gathered around a dozen centres, and weights (n,), float64."""
+    """Return points (n, d) loosely around a dozen centres, and weights (n,), float64."""
     generator = torch.Generator().manual_seed(seed)
     options = {"generator": generator, "dtype": torch.float64}
     centres = torch.randn(12, d, **options)  # type: ignore[call-overload]  # keywords in a table
@@ -22,12 +22,12 @@ def points(seed: int, n: int = 64, d: int = 512) -> tuple[torch.Tensor, torch.Te
 
 
 def test_mean_inertia_is_scikit_learns() -> None:
-    """With free starts (n_init = 10), the mean inertia over modules and seeds is within 0.1 %."""
+    """With free starts (n_init = 10), the mean inertia over modules and seeds agrees to 0.1 %."""
     ratios = []
     for seed, k in CASES:
         x, weight = points(seed)
         ours = kmeans(x @ x.mT, weight, k, generator=torch.Generator().manual_seed(seed))
-        with threadpool_limits(1):  # its threads wait for each other by spinning
+        with threadpool_limits(1):  # scikit-learn's threads spin while they wait
             theirs = KMeans(k, n_init=10, random_state=seed).fit(
                 x.numpy(), sample_weight=weight.numpy()
             )
@@ -37,7 +37,7 @@ def test_mean_inertia_is_scikit_learns() -> None:
 
 @pytest.mark.parametrize("seed", range(5))
 def test_same_starts_same_clusters(seed: int) -> None:
-    """From the same points as centres, labels and inertia are scikit-learn's."""
+    """From the same starting points, labels and inertia are scikit-learn's."""
     x, weight = points(seed)
     start = torch.arange(8) * 7
     ours = kmeans(

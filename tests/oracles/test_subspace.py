@@ -1,4 +1,4 @@
-"""TSV-Merge, Iso-C and compress-then-merge against their dense float64 oracles, and their traps."""
+"""TSV-Merge, Iso-C and compress-then-merge against their dense float64 oracles."""
 
 from functools import partial
 
@@ -19,33 +19,33 @@ WEIGHTS = (1.0, -0.5, 1.3)
 
 
 def some_stack() -> Stack:
-    """Three adapters of mixed ranks and scales, R far below both sides."""
+    """Return three adapters of mixed ranks and scales, with R far below both sides."""
     members = [random_factors(i, r, D_IN, D_OUT, scale=0.5 + i) for i, r in enumerate(RANKS)]
     return Stack("model.m", tuple(members), WEIGHTS)
 
 
 def merged(stack: Stack, method: str, **options: object) -> Array:
-    """The method's result as a dense update."""
+    """Return the method's result as a dense update."""
     bound = METHODS[method].bind({"rank": 99} | options)
     del bound["scale"]
     return dense(METHODS[method].function(stack, **bound).factors)
 
 
 def weighted(stack: Stack) -> list[Array]:
-    """The members' weight · update in the stack's order."""
+    """Return the members' weight · update in the stack's order."""
     return [w * dense(f) for w, f in zip(stack.weights, stack.members, strict=True)]
 
 
 @pytest.mark.parametrize("rank", [2, 9, 17])
 def test_tsv_is_the_dense_one(rank: int) -> None:
-    """`tsv` keeps each adapter's own rank and equals the dense procedure, truncated."""
+    """`tsv` keeps each adapter's own rank and equals the truncated dense procedure."""
     expected = elementwise.truncated(subspace.tsv(weighted(some_stack()), RANKS), rank)
 
     close(expected, merged(some_stack(), "tsv", rank=rank), within=1e-5)
 
 
 def test_tsv_with_vectors_of_the_null_space_is_another_thing() -> None:
-    """Keeping min(d_in, d_out) / T vectors, as for full fine-tuning, changes the result a lot."""
+    """Keeping min(d_in, d_out) / T vectors, as for full fine-tuning, changes the result greatly."""
     deltas = weighted(some_stack())
     right = subspace.tsv(deltas, RANKS)
     trap = subspace.tsv(deltas, [D_OUT // 3] * 3)
@@ -54,7 +54,7 @@ def test_tsv_with_vectors_of_the_null_space_is_another_thing() -> None:
 
 
 def test_tsv_of_orthogonal_adapters_is_their_sum() -> None:
-    """Where members do not interfere, there is nothing to whiten."""
+    """The `tsv` merge of orthogonal adapters is their sum."""
     eye = np.eye(D_IN, dtype=np.float32)
     parts = []
     for start in (0, 10, 20):
@@ -68,7 +68,7 @@ def test_tsv_of_orthogonal_adapters_is_their_sum() -> None:
 
 
 def test_copies_in_tsv_share_their_directions() -> None:
-    """Three copies at weight 1 give the adapter, as if it were there once."""
+    """The `tsv` merge of three copies at weight 1 is the adapter itself."""
     f = random_factors(0, 5, D_IN, D_OUT)
 
     close(dense(f), merged(Stack("m", (f, f, f), (1.0, 1.0, 1.0)), "tsv"), within=1e-5)
@@ -97,7 +97,7 @@ def test_iso_c_on_the_dense_update_is_mostly_null_space() -> None:
 
 
 def decaying_stack() -> Stack:
-    """Adapters whose singular values fall by a third each: flat spectra have many optima."""
+    """Return adapters whose singular values fall by a third; flat spectra have many optima."""
     members = []
     for f in some_stack().members:
         size = torch.tensor(1.5) ** -torch.arange(f.rank)
@@ -108,7 +108,7 @@ def decaying_stack() -> Stack:
 @pytest.mark.parametrize("rank", [1, 4, 8])
 @pytest.mark.parametrize("beta", [0.25, 1.0])
 def test_ctm_with_the_mean(rank: int, beta: float, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The mean of cores in the shared bases of the dense Tucker-2 iteration, both at their end."""
+    """`ctm` equals the mean of cores in the dense Tucker-2 bases, both fully converged."""
     monkeypatch.setattr(tucker, "TOLERANCE", 1e-14)
     monkeypatch.setattr(tucker, "MAX_SWEEPS", 5000)
     stack = decaying_stack()
@@ -121,7 +121,7 @@ def test_ctm_with_the_mean(rank: int, beta: float, monkeypatch: pytest.MonkeyPat
 
 @pytest.mark.parametrize("rule", ["ties", "magnitude_prune"])
 def test_ctm_with_elementwise_rules(rule: str) -> None:
-    """The steps of an elementwise method on the cores; with rank R the bases are exact."""
+    """`ctm` applies an elementwise method's steps to the cores; at rank R the bases are exact."""
     by_name = {"ties": elementwise.ties, "magnitude_prune": elementwise.magnitude_prune}
     expected = subspace.ctm(weighted(some_stack()), 17, 0.25, partial(by_name[rule], density=0.5))
 
@@ -129,7 +129,7 @@ def test_ctm_with_elementwise_rules(rule: str) -> None:
 
 
 def test_ctm_needs_no_truncation() -> None:
-    """The result has the asked rank by construction: cores are merged after compression."""
+    """The result has the requested rank without truncation: cores are merged after compression."""
     result = METHODS["ctm"].function(some_stack(), rank=4)
 
     assert 4 == result.factors.rank
