@@ -43,7 +43,7 @@ class Settings(BaseSettings):
     port: int = Field(8000, ge=0, le=65535, description="port the gateway listens on")
     api_keys: Annotated[tuple[SecretStr, ...], NoDecode] = Field(
         (),
-        description="comma-separated admin keys; if set, all routes except /health require a key",
+        description="comma-separated admin keys; if set, routes need a key (README, Security)",
     )
     engine_url: str | None = Field(
         None, description="URL of a running vLLM with weft's plug-in; default: weft starts one"
