@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
+import pytest
 
 from tests.engine.gateway import BASE, DEMO, START_SECONDS, Weft, free_port
 
@@ -129,6 +130,7 @@ def test_quick_start_and_commands(weft: Weft, tmp_path: Path) -> None:
     assert demo.startswith("make demo")
 
 
+@pytest.mark.slow  # it starts an engine of its own
 def test_demo_answers(weft: Weft, tmp_path: Path) -> None:
     """`make demo` runs `weft demo`, whose adapters and compositions answer correctly."""
     me = reader(weft, tmp_path)
