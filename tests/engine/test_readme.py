@@ -135,7 +135,7 @@ def test_demo_answers(weft: Weft, tmp_path: Path) -> None:
     """`make demo` runs `weft demo`, whose adapters and compositions answer correctly."""
     me = reader(weft, tmp_path)
     planned = subprocess.run(
-        ["make", "--dry-run", "demo", "ONCE=1"],
+        ["make", "--no-print-directory", "--dry-run", "demo", "ONCE=1"],
         cwd=ROOT,
         capture_output=True,
         text=True,
