@@ -1,7 +1,7 @@
 """The admin API on the registry at home: the server's own routes, in this process.
 
 Every command is written once and does the same at home and on a server. The caller is the user at
-the command line, with all rights: whoever can read the files has them anyway.
+the command line, with all rights: they follow from access to the files.
 """
 
 import asyncio

@@ -146,7 +146,7 @@ class Runner:
                 await self._wake.wait()
 
     async def _supervise(self, job: Job, device: str) -> None:
-        """Run a job while this worker owns it and nobody cancels it; store its result."""
+        """Run a job until it ends, is cancelled or is lost to another worker; store its result."""
         running = asyncio.create_task(self._run(job, device), name=job.id)
         try:
             result = await self._watch(job, running)

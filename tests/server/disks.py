@@ -52,7 +52,7 @@ class _Data(ctypes.Structure):
 
 @contextmanager
 def _ordinary_user() -> Iterator[None]:
-    """Make file permissions apply to this thread, whoever runs it."""
+    """Make file permissions apply to this thread, also when root runs it."""
     library = ctypes.CDLL(None, use_errno=True)
     header, data = _Header(_VERSION, 0), (_Data * 2)()
 
