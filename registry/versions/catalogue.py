@@ -163,13 +163,15 @@ class Catalogue:
             )
 
     def artifact(self, digest: str, *, caller: Caller = LOCAL) -> Artifact:
-        """Return one artifact.
+        """Return one artifact by its digest, or by the first 12 or more digits.
 
         Raises:
+            DigestInvalid: `digest` is malformed.
+            ReferenceInvalid: several digests begin with `digest`.
             UnknownReference: no artifact with this digest is visible to the caller.
         """
         with self._database.read(caller) as session:
-            row = list_queries.artifact(session, digest)
+            row = list_queries.artifact(session, resolving.whole_digest(session, digest))
             if row is None:
                 raise UnknownReference(digest)
             return _artifact(session, row)

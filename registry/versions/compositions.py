@@ -27,7 +27,7 @@ from registry.storage.models import (
 from registry.types import CompositionVersion, Lineage, RecipeRecord
 from registry.versions import list_queries, queries, rows
 from registry.versions.names import claim
-from registry.versions.resolve import live
+from registry.versions.resolve import live, whole_digest
 
 
 class Compositions:
@@ -133,18 +133,18 @@ class Compositions:
     ) -> Lineage:
         """Return the recipes that produced a digest, and a page of the recipes that use it.
 
-        Recipes with an ingredient that is not visible to `caller` are omitted.
+        The first 12 or more digits of the digest are enough. Recipes with an ingredient that is not
+        visible to `caller` are omitted.
 
         Raises:
             CursorInvalid: the cursor does not belong to this list.
             DigestInvalid: `digest` is malformed.
+            ReferenceInvalid: several digests begin with `digest`.
             UnknownReference: no visible version or artifact has this digest.
         """
-        check_digest(digest)
         after = key_of("lineage", cursor, str) or ""
         with self._database.read(caller) as session:
-            if not queries.known_digests(session, [digest]):
-                raise UnknownReference(digest)
+            digest = whole_digest(session, digest)
             users = list_queries.recipes_using(session, digest, after, limit + 1)
             records = {record.digest: record for record in _records(session, users)}
             used_by = paged(

@@ -6,8 +6,14 @@ Rows that are not visible to the session's caller are treated as if they did not
 import difflib
 
 from merge.peft_format import is_digest
-from registry.errors import ReferenceInvalid, UnknownReference, VersionQuarantined, VersionRetired
-from registry.references import Reference, is_digest_start
+from registry.errors import (
+    DigestInvalid,
+    ReferenceInvalid,
+    UnknownReference,
+    VersionQuarantined,
+    VersionRetired,
+)
+from registry.references import MAX_LENGTH, Reference, is_digest_start
 from registry.storage.database import ReadSession
 from registry.storage.models import AdapterVersionRow, CompositionVersionRow
 from registry.types import Resolution, ResolvedArtifact
@@ -88,11 +94,32 @@ def _with_whole_digest(session: ReadSession, reference: Reference) -> Reference:
         return reference
     if reference.name is not None and queries.visible_kind_of(session, reference.name) is not None:
         return reference
+    digest = _digest_starting(session, text)
+    return Reference(digest=digest) if digest else reference
+
+
+def whole_digest(session: ReadSession, text: str) -> str:
+    """Return the digest of a version or an artifact that `text` is, or is the start of.
+
+    Raises:
+        DigestInvalid: `text` is neither a digest nor its first 12 or more digits.
+        ReferenceInvalid: several digests begin with `text`.
+        UnknownReference: no digest that is visible to the caller begins with `text`.
+    """
+    if not is_digest_start(text):
+        raise DigestInvalid(text[:MAX_LENGTH])
+    digest = _digest_starting(session, text)
+    if digest is None:
+        raise UnknownReference(text)
+    return digest
+
+
+def _digest_starting(session: ReadSession, text: str) -> str | None:
     digests = queries.digests_starting(session, text)
     if len(digests) > 1:
         expected = f"more digits, since {len(digests)} digests begin with these,"
         raise ReferenceInvalid(text, len(text), expected)
-    return Reference(digest=digests.pop()) if digests else reference
+    return digests.pop() if digests else None
 
 
 def _by_digest(session: ReadSession, digest: str) -> Resolution:

@@ -5,7 +5,7 @@ import asyncio
 from fastapi import APIRouter, Response
 
 from registry.types import Artifact
-from server.admin.fields import Cursor, Digest, Limit
+from server.admin.fields import Cursor, Digest, DigestStart, Limit
 from server.admin.schemas import ArtifactDetail, ArtifactItem, LineageItem, PageOf
 from server.auth import Operator, Reader
 from server.gateway import Gateway
@@ -29,10 +29,10 @@ def artifacts_router(gateway: Gateway) -> APIRouter:
         return PageOf(items=[item(a) for a in page.items], next_cursor=page.next_cursor)
 
     @router.get("/artifacts/{digest}")
-    def get_artifact(digest: Digest, caller: Reader) -> ArtifactDetail:
+    def get_artifact(digest: DigestStart, caller: Reader) -> ArtifactDetail:
         """Return an artifact with the report of its merge."""
         artifact = registry.catalogue.artifact(digest, caller=caller)
-        return ArtifactDetail.made(artifact, on_disk=store.has(digest))
+        return ArtifactDetail.made(artifact, on_disk=store.has(artifact.digest))
 
     @router.delete("/artifacts/{digest}", status_code=204, response_class=Response)
     async def remove_artifact(digest: Digest, caller: Operator) -> None:
@@ -43,7 +43,7 @@ def artifacts_router(gateway: Gateway) -> APIRouter:
 
     @router.get("/lineage/{digest}")
     def get_lineage(
-        digest: Digest, caller: Reader, cursor: Cursor = None, limit: Limit = 20
+        digest: DigestStart, caller: Reader, cursor: Cursor = None, limit: Limit = 20
     ) -> LineageItem:
         """Return the recipes that made a digest, and page by page those that use it."""
         lineage = registry.compositions.lineage(digest, cursor=cursor, limit=limit, caller=caller)

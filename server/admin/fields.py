@@ -29,6 +29,14 @@ AliasName = Annotated[
 ]
 KeyName = Annotated[str, Path(pattern=f"^{SEGMENT}$", max_length=60, examples=["ci"])]
 Digest = Annotated[str, Path(pattern=f"^{DIGEST}$", examples=["3f" * 32])]
+DigestStart = Annotated[
+    str,
+    Path(
+        max_length=MAX_LENGTH,
+        description="A digest, or its first 12 or more digits.",
+        examples=["3f" * 32],
+    ),
+]
 
 Cursor = Annotated[
     str | None,

@@ -1,16 +1,15 @@
 """`weft artifacts` and `weft adapters lineage`: merged adapters and their recipes."""
 
 import json
-import re
 from collections.abc import Iterable, Mapping
 from typing import Annotated, Any
 
 import typer
 
 from registry.paging import MAX_PAGE
-from registry.references import check_digest, parse_reference
+from registry.references import is_digest_start
 from server.cli.client import Client, Home, Key, Server, connect
-from server.cli.console import AsJson, fail, minute, print_json, print_table, short
+from server.cli.console import AsJson, minute, print_json, print_table, short
 from server.cli.versions import version_of
 
 
@@ -41,8 +40,6 @@ def show_artifact(
 ) -> None:
     """Show a merged adapter: size, recipes and merge report."""
     with connect(home, server, key) as api:
-        digest = _full_digest(api, digest)
-        check_digest(digest)
         artifact = api.ask("GET", "artifacts", digest)
     if as_json:
         print_json(artifact)
@@ -80,23 +77,10 @@ def show_lineage(
 
 
 def _digest_of(api: Client, reference: str) -> str:
-    digest = _full_digest(api, reference)
-    if parse_reference(digest).digest is not None:
-        return digest
+    if is_digest_start(reference):
+        return reference
     name, number = version_of(api, "adapters", reference)
     return str(api.ask("GET", "adapters", name, "-", "versions", number)["digest"])
-
-
-def _full_digest(api: Client, text: str) -> str:
-    """Return the digest that begins with `text`, where that is 12 or more of its characters."""
-    if not re.fullmatch("[0-9a-f]{12,63}", text):
-        return text
-    kinds = ("artifacts", "adapters")
-    digests = {str(item["digest"]) for kind in kinds for item in api.pages(kind)}
-    matching = [digest for digest in digests if digest.startswith(text)]
-    if len(matching) != 1:
-        raise fail(f"{len(matching)} digests begin with {text}: `weft artifacts list` shows them")
-    return matching[0]
 
 
 def _lineage(api: Client, digest: str) -> dict[str, Any]:

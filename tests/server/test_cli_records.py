@@ -120,7 +120,7 @@ def test_artifacts_tell_what_they_are_of(anywhere: Weft) -> None:
     listed = words(anywhere("artifacts", "list"))
     assert {item["digest"], f"{item['bytes'] / 1e6:.1f}", "mix@1", "yes"} <= listed
     assert {"cat(zorp@1,", "-0.5*blim@1;"} <= listed
-    shown = words(anywhere("artifacts", "show", item["digest"]))
+    shown = words(anywhere("artifacts", "show", item["digest"][:12]))
     assert {item["digest"], "norm", "cosines", "cat(zorp@1,", "mix@1"} <= shown
     report = told(anywhere, "artifacts", "show", item["digest"])["report"]
     assert report["overall"]["norm"] > 0
@@ -144,7 +144,7 @@ def test_lineage_goes_both_ways(
     )  # fmt: skip
     assert {"mix@1", "other@1"} == {name for r in down["used_by"] for name in r["compositions"]}
     (merged,) = {recipe["artifact"] for recipe in down["used_by"]} - {None}
-    (recipe,) = told(anywhere, "adapters", "lineage", merged)["made_by"]
+    (recipe,) = told(anywhere, "adapters", "lineage", merged[:12])["made_by"]
     assert [["zorp@1"], ["blim@1"]] == [item["versions"] for item in recipe["ingredients"]]
     shown = words(anywhere("adapters", "lineage", "zorp"))
     assert {"other@1", "0.5*blim@1;", merged} <= shown
