@@ -6,15 +6,13 @@ bytes, so the layout of what we write must not depend on a library's release.
 """
 
 import json
+import math
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO, Self, TypeGuard
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, BinaryIO, Self, TypeGuard
 
 from merge.peft_format.problems import (
     FETCH_LFS,
@@ -24,6 +22,10 @@ from merge.peft_format.problems import (
     Problem,
     brief,
 )
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 DTYPE_BYTES = {"F32": 4, "F16": 2, "BF16": 2}
 # 224 modules take about 50 KB; the format's own bound is 100 MB.
@@ -58,7 +60,7 @@ class TensorSpec:
     @property
     def nbytes(self) -> int:
         """Bytes of the tensor's data."""
-        return int(np.prod(self.shape, dtype=np.int64)) * DTYPE_BYTES[self.dtype]
+        return math.prod(self.shape) * DTYPE_BYTES[self.dtype]
 
 
 def _refuse(
@@ -150,13 +152,15 @@ def _check_tiling(path: Path, entries: Iterable[TensorEntry], start: int, size: 
         raise _refuse(path, "A007 file-size", expected, f"{size} bytes (cut, padded or rewritten)")
 
 
-def decode_float32(data: bytes | memoryview, dtype: str) -> NDArray[np.float32]:
+def decode_float32(data: bytes | memoryview, dtype: str) -> "NDArray[np.float32]":
     """Return the numbers of a tensor's bytes as a flat float32 array (exact for all three dtypes).
 
     Args:
         data: little-endian bytes of the tensor.
         dtype: "F32", "F16" or "BF16".
     """
+    import numpy as np  # here: commands that only read names and digests do not wait for it
+
     if dtype == "F32":
         return np.frombuffer(data, dtype="<f4").astype(np.float32, copy=False)
     if dtype == "F16":
