@@ -220,8 +220,10 @@ ERRORS: dict[type[Exception], ErrorInfo] = {
         500, "registry_error", "Data in the registry is damaged."
     ),
 }
-_INTERNAL = ErrorInfo(500, "internal_error", "An internal error occurred; the server's log has it.")
-NO_SUCH_ROUTE = ("no_such_route", "The path does not exist, or does not support the method.")
+INTERNAL = ErrorInfo(500, "internal_error", "An internal error occurred; the server's log has it.")
+NO_SUCH_ROUTE = ErrorInfo(
+    404, "no_such_route", "The path does not exist, or (405) does not support the method."
+)
 _TYPES = {
     400: "invalid_request_error", 401: "authentication_error", 403: "permission_error",
     404: "not_found_error",
@@ -233,15 +235,15 @@ def info_of(error: BaseException) -> ErrorInfo:
     for kind in type(error).__mro__:
         if kind in ERRORS:
             return ERRORS[kind]
-    return _INTERNAL
+    return INTERNAL
 
 
 def info_and_message(error: BaseException) -> tuple[ErrorInfo, str]:
     """Return the entry of `error` and the message for the client; internal errors are logged."""
     info = info_of(error)
-    if info is _INTERNAL:
+    if info is INTERNAL:
         _log.exception("A request failed with an internal error", exc_info=error)
-        return info, "An internal error occurred; the server's log has it."
+        return info, info.meaning
     return info, str(error)
 
 

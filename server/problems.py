@@ -6,6 +6,7 @@ positions, findings of admission, users of a version.
 """
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from fastapi import FastAPI, Request, Response
@@ -67,7 +68,7 @@ def handle_errors(app: FastAPI) -> None:
     async def http(request: Request, error: Exception) -> Response:
         """Answer the framework's own refusals: an unknown path or method."""
         assert isinstance(error, HTTPException)
-        path, info = request.url.path, ErrorInfo(error.status_code, *NO_SUCH_ROUTE)
+        path, info = request.url.path, replace(NO_SUCH_ROUTE, status=error.status_code)
         if path.startswith(f"{PREFIX}/"):
             return _problem(path, info, error.detail, error.headers)
         body = {"message": error.detail, "type": "invalid_request_error", "param": None,

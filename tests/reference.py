@@ -24,7 +24,7 @@ from server.app import create_app
 from server.auth import role_of
 from server.cli.main import app
 from server.engine.fake import FakeEngine
-from server.errors import ERRORS
+from server.errors import ERRORS, INTERNAL, NO_SUCH_ROUTE
 from server.gateway import Gateway
 from server.home import open_registry
 from server.jobs.failures import MEANINGS
@@ -89,7 +89,8 @@ def _options() -> Iterator[list[str]]:
 
 
 def _errors() -> Iterator[list[str]]:
-    for row in sorted(ERRORS.values(), key=lambda row: (row.status, row.code)):
+    rows = (*ERRORS.values(), INTERNAL, NO_SUCH_ROUTE)
+    for row in sorted(rows, key=lambda row: (row.status, row.code)):
         yield [str(row.status), _code(row.code), row.meaning]
 
 

@@ -1,15 +1,14 @@
 """`weft status`: a server's gateway, engine, residency, queue and disk on one screen."""
 
 import json
-import re
 from collections import defaultdict
 from collections.abc import Mapping
 from typing import Any
 
+from prometheus_client.parser import text_string_to_metric_families
+
 from server.cli.client import Client, Home, Key, Server, connect, settings_of
 from server.cli.console import AsJson, fail, print_json, print_table
-
-_SAMPLE = re.compile(r"^(weft_\w+?)(?:\{(.*)\})? (\S+)$", re.MULTILINE)
 
 
 def status(
@@ -55,8 +54,9 @@ def _state(api: Client) -> dict[str, Any]:
     metrics: dict[str, float] = defaultdict(float)
     answer = api.text("/metrics")
     if answer.is_success:  # with a key, when the server wants one
-        for name, _, value in _SAMPLE.findall(answer.text):
-            metrics[name] += float(value)
+        for family in text_string_to_metric_families(answer.text):
+            for sample in family.samples:
+                metrics[sample.name] += sample.value
     else:
         raise fail(f"the server answered {answer.status_code} to /metrics: pass --key or WEFT_KEY")
     jobs = {
