@@ -29,6 +29,9 @@ DIGEST = "0123456789abcdef" * 4
         ("legal@999999999", Reference(name="legal", version=999999999)),
         ("acme/legal@prod", Reference(name="acme/legal", alias="prod")),
         (DIGEST, Reference(digest=DIGEST)),
+        ("f" + DIGEST[1:], Reference(digest="f" + DIGEST[1:])),
+        ("1a2b3c4d5e6f", Reference(digest="1a2b3c4d5e6f")),
+        ("a1b2c3d4e5f6", Reference(name="a1b2c3d4e5f6")),
         ("legal@" + "a" * MAX_ALIAS_LENGTH, Reference(name="legal", alias="a" * MAX_ALIAS_LENGTH)),
         ("a" * 63, Reference(name="a" * 63)),
         ("a" * MAX_LENGTH, Reference(name="a" * MAX_LENGTH)),
@@ -138,6 +141,17 @@ def test_hostile_aliases_are_refused(alias: str) -> None:
     """An alias is one segment that begins with a letter."""
     with pytest.raises(AliasInvalid):
         check_alias(alias)
+
+
+@pytest.mark.parametrize("alias", ["a", "prod-2", "v1.2_rc", "a" * MAX_ALIAS_LENGTH])
+def test_an_alias_of_the_documented_form_is_accepted(alias: str) -> None:
+    """An alias may have any length up to the limit."""
+    check_alias(alias)
+
+
+def test_a_digest_is_accepted() -> None:
+    """64 lower-case hex digits are a digest."""
+    check_digest(DIGEST)
 
 
 @pytest.mark.parametrize("digest", ["", "..", DIGEST[:-1], DIGEST + "0", DIGEST.upper(), "g" * 64])
