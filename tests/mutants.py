@@ -141,6 +141,17 @@ def tests_of(path: str) -> list[str]:
     raise FileNotFoundError(f"no test mirrors {path}: name its tests with --tests")
 
 
+def _import_libraries(tests: Sequence[str]) -> None:
+    """Import what the tests import from outside the project, once for all forks."""
+    for test in map(Path, tests):
+        for file in test.rglob("*.py") if test.is_dir() else [test]:
+            for node in ast.parse(file.read_text()).body:
+                if isinstance(node, ast.Import | ast.ImportFrom):
+                    name = getattr(node, "module", None) or node.names[0].name
+                    if name.partition(".")[0] not in COPIED:
+                        exec(ast.unparse(node), {})  # noqa: S102 - a line of our own tests
+
+
 def survives(copied: Path, tests: Sequence[str], seconds: float) -> bool:
     """Run pytest with the arguments `tests` in the copy; return whether all tests pass.
 
@@ -197,8 +208,9 @@ def main() -> None:
                 mutants = [mutant for mutant in mutants if mutant.line == int(line)]
             if asked.sample is not None and asked.sample < len(mutants):
                 mutants = random.Random(0).sample(mutants, asked.sample)
-            tests = ["-k", asked.k, *(asked.tests or tests_of(file))]
-            _try(file, mutants, copied, tests, asked.seconds)
+            tests = asked.tests or tests_of(file)
+            _import_libraries(tests)
+            _try(file, mutants, copied, ["-k", asked.k, *tests], asked.seconds)
 
 
 def _try(
