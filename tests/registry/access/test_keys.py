@@ -1,8 +1,11 @@
 """API keys are shown once, stored as a hash, and revoked permanently."""
 
+from datetime import UTC, datetime, timedelta
+
 import pytest
 from sqlalchemy import text
 
+import registry.access.keys
 from registry.access.keys import Keys
 from registry.callers import Caller
 from registry.errors import CursorInvalid, KeyNameTaken, NameInvalid, UnknownKey
@@ -69,6 +72,15 @@ def test_revoking_nothing_is_told(keys: Keys) -> None:
         keys.revoke("ci", caller=TEAM)
 
 
+@pytest.mark.parametrize("name", ["a", "ci-2.x_y", "a" * 60])
+def test_a_plain_name_of_up_to_60_characters_is_taken(keys: Keys, name: str) -> None:
+    """Letters, digits and . _ - after a letter make a name of a key and of a namespace."""
+    assert (name, name) == (
+        keys.create(name, role="read")[0].name,
+        keys.create("other", role="read", namespace=name)[0].namespace,
+    )
+
+
 @pytest.mark.parametrize("name", ["", "CI", "a b", "a/b", "1a", "é", "a\n", "a" * 61])
 def test_names_are_plain(keys: Keys, name: str) -> None:
     """Invalid names of keys and of namespaces are refused."""
@@ -100,12 +112,14 @@ def test_a_list_goes_by_pages_and_namespaces(keys: Keys) -> None:
         keys.page(cursor="nonsense")
 
 
-def test_use_is_noted_to_the_minute(keys: Keys) -> None:
-    """The first use is recorded; further uses within a minute are not."""
+def test_use_is_noted_to_the_minute(keys: Keys, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A use within a minute of the recorded one is not recorded, the next one is."""
     keys.create("ci", role="read")
+    keys.create("idle", role="read")
     assert keys.page().items[0].last_used_at is None
-    keys.used(["ci", "nobody"])
-    first = keys.page().items[0].last_used_at
-    assert first is not None
-    keys.used(["ci"])
-    assert first == keys.page().items[0].last_used_at
+    first = datetime(2026, 1, 1, tzinfo=UTC)
+    for seconds, recorded in ((0, 0), (59, 0), (61, 61), (120, 61), (122, 122)):
+        monkeypatch.setattr(registry.access.keys, "now", lambda s=seconds: first + timedelta(0, s))
+        keys.used(["ci", "nobody"])
+        assert first + timedelta(0, recorded) == keys.page().items[0].last_used_at
+    assert keys.page().items[1].last_used_at is None

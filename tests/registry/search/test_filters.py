@@ -88,6 +88,9 @@ def test_the_caret_stands_under_the_place() -> None:
 
 def test_a_hostile_kilobyte_stays_out_of_the_message() -> None:
     """A filter over the limit is refused before it is parsed, with a short message."""
+    assert 1 == len(parse_filter("tag=" + "a" * 996))
+    with pytest.raises(FilterInvalid, match="at most 1000 characters"):
+        parse_filter("tag=" + "a" * 997)
     with pytest.raises(FilterInvalid, match="at most 1000 characters") as caught:
         parse_filter("tag=a " * 10_000)
     assert len(str(caught.value)) < 400
