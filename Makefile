@@ -22,7 +22,8 @@ demo: $(STAMP)
 
 # runs all tests except the slow ones, with the real engine: minutes
 test: $(STAMP)
-	$(BIN)/pytest -q -m "not slow"
+	$(BIN)/pytest -q -n 2 --dist loadfile -m "not slow and not engine"
+	$(BIN)/pytest -q -m "engine and not slow"
 
 # runs the tests marked `slow`: engines of their own, true layer widths
 test-slow: $(STAMP)

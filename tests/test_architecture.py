@@ -39,7 +39,9 @@ EXTRA_FILES = {
 INSTALLED = packages_distributions()
 # Declared and never imported: SQLAlchemy loads psycopg by the database URL, pytest its plug-ins
 # by themselves; the others are programs, or types for one of them.
-NOT_IMPORTED = {"mypy", "psycopg", "pytest-asyncio", "pytest-timeout", "ruff", "types-pyyaml"}
+NOT_IMPORTED = {
+    "mypy", "psycopg", "pytest-asyncio", "pytest-timeout", "pytest-xdist", "ruff", "types-pyyaml",
+}  # fmt: skip
 # All statements stand in the queries of a room, but for the one that adds rows.
 _QUERIES = r"registry/(storage/insert|\w+/(\w+_)?queries)\.py"
 

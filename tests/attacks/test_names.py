@@ -102,7 +102,7 @@ def test_no_such_digest_is_written_down(registry: Registry) -> None:
             registry.compositions.save_recipe("text", "f" * 64, BASE, [(text, 1.0)])
         with pytest.raises(DigestInvalid):
             registry.compositions.record_artifact("e" * 64, text, bytes=1, seconds=0.1, report={})
-        with pytest.raises(DigestInvalid):
+        with pytest.raises((DigestInvalid, UnknownReference)):  # 63 digits may be a start
             registry.compositions.lineage(text)
 
 

@@ -93,6 +93,7 @@ async def test_from_a_file_to_an_answer(weft: Weft) -> None:
         assert 0.0 == found[name]["served"]["difference"]["exact_match"]
 
 
+@pytest.mark.slow
 async def test_a_killed_process_goes_on_and_a_cancelled_one_is_dead(weft: Weft) -> None:
     """A job whose process is killed in training continues in another process; a cancel ends that
     process."""

@@ -159,6 +159,7 @@ async def test_full_disk(weft: Weft, tmp_path: Path) -> None:
     assert [] == list((weft.settings.artifacts / ".workspaces").iterdir())
 
 
+@pytest.mark.slow
 async def test_engine_killed(weft: Weft) -> None:
     """While a killed engine restarts, requests get 503 with Retry-After; after the restart, which
     needs no intervention, the same requests get the same answers."""

@@ -15,11 +15,10 @@ from pathlib import Path
 class Health(BaseHTTPRequestHandler):
     """Answers 200, or 503 once the file beside the pid file exists."""
 
-    sick = Path(sys.argv[2] + ".sick")
-
     def do_GET(self) -> None:
         """Answer."""
-        self.send_response(503 if self.sick.exists() else 200)
+        sick = Path(sys.argv[2] + ".sick").exists()
+        self.send_response(503 if sick else 200)
         self.send_header("content-length", "0")
         self.end_headers()
 

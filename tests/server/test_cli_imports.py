@@ -16,53 +16,58 @@ NOTHING = HEAVY | {"sqlalchemy", "fastapi", "httpx", "numpy"}  # Typer itself im
 _RUN = """
 import sys
 from server.cli import app
-try:
-    app(sys.argv[1:])
-except SystemExit as ended:
-    print("code", ended.code, file=sys.stderr)
-print("modules", *{name.partition(".")[0] for name in sys.modules}, file=sys.stderr)
+for words in sys.argv[1:]:
+    try:
+        app(words.split())
+    except SystemExit as ended:
+        print("code", ended.code, file=sys.stderr)
+    packages = {name.partition(".")[0] for name in sys.modules}
+    print("modules", words, *packages, sep="\\t", file=sys.stderr)
 """
 
 
-def modules_after(*words: str) -> set[str]:
-    """Run a command that succeeds in a fresh interpreter and return the packages it imported."""
+def modules_after(*commands: str) -> dict[str, set[str]]:
+    """Run commands in turn in one fresh interpreter; return the packages imported after each."""
     ended = subprocess.run(
-        [sys.executable, "-c", _RUN, *words], capture_output=True, text=True, check=True
+        [sys.executable, "-c", _RUN, *commands], capture_output=True, text=True, check=True
     )
     lines = ended.stderr.splitlines()
-    assert "code 0" in lines, ended.stderr
-    return set(lines[-1].split()[1:])
+    assert len(commands) == lines.count("code 0"), ended.stderr
+    rows = [line.split("\t")[1:] for line in lines if line.startswith("modules\t")]
+    return {words: set(packages) for words, *packages in rows}
 
 
-@pytest.mark.parametrize("words", ["--help", "--version", "adapters --help", "jobs list --help"])
-def test_help_imports_nothing_heavy(words: str) -> None:
+def of_them(commands: dict[str, set[str]], forbidden: set[str]) -> dict[str, set[str]]:
+    """Return the commands after which forbidden packages were imported, with these packages."""
+    return {words: used & forbidden for words, used in commands.items() if used & forbidden}
+
+
+def test_help_imports_nothing_heavy() -> None:
     """Help and version come before any package that takes long to import."""
-    forbidden = NOTHING - {"httpx"} if words == "jobs list --help" else NOTHING
-    assert set() == modules_after(*words.split()) & forbidden
+    assert {} == of_them(modules_after("--version", "--help", "adapters --help"), NOTHING)
+    assert {} == of_them(modules_after("jobs list --help"), NOTHING - {"httpx"})
 
 
-@pytest.mark.parametrize(
-    "words",
-    [
+def test_commands_on_the_registry_import_no_model_library(weft: Weft) -> None:
+    """A command that merges nothing imports no torch; one on a current database no Alembic."""
+    commands = modules_after(
         "adapters list", "adapters show zorp", "adapters show zorp@1", "adapters alias zorp live 1",
         "adapters tag zorp law", "search --filter tag=law", "keys list", "compositions list",
         "bases list", "jobs list", "artifacts list", "audit", "gc", "db upgrade",
-    ],
-)  # fmt: skip
-def test_commands_on_the_registry_import_no_model_library(weft: Weft, words: str) -> None:
-    """A command that merges nothing imports no torch; one on a current database no Alembic."""
-    assert set() == modules_after(*words.split()) & DATABASE
+    )  # fmt: skip
+    assert {} == of_them(commands, DATABASE)
 
 
-@pytest.mark.parametrize("words", ["adapters list", "search law", "keys list", "jobs list"])
 def test_commands_on_a_server_import_no_database(
-    weft: Weft, url: str, monkeypatch: pytest.MonkeyPatch, words: str
+    weft: Weft, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With --server a command is an HTTP client and nothing else."""
     for name in ("WEFT_MODEL", "WEFT_SERVED_BASE"):
         monkeypatch.delenv(name)
-    used = modules_after(*words.split(), "--server", url, "--key", "secret")
-    assert set() == used & (HEAVY | {"sqlalchemy", "fastapi"})
+    there = f"--server {url} --key secret"
+    commands = ("adapters list", "search law", "keys list", "jobs list")
+    used = modules_after(*(f"{words} {there}" for words in commands))
+    assert {} == of_them(used, HEAVY | {"sqlalchemy", "fastapi"})
 
 
 def test_every_expected_error_exists() -> None:

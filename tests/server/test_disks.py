@@ -153,6 +153,7 @@ def test_every_command_is_tried() -> None:
 
 
 @pytest.mark.usefixtures("things")
+@pytest.mark.slow
 def test_on_a_read_only_disk(weft: Weft, tmp_path: Path) -> None:
     """Every command that writes fails with its reason."""
     with read_only(tmp_path):
@@ -161,6 +162,7 @@ def test_on_a_read_only_disk(weft: Weft, tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("things")
+@pytest.mark.slow
 def test_on_a_full_disk(weft: Weft) -> None:
     """Every command that must write fails with its reason."""
     for command, words in WORDS.items():

@@ -59,6 +59,7 @@ def test_a_process_without_a_result_is_a_sentence(
 
 
 @pytest.mark.filterwarnings("ignore:overflow", "ignore:invalid value")  # of its weight sketch
+@pytest.mark.slow
 def test_the_command_quarantines_what_is_unfit(
     home: Path, registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
