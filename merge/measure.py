@@ -8,7 +8,6 @@ examples.
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple
 
 import torch
 
@@ -17,11 +16,11 @@ from merge.factors import (
     Members,
     Merged,
     Stack,
-    gram_of_rows,
     inner_of_rows,
 )
 from merge.linalg import by_member, update_products
 from merge.seeds import generator_for
+from merge.written import Written
 
 # Positions on which signs are compared: rows drawn at random, columns at even distances. 32,768
 # independent positions have a standard error below 0.3 points, and modules average it further;
@@ -44,6 +43,7 @@ class Measure:
     square: float  # |result|²
     dots: Mapping[int, float]  # ⟨result, ingredient⟩
     squares: Mapping[int, float]  # |ingredient|²
+    factor_norm: float  # the larger of |a| and |b|, over modules the largest
     energy: float | None  # |result|² / |what it approximates|²; None if exact
     conflict: float | None  # share of positions with both signs; None for one ingredient
 
@@ -64,12 +64,17 @@ class Measure:
         return self.dots[ingredient] / lengths if lengths > 0.0 else None
 
     def scaled(self, factor: float) -> "Measure":
-        """Return the measure of the result times `factor`."""
+        """Return the measure of the result times `factor`, which `b` takes."""
         return replace(
             self,
             square=self.square * factor * factor,
             dots={i: dot * factor for i, dot in self.dots.items()},
         )
+
+    def written(self, written: Written) -> "Measure":
+        """Return the measure with the norms of the file instead of those before the cast."""
+        norm = max(written.norm_a, written.norm_b)
+        return replace(self, square=written.square, factor_norm=norm)
 
 
 def _root(square: float) -> float:
@@ -78,47 +83,50 @@ def _root(square: float) -> float:
     return math.sqrt(square) if not square < 0.0 else 0.0
 
 
-def measure(stack: Stack, merged: Merged, positions: Sequence[int]) -> Measure:
+def measure(
+    stack: Stack, merged: Merged, positions: Sequence[int], written: Written | None = None
+) -> Measure:
     """Measure one module's result against the stack's members, before their weights.
 
     Args:
         stack: what was merged.
         merged: its result.
         positions: (T,) the members' positions in the recipe.
+        written: the result as it is written; None takes the result itself.
     """
     members = Members.of(stack.members)
-    over = _products(members, merged)
+    written = written or Written.of(merged.factors.folded())
+    cross = _cross_exactly(members, written) if written.cancels else _cross(members, merged)
     scales = [member.scale for member in members]
     # ⟨b a, b' a'⟩ = Σ (b b'ᵀ)∘(a a'ᵀ) over pairs of MSUs, so a member's dot sums its columns.
-    dots = (by_member(members) @ (over.cross.a * over.cross.b).sum(0)).tolist()
+    dots = (by_member(members) @ (cross.a * cross.b).sum(0)).tolist()
     squares = update_products(members, members.grams).diagonal().tolist()
     return Measure(
         rank=merged.factors.rank,
         entries=merged.factors.b.shape[0] * merged.factors.a.shape[1],
-        square=float((over.own.a * over.own.b).sum()),
+        square=written.square,
         dots={i: dot * scale for i, dot, scale in zip(positions, dots, scales, strict=True)},
         squares=dict(zip(positions, squares, strict=True)),
+        factor_norm=max(written.norm_a, written.norm_b),
         energy=merged.energy,
         conflict=sign_conflict(stack),
     )
 
 
-class _Products(NamedTuple):
-    cross: Grams  # (k, R) each: the result's MSUs with the members'
-    own: Grams  # (k, k) each: the result's MSUs with each other
-
-
-def _products(members: Members, merged: Merged) -> _Products:
+def _cross(members: Members, merged: Merged) -> Grams:
+    """Return the inner products of the result's MSUs with the members', (k, R) each."""
     # A mix of other vectors (a canonical form, noise) says nothing about the stack's own MSUs.
     if merged.mix is not None and merged.mix.members is members:
         left, right, _ = merged.mix
-        cross = Grams(left @ members.grams.a, right.mT @ members.grams.b)
-        return _Products(cross, Grams(cross.a @ left.mT, cross.b @ right))
+        return Grams(left @ members.grams.a, right.mT @ members.grams.b)
     result = merged.factors
-    return _Products(
-        Grams(inner_of_rows(result.a, members.a), inner_of_rows(result.b.mT, members.b.mT)),
-        Grams(gram_of_rows(result.a, exact=False), gram_of_rows(result.b.mT, exact=False)),
-    )
+    return Grams(inner_of_rows(result.a, members.a), inner_of_rows(result.b.mT, members.b.mT))
+
+
+def _cross_exactly(members: Members, written: Written) -> Grams:
+    """Return the products of `_cross` in float64, with what the cast left."""
+    a, b = written.factors.a.double(), written.factors.b.double()
+    return Grams((a @ members.a.double().mT).cpu(), (b.mT @ members.b.double()).cpu())
 
 
 def sign_conflict(stack: Stack) -> float | None:
@@ -160,6 +168,7 @@ def add_up(measures: Sequence[Measure]) -> Measure:
         square=math.fsum(m.square for m in measures),
         dots={i: math.fsum(m.dots.get(i, 0.0) for m in measures) for i in present},
         squares={i: math.fsum(m.squares.get(i, 0.0) for m in measures) for i in present},
+        factor_norm=max(m.factor_norm for m in measures),
         energy=_overall_energy(measures),
         conflict=_overall_conflict(measures),
     )

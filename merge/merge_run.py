@@ -15,14 +15,16 @@ from typing import NamedTuple, Self
 import torch
 
 from merge.errors import IncompatibleAdapters, RecipeInvalid, UnsafeResult
-from merge.factors import Factors, Members, Stack
+from merge.factors import Factors, Members, Merged, Stack
 from merge.measure import Measure, measure
 from merge.methods import AUTO, MergeMethod, Value, find_method
 from merge.peft_format import AdapterFolder, LoraModule, open_folder
 from merge.peft_io import FolderReader, is_finite
 from merge.recipe import Ingredient, Member, ModuleShape, Recipe, check_shapes
+from merge.written import Written
 
-Sink = Callable[[str, Factors], None]
+# Writes a module and returns its factors as they are written.
+Sink = Callable[[str, Factors], Factors]
 
 
 class Part(NamedTuple):
@@ -72,7 +74,7 @@ class MergeRun:
         return self.options.get("energy") is not None
 
     def build(self, name: str, sink: Sink) -> Measure:
-        """Merge one module and hand the result to `sink`.
+        """Merge one module, hand the result to `sink`, and measure what that wrote.
 
         Raises:
             IncompatibleAdapters: an ingredient holds NaN or infinity.
@@ -85,17 +87,17 @@ class MergeRun:
             stack = self._read(source)
         with self.clock.timed("merge"):
             self._check_finite(stack)
-            merged = self.method.function(stack, **self.options)
-            result = self._scaled(merged.factors if source == name else merged.factors.transposed())
+            merged = self._scaled(self.method.function(stack, **self.options))
+            result = merged.factors if source == name else merged.factors.transposed()
             if not (is_finite(result.a) and is_finite(result.b)):
                 raise UnsafeResult(f"{name}: the result overflows float32: lower weights or scale")
+        with self.clock.timed("write"):
+            cast = sink(name, result)
         with self.clock.timed("measure"):
             # Transposing changes no inner product, so the source's figures are the module's.
             positions = [part.position for part in self._parts[source]]
-            measured = measure(stack, merged, positions).scaled(self.scale or 1.0)
-        with self.clock.timed("write"):
-            sink(name, result)
-        return measured
+            written = Written.of(cast if source == name else cast.transposed())
+            return measure(stack, merged, positions, written)
 
     def _gather(self) -> dict[str, list[Part]]:
         names = sorted({name for folder in self._folders.values() for name in folder.modules})
@@ -182,10 +184,12 @@ class MergeRun:
                     "leave it out of the recipe"
                 )
 
-    def _scaled(self, factors: Factors) -> Factors:
+    def _scaled(self, merged: Merged) -> Merged:
         if self.scale is None or self.scale == 1.0:
-            return factors
-        return Factors(factors.a, factors.b * self.scale)
+            return merged
+        factors = Factors(merged.factors.a, merged.factors.b * self.scale)
+        mix = merged.mix and merged.mix._replace(right=merged.mix.right * self.scale)
+        return merged._replace(factors=factors, mix=mix)
 
 
 def _fit_transposed(head: LoraModule, source: LoraModule) -> bool:

@@ -115,8 +115,10 @@ class FolderWriter:
     def __exit__(self, *error: object) -> None:
         self._weights.__exit__(*error)  # type: ignore[arg-type]  # passed on unchanged
 
-    def write(self, name: str, factors: Factors) -> None:
-        """Cast and write one module. Shapes must be those announced; the scale is folded in.
+    def write(self, name: str, factors: Factors) -> Factors:
+        """Cast and write one module, and return the cast factors in float32.
+
+        Shapes must be those announced; the scale is folded in.
 
         Raises:
             UnsafeResult: a number overflows the output dtype; names the module.
@@ -124,8 +126,10 @@ class FolderWriter:
         """
         folded = factors if factors.scale == 1.0 else factors.folded()
         name_a, name_b = tensor_names(name, self._modules[name].kind)
-        self._weights.write(name_a, encode(folded.a, self._dtype, name))
-        self._weights.write(name_b, encode(folded.b, self._dtype, name))
+        a, b = cast(folded.a, self._dtype, name), cast(folded.b, self._dtype, name)
+        self._weights.write(name_a, _bytes(a))
+        self._weights.write(name_b, _bytes(b))
+        return Factors(a.float(), b.float())
 
 
 def _config(modules: Mapping[str, ModuleShape], base: str | None) -> AdapterConfig:
@@ -142,8 +146,8 @@ def _config(modules: Mapping[str, ModuleShape], base: str | None) -> AdapterConf
     )
 
 
-def encode(x: Tensor, dtype: str, module: str) -> memoryview:
-    """Return the little-endian bytes of float32 `x` in a file's dtype ("F32", "F16", "BF16").
+def cast(x: Tensor, dtype: str, module: str) -> Tensor:
+    """Return float32 `x` in a file's dtype ("F32", "F16", "BF16"), contiguous.
 
     This is the only cast of a merge: all earlier steps are float32 or float64, so that rounding to
     the output dtype happens once.
@@ -151,15 +155,19 @@ def encode(x: Tensor, dtype: str, module: str) -> memoryview:
     Raises:
         UnsafeResult: a number is not finite, or overflows the dtype.
     """
-    cast = x.to(_FILE_DTYPES[dtype]).contiguous()
-    if not is_finite(cast):
+    narrow = x.to(_FILE_DTYPES[dtype]).contiguous()
+    if not is_finite(narrow):
         largest = float(x.abs().max())
         raise UnsafeResult(
             f"{module}: a number of size {largest:.3g} does not fit {dtype} "
-            f"(largest {torch.finfo(cast.dtype).max:.3g}): lower weights or scale, or write a "
+            f"(largest {torch.finfo(narrow.dtype).max:.3g}): lower weights or scale, or write a "
             "wider dtype"
         )
-    return cast.view(-1).view(torch.uint8).numpy().data
+    return narrow
+
+
+def _bytes(x: Tensor) -> memoryview:
+    return x.view(-1).view(torch.uint8).numpy().data
 
 
 def is_finite(x: Tensor) -> bool:

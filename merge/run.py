@@ -23,12 +23,17 @@ from merge.peft_io import FolderWriter
 from merge.recipe import ModuleShape, Recipe
 from merge.report import Report
 from merge.spill import Spill
+from merge.written import Written
 
 RECIPE_NAME = "recipe.json"
 REPORT_NAME = "report.json"
 # A result this far below its ingredients is the rounding of a sum that cancels: scaling it up to
 # their norm would publish amplified noise.
 _CANCELLED = 1e-5
+# How far the cast may move a matched norm.
+_MATCHED = 1e-2
+# The largest Frobenius norm of an update, and of a factor of one.
+NORM_LIMIT, FACTOR_LIMIT = 1e3, 1e4
 
 Progress = Callable[[int, int], None]
 _Result = TypeVar("_Result")
@@ -39,7 +44,8 @@ def merge(
     folders: Mapping[str, Path],
     out: Path,
     *,
-    norm_limit: float = 1000.0,
+    norm_limit: float = NORM_LIMIT,
+    factor_limit: float = FACTOR_LIMIT,
     workers: int = 1,
     progress: Progress | None = None,
 ) -> Report:
@@ -54,15 +60,16 @@ def merge(
         recipe: from `plan` or `Recipe.parse`.
         folders: where each ingredient lies, by digest.
         out: must be missing or empty; its parents are made.
-        norm_limit: the largest allowed Frobenius norm of the whole scaled update.
+        norm_limit: the largest allowed Frobenius norm of the whole update, as it is written.
+        factor_limit: the largest allowed Frobenius norm of a factor of a module.
         workers: threads, each with single-threaded kernels; memory grows with them.
         progress: called on this thread with (modules done, modules in all).
 
     Raises:
         RecipeInvalid: this version of weft does not have the recipe's method or options.
         IncompatibleAdapters: the ingredients do not fit together, or hold NaN or infinity.
-        UnsafeResult: the result is not finite, overflows the dtype, is above `norm_limit`, or
-            cancels out where its norm was to be matched.
+        UnsafeResult: the result is not finite, overflows the dtype, is above `norm_limit` or
+            `factor_limit`, or cancels out where its norm was to be matched.
         FormatError: an ingredient is not a LoRA adapter.
         FileExistsError: `out` is not empty.
         OSError: the disk is full or gone. After any error nothing is left at or beside `out`.
@@ -83,6 +90,7 @@ def merge(
                 measures = _over(run.outputs, build, workers=workers, progress=progress)
             report = _report(run, measures, run.scale)
         _check_norm(report, norm_limit)
+        _check_factors(report, factor_limit)
         (partial / RECIPE_NAME).write_text(recipe.canonical() + "\n")
         (partial / REPORT_NAME).write_text(report.to_json() + "\n")
     return report
@@ -106,22 +114,23 @@ def _in_two_passes(run: MergeRun, partial: Path, workers: int, progress: Progres
         }
         with _writer(run, partial, outputs) as writer:
 
-            def write(name: str) -> None:
+            def write(name: str) -> Measure:
                 with run.clock.timed("write"):
                     merged = spill.get(name)
-                    writer.write(name, Factors(merged.a, merged.b, factor))
+                    cast = writer.write(name, Factors(merged.a, merged.b, factor))
+                with run.clock.timed("measure"):
+                    return measures[name].scaled(factor).written(Written.of(cast))
 
-            _over(outputs, write, workers=workers)
-    scaled = {name: measured.scaled(factor) for name, measured in measures.items()}
-    return _report(run, scaled, factor if run.scale is None else run.scale)
+            written = _over(outputs, write, workers=workers)
+    if run.scale is None:
+        _check_match(written.values())
+    return _report(run, written, factor if run.scale is None else run.scale)
 
 
 def _matching(measures: Iterable[Measure]) -> float:
     """Return the factor that brings the result's norm to the mean of its ingredients' norms."""
-    measured = list(measures)
-    overall = add_up(measured)
-    norms = [overall.ingredient_norm(i) for i in overall.squares]
-    wanted = math.fsum(norms) / len(norms)
+    overall = add_up(list(measures))
+    wanted = _mean_norm(overall)
     if wanted == 0.0:  # zero ingredients: the result is zero at every scale
         return 1.0
     if not overall.norm > _CANCELLED * wanted:
@@ -131,6 +140,23 @@ def _matching(measures: Iterable[Measure]) -> float:
             "give scale as a number"
         )
     return wanted / overall.norm
+
+
+def _check_match(measures: Iterable[Measure]) -> None:
+    """Raise UnsafeResult if the written norm is not the matched one: the rest is the cast's."""
+    overall = add_up(list(measures))
+    wanted = _mean_norm(overall)
+    if not abs(overall.norm - wanted) <= _MATCHED * wanted:
+        raise UnsafeResult(
+            f"scale=match: the ingredients cancel out so far that the output's rounding changes "
+            f"the norm (written {overall.norm:.4g}, wanted {wanted:.4g}): change weights, or "
+            "write a wider dtype"
+        )
+
+
+def _mean_norm(overall: Measure) -> float:
+    norms = [overall.ingredient_norm(i) for i in overall.squares]
+    return math.fsum(norms) / len(norms)
 
 
 def _writer(run: MergeRun, partial: Path, outputs: Mapping[str, ModuleShape]) -> FolderWriter:
@@ -194,4 +220,14 @@ def _check_norm(report: Report, limit: float) -> None:
         raise UnsafeResult(
             f"the merged update has an overall norm of {norm:.4g}, above the limit of {limit:g} "
             f"(largest in {name}: {worst.norm:.4g}): lower weights or scale"
+        )
+
+
+def _check_factors(report: Report, limit: float) -> None:
+    # A small product of large factors: the engine multiplies by one at a time.
+    name, worst = max(report.modules.items(), key=lambda item: item[1].factor_norm)
+    if not worst.factor_norm <= limit:
+        raise UnsafeResult(
+            f"{name}: a factor of the merged update has a norm of {worst.factor_norm:.4g}, above "
+            f"the limit of {limit:g}, though the update itself is within its own: lower weights"
         )

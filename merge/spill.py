@@ -38,8 +38,8 @@ class Spill:
     def __exit__(self, *error: object) -> None:
         self._file.close()
 
-    def put(self, name: str, factors: Factors) -> None:
-        """Write a module's factors, float32, with their scale folded in.
+    def put(self, name: str, factors: Factors) -> Factors:
+        """Write a module's factors, float32, with their scale folded in, and return them.
 
         Raises:
             OSError: the disk is full or gone.
@@ -51,6 +51,7 @@ class Spill:
                 data = _bytes(x.contiguous())
                 while data:  # an unbuffered write may be short
                     data = data[self._file.write(data) :]
+        return whole
 
     def get(self, name: str) -> Factors:
         """Return a module's factors, scale 1.

@@ -8,7 +8,7 @@ import torch
 from merge.errors import UnsafeResult
 from merge.factors import Factors
 from merge.peft_format import FormatError, digest_folder, normalise_folder, open_folder
-from merge.peft_io import encode, read_peft, write_peft
+from merge.peft_io import cast, read_peft, write_peft
 from tests.adapters import BASE, DTYPES, MODULES, make_adapter
 from tests.merge.llama import load_in_peft, peft_updates
 
@@ -98,13 +98,13 @@ def test_embedding_pairs_keep_their_names(tmp_path: Path) -> None:
 def test_overflow_in_the_cast_names_the_module(dtype: str, size: float) -> None:
     """A number too large for the output dtype raises an error that names the module."""
     with pytest.raises(UnsafeResult, match=r"layers\.0\.q_proj.*does not fit"):
-        encode(torch.tensor([[1.0, size]]), dtype, "layers.0.q_proj")
+        cast(torch.tensor([[1.0, size]]), dtype, "layers.0.q_proj")
 
 
 def test_nan_is_never_written() -> None:
     """NaN is refused when casting to any dtype."""
     with pytest.raises(UnsafeResult, match="does not fit"):
-        encode(torch.tensor([[float("nan"), 1.0]]), "F32", "m")
+        cast(torch.tensor([[float("nan"), 1.0]]), "F32", "m")
 
 
 def test_file_cut_after_opening_is_reported(tmp_path: Path) -> None:
