@@ -78,6 +78,9 @@ class Settings(BaseSettings):
     norm_limit: float = Field(
         1000, gt=0, description="largest Frobenius norm of the update of an adapter or a merge"
     )
+    factor_limit: float = Field(
+        1e4, gt=0, description="largest Frobenius norm of a factor of a module"
+    )
     norm_minimum: float = Field(
         0,
         ge=0,
@@ -185,6 +188,7 @@ class Settings(BaseSettings):
         """The requirements for admitting an adapter."""
         return AdmissionPolicy(
             norm_limit=self.norm_limit,
+            factor_limit=self.factor_limit,
             norm_minimum=self.norm_minimum,
             max_rank=self.import_max_rank,
             max_bytes=self.import_max_bytes,

@@ -40,7 +40,7 @@ from registry.admission.foreign import (
     target_note,
     task_note,
 )
-from registry.admission.norms import NotFiniteError, product_norm
+from registry.admission.norms import NotFiniteError, PairNorms, pair_norms
 from registry.admission.tokenizer import TOKENIZER_FILES, read_tokenizer, tokenizer_findings
 from registry.bases import is_embedding
 from registry.types import AdapterFacts, AdmissionReport, Base, Finding, ModuleFacts
@@ -61,12 +61,15 @@ class AdmissionPolicy:
 
     `norm_limit` and `norm_minimum` bound the Frobenius norm of the whole scaled update (the gate of
     the 960-adapter pool of arXiv 2602.12323 was 1 < norm ≤ 1000; no minimum by default).
+    `factor_limit` bounds that of each factor, `b` with the scale: an engine multiplies by one
+    factor at a time, and large ones may have a small product.
     `max_rank` is the largest rank that the engines load; None is 2048. `max_bytes` limits the
     weights file. `licences` are the allowed ones, in lower case (empty: any licence or none).
     `required` names what an adapter must state: its base in the config, a card, the card's licence.
     """
 
     norm_limit: float = 1000.0
+    factor_limit: float = 1e4
     norm_minimum: float = 0.0
     max_rank: int | None = None
     max_bytes: int = MAX_BYTES
@@ -239,13 +242,14 @@ def _measure(
     """
     norms: dict[str, float] = {}
     problems: list[Problem] = []
+    large: list[Problem] = []
     measurable = [pair for pair in inspection.pairs.values() if pair.rank <= rank_limit]
     if not measurable:
         return norms, None, []
     with (path / WEIGHTS_NAME).open("rb") as file:
         for pair in measurable:
             try:
-                norm = product_norm(file.fileno(), pair.a, pair.b)
+                pair_norm = pair_norms(file.fileno(), pair.a, pair.b)
             except NotFiniteError as error:
                 expected, found = "finite numbers", "NaN or infinity"
                 problems.append(
@@ -253,12 +257,25 @@ def _measure(
                 )
                 continue
             if pair.name in inspection.modules:
-                norms[pair.name] = inspection.modules[pair.name].scale * norm
+                scale = inspection.modules[pair.name].scale
+                norms[pair.name] = scale * pair_norm.product
+                large += _factor_problems(pair, pair_norm, scale, policy.factor_limit)
     findings = [graded(problem) for problem in one_per_cause(problems)]
     if len(norms) < len(inspection.pairs):
         return norms, None, findings
     whole = math.hypot(*norms.values())
+    if whole <= policy.norm_limit:  # above it one cause would be two findings
+        findings += [graded(problem) for problem in one_per_cause(large)]
     return norms, whole, [*findings, *_norm_findings(whole, policy)]
+
+
+def _factor_problems(
+    pair: FactorPair, norms: PairNorms, scale: float, limit: float
+) -> Iterator[Problem]:
+    for entry, norm in ((pair.a, norms.a), (pair.b, scale * norms.b)):
+        if norm > limit:
+            expected = f"a factor's scaled norm of at most {limit:g}"
+            yield Problem("A055 factor-limit", WEIGHTS_NAME, expected, f"{norm:.4g}", entry.name)
 
 
 def _norm_findings(norm: float, policy: AdmissionPolicy) -> Iterable[Finding]:

@@ -88,6 +88,7 @@ CODES: Mapping[str, Code] = {
     "A052 zero-update": Code("warn", "the update is zero everywhere: a valid no-op"),
     "A053 vanishing-norm": Code("note", "the update is close to zero"),
     "A054 norm-minimum": Code("refuse", "the norm of the whole scaled update is under the minimum"),
+    "A055 factor-limit": Code("refuse", "the norm of a factor is over the limit"),
     "A060 other-files": Code("note", "the folder holds other files, which were not opened"),
     "A061 symlink": Code("refuse", "a symbolic link, which could lead anywhere"),
     "A062 pickles-beside": Code("note", "pickles beside the adapter, which were not opened"),

@@ -6,6 +6,7 @@ stored factors plus a few megabytes. Not covered: the limits of norms (`registry
 
 import math
 import os
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,8 +24,16 @@ class NotFiniteError(ValueError):
         super().__init__(f"{tensor} holds NaN or infinity")
 
 
-def product_norm(file: int, a: TensorEntry, b: TensorEntry) -> float:
-    """Return the Frobenius norm of `b @ a`, in float64; the caller multiplies by the scale.
+class PairNorms(NamedTuple):
+    """Frobenius norms of a module's factors and of their product, before the scale."""
+
+    product: float
+    a: float
+    b: float
+
+
+def pair_norms(file: int, a: TensorEntry, b: TensorEntry) -> PairNorms:
+    """Return the norms of `a`, `b` and `b @ a`, in float64; the caller multiplies by the scale.
 
     Args:
         file: the descriptor of the weights file.
@@ -37,8 +46,12 @@ def product_norm(file: int, a: TensorEntry, b: TensorEntry) -> float:
     """
     a_gram = _gram(_read(file, a).T, a)  # (rank, rank), A Aᵀ
     b_gram = _gram(_read(file, b), b)  # (rank, rank), Bᵀ B
-    # The trace of a product of symmetric matrices; rounding may make it slightly negative.
-    return math.sqrt(max(0.0, float(np.vdot(a_gram, b_gram))))
+    # The trace of a product of symmetric matrices; rounding may make it slightly negative. The
+    # rounding is 1e-15 of |a|²|b|², so the product's norm means something only under a limit on
+    # those of the factors.
+    product = math.sqrt(max(0.0, float(np.vdot(a_gram, b_gram))))
+    norm_a, norm_b = (math.sqrt(float(np.trace(gram))) for gram in (a_gram, b_gram))
+    return PairNorms(product, norm_a, norm_b)
 
 
 def _read(file: int, entry: TensorEntry) -> NDArray[np.uint32] | NDArray[np.uint16]:

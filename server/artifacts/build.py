@@ -143,6 +143,7 @@ class Builder:
             {item.digest: self._versions.path(item.digest) for item in recipe.ingredients},
             out,
             norm_limit=self._settings.norm_limit,
+            factor_limit=self._settings.factor_limit,
             threads=self._settings.merge_threads,
             timeout_seconds=self._settings.merge_timeout_seconds,
         )

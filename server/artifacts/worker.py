@@ -62,6 +62,7 @@ def build(
     out: Path,
     *,
     norm_limit: float,
+    factor_limit: float,
     threads: int,
     timeout_seconds: float,
 ) -> Built:
@@ -85,8 +86,9 @@ def build(
     signal.setitimer(signal.ITIMER_REAL, timeout_seconds)
     try:
         report = merge(
-            Recipe.parse(recipe_text), folders, out, norm_limit=norm_limit, workers=threads
-        )
+            Recipe.parse(recipe_text), folders, out,
+            norm_limit=norm_limit, factor_limit=factor_limit, workers=threads,
+        )  # fmt: skip
         digest = digest_folder(out)
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)

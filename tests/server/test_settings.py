@@ -48,6 +48,7 @@ def test_without_anything_there_are_defaults() -> None:
         ("merge_timeout_seconds", "7", 7.0),
         ("norm_limit", "10", 10.0),
         ("norm_minimum", "1", 1.0),
+        ("factor_limit", "100", 100.0),
         ("import_max_rank", "256", 256),
         ("import_max_bytes", "1000000", 10**6),
         ("licences", "Apache-2.0, mit", ("Apache-2.0", "mit")),

@@ -171,6 +171,9 @@ HAZARDS: dict[str, Damage] = {
     "A052 zero-update": weights(scaled(0.0)),
     "A053 vanishing-norm": weights(scaled(1e-9)),
     "A054 norm-minimum": weights(scaled(1e-3)),
+    "A055 factor-limit": weights(
+        lambda t: {n: x * np.float32(1e-6 if "_B" in n else 1e6) for n, x in t.items()}
+    ),
     "A060 other-files": write("trainer_state.json", b"{}"),
     "A061 symlink": linked,
     "A062 pickles-beside": several(write("training_args.bin", b"\x80"), write("rng.pth", b"\x80")),

@@ -11,13 +11,13 @@ from safetensors.numpy import save_file
 
 from merge.peft_format import TensorSpec, WeightsWriter, read_header
 from registry.admission import norms
-from registry.admission.norms import NotFiniteError, product_norm
+from registry.admission.norms import NotFiniteError, pair_norms
 
 
 def _norm(path: Path) -> float:
     header = read_header(path)
     with path.open("rb") as file:
-        return product_norm(file.fileno(), header["a"], header["b"])
+        return pair_norms(file.fileno(), header["a"], header["b"]).product
 
 
 @settings(max_examples=60, deadline=None)
@@ -98,4 +98,4 @@ def test_a_file_that_was_cut_meanwhile_is_an_error(tmp_path: Path) -> None:
     header = read_header(path)
     os.truncate(path, path.stat().st_size - 4)
     with path.open("rb") as file, pytest.raises(OSError, match="was truncated while b"):
-        product_norm(file.fileno(), header["a"], header["b"])
+        pair_norms(file.fileno(), header["a"], header["b"])
