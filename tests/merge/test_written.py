@@ -51,7 +51,7 @@ def test_the_reported_norm_is_the_files(merge_setup: MergeSetup, method: str, dt
     """For every method and dtype the reported norm is that of the file in float64, to 1e-3; also
     for near-copies whose weights cancel.
     """
-    cases = [(suiting(merge_setup, method), {})]
+    cases: list[tuple[MergeSetup, dict[str, object]]] = [(suiting(merge_setup, method), {})]
     for scale in (1.0, "match"):
         folder = merge_setup.root / f"near-{scale}"
         cases.append((near_copies(folder, method, (1.0, -0.999, 1e-4)), {"scale": scale}))
