@@ -26,9 +26,10 @@ from server.compose.expression import ExpressionInvalid
 from server.compose.resolve import NotAnIngredient, RankTooLarge, WrongBase
 from server.compose.retrieve import NothingFound, RetrievalInvalid
 from server.embedders import EncoderUnavailable
-from server.engine.protocol import EngineBusy, EngineRefused, EngineUnavailable
+from server.engine.protocol import EngineBusy, EngineFailed, EngineRefused, EngineUnavailable
 from server.jobs.pools import PoolEmpty, PoolInvalid
 from server.jobs.publish import NotServable
+from server.stopping import ServerStopping
 
 _log = logging.getLogger("weft.server")
 
@@ -209,6 +210,10 @@ ERRORS: dict[type[Exception], ErrorInfo] = {
     EngineUnavailable: ErrorInfo(
         503, "engine_unavailable", "The engine is starting or restarting."
     ),
+    EngineFailed: ErrorInfo(
+        502, "engine_failed", "The engine failed on this request; it serves others."
+    ),
+    ServerStopping: ErrorInfo(503, "server_stopping", "The server is stopping."),
     storage_errors.DatabaseUnavailable: ErrorInfo(
         503, "database_unavailable", "The database cannot be reached."
     ),

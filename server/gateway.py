@@ -16,6 +16,7 @@ from server.jobs.runner import Runner
 from server.jobs.storage import JobStorage
 from server.metrics import Metrics
 from server.settings import Settings
+from server.stopping import Stopping
 
 
 class Gateway:
@@ -28,6 +29,7 @@ class Gateway:
         self.settings, self.registry, self.engine, self.base = settings, registry, engine, base
         self.versions = versions
         self.metrics = Metrics()
+        self.stopping = Stopping()
         self.leases = Leases()
         self.artifacts = ArtifactStore(settings.artifacts)
         self.builder = Builder(settings, registry, versions, self.artifacts, self.metrics)

@@ -15,8 +15,10 @@ from registry.types import Base
 from server.app import create_app
 from server.artifacts.store import ArtifactStore
 from server.base_model import ensure_base
-from server.engine.client import Endpoint, Fixed, VllmEngine
-from server.engine.launch import Progress, Remote, Supervisor
+from server.engine.client import VllmEngine
+from server.engine.launch import Progress, Supervisor
+from server.engine.link import Endpoint, Fixed
+from server.engine.remote import Remote
 from server.engine.selftest import self_test
 from server.gateway import Gateway
 from server.home import locked_home, open_registry
@@ -69,7 +71,7 @@ async def _open(stack: AsyncExitStack, settings: Settings, progress: Progress | 
     methods = asyncio.create_task(asyncio.to_thread(_import_methods), name="import merge methods")
     link = await _connect(stack, settings, base, progress)
     await methods
-    engine = VllmEngine(link)
+    engine = VllmEngine(link, idle_seconds=settings.stream_idle_seconds)
     stack.push_async_callback(engine.close)
     gateway = Gateway(settings, registry=registry, versions=versions, engine=engine, base=base.name)
     for store in (versions, gateway.artifacts):
@@ -114,7 +116,7 @@ async def _connect(
         return supervisor
     key = settings.engine_key.get_secret_value() if settings.engine_key else None
     endpoint = Endpoint(settings.engine_url.rstrip("/"), key)
-    remote = Remote(endpoint, prove=prove)
+    remote = Remote(endpoint, settings, prove=prove)
     await remote.start(settings.engine_start_seconds)
     stack.push_async_callback(remote.stop)
     return remote

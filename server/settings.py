@@ -58,6 +58,22 @@ class Settings(BaseSettings):
     engine_start_seconds: float = Field(
         900, gt=0, description="time limit of one start of the engine"
     )
+    engine_probe_seconds: float = Field(
+        20, gt=0, description="time in which the engine's core must answer a probe"
+    )
+    engine_probe_misses: int = Field(
+        3, ge=1, description="missed probes in a row after which the engine is restarted"
+    )
+    engine_env: Annotated[tuple[str, ...], NoDecode] = Field(
+        (),
+        description="comma-separated names of more environment variables for the child engine",
+    )
+    stream_idle_seconds: float = Field(
+        120, gt=0, description="longest pause between two parts of a streamed answer"
+    )
+    drain_seconds: float = Field(
+        20, ge=0, description="time that answers in progress have when the server is told to stop"
+    )
     max_lora_rank: int = Field(64, description="largest rank that can be merged or served")
     max_loras: int = Field(8, ge=1, description="adapters that can run in one engine step")
     max_cpu_loras: int = Field(32, ge=1, description="adapters that the engine keeps in memory")
@@ -147,16 +163,16 @@ class Settings(BaseSettings):
 
     @field_validator(
         "api_keys", "licences", "required_fields", "import_roots", "protected_aliases",
-        "job_devices", mode="before",
+        "job_devices", "engine_env", mode="before",
     )  # fmt: skip
     @classmethod
     def _split(cls, value: object) -> object:
         return [part.strip() for part in value.split(",")] if isinstance(value, str) else value
 
-    @field_validator("job_devices")
+    @field_validator("job_devices", "engine_env")
     @classmethod
-    def _no_empty_device(cls, devices: tuple[str, ...]) -> tuple[str, ...]:
-        return tuple(filter(None, devices))
+    def _no_empty_name(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(filter(None, names))
 
     @field_validator("api_keys")
     @classmethod

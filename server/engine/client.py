@@ -1,18 +1,22 @@
 """Client of a vLLM with weft's plug-in: load, remove and list adapters, and relay requests."""
 
+import asyncio
+import json
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
-from typing import Protocol
 
 import httpx
 
+from server.engine.link import RESTART_SECONDS, Endpoint, Link
+from server.engine.liveness import ask_core
 from server.engine.protocol import (
     EngineAdapters,
     EngineBusy,
+    EngineFailed,
     EngineRefused,
     EngineUnavailable,
 )
+from server.sse import is_event_stream
 
 _LOAD_SECONDS = 120.0
 # Bytes are relayed as they come, so the engine must not compress them.
@@ -21,46 +25,23 @@ _RELAY_HEADERS = {"content-type": "application/json", "accept-encoding": "identi
 _IDLE_SECONDS = 2.0
 # A generation may take any time; only connecting is limited.
 _RELAY_TIMEOUT = httpx.Timeout(None, connect=5.0)
-
-
-@dataclass(frozen=True, slots=True)
-class Endpoint:
-    """The URL of an engine and the key that it expects."""
-
-    url: str
-    key: str | None = field(default=None, repr=False)
-
-
-class Link(Protocol):
-    """Tells whether an engine is up, and where: a supervised child, or one started elsewhere."""
-
-    @property
-    def generation(self) -> int:
-        """Changes whenever the engine may have lost its memory."""
-        ...
-
-    def endpoint(self) -> Endpoint:
-        """Return where to send. Raises EngineUnavailable while the engine is not ready."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class Fixed:
-    """A link to an engine that is assumed to be up."""
-
-    where: Endpoint
-    generation: int = 0
-
-    def endpoint(self) -> Endpoint:
-        """Return the one endpoint."""
-        return self.where
+# How long an engine that has answered an error may take to show that its core is alive.
+_EXAMINE_SECONDS = 5.0
+# How vLLM's error event begins. Quotes and line breaks in an answer's text are escaped, so no text
+# of a model looks like it.
+_ERROR_EVENT = b'data: {"error"'
 
 
 class VllmEngine:
-    """The `Engine` protocol over HTTP."""
+    """The `Engine` protocol over HTTP.
 
-    def __init__(self, link: Link) -> None:
-        self._link = link
+    Args:
+        link: where the engine is.
+        idle_seconds: the longest pause between two parts of an answer; None waits for ever.
+    """
+
+    def __init__(self, link: Link, *, idle_seconds: float | None = None) -> None:
+        self._link, self._idle_seconds = link, idle_seconds
         limits = httpx.Limits(
             max_connections=None, max_keepalive_connections=64, keepalive_expiry=_IDLE_SECONDS
         )
@@ -79,6 +60,10 @@ class VllmEngine:
         except EngineUnavailable:
             return False
         return True
+
+    def outage(self) -> asyncio.Future[EngineUnavailable]:
+        """See `Engine`."""
+        return self._link.outage.future()
 
     async def load(self, digest: str) -> None:
         """See `Engine`."""
@@ -112,16 +97,38 @@ class VllmEngine:
         endpoint = self._link.endpoint()
         request = self._http.build_request(
             "POST", endpoint.url + path, content=body,
-            headers={**_RELAY_HEADERS, **_authorization(endpoint)},
+            headers=_RELAY_HEADERS | endpoint.headers,
         )  # fmt: skip
         try:
             response = await self._http.send(request, stream=True)
         except httpx.TransportError as error:
             raise EngineUnavailable(f"the engine does not answer: {error!r}") from error
         try:
-            yield VllmResponse(response)
+            answer = VllmResponse(response, self, endpoint, self._idle_seconds)
+            if answer.status >= 500:
+                await self._examine(endpoint, answer)
+            yield answer
         finally:
             await response.aclose()
+
+    async def require_core(self, endpoint: Endpoint, event: str) -> None:
+        """Raise EngineUnavailable unless the engine that `event` came from still serves."""
+        problem = await ask_core(self._http, endpoint, _EXAMINE_SECONDS)
+        if problem is not None:
+            raise EngineUnavailable(f"the engine {event}, and {problem.reason}", RESTART_SECONDS)
+        if self._link.endpoint() != endpoint:
+            raise EngineUnavailable(f"the engine {event} and was restarted", RESTART_SECONDS)
+
+    async def _examine(self, endpoint: Endpoint, answer: "VllmResponse") -> None:
+        """Tell an engine that is lost, and a body that is no error object, from an engine's error.
+
+        What vLLM answers while it goes down differs by where the request is, so the engine is asked
+        rather than its message read.
+        """
+        body = await answer.read()
+        await self.require_core(endpoint, f"answered {answer.status}")
+        if not _is_error_object(body):
+            raise EngineFailed(answer.status, body.decode(errors="replace"))
 
     async def close(self) -> None:
         """Close the connections."""
@@ -131,7 +138,7 @@ class VllmEngine:
         endpoint = self._link.endpoint()
         try:
             return await self._http.request(
-                method, endpoint.url + path, headers=_authorization(endpoint), timeout=_LOAD_SECONDS
+                method, endpoint.url + path, headers=endpoint.headers, timeout=_LOAD_SECONDS
             )
         except httpx.TransportError as error:
             raise EngineUnavailable(f"the engine does not answer: {error!r}") from error
@@ -140,8 +147,15 @@ class VllmEngine:
 class VllmResponse:
     """See `EngineResponse`."""
 
-    def __init__(self, response: httpx.Response) -> None:
-        self._response = response
+    def __init__(
+        self,
+        response: httpx.Response,
+        engine: VllmEngine,
+        endpoint: Endpoint,
+        idle_seconds: float | None,
+    ) -> None:
+        self._response, self._engine, self._endpoint = response, engine, endpoint
+        self._idle_seconds = idle_seconds
         self._body: bytes | None = None
         self.status = response.status_code
         self.headers: Mapping[str, str] = response.headers
@@ -150,16 +164,39 @@ class VllmResponse:
         """Yield bytes as they come.
 
         Raises:
-            EngineUnavailable: the engine closed the connection.
+            EngineUnavailable: the engine closed the connection, sent nothing for too long, or sent
+                an error event because it is lost.
         """
         if self._body is not None:
             yield self._body
             return
-        try:
-            async for chunk in self._response.aiter_raw():
+        events = is_event_stream(self.headers.get("content-type", ""))
+        async for chunk in self._received():
+            if not events or (at := chunk.find(_ERROR_EVENT)) < 0:
                 yield chunk
+                continue
+            if at > 0:
+                yield chunk[:at]
+            await self._engine.require_core(self._endpoint, "sent an error")
+            yield chunk[at:]
+
+    async def _received(self) -> AsyncIterator[bytes]:
+        parts = self._response.aiter_raw()
+        seconds: float | None = None  # the first part may have to wait for others' requests
+        try:
+            while True:
+                async with asyncio.timeout(seconds):
+                    chunk = await anext(parts)
+                yield chunk
+                seconds = self._idle_seconds
+        except StopAsyncIteration:
+            return
+        except TimeoutError as error:
+            reason = f"the engine sent nothing for {seconds:g} s"
+            raise EngineUnavailable(reason, RESTART_SECONDS) from error
         except httpx.TransportError as error:
-            raise EngineUnavailable(f"the engine closed the connection: {error!r}") from error
+            reason = f"the engine closed the connection: {error!r}"
+            raise EngineUnavailable(reason, RESTART_SECONDS) from error
 
     async def read(self) -> bytes:
         """Return the whole body. Raises EngineUnavailable: as `chunks`."""
@@ -168,8 +205,12 @@ class VllmResponse:
         return self._body
 
 
-def _authorization(endpoint: Endpoint) -> dict[str, str]:
-    return {"authorization": f"Bearer {endpoint.key}"} if endpoint.key else {}
+def _is_error_object(body: bytes) -> bool:
+    try:
+        answer = json.loads(body)
+    except ValueError:
+        return False
+    return isinstance(answer, dict) and isinstance(answer.get("error"), dict)
 
 
 def _detail(response: httpx.Response) -> str:

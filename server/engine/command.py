@@ -5,9 +5,15 @@ import shlex
 import sys
 from collections.abc import Mapping
 from importlib import metadata
-from pathlib import Path
 
+from server.environment import allowed, hub_names
 from server.settings import Settings
+
+# What vLLM and the libraries below it read, beside what every child of weft gets.
+_PREFIXES = (
+    "VLLM_", "NCCL_", "GLOO_", "UCX_", "RAY_", "FLASHINFER_", "TRITON_", "TORCHINDUCTOR_",
+    "OUTLINES_", "XGRAMMAR_", "LMCACHE_", "MOONCAKE_", "ROCM_", "HIP_", "HSA_",
+)  # fmt: skip
 
 
 def is_cpu_build() -> bool:
@@ -33,6 +39,8 @@ def engine_command(settings: Settings, port: int) -> list[str]:
         "--max-loras", str(settings.max_loras),
         "--max-cpu-loras", str(settings.max_cpu_loras),
         "--enable-prompt-tokens-details",
+        # The gateway asks often, and knows the requests; only this log is on the database's disk.
+        "--disable-uvicorn-access-log",
     ]  # fmt: skip
     if settings.max_model_len is not None:
         command += ["--max-model-len", str(settings.max_model_len)]
@@ -43,22 +51,23 @@ def engine_command(settings: Settings, port: int) -> list[str]:
     return command + shlex.split(settings.engine_args)
 
 
-def engine_environment(artifacts: Path, key: str, lifeline: int) -> Mapping[str, str]:
+def engine_environment(settings: Settings, key: str, lifeline: int) -> Mapping[str, str]:
     """Return the engine's whole environment. Preferences that the operator has set are kept.
 
     Args:
-        artifacts: the folder that the plug-in loads adapters from.
+        settings: they name the artifacts' folder, the model, and more variables to pass.
         key: what every request to the engine must bear.
         lifeline: the file descriptor of the engine's end: see `server.children`.
     """
-    environment = dict(os.environ)
+    names = (*settings.engine_env, *hub_names(settings.model))
+    environment = allowed(os.environ, names=names, prefixes=_PREFIXES)
     environment.setdefault("VLLM_CPU_KVCACHE_SPACE", "1")  # GiB
     environment.setdefault("VLLM_NO_USAGE_STATS", "1")
     environment |= {
         "VLLM_ALLOW_RUNTIME_LORA_UPDATING": "1",
         "VLLM_PLUGINS": "weft",
         "VLLM_API_KEY": key,
-        "WEFT_ARTIFACTS": str(artifacts),
+        "WEFT_ARTIFACTS": str(settings.artifacts),
         "WEFT_LIFELINE": str(lifeline),
     }
     return environment

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
+from server.engine.link import Outage
 from server.engine.protocol import EngineAdapters, EngineBusy, EngineRefused, EngineUnavailable
 from server.sse import EVENT_STREAM, frame
 
@@ -42,6 +43,7 @@ class FakeEngine:
     def __init__(self, base: str) -> None:
         self._base = base
         self.generation = 1
+        self.lost = Outage()
         self.up = True
         self.breaks = False
         self.refuse: dict[str, str] = {}  # digest -> reason
@@ -53,6 +55,10 @@ class FakeEngine:
     def available(self) -> bool:
         """See `Engine`."""
         return self.up
+
+    def outage(self) -> asyncio.Future[EngineUnavailable]:
+        """See `Engine`."""
+        return self.lost.future()
 
     async def load(self, digest: str) -> None:
         """See `Engine`."""

@@ -1,5 +1,6 @@
 """What the gateway needs of an engine, and the ways in which an engine says no."""
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
@@ -24,6 +25,13 @@ class EngineRefused(EngineError):
     def __init__(self, digest: str, reason: str) -> None:
         self.digest, self.reason = digest, reason
         super().__init__(f"the engine refused to load {digest}: {reason}")
+
+
+class EngineFailed(EngineError):
+    """The engine failed on one request, without an error object, and still serves others."""
+
+    def __init__(self, status: int, body: str) -> None:
+        super().__init__(f"the engine failed on this request: {status} {body[:200]!r}")
 
 
 class EngineBusy(EngineError):
@@ -74,6 +82,14 @@ class Engine(Protocol):
         """Return whether requests can be sent now. Never blocks."""
         ...
 
+    def outage(self) -> asyncio.Future[EngineUnavailable]:
+        """Return a future that ends with an error when the engine of this moment is lost.
+
+        Requests in flight then have no answer to wait for. A restart that has ended is not an
+        outage: a later call returns another future.
+        """
+        ...
+
     async def load(self, digest: str) -> None:
         """Load an artifact into the engine's memory. Idempotent. Needs its files and a lease.
 
@@ -100,6 +116,8 @@ class Engine(Protocol):
         """POST a request; leaving the context aborts it in the engine too.
 
         Raises:
-            EngineUnavailable: on entering; a break later surfaces from `chunks`.
+            EngineUnavailable: on entering, also where the engine's answer shows that it is lost; a
+                break later surfaces from `chunks`.
+            EngineFailed: it answered 500 without an error object and still serves.
         """
         ...

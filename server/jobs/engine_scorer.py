@@ -15,7 +15,7 @@ from typing import Any
 from merge.adaptive.scoring.examples import IGNORED, Example
 from merge.adaptive.scoring.losses import Losses, answer_tokens
 from merge.adaptive.scoring.scorer import Scored, compare_answers
-from server.engine.protocol import Engine, EngineUnavailable
+from server.engine.protocol import Engine, EngineFailed, EngineUnavailable
 from server.jobs.patterns import Pairs, PatternSlow, agreements
 
 _PATH = "/v1/completions"
@@ -77,8 +77,11 @@ async def _answer(engine: Engine, model: str, example: Example, longest: int) ->
 
 
 async def _ask(engine: Engine, request: Mapping[str, Any]) -> dict[str, Any]:
-    async with engine.send(_PATH, json.dumps(request).encode()) as response:
-        body = await response.read()
+    try:
+        async with engine.send(_PATH, json.dumps(request).encode()) as response:
+            body = await response.read()
+    except EngineFailed as error:
+        raise EngineUnavailable(str(error)) from error
     if response.status == 404 or response.status >= 500:
         raise EngineUnavailable(f"the engine answered {response.status}: {body[:200]!r}")
     if response.status != 200:

@@ -45,7 +45,11 @@ _ANSWER: dict[int | str, dict[str, Any]] = {
 def completions_router(gateway: Gateway) -> APIRouter:
     """Return the two inference routes."""
     router = openai_routes("", "inference")
-    answer = _Answer(Relay(gateway.engine, gateway.resolver, gateway.provider, gateway.artifacts))
+    answer = _Answer(
+        Relay(
+            gateway.engine, gateway.resolver, gateway.provider, gateway.artifacts, gateway.stopping
+        )
+    )
 
     @router.post(
         "/chat/completions", response_class=StreamingResponse, responses=_ANSWER,

@@ -8,8 +8,10 @@ released on every path, including when the client disconnects.
 import asyncio
 import functools
 import json
+from asyncio import Future
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, suppress
+from typing import Any
 
 from starlette.requests import ClientDisconnect, Request
 from starlette.types import Receive, Scope, Send
@@ -20,28 +22,28 @@ from server.artifacts.provide import Provider
 from server.artifacts.store import ArtifactStore
 from server.auth import request_caller
 from server.compose.resolve import Bare, Resolver
+from server.engine.link import RESTART_SECONDS
 from server.engine.protocol import Engine, EngineResponse, EngineUnavailable
 from server.errors import RequestInvalid, envelope, error_response
 from server.metrics import Timings
 from server.openai.requests import CompletionRequest, read_completion_request
 from server.sse import frame, is_event_stream
-
-# vLLM answers 500 with this name once its core process is gone; the supervisor restarts it.
-_DEAD_MARK = b"EngineDead"
-_RESTART_SECONDS = 10
+from server.stopping import Stopping
 
 
 class Relay:
     """An ASGI app that answers chat and completion requests with the model that `model` names."""
 
     def __init__(
-        self, engine: Engine, resolver: Resolver, provider: Provider, artifacts: ArtifactStore
-    ) -> None:
+        self, engine: Engine, resolver: Resolver, provider: Provider, artifacts: ArtifactStore,
+        stopping: Stopping,
+    ) -> None:  # fmt: skip
         self._engine, self._resolver = engine, resolver
-        self._provider, self._artifacts = provider, artifacts
+        self._provider, self._artifacts, self._stopping = provider, artifacts, stopping
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request, and cancel the work on it when its client disconnects."""
+        """Answer one request. Its work ends early when its client disconnects, the engine is lost
+        or the server stops."""
         request = Request(scope, receive)
         answer = _Answer(send, request_caller(scope))
         try:
@@ -53,15 +55,19 @@ class Relay:
             return
         work = asyncio.create_task(self._answer(completion, scope["path"], answer))
         leaving = asyncio.create_task(_disconnected(receive))
+        cuts: tuple[Future[Any], ...] = (self._engine.outage(), self._stopping.future())
         try:
-            await asyncio.wait({work, leaving}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait((work, leaving, *cuts), return_when=asyncio.FIRST_COMPLETED)
             if work.done():
                 await work
         finally:
+            left = leaving.done()
             leaving.cancel()
             work.cancel()
             with suppress(asyncio.CancelledError):
                 await work
+        if work.cancelled() and not left:
+            await answer.fail(next(cut.result() for cut in cuts if cut.done()))
 
     async def _answer(self, completion: CompletionRequest, path: str, answer: "_Answer") -> None:
         timings = Timings()
@@ -70,13 +76,7 @@ class Relay:
                 response = await self._respond(stack, completion, path, timings, answer)
                 await answer.relay(response, timings)
         except Exception as error:
-            if not answer.started:
-                await answer.refuse(error)
-            elif answer.events:
-                # No `[DONE]` follows: the client sees that the answer is not whole.
-                await answer.chunk(frame(json.dumps(envelope(error)[1])), last=True)
-            else:
-                raise  # half of a JSON document was sent: the server closes the connection
+            await answer.fail(error)
 
     async def _respond(
         self,
@@ -91,7 +91,7 @@ class Relay:
             resolve = functools.partial(self._resolver.resolve, caller=answer.caller)
             target = await asyncio.to_thread(resolve, completion.model, completion.prompt)
         if not self._engine.available():
-            raise EngineUnavailable("The engine is starting or restarting.", _RESTART_SECONDS)
+            raise EngineUnavailable("The engine is starting or restarting.", RESTART_SECONDS)
         if isinstance(target, Bare):
             return await self._send(stack, completion.for_engine(target.name), path, timings)
         digest = await stack.enter_async_context(self._provider.provide(target, timings))
@@ -111,10 +111,7 @@ class Relay:
         self, stack: AsyncExitStack, body: bytes, path: str, timings: Timings
     ) -> EngineResponse:
         with timings.measure("engine"):
-            response = await stack.enter_async_context(self._engine.send(path, body))
-        if response.status >= 500 and _DEAD_MARK in (body := await response.read()):
-            raise EngineUnavailable(f"The engine died: {body[:200]!r}.", _RESTART_SECONDS)
-        return response
+            return await stack.enter_async_context(self._engine.send(path, body))
 
     def _check_prompt_logprobs(self, digest: str) -> None:
         """vLLM cannot tell which prompt rows an lm_head pair belongs to (engine/cpu_kernels.py)."""
@@ -132,8 +129,8 @@ class _Answer:
         self._send = send
         self.caller = caller
         self._names: list[tuple[bytes, bytes]] = []
-        self.started = False
-        self.events = False
+        self._last = b"\n\n"
+        self.started = self.ended = self.events = False
 
     def name(self, digest: str, chosen: Sequence[str]) -> None:
         """Add the headers that name the artifact and the adapters that a retrieval chose."""
@@ -141,10 +138,25 @@ class _Answer:
         if chosen:
             self._names.append((b"x-weft-ingredients", ", ".join(chosen).encode()))
 
-    async def refuse(self, error: BaseException) -> None:
-        response = error_response(error)
-        await self._start(response.status_code, response.raw_headers)
-        await self.chunk(bytes(response.body), last=True)
+    async def fail(self, error: Exception) -> None:
+        """End with an error: as a status, or as an event once the answer has begun.
+
+        Raises:
+            Exception: `error`, in the middle of a JSON document: the server closes the connection.
+        """
+        if self.ended:
+            return
+        if not self.started:
+            response = error_response(error)
+            await self._start(response.status_code, response.raw_headers)
+            await self.chunk(bytes(response.body), last=True)
+        elif not self.events:
+            raise error
+        else:
+            # No `[DONE]` follows: the client sees that the answer is not whole. What was sent may
+            # end inside an event, which the first line break then ends.
+            start = b"" if self._last.endswith(b"\n\n") else b"\n\n"
+            await self.chunk(start + frame(json.dumps(envelope(error)[1])), last=True)
 
     async def relay(self, response: EngineResponse, timings: Timings) -> None:
         """Send the engine's status and its bytes as they come."""
@@ -163,6 +175,7 @@ class _Answer:
         await self.chunk(b"", last=True)
 
     async def chunk(self, data: bytes, *, last: bool = False) -> None:
+        self._last, self.ended = data, last
         await self._send({"type": "http.response.body", "body": data, "more_body": not last})
 
     async def _start(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:

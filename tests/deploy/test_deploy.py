@@ -120,10 +120,10 @@ class TestEngineService:
         service = compose(KEY | variables)["services"]["engine"]
         assert own[1:] == json.loads(entrypoint)[1:] + shlex.split(service["command"])
 
-    def test_environment(self) -> None:
+    def test_environment(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """It gets the environment of weft's own child, except variables that only a child needs."""
-        folder = Path("/var/lib/weft/artifacts")
-        own = dict(command.engine_environment(folder, "secret", 3))
+        settings = settings_of(monkeypatch, {"WEFT_ARTIFACTS_DIR": "/var/lib/weft/artifacts"})
+        own = dict(command.engine_environment(settings, "secret", 3))
         wanted = {name: own[name] for name in own if name.startswith(("WEFT_", "VLLM_"))}
         del wanted["WEFT_LIFELINE"], wanted["VLLM_CPU_KVCACHE_SPACE"]
         given = image_environment(ENGINE) | compose(KEY)["services"]["engine"]["environment"]

@@ -18,7 +18,7 @@ import httpx
 from openai import AsyncOpenAI, DefaultAsyncHttpxClient
 
 from registry.service import Registry
-from server.engine.client import Endpoint
+from server.engine.link import Endpoint
 from server.home import open_registry
 from server.settings import Settings
 

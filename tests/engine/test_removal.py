@@ -3,7 +3,8 @@
 import pytest
 
 from registry.storage.blobs import LocalBlobs
-from server.engine.client import Fixed, VllmEngine
+from server.engine.client import VllmEngine
+from server.engine.link import Fixed
 from server.engine.protocol import EngineRefused
 from tests.engine.gateway import Weft
 

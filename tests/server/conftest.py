@@ -26,11 +26,13 @@ from server.app import create_app
 from server.artifacts import build, worker
 from server.cli import app
 from server.cli.demo import import_demo_adapters
+from server.engine import launch
 from server.engine.fake import FakeEngine
 from server.gateway import Gateway
 from server.home import open_registry
 from server.settings import Settings
 from tests.reading import read_adapter
+from tests.server.launching import Stub
 
 DEMO = Path(__file__).parents[2] / "deploy" / "demo"
 BASE = "weft/demo-llama"
@@ -250,3 +252,19 @@ def anywhere(request: pytest.FixtureRequest, shared_workers: None) -> Weft:
     """Commands on the registry at home, and the same commands through a server."""
     found: Weft = request.getfixturevalue(request.param)
     return found
+
+
+@pytest.fixture
+async def stub(
+    tmp_path: Path, make_settings: MakeSettings, monkeypatch: pytest.MonkeyPatch
+) -> Stub:
+    """A stub in place of vLLM, and supervisors with short timeouts."""
+    made = Stub(tmp_path, make_settings(engine_start_seconds=15, engine_probe_seconds=0.3))
+    monkeypatch.setattr(launch, "engine_command", made.command)
+    monkeypatch.setattr(launch, "_STARTING_POLL_SECONDS", 0.02)
+    for module in ("launch", "remote"):
+        monkeypatch.setattr(f"server.engine.{module}._POLL_SECONDS", 0.02)
+        monkeypatch.setattr(f"server.engine.{module}._FIRST_BACKOFF_SECONDS", 0.02)
+    monkeypatch.setattr(launch, "_STOP_SECONDS", 2.0)
+    monkeypatch.setattr(launch, "_LOST_STOP_SECONDS", 0.2)
+    return made

@@ -1,4 +1,4 @@
-"""A program that replaces vLLM: it answers /health and misbehaves as its arguments say.
+"""A program that replaces vLLM: it answers probes of its core and misbehaves as its arguments say.
 
 Run as a script: PORT PIDFILE MODE. Not covered: anything an engine does beside living and dying.
 """
@@ -13,12 +13,18 @@ from pathlib import Path
 
 
 class Health(BaseHTTPRequestHandler):
-    """Answers 200, or 503 once the file beside the pid file exists."""
+    """Answers 200, or 503 or nothing once the file beside the pid file exists and says so.
+
+    /health stays 200, as vLLM's does while its core hangs.
+    """
 
     def do_GET(self) -> None:
         """Answer."""
-        sick = Path(sys.argv[2] + ".sick").exists()
-        self.send_response(503 if sick else 200)
+        sick = Path(sys.argv[2] + ".sick")
+        illness = sick.read_text() if sick.exists() else ""
+        if illness == "hung" and self.path != "/health":
+            time.sleep(60)
+        self.send_response(503 if illness == "sick" else 200)
         self.send_header("content-length", "0")
         self.end_headers()
 
@@ -44,6 +50,9 @@ def main() -> None:
     child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
     with pids.open("a") as file:
         file.write(f"{os.getpid()} {child.pid}\n")
+    if mode == "chatters":
+        for number in range(5000):
+            say(f"line {number} " + 40 * "x")
     if mode == "hangs":
         time.sleep(60)
     ThreadingHTTPServer(("127.0.0.1", port), Health).serve_forever()

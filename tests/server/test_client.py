@@ -4,15 +4,18 @@ import asyncio
 import gzip
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 
 import pytest
 
-from server.engine.client import Endpoint, Fixed, VllmEngine
+from server.engine import client as client_module
+from server.engine.client import VllmEngine
+from server.engine.link import Endpoint, Fixed
 from server.engine.protocol import (
     EngineAdapters,
     EngineBusy,
     EngineError,
+    EngineFailed,
     EngineRefused,
     EngineUnavailable,
 )
@@ -22,7 +25,9 @@ Handler = Callable[[str, asyncio.StreamWriter], Awaitable[None]]
 
 
 @asynccontextmanager
-async def engine(handler: Handler) -> AsyncIterator[VllmEngine]:
+async def engine(
+    handler: Handler, *, idle_seconds: float | None = None
+) -> AsyncIterator[VllmEngine]:
     """Return a client of a server that reads a request's head and passes the rest to `handler`."""
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -32,7 +37,8 @@ async def engine(handler: Handler) -> AsyncIterator[VllmEngine]:
 
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
-    client = VllmEngine(Fixed(Endpoint(f"http://127.0.0.1:{port}", "sesame")))
+    link = Fixed(Endpoint(f"http://127.0.0.1:{port}", "sesame"))
+    client = VllmEngine(link, idle_seconds=idle_seconds)
     try:
         yield client
     finally:
@@ -110,14 +116,120 @@ async def test_an_answer_is_relayed_with_its_status() -> None:
         assert await response.read() == b'{"tea": 1}'
 
 
-async def test_a_body_can_be_read_twice() -> None:
-    """A body that was read for its error can still be relayed."""
+DEATHS = (
+    (500, b'{"error": {"message": "EngineCore encountered an issue.", "code": 500}}'),
+    (500, b'{"error": {"message": "EngineDeadError()", "code": 500}}'),
+    (500, b"Internal Server Error"),
+    (503, b""),
+)
+ALIVE = answers(200, b'{"known": [], "resident": [], "running": {}}')
+
+
+def by_path(request: Handler, core: Handler) -> Handler:
+    """Return a handler that answers probes of the core with `core`."""
+
+    async def handle(head: str, writer: asyncio.StreamWriter) -> None:
+        await (core if head.startswith("GET /weft/adapters ") else request)(head, writer)
+
+    return handle
+
+
+@pytest.mark.parametrize(("status", "body"), DEATHS)
+@pytest.mark.parametrize("core", [500, 503, None])
+async def test_a_lost_engine_s_5xx_is_unavailable_whatever_it_says(
+    status: int, body: bytes, core: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A 5xx of an engine whose core does not answer is a lost engine, for which clients wait; the
+    spelling of the message does not matter."""
+    monkeypatch.setattr(client_module, "_EXAMINE_SECONDS", 0.2)
+
+    async def never(_head: str, _writer: asyncio.StreamWriter) -> None:
+        await asyncio.sleep(0.5)
+
+    probe = never if core is None else answers(core, b"")
+    async with engine(by_path(answers(status, body), probe)) as client:
+        with pytest.raises(EngineUnavailable, match=f"answered {status}") as caught:
+            async with client.send("/v1/completions", b"{}"):
+                pass
+    assert caught.value.retry_after_seconds > 0
+
+
+async def test_a_live_engine_s_error_object_is_relayed_and_read_twice() -> None:
+    """An error object of an engine whose core answers is about the request, and reaches the client
+    as it is."""
+    body = b'{"error": {"message": "cannot", "code": 501}}'
     async with (
-        engine(answers(500, b"oops")) as client,
+        engine(by_path(answers(501, body), ALIVE)) as client,
         client.send("/v1/completions", b"{}") as response,
     ):
-        assert (b"oops", b"oops") == (await response.read(), await response.read())
-        assert [b"oops"] == [chunk async for chunk in response.chunks()]
+        assert (body, body) == (await response.read(), await response.read())
+        assert [body] == [chunk async for chunk in response.chunks()]
+
+
+@pytest.mark.parametrize(
+    "body", [b"Internal Server Error", b"", b"[]", b'"error"', b'{"error": 1}']
+)
+async def test_a_live_engine_s_bare_500_is_a_failure_of_the_request(body: bytes) -> None:
+    """A 5xx without an error object is told as the engine's failure on this request."""
+    async with engine(by_path(answers(500, body), ALIVE)) as client:
+        with pytest.raises(EngineFailed, match="500"):
+            async with client.send("/v1/completions", b"{}"):
+                pass
+
+
+TOKEN_EVENT, ERROR_EVENT = b'data: {"choices": []}\n\n', b'data: {"error": {"code": 500}}\n\n'
+
+
+@pytest.mark.parametrize("alive", [True, False])
+async def test_an_error_event_is_examined_too(alive: bool) -> None:
+    """vLLM ends a stream with an error event and [DONE] when its core dies: that is a lost engine;
+    while the core answers, the event is about the request and is relayed."""
+    stream = TOKEN_EVENT + ERROR_EVENT + b"data: [DONE]\n\n"
+    answer = answers(200, stream, "content-type: text/event-stream; charset=utf-8")
+    core = ALIVE if alive else answers(500, b"")
+    received = b""
+    lost = nullcontext() if alive else pytest.raises(EngineUnavailable, match="sent an error")
+    async with (
+        engine(by_path(answer, core)) as client,
+        client.send("/v1/completions", b"{}") as response,
+    ):
+        with lost:
+            async for chunk in response.chunks():
+                received += chunk
+    assert (stream if alive else TOKEN_EVENT) == received
+
+
+async def test_an_answer_s_text_is_no_error_event() -> None:
+    """A model that writes what an error event looks like is not examined."""
+    text = json.dumps({"choices": [{"text": 'data: {"error": {}}\n\ndata: {"error"'}]})
+    stream = f"data: {text}\n\n".encode()
+    answer = answers(200, stream, "content-type: text/event-stream")
+    async with (
+        engine(by_path(answer, answers(500, b""))) as client,
+        client.send("/v1/completions", b"{}") as response,
+    ):
+        assert stream == b"".join([chunk async for chunk in response.chunks()])
+
+
+async def test_a_stream_that_falls_silent_is_ended() -> None:
+    """After its first part an answer may pause for the idle limit; the first may take longer."""
+
+    async def handle(_head: str, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n")
+        await writer.drain()
+        await asyncio.sleep(0.3)
+        writer.write(b"5\r\nfirst\r\n")
+        await writer.drain()
+        await asyncio.sleep(1)
+
+    async with (
+        engine(handle, idle_seconds=0.1) as client,
+        client.send("/v1/completions", b"{}") as response,
+    ):
+        chunks = response.chunks()
+        assert b"first" == await anext(chunks)
+        with pytest.raises(EngineUnavailable, match=r"sent nothing for 0\.1 s"):
+            await anext(chunks)
 
 
 async def test_bytes_come_as_they_are_sent() -> None:

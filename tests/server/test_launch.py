@@ -1,106 +1,18 @@
-"""The supervisor over a stub program: start, death, restart, failed start, and no process left
-behind.
+"""The supervisor over a stub program: start, death, hanging, restart, failed start, and no process
+left behind.
 """
 
 import asyncio
 import os
 import signal
-import sys
-from collections.abc import Awaitable, Callable
-from pathlib import Path
 
 import pytest
 
-from server.engine import launch
-from server.engine.client import Endpoint
-from server.engine.launch import EngineStartFailed, Remote, Supervisor
+from server.engine.link import Endpoint
+from server.engine.proof import EngineStartFailed
 from server.engine.protocol import EngineUnavailable
-from server.settings import Settings
-from tests.server import stub_engine
 from tests.server.conftest import MakeSettings
-
-Prove = Callable[[Endpoint], Awaitable[None]]
-
-
-class Stub:
-    """Starts supervisors over the stub program; `mode` applies to the next start."""
-
-    def __init__(self, folder: Path, settings: Settings) -> None:
-        self._folder, self._settings, self.mode = folder, settings, "serves"
-        self.supervisors: list[Supervisor] = []
-
-    def command(self, _settings: Settings, port: int) -> list[str]:
-        """Replace `engine_command`."""
-        if self.mode == "missing":
-            return [str(self._folder / "no-such-programme")]
-        return [sys.executable, stub_engine.__file__, str(port), str(self.pid_file), self.mode]
-
-    def supervisor(self, prove: Prove | None = None) -> Supervisor:
-        """Return a supervisor that is not started."""
-        log_path = self._folder / "logs" / "engine.log"
-        made = Supervisor(self._settings, log_path=log_path, prove=prove or fit)
-        self.supervisors.append(made)
-        return made
-
-    @property
-    def pid_file(self) -> Path:
-        """The file in which every run of the stub writes its own pid and its child's."""
-        return self._folder / "pids"
-
-    def lives(self) -> list[tuple[int, int]]:
-        """Return (pid, child's pid) of every start so far."""
-        lines = self.pid_file.read_text().splitlines() if self.pid_file.exists() else []
-        return [(int(line.split()[0]), int(line.split()[1])) for line in lines]
-
-    def survivors(self) -> list[int]:
-        """Return those of all these processes that still run."""
-        return [pid for life in self.lives() for pid in life if alive(pid)]
-
-    def make_sick(self) -> None:
-        """Make the health check fail from now on."""
-        Path(f"{self.pid_file}.sick").touch()
-
-
-async def fit(_endpoint: Endpoint) -> None:
-    """Accept any engine."""
-
-
-def alive(pid: int) -> bool:
-    """Return whether a process runs; an ended one that is not yet reaped does not."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except (FileNotFoundError, ProcessLookupError):
-        return False
-
-
-async def until(claim: Callable[[], bool], seconds: float = 15) -> None:
-    """Wait until a condition holds."""
-    async with asyncio.timeout(seconds):
-        while not claim():
-            await asyncio.sleep(0.01)
-
-
-def is_up(link: Supervisor | Remote) -> bool:
-    """Return whether the supervisor accepts requests."""
-    try:
-        link.endpoint()
-    except EngineUnavailable:
-        return False
-    return True
-
-
-@pytest.fixture
-async def stub(
-    tmp_path: Path, make_settings: MakeSettings, monkeypatch: pytest.MonkeyPatch
-) -> Stub:
-    """A stub in place of vLLM, and a supervisor with short timeouts."""
-    made = Stub(tmp_path, make_settings(engine_start_seconds=15))
-    monkeypatch.setattr(launch, "engine_command", made.command)
-    monkeypatch.setattr(launch, "_POLL_SECONDS", 0.02)
-    monkeypatch.setattr(launch, "_FIRST_BACKOFF_SECONDS", 0.02)
-    monkeypatch.setattr(launch, "_HEALTH_FAILURES", 5)
-    monkeypatch.setattr(launch, "_STOP_SECONDS", 2.0)
-    return made
+from tests.server.launching import Stub, alive, is_up, until
 
 
 async def test_a_started_engine_is_proven_and_up(stub: Stub) -> None:
@@ -164,6 +76,68 @@ async def test_an_engine_that_answers_no_health_check_is_replaced(stub: Stub) ->
         stub.mode = "exits"
         await until(lambda: not is_up(supervisor))
         await until(lambda: not stub.survivors())
+    finally:
+        await supervisor.stop()
+
+
+async def test_a_hung_engine_is_replaced(stub: Stub) -> None:
+    """An engine whose core does not answer is ended and started again within the misses that the
+    settings allow, though its /health stays 200; what is in flight learns of it at once."""
+    supervisor = stub.supervisor()
+    await supervisor.start()
+    try:
+        outage = supervisor.outage.future()
+        stub.make_sick("hung")
+        async with asyncio.timeout(3 * 0.3 + 1):
+            lost = await outage
+        assert "does not answer within 0.3 s" in str(lost)
+        assert not is_up(supervisor)
+        stub.heal()
+        await until(lambda: is_up(supervisor))
+        assert 2 == supervisor.generation
+        assert not any(alive(pid) for pid in stub.lives()[0])
+    finally:
+        await supervisor.stop()
+
+
+async def test_one_late_answer_is_no_loss(stub: Stub) -> None:
+    """An engine that misses fewer probes in a row than the settings allow keeps running."""
+    supervisor = stub.supervisor()
+    await supervisor.start()
+    try:
+        stub.make_sick("hung")
+        await asyncio.sleep(0.4)  # one probe and a half
+        stub.heal()
+        await asyncio.sleep(0.8)
+        assert (True, 1) == (is_up(supervisor), supervisor.generation)
+    finally:
+        await supervisor.stop()
+
+
+async def test_a_proof_that_takes_for_ever_is_a_failed_start(
+    stub: Stub, make_settings: MakeSettings
+) -> None:
+    """An engine that hangs in its self-test is ended when its start may take no longer."""
+    stub._settings = make_settings(engine_start_seconds=2, engine_probe_seconds=0.3)
+
+    async def prove(_endpoint: Endpoint) -> None:
+        await asyncio.sleep(60)
+
+    with pytest.raises(EngineStartFailed, match="not proven within 2 s"):
+        await stub.supervisor(prove).start()
+    await until(lambda: not stub.survivors(), 5)
+
+
+async def test_an_engine_s_log_is_kept_and_is_the_owner_s(stub: Stub) -> None:
+    """All that the engine writes reaches its log, which only its owner can read."""
+    stub.mode = "chatters"
+    supervisor = stub.supervisor()
+    await supervisor.start()
+    path = stub._folder / "logs" / "engine.log"
+    try:
+        await until(lambda: "line 4999 " in path.read_text())
+        assert 5001 == len(path.read_text().splitlines())
+        assert 0o600 == path.stat().st_mode & 0o777
     finally:
         await supervisor.stop()
 
@@ -242,76 +216,3 @@ async def test_a_cancelled_start_leaves_no_process(stub: Stub) -> None:
     with pytest.raises(asyncio.CancelledError):
         await starting
     await until(lambda: not stub.survivors(), 5)
-
-
-async def test_a_remote_engine_is_up_while_it_answers(stub: Stub) -> None:
-    """A remote engine is proven and watched, and gets a new generation after an outage."""
-    supervisor = stub.supervisor()
-    await supervisor.start()
-    remote = Remote(supervisor.endpoint(), prove=fit)
-    try:
-        await remote.start(5)
-        assert (supervisor.endpoint(), 1) == (remote.endpoint(), remote.generation)
-        await supervisor.stop()
-        await until(lambda: not is_up(remote))
-    finally:
-        await remote.stop()
-        await supervisor.stop()
-
-
-async def test_a_remote_engine_that_is_not_there_is_a_failed_start(stub: Stub) -> None:
-    """The error names the address."""
-    remote = Remote(Endpoint("http://127.0.0.1:9"), prove=fit)
-    with pytest.raises(EngineStartFailed, match=r"127\.0\.0\.1:9"):
-        await remote.start(0.2)
-
-
-async def test_a_remote_engine_comes_back_proven(stub: Stub, make_settings: MakeSettings) -> None:
-    """A remote engine is proven again after an outage, as a new generation."""
-    proofs = 0
-
-    async def prove(_endpoint: Endpoint) -> None:
-        nonlocal proofs
-        proofs += 1
-
-    port = launch._free_port()
-    stub._settings = make_settings(engine_start_seconds=15, engine_port=port)
-    first = stub.supervisor()
-    await first.start()
-    remote = Remote(Endpoint(f"http://127.0.0.1:{port}"), prove=prove)
-    second = stub.supervisor()
-    try:
-        await remote.start(5)
-        await first.stop()
-        await until(lambda: not is_up(remote))
-        await second.start()
-        await until(lambda: is_up(remote))
-        assert (2, 2) == (proofs, remote.generation)
-    finally:
-        await remote.stop()
-        await first.stop()
-        await second.stop()
-
-
-async def test_an_unfit_remote_engine_fails_the_start_at_once(
-    stub: Stub,
-) -> None:
-    """An engine that answers and fails the self-test is not retried."""
-    proofs = 0
-
-    async def prove(_endpoint: Endpoint) -> None:
-        nonlocal proofs
-        proofs += 1
-        raise ArithmeticError("wrong key")
-
-    supervisor = stub.supervisor()
-    await supervisor.start()
-    remote = Remote(supervisor.endpoint(), prove=prove)
-    try:
-        with pytest.raises(EngineStartFailed, match="wrong key"):
-            async with asyncio.timeout(5):
-                await remote.start(60)
-        assert proofs == 1
-    finally:
-        await remote.stop()
-        await supervisor.stop()

@@ -200,19 +200,58 @@ async def test_an_adapter_that_the_engine_will_not_know_is_its_404(
     assert (404, 2, 2) == (exchange.status, asked, len(engine.bodies))
 
 
-async def test_a_dead_engine_s_500_is_told_as_503(
-    app: ASGIApp, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("stream", [True, False])
+@pytest.mark.parametrize("cause", ["engine", "server"])
+async def test_what_is_in_flight_ends_with_a_lost_engine_and_a_stopping_server(
+    app: ASGIApp, gateway: Gateway, engine: FakeEngine, slow: SlowResponse, stream: bool, cause: str
 ) -> None:
-    """vLLM answers 500 while its core is dead; the client gets 503 and may retry."""
+    """An answer that has begun ends with one error event without [DONE]; one that has not is 503
+    with Retry-After. Leases are released. After an outage requests are answered again."""
+    if not stream:
+        slow.headers = {"content-type": "application/json"}
+    exchange = ask("zorp", stream=stream)
+    running = asyncio.create_task(exchange.run(app))
+    while not (exchange.body or (engine.running.total() and not stream)):
+        await asyncio.sleep(0.001)
+    if cause == "engine":
+        engine.lost.declare("its core hangs")
+    else:
+        gateway.stopping.cut()
+    await asyncio.wait_for(running, 5)
+    code = {"engine": "engine_unavailable", "server": "server_stopping"}[cause]
+    if stream:
+        first, last, rest = exchange.body.split(b"\n\n")
+        assert (200, b"data: first", b"") == (exchange.status, first, rest)
+        error = json.loads(last.removeprefix(b"data: "))["error"]
+    else:
+        assert (503, True) == (exchange.status, int(exchange.headers["retry-after"]) > 0)
+        error = json.loads(exchange.body)["error"]
+    assert (code, True) == (error["code"], exchange.complete)
+    assert idle(gateway, engine)
+    slow.go_on.set()
+    await (later := ask("zorp")).run(app)
+    assert later.status == (200 if cause == "engine" else 503)
 
-    @asynccontextmanager
-    async def dead(_path: str, _body: bytes) -> AsyncIterator[FakeResponse]:
-        yield FakeResponse(500, {}, [b'{"error": "EngineDeadError()"}'], breaks=False)
 
-    monkeypatch.setattr(engine, "send", dead)
-    exchange = ask("zorp")
-    await exchange.run(app)
-    assert (503, "10") == (exchange.status, exchange.headers["retry-after"])
+async def test_an_error_event_does_not_join_half_of_an_event(
+    app: ASGIApp, engine: FakeEngine, slow: SlowResponse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """If the engine is lost in the middle of an event, the error is still an event of its own."""
+
+    async def chunks() -> AsyncIterator[bytes]:
+        yield b'data: {"choi'
+        await slow.go_on.wait()
+
+    monkeypatch.setattr(slow, "chunks", chunks)
+    exchange = ask("zorp", stream=True)
+    running = asyncio.create_task(exchange.run(app))
+    while not exchange.body:
+        await asyncio.sleep(0.001)
+    engine.lost.declare("its core hangs")
+    await asyncio.wait_for(running, 5)
+    half, error, _ = exchange.body.split(b"\n\n")
+    assert b'data: {"choi' == half
+    assert b'data: {"error"' in error
 
 
 async def test_an_engine_s_own_errors_are_relayed(
