@@ -72,6 +72,62 @@ def test_a_smaller_loss_is_enough_over_the_base() -> None:
     )[0]  # fmt: skip
 
 
+def test_a_smaller_loss_does_not_make_up_for_wrong_answers() -> None:
+    """A candidate with fewer correct answers than the base is not served, whatever its loss."""
+    best, sentence = verdict(
+        candidate("fresh_lora", 3, 0.1, "adapter"), candidate("recycle", 3, 0.2)
+    )
+
+    assert "base" == best
+    assert sentence.startswith("nothing clearly beats the base: serve it; fresh_lora adds -2.5 ± ")
+
+
+def test_a_better_pool_that_cannot_be_served_is_mentioned() -> None:
+    """If only the method's candidate beats the fresh LoRA and cannot be served, both are named."""
+    best, sentence = verdict(
+        candidate("fresh_lora", 20, kind="adapter"), candidate("recycle", 38, kind="nothing")
+    )
+
+    assert "fresh_lora" == best
+    assert sentence.startswith(
+        "the best that can be served is the fresh LoRA; the pool would add +45.0"
+    )
+
+
+def test_the_base_is_served_where_nothing_better_can_be() -> None:
+    """If what beats the base cannot be served, the sentence does not say that nothing beats it."""
+    best, sentence = verdict(candidate("recycle", 38, kind="nothing"))
+
+    assert "base" == best
+    assert sentence.startswith(
+        "nothing that can be served clearly beats the base: serve it; recycle"
+    )
+
+
+def test_where_nothing_matches_losses_are_compared_by_token() -> None:
+    """The lead in loss is Σ nats over Σ answer tokens, in nats per token."""
+    scores = [Scored((nats,) * N, (4,) * N, (False,) * N, None) for nats in (20.0, 6.0)]
+    base, ours = (
+        Candidate(name, name, scored, Serving(kind))
+        for name, kind, scored in zip(("base", "recycle"), ("base", "recipe"), scores, strict=True)
+    )
+
+    result = judge([base, ours], "recycle", seed=0)
+
+    assert ("loss", "recycle") == (result.metric, result.best)
+    assert result.sentence.endswith("it adds +3.500 ± 0.000 nats per token to the base")
+
+
+def test_candidates_with_equal_answers_are_ranked_by_loss() -> None:
+    """Of candidates with as many correct answers, the one with the smaller loss is first."""
+    result = judge(
+        [BASE, candidate("x", 30, 2.0), candidate("recycle", 30, 1.0)], "recycle", seed=0
+    )
+
+    assert ("recycle", "x", "base") == result.ranked
+    assert "recycle" == result.best
+
+
 def test_without_a_reality_check_the_base_is_the_measure() -> None:
     """If no fresh LoRA was trained, the sentence compares with the base."""
     best, said = verdict(candidate("recycle", 30))

@@ -1,10 +1,12 @@
 """The tokenizer files beside an adapter, and its config's statements on training."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from registry.admission import tokenizer
 from registry.admission.admit import AdmissionPolicy, admit
 from registry.admission.tokenizer import hash_of
 from registry.types import Base
@@ -51,6 +53,42 @@ def test_a_tokenizer_that_is_not_understood_says_nothing(
     (folder / "added_tokens.json").write_bytes(data)
     report = admit(folder, tiny_base, AdmissionPolicy())
     assert () == report.findings
+
+
+@pytest.mark.parametrize(
+    ("name", "document", "expected"),
+    [
+        ("added_tokens.json", {"<|a|>": 39}, None),
+        ("added_tokens.json", {"<|b|>": 40, "<|a|>": 41, "<|c|>": 3}, "2 more, as '<|a|>'"),
+        ("tokenizer_config.json", {"added_tokens_decoder": {"39": {"content": "<|a|>"}}}, None),
+        ("tokenizer_config.json", {"added_tokens_decoder": {"40": {"content": "<|a|>"}}},
+         "1 more, as '<|a|>'"),
+        ("tokenizer_config.json", {"added_tokens_decoder": {"9" * 10: {"content": "x"}}}, None),
+    ],
+)  # fmt: skip
+def test_tokens_beyond_the_vocabulary_are_counted(
+    tmp_path: Path, tiny_base: Base, name: str, document: object, expected: str | None
+) -> None:
+    """Tokens whose ids the base's vocabulary of 40 lacks are counted, and the first is named."""
+    folder = write_adapter(tmp_path / "a")
+    (folder / name).write_text(json.dumps(document))
+    counts = [item.problem.found for item in admit(folder, tiny_base, AdmissionPolicy()).findings]
+    assert counts == ([] if expected is None else [expected])
+
+
+def test_a_file_over_the_limit_and_a_link_are_not_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A tokenizer file is read up to MAX_TOKENIZER_BYTES, and never through a symbolic link."""
+    monkeypatch.setattr(tokenizer, "MAX_TOKENIZER_BYTES", 4)
+    (tmp_path / "chat_template.jinja").write_text("abcd")
+    assert hash_of("abcd") == tokenizer.read_tokenizer(tmp_path).chat_template
+    (tmp_path / "chat_template.jinja").rename(tmp_path / "other")
+    (tmp_path / "chat_template.jinja").symlink_to(tmp_path / "other")
+    assert tokenizer.read_tokenizer(tmp_path).chat_template is None
+    (tmp_path / "chat_template.jinja").unlink()
+    (tmp_path / "chat_template.jinja").write_text("abcde")
+    assert tokenizer.read_tokenizer(tmp_path).chat_template is None
 
 
 def test_where_the_config_comes_from_is_a_fact(tmp_path: Path, tiny_base: Base) -> None:

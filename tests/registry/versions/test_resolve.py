@@ -2,7 +2,7 @@
 
 import pytest
 
-from registry.errors import ReferenceInvalid, UnknownReference, VersionRetired
+from registry.errors import DigestInvalid, ReferenceInvalid, UnknownReference, VersionRetired
 from registry.references import parse_reference
 from registry.service import Registry
 from registry.types import ResolvedAdapter, ResolvedArtifact, ResolvedComposition
@@ -148,6 +148,21 @@ def test_the_beginning_of_a_digest_is_enough(registry: Registry, register: Regis
         assert "law" == registry.catalogue.adapter_version(parse_reference(start)).name
     with pytest.raises(UnknownReference):
         registry.versions.resolve(parse_reference("0" * 12))
+
+
+def test_an_artifact_is_shown_for_the_beginning_of_its_digest(
+    registry: Registry, register: Register
+) -> None:
+    """12 digits are enough; fewer are no digest, and unknown ones no artifact."""
+    _compose(registry, register("legal"))
+    registry.compositions.record_artifact("e" * 64, "a" * 64, bytes=1, seconds=0.1, report={})
+    for length in (12, 63, 64):
+        assert "a" * 64 == registry.catalogue.artifact("a" * length).digest
+    for text in ("a" * 11, "a" * 65, "A" * 64, "law"):
+        with pytest.raises(DigestInvalid):
+            registry.catalogue.artifact(text)
+    with pytest.raises(UnknownReference):
+        registry.catalogue.artifact("b" * 12)
 
 
 def test_an_ambiguous_beginning_says_how_many_digests_it_fits(
