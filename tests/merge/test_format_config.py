@@ -110,6 +110,49 @@ def test_wrong_values_are_refused(tmp_path: Path, keys: dict[str, object], code:
     assert [code] == codes(write(tmp_path / "c", **keys))
 
 
+@pytest.mark.parametrize(
+    "keys",
+    [
+        {"r": 1}, {"r": 2**16 - 1}, {"lora_alpha": 1}, {"lora_alpha": 1e-3},
+        {"lora_alpha": 999_999_999.5}, {"rank_pattern": {"q": 1}, "alpha_pattern": {"q": 0.5}},
+        {"rank_pattern": {"a" * 200: 4}}, {"rank_pattern": {".*a+": 4}},
+        {"rank_pattern": {f"a*{i}": 4 for i in range(16)}},
+        {"rank_pattern": {f"a{i}": 4 for i in range(4096)}}, {"rank_pattern": None},
+    ],
+)  # fmt: skip
+def test_values_within_the_limits_are_read(tmp_path: Path, keys: dict[str, object]) -> None:
+    """The largest and the smallest value, and as many patterns as are allowed, are accepted."""
+    config = read_config(write(tmp_path / "c", **keys))
+    expected = {"r": config.r, "lora_alpha": config.alpha, "alpha_pattern": config.alpha_pattern,
+                "rank_pattern": config.rank_pattern or None}  # fmt: skip
+    assert keys == {key: expected[key] for key in keys}
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        {"lora_alpha": 1e9}, {"rank_pattern": {".*a+b*": 4}},
+        {"rank_pattern": {f"a*{i}": 4 for i in range(17)}},
+        {"rank_pattern": {f"a{i}": 4 for i in range(4097)}},
+    ],
+)  # fmt: skip
+def test_values_just_over_a_limit_are_refused(tmp_path: Path, keys: dict[str, object]) -> None:
+    """An alpha of a billion, three quantifiers, 17 patterns and 4097 names are too much."""
+    assert codes(write(tmp_path / "c", **keys)) in (["A013"], ["A015"])
+
+
+def test_a_file_of_the_size_limit_is_read(tmp_path: Path) -> None:
+    """A config of exactly the size limit is read."""
+    (tmp_path / "c").write_text(json.dumps(PLAIN).ljust(MAX_CONFIG_BYTES))
+    assert PLAIN["r"] == read_config(tmp_path / "c").r
+
+
+@pytest.mark.parametrize(("base", "expected"), [("b", "b"), ("", None), (None, None), (1, None)])
+def test_a_base_is_a_text_or_nothing(tmp_path: Path, base: object, expected: str | None) -> None:
+    """A base that is empty or not a text is not stated."""
+    assert expected == read_config(write(tmp_path / "c", base_model_name_or_path=base)).base
+
+
 def test_missing_alpha_is_refused(tmp_path: Path) -> None:
     """Alpha is never guessed: a config without it is refused."""
     (tmp_path / "c").write_text(json.dumps({k: v for k, v in PLAIN.items() if k != "lora_alpha"}))

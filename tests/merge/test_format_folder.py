@@ -51,6 +51,7 @@ def codes(path: Path) -> list[str]:
         (f"{Q}.lora_A.weight", (Q, "linear", "a")),
         (f"{P}model.wte.lora_embedding_A", ("model.wte", "embedding", "a")),
         (f"{P}model.wte.lora_embedding_B.default", ("model.wte", "embedding", "b")),
+        (f"{P}{'a' * 200}.lora_A.weight", ("a" * 200, "linear", "a")),
         (f"{P}{Q}.lora_A", None), (f"{P}{Q}.lora_embedding_A.weight", None),
         (f"{P}{Q}.lora_C.weight", None), (f"{P}{Q}.lora_A.bias", None), (f"{P}{Q}.weight", None),
         (f"{P}{Q}.lora_magnitude_vector", None), (f"{P}../etc.lora_A.weight", None),

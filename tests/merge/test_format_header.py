@@ -11,7 +11,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
-from merge.peft_format import FormatError, TensorSpec, WeightsWriter, decode_float32, read_header
+from merge.peft_format import (
+    FormatError,
+    TensorSpec,
+    WeightsWriter,
+    decode_float32,
+    header,
+    read_header,
+)
 from merge.peft_format.header import MAX_HEADER_BYTES
 
 GOOD = {"dtype": "F32", "shape": [2, 2], "data_offsets": [0, 16]}
@@ -72,6 +79,16 @@ def test_header_length_is_bounded_absolutely(tmp_path: Path) -> None:
     assert "A005" == code(write(tmp_path / "f", b" " * (MAX_HEADER_BYTES + 1)))
 
 
+def test_a_header_of_any_allowed_length_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The shortest header, `{}`, and one of exactly the size limit are read."""
+    monkeypatch.setattr(header, "MAX_HEADER_BYTES", 64)
+    for length in (2, 64):
+        assert {} == read_header(write(tmp_path / "f", b"{}".ljust(length), b""))
+    assert "A005" == code(write(tmp_path / "f", b"{}".ljust(65), b""))
+
+
 @pytest.mark.parametrize(
     "header",
     [b"not json", b"\xff\xfe{}", b"[]", b'"x"', b"[" * 50_000, b'{"x":' + b"9" * 5000 + b"}"],
@@ -98,6 +115,33 @@ def test_wrong_entries_are_refused(tmp_path: Path, change: dict[str, object]) ->
     assert "A006" == code(path)
     with pytest.raises(FormatError, match="f: tensor: expected"):
         read_header(path)
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        {"shape": [1] * 6 + [2, 2]}, {"shape": [0], "data_offsets": [0, 0]},
+        {"shape": [2**48 - 1, 0], "data_offsets": [0, 0]}, {"shape": [], "data_offsets": [0, 4]},
+    ],
+)  # fmt: skip
+def test_an_entry_within_the_limits_is_read(tmp_path: Path, entry: dict[str, object]) -> None:
+    """A tensor may have up to 8 dimensions of up to 2⁴⁸ - 1, none at all, and no data."""
+    made = GOOD | entry
+    size = made["data_offsets"][1]  # type: ignore[index]  # a list
+    (read,) = read_header(write(tmp_path / "f", {"x": made}, b"\0" * size)).values()
+    assert (made["shape"], size) == (list(read.shape), read.end - read.begin)
+
+
+def test_every_dtype_of_the_library_has_its_size(tmp_path: Path) -> None:
+    """Tensors of every dtype that `safetensors` writes and the reader names pass its checks."""
+    dtypes = (
+        torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.int64, torch.int32,
+        torch.int16, torch.int8, torch.uint64, torch.uint32, torch.uint16, torch.uint8, torch.bool,
+        torch.float8_e4m3fn, torch.float8_e5m2,
+    )  # fmt: skip
+    save_file({str(dtype): torch.zeros(3, dtype=dtype) for dtype in dtypes}, tmp_path / "f")
+    sizes = {name: entry.end - entry.begin for name, entry in read_header(tmp_path / "f").items()}
+    assert {str(dtype): 3 * dtype.itemsize for dtype in dtypes} == sizes
 
 
 def test_deep_entry_is_refused(tmp_path: Path) -> None:
