@@ -93,6 +93,21 @@ def test_same_seed_same_labels() -> None:
     assert torch.equal(cluster(x, 8, seed=3).labels, cluster(x, 8, seed=3).labels)
 
 
+def test_the_labels_of_known_points_stay_what_they_are() -> None:
+    """These labels change only with the revision of the methods that use them: a recipe's digest
+    stands for one result.
+    """
+    x = torch.arange(160.0, dtype=torch.float64).square().sin().view(40, 4)
+    weight = torch.linspace(0.5, 2.0, 40, dtype=torch.float64)
+    drawn = kmeans(x @ x.mT, weight, 6, n_init=2, generator=torch.Generator().manual_seed(0))
+    placed = kmeans(
+        x @ x.mT, weight, 6, generator=torch.Generator(), initial_centers=torch.arange(6)
+    )
+    assert "0014555401500330255224420521340150031343" == "".join(map(str, drawn.labels.tolist()))
+    assert "0123454302404001540253321421331240530013" == "".join(map(str, placed.labels.tolist()))
+    assert (drawn.inertia, placed.inertia) == pytest.approx((36.6300253959, 44.4078694275))
+
+
 def test_more_restarts_are_never_worse() -> None:
     """The best restart is returned: inertia with 20 restarts is at most the mean with 1."""
     x = random_points(40, 4)

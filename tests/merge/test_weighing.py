@@ -53,6 +53,17 @@ def test_a_zero_member_does_not_set_the_size() -> None:
     torch.testing.assert_close(total, update(f), atol=1e-5, rtol=1e-5)
 
 
+def test_a_scale_of_zero_does_not_set_the_size() -> None:
+    """A member whose scale or weight is 0 is zero, however large its factors are."""
+    f = random_factors(0, 4)
+    large = Factors(f.a * 1e30, f.b * 1e30, 0.0)
+
+    members, size = weigh(Stack("m", (large, f), (1.0, 1.0)))
+
+    total = size * sum(update(member) for member in members)
+    torch.testing.assert_close(total, update(f), atol=1e-5, rtol=1e-5)
+
+
 def test_nothing_but_zeros() -> None:
     """A stack of zero adapters has size 1 and zero members."""
     zero = Factors(torch.zeros(2, 24), torch.zeros(18, 2))

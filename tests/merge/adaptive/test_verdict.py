@@ -106,12 +106,12 @@ def test_the_base_is_served_where_nothing_better_can_be() -> None:
 
 def test_where_nothing_matches_losses_are_compared_by_token() -> None:
     """The lead in loss is Σ nats over Σ answer tokens, in nats per token."""
-    scores = [Scored((nats,) * N, (4,) * N, (False,) * N, None) for nats in (20.0, 6.0)]
-    base, ours = (
-        Candidate(name, name, scored, Serving(kind))
-        for name, kind, scored in zip(("base", "recycle"), ("base", "recipe"), scores, strict=True)
-    )
 
+    def scored(name: str, kind: Kind, nats: float) -> Candidate:
+        scores = Scored((nats,) * N, (4,) * N, (False,) * N, None)
+        return Candidate(name, name, scores, Serving(kind))
+
+    base, ours = scored("base", "base", 20.0), scored("recycle", "recipe", 6.0)
     result = judge([base, ours], "recycle", seed=0)
 
     assert ("loss", "recycle") == (result.metric, result.best)

@@ -1,6 +1,7 @@
 """Admission: an admitted adapter can be served, and a refusal says how to correct it."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -215,6 +216,22 @@ def test_the_gate_is_a_setting(tmp_path: Path, tiny_base: Base) -> None:
     assert _admit(folder, tiny_base, norm_limit=500.0).accepted
 
 
+def test_what_is_at_a_limit_is_accepted(tmp_path: Path, tiny_base: Base) -> None:
+    """A rank, a size and a norm that equal the operator's limits are within them."""
+    folder = write_adapter(tmp_path)
+    facts = _admit(folder, tiny_base).facts
+    assert facts is not None
+    assert facts.norm is not None
+    exact = AdmissionPolicy(
+        norm_limit=facts.norm, norm_minimum=facts.norm, max_rank=2, max_bytes=facts.bytes
+    )
+    assert () == admit(folder, tiny_base, exact).findings
+    less = replace(exact, norm_minimum=facts.norm * 1.001, max_rank=None, max_bytes=facts.bytes - 1)
+    assert ["A072 too-large"] == [f.problem.code for f in admit(folder, tiny_base, less).findings]
+    small = replace(exact, norm_limit=1e9, norm_minimum=facts.norm * 1.001)
+    assert "A054 norm-minimum" == _only(admit(folder, tiny_base, small)).problem.code
+
+
 # The base
 
 
@@ -310,6 +327,7 @@ def test_what_else_lies_there_is_noted_and_not_opened(tmp_path: Path, tiny_base:
     assert pickles.problem.file.startswith("'training_args.bin', 'z00.pt'")
     assert "and 3 more" in pickles.problem.found
     assert ("A060 other-files", "'trainer.json'") == (others.problem.code, others.problem.file)
+    assert " more" not in others.problem.found
 
 
 def test_a_link_in_the_folder_is_refused(tmp_path: Path, tiny_base: Base) -> None:
