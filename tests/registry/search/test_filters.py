@@ -35,6 +35,8 @@ def test_several_conditions() -> None:
         ("licence != mit,apache-2.0", Condition("licence", "!=", ("mit", "apache-2.0"))),
         ("TAG=Law", Condition("tag", "=", ("law",))),
         ("name=acme/", Condition("name", "=", ("acme/",))),
+        ("lora_dropout<0.05", Condition("lora_dropout", "<", (0.05,))),
+        ("lora_dropout=1.0,0", Condition("lora_dropout", "=", (1.0, 0.0))),
         ("status=Retired", Condition("status", "=", ("retired",))),
         (
             "created>=2026-01-01T12:00:00+02:00",
@@ -57,6 +59,10 @@ def test_one_condition(text: str, condition: Condition) -> None:
         ("rank=1.5", 5, "a whole number"),
         ("rank=²", 5, "a whole number"),
         ("rank=99999999999999999999", 5, "a whole number"),
+        *(
+            (f"lora_dropout={text}", 13, "a number from 0 to 1, such as 0.05")
+            for text in ("lots", "1.5", "-1", "nan")
+        ),
         ("created>yesterday", 8, "a day"),
         ("created>2026-13-01", 8, "a day"),
         ("created>0001-01-01T00:00:00+10:00", 8, "a day"),

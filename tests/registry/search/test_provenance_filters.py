@@ -2,9 +2,6 @@
 
 from pathlib import Path
 
-import pytest
-
-from registry.search.errors import FilterInvalid
 from registry.service import Registry
 from tests.registry.conftest import tensors, write_adapter
 
@@ -34,10 +31,3 @@ def test_versions_are_found_by_what_their_config_states(registry: Registry, tmp_
         for text in FILTERS
     }
     assert FILTERS == {text: sorted(names) for text, names in found.items()}
-
-
-@pytest.mark.parametrize("value", ["lots", "1.5", "-1", "nan"])
-def test_a_dropout_is_a_number_from_0_to_1(registry: Registry, value: str) -> None:
-    """Any other value is refused with an example."""
-    with pytest.raises(FilterInvalid, match=r"such as 0\.05"):
-        registry.search.finder.search(filter=f"lora_dropout={value}")
