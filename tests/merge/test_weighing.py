@@ -53,10 +53,12 @@ def test_a_zero_member_does_not_set_the_size() -> None:
     torch.testing.assert_close(total, update(f), atol=1e-5, rtol=1e-5)
 
 
-def test_a_scale_of_zero_does_not_set_the_size() -> None:
-    """A member whose scale or weight is 0 is zero, however large its factors are."""
+@pytest.mark.parametrize("zero", ["a", "b", "scale"])
+def test_one_zero_factor_does_not_set_the_size(zero: str) -> None:
+    """A member with a factor or a scale of 0 is zero, however large the rest of it is."""
     f = random_factors(0, 4)
-    large = Factors(f.a * 1e30, f.b * 1e30, 0.0)
+    a, b, scale = (0.0 if part == zero else 1e30 for part in ("a", "b", "scale"))
+    large = Factors(f.a * a, f.b * b, scale)
 
     members, size = weigh(Stack("m", (large, f), (1.0, 1.0)))
 
