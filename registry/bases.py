@@ -5,7 +5,7 @@ architectures, and defines the base that weft serves by default. The bases that 
 registry are in `registry.versions.known_bases`.
 """
 
-import re
+import string
 from collections.abc import Iterable, Mapping
 
 from registry.errors import BaseConfigInvalid
@@ -18,8 +18,9 @@ ARCHITECTURES = (
     "Qwen3ForCausalLM",
 )
 # Suffixes of quantised copies. They describe the storage of the weights, not another model.
-_QUANTISED = re.compile(r"(?:-unsloth|-bnb|-[48]bit|-nf4|-int[48]|-awq|-gptq|-fp8)+$")
-_WINDOWS_DRIVE = re.compile(r"[A-Za-z]:")
+_QUANTISED = (
+    "-unsloth", "-bnb", "-4bit", "-8bit", "-nf4", "-int4", "-int8", "-awq", "-gptq", "-fp8",
+)  # fmt: skip
 _EMBEDDING = "embed_tokens"
 
 
@@ -34,7 +35,19 @@ def canonical_base(name: str) -> str | None:
     text = name.strip()
     if not text or _is_path(text):
         return None
-    return _QUANTISED.sub("", text.lower().rpartition("/")[2].removeprefix("meta-"))
+    name = text.lower().rpartition("/")[2].removeprefix("meta-")
+    return name[: _quantised_from(name)]
+
+
+def _quantised_from(name: str) -> int:
+    """Return where the suffixes of a quantised copy begin in a lower-case name.
+
+    Positions, not copies: a name of a megabyte of suffixes takes milliseconds.
+    """
+    end = len(name)
+    while name.endswith(_QUANTISED, 0, end):
+        end = name.rindex("-", 0, end)
+    return end
 
 
 def _is_path(text: str) -> bool:
@@ -42,7 +55,7 @@ def _is_path(text: str) -> bool:
         text.startswith(("/", ".", "~"))
         or text.endswith("/")
         or "\\" in text
-        or _WINDOWS_DRIVE.match(text) is not None
+        or (text[1:2] == ":" and text[0] in string.ascii_letters)
         or text.count("/") > 1
     )
 
@@ -59,8 +72,10 @@ def base_keys(name: str, aliases: Iterable[str]) -> frozenset[str]:
 
 def quantised_note(name: str) -> str | None:
     """Return the quantisation suffix of `name`, for example "bnb-4bit", or None."""
-    match = _QUANTISED.search(name.strip().lower())
-    return None if match is None or _is_path(name.strip()) else match.group().lstrip("-")
+    text = name.strip()
+    lower = text.lower()
+    suffix = lower[_quantised_from(lower) :].lstrip("-")
+    return None if not suffix or _is_path(text) else suffix
 
 
 def is_embedding(module: str) -> bool:

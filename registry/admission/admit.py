@@ -11,7 +11,7 @@ import difflib
 import math
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, TypeAlias
 
@@ -28,7 +28,7 @@ from merge.peft_format import (
     one_per_cause,
 )
 from merge.peft_format.names import PREFIX
-from registry.admission.base import find_base, hold_against, plain
+from registry.admission.base import examine_base, plain
 from registry.admission.card import CARD_NAME, Card, read_card
 from registry.admission.findings import bounded, finding, graded
 from registry.admission.foreign import (
@@ -51,6 +51,7 @@ VANISHING_NORM = 1e-6
 # Modules are read one at a time, so this limits time and disk rather than memory.
 MAX_BYTES = 4 * 2**30
 _MAX_NAMED_FILES = 10
+_UNKNOWN_MODULE = "A040 module-unknown"
 _PICKLES = frozenset({".bin", ".ckpt", ".joblib", ".pickle", ".pkl", ".pt", ".pth"})
 RequiredField: TypeAlias = Literal["base", "card", "licence"]
 
@@ -101,7 +102,7 @@ def admit(
     card = read_card(path)
     named = named_base(raw)
     if raw:
-        base, about_base = _base(named, card, base, known)
+        base, about_base = examine_base(named, card.base, base, known)
         findings += [*_required(policy, named, card), *about_base, *task_note(raw)]
     findings += _prefix_note(inspection)
     if inspection.pairs and all(p.file != WEIGHTS_NAME for p in inspection.problems):
@@ -120,14 +121,6 @@ def admit(
     return AdmissionReport(
         None if base is None else base.name, bounded(findings), facts, inspection.folder
     )
-
-
-def _base(
-    named: str | None, card: Card, base: Base | None, known: Sequence[Base]
-) -> tuple[Base | None, list[Finding]]:
-    if base is None:
-        return find_base(named, card.base, known)
-    return base, hold_against(named, card.base, base)
 
 
 def _size_finding(path: Path, limit: int) -> list[Finding]:
@@ -189,7 +182,19 @@ def _module_findings(inspection: Inspection, base: Base | None, limit: int) -> l
         problems += _pair_problems(pair, base, limit)
     for copy in inspection.base_copies:
         problems.append(_copy_problem(copy, base))
-    return [graded(problem) for problem in one_per_cause(problems)]
+    return [graded(_suggesting(problem, base)) for problem in one_per_cause(problems)]
+
+
+def _suggesting(problem: Problem, base: Base | None) -> Problem:
+    """Name a near module in a problem about an unknown one.
+
+    Only here, after the problems of one cause became one: each search takes milliseconds, and a
+    file can hold thousands of unknown modules.
+    """
+    if problem.code != _UNKNOWN_MODULE or base is None or problem.tensor is None:
+        return problem
+    near = difflib.get_close_matches(problem.tensor, base.shapes, n=1)
+    return replace(problem, expected=f"{problem.expected}, such as {near[0]}") if near else problem
 
 
 def _pair_problems(pair: FactorPair, base: Base | None, limit: int) -> Iterator[Problem]:
@@ -205,9 +210,8 @@ def _pair_problems(pair: FactorPair, base: Base | None, limit: int) -> Iterator[
         return
     shape = base.shapes.get(pair.name)
     if shape is None:
-        near = difflib.get_close_matches(pair.name, base.shapes, n=1)
-        expected = f"a module of {base.name}" + (f", such as {near[0]}" if near else "")
-        yield wrong("A040 module-unknown", expected, "a name that it does not have", pair.name)
+        expected, found = f"a module of {base.name}", "a name that it does not have"
+        yield wrong(_UNKNOWN_MODULE, expected, found, pair.name)
         return
     for entry, size, position, wanted in (
         (pair.a, pair.d_in, 1, (pair.rank, shape[1])),

@@ -13,7 +13,28 @@ from registry.admission.findings import finding
 from registry.bases import base_key, canonical_base, quantised_note
 from registry.types import Base, Finding
 
-_MAX_NAME = 300
+# The longest name of a base that a config may give: compared, stored and shown.
+MAX_NAME = 300
+
+
+def examine_base(
+    named: str | None, card: str | None, base: Base | None, known: Sequence[Base]
+) -> tuple[Base | None, list[Finding]]:
+    """Return an adapter's base, and what is wrong with how config and card name it.
+
+    Args:
+        named: the config's base_model_name_or_path.
+        card: the base_model of the card's front matter.
+        base: the base that the caller names; it must be the one that the config names.
+        known: the bases to choose from if the caller names none.
+    """
+    if named is not None and len(named) > MAX_NAME:  # before it is compared with anything
+        expected = f"base_model_name_or_path of at most {MAX_NAME} characters"
+        found = f"{len(named)} characters"
+        return base, [finding("A037 base-name-length", CONFIG_NAME, expected, found)]
+    if base is None:
+        return find_base(named, card, known)
+    return base, hold_against(named, card, base)
 
 
 def find_base(
@@ -57,7 +78,7 @@ def hold_against(named: str | None, card: str | None, base: Base) -> list[Findin
 
 def plain(text: str) -> str:
     """Return text from an untrusted file in a form that is safe to print and store."""
-    return "".join(c if c.isprintable() else "?" for c in text[:_MAX_NAME])
+    return "".join(c if c.isprintable() else "?" for c in text[:MAX_NAME])
 
 
 def _add_alias(base: str, name: str) -> str:

@@ -77,6 +77,7 @@ CODES: Mapping[str, Code] = {
     "A034 base-assumed": Code("note", "the config names no base; the one given is taken"),
     "A035 base-from-card": Code("note", "the config names no base; the card's is taken"),
     "A036 base-disputed": Code("warn", "the card names another base than the one taken"),
+    "A037 base-name-length": Code("refuse", "the config's name of the base is too long"),
     "A040 module-unknown": Code("refuse", "the base has no module of this name"),
     "A041 module-shape": Code("refuse", "a factor does not fit the base's module"),
     "A042 module-kind": Code(

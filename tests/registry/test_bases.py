@@ -1,5 +1,7 @@
 """Tests of base names and of the shapes of a base's modules."""
 
+import time
+
 import pytest
 from transformers import AutoModelForCausalLM, LlamaConfig, Qwen3Config
 
@@ -73,6 +75,17 @@ def test_a_path_decides_nothing(name: str) -> None:
 def test_quantised_training_is_noted(name: str, note: str | None) -> None:
     """The note is the suffix that the canonical name omits."""
     assert note == quantised_note(name)
+
+
+@pytest.mark.parametrize("unit", ["-4bit", "-unsloth-bnb", "a", " ", "/", "-"])
+def test_no_name_takes_long_to_compare(unit: str) -> None:
+    """A name of a million characters is folded in a tenth of a second of CPU."""
+    name = "x/y" + unit * (1_000_000 // len(unit)) + "!"
+    started = time.process_time()
+    for text in (name, name[:-1]):
+        canonical_base(text)
+        quantised_note(text)
+    assert time.process_time() - started < 0.4
 
 
 def _real_shapes(config: LlamaConfig | Qwen3Config) -> dict[str, tuple[int, int]]:

@@ -1,5 +1,6 @@
 """The card beside an adapter."""
 
+import time
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,8 @@ from registry.admission.card import MAX_CARD_BYTES, Card, read_card
         ("---\nbase_model: x\n---\nlicense: mit", None),
         ("# no front matter\nlicense: mit", None),
         ("---\nlicense:\n- mit\n---\n", None),
+        ("---\nlicense: [mit]\nlicence: mit\n---\n", "mit"),
+        ("---\nlicense: mit", None),
         ("", None),
     ],
 )
@@ -64,3 +67,17 @@ def test_a_hostile_card_is_harmless(tmp_path: Path) -> None:
     text = read_card(tmp_path).text or ""
     assert "a��b" == text[:4]
     assert MAX_CARD_BYTES == len(text)
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["license:{blanks}!", "base_model:{blanks}!", "base_model:\n{blanks}-{blanks}!", "{blanks}",
+     "license: '{letters}!", "license: mit\n" * 20_000, "base_model:\n" * 20_000, "\n---" * 2],
+)  # fmt: skip
+def test_no_card_takes_long_to_read(tmp_path: Path, line: str) -> None:
+    """Front matter of 256 KiB is read in a twentieth of a second of CPU, whatever it says."""
+    front = line.format(blanks=" " * MAX_CARD_BYTES, letters="a" * MAX_CARD_BYTES)
+    (tmp_path / "README.md").write_text(f"---\n{front}"[: MAX_CARD_BYTES - 4] + "\n---")
+    started = time.process_time()
+    read_card(tmp_path)
+    assert time.process_time() - started < 0.05

@@ -162,6 +162,7 @@ HAZARDS: dict[str, Damage] = {
         config(base_model_name_or_path=None), card("base_model:\n- acme/Tiny-Instruct")
     ),
     "A036 base-disputed": card("base_model: acme/Tiny"),
+    "A037 base-name-length": config(base_model_name_or_path="x" * 301),
     "A040 module-unknown": weights(unmatched),
     "A041 module-shape": weights(lambda t: t | {A: np.ones((2, 15), dtype=np.float32)}),
     "A042 module-kind": weights(embedding),
