@@ -5,11 +5,11 @@ for `lorahub` (with the budget that the former gives it).
 Not covered: the pool and the examples (`adapt`'s arguments).
 """
 
-import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal, Self, get_type_hints
 
+from merge.adaptive.patterns import PatternInvalid, compiled
 from merge.errors import did_you_mean
 from merge.methods.options import Count, Kind, Positive, Seed, Share, kind_of
 
@@ -172,7 +172,7 @@ MEANINGS: Mapping[str, str] = {
     "fresh_learning_rate": "peak learning rate of the fresh LoRA",
     "reality_check": "measure the controls beside the result",
     "pattern": (
-        "a regular expression: an answer is right when the pattern matches the same text "
+        "a regular expression of RE2: an answer is right when the pattern matches the same text "
         "in it and in the expected answer"
     ),
     "longest_answer": "largest number of tokens generated per answer",
@@ -230,9 +230,12 @@ def _check_pattern(pattern: str) -> None:
     if len(pattern) > _MAX_PATTERN:
         raise OptionsInvalid(f"pattern: at most {_MAX_PATTERN} characters")
     try:
-        re.compile(pattern)
-    except (re.error, OverflowError, RecursionError) as error:
-        raise OptionsInvalid(f"pattern: not a regular expression: {error}") from error
+        compiled(pattern)
+    except PatternInvalid as error:
+        raise OptionsInvalid(
+            f"pattern: not a regular expression of RE2, which has neither lookaround nor "
+            f"backreferences: {error}"
+        ) from error
 
 
 def _wrong(name: str, accepts: str, value: object) -> OptionsInvalid:

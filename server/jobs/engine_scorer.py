@@ -16,7 +16,6 @@ from merge.adaptive.scoring.examples import IGNORED, Example
 from merge.adaptive.scoring.losses import Losses, answer_tokens
 from merge.adaptive.scoring.scorer import Scored, compare_answers
 from server.engine.protocol import Engine, EngineFailed, EngineUnavailable
-from server.jobs.patterns import Pairs, PatternSlow, agreements
 
 _PATH = "/v1/completions"
 
@@ -36,25 +35,14 @@ async def score(
     """Return the scores of `model`, which the engine has loaded, on examples.
 
     Raises:
-        ScoringFailed: it refused a request, for example a prompt that is too long; or the pattern
-            is too slow.
+        ScoringFailed: it refused a request, for example a prompt that is too long.
         EngineUnavailable: it is down, or has lost the model; the same call may succeed later.
     """
     nll = [await _nll(engine, model, example) for example in examples]
     answers = [await _answer(engine, model, example, longest_answer) for example in examples]
     losses = Losses(tuple(nll), tuple(map(answer_tokens, examples)))
-    scored = compare_answers(losses, answers, examples, None)
-    if pattern is None:
-        return scored
-    pairs = [(text, example.answer) for text, example in zip(answers, examples, strict=True)]
-    return scored._replace(pattern_match=await _pattern_match(pattern, pairs))
-
-
-async def _pattern_match(pattern: str, pairs: Pairs) -> tuple[bool, ...]:
-    try:
-        return await asyncio.to_thread(agreements, pattern, pairs)
-    except PatternSlow as error:
-        raise ScoringFailed(str(error)) from error
+    # In a thread: RE2 takes linear time and releases the interpreter's lock, but texts may be long.
+    return await asyncio.to_thread(compare_answers, losses, answers, examples, pattern)
 
 
 async def _nll(engine: Engine, model: str, example: Example) -> float:

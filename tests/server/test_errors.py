@@ -47,7 +47,6 @@ NOT_FOR_CLIENTS = {
     "ChildFailed": "becomes the error of what the child was for",
     "ChildTimeout": "becomes the error of what the child was for",
     "ScoringFailed": "is told in a job's report",
-    "PatternSlow": "is told in a job's report",
 }
 NOT_IMPORTED = ("server.engine.plugin", "server.cli.__main__")  # one imports vLLM, one runs
 

@@ -4,7 +4,9 @@ The release of the paper removes spaces and a full stop at the end, ignores case
 after `####` as the answer, as GSM8K writes it. Not covered: equivalent answers in other words.
 """
 
-import re
+from typing import Any
+
+from merge.adaptive.patterns import compiled
 
 _MARK = "####"
 
@@ -22,7 +24,7 @@ def matches(answer: str, expected: str) -> bool:
 
 def occurs(pattern: str, text: str) -> bool:
     """Return whether the pattern matches anywhere in the text."""
-    return re.search(pattern, text) is not None
+    return _match(pattern, text) is not None
 
 
 def agrees(pattern: str, answer: str, expected: str) -> bool:
@@ -34,7 +36,13 @@ def agrees(pattern: str, answer: str, expected: str) -> bool:
 
 
 def _first(pattern: str, text: str) -> str | None:
-    match = re.search(pattern, text)
+    match = _match(pattern, text)
     if match is None:
         return None
-    return match[1] if match.re.groups else match[0]
+    first: str | None = match[1] if match.re.groups else match[0]
+    return first
+
+
+def _match(pattern: str, text: str) -> Any:
+    # RE2 works on UTF-8, which has no halves of surrogate pairs; JSON can hold them.
+    return compiled(pattern).search(text.encode("utf-8", "replace").decode())

@@ -1,26 +1,13 @@
-"""Pattern matches are computed in a child process, where a slow pattern blocks nothing else."""
+"""Scores of what the engine answers."""
 
 import pytest
 
 from merge.adaptive.scoring.examples import Example
 from server.jobs.engine_scorer import ScoringFailed, score
-from server.jobs.patterns import PatternSlow, agreements
 from tests.server.conftest import BASE
 from tests.server.jobs.engine import ANSWER, LOGPROB, ScoringEngine
 
 EXAMPLE = Example(tokens=(1, 2, 3, 4), labels=(-100, -100, 3, 4), prompt=(1, 2), answer="yes")
-
-
-def test_a_pattern_s_finds_are_compared() -> None:
-    """The first group of a match is compared, or the whole match."""
-    pairs = [("so 17 it is", "17"), ("so 18", "17"), ("none", "none")]
-    assert (True, False, True) == agreements(r"(\d+)", pairs)
-
-
-def test_a_pattern_that_takes_for_ever_is_ended() -> None:
-    """A slow pattern's process is killed, and the message says what to change."""
-    with pytest.raises(PatternSlow, match=r"longer than 0\.5 s: write a simpler one"):
-        agreements(r"(a+)+$", [("a" * 60 + "!", "a")], seconds=0.5)
 
 
 async def test_a_score_has_what_was_learned_measured_again(engine: ScoringEngine) -> None:

@@ -1,9 +1,13 @@
 """Correct answers: exact match with the recycling paper's normalisation, and patterns."""
 
+import time
+from contextlib import suppress
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from merge.adaptive.patterns import PatternInvalid, compiled
 from merge.adaptive.scoring.answers import agrees, matches, normalise, occurs
 
 
@@ -66,3 +70,27 @@ def test_whether_a_pattern_occurs() -> None:
     assert occurs(r"\d", "a1")
     assert occurs(r"\d*", "a")
     assert not occurs(r"\d", "a")
+
+
+def test_no_pattern_holds_a_job_up() -> None:
+    """A pattern that a backtracking engine never finishes takes less than a second."""
+    started = time.process_time()
+    assert not occurs(r"(a+)+$", "a" * 100_000 + "!")
+    assert agrees(r"(?:(?:a|aa)*b)*c", "a" * 100_000, "none")
+    assert time.process_time() - started < 1
+
+
+@pytest.mark.parametrize("pattern", [r"(?i)[\x01-\uffff]" * 55, r"\pL{900}" * 100, "(" * 999])
+def test_no_pattern_takes_long_to_compile(pattern: str) -> None:
+    """Compiling a pattern of a thousand characters takes a tenth of a second at most."""
+    started = time.process_time()
+    with suppress(PatternInvalid):
+        compiled(pattern)
+    assert time.process_time() - started < 0.2
+
+
+def test_half_a_surrogate_pair_is_a_character_like_others() -> None:
+    """A text that is not valid Unicode is searched; a pattern that is not is refused."""
+    assert occurs("a", "\ud800a")
+    with pytest.raises(PatternInvalid, match="surrogate"):
+        compiled("\ud800")
