@@ -30,7 +30,7 @@ _STRAIGHT = str.maketrans(
     dict.fromkeys("\u201c\u201d\u201e\u00ab\u00bb\u2018\u2019\u201a'", '"')
     | dict.fromkeys("\u2010\u2011\u2012\u2013\u2014\u2212", "-")
 )
-_LOOSE_CALL = re.compile(r"\s*([A-Za-z][A-Za-z0-9_]*)\s*(?=\()")
+_LOOSE_CALL = re.compile(r"\b([A-Za-z]\w*)\s*(?=\()")
 _PATH = re.compile(r"\s*(?:\.{0,2}/|~|\\|[A-Za-z]:[/\\]|hf:)")
 _MAX_SUGGESTION = 200
 _CONSTANTS: dict[str, OptionValue] = {"true": True, "false": False, "none": None}
@@ -90,10 +90,12 @@ def _hint(text: str) -> str:
             "A folder or a repository is imported first, with "
             "`weft adapters import SOURCE --name NAME`; then write NAME."
         )
+    if len(text) > _MAX_SUGGESTION:
+        return ""
     straight = text.translate(_STRAIGHT)
     called = _LOOSE_CALL.sub(lambda call: call.group(1).lower(), straight, count=1)
     for candidate in (straight, called, called.lower()):
-        if candidate != text and len(candidate) <= _MAX_SUGGESTION and _parses(candidate):
+        if candidate != text and _parses(candidate):
             return f"Did you mean `{candidate.strip()}`?"
     return ""
 

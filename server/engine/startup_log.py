@@ -26,7 +26,7 @@ _STAGES: Mapping[str, str] = {
     r"torch\.compile|Dynamo bytecode|Compiling a graph": "compiling the model",
     r"KV cache size|KV cache memory": "allocating the KV cache",
     r"Capturing CUDA graph": "capturing CUDA graphs",
-    r"init engine .* took": "starting the API server",
+    r"init engine .{0,200} took": "starting the API server",
     r"Started server process": "waiting for the first answer",
 }
 _MAX_CAUSE = 2000
