@@ -135,6 +135,9 @@ class Settings(BaseSettings):
     job_memory_bytes: int | None = Field(
         None, gt=0, description="memory limit of a job; default: the free memory of its device"
     )
+    job_timeout_seconds: float = Field(
+        6 * 3600, gt=0, description="time limit of a job, from its start to its publication"
+    )
     file_max_bytes: int = Field(
         100 * 2**20, gt=0, description="largest file of examples that may be uploaded"
     )

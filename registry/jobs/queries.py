@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, TypeVar
 
-from sqlalchemy import Select, and_, or_, select, update
-from sqlalchemy.orm import undefer
+from sqlalchemy import Select, and_, case, func, or_, select, update
+from sqlalchemy.orm import aliased, undefer
 
 from registry.access.visibility import caller_of
 from registry.errors import CursorInvalid
@@ -116,11 +116,24 @@ def jobs(
 
 
 def next_queued(session: WriteSession, base: str | None) -> JobRow | None:
-    """Return the oldest queued job that no other worker is claiming, locked."""
-    query = select(JobRow).where(JobRow.status == "queued")
+    """Return the queued job whose turn it is, unless another worker is claiming it, locked.
+
+    Namespaces take turns: first the one with the fewest running jobs, then the one whose last start
+    is longest ago, and of its jobs the oldest.
+    """
+    other = aliased(JobRow)
+    running = func.count(case((other.status == "running", 1)))
+    shares = (
+        select(other.namespace, running.label("running"), func.max(other.started_at).label("last"))
+        .group_by(other.namespace)
+        .subquery()
+    )
+    same = JobRow.namespace.is_not_distinct_from(shares.c.namespace)
+    query = select(JobRow).join(shares, same).where(JobRow.status == "queued")
     query = query if base is None else query.where(JobRow.base == base)
-    query = query.order_by(JobRow.created_at, JobRow.id).limit(1)
-    return session.scalar(query.with_for_update(skip_locked=True))
+    turn = shares.c.running, shares.c.last.asc().nulls_first(), JobRow.created_at, JobRow.id
+    query = query.order_by(*turn).limit(1)
+    return session.scalar(query.with_for_update(of=JobRow, skip_locked=True))
 
 
 def silent_since(session: WriteSession, moment: datetime) -> Sequence[JobRow]:

@@ -213,9 +213,11 @@ class Jobs:
         base: str | None = None,
         moment: datetime | None = None,
     ) -> Job | None:
-        """Claim the oldest queued job, or return None if no job is queued.
+        """Claim the queued job whose turn it is, or return None if no job is queued.
 
-        Concurrent claims, in any number of processes, never return the same job.
+        Namespaces take turns (`registry.jobs.queries.next_queued`), so that one with a hundred jobs
+        delays another's by one. Concurrent claims, in any number of processes, never return the
+        same job.
 
         Args:
             worker: a name that no other claim has.

@@ -21,6 +21,7 @@ MEANINGS: Mapping[str, str] = {
     "memory_too_small": "the base and the pool do not fit into the device's memory",
     "loss_not_finite": "the training loss became NaN or infinite; the message names the step",
     "nothing_to_compare": "the pool's members cannot be ranked by the `selection` that was chosen",
+    "job_timeout": "the job ran longer than WEFT_JOB_TIMEOUT_SECONDS",
     "worker_died": "the job's process was killed three times, perhaps because memory ran out",
     "worker_lost": "three workers in turn stopped sending heartbeats while they ran the job",
 }
@@ -53,6 +54,15 @@ class JobFailed(Exception):
     def __init__(self, failure: Failure) -> None:
         self.failure = failure
         super().__init__(failure.message)
+
+
+def timed_out(seconds: float) -> Failure:
+    """Return the failure of a job that ran for `seconds`, its limit."""
+    return Failure(
+        "job_timeout",
+        f"the job ran longer than {seconds:g} s, the limit (WEFT_JOB_TIMEOUT_SECONDS): give it "
+        "fewer examples, a smaller pool or fewer steps, or ask for a higher limit",
+    )
 
 
 def failure_of(error: BaseException) -> Failure:

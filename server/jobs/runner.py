@@ -1,9 +1,10 @@
 """The job queue: claims queued jobs, one per device, and runs each to its end.
 
 The learning runs in a child process, and this one supervises it: twice a second it renews the
-job's heartbeat and reads whether the job was cancelled; a cancelled child is killed at once. A
-child that died is started again from its last checkpoint, and a job whose gateway died is claimed
-by the next gateway. Database and disk are used in threads, so they never block the event loop.
+job's heartbeat and reads whether the job was cancelled; the child of a cancelled job is killed at
+once, and so is that of a job whose time is over. A child that died is started again from its last
+checkpoint, and a job whose gateway died is claimed by the next gateway. Database and disk are used
+in threads, so they never block the event loop.
 Not covered: learning (`worker`), and what follows it (`finish`).
 """
 
@@ -27,7 +28,7 @@ from registry.storage.blobs import BlobStore
 from server.children import Child, ChildDied, ChildFailed
 from server.engine.protocol import EngineUnavailable
 from server.jobs import worker
-from server.jobs.failures import Failure, JobFailed, failure_of
+from server.jobs.failures import Failure, JobFailed, failure_of, timed_out
 from server.jobs.finish import Finished, Finisher
 from server.jobs.log import JobLog
 from server.jobs.spec import spec_of
@@ -158,8 +159,16 @@ class Runner:
             await self._retried(lambda: asyncio.to_thread(self._store, job, result))
 
     async def _watch(self, job: Job, running: asyncio.Task[JobResult]) -> JobResult | None:
-        """Send heartbeats until the job ends; return None when another worker owns it."""
+        """Send heartbeats until the job ends or its time is over.
+
+        Returns None when another worker owns the job.
+        """
+        limit = self._settings.job_timeout_seconds
+        deadline = time.monotonic() + limit
         while not running.done():
+            if time.monotonic() > deadline:
+                await _cancelled(running)
+                return JobResult("failed", failure=timed_out(limit))
             try:
                 beat = await asyncio.to_thread(self._jobs.beat, job.id, str(job.worker))
             except RegistryError as error:
@@ -262,7 +271,7 @@ class Runner:
         return await call()
 
     def _store(self, job: Job, result: JobResult) -> None:
-        if result.status == "cancelled":
+        if result.status != "succeeded":  # nothing in its folder can be published
             self._storage.remove_job(job.id)
         error = None if result.failure is None else result.failure.to_json()
         self._jobs.finish(

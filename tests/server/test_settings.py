@@ -65,6 +65,7 @@ def test_without_anything_there_are_defaults() -> None:
         ("hub_workers", "8", 8),
         ("job_devices", "cuda:0, cuda:1", ("cuda:0", "cuda:1")),
         ("job_memory_bytes", "1000", 1000),
+        ("job_timeout_seconds", "60", 60.0),
         ("file_max_bytes", "1000", 1000),
         ("self_test", "false", False),
     ],

@@ -9,7 +9,7 @@ from registry.jobs.types import Heartbeat, Note
 from registry.service import Registry
 from registry.storage.columns import now
 from tests.registry.conftest import BASE, SHAPES
-from tests.registry.jobs.rows import TEAM, job_id, messages, put_file, queue
+from tests.registry.jobs.rows import OTHER, TEAM, job_id, messages, put_file, queue
 
 LONG_AGO = timedelta(hours=1)
 MINUTE = 60.0
@@ -22,9 +22,31 @@ def claimed(registry: Registry, worker: str = "w") -> str | None:
 
 
 def test_the_oldest_goes_first(registry: Registry) -> None:
-    """A claim returns the oldest job of any owner, or None if no job is queued."""
-    ids = [queue(registry, 3, caller=TEAM).id, queue(registry, 1).id, queue(registry, 2).id]
+    """A claim returns the oldest job of a namespace, or None if no job is queued."""
+    ids = [queue(registry, n, caller=TEAM).id for n in (3, 1, 2)]
     assert [*ids, None] == [claimed(registry, f"w{n}") for n in range(4)]
+
+
+def test_namespaces_share_the_devices(registry: Registry) -> None:
+    """The next job is of the namespace with the fewest running ones, keys without one included."""
+    greedy = [queue(registry, n, caller=TEAM).id for n in range(4)]
+    other = [queue(registry, n, caller=OTHER).id for n in (10, 11)]
+    unbound = queue(registry, 20).id
+    got = [claimed(registry, f"w{n}") for n in range(8)]
+    assert [greedy[0], other[0], unbound, greedy[1], other[1], *greedy[2:], None] == got
+
+
+def test_namespaces_take_turns_on_one_device(registry: Registry) -> None:
+    """However many jobs a namespace queued before, another's next job waits for one of them."""
+    greedy = [queue(registry, n, caller=TEAM).id for n in range(4)]
+    other = [queue(registry, n, caller=OTHER).id for n in (10, 11)]
+    got = []
+    for n in range(6):
+        job = registry.jobs.claim(f"w{n}", None)
+        assert job is not None
+        got.append(job.id)
+        registry.jobs.finish(job.id, f"w{n}", "failed")
+    assert [greedy[0], other[0], greedy[1], other[1], *greedy[2:]] == got
 
 
 def test_a_worker_takes_jobs_of_its_base(registry: Registry) -> None:

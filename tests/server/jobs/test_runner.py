@@ -1,6 +1,7 @@
 """The queue runs every job to its end, even when its process or its gateway dies."""
 
 import asyncio
+import multiprocessing
 import os
 import subprocess
 import sys
@@ -126,6 +127,20 @@ async def test_a_cancelled_job_is_dead(gateway: Gateway) -> None:
         assert "cancelled" == (await ended(gateway, job)).status
         assert not is_there(pid)
     assert not gateway.storage.folder(job.id).exists()
+
+
+async def test_a_job_whose_time_is_over_is_dead(make_gateway: MakeGateway) -> None:
+    """At its limit a job fails, its process and files are gone, and the next job has its turn."""
+    gateway = make_gateway(job_devices=("cpu",), job_timeout_seconds=1)
+    jobs, others = (queue(gateway), queue(gateway)), multiprocessing.active_children()
+    async with running(gateway, children.hang):
+        for done in [await ended(gateway, job) for job in jobs]:
+            assert ("failed", 1) == (done.status, done.attempts)
+            assert done.error is not None
+            assert ("job_timeout", None) == (done.error["code"], done.error["param"])
+            assert "longer than 1 s" in done.error["message"]
+            assert not gateway.storage.folder(done.id).exists()
+        assert others == multiprocessing.active_children()
 
 
 async def test_a_stopped_queue_puts_its_job_back(
