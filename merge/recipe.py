@@ -227,6 +227,11 @@ def plan(
     stacks = _stacks(members)
     for name, stack in stacks.items():
         _check_requirements(known, name, stack)
+        if known.requirements.last_has_every_module and stack[-1] is not members[-1]:
+            raise IncompatibleAdapters(
+                f"{known.name} needs every module in its last ingredient: {members[-1].label} has "
+                f"no {name}, which {stack[-1].label} changes; name one that has, or use linear"
+            )
     ranks = {name: [m.modules[name].rank for m in stack] for name, stack in stacks.items()}
     bound.update(_decide_rank(known, bound, ranks, rank_limit))
     return Recipe(

@@ -24,7 +24,7 @@ __all__ = [
 ]
 _FILES = (
     "average", "average_factors", "cat", "compress", "ctm", "elementwise", "iso_c", "karcher",
-    "lego", "linear", "model_stock", "random_factors", "slerp", "tsv",
+    "lego", "linear", "model_stock", "random_factors", "safemerge", "slerp", "tsv",
 )  # fmt: skip
 
 

@@ -18,6 +18,7 @@ class Requirements:
     members: int | None = None  # the largest number of members
     positive_weights: bool = False
     equal_ranks: bool = False
+    last_has_every_module: bool = False  # checked by a plan: a stack has no absent members
 
     def check_stack(self, method: str, stack: Stack) -> None:
         """Raise unless the method can merge `stack`; messages name members by position."""

@@ -281,6 +281,13 @@ def test_requirements_are_checked_with_names(
     refuses(error, match, method, member(q=8), member("b", B, -0.5, q=8), member("c", C, q=4))
 
 
+def test_a_safety_adapter_covers_every_module() -> None:
+    """`safemerge` refuses a last ingredient without a module that a task changes."""
+    task, safe = member(q=8, v=8), member("safe", B, q=8)
+    refuses(IncompatibleAdapters, f"safe has no {V}, which legal changes", "safemerge", task, safe)
+    assert 16 == rank_of(planned("safemerge", safe, task))
+
+
 @pytest.mark.parametrize(
     "method", ["linear", "average", "model_stock", "slerp", "karcher", "compress"]
 )
