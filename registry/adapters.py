@@ -3,18 +3,19 @@
 Files are written before the rows that name them, so a crash leaves at most files without a row.
 """
 
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 
 from registry.admission.admit import AdmissionPolicy, admit
 from registry.errors import NameTaken
 from registry.references import Reference, check_alias, check_name
-from registry.search.embeddings import Embeddings
+from registry.search.embeddings import ATTEMPTS, Embeddings
+from registry.search.errors import DescriptionBusy
 from registry.search.finder import Finder
 from registry.storage.blobs import BlobStore
 from registry.storage.database import Database
 from registry.storage.errors import FolderUnreadable
-from registry.types import AdmissionReport, Registration
+from registry.types import AdapterVersion, AdmissionReport, Registration
 from registry.versions import adapters, known_bases, queries, rows
 from registry.versions.names import move_alias
 
@@ -91,20 +92,34 @@ class Adapters:
             VersionQuarantined, ContentQuarantined: this content is quarantined.
             FolderUnreadable: a file of the folder cannot be read.
             StorageFailed: the store is full or unavailable.
+            DescriptionBusy: others change the tags or examples of `name` all the time.
         """
         self._check_names(name, alias)
         report = self.check(folder, base=base)
         content = adapters.store(self._blobs, report)
-        prepared = self._embeddings.prepare(name, content.digest, content.card.text)
-        with self._database.transaction() as session:
-            row, created = adapters.add_version(session, name, content, source, actor)
-            if created:
-                self._embeddings.add(session, row, prepared)
-            if alias is not None:
-                move_alias(session, row, alias, actor)
-            version = rows.adapter_version(row)
+        version, created = self._added(name, content, alias, source, actor)
         similar = self._finder.similar(Reference(name=name, version=version.number))
         return Registration(version, created, report, similar)
+
+    def _added(
+        self,
+        name: str,
+        content: adapters.StoredContent,
+        alias: str | None,
+        source: str | None,
+        actor: str,
+    ) -> tuple[AdapterVersion, bool]:
+        """Add the version of stored content; return it and whether it is new."""
+        for _ in range(ATTEMPTS):
+            prepared = self._embeddings.prepare(name, content.digest, content.card.text)
+            with suppress(DescriptionBusy), self._database.transaction() as session:
+                row, created = adapters.add_version(session, name, content, source, actor)
+                if created:
+                    self._embeddings.add(session, row, prepared)
+                if alias is not None:
+                    move_alias(session, row, alias, actor)
+                return rows.adapter_version(row), created
+        raise DescriptionBusy(name)
 
     def _check_names(self, name: str, alias: str | None) -> None:
         """Refuse an invalid or taken name early; the transaction checks it again."""

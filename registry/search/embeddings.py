@@ -10,7 +10,7 @@ Not covered: searching (`registry.search.finder`).
 """
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -21,6 +21,7 @@ from merge.peft_format import AdapterFolder, open_folder
 from registry.errors import UnknownReference
 from registry.search import queries as search_queries
 from registry.search.encoder import Encoder, HashingEncoder, unit_rows
+from registry.search.errors import DescriptionBusy
 from registry.storage.blobs import BlobStore
 from registry.storage.database import Database, ReadSession, WriteSession
 from registry.storage.errors import StorageFailed
@@ -28,6 +29,8 @@ from registry.storage.models import AdapterVersionRow, EmbeddingRow
 from registry.types import EmbeddingKind
 from registry.versions import queries
 
+# Vectors are computed before a transaction; when the texts change meanwhile, they are again.
+ATTEMPTS = 5
 # Encoders truncate long texts, and the beginning of a card tells its subject.
 _CARD_CHARACTERS = 4000
 _FRONT_MATTER = re.compile(r"\A---\r?\n.*?\r?\n---\r?\n", re.DOTALL)
@@ -50,11 +53,10 @@ class Sketcher(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Description:
-    """The texts that describe an adapter."""
+class Described:
+    """The texts that describe an adapter; each of its versions has a card of its own, too."""
 
     name: str
-    card: str | None
     tags: tuple[str, ...] = ()
     examples: tuple[str, ...] = ()
 
@@ -63,7 +65,7 @@ class Description:
 class Prepared:
     """The vectors of a new version, computed before the transaction that adds it."""
 
-    description: Description
+    description: Described
     text: NDArray[np.float32]
     weights: NDArray[np.float32] | None
 
@@ -75,16 +77,22 @@ class Embedder:
     encoder: Encoder = field(default_factory=HashingEncoder)
     sketcher: Sketcher | None = None
 
-    def of_text(self, description: Description) -> NDArray[np.float32]:
+    def of_text(self, description: Described, card: str | None) -> NDArray[np.float32]:
         """Return the text vector: equal parts of the description and the mean of the examples."""
-        card = _FRONT_MATTER.sub("", description.card or "")[:_CARD_CHARACTERS]
-        name = _NAME_SEPARATORS.sub(" ", description.name)
-        text = "\n".join(part for part in (name, ", ".join(description.tags), card.strip()) if part)
-        rows = self.encoder.encode([text, *description.examples])
-        vector = rows[0]
+        return self.of_cards(description, {0: card})[0]
+
+    def of_cards(
+        self, description: Described, cards: Mapping[int, str | None]
+    ) -> dict[int, NDArray[np.float32]]:
+        """Return the text vectors of versions by id; each text is encoded once."""
+        texts = {version: _text(description, card) for version, card in cards.items()}
+        distinct = list(dict.fromkeys(texts.values()))
+        rows = self.encoder.encode([*distinct, *description.examples])
+        vectors = dict(zip(distinct, rows, strict=False))
         if description.examples:
-            vector = vector + unit_rows(rows[1:].mean(axis=0))
-        return unit_rows(vector)
+            examples = unit_rows(rows[len(distinct) :].mean(axis=0))
+            vectors = {text: vector + examples for text, vector in vectors.items()}
+        return {version: unit_rows(vectors[text]) for version, text in texts.items()}
 
     def of_examples(self, examples: Sequence[str]) -> NDArray[np.float32]:
         """Return the mean vector of several texts (LoraRetriever, arXiv 2402.09997, §3.1)."""
@@ -95,10 +103,16 @@ class Embedder:
         return None if self.sketcher is None else unit_rows(self.sketcher.sketch(folder))
 
 
-def describe(session: ReadSession, name: str, card: str | None) -> Description:
-    """Return the description of an adapter's version with this card."""
+def _text(description: Described, card: str | None) -> str:
+    card = _FRONT_MATTER.sub("", card or "")[:_CARD_CHARACTERS]
+    name = _NAME_SEPARATORS.sub(" ", description.name)
+    return "\n".join(part for part in (name, ", ".join(description.tags), card.strip()) if part)
+
+
+def described(session: ReadSession, name: str) -> Described:
+    """Return the description of an adapter."""
     tags = tuple(row.tag for row in queries.tags(session, [name]))
-    return Description(name, card, tags, tuple(search_queries.examples(session, name)))
+    return Described(name, tags, tuple(search_queries.examples(session, name)))
 
 
 def write(
@@ -134,21 +148,23 @@ class Embeddings:
         """
         sketcher, weights = self._embedder.sketcher, None
         with self._database.read() as session:
-            description = describe(session, name, card)
+            description = described(session, name)
             if sketcher is not None:  # reuse the sketch of equal content
                 weights = search_queries.vector_of_content(session, digest, sketcher.name)
         if weights is None:
             weights = self._weights(digest)
-        return Prepared(description, self._embedder.of_text(description), weights)
+        return Prepared(description, self._embedder.of_text(description, card), weights)
 
     def add(self, session: WriteSession, version: AdapterVersionRow, prepared: Prepared) -> None:
-        """Store the vectors of a version that this transaction has added."""
+        """Store the vectors of a version that this transaction has added.
+
+        Raises:
+            DescriptionBusy: the tags or examples have changed since `prepare`.
+        """
         encoder, sketcher = self._embedder.encoder, self._embedder.sketcher
-        description = describe(session, version.name, prepared.description.card)
-        text = prepared.text
-        if description != prepared.description:  # the tags have changed since
-            text = self._embedder.of_text(description)
-        write(session, "text", encoder.name, {version.id: text})
+        if described(session, version.name) != prepared.description:
+            raise DescriptionBusy(version.name)
+        write(session, "text", encoder.name, {version.id: prepared.text})
         if prepared.weights is not None and sketcher is not None:
             write(session, "weights", sketcher.name, {version.id: prepared.weights})
 
@@ -179,8 +195,8 @@ class Embeddings:
                 vector = self._weights(digest)
             else:
                 with self._database.read() as session:
-                    description = describe(session, adapter, card)
-                vector = self._embedder.of_text(description)
+                    description = described(session, adapter)
+                vector = self._embedder.of_text(description, card)
             assert vector is not None  # a space of weights has a sketcher
             with self._database.transaction() as session:
                 write(session, kind, encoder, {version: vector})

@@ -27,6 +27,16 @@ class TagInvalid(RegistryError):
         super().__init__()
 
 
+class DescriptionBusy(RegistryError):
+    """The tags or examples of {name} are changed by others all the time: send the request again."""
+
+    retry_after_seconds = 1
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        super().__init__()
+
+
 class NoEmbedding(RegistryError):
     """{reference} has no {kind} embedding to compare with: run `weft db embed` or probe it."""
 

@@ -1,6 +1,6 @@
 """The filter language of search, and its only parser.
 
-    filter    = { condition }                        all must hold
+    filter    = { condition }                        all must hold; at most 16
     condition = field operator value { "," value }   with several values, one must hold
     field     = "base" | "created" | "licence" | "lora_dropout" | "module" | "name" | "owner"
               | "peft_version" | "rank" | "status" | "tag"
@@ -24,6 +24,8 @@ from registry.scanner import Scanner
 from registry.search.errors import FilterInvalid
 
 MAX_LENGTH = 1000
+MAX_CONDITIONS = 16
+MAX_VALUES = 64  # of all conditions
 Operator = Literal["=", "!=", "<", "<=", ">", ">="]
 Value: TypeAlias = str | int | float | datetime
 Field = Literal[
@@ -64,11 +66,14 @@ def parse_filter(text: str) -> tuple[Condition, ...]:
 class _Parser(Scanner):
     def __init__(self, text: str) -> None:
         super().__init__(text, FilterInvalid)
+        self._values = 0
 
     def parse(self) -> tuple[Condition, ...]:
         conditions: list[Condition] = []
         self.skip_space()
         while not self.at_end:
+            if len(conditions) == MAX_CONDITIONS:
+                raise self.error(f"at most {MAX_CONDITIONS} conditions")
             conditions.append(self._condition())
             before = self.at
             self.skip_space()
@@ -107,6 +112,9 @@ class _Parser(Scanner):
     def _value(self, field: Field) -> Value:
         self.skip_space()
         start = self.at
+        self._values += 1
+        if self._values > MAX_VALUES:
+            raise self.error(f"at most {MAX_VALUES} values", start)
         text = (self.take(_QUOTED) or self.take(_VALUE) or "").strip('"')
         if not text or not text.isprintable():
             expected = 'a value, in "quotes" if it has spaces'

@@ -8,13 +8,18 @@ import operator
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from sqlalchemy import ColumnElement, Text, and_, cast, exists, func, not_, or_
+from sqlalchemy import ColumnElement, and_, exists, func, not_, or_, select
 from sqlalchemy.orm import aliased
 
 from registry.access.visibility import name_visible
 from registry.callers import Caller
 from registry.search.filters import Condition, Value
-from registry.storage.models import AdapterTagRow, AdapterVersionRow
+from registry.storage.models import (
+    AdapterTagRow,
+    AdapterVersionRow,
+    ModuleEndingRow,
+    VersionModulesRow,
+)
 
 V = AdapterVersionRow
 _COMPARE: Mapping[str, Callable[[Any, Any], Any]] = {
@@ -69,10 +74,10 @@ def _name(value: Value) -> ColumnElement[bool]:
 
 
 def _module(value: Value) -> ColumnElement[bool]:
-    """Match modules by name or by the end of the name; the JSON's keys are searched as text."""
-    text = func.lower(cast(V.modules, Text))
-    whole, ending = f'"{value}": {{', f'.{value}": {{'
-    return or_(text.contains(whole, autoescape=True), text.contains(ending, autoescape=True))
+    """Match modules by name or by the end of the name."""
+    link, row = VersionModulesRow, ModuleEndingRow
+    sets = select(row.module_set).where(row.ending == value)  # few, and the same for each version
+    return exists(link.version_id).where(link.version_id == V.id, link.module_set.in_(sets))
 
 
 def _tag(value: Value) -> ColumnElement[bool]:

@@ -126,6 +126,12 @@ def live_versions_with_card(session: ReadSession, name: str) -> Sequence[Adapter
     return session.scalars(query.options(undefer(row.card))).all()
 
 
+def live_versions(session: ReadSession, name: str) -> Sequence[int]:
+    """Return the ids of the versions of an adapter that are not retired."""
+    row = AdapterVersionRow
+    return session.scalars(select(row.id).where(row.name == name, row.retired_at.is_(None))).all()
+
+
 # Embeddings -------------------------------------------------------------------------------------
 
 

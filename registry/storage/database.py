@@ -33,13 +33,17 @@ from registry.storage.errors import (
     DatabaseUnavailable,
     DatabaseUrlInvalid,
     ReferencesBroken,
+    StatementTimeout,
     ValueRefused,
 )
+from registry.storage.statement_limit import UNLIMITED, is_timeout, limit_statements
 
 if TYPE_CHECKING:
     from alembic.config import Config
 
 BUSY_TIMEOUT_SECONDS = 10
+# More than a server has threads, so that no thread waits for the connection of another.
+_CONNECTIONS, _MORE_CONNECTIONS = 8, 40
 _WAL_RETRY_SECONDS = 0.01
 _BEGIN = "sqlite_begin"
 _FOREIGN_KEYS = "sqlite_foreign_keys"
@@ -56,23 +60,29 @@ _upgrading = threading.Lock()
 class Database:
     """A database with a URL such as `sqlite:////var/weft/weft.db`. Threads may share one instance.
 
+    Args:
+        url: an SQLAlchemy URL.
+        statement_seconds: the time limit of a statement; None for none. Upgrades have none.
+
     Raises:
         DatabaseUrlInvalid: the URL is malformed, its driver is not installed, or it names no file.
             SQLite in memory is not supported, because each thread would have its own database.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *, statement_seconds: float | None = None) -> None:
         parsed = _parse(url)
         self._file: Path | None = None
         if parsed.get_backend_name() == "sqlite":
             self._file = Path(str(parsed.database))
         self._engine = _create_engine(parsed)
+        if statement_seconds is not None:
+            limit_statements(self._engine, statement_seconds)
         # A writer takes the lock when its transaction begins. SQLite cannot wait for a lock at the
         # first write, because earlier reads of the transaction might be stale by then.
         self._writer = self._engine.execution_options(**{_BEGIN: "BEGIN IMMEDIATE"})
         # A schema change on SQLite copies a table and drops the old one, which other tables refer
         # to, so foreign keys must be off.
-        self._changer = self._writer.execution_options(**{_FOREIGN_KEYS: "OFF"})
+        self._changer = self._writer.execution_options(**{_FOREIGN_KEYS: "OFF", UNLIMITED: True})
         self._reader = _one_state(self._engine)
 
     @contextmanager
@@ -212,7 +222,7 @@ def _parse(url: str) -> URL:
 
 def _create_engine(url: URL) -> Engine:
     try:
-        engine = create_engine(url)
+        engine = create_engine(url, pool_size=_CONNECTIONS, max_overflow=_MORE_CONNECTIONS)
     except (NoSuchModuleError, ModuleNotFoundError) as error:
         raise DatabaseUrlInvalid(f"no driver for {url.drivername} is installed") from error
     if engine.dialect.name == "sqlite":
@@ -276,6 +286,8 @@ def _explained() -> Iterator[None]:
     except (UnicodeEncodeError, OverflowError) as error:
         raise ValueRefused(str(error)) from error
     except DBAPIError as error:
+        if is_timeout(error):
+            raise StatementTimeout from error
         raise DatabaseUnavailable(_first_reason(error)) from error
     except PoolTimeout as error:
         raise DatabaseUnavailable("every connection is taken") from error

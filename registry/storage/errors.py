@@ -47,6 +47,12 @@ class DatabaseUnavailable(RegistryError):
         super().__init__()
 
 
+class StatementTimeout(RegistryError):
+    """The database needed too long for one statement and was stopped. Narrow the search or filter,
+    or raise WEFT_STATEMENT_SECONDS.
+    """
+
+
 class ReferencesBroken(RegistryError):
     """Rows of {table} refer to missing rows of {missing}; nothing was changed."""
 

@@ -31,6 +31,7 @@ from registry.types import EmbeddingKind, NameKind, Status, Visibility
 _NAME_LENGTH = 200
 _DIGEST_LENGTH = 64
 _TAG_LENGTH = 60
+MAX_ENDING = 500  # of a module's name; a longer one is found by a shorter ending only
 _ENCODER_LENGTH = 300  # an encoder may contain the name of a base
 # The columns that searches filter by: with this index they do not read the rows' long JSON.
 _FOUND_BY = ("name", "number", "status", "retired_at", "base", "rank", "created_at")
@@ -133,6 +134,24 @@ class AdapterVersionRow(_VersionColumns, Table):
     # These columns are long, and requests do not use them: a query loads them explicitly.
     card: Mapped[str | None] = mapped_column(Text, deferred=True, deferred_raiseload=True)
     report: Mapped[dict[str, Any]] = mapped_column(deferred=True, deferred_raiseload=True)
+
+
+class VersionModulesRow(Table):
+    """The set of modules that a version updates; see `registry.versions.modules`."""
+
+    __tablename__ = "version_modules"
+
+    version_id: Mapped[int] = mapped_column(ForeignKey("adapter_versions.id"), primary_key=True)
+    module_set: Mapped[str] = mapped_column(String(_DIGEST_LENGTH))
+
+
+class ModuleEndingRow(Table):
+    """One ending of a module's name in a set of modules, in lower case."""
+
+    __tablename__ = "module_endings"
+
+    module_set: Mapped[str] = mapped_column(String(_DIGEST_LENGTH), primary_key=True)
+    ending: Mapped[str] = mapped_column(String(MAX_ENDING), primary_key=True, index=True)
 
 
 class ImportRow(Table):

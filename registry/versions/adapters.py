@@ -16,7 +16,7 @@ from registry.storage.errors import Conflict, StorageFailed
 from registry.storage.insert import insert
 from registry.storage.models import AdapterRow, AdapterVersionRow
 from registry.types import AdapterFacts, AdmissionReport
-from registry.versions import queries
+from registry.versions import modules, queries
 from registry.versions.names import claim
 from registry.versions.resolve import live
 
@@ -72,6 +72,7 @@ def add_version(
             raise
         existing = queries.version_by_content(session, AdapterVersionRow, name, content.digest)
         return live(existing), False
+    modules.link(session, row.id, content.facts.modules)
     subject, detail = f"{name}@{row.number}", {"digest": row.digest, "source": source}
     audit.record(session, actor, "adapter.registered", subject, **detail)
     return row, True

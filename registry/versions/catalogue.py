@@ -8,7 +8,6 @@ Evaluations, keys, files, jobs and the audit log have lists in their own modules
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 from functools import partial
 
 from registry.callers import LOCAL, Caller
@@ -188,25 +187,25 @@ class Catalogue:
         with self._database.read() as session:
             return queries.chat_templates(session, digests)
 
-    def models(self, *, caller: Caller = LOCAL) -> tuple[ListedModel, ...]:
-        """Return every name and every `name@alias` that `caller` can use as a model, sorted."""
+    def models(self, *, base: str | None = None, caller: Caller = LOCAL) -> tuple[ListedModel, ...]:
+        """Return every name and every `name@alias` that `caller` can use as a model, sorted.
+
+        Args:
+            base: return only models for this base.
+            caller: the caller.
+        """
         with self._database.read(caller) as session:
-            models = [
-                ListedModel(row.name, "adapter", row.base, row.created_at)
-                for row in queries.newest_of_each(session, AdapterVersionRow, in_use=True)
-            ] + [
-                ListedModel(row.name, "composition", row.recipe.base, row.created_at)
-                for row in queries.newest_of_each(session, CompositionVersionRow, in_use=True)
-            ]
-            aliases = _aliases(queries.aliases(session))
+            newest = list_queries.models(session, base)
+            aliases = list_queries.aliases_by_name(session)
             out_of_use = queries.quarantined(session)
-        aliased = [
-            replace(model, id=f"{model.id}@{alias}")
-            for model in models
-            for alias, number in aliases[model.id].items()
-            if (model.id, number) not in out_of_use
-        ]
-        return tuple(sorted([*models, *aliased], key=lambda model: model.id))
+        models = []
+        for name, kind, model_base, created_at in newest:
+            models.append(ListedModel(name, kind, model_base, created_at))
+            for alias, number in aliases.get(name, ()):
+                if (name, number) not in out_of_use:
+                    aliased = f"{name}@{alias}"
+                    models.append(ListedModel(aliased, kind, model_base, created_at))
+        return tuple(sorted(models, key=lambda model: model.id))
 
 
 def _table(session: ReadSession, table: type[V], name: str) -> type[V]:

@@ -214,6 +214,7 @@ def _add_version(
     else:
         subject, detail = f"{name}@{row.number}", {"expression": expression}
         audit.record(session, actor, "composition.added", subject, **detail)
+        queries.advance_revision(session)  # the list of models changes
     version = queries.version_by_content(session, CompositionVersionRow, name, recipe_digest)
     return live(version)
 

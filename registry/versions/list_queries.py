@@ -6,6 +6,7 @@ The functions assume that the caller can see the name that they receive; callers
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
 
 from sqlalchemy import ColumnElement, Select, exists, select, true
 from sqlalchemy.orm import selectinload, undefer
@@ -18,12 +19,13 @@ from registry.storage.models import (
     AliasRow,
     ArtifactRow,
     BaseRow,
+    CompositionVersionRow,
     NameRow,
     RecipeIngredientRow,
     RecipeRow,
 )
-from registry.types import Visibility
-from registry.versions.queries import V, versions_of
+from registry.types import NameKind, Visibility
+from registry.versions.queries import V, newest_numbers, versions_of
 
 
 def visibilities(session: ReadSession, names: Iterable[str]) -> Mapping[str, Visibility]:
@@ -119,3 +121,45 @@ def bases(session: ReadSession, after: str, limit: int) -> Sequence[BaseRow]:
     """Return bases with their aliases, sorted by name."""
     query = select(BaseRow).options(selectinload(BaseRow.aliases)).where(BaseRow.name > after)
     return session.scalars(query.order_by(BaseRow.name).limit(limit)).all()
+
+
+def models(session: ReadSession, base: str | None) -> Sequence[tuple[str, NameKind, str, datetime]]:
+    """Return (name, kind, base, creation) of the newest version in use of each visible name.
+
+    These are columns instead of rows: the list has every name of a registry.
+    """
+    adapter, composition = AdapterVersionRow, CompositionVersionRow
+    caller = caller_of(session)
+    newest = newest_numbers(adapter, in_use=True).subquery()
+    adapters = (
+        select(adapter.name, adapter.base, adapter.created_at)
+        .join(newest, (newest.c.name == adapter.name) & (newest.c.number == adapter.number))
+        .where(name_visible(caller, adapter.name))
+    )
+    newest = newest_numbers(composition, in_use=True).subquery()
+    compositions = (
+        select(composition.name, RecipeRow.base, composition.created_at)
+        .join(newest, (newest.c.name == composition.name) & (newest.c.number == composition.number))
+        .join(RecipeRow, RecipeRow.digest == composition.recipe_digest)
+        .where(
+            name_visible(caller, composition.name),
+            recipe_visible(caller, composition.recipe_digest),
+        )
+    )
+    if base is not None:
+        adapters = adapters.where(adapter.base == base)
+        compositions = compositions.where(RecipeRow.base == base)
+    return [
+        *((name, "adapter", of, at) for name, of, at in session.execute(adapters)),
+        *((name, "composition", of, at) for name, of, at in session.execute(compositions)),
+    ]
+
+
+def aliases_by_name(session: ReadSession) -> Mapping[str, Sequence[tuple[str, int]]]:
+    """Return (alias, number) of all aliases by name, whether or not the name is visible."""
+    grouped = defaultdict[str, list[tuple[str, int]]](list)
+    for name, alias, number in session.execute(
+        select(AliasRow.name, AliasRow.alias, AliasRow.number)
+    ):
+        grouped[name].append((alias, number))
+    return grouped

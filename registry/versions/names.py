@@ -84,6 +84,8 @@ def move_alias(session: WriteSession, row: VersionRow, alias: str, actor: str) -
     )
     detail = {"alias": alias, "from": before, "to": row.number}
     audit.record(session, actor, "alias.moved", row.name, **detail)
+    session.flush()
+    queries.advance_revision(session)  # the list of models changes
     return current
 
 

@@ -22,6 +22,7 @@ from registry.storage.models import (
     BaseRow,
     CompositionVersionRow,
     ImportRow,
+    ModuleEndingRow,
     NameRow,
     RecipeIngredientRow,
     RecipeRow,
@@ -161,6 +162,13 @@ def adapter_version_by_digest(session: ReadSession, digest: str) -> AdapterVersi
     return session.scalar(query.order_by(*order).limit(1))
 
 
+def has_module_set(session: ReadSession, module_set: str) -> bool:
+    """Return whether the endings of a set of modules are stored."""
+    row = ModuleEndingRow
+    query = select(row.module_set).where(row.module_set == module_set).limit(1)
+    return session.scalar(query) is not None
+
+
 def with_digest(session: ReadSession, digest: str) -> Sequence[AdapterVersionRow]:
     """Return all versions with this content under any name, oldest first."""
     query = select(AdapterVersionRow).where(AdapterVersionRow.digest == digest)
@@ -206,6 +214,18 @@ def quarantined_ingredient(session: ReadSession, recipe_digest: str) -> AdapterV
     return session.scalar(query.order_by(AdapterVersionRow.retired_at.is_not(None)).limit(1))
 
 
+def newest_numbers(table: type[V], *, in_use: bool) -> Select[str, int]:
+    """Select (name, number) of the highest version that is not retired of each name.
+
+    If `in_use` is true, quarantined versions are skipped.
+    """
+    newest = select(table.name, func.max(table.number).label("number")).group_by(table.name)
+    newest = newest.where(table.retired_at.is_(None))
+    if in_use and issubclass(table, AdapterVersionRow):
+        newest = newest.where(AdapterVersionRow.status != "quarantined")
+    return newest
+
+
 def newest_of_each(
     session: ReadSession,
     table: type[V],
@@ -221,14 +241,7 @@ def newest_of_each(
 
     Only the columns that a list of adapters shows are loaded, because modules and reports are long.
     """
-    newest = (
-        select(table.name, func.max(table.number).label("number"))
-        .where(table.retired_at.is_(None), table.name > after)
-        .group_by(table.name)
-    )
-    if in_use and issubclass(table, AdapterVersionRow):
-        newest = newest.where(AdapterVersionRow.status != "quarantined")
-    top = newest.subquery()
+    top = newest_numbers(table, in_use=in_use).where(table.name > after).subquery()
     is_top = (top.c.name == table.name) & (top.c.number == table.number)
     query = versions_of(table).join(top, is_top)
     caller = caller_of(session)
@@ -347,7 +360,7 @@ def digests_starting(session: ReadSession, text: str) -> set[str]:
 
 
 def revision(session: ReadSession) -> int:
-    """Return the current revision, which counts the changes that can affect a search."""
+    """Return the current revision: it counts the changes to what can be found or listed."""
     return session.scalars(select(RevisionRow.number)).one()
 
 

@@ -17,6 +17,7 @@ from registry.storage.blobs import LocalBlobs
 from registry.storage.database import Database
 from registry.types import Base
 from tests.postgresql import Server, serve
+from tests.transactions import watch_transactions
 
 BASE = "acme/Tiny-Instruct"
 BASE_CONFIG = {
@@ -67,6 +68,11 @@ def write_adapter(
     (folder / "adapter_config.json").write_text(json.dumps(document))
     save_file(made, folder / "adapter_model.safetensors")
     return folder
+
+
+@pytest.fixture(autouse=True)
+def watched_transactions(monkeypatch: pytest.MonkeyPatch) -> None:
+    watch_transactions(monkeypatch)
 
 
 @pytest.fixture

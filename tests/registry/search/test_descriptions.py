@@ -1,10 +1,19 @@
 """Tags and examples: their limits, and their effect on search."""
 
+import threading
+from typing import Any
+
 import pytest
 
 from registry.errors import UnknownReference
-from registry.search.errors import TagInvalid
+from registry.search.descriptions import MAX_EXAMPLES_CHARACTERS
+from registry.search.embeddings import Embedder
+from registry.search.encoder import HashingEncoder
+from registry.search.errors import DescriptionBusy, TagInvalid
 from registry.service import Registry
+from registry.storage.blobs import LocalBlobs
+from registry.storage.database import Database
+from tests import transactions
 from tests.registry.conftest import Register
 
 
@@ -98,3 +107,64 @@ def test_a_new_version_is_found_by_the_tags_that_are_there(
     registry.search.descriptions.change_tags("one", add=["law"], actor="ada")
     register("one", seed=2)
     assert "one@2" == registry.search.finder.search("law", limit=1)[0].reference
+
+
+def test_long_examples_hold_no_lock(registry: Registry, register: Register) -> None:
+    """The largest set of examples, on six versions, is encoded once and outside of the transaction,
+    which takes less than 50 ms of CPU."""
+    for seed in range(6):
+        register("legal", seed=seed)
+    transactions.longest_cpu_seconds[0] = 0.0
+    texts = ["word " * (MAX_EXAMPLES_CHARACTERS // 500)] * 100
+    registry.search.descriptions.set_examples("legal", texts, actor="ada")
+    assert 0 < transactions.longest_cpu_seconds[0] < 0.05
+
+
+def test_all_examples_together_have_a_limit(registry: Registry, register: Register) -> None:
+    """Eleven examples of the greatest length are refused, and nothing changes."""
+    register("legal")
+    with pytest.raises(ValueError, match="100000 characters, not 110000"):
+        registry.search.descriptions.set_examples("legal", ["x" * 10_000] * 11, actor="ada")
+    assert () == registry.search.descriptions.examples("legal")
+
+
+class Interrupted(HashingEncoder):
+    """An encoder during which somebody else changes a tag, so many times."""
+
+    def __init__(self, times: int) -> None:
+        self.times = times
+        self.registry: Registry | None = None
+
+    def encode(self, texts: Any) -> Any:
+        """Change a tag first."""
+        if self.times and self.registry is not None:
+            self.times, registry = self.times - 1, self.registry
+            thread = threading.Thread(
+                target=registry.search.descriptions.change_tags,
+                args=("legal",),
+                kwargs={"add": [f"other-{self.times}"], "actor": "bob"},
+            )
+            self.registry = None
+            thread.start()
+            thread.join()
+            self.registry = registry
+        return super().encode(texts)
+
+
+@pytest.mark.parametrize("times", [1, 5])
+def test_a_change_meanwhile_is_not_lost(
+    database: Database, blobs: LocalBlobs, registry: Registry, register: Register, times: int
+) -> None:
+    """A change between encoding and writing is seen, and everything encoded again; a description
+    that never rests is an error, and nothing of the change is written."""
+    register("legal")
+    encoder = Interrupted(times)
+    slow = Registry(database, blobs, embedder=Embedder(encoder))
+    encoder.registry = registry
+    descriptions = slow.search.descriptions
+    if times == 1:
+        assert ("mine", "other-0") == descriptions.change_tags("legal", add=["mine"], actor="ada")
+    else:
+        with pytest.raises(DescriptionBusy, match="legal"):
+            descriptions.change_tags("legal", add=["mine"], actor="ada")
+    assert ("mine" in descriptions.tags("legal")) == (times == 1)

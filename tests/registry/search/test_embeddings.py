@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from registry.errors import UnknownReference
 from registry.references import parse_reference
 from registry.search import queries as search_queries
-from registry.search.embeddings import Description, Embedder
+from registry.search.embeddings import Described, Embedder
 from registry.search.encoder import HashingEncoder, unit_rows
 from registry.search.queries import Space
 from registry.service import Registry
@@ -59,7 +59,7 @@ def test_vectors_come_back_as_they_were_stored(filled: Registry, database: Datab
     """float32 in, the same float32 out, of length one, on both databases."""
     vectors = stored(database, "text", "hashing-1", 1024)
     assert 2 == len(vectors)
-    expected = Embedder().of_text(Description("one", None))
+    expected = Embedder().of_text(Described("one"), None)
     np.testing.assert_array_equal(expected, vectors[min(vectors)])
 
 
@@ -132,17 +132,17 @@ def test_a_behaviour_belongs_to_a_version(filled: Registry) -> None:
 def test_examples_weigh_as_much_as_the_description() -> None:
     """The text vector lies half-way between the description and the mean example."""
     embedder = Embedder()
-    said = embedder.of_text(Description("name", "card", ("tag",)))
+    said = embedder.of_text(Described("name", ("tag",)), "card")
     shown = embedder.of_examples(["first", "second"])
-    both = embedder.of_text(Description("name", "card", ("tag",), ("first", "second")))
+    both = embedder.of_text(Described("name", ("tag",), ("first", "second")), "card")
     np.testing.assert_allclose(unit_rows(said + shown), both, atol=1e-6)
 
 
 def test_front_matter_and_separators_are_not_text() -> None:
     """Front matter and punctuation in names do not affect the vector."""
-    plain = Embedder().of_text(Description("acme legal v2", "About law."))
+    plain = Embedder().of_text(Described("acme legal v2"), "About law.")
     marked = Embedder().of_text(
-        Description("acme/legal-v2", "---\nlicense: mit\ntags: [peft]\n---\nAbout law.")
+        Described("acme/legal-v2"), "---\nlicense: mit\ntags: [peft]\n---\nAbout law."
     )
     np.testing.assert_array_equal(plain, marked)
 

@@ -111,3 +111,22 @@ def test_any_text_is_a_filter_or_an_error_of_ours(text: str) -> None:
     except FilterInvalid as error:
         position = error.position
     assert 0 <= position <= len(text)
+
+
+def test_so_many_conditions_fit() -> None:
+    """Sixteen conditions are read; the seventeenth is an error with a caret at its place."""
+    fits = " ".join(["tag!=law"] * 16)
+    assert 16 == len(parse_filter(fits))
+    with pytest.raises(FilterInvalid, match="at most 16 conditions") as caught:
+        parse_filter(f"{fits} rank=1")
+    assert len(fits) + 1 == caught.value.position
+    assert str(caught.value).rstrip().endswith("^")
+
+
+def test_so_many_values_fit() -> None:
+    """All conditions together have at most 64 values."""
+    fits = "tag=" + ",".join("a" * 63) + " rank=1"
+    assert 2 == len(parse_filter(fits))
+    with pytest.raises(FilterInvalid, match="at most 64 values") as caught:
+        parse_filter(f"{fits},2")
+    assert len(fits) + 1 == caught.value.position
