@@ -10,6 +10,7 @@ from starlette.responses import JSONResponse
 from server.admin.openapi import openapi_router
 from server.admin.routes import admin_router
 from server.auth import OPEN_PATHS, Chatter, Keyring, Reader, RequireKey, role_of
+from server.bodies import LimitBodies
 from server.engine.protocol import EngineUnavailable
 from server.gateway import Gateway
 from server.metrics import CountRequests
@@ -18,7 +19,7 @@ from server.openai.files import files_router
 from server.openai.fine_tuning import fine_tuning_router
 from server.openai.models import models_router
 from server.problems import handle_errors
-from server.routing import NormalizeRequests
+from server.routing import NormalizeRequests, Route
 
 _METRICS_SECONDS = 2.0
 
@@ -26,7 +27,7 @@ _METRICS_SECONDS = 2.0
 def create_app(gateway: Gateway) -> FastAPI:
     """Return the FastAPI app of `gateway`."""
     keys = [key.get_secret_value() for key in gateway.settings.api_keys]
-    keyring = Keyring(keys, gateway.registry.access.keys)
+    keyring = Keyring(keys, gateway.registry.access.keys, gateway.pools.auth)
     app = FastAPI(
         title="weft",
         version=version("weft"),
@@ -36,6 +37,7 @@ def create_app(gateway: Gateway) -> FastAPI:
             Middleware(NormalizeRequests),
             Middleware(CountRequests, metrics=gateway.metrics),  # before keys: refusals count too
             Middleware(RequireKey, keyring=keyring),
+            Middleware(LimitBodies, settings=gateway.settings),
         ],
     )
     for router in (
@@ -74,5 +76,7 @@ def create_app(gateway: Gateway) -> FastAPI:
 
     handle_errors(app)
     for route in app.routes:
+        if isinstance(route, Route):
+            route.pool = gateway.pools.of_tag(str(route.tags[0]))
         assert role_of(route) or getattr(route, "path", None) in OPEN_PATHS, route
     return app

@@ -24,6 +24,7 @@ from registry.access.keys import Keys
 from registry.callers import Caller, Role
 from registry.errors import RegistryError
 from server.errors import KeyInvalid
+from server.pools import Pool, PoolFull
 from server.problems import error_answer
 
 # The page at /docs holds nothing of the registry: it asks for a key and fetches /openapi.json.
@@ -51,11 +52,13 @@ class Keyring:
         self,
         bootstrap: Sequence[str],
         keys: Keys,
+        pool: Pool,
         *,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._bootstrap = [key.encode() for key in bootstrap]
         self._keys = keys
+        self._pool = pool
         self._clock = clock
         self._known: OrderedDict[str, _Known] = OrderedDict()
         self._open_until = 0.0
@@ -68,7 +71,7 @@ class Keyring:
 
         Raises:
             KeyInvalid: the key is unknown, and at least one key exists.
-            registry.errors.DatabaseUnavailable: the key cannot be looked up.
+            registry.errors.DatabaseUnavailable, PoolFull: the key cannot be looked up.
         """
         for number, known in enumerate(self._bootstrap, 1):
             # In constant time, so that the duration reveals nothing about the key.
@@ -85,7 +88,7 @@ class Keyring:
     async def _open(self) -> bool:
         """Return whether no key exists."""
         if not self._closed and self._clock() >= self._open_until:
-            self._closed = await asyncio.to_thread(self._keys.any)
+            self._closed = await self._pool.run(self._keys.any)
             self._open_until = self._clock() + _REMEMBERED_SECONDS
         return not self._closed
 
@@ -95,7 +98,7 @@ class Keyring:
             asked = (
                 self._clock()
             )  # before the look-up: a revocation during it must not be cached longer
-            caller = await asyncio.to_thread(self._keys.caller, key)
+            caller = await self._pool.run(self._keys.caller, key)
             known = self._known[key] = _Known(caller, asked + _REMEMBERED_SECONDS)
             self._known.move_to_end(key)
             if len(self._known) > _REMEMBERED:
@@ -131,7 +134,7 @@ class RequireKey:
             try:
                 bearer = key.strip() if scheme.lower() == "bearer" else ""
                 caller = await self._keyring.caller(bearer)
-            except (KeyInvalid, RegistryError) as error:
+            except (KeyInvalid, PoolFull, RegistryError) as error:
                 await error_answer(scope["path"], error)(scope, receive, send)
                 return
             set_caller(scope, caller)

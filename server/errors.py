@@ -29,6 +29,8 @@ from server.embedders import EncoderUnavailable
 from server.engine.protocol import EngineBusy, EngineFailed, EngineRefused, EngineUnavailable
 from server.jobs.pools import PoolEmpty, PoolInvalid
 from server.jobs.publish import NotServable
+from server.limits import BodiesBusy, BodyTimeout, BodyTooLarge
+from server.pools import PoolFull
 from server.stopping import ServerStopping
 
 _log = logging.getLogger("weft.server")
@@ -166,6 +168,9 @@ ERRORS: dict[type[Exception], ErrorInfo] = {
         "not_servable",
         "The job's candidate cannot be served, for example because a member was retired.",
     ),
+    search_errors.DescriptionBusy: ErrorInfo(
+        503, "description_busy", "The tags or examples of the adapter are being changed by others."
+    ),
     search_errors.NoEmbedding: ErrorInfo(
         409, "no_embedding", "The version has no embedding to compare by."
     ),
@@ -186,6 +191,10 @@ ERRORS: dict[type[Exception], ErrorInfo] = {
     sources_errors.UploadTooLarge: ErrorInfo(
         413, "upload_too_large", "The body is larger than the limit."
     ),
+    BodyTooLarge: ErrorInfo(413, "body_too_large", "The body is larger than its route accepts."),
+    BodyTimeout: ErrorInfo(408, "body_timeout", "The body did not arrive in time."),
+    BodiesBusy: ErrorInfo(503, "server_busy", "The server has as many requests as it can take."),
+    PoolFull: ErrorInfo(503, "server_busy", "The server has as many requests as it can take."),
     registry_errors.VersionRetired: ErrorInfo(410, "version_retired", "The version was retired."),
     ArtifactGone: ErrorInfo(
         410, "artifact_gone", "The files of a merged adapter are gone and cannot be built again."
@@ -216,6 +225,9 @@ ERRORS: dict[type[Exception], ErrorInfo] = {
     ServerStopping: ErrorInfo(503, "server_stopping", "The server is stopping."),
     storage_errors.DatabaseUnavailable: ErrorInfo(
         503, "database_unavailable", "The database cannot be reached."
+    ),
+    storage_errors.StatementTimeout: ErrorInfo(
+        503, "statement_timeout", "The database needed too long for one statement."
     ),
     EncoderUnavailable: ErrorInfo(503, "encoder_unavailable", "The text encoder cannot be loaded."),
     StoreBroken: ErrorInfo(503, "storage_broken", "The disk cannot be read or written."),

@@ -10,11 +10,13 @@ from server.artifacts.store import ArtifactStore
 from server.compose.resolve import Resolver
 from server.engine.absent import AbsentEngine
 from server.engine.protocol import Engine
+from server.jobs.feed import JobFeed
 from server.jobs.finish import Finisher
 from server.jobs.publish import Publisher
 from server.jobs.runner import Runner
 from server.jobs.storage import JobStorage
 from server.metrics import Metrics
+from server.pools import Pools
 from server.settings import Settings
 from server.stopping import Stopping
 
@@ -29,13 +31,15 @@ class Gateway:
         self.settings, self.registry, self.engine, self.base = settings, registry, engine, base
         self.versions = versions
         self.metrics = Metrics()
+        self.pools = Pools()
         self.stopping = Stopping()
         self.leases = Leases()
         self.artifacts = ArtifactStore(settings.artifacts)
         self.builder = Builder(settings, registry, versions, self.artifacts, self.metrics)
         self.provider = Provider(
-            registry, versions, self.artifacts, self.builder, engine, self.leases, self.metrics
-        )
+            registry, versions, self.artifacts, self.builder, engine, self.leases, self.metrics,
+            self.pools,
+        )  # fmt: skip
         self.evictor = Evictor(
             self.artifacts, engine, self.leases, self.provider, self.metrics,
             budget_bytes=settings.artifact_budget_bytes,
@@ -49,4 +53,5 @@ class Gateway:
             self.publisher, self.provider, self.artifacts, self.storage,
             None if isinstance(engine, AbsentEngine) else engine,
         )  # fmt: skip
+        self.feed = JobFeed(registry.jobs, self.pools.jobs)
         self.jobs = Runner(settings, registry, versions, self.storage, self.finisher, base)

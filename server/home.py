@@ -29,8 +29,14 @@ class HomeInUse(OSError):
         )
 
 
-def open_registry(settings: Settings) -> "tuple[Registry, LocalBlobs]":
+def open_registry(
+    settings: Settings, *, statement_seconds: float | None = None
+) -> "tuple[Registry, LocalBlobs]":
     """Return the registry of `settings` with its database migrated, and the store of its files.
+
+    Args:
+        settings: they name the database and the folders.
+        statement_seconds: the time limit of each statement; None for none.
 
     Raises:
         registry.errors.RegistryError: the database cannot be used.
@@ -41,7 +47,7 @@ def open_registry(settings: Settings) -> "tuple[Registry, LocalBlobs]":
     from server.embedders import open_embedder
 
     settings.home.mkdir(parents=True, exist_ok=True)
-    database = Database(settings.database)
+    database = Database(settings.database, statement_seconds=statement_seconds)
     database.upgrade()
     blobs = LocalBlobs(settings.blobs)
     return Registry(database, blobs, settings.policy, open_embedder(settings)), blobs

@@ -1,15 +1,24 @@
-"""What all routes share: their routers, unknown query parameters, HEAD, trailing slashes.
+"""What all routes share: their routers, how they run, unknown query parameters, HEAD, slashes.
 
 A router has its whole prefix, so that an app takes its routes as they are: `include_router` would
 build every route once more, which is half of the time of `create_app`.
 """
 
-from fastapi import APIRouter, Depends, Request
+import functools
+import inspect
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from fastapi import APIRouter, Depends, Request, Response
 from fastapi.dependencies.utils import get_flat_dependant
+from fastapi.routing import APIRoute
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from merge.errors import did_you_mean
+from server.auth import Needs
+from server.bodies import MAX_JSON_VALUES, read_json
 from server.errors import RequestInvalid
+from server.pools import Pool
 from server.problems import MEDIA_TYPE, PREFIX
 
 _PROBLEM = {
@@ -45,6 +54,58 @@ class NormalizeRequests:
         await self._app({**scope, "method": "GET"}, receive, head_only)
 
 
+class Route(APIRoute):
+    """A route that checks the role before it reads the body, and blocks only its own pool.
+
+    A `def` endpoint runs in `pool`, which `create_app` sets by the route's tag.
+    """
+
+    pool: Pool
+
+    def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
+        if not inspect.iscoroutinefunction(endpoint):
+            endpoint = self._in_pool(endpoint)
+        super().__init__(path, endpoint, **options)
+
+    def _in_pool(self, endpoint: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(endpoint)
+        async def run(**values: Any) -> Any:
+            return await self.pool.run(endpoint, **values)
+
+        return run
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """Return the handler: role, body, then what FastAPI does."""
+        handle = super().get_route_handler()
+        needs = [d.call for d in self.dependant.dependencies if isinstance(d.call, Needs)]
+
+        async def guarded(request: Request) -> Response:
+            for need in needs:
+                await need(request)
+            if self.body_field is not None:
+                request = _JsonRequest(request.scope, request.receive)
+                await request.read()
+            return await handle(request)
+
+        return guarded
+
+
+class _JsonRequest(Request):
+    """A request whose JSON is read before FastAPI asks for it, with bounded work."""
+
+    async def read(self) -> None:
+        """Receive and parse the body.
+
+        Raises:
+            RequestInvalid: the body is not JSON or has too many values.
+            BodyTooLarge, BodiesBusy, BodyTimeout: as `bodies` says.
+        """
+        raw = await self.body()
+        kind = self.headers.get("content-type", "").partition(";")[0].strip().lower()
+        if raw and kind.startswith("application/") and kind.endswith(("/json", "+json")):
+            self._json = read_json(raw, max_values=MAX_JSON_VALUES)
+
+
 async def check_query(request: Request) -> None:
     """Dependency: refuse query parameters that the route does not declare.
 
@@ -70,9 +131,15 @@ def admin_routes(path: str, tag: str) -> APIRouter:
         tags=[tag],
         responses={"4XX": _PROBLEM, "5XX": _PROBLEM},
         dependencies=[Depends(check_query)],
+        route_class=Route,
     )
 
 
 def openai_routes(path: str, tag: str) -> APIRouter:
     """Return an empty router for routes below `/v1` + `path`, whose errors are OpenAI's."""
-    return APIRouter(prefix=f"/v1{path}", tags=[tag], dependencies=[Depends(check_query)])
+    return APIRouter(
+        prefix=f"/v1{path}",
+        tags=[tag],
+        dependencies=[Depends(check_query)],
+        route_class=Route,
+    )

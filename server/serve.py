@@ -15,6 +15,7 @@ from registry.types import Base
 from server.app import create_app
 from server.artifacts.store import ArtifactStore
 from server.base_model import ensure_base
+from server.connections import limited_protocol
 from server.engine.client import VllmEngine
 from server.engine.launch import Progress, Supervisor
 from server.engine.link import Endpoint, Fixed
@@ -65,7 +66,7 @@ async def serve(
 
 async def _open(stack: AsyncExitStack, settings: Settings, progress: Progress | None) -> Gateway:
     """Start everything behind the HTTP routes; `stack` stops it again."""
-    registry, versions = open_registry(settings)
+    registry, versions = open_registry(settings, statement_seconds=settings.statement_seconds)
     base = ensure_base(registry, settings)
     # Importing torch takes seconds, which would delay the first request for a composition.
     methods = asyncio.create_task(asyncio.to_thread(_import_methods), name="import merge methods")
@@ -142,6 +143,11 @@ class _Server(uvicorn.Server):
                 port=settings.port,
                 log_level="warning",
                 timeout_graceful_shutdown=_DRAIN_SECONDS,
+                limit_concurrency=settings.max_connections,
+                http=limited_protocol(
+                    header_seconds=settings.header_seconds,
+                    write_idle_seconds=settings.write_idle_seconds,
+                ),
             )
         )
         self._call_when_ready = ready

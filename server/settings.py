@@ -141,6 +141,30 @@ class Settings(BaseSettings):
     file_max_bytes: int = Field(
         100 * 2**20, gt=0, description="largest file of examples that may be uploaded"
     )
+    chat_max_bytes: int = Field(
+        4 * 2**20, gt=0, description="largest body of a chat or completion request"
+    )
+    json_max_bytes: int = Field(
+        2**20, gt=0, description="largest JSON body of any other request; uploads have own limits"
+    )
+    bodies_max_bytes: int = Field(
+        256 * 2**20, gt=0, description="bytes of all bodies of running requests; more are refused"
+    )
+    body_seconds: float = Field(
+        60, gt=0, description="time limit for receiving a body, or the next part of an upload"
+    )
+    header_seconds: float = Field(
+        10, gt=0, description="time limit for the head of a request; then the connection is closed"
+    )
+    write_idle_seconds: float = Field(
+        60, gt=0, description="time after which a client that reads nothing loses its connection"
+    )
+    max_connections: int = Field(
+        1000, ge=1, description="open connections; a request on one more is answered 503"
+    )
+    statement_seconds: float = Field(
+        10, gt=0, description="time limit of one statement of the database for a request"
+    )
     self_test: bool = Field(
         True, description="check at start that a batch does not mix the base and adapters"
     )

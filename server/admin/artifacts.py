@@ -1,7 +1,5 @@
 """`/registry/artifacts` and `/registry/lineage`: merged adapters and how they were made."""
 
-import asyncio
-
 from fastapi import APIRouter, Response
 
 from registry.types import Artifact
@@ -37,9 +35,11 @@ def artifacts_router(gateway: Gateway) -> APIRouter:
     @router.delete("/artifacts/{digest}", status_code=204, response_class=Response)
     async def remove_artifact(digest: Digest, caller: Operator) -> None:
         """Remove an artifact from the engine and the disk. A later request builds it again."""
-        await asyncio.to_thread(registry.catalogue.artifact, digest, caller=caller)
+        await gateway.pools.admin.run(registry.catalogue.artifact, digest, caller=caller)
         await gateway.evictor.remove(digest)
-        await asyncio.to_thread(registry.access.audit.note, caller.name, "artifact.removed", digest)
+        await gateway.pools.admin.run(
+            registry.access.audit.note, caller.name, "artifact.removed", digest
+        )
 
     @router.get("/lineage/{digest}")
     def get_lineage(

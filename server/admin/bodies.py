@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_vali
 
 from registry.callers import Role
 from registry.references import MAX_ALIAS_LENGTH, MAX_LENGTH
+from registry.search.descriptions import MAX_EXAMPLES_CHARACTERS
 from registry.types import Status, Visibility
 from server.admin.fields import MAX_NUMBER, NAME, PRINTABLE, SEGMENT
 
@@ -72,6 +73,13 @@ class ExamplesBody(Body):
     """Example requests for an adapter, which replace the previous ones."""
 
     examples: list[_Example] = Field(max_length=100, examples=[["Which court has jurisdiction?"]])
+
+    @model_validator(mode="after")
+    def _not_too_long(self) -> Self:
+        if sum(map(len, self.examples)) > MAX_EXAMPLES_CHARACTERS:
+            limit = MAX_EXAMPLES_CHARACTERS
+            raise ValueError(f"All examples together have at most {limit} characters.")
+        return self
 
 
 class ExpressionBody(Body):

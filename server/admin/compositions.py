@@ -1,6 +1,5 @@
 """`/registry/compositions`: named recipes, and publishing them as adapters."""
 
-import asyncio
 import functools
 
 from fastapi import APIRouter
@@ -84,7 +83,7 @@ def _add_versions(router: APIRouter, gateway: Gateway) -> None:
         check_alias_move(caller, body.alias, gateway.settings.protected_aliases)
         reference = Reference(name=name, version=number)
         made = await publish(gateway, reference, body.adapter, body.alias, caller)
-        return await asyncio.to_thread(registered, gateway, made, caller)
+        return await gateway.pools.admin.run(registered, gateway, made, caller)
 
 
 def _added(
@@ -118,7 +117,7 @@ async def publish(
         merge.errors.MergeError, BuildTimeout, BuildFailed, BuildQueueFull, StoreFull: not merged.
     """
     resolve = functools.partial(gateway.resolver.resolve, caller=caller)
-    target = await asyncio.to_thread(resolve, str(composition))
+    target = await gateway.pools.admin.run(resolve, str(composition))
     if not isinstance(target, Planned):
         raise RequestInvalid(
             f"{composition} is not a composition. Name a version of a composition."
@@ -129,4 +128,4 @@ async def publish(
             base=target.recipe.base, alias=alias, source=f"composition:{composition}",
             actor=caller.name,
         )  # fmt: skip
-        return await asyncio.to_thread(register)
+        return await gateway.pools.admin.run(register)

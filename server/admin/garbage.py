@@ -1,6 +1,5 @@
 """`/registry/garbage`: list unreferenced files, and remove them while requests run."""
 
-import asyncio
 from dataclasses import asdict
 from typing import Annotated
 
@@ -39,13 +38,13 @@ def garbage_router(gateway: Gateway) -> APIRouter:
     ) -> CollectedReport:
         """Remove unreferenced files, except those that requests or the engine use."""
         collector = collector_of(database, gateway.settings, grace_days=grace_days)
-        planned = await asyncio.to_thread(collector.plan)
+        planned = await gateway.pools.files.run(collector.plan)
         done = await collect(collector, gateway.evictor, planned)
-        await asyncio.to_thread(collector.sweep)
+        await gateway.pools.files.run(collector.sweep)
         items = [CollectedItem(**asdict(each.garbage), removed=each.removed) for each in done]
         removed = [item for item in items if item.removed]
         size_bytes = sum(item.bytes for item in removed)
-        await asyncio.to_thread(
+        await gateway.pools.admin.run(
             gateway.registry.access.audit.note, caller.name, "garbage.collected", "garbage",
             removed=len(removed), bytes=size_bytes,
         )  # fmt: skip

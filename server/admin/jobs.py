@@ -1,6 +1,5 @@
 """`/registry/jobs`: create, watch and cancel jobs; read reports, publish candidates."""
 
-import asyncio
 import functools
 import json
 from collections.abc import AsyncIterator, Sequence
@@ -23,7 +22,6 @@ from server.errors import RequestInvalid
 from server.gateway import Gateway
 from server.jobs.chart import chart
 from server.jobs.create import create_job
-from server.jobs.log import follow
 from server.jobs.pools import unusable
 from server.jobs.publish import NotServable
 from server.jobs.report import CandidateJson, ReportJson
@@ -54,7 +52,7 @@ def jobs_router(gateway: Gateway) -> APIRouter:
     @router.post("", status_code=201)
     async def create(body: JobBody, caller: Publisher) -> JobItem:
         """Create a job that learns a merge from examples, with its controls."""
-        job = await asyncio.to_thread(_create, gateway, body, caller)
+        job = await gateway.pools.jobs.run(_create, gateway, body, caller)
         gateway.jobs.wake()
         return JobItem.of(job)
 
@@ -82,7 +80,7 @@ def jobs_router(gateway: Gateway) -> APIRouter:
     ) -> StreamingResponse:
         """Stream the events of a job as server-sent events, until it ends."""
         seen = int(last_event_id) if last_event_id is not None else after
-        current = await asyncio.to_thread(jobs.get, job, caller=caller)
+        current = await gateway.pools.jobs.run(jobs.get, job, caller=caller)
         stream = _events(gateway, current.id, seen, caller)
         return StreamingResponse(stream, media_type=EVENT_STREAM)
 
@@ -111,8 +109,8 @@ def _add_results(router: APIRouter, gateway: Gateway) -> None:
     @router.post("/{job}/publish")
     async def publish_candidate(job: JobId, body: CandidateBody, caller: Publisher) -> JobItem:
         """Publish another candidate of a job, under the job's name or another."""
-        current = await asyncio.to_thread(jobs.get, job, caller=caller)
-        report = await asyncio.to_thread(report_of, job, caller)
+        current = await gateway.pools.jobs.run(jobs.get, job, caller=caller)
+        report = await gateway.pools.jobs.run(report_of, job, caller)
         name = body.name or current.name
         caller.need_name(name)
         candidate = _candidate(report, body.candidate)
@@ -180,17 +178,17 @@ async def _publish(
         raise JobNotSucceeded(job.id, job.status)
     known = {each["reference"] for each in job.request["members"]}
     members = known.intersection(candidate["members"])
-    gone = await asyncio.to_thread(unusable, registry, sorted(members), caller)
+    gone = await gateway.pools.jobs.run(unusable, registry, sorted(members), caller)
     if gone:
         raise NotServable(" ".join(gone.values()))
-    made = await asyncio.to_thread(gateway.publisher.publish, job, candidate, name)
+    made = await gateway.pools.jobs.run(gateway.publisher.publish, job, candidate, name)
     if gateway.engine.available() and not isinstance(made.target, Bare):
         async with gateway.provider.provide(made.target, Timings()):
             pass  # the next request finds it ready
     publish = functools.partial(
         registry.jobs.publish, job.id, made.model, actor=caller.name, caller=caller
     )
-    return await asyncio.to_thread(publish)
+    return await gateway.pools.jobs.run(publish)
 
 
 async def _events(
@@ -198,9 +196,9 @@ async def _events(
 ) -> AsyncIterator[bytes]:
     """Yield the events of a job as server-sent events, with a comment while nothing happens."""
     jobs = gateway.registry.jobs
-    async for events in follow(jobs, job, after=after, caller=caller):
+    async for events in gateway.feed.follow(job, after=after, caller=caller):
         yield b"".join(map(_event, events)) or KEEP_ALIVE
-    ended = JobItem.of(await asyncio.to_thread(jobs.get, job, caller=caller))
+    ended = JobItem.of(await gateway.pools.jobs.run(jobs.get, job, caller=caller))
     yield frame(ended.model_dump_json(), kind="end")
 
 

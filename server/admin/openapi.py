@@ -9,6 +9,7 @@ from starlette.responses import FileResponse
 
 from server.admin.schemas import Problem
 from server.auth import Reader
+from server.routing import Route
 
 _PAGE = Path(__file__).with_name("docs.html")
 # The page is one file: whatever it shows, a browser loads nothing from another server for it.
@@ -20,7 +21,7 @@ _PAGE_HEADERS = {
 
 def openapi_router(app: FastAPI) -> APIRouter:
     """Return the routes that describe all routes of `app`."""
-    router = APIRouter(include_in_schema=False)
+    router = APIRouter(include_in_schema=False, tags=["operations"], route_class=Route)
     made: list[dict[str, Any]] = []
 
     @router.get("/openapi.json")

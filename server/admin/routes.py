@@ -30,7 +30,7 @@ def admin_router(gateway: Gateway) -> APIRouter:
         audit_router(gateway),
         garbage_router(gateway),
         jobs_router(gateway),
-        search_router(gateway.registry.search.finder),
+        search_router(gateway.registry.search.finder, gateway.pools.search),
     ):
         router.routes.extend(part.routes)
     return router

@@ -1,6 +1,5 @@
 """`GET /registry/search`: adapters by text, by similarity, by examples, by filters."""
 
-import asyncio
 from dataclasses import asdict
 from datetime import datetime
 from typing import Annotated
@@ -15,6 +14,7 @@ from registry.search.filters import MAX_LENGTH as MAX_FILTER
 from registry.search.finder import Finder, Hit, Question
 from registry.types import EmbeddingKind, ShownStatus
 from server.auth import Reader
+from server.pools import Pool
 from server.routing import admin_routes
 
 # All parameters together must fit into a URL.
@@ -91,7 +91,7 @@ Filter = Annotated[
 Limit = Annotated[int, Query(ge=1, le=MAX_LIMIT, description="The maximum number of hits.")]
 
 
-def search_router(finder: Finder) -> APIRouter:
+def search_router(finder: Finder, pool: Pool) -> APIRouter:
     """Return the route."""
     router = admin_routes("", "search")
 
@@ -116,7 +116,7 @@ def search_router(finder: Finder) -> APIRouter:
             )  # fmt: skip
             return SearchBody(revision=revision, hits=[hit_body(hit) for hit in hits])
 
-        return await asyncio.to_thread(run)
+        return await pool.run(run)
 
     return router
 

@@ -17,6 +17,7 @@ from server.artifacts.store import ArtifactStore, storage_errors
 from server.compose.resolve import Planned, Stored
 from server.engine.protocol import Engine
 from server.metrics import Metrics, Timings
+from server.pools import Pools
 
 _ATTEMPTS = 3
 
@@ -37,9 +38,10 @@ class Provider:
 
     def __init__(
         self, registry: Registry, versions: BlobStore, artifacts: ArtifactStore, builder: Builder,
-        engine: Engine, leases: Leases, metrics: Metrics,
+        engine: Engine, leases: Leases, metrics: Metrics, pools: Pools,
     ) -> None:  # fmt: skip
         self._registry, self._versions, self._artifacts = registry, versions, artifacts
+        self._pools = pools
         self._builder, self._engine, self._leases, self._metrics = builder, engine, leases, metrics
         self._loaded: set[tuple[int, str]] = set()  # (engine generation, digest)
         self._loading: dict[str, asyncio.Task[None]] = {}
@@ -108,7 +110,7 @@ class Provider:
         return target.digest
 
     async def _built(self, recipe: Recipe) -> str:
-        digest = await asyncio.to_thread(self._built_before, recipe)
+        digest = await self._pools.resolve.run(self._built_before, recipe)
         if digest is not None and self._artifacts.has(digest):
             self._metrics.merge_hit()
             return digest
@@ -122,6 +124,6 @@ class Provider:
         """Stage or build again the files that were evicted."""
         if target.recipe is None:
             with storage_errors():
-                await asyncio.to_thread(self._artifacts.stage, target.digest, self._versions)
+                await self._pools.files.run(self._artifacts.stage, target.digest, self._versions)
         elif await self._builder.build(target.recipe) != target.digest:
             raise ArtifactGone(target.digest)

@@ -132,11 +132,10 @@ def _watch_here(gateway: "Gateway", job: str) -> None:
 async def _run_here(gateway: "Gateway", job: str, show: Show) -> None:
     from registry.callers import LOCAL
     from server.admin.job_schemas import JobEventItem
-    from server.jobs.log import follow
 
     gateway.jobs.start()
     try:
-        async for events in follow(gateway.registry.jobs, job, caller=LOCAL):
+        async for events in gateway.feed.follow(job, caller=LOCAL):
             for event in events:
                 show(JobEventItem.model_validate(event).model_dump())
     finally:

@@ -50,6 +50,11 @@ class Retrieval:
         return Expression(self.method, terms, self.options)
 
 
+def is_retrieval(model: str) -> bool:
+    """Return whether a `model` field is an `auto(…)` expression, from its first characters."""
+    return model.startswith(NAME) and model.removeprefix(NAME).lstrip().startswith("(")
+
+
 def read_retrieval(expression: Expression) -> Retrieval:
     """Return the retrieval that an `auto(…)` expression describes.
 

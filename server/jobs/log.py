@@ -1,19 +1,16 @@
-"""A job's log: written by its runner in batches, and followed by clients."""
+"""A job's log as its runner writes it, in batches; `feed` is how clients follow it."""
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import Iterable
 
-from registry.callers import Caller
 from registry.errors import RegistryError
 from registry.jobs.queue import Jobs
-from registry.jobs.types import JobEvent, Note
+from registry.jobs.types import Note
 from registry.types import Level
 from server.jobs.failures import Failure
 
 _MOST_LINES = 1000
-_PAGE = 200
-_LOOK_SECONDS = 0.5
 _log = logging.getLogger("weft.jobs")
 
 
@@ -46,30 +43,3 @@ class JobLog:
             lines = [bad._asdict() for bad in failure.bad[:_MOST_LINES]]
             data = {"param": failure.param, "lines": lines, "count": len(failure.bad)}
             await self.add([Note(f"{len(failure.bad)} bad lines", "error", data=data)])
-
-
-async def follow(
-    jobs: Jobs, job_id: str, *, after: int | None = None, caller: Caller
-) -> AsyncIterator[list[JobEvent]]:
-    """Yield the new entries of a job's log until the job has ended.
-
-    A list is empty when there was no entry for half a second.
-
-    Raises:
-        UnknownJob: the caller can see no such job.
-        DatabaseUnavailable: the log cannot be read.
-    """
-    while True:
-        # The status first: entries that precede the end are then in the page read after it.
-        ended = not (await asyncio.to_thread(jobs.get, job_id, caller=caller)).active
-        page = await asyncio.to_thread(
-            jobs.events, job_id, after=after, limit=_PAGE, oldest_first=True, caller=caller
-        )
-        events = list(page.items)
-        after = events[-1].id if events else after
-        yield events
-        if page.next_cursor is not None:
-            continue
-        if ended:
-            return
-        await asyncio.sleep(_LOOK_SECONDS)

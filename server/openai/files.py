@@ -102,17 +102,18 @@ async def _receive(gateway: Gateway, request: Request, caller: Caller) -> dict[s
         StoreFull, StoreBroken: as they say.
     """
     storage, limit = gateway.storage, gateway.settings.file_max_bytes
+    files = gateway.pools.files
     with storage_errors(_WHAT):
-        incoming = await asyncio.to_thread(storage.incoming)
+        incoming = await files.run(storage.incoming)
         try:
-            form = await receive(request, incoming, limit_bytes=limit)
+            form = await receive(request, incoming, files, limit_bytes=limit)
             return file_object(
-                await asyncio.to_thread(
+                await files.run(
                     keep_file, gateway.registry.files, storage, incoming, _checked(form), caller
                 )
             )
         finally:
-            await asyncio.to_thread(incoming.discard)
+            await asyncio.to_thread(incoming.discard)  # never refused
 
 
 def _checked(form: Form) -> str:

@@ -4,7 +4,6 @@
 the method and two more, `pool` and `serve`. The objects are those that the `openai` client parses.
 """
 
-import asyncio
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Path, Query
@@ -71,7 +70,7 @@ def fine_tuning_router(gateway: Gateway) -> APIRouter:
         if body.model not in (resolver.served_base, resolver.base):
             raise RequestInvalid(f"`model` must be the base, {resolver.served_base}.", "model")
         wish = _request_of(body)
-        job = await asyncio.to_thread(create_job, resolver, wish, caller)
+        job = await gateway.pools.jobs.run(create_job, resolver, wish, caller)
         gateway.jobs.wake()
         return job_object(job)
 

@@ -1,11 +1,10 @@
 """`GET /v1/models`: what `model` may name, as a list; and one model, reference or expression."""
 
-import asyncio
 import json
 from datetime import datetime
 from typing import Any
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Response
 
 from merge.recipe import Recipe
 from registry.callers import Caller
@@ -16,7 +15,12 @@ from server.auth import Reader
 from server.compose.expression import parse_model
 from server.compose.resolve import Planned
 from server.gateway import Gateway
+from server.openai.model_list import ModelList
 from server.routing import openai_routes
+
+_LIST: dict[int | str, dict[str, Any]] = {
+    200: {"content": {"application/json": {"schema": {"type": "object"}}}}
+}
 
 
 def models_router(gateway: Gateway) -> APIRouter:
@@ -26,9 +30,10 @@ def models_router(gateway: Gateway) -> APIRouter:
     base_card = _card(resolver.served_base, "base", None, None)
 
     def cards(caller: Caller) -> list[dict[str, Any]]:
-        models = registry.catalogue.models(caller=caller)
-        own = [_card(m.id, m.kind, m.created_at, m.base) for m in models if m.base == base]
-        return [base_card, *own]
+        models = registry.catalogue.models(base=base, caller=caller)
+        return [base_card, *(_card(m.id, m.kind, m.created_at, m.base) for m in models)]
+
+    listed = ModelList(gateway.pools, registry.search.finder.revision, cards)
 
     def card(model: str, caller: Caller) -> dict[str, Any]:
         if model in (resolver.served_base, base):
@@ -64,10 +69,10 @@ def models_router(gateway: Gateway) -> APIRouter:
             **{name: document[name] for name in ("method", "options", "ingredients")},
         }
 
-    @router.get("")
-    async def list_models(caller: Reader) -> dict[str, Any]:
+    @router.get("", responses=_LIST)
+    async def list_models(caller: Reader) -> Response:
         """List the base, and the adapters, compositions and aliases for it that the key can see."""
-        return {"object": "list", "data": await asyncio.to_thread(cards, caller)}
+        return Response(await listed.body(caller), media_type="application/json")
 
     @router.get("/{model:path}")
     async def get_model(model: str, caller: Reader) -> dict[str, Any]:
@@ -77,7 +82,7 @@ def models_router(gateway: Gateway) -> APIRouter:
         been merged yet. A composition also has its `recipe` digest, `method`, `options` and
         `ingredients`, each with digest and weight.
         """
-        return await asyncio.to_thread(card, model, caller)
+        return await gateway.pools.resolve.run(card, model, caller)
 
     return router
 

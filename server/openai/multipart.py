@@ -3,7 +3,6 @@
 Covered: one file and short fields. Not covered: what the fields mean (`files`).
 """
 
-import asyncio
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -14,6 +13,7 @@ from starlette.requests import ClientDisconnect, Request
 from registry.sources.errors import UploadTooLarge
 from server.errors import RequestInvalid
 from server.jobs.storage import Incoming
+from server.pools import Pool
 
 if TYPE_CHECKING:
     from python_multipart.multipart import MultipartCallbacks
@@ -31,7 +31,7 @@ class Form:
     filename: str | None = None
 
 
-async def receive(request: Request, incoming: Incoming, *, limit_bytes: int) -> Form:
+async def receive(request: Request, incoming: Incoming, pool: Pool, *, limit_bytes: int) -> Form:
     """Write the request's file into `incoming` and return the rest of the form.
 
     Raises:
@@ -45,7 +45,7 @@ async def receive(request: Request, incoming: Incoming, *, limit_bytes: int) -> 
         async for chunk in request.stream():
             parser.write(chunk)
             if data := parts.take():
-                await asyncio.to_thread(incoming.write, data)
+                await pool.run(incoming.write, data)
         parser.finalize()
     except FormParserError as error:
         raise RequestInvalid(f"The body is not a multipart form: {error}.") from error

@@ -6,7 +6,6 @@ released on every path, including when the client disconnects.
 """
 
 import asyncio
-import functools
 import json
 from asyncio import Future
 from collections.abc import AsyncIterator, Sequence
@@ -21,12 +20,14 @@ from registry.callers import Caller
 from server.artifacts.provide import Provider
 from server.artifacts.store import ArtifactStore
 from server.auth import request_caller
-from server.compose.resolve import Bare, Resolver
+from server.compose.resolve import Bare, Resolver, Target
+from server.compose.retrieve import is_retrieval
 from server.engine.link import RESTART_SECONDS
 from server.engine.protocol import Engine, EngineResponse, EngineUnavailable
 from server.errors import RequestInvalid, envelope, error_response
 from server.metrics import Timings
 from server.openai.requests import CompletionRequest, read_completion_request
+from server.pools import Pools
 from server.sse import frame, is_event_stream
 from server.stopping import Stopping
 
@@ -36,9 +37,9 @@ class Relay:
 
     def __init__(
         self, engine: Engine, resolver: Resolver, provider: Provider, artifacts: ArtifactStore,
-        stopping: Stopping,
+        stopping: Stopping, pools: Pools,
     ) -> None:  # fmt: skip
-        self._engine, self._resolver = engine, resolver
+        self._engine, self._resolver, self._pools = engine, resolver, pools
         self._provider, self._artifacts, self._stopping = provider, artifacts, stopping
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -88,8 +89,7 @@ class Relay:
     ) -> EngineResponse:
         """Return the engine's response; `stack` holds the lease and the connection."""
         with timings.measure("resolve"):
-            resolve = functools.partial(self._resolver.resolve, caller=answer.caller)
-            target = await asyncio.to_thread(resolve, completion.model, completion.prompt)
+            target = await self._resolve(completion, answer.caller)
         if not self._engine.available():
             raise EngineUnavailable("The engine is starting or restarting.", RESTART_SECONDS)
         if isinstance(target, Bare):
@@ -97,7 +97,7 @@ class Relay:
         digest = await stack.enter_async_context(self._provider.provide(target, timings))
         answer.name(digest, target.chosen)
         if completion.wants_prompt_logprobs:
-            await asyncio.to_thread(self._check_prompt_logprobs, digest)
+            await self._pools.files.run(self._check_prompt_logprobs, digest)
         body = completion.for_engine(digest)
         response = await self._send(stack, body, path, timings)
         if response.status == 404:  # the engine restarted after the load
@@ -106,6 +106,15 @@ class Relay:
                 await self._provider.load(digest)
             response = await self._send(stack, body, path, timings)
         return response
+
+    async def _resolve(self, completion: CompletionRequest, caller: Caller) -> Target:
+        """Resolve `model`; a search may take long, so it has threads of its own."""
+        resolve = self._resolver.resolve
+        if not is_retrieval(completion.model):
+            return await self._pools.resolve.run(resolve, completion.model, caller=caller)
+        return await self._pools.search.run(
+            lambda: resolve(completion.model, completion.prompt, caller=caller)
+        )
 
     async def _send(
         self, stack: AsyncExitStack, body: bytes, path: str, timings: Timings

@@ -33,6 +33,7 @@ from server.home import open_registry
 from server.settings import Settings
 from tests.reading import read_adapter
 from tests.server.launching import Stub
+from tests.transactions import watch_transactions
 
 DEMO = Path(__file__).parents[2] / "deploy" / "demo"
 BASE = "weft/demo-llama"
@@ -71,6 +72,11 @@ class SharedPool:
 
     def shutdown(self, **_: Any) -> None:
         """Keep the session's workers running."""
+
+
+@pytest.fixture(autouse=True)
+def watched_transactions(monkeypatch: pytest.MonkeyPatch) -> None:
+    watch_transactions(monkeypatch)
 
 
 @pytest.fixture(autouse=True)

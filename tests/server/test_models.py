@@ -1,16 +1,20 @@
 """`GET /v1/models`: the models that can be requested by name."""
 
+import asyncio
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
+from uuid import uuid4
 
 import pytest
 from httpx import AsyncClient
 
+from registry.references import Reference
 from registry.service import Registry
 from server.gateway import Gateway
 from tests.adapters import make_adapter
-from tests.server.conftest import BASE
+from tests.server.conftest import BASE, MakeClient
 from tests.server.test_api import compose, told
 
 
@@ -127,3 +131,43 @@ async def test_an_expression_that_means_nothing_is_told(
     """The description refuses the same expressions as a request, in the same shape."""
     response = await client.get(f"/v1/models/{quote(expression)}")
     assert (status, code) == (response.status_code, told(response)["code"])
+
+
+async def test_the_list_is_made_once_for_each_revision(
+    client: AsyncClient, gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Requests share one list until something that it shows changes; then it is new at once."""
+    made = 0
+    models = gateway.registry.catalogue.models
+
+    def counted(**options: Any) -> Any:
+        nonlocal made
+        made += 1
+        return models(**options)
+
+    monkeypatch.setattr(gateway.registry.catalogue, "models", counted)
+    before, *others = await asyncio.gather(*(ids(client) for _ in range(5)))
+    assert (1, [before] * 4) == (made, others)
+    compose(gateway, "mix", "cat(zorp, blim)")
+    assert {"mix"} == set(await ids(client)) - set(before)
+    gateway.registry.versions.set_alias("mix", "best", 1, "test")
+    assert {"mix", "mix@best"} == set(await ids(client)) - set(before)
+    gateway.registry.versions.set_alias("mix", "best", 1, "test")
+    await ids(client)
+    gateway.registry.versions.quarantine(Reference(name="blim", version=1), "bad", "test")
+    assert {"blim", "blim@prod"} == set(before) - set(await ids(client))
+    assert 4 == made
+
+
+async def test_namespaces_have_lists_of_their_own(
+    gateway: Gateway, make_client: MakeClient
+) -> None:
+    """A list that was made for one namespace is not shown to another."""
+    compose(gateway, "acme/mix", "cat(zorp, blim)")
+    async with make_client(gateway) as client:
+        for namespace, sees in (("acme", True), ("other", False), ("acme", True)):
+            _, key = gateway.registry.access.keys.create(
+                f"{namespace}-{uuid4().hex[:8]}", role="read", namespace=namespace
+            )
+            client.headers["authorization"] = f"Bearer {key}"
+            assert sees == ("acme/mix" in await ids(client))

@@ -16,9 +16,8 @@ from server.app import create_app
 from server.engine.fake import FakeEngine, FakeResponse
 from server.engine.protocol import EngineUnavailable
 from server.gateway import Gateway
-from server.openai import requests
 from tests.server.asgi import CHAT, COMPLETIONS, Exchange, ask
-from tests.server.conftest import BASE
+from tests.server.conftest import BASE, MakeGateway
 from tests.server.test_build import left_over
 
 
@@ -311,17 +310,17 @@ async def test_a_base_request_touches_nothing(
 
 
 async def test_a_body_at_the_limit_is_read_and_one_above_is_refused(
-    app: ASGIApp, monkeypatch: pytest.MonkeyPatch
+    make_gateway: MakeGateway,
 ) -> None:
     """The limit counts the bytes of all chunks."""
-    monkeypatch.setattr(requests, "MAX_BODY_BYTES", 100)
+    app = create_app(make_gateway(chat_max_bytes=100))
     body = json.dumps({"model": BASE}).encode()
     fits = Exchange(CHAT, body, b" " * (100 - len(body)))
     await fits.run(app)
     above = Exchange(CHAT, body, b" " * (101 - len(body)))
     await above.run(app)
-    assert (200, 400) == (fits.status, above.status)
-    assert "larger than 100 bytes" in json.loads(above.body)["error"]["message"]
+    assert (200, 413) == (fits.status, above.status)
+    assert "larger than the 100 bytes" in json.loads(above.body)["error"]["message"]
 
 
 @pytest.mark.parametrize(

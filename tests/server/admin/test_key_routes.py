@@ -28,7 +28,7 @@ async def test_a_revoked_key_closes_within_two_seconds(
 ) -> None:
     """A revoked key may stay cached for two seconds; afterwards it is 401 permanently."""
     now = [1000.0]
-    keyring = Keyring([], gateway.registry.access.keys, clock=lambda: now[0])
+    keyring = Keyring([], gateway.registry.access.keys, gateway.pools.auth, clock=lambda: now[0])
     _, key = gateway.registry.access.keys.create("ci", role="read")
     assert "ci" == (await keyring.caller(key)).name
     assert (await admin.delete("/registry/keys/ci")).status_code == 204
@@ -52,7 +52,7 @@ async def test_keys_are_asked_for_once_a_second(
         return inner(text)
 
     monkeypatch.setattr(keys, "caller", ask)
-    keyring = Keyring([], keys, clock=lambda: now[0])
+    keyring = Keyring([], keys, gateway.pools.auth, clock=lambda: now[0])
     for _ in range(3):
         await keyring.caller(key)
         with pytest.raises(KeyInvalid):
@@ -68,7 +68,7 @@ async def test_the_first_key_closes_the_doors_within_two_seconds(gateway: Gatewa
     later.
     """
     now = [1000.0]
-    keyring = Keyring([], gateway.registry.access.keys, clock=lambda: now[0])
+    keyring = Keyring([], gateway.registry.access.keys, gateway.pools.auth, clock=lambda: now[0])
     assert ANYBODY == await keyring.caller("whatever")
     gateway.registry.access.keys.create("ci", role="read")
     gateway.registry.access.keys.revoke("ci")
@@ -79,7 +79,7 @@ async def test_the_first_key_closes_the_doors_within_two_seconds(gateway: Gatewa
 
 async def test_the_settings_keys_are_admins_of_everything(gateway: Gateway) -> None:
     """Keys of the settings are full admins, with or without keys in the registry."""
-    keyring = Keyring(["first", "sécret"], gateway.registry.access.keys)
+    keyring = Keyring(["first", "sécret"], gateway.registry.access.keys, gateway.pools.auth)
     assert (Caller("settings-1"), Caller("settings-2")) == (
         await keyring.caller("first"), await keyring.caller("sécret".encode().decode("latin-1")),
     )  # fmt: skip

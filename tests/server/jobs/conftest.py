@@ -18,7 +18,6 @@ from registry.service import Registry
 from registry.storage.blobs import LocalBlobs
 from server.gateway import Gateway
 from server.jobs.create import JobRequest, create_job
-from server.jobs.log import follow
 from server.jobs.runner import Intervals, Runner
 from server.jobs.storage import keep_file
 from server.jobs.worker import Entry, WorkerSpec
@@ -151,7 +150,7 @@ async def running(
 async def ended(gateway: Gateway, job: Job) -> Job:
     """Return a job after its end."""
     async with asyncio.timeout(SECONDS):
-        async for _ in follow(gateway.registry.jobs, job.id, caller=LOCAL):
+        async for _ in gateway.feed.follow(job.id, caller=LOCAL):
             pass
     return gateway.registry.jobs.get(job.id)
 
@@ -159,7 +158,7 @@ async def ended(gateway: Gateway, job: Job) -> Job:
 async def told(gateway: Gateway, job: Job, word: str) -> Mapping[str, Any]:
     """Wait for the first log entry that contains a word, and return its data."""
     async with asyncio.timeout(SECONDS):
-        async for events in follow(gateway.registry.jobs, job.id, caller=LOCAL):
+        async for events in gateway.feed.follow(job.id, caller=LOCAL):
             for event in events:
                 if word in event.message:
                     return event.data

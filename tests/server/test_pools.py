@@ -1,0 +1,113 @@
+"""Pools of threads: what waits for what, and what is refused."""
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from fastapi.routing import APIRoute
+from httpx import AsyncClient
+
+from server.app import create_app
+from server.errors import RequestInvalid
+from server.gateway import Gateway
+from server.pools import Pool, PoolFull
+from server.routing import Route
+from tests.server.asgi import CHAT
+from tests.server.conftest import BASE, MakeClient
+
+
+async def test_a_full_pool_refuses_at_once() -> None:
+    """A call beyond threads and queue raises; once a thread is free, calls run again."""
+    pool = Pool("test", threads=1, queue=1)
+    free = threading.Event()
+    running = [asyncio.create_task(pool.run(free.wait)) for _ in range(2)]
+    await asyncio.sleep(0.01)
+    with pytest.raises(PoolFull, match="test threads"):
+        await pool.run(free.wait)
+    free.set()
+    await asyncio.gather(*running)
+    assert 3 == await pool.run(lambda: 3)
+
+
+async def test_a_cancelled_call_counts_until_its_thread_is_free() -> None:
+    """Clients that leave do not make room for more calls than threads."""
+    pool = Pool("test", threads=1, queue=0)
+    free = threading.Event()
+    running = asyncio.create_task(pool.run(free.wait))
+    await asyncio.sleep(0.01)
+    running.cancel()
+    await asyncio.sleep(0.01)
+    assert 1 == pool.calls
+    free.set()
+    while pool.calls:
+        await asyncio.sleep(0.01)
+
+
+@pytest.mark.parametrize("path", ["/registry/search", "/registry/adapters", "/registry/jobs"])
+async def test_requests_of_one_kind_do_not_delay_a_chat(
+    gateway: Gateway, make_client: MakeClient, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    """While every thread for a route is busy and its queue is full, a chat takes no longer, and
+    one request more to the route is 503 with Retry-After."""
+    registry, free = gateway.registry, threading.Event()
+
+    def wait(**_: object) -> None:
+        free.wait()
+        raise RequestInvalid("the test is over")
+
+    for part, name in (
+        (registry.search.finder, "revision"),
+        (registry.catalogue, "adapters"),
+        (registry.jobs, "page"),
+    ):
+        monkeypatch.setattr(part, name, wait)
+    gateway.registry.access.keys.create("somebody", role="read")
+    _, key = gateway.registry.access.keys.create("ada", role="admin")
+    async with make_client(gateway) as client:
+        client.headers["authorization"] = f"Bearer {key}"
+        many = [asyncio.create_task(client.get(path)) for _ in range(140)]
+        try:
+            while not (refused := [task.result() for task in many if task.done()]):
+                await asyncio.sleep(0.05)
+            began = time.perf_counter()
+            chat = await client.post(CHAT, json={"model": "zorp", "messages": []})
+            assert (200, True) == (chat.status_code, time.perf_counter() - began < 5)
+            assert {(503, "1")} == {(r.status_code, r.headers["retry-after"]) for r in refused}
+            assert "server_busy" == refused[0].json()["code"]
+        finally:
+            free.set()
+            await asyncio.gather(*many, return_exceptions=True)
+
+
+def test_every_route_runs_in_a_pool(gateway: Gateway) -> None:
+    """No route falls back to FastAPI's own threads, which all routes would share."""
+    app = create_app(gateway)
+    own = {"/health", "/ping", "/version", "/metrics", "/docs", "/openapi.json"}
+    for route in app.routes:
+        assert isinstance(route, APIRoute)
+        assert isinstance(route, Route) or route.path in own, route.path
+        assert asyncio.iscoroutinefunction(route.endpoint), route.path
+
+
+async def test_a_retrieval_waits_for_searches_and_a_name_does_not(
+    gateway: Gateway, client: AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`auto(…)` searches, so it runs with the searches; other names are resolved beside them."""
+    asked: list[str] = []
+    for pool in (gateway.pools.search, gateway.pools.resolve):
+
+        async def run(
+            call: Callable[..., Any], *args: Any, purpose: str = pool.purpose, **kw: Any
+        ) -> Any:
+            asked.append(purpose)
+            return await asyncio.to_thread(call, *args, **kw)
+
+        monkeypatch.setattr(pool, "run", run)
+    for model in ("auto(; k=1)", BASE):
+        messages = [{"role": "user", "content": "zorp"}]
+        answer = await client.post(CHAT, json={"model": model, "messages": messages})
+        assert 200 == answer.status_code
+    assert ["search", "resolving"] == asked
