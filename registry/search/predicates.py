@@ -8,7 +8,7 @@ import operator
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, exists, func, not_, or_, select
+from sqlalchemy import ColumnElement, and_, exists, func, not_, or_
 from sqlalchemy.orm import aliased
 
 from registry.access.visibility import name_visible
@@ -76,8 +76,9 @@ def _name(value: Value) -> ColumnElement[bool]:
 def _module(value: Value) -> ColumnElement[bool]:
     """Match modules by name or by the end of the name."""
     link, row = VersionModulesRow, ModuleEndingRow
-    sets = select(row.module_set).where(row.ending == value)  # few, and the same for each version
-    return exists(link.version_id).where(link.version_id == V.id, link.module_set.in_(sets))
+    return exists(link.version_id).where(
+        link.version_id == V.id, row.module_set == link.module_set, row.ending == value
+    )
 
 
 def _tag(value: Value) -> ColumnElement[bool]:
