@@ -47,7 +47,11 @@ def completions_router(gateway: Gateway) -> APIRouter:
     router = openai_routes("", "inference")
     answer = _Answer(
         Relay(
-            gateway.engine, gateway.resolver, gateway.provider, gateway.artifacts, gateway.stopping,
+            gateway.engine,
+            gateway.resolver,
+            gateway.provider,
+            gateway.artifacts,
+            gateway.stopping,
             gateway.pools,
         )
     )
