@@ -4,6 +4,8 @@ Rows that are not visible to the session's caller are treated as if they did not
 """
 
 import difflib
+import heapq
+from collections.abc import Sequence
 
 from merge.peft_format import is_digest
 from registry.errors import (
@@ -23,6 +25,8 @@ from registry.versions.queries import V, VersionRow
 _NEAR_NAMES = 3
 # The comparison is linear in the number of names, so only the first ones are compared.
 _NAMES_COMPARED = 5000
+_PAIRS_COMPARED = 32
+_LIKELY = 50
 
 
 def resolve(session: ReadSession, reference: Reference) -> Resolution:
@@ -164,7 +168,17 @@ def version_table(session: ReadSession, name: str, text: str) -> type[VersionRow
 def unknown(session: ReadSession, text: str) -> UnknownReference:
     """Return the error for an unknown reference, with up to three similar references."""
     names = queries.references_in_use(session, _NAMES_COMPARED)
-    near = difflib.get_close_matches(text, names, n=_NEAR_NAMES)
-    if not near:  # the name may be correct and only the alias or the number wrong
-        near = difflib.get_close_matches(text.partition("@")[0], names, n=_NEAR_NAMES)
+    near = _near(text, names)
+    if not near and "@" in text:  # the name may be correct and only the alias or the number wrong
+        near = _near(text.partition("@")[0], names)
     return UnknownReference(text, near)
+
+
+def _near(text: str, names: Sequence[str]) -> list[str]:
+    """Return the names most like `text`, of those that share most pairs of letters with it.
+
+    difflib takes 30 microseconds for each name, which anybody could have spent on 10,000 names.
+    """
+    pairs = [text[start : start + 2] for start in range(min(len(text) - 1, _PAIRS_COMPARED))]
+    likely = heapq.nlargest(_LIKELY, names, key=lambda name: sum(pair in name for pair in pairs))
+    return difflib.get_close_matches(text[:MAX_LENGTH], likely, n=_NEAR_NAMES)
