@@ -1,4 +1,4 @@
-"""Every setting of the gateway, read once from `WEFT_*` variables and the command line.
+"""Every setting of the gateway, read once: flags, then `WEFT_*` variables, then a TOML file.
 
 An invalid value stops the start with an error that names the setting. Names include units.
 """
@@ -13,6 +13,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from pydantic_settings.sources import PydanticBaseSettingsSource
 
 from registry.admission.admit import MAX_BYTES, MAX_RANK, AdmissionPolicy, RequiredField
+from server.config_file import ConfigFile
 
 # What vLLM accepts for --max-lora-rank (LoRAConfig in vLLM 0.32).
 LORA_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
@@ -27,6 +28,9 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="WEFT_", frozen=True, extra="forbid")
 
+    config: Path | None = Field(
+        None, description="TOML file of settings; default: weft.toml in `home`, if it exists"
+    )
     home: Path = Field(Path("weft-home"), description="folder of the database, blobs and artifacts")
     database_url: str | None = Field(None, description="SQLAlchemy URL; default: SQLite in `home`")
     artifacts_dir: Path | None = Field(
@@ -267,11 +271,11 @@ class Settings(BaseSettings):
     @classmethod
     def settings_customise_sources(
         cls,
-        settings_cls: type[BaseSettings],  # noqa: ARG003 - pydantic passes all sources
+        settings_cls: type[BaseSettings],
         init_settings: PydanticBaseSettingsSource,
         env_settings: PydanticBaseSettingsSource,
         dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Read the command line first, then the environment, and no other source."""
-        return init_settings, env_settings
+        """Read the command line first, then the environment, then the file of settings."""
+        return init_settings, env_settings, ConfigFile(settings_cls)

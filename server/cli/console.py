@@ -33,6 +33,7 @@ EXPECTED = frozenset({
     "merge.peft_format.problems.FormatError",
     "registry.errors.RegistryError",
     "server.base_model.BaseUnreadable",
+    "server.config_file.ConfigInvalid",
     "server.compose.expression.ExpressionInvalid",
     "server.compose.resolve.NotAnIngredient",
     "server.compose.retrieve.RetrievalInvalid",

@@ -19,6 +19,7 @@ from server.cli.console import errors
 def serve(
     model: Annotated[str | None, typer.Option(help="The base: Hub id or folder.")] = None,
     served_base: Annotated[str | None, typer.Option(help="The base's name for clients.")] = None,
+    config: Annotated[Path | None, typer.Option(help="A TOML file of settings.")] = None,
     home: Annotated[Path | None, typer.Option(help="Database, blobs, artifacts.")] = None,
     host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
     port: Annotated[int | None, typer.Option(help="Port to listen on.")] = None,
@@ -34,7 +35,8 @@ def serve(
 ) -> None:
     """Serve the base, the registry's adapters and their compositions over the OpenAI API.
 
-    Every setting is also a WEFT_* variable; an option overrides its variable.
+    Every setting is also a WEFT_* variable and a key of weft.toml in the home; an option overrides
+    the variable, the variable overrides the file.
     """
     options = {name: value for name, value in locals().items() if value is not None}
     from server.serve import serve as run

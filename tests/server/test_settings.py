@@ -23,6 +23,7 @@ def test_without_anything_there_are_defaults() -> None:
 @pytest.mark.parametrize(
     ("name", "text", "value"),
     [
+        ("config", "/dev/null", Path("/dev/null")),
         ("home", "/srv/weft", Path("/srv/weft")),
         ("database_url", "postgresql://h/d", "postgresql://h/d"),
         ("artifacts_dir", "/mnt/fast/weft", Path("/mnt/fast/weft")),
