@@ -5,7 +5,7 @@ BIN := .venv/bin
 # A test and the processes that it starts share the cores; a waiting thread must not spin.
 export OMP_WAIT_POLICY := PASSIVE
 
-.PHONY: setup demo test test-slow mutants lint format docs demo-assets bench-merge bench-registry bench-adapt bench-cli lab-merge lab
+.PHONY: setup demo test test-slow test-faults mutants lint format docs demo-assets bench-merge bench-registry bench-adapt bench-cli lab-merge lab
 
 # The comment above a target is its description in CONTRIBUTING.md (`make docs`).
 
@@ -28,6 +28,10 @@ test: $(STAMP)
 # runs the tests marked `slow`: engines of their own, true layer widths
 test-slow: $(STAMP)
 	$(BIN)/pytest -m slow
+
+# runs the tests marked `faults`: engine, workers and gateway killed or hung
+test-faults: $(STAMP)
+	$(BIN)/pytest -m faults
 
 # lists the changes to `FILES` (source files) that no test notices; for use by hand
 mutants: $(STAMP)

@@ -19,6 +19,7 @@ from server.openai.files import files_router
 from server.openai.fine_tuning import fine_tuning_router
 from server.openai.models import models_router
 from server.problems import handle_errors
+from server.readiness import Readiness
 from server.routing import NormalizeRequests, Route
 
 _METRICS_SECONDS = 2.0
@@ -28,6 +29,7 @@ def create_app(gateway: Gateway) -> FastAPI:
     """Return the FastAPI app of `gateway`."""
     keys = [key.get_secret_value() for key in gateway.settings.api_keys]
     keyring = Keyring(keys, gateway.registry.access.keys, gateway.pools.auth)
+    readiness = Readiness(gateway)
     app = FastAPI(
         title="weft",
         version=version("weft"),
@@ -51,12 +53,23 @@ def create_app(gateway: Gateway) -> FastAPI:
         app.routes.extend(router.routes)
 
     @app.get("/health", tags=["operations"])
+    async def health() -> dict[str, str]:
+        """Report that the gateway runs: 200. Whether it can answer requests is /ready."""
+        return {"status": "ok"}
+
+    @app.get("/ready", tags=["operations"])
     @app.get("/ping", tags=["operations"])
     @app.post("/ping", tags=["operations"])
-    async def health() -> JSONResponse:
-        """Report whether the engine takes requests: 200, or 503 while it starts or restarts."""
-        up = gateway.engine.available()
-        return JSONResponse({"status": "ok" if up else "engine down"}, 200 if up else 503)
+    async def ready() -> JSONResponse:
+        """Report whether requests can be answered: 200, or 503 and which part cannot.
+
+        The engine has to answer through its core, the database and the disk have to work. /ping is
+        what SageMaker asks, with the same meaning.
+        """
+        problems = await readiness.problems()
+        if problems:
+            return JSONResponse({"status": "not ready", "problems": dict(problems)}, 503)
+        return JSONResponse({"status": "ok"})
 
     @app.get("/version", tags=["operations"])
     async def get_version(_: Chatter) -> dict[str, str]:

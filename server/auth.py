@@ -28,7 +28,7 @@ from server.pools import Pool, PoolFull
 from server.problems import error_answer
 
 # The page at /docs holds nothing of the registry: it asks for a key and fetches /openapi.json.
-OPEN_PATHS = frozenset({"/health", "/ping", "/docs"})
+OPEN_PATHS = frozenset({"/health", "/ready", "/ping", "/docs"})
 ANYBODY = Caller("anybody")
 _REMEMBERED_SECONDS = 1.0
 _REMEMBERED = 10_000

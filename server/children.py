@@ -19,6 +19,8 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, Generic, Self, TypeAlias, TypeVar
 
+from server.environment import keep_allowed
+
 T = TypeVar("T")
 # What a child sends of the exception that ended it; runs in the child.
 Explain: TypeAlias = Callable[[Exception], Any]
@@ -74,6 +76,7 @@ class Child(Generic[T]):
         entry: called in the child as `entry(*args, send)`; a module's function, so that it pickles.
         args: its arguments; they must pickle.
         nice: how far the child's priority is below this process's.
+        names: environment variables that it may read beside those of `server.environment`.
         explain: makes `ChildFailed.reason` of what `entry` raises; must pickle, and its result too.
     """
 
@@ -82,6 +85,7 @@ class Child(Generic[T]):
         entry: Callable[..., None],
         *args: object,
         nice: int = BESIDE_ENGINE,
+        names: tuple[str, ...] = (),
         explain: Explain = sentence_of,
     ) -> None:
         # Not a fork: it would inherit locks that other threads of this process hold.
@@ -89,7 +93,7 @@ class Child(Generic[T]):
         self._messages, sender = context.Pipe(duplex=False)
         lifeline, self._lifeline = context.Pipe(duplex=False)
         self._process = context.Process(
-            target=_run, args=(sender, lifeline, nice, explain, entry, args), daemon=True
+            target=_run, args=(sender, lifeline, nice, names, explain, entry, args), daemon=True
         )
         self._process.start()
         # The child's ends. While they are open here too, the end of the child goes unnoticed.
@@ -153,9 +157,10 @@ def call(
         return next(child.messages(seconds))
 
 
-def begin(lifeline: Connection, nice: int = BESIDE_ENGINE) -> None:
+def begin(lifeline: Connection, nice: int = BESIDE_ENGINE, names: tuple[str, ...] = ()) -> None:
     """Set up this process as a child: lifeline, priority, and what all children have in common."""
     end_with(lifeline, lambda: os._exit(1))
+    keep_allowed(names)
     os.nice(nice)
     # Before torch is imported: OpenMP threads that spin while they wait take the cores on which
     # the engine computes.
@@ -196,12 +201,13 @@ def _run(
     sender: Connection,
     lifeline: Connection,
     nice: int,
+    names: tuple[str, ...],
     explain: Explain,
     entry: Callable[..., None],
     args: tuple[object, ...],
 ) -> None:
     """Child entry point: run `entry`, then send `_Done` or `_Failed`."""
-    begin(lifeline, nice)
+    begin(lifeline, nice, names)
     last: object = _Done()
     try:
         entry(*args, sender.send)

@@ -6,8 +6,10 @@ Imports neither torch nor FastAPI: every command that opens the registry starts 
 import fcntl
 import json
 import os
+import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from server.settings import Settings
@@ -29,6 +31,17 @@ class HomeInUse(OSError):
         )
 
 
+def make_home(home: Path) -> None:
+    """Create a home that only its owner can enter: it has key hashes and training data.
+
+    One that an earlier release made is closed too. Raises OSError: it cannot be created.
+    """
+    home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if (home / LOCK_NAME).exists() and stat.S_IMODE(home.stat().st_mode) & 0o077:
+        with suppress(PermissionError):  # another user's
+            home.chmod(0o700)
+
+
 def open_registry(
     settings: Settings, *, statement_seconds: float | None = None
 ) -> "tuple[Registry, LocalBlobs]":
@@ -46,7 +59,7 @@ def open_registry(
     from registry.storage.database import Database
     from server.embedders import open_embedder
 
-    settings.home.mkdir(parents=True, exist_ok=True)
+    make_home(settings.home)
     database = Database(settings.database, statement_seconds=statement_seconds)
     database.upgrade()
     blobs = LocalBlobs(settings.blobs)
@@ -65,7 +78,7 @@ def locked_home(settings: Settings, url: str) -> Iterator[None]:
         HomeInUse: with process id and URL of the server that holds it.
         OSError: the folder cannot be created or written.
     """
-    settings.home.mkdir(parents=True, exist_ok=True)
+    make_home(settings.home)
     with (settings.home / LOCK_NAME).open("a+", encoding="utf-8") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -115,7 +115,7 @@ class Timings:
         return ", ".join(f"{stage};dur={1000 * s:.1f}" for stage, s in self.seconds.items())
 
 
-_ROUTES = ("/v1/chat/completions", "/v1/completions", "/v1/models", "/health", "/metrics")
+_ROUTES = ("/v1/chat/completions", "/v1/completions", "/v1/models", "/health", "/ready", "/metrics")
 
 
 class CountRequests:

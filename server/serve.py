@@ -2,6 +2,8 @@
 
 import asyncio
 import logging
+import math
+import secrets
 import signal
 import socket
 from collections.abc import Awaitable, Callable, Iterator
@@ -21,6 +23,7 @@ from server.engine.launch import Progress, Supervisor
 from server.engine.link import Endpoint, Fixed
 from server.engine.remote import Remote
 from server.engine.selftest import self_test
+from server.engine.turn import turn
 from server.gateway import Gateway
 from server.home import locked_home, open_registry
 from server.preflight import bound_socket, check_model
@@ -31,7 +34,8 @@ _log = logging.getLogger("weft.server")
 _SHRINK_SECONDS = 10.0
 # A crash left the workspaces that are older than any build can last.
 _SWEEP_SECONDS = 3600.0
-_DRAIN_SECONDS = 10  # time for running answers when the server stops
+# What answers that were cut off may take to send their last event.
+_CUT_SECONDS = 5
 
 
 async def serve(
@@ -58,7 +62,7 @@ async def serve(
         stack.enter_context(locked_home(settings, url))
         check_model(settings)
         gateway = await _open(stack, settings, progress)
-        server = _Server(create_app(gateway), settings, ready)
+        server = GatewayServer(create_app(gateway), gateway, ready)
         for number in (signal.SIGINT, signal.SIGTERM):
             asyncio.get_running_loop().add_signal_handler(number, server.stop)
         await server.serve(sockets=[bound])
@@ -102,10 +106,11 @@ async def _connect(
             return
         engine = VllmEngine(Fixed(endpoint))
         try:
-            await self_test(
-                engine, base=settings.served_base, shapes=base.shapes, artifacts=artifacts,
-                slots=settings.max_loras,
-            )  # fmt: skip
+            async with turn(settings.artifacts, settings.engine_start_seconds / 2):
+                await self_test(
+                    engine, base=settings.served_base, shapes=base.shapes, artifacts=artifacts,
+                    slots=settings.max_loras, seed=secrets.randbits(64),
+                )  # fmt: skip
         finally:
             await engine.close()
 
@@ -132,17 +137,18 @@ async def _keep_small(gateway: Gateway) -> None:
         await asyncio.sleep(_SHRINK_SECONDS)
 
 
-class _Server(uvicorn.Server):
-    """A uvicorn server that calls `ready` when it listens."""
+class GatewayServer(uvicorn.Server):
+    """A uvicorn server that calls `ready` when it listens, and ends answers with an error event."""
 
-    def __init__(self, app: FastAPI, settings: Settings, ready: Ready | None) -> None:
+    def __init__(self, app: FastAPI, gateway: Gateway, ready: Ready | None) -> None:
+        settings = gateway.settings
         super().__init__(
             uvicorn.Config(
                 app,
                 host=settings.host,
                 port=settings.port,
                 log_level="warning",
-                timeout_graceful_shutdown=_DRAIN_SECONDS,
+                timeout_graceful_shutdown=math.ceil(settings.drain_seconds) + _CUT_SECONDS,
                 limit_concurrency=settings.max_connections,
                 http=limited_protocol(
                     header_seconds=settings.header_seconds,
@@ -150,6 +156,7 @@ class _Server(uvicorn.Server):
                 ),
             )
         )
+        self._stopping, self._drain_seconds = gateway.stopping, settings.drain_seconds
         self._call_when_ready = ready
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -159,8 +166,16 @@ class _Server(uvicorn.Server):
             await self._call_when_ready(self.stop)
 
     def stop(self) -> None:
-        """Finish running answers, then return from `serve`; a second call ends them at once."""
-        self.should_exit, self.force_exit = True, self.should_exit
+        """Take no more requests, give answers their time to end, then return from `serve`.
+
+        What is left after that time ends with an error. A second call ends everything at once.
+        """
+        if self.should_exit:
+            self.force_exit = True
+            self._stopping.cut()
+            return
+        self.should_exit = self._stopping.begun = True
+        asyncio.get_running_loop().call_later(self._drain_seconds, self._stopping.cut)
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:

@@ -5,6 +5,7 @@ the write lock. A PostgreSQL URL selects PostgreSQL, which needs the `vector` ex
 in `registry.storage.models`, and each folder of the registry has its own queries.
 """
 
+import os
 import sqlite3
 import threading
 import time
@@ -141,7 +142,7 @@ class Database:
             ReferencesBroken: rows refer to rows that are missing.
             DatabaseUnavailable: the database is unreachable or not writable.
         """
-        self._make_folder()
+        self._make_file()
         with _explained(), _upgrading, self._changer.begin() as connection:
             if connection.dialect.name == "postgresql":  # SQLite has taken its write lock
                 connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_UPGRADE_LOCK})")
@@ -170,11 +171,13 @@ class Database:
         """Close every connection."""
         self._engine.dispose()
 
-    def _make_folder(self) -> None:
+    def _make_file(self) -> None:
         if self._file is None:
             return
         try:
             self._file.parent.mkdir(parents=True, exist_ok=True)
+            # SQLite gives its other files the mode of this one.
+            os.close(os.open(self._file, os.O_CREAT | os.O_RDONLY, 0o600))
         except OSError as error:
             raise DatabaseUnavailable(str(error)) from error
 

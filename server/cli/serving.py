@@ -39,10 +39,12 @@ def serve(
     the variable, the variable overrides the file.
     """
     options = {name: value for name, value in locals().items() if value is not None}
+    from server.environment import forget_settings
     from server.serve import serve as run
     from server.settings import Settings
 
     settings = Settings(**options)
+    forget_settings()
     set_up_logging()
 
     async def ready(_stop: Callable[[], None]) -> None:

@@ -50,7 +50,9 @@ def _running(home: Any) -> str:
 
 
 def _state(api: Client) -> dict[str, Any]:
-    health = api.text("/health").json()["status"]
+    answer = api.text("/ready").json()
+    problems = (f"{part} {reason}" for part, reason in answer.get("problems", {}).items())
+    health = "; ".join(problems) or answer["status"]
     metrics: dict[str, float] = defaultdict(float)
     answer = api.text("/metrics")
     if answer.is_success:  # with a key, when the server wants one

@@ -47,16 +47,25 @@ class SelfTestFailed(Exception):
 
 
 async def self_test(
-    engine: Engine, *, base: str, shapes: Shapes, artifacts: LocalBlobs, slots: int
+    engine: Engine, *, base: str, shapes: Shapes, artifacts: LocalBlobs, slots: int, seed: int
 ) -> None:
     """Compare answers of models alone with answers in mixed batches that fill every adapter slot.
+
+    Args:
+        engine: the engine under test.
+        base: its base's name.
+        shapes: of the base's modules.
+        artifacts: where the engine loads from. The canaries are removed from both afterwards.
+        slots: the adapters that the engine can run in one step.
+        seed: of the canaries, and so of their digests; of two tests of one engine each has its own.
 
     Raises:
         SelfTestFailed: an answer differs between the two, or adapters have no effect.
         EngineError: the engine does not accept the requests.
     """
     async with AsyncExitStack() as stack:
-        canaries = [await _canary(stack, engine, artifacts, base, shapes, n) for n in range(slots)]
+        seeds = np.random.SeedSequence(seed).spawn(slots)
+        canaries = [await _canary(stack, engine, artifacts, base, shapes, own) for own in seeds]
         models = [base, *canaries]
         alone = [await _complete(engine, model) for model in models]
         together = await asyncio.gather(*(_again(engine, model) for model in models))
@@ -74,7 +83,7 @@ async def _canary(
     artifacts: LocalBlobs,
     base: str,
     shapes: Shapes,
-    seed: int,
+    seed: np.random.SeedSequence,
 ) -> str:
     digest = await asyncio.to_thread(_write_canary, artifacts, base, shapes, seed)
     stack.callback(artifacts.delete, digest)
@@ -83,7 +92,9 @@ async def _canary(
     return digest
 
 
-def _write_canary(artifacts: LocalBlobs, base: str, shapes: Shapes, seed: int) -> str:
+def _write_canary(
+    artifacts: LocalBlobs, base: str, shapes: Shapes, seed: np.random.SeedSequence
+) -> str:
     """Write a rank-1 adapter with a large random update; return its digest."""
     chosen = {name: shape for name, shape in shapes.items() if name.endswith(_MODULES)}
     if not chosen:

@@ -27,6 +27,7 @@ from registry.service import Registry
 from registry.storage.blobs import BlobStore
 from server.children import Child, ChildDied, ChildFailed
 from server.engine.protocol import EngineUnavailable
+from server.environment import hub_names
 from server.jobs import worker
 from server.jobs.failures import Failure, JobFailed, failure_of, timed_out
 from server.jobs.finish import Finished, Finisher
@@ -225,8 +226,11 @@ class Runner:
             ChildDied: the child was killed.
         """
         assert self._threads is not None
+        names = hub_names(self._settings.model)
         child: Child[Note] = await _or_undo(
-            lambda: Child(worker.run, self._entry, spec, nice=worker.NICE, explain=failure_of),
+            lambda: Child(
+                worker.run, self._entry, spec, nice=worker.NICE, names=names, explain=failure_of
+            ),
             Child.reap,
         )
         notes: SimpleQueue[Note] = SimpleQueue()

@@ -36,7 +36,8 @@ class Incoming:
     """A file during its upload: written in pieces, counted and hashed."""
 
     def __init__(self, path: Path) -> None:
-        self._file = path.open("xb")
+        created = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        self._file = os.fdopen(created, "wb")
         self._hash = hashlib.sha256()
         self.path = path
         self.nbytes = 0

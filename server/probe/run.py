@@ -16,6 +16,7 @@ from merge.peft_format import WEIGHTS_NAME
 from registry.admission.findings import finding
 from registry.types import Finding
 from server.children import Child, ChildDied, ChildFailed, ChildTimeout
+from server.environment import hub_names
 
 if TYPE_CHECKING:
     from server.probe.measure import Measured
@@ -62,7 +63,7 @@ def probe(
     Raises:
         ProbeFailed: the message has the reason; the reports that were yielded are valid.
     """
-    with Child["Measured"](_measure, model, list(folders), device) as child:
+    with Child["Measured"](_measure, model, list(folders), device, names=hub_names(model)) as child:
         try:
             yield from map(_report, child.messages(timeout_seconds))
         except (ChildTimeout, ChildDied, ChildFailed) as error:

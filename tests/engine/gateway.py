@@ -116,6 +116,21 @@ def children(pid: int) -> list[int]:
     return found
 
 
+def descendants(pid: int) -> list[int]:
+    """Return the children of a process, their children, and so on."""
+    direct = children(pid)
+    return direct + [below for child in direct for below in descendants(child)]
+
+
+def alive(pid: int) -> bool:
+    """Return whether a process runs; an ended one that is not yet reaped does not."""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return False
+    return state != "Z"
+
+
 def free_port() -> int:
     """Return a port that is free now."""
     with socket.socket() as probe:
@@ -181,13 +196,13 @@ def running(
 
 
 def _wait_ready(weft: Weft, log: Path) -> None:
-    deadline = time.monotonic() + START_SECONDS
+    deadline = time.monotonic() + weft.settings.engine_start_seconds
     with httpx.Client(trust_env=False) as http:
         while time.monotonic() < deadline:
             if weft.process.poll() is not None:
                 raise AssertionError(f"weft exited:\n{log.read_text()[-5000:]}")
             try:
-                if http.get(f"{weft.url}/health").status_code == 200:
+                if http.get(f"{weft.url}/ready").status_code == 200:
                     return
             except httpx.TransportError:
                 pass

@@ -70,7 +70,7 @@ class Reader:
 
     def _healthy(self) -> bool:
         try:
-            return httpx.get(f"http://127.0.0.1:{self.port}/health", trust_env=False).is_success
+            return httpx.get(f"http://127.0.0.1:{self.port}/ready", trust_env=False).is_success
         except httpx.TransportError:
             return False
 

@@ -4,6 +4,7 @@ Builds run in real worker processes, but one pool serves the whole session: star
 torch. Tests of the pool itself (test_build.py) start their own.
 """
 
+import json
 import multiprocessing
 import os
 import shutil
@@ -11,6 +12,7 @@ import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -27,12 +29,13 @@ from server.artifacts import build, worker
 from server.cli import app
 from server.cli.demo import import_demo_adapters
 from server.engine import launch
-from server.engine.fake import FakeEngine
+from server.engine.fake import FakeEngine, FakeResponse
 from server.gateway import Gateway
 from server.home import open_registry
 from server.settings import Settings
 from tests.reading import read_adapter
 from tests.server.launching import Stub
+from tests.server.slow import SlowResponse
 from tests.transactions import watch_transactions
 
 DEMO = Path(__file__).parents[2] / "deploy" / "demo"
@@ -274,3 +277,21 @@ async def stub(
     monkeypatch.setattr(launch, "_STOP_SECONDS", 2.0)
     monkeypatch.setattr(launch, "_LOST_STOP_SECONDS", 0.2)
     return made
+
+
+@pytest.fixture
+def slow(engine: FakeEngine, monkeypatch: pytest.MonkeyPatch) -> SlowResponse:
+    """Make the engine answer slowly, and as a stream if the test requests one."""
+    response = SlowResponse(events=True)
+
+    @asynccontextmanager
+    async def send(_path: str, body: bytes) -> AsyncIterator[FakeResponse]:
+        model = json.loads(body)["model"]
+        engine.running[model] += 1
+        try:
+            yield response
+        finally:
+            engine.running[model] -= 1
+
+    monkeypatch.setattr(engine, "send", send)
+    return response

@@ -238,13 +238,6 @@ async def test_what_the_engine_refuses_is_told_in_its_words(
     assert "cheese" in told(response)["message"]
 
 
-async def test_health_follows_the_engine(client: AsyncClient, engine: FakeEngine) -> None:
-    """/health is 200 while requests can be answered and 503 while they cannot."""
-    assert (await client.get("/health")).status_code == 200
-    engine.up = False
-    assert (await client.get("/health")).status_code == 503
-
-
 @pytest.mark.parametrize(
     ("method", "path", "status"),
     [("GET", "/v1/nothing", 404), ("GET", CHAT, 405), ("POST", "/v1/models", 405)],

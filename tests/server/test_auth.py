@@ -43,7 +43,7 @@ async def test_each_key_opens(guarded: AsyncClient, key: str) -> None:
     assert (await guarded.get("/v1/models", headers=headers)).status_code == 200
 
 
-@pytest.mark.parametrize("path", ["/health", "/health/", "/ping", "/docs"])
+@pytest.mark.parametrize("path", ["/health", "/health/", "/ready", "/ping", "/docs"])
 async def test_probes_and_the_page_of_the_documentation_are_open(
     guarded: AsyncClient, path: str
 ) -> None:

@@ -49,6 +49,16 @@ def claim(nbytes: int) -> int:
     return len(bytearray(nbytes))
 
 
+def variables() -> dict[str, str]:
+    """Return the environment."""
+    return dict(os.environ)
+
+
+def send_variables(send: Send) -> None:
+    """Send the environment."""
+    send(dict(os.environ))
+
+
 def message_of(error: Exception) -> str:
     """Return the message of an exception."""
     return str(error)
@@ -89,6 +99,20 @@ def test_children_run_below_their_parent(monkeypatch: pytest.MonkeyPatch) -> Non
     """A child is nicer than its parent, and OpenMP threads that wait in it do not spin."""
     monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
     assert (min(19, os.nice(0) + 5), "PASSIVE") == call(surroundings, seconds=60.0)
+
+
+def test_a_child_has_none_of_its_parent_s_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A child reads the variables on the list, and those that it is given by name; so a secret
+    under any other name is not in what it logs or sends."""
+    for name in ("WEFT_API_KEYS", "PGPASSWORD", "AWS_SECRET_ACCESS_KEY", "HF_TOKEN", "ANYTHING"):
+        monkeypatch.setenv(name, "secret")
+    monkeypatch.setenv("HF_HOME", "/models")
+    environment = call(variables, seconds=60.0)
+    assert "secret" not in environment.values()
+    assert ("/models", os.environ["PATH"]) == (environment["HF_HOME"], environment["PATH"])
+    with Child[dict[str, str]](send_variables, names=("HF_TOKEN",)) as child:
+        (environment,) = child.messages(60.0)
+    assert ["HF_TOKEN"] == [name for name, value in environment.items() if value == "secret"]
 
 
 def test_limits_are_kept() -> None:

@@ -18,6 +18,7 @@ from server.engine.protocol import EngineUnavailable
 from server.gateway import Gateway
 from tests.server.asgi import CHAT, COMPLETIONS, Exchange, ask
 from tests.server.conftest import BASE, MakeGateway
+from tests.server.slow import SlowResponse
 from tests.server.test_build import left_over
 
 
@@ -25,39 +26,6 @@ from tests.server.test_build import left_over
 def app(gateway: Gateway) -> ASGIApp:
     """The HTTP app of the test's gateway."""
     return create_app(gateway)
-
-
-class SlowResponse(FakeResponse):
-    """A response whose next part waits for an event."""
-
-    def __init__(self, events: bool) -> None:
-        kind = "text/event-stream" if events else "application/json"
-        super().__init__(200, {"content-type": kind}, [], breaks=False)
-        self.go_on = asyncio.Event()
-
-    async def chunks(self) -> AsyncIterator[bytes]:
-        """Yield one part at once and the other after the event."""
-        yield b"data: first\n\n"
-        await self.go_on.wait()
-        yield b"data: [DONE]\n\n"
-
-
-@pytest.fixture
-def slow(engine: FakeEngine, monkeypatch: pytest.MonkeyPatch) -> SlowResponse:
-    """Make the engine answer slowly, and as a stream if the test requests one."""
-    response = SlowResponse(events=True)
-
-    @asynccontextmanager
-    async def send(_path: str, body: bytes) -> AsyncIterator[FakeResponse]:
-        model = json.loads(body)["model"]
-        engine.running[model] += 1
-        try:
-            yield response
-        finally:
-            engine.running[model] -= 1
-
-    monkeypatch.setattr(engine, "send", send)
-    return response
 
 
 def idle(gateway: Gateway, engine: FakeEngine) -> bool:

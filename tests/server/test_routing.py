@@ -59,7 +59,16 @@ async def test_the_error_names_the_parameters_near_and_known(client: AsyncClient
 
 
 @pytest.mark.parametrize(
-    "path", ["/health", "/v1/models", "/v1/models/zorp", "/registry/adapters", "/metrics", "/docs"]
+    "path",
+    [
+        "/health",
+        "/ready",
+        "/v1/models",
+        "/v1/models/zorp",
+        "/registry/adapters",
+        "/metrics",
+        "/docs",
+    ],
 )
 async def test_head_answers_as_get_without_the_body(client: AsyncClient, path: str) -> None:
     """HEAD has the status and headers of GET and no body; where GET is missing, so is HEAD."""
@@ -93,7 +102,7 @@ async def test_the_version_is_the_package_s(client: AsyncClient) -> None:
 async def test_ping_follows_the_engine(
     client: AsyncClient, engine: FakeEngine, method: str
 ) -> None:
-    """/ping is /health by GET and by POST, as in vLLM."""
+    """/ping says by GET and by POST whether requests can be answered, as SageMaker asks."""
     assert (await client.request(method, "/ping")).status_code == 200
     engine.up = False
     assert (await client.request(method, "/ping")).status_code == 503

@@ -16,6 +16,7 @@ from server.artifacts.store import ArtifactStore
 from server.engine.fake import FakeEngine, FakeResponse
 from server.engine.protocol import EngineError, EngineRefused
 from server.engine.selftest import SelfTestFailed, self_test
+from server.engine.turn import turn
 from tests.server.conftest import BASE
 
 SLOTS = 3
@@ -69,10 +70,12 @@ def artifacts(tmp_path: Path) -> ArtifactStore:
     return ArtifactStore(tmp_path / "artifacts")
 
 
-async def run(engine: FakeEngine, artifacts: ArtifactStore, base: Base) -> None:
+async def run(engine: FakeEngine, artifacts: ArtifactStore, base: Base, seed: int = 0) -> None:
     """Run the self-test and check that it leaves nothing behind."""
     try:
-        await self_test(engine, base=BASE, shapes=base.shapes, artifacts=artifacts, slots=SLOTS)
+        await self_test(
+            engine, base=BASE, shapes=base.shapes, artifacts=artifacts, slots=SLOTS, seed=seed
+        )
     finally:
         assert (set(), frozenset(), Counter()) == (
             engine.loaded, artifacts.digests(), +engine.running,
@@ -84,6 +87,49 @@ async def test_a_sane_engine_passes(artifacts: ArtifactStore, base: Base) -> Non
     engine = EngineUnderTest(own)
     await run(engine, artifacts, base)
     assert len(set(engine.loads)) == SLOTS
+
+
+async def test_each_run_has_canaries_of_its_own(artifacts: ArtifactStore, base: Base) -> None:
+    """Another seed gives other digests, so that two gateways which prove one engine at overlapping
+    times remove their own canaries only; the same seed gives the same."""
+    first, again, other = (EngineUnderTest(own) for _ in range(3))
+    await run(first, artifacts, base, seed=1)
+    await run(again, artifacts, base, seed=1)
+    await run(other, artifacts, base, seed=2)
+    assert first.loads == again.loads
+    assert set() == set(first.loads) & set(other.loads)
+
+
+async def test_two_gateways_can_prove_one_engine_at_once(
+    artifacts: ArtifactStore, base: Base
+) -> None:
+    """Two self-tests that overlap both pass, and nothing of either is left."""
+    engine = EngineUnderTest(own)
+    await asyncio.gather(*(
+        self_test(
+            engine, base=BASE, shapes=base.shapes, artifacts=artifacts, slots=SLOTS, seed=seed
+        )
+        for seed in (1, 2)
+    ))  # fmt: skip
+    assert (2 * SLOTS, set()) == (len(set(engine.loads)), engine.loaded)
+
+
+async def test_self_tests_take_turns(tmp_path: Path) -> None:
+    """Of two gateways on one folder one waits for the other, also when that one dies; nobody waits
+    for longer than a start may take."""
+    times: list[str] = []
+
+    async def one(name: str) -> None:
+        async with turn(tmp_path, 5):
+            times.append(f"{name} begins")
+            await asyncio.sleep(0.05)
+            times.append(f"{name} ends")
+
+    await asyncio.gather(one("a"), one("b"))
+    assert ["begins", "ends"] * 2 == [time.split()[1] for time in times]
+    assert times[0][0] == times[1][0] != times[2][0] == times[3][0]
+    async with turn(tmp_path, 5), turn(tmp_path, 0.01):
+        pass
 
 
 async def test_rounding_in_company_is_forgiven(artifacts: ArtifactStore, base: Base) -> None:
