@@ -8,11 +8,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
-import psutil
 import torch
 
 from merge.adaptive.model.fresh_lora import linear_widths
 from merge.adaptive.model.hooks import freeze
+from merge.adaptive.model.host_memory import available_bytes
 from merge.adaptive.model.memory import PASS_TOKENS, STEP_TOKENS, Sizes, check_memory, least_ranks
 from merge.adaptive.options import Options
 from merge.peft_format import AdapterFolder
@@ -109,4 +109,4 @@ def memory_budget(
 def _free(device: torch.device) -> int:
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0])
-    return int(psutil.virtual_memory().available)
+    return available_bytes()
