@@ -61,12 +61,13 @@ def explained(command: Callable[_P, _R]) -> Callable[_P, _R]:
         except Exception as error:
             if not is_expected(error):
                 raise
-            raise fail(_message_of(error)) from error
+            raise fail(message_of(error)) from error
 
     return run
 
 
-def _message_of(error: Exception) -> str:
+def message_of(error: Exception) -> str:
+    """Return what a user has to know of an expected error."""
     if hasattr(error, "errors"):  # pydantic's
         lines = (f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
         return "bad setting: " + "; ".join(line.removeprefix(": ") for line in lines)

@@ -30,6 +30,7 @@ _GROUPS: Mapping[str, str] = {
 _COMMANDS: Mapping[str, str] = {
     "serve": "serving:serve",
     "status": "status:status",
+    "doctor": "doctoring:doctor",
     "demo": "serving:demo",
     "adapt": "adapting:adapt",
     "merge": "merging:merge",
