@@ -5,21 +5,24 @@ and the load.
 """
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from merge.recipe import Recipe
 from registry.service import Registry
 from registry.storage.blobs import BlobStore
+from registry.storage.errors import BlobCorrupt, BlobMissing
 from server.artifacts.build import Builder
 from server.artifacts.leases import Leases
 from server.artifacts.store import ArtifactStore, storage_errors
 from server.compose.resolve import Planned, Stored
-from server.engine.protocol import Engine
+from server.engine.protocol import Engine, EngineRefused
 from server.metrics import Metrics, Timings
 from server.pools import Pools
 
 _ATTEMPTS = 3
+_log = logging.getLogger("weft.server")
 
 
 class ArtifactGone(Exception):
@@ -31,6 +34,10 @@ class ArtifactGone(Exception):
             f"the files of artifact {digest} are gone, and on this machine its recipe gives other "
             "bytes: name the composition instead of the digest"
         )
+
+
+class _Damaged(EngineRefused):
+    """The engine refused files that had changed on disk; they are removed."""
 
 
 class Provider:
@@ -54,10 +61,17 @@ class Provider:
             merge.errors.MergeError, BuildTimeout, BuildFailed, StoreFull, ArtifactGone: as `hold`.
             EngineRefused, EngineUnavailable: it is not loaded.
         """
-        async with self.hold(target, timings) as digest:
-            with timings.measure("load"):
-                await self.load(digest)
-            yield digest
+        for attempt in range(_ATTEMPTS):
+            async with self.hold(target, timings) as digest:
+                try:
+                    with timings.measure("load"):
+                        await self.load(digest)
+                except _Damaged:
+                    if attempt == _ATTEMPTS - 1:
+                        raise
+                    continue  # its files are made again
+                yield digest
+                return
 
     @asynccontextmanager
     async def hold(self, target: Stored | Planned, timings: Timings) -> AsyncIterator[str]:
@@ -96,11 +110,26 @@ class Provider:
         generation = self._engine.generation
         # A lease of its own: the request may end while the engine still loads.
         async with self._leases.hold(digest):
-            with self._metrics.loading():
-                await self._engine.load(digest)
+            try:
+                with self._metrics.loading():
+                    await self._engine.load(digest)
+            except EngineRefused as error:
+                if await self._pools.files.run(self._discard_damaged, digest):
+                    raise _Damaged(digest, error.reason) from error
+                raise
         # Entries of earlier generations are never looked up again; they would pile up.
         self._loaded = {entry for entry in self._loaded if entry[0] == generation}
         self._loaded.add((generation, digest))
+
+    def _discard_damaged(self, digest: str) -> bool:
+        """Remove files that do not match their digest; return whether there were such."""
+        try:
+            self._artifacts.verify(digest)
+        except (BlobCorrupt, BlobMissing) as error:
+            _log.error("a merged adapter is damaged and is made again: %s", error)
+            self._artifacts.delete(digest)
+            return True
+        return False
 
     async def _on_disk(self, target: Stored | Planned) -> str:
         if isinstance(target, Planned):

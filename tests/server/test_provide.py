@@ -7,8 +7,10 @@ from contextlib import asynccontextmanager
 
 import pytest
 
+from merge.peft_format import WEIGHTS_NAME
 from registry.service import Registry
 from registry.storage.blobs import LocalBlobs
+from registry.storage.errors import BlobCorrupt
 from server.artifacts.leases import LeaseBusy
 from server.artifacts.provide import ArtifactGone
 from server.compose.resolve import Planned, Stored
@@ -99,6 +101,32 @@ async def test_an_artifact_that_comes_out_otherwise_is_gone(gateway: Gateway) ->
     assert isinstance(planned, Planned)
     with pytest.raises(ArtifactGone, match="name the composition instead"):
         await provide(gateway, Stored("0" * 64, planned.recipe))
+
+
+async def test_an_artifact_with_a_flipped_bit_is_merged_again(
+    gateway: Gateway, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An engine refuses files that do not match their digest; they are then removed and made again
+    from the recipe, so that the request is answered under the same digest."""
+    load = engine.load
+
+    async def strict(digest: str) -> None:
+        try:
+            gateway.artifacts.verify(digest)
+        except BlobCorrupt as error:
+            raise EngineRefused(digest, "the files do not match their digest") from error
+        await load(digest)
+
+    monkeypatch.setattr(engine, "load", strict)
+    target = target_of(gateway, "cat(zorp, blim)")
+    digest = await provide(gateway, target)
+    engine.restart()
+    weights = gateway.artifacts.path(digest) / WEIGHTS_NAME
+    damaged = bytearray(weights.read_bytes())
+    damaged[-1] ^= 1
+    weights.write_bytes(damaged)
+    assert [digest] * 3 == await asyncio.gather(*(provide(gateway, target) for _ in range(3)))
+    gateway.artifacts.verify(digest)
 
 
 async def test_files_removed_before_the_lease_are_built_again(
