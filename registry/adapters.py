@@ -6,7 +6,7 @@ Files are written before the rows that name them, so a crash leaves at most file
 from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 
-from registry.admission.admit import AdmissionPolicy, admit
+from registry.admission.admit import AdmissionPolicy, Admit
 from registry.errors import NameTaken
 from registry.references import Reference, check_alias, check_name
 from registry.search.embeddings import ATTEMPTS, Embeddings
@@ -30,12 +30,14 @@ class Adapters:
         policy: AdmissionPolicy,
         embeddings: Embeddings,
         finder: Finder,
+        admit: Admit,
     ) -> None:
         self._database = database
         self._blobs = blobs
         self._policy = policy
         self._embeddings = embeddings
         self._finder = finder
+        self._admit = admit
 
     def workspace(self) -> AbstractContextManager[Path]:
         """Yield an empty folder on the store's disk for a source's files, and remove it on exit.
@@ -50,13 +52,14 @@ class Adapters:
 
         Raises:
             UnknownBase: `base` is not registered.
+            CheckEnded: the check took too long or too much memory.
             FolderUnreadable: a file of the folder cannot be read.
         """
         with self._database.read() as session:
             requested = None if base is None else rows.base(known_bases.find(session, base))
             known = [] if requested else [rows.base(row) for row in queries.bases(session)]
         try:
-            return admit(folder, requested, self._policy, known=known)
+            return self._admit(folder, requested, self._policy, known=known)
         except OSError as error:
             raise FolderUnreadable(str(error)) from error
 
@@ -88,6 +91,7 @@ class Adapters:
             NameTaken: the name belongs to a composition or a base.
             UnknownBase: `base` is not registered.
             AdmissionRefused: the adapter cannot be served; the error has the report.
+            CheckEnded: as `check`.
             VersionRetired: the version of `name` that has this content is retired.
             VersionQuarantined, ContentQuarantined: this content is quarantined.
             FolderUnreadable: a file of the folder cannot be read.

@@ -7,7 +7,7 @@ RegistryError
 ├── UnknownReference, UnknownBase                                 well formed, but not registered
 ├── UnknownKey, KeyNameTaken                                      API keys
 ├── NameTaken, BaseConflict, BaseConfigInvalid                    a conflict with stored rows
-├── AdmissionRefused                                              the folder cannot be served
+├── AdmissionRefused, CheckEnded                                  the folder cannot be served
 ├── VersionRetired, VersionInUse, VersionQuarantined              the version's state forbids it
 │   └── ContentQuarantined
 └── the errors of storage, search, sources, jobs and upkeep are in errors.py of each folder
@@ -164,6 +164,14 @@ class AdmissionRefused(RegistryError):
         if len(report.problems) > _PROBLEMS_SHOWN:
             shown.append(f"and {len(report.problems) - _PROBLEMS_SHOWN} more problems")
         self.listed = "; ".join(shown)
+        super().__init__()
+
+
+class CheckEnded(RegistryError):
+    """The adapter could not be checked: {reason}. Nothing was stored; `weft check` tries again."""
+
+    def __init__(self, reason: str) -> None:
+        self.reason = reason
         super().__init__()
 
 

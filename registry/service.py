@@ -3,7 +3,7 @@
 from registry.access.audit import Audit
 from registry.access.keys import Keys
 from registry.adapters import Adapters
-from registry.admission.admit import AdmissionPolicy
+from registry.admission.admit import AdmissionPolicy, Admit, admit
 from registry.jobs.files import Files
 from registry.jobs.queue import Jobs
 from registry.search.descriptions import Descriptions
@@ -48,13 +48,14 @@ class Registry:
         blobs: BlobStore,
         policy: AdmissionPolicy | None = None,
         embedder: Embedder | None = None,
+        admit: Admit = admit,
     ) -> None:
         policy = policy or AdmissionPolicy()
         self.access = Access(database)
         self.search = Search(database, blobs, embedder or Embedder())
         self.bases = Bases(database)
         self.adapters = Adapters(
-            database, blobs, policy, self.search.embeddings, self.search.finder
+            database, blobs, policy, self.search.embeddings, self.search.finder, admit
         )
         self.compositions = Compositions(database)
         self.versions = Versions(database)

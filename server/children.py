@@ -2,11 +2,13 @@
 
 A child gets two pipes. Through the first it sends typed messages, and last whether it finished or
 why not. The second is its lifeline: nothing is ever sent through it, but the system closes it when
-the parent is gone, even after `kill -9`, and the child then ends at once. All calls but `kill`
-block; call them off the event loop. The pool of merge workers (`server.artifacts.build`) and the
-engine (`server.engine.launch`) use the lifeline alone.
+the parent is gone, even after `kill -9`, and the child then ends at once. A `Worker` is a child
+that stays and computes one call after the other. All calls but `kill` block; call them off the
+event loop. The pool of merge workers (`server.artifacts.build`) and the engine
+(`server.engine.launch`) use the lifeline alone.
 """
 
+import math
 import multiprocessing
 import os
 import resource
@@ -62,6 +64,21 @@ class _Failed:
     """The last message of a child whose function raised."""
 
     reason: Any
+
+
+@dataclass(frozen=True, slots=True)
+class _Returned:
+    """What a call of a worker returned."""
+
+    value: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """What one call may take: memory beyond what the child has already, and CPU time."""
+
+    spare_bytes: int
+    cpu_seconds: int
 
 
 def sentence_of(error: Exception) -> str:
@@ -157,6 +174,45 @@ def call(
         return next(child.messages(seconds))
 
 
+class Worker:
+    """A child that answers calls, one at a time, each within limits of its own.
+
+    After `ChildTimeout` or `ChildDied` it is gone, and so it is after `reap`.
+    """
+
+    def __init__(self) -> None:
+        # The child gets the reading end, and with it the end of the calls when this one is closed.
+        calls, self._calls = multiprocessing.get_context("spawn").Pipe(duplex=False)
+        self._child = Child[Any](_answer_all, calls)
+        calls.close()
+
+    def call(self, function: Callable[..., T], *args: object, seconds: float, budget: Budget) -> T:
+        """Return `function(*args)`, computed in the child.
+
+        Raises:
+            ChildFailed: it raised, perhaps MemoryError at the limit of `budget`; the child lives.
+            ChildDied, ChildTimeout: as `Child.messages`; the child is gone.
+        """
+        try:
+            self._calls.send((function, args, budget))
+            outcome: _Returned | _Failed = next(self._child.messages(seconds))
+        except (ChildDied, ChildTimeout):
+            self.reap()
+            raise
+        except OSError:  # it died while it waited, and nobody reads the call
+            self.reap()
+            raise ChildDied(None) from None
+        if isinstance(outcome, _Failed):
+            raise ChildFailed(outcome.reason)
+        value: T = outcome.value
+        return value
+
+    def reap(self) -> None:
+        """End the child and wait until it is gone."""
+        self._child.reap()
+        self._calls.close()
+
+
 def begin(lifeline: Connection, nice: int = BESIDE_ENGINE, names: tuple[str, ...] = ()) -> None:
     """Set up this process as a child: lifeline, priority, and what all children have in common."""
     end_with(lifeline, lambda: os._exit(1))
@@ -187,14 +243,31 @@ def limit(*, spare_bytes: int, file_bytes: int, cpu_seconds: int) -> None:
         file_bytes: the size of a file that it writes.
         cpu_seconds: its CPU time, after which the system kills it.
     """
-    pages = int(Path("/proc/self/statm").read_text().split()[0])
     for kind, most in (
-        (resource.RLIMIT_AS, pages * resource.getpagesize() + spare_bytes),
+        (resource.RLIMIT_AS, _claimed_bytes() + spare_bytes),
         (resource.RLIMIT_CPU, cpu_seconds),
         (resource.RLIMIT_FSIZE, file_bytes),
         (resource.RLIMIT_CORE, 0),
     ):
         resource.setrlimit(kind, (most, most))
+
+
+def _claimed_bytes() -> int:
+    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    return pages * resource.getpagesize()
+
+
+def _allow(budget: Budget) -> None:
+    """Limit this process until the next call: soft limits, which it may raise again."""
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    seconds = math.ceil(used.ru_utime + used.ru_stime) + budget.cpu_seconds
+    for kind, most in (
+        (resource.RLIMIT_AS, _claimed_bytes() + budget.spare_bytes),
+        (resource.RLIMIT_CPU, seconds),  # beyond it the system ends the process
+    ):
+        _, hard = resource.getrlimit(kind)
+        soft = most if hard == resource.RLIM_INFINITY else min(most, hard)
+        resource.setrlimit(kind, (soft, hard))
 
 
 def _run(
@@ -221,3 +294,18 @@ def _answer(
     function: Callable[..., T], args: tuple[object, ...], send: Callable[[T], None]
 ) -> None:
     send(function(*args))
+
+
+def _answer_all(calls: Connection, send: Callable[[object], None]) -> None:
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    while True:
+        try:
+            function, args, budget = calls.recv()
+        except EOFError:  # no more calls
+            return
+        _allow(budget)
+        try:
+            outcome: _Returned | _Failed = _Returned(function(*args))
+        except Exception as error:
+            outcome = _Failed(sentence_of(error))
+        send(outcome)

@@ -17,6 +17,7 @@ from registry.jobs import errors as job_errors
 from registry.search import errors as search_errors
 from registry.sources import errors as sources_errors
 from registry.storage import errors as storage_errors
+from server.admin.receiving import TooManyUploads
 from server.artifacts.build import BuildFailed, BuildQueueFull
 from server.artifacts.leases import LeaseBusy
 from server.artifacts.provide import ArtifactGone
@@ -135,6 +136,9 @@ ERRORS: dict[type[Exception], ErrorInfo] = {
     registry_errors.AdmissionRefused: ErrorInfo(
         422, "admission_refused", "The adapter is refused; `findings` has the reasons."
     ),
+    registry_errors.CheckEnded: ErrorInfo(
+        422, "check_ended", "The check of the adapter took too long or too much memory."
+    ),
     sources_errors.NothingToImport: ErrorInfo(422, "nothing_to_import", "The path has no adapter."),
     registry_errors.BaseConfigInvalid: ErrorInfo(
         422,
@@ -212,6 +216,9 @@ ERRORS: dict[type[Exception], ErrorInfo] = {
         422,
         "engine_refused",
         "The engine could not load the adapter; its reason is in the message.",
+    ),
+    TooManyUploads: ErrorInfo(
+        429, "too_many_uploads", "The namespace, or the key, has too many uploads under way."
     ),
     BuildQueueFull: ErrorInfo(503, "merge_queue_full", "Too many merges are waiting."),
     BuildFailed: ErrorInfo(503, "build_failed", "A merge worker died."),

@@ -57,13 +57,15 @@ def open_registry(
     from registry.service import Registry
     from registry.storage.blobs import LocalBlobs
     from registry.storage.database import Database
+    from server.admission import admission_workers
     from server.embedders import open_embedder
 
     make_home(settings.home)
     database = Database(settings.database, statement_seconds=statement_seconds)
     database.upgrade()
     blobs = LocalBlobs(settings.blobs)
-    return Registry(database, blobs, settings.policy, open_embedder(settings)), blobs
+    embedder = open_embedder(settings)
+    return Registry(database, blobs, settings.policy, embedder, admission_workers), blobs
 
 
 @contextmanager

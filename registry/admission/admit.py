@@ -13,7 +13,7 @@ import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import Literal, Protocol, TypeAlias
 
 from merge.peft_format import (
     CONFIG_NAME,
@@ -76,6 +76,15 @@ class AdmissionPolicy:
     max_bytes: int = MAX_BYTES
     licences: frozenset[str] = frozenset()
     required: frozenset[RequiredField] = frozenset()
+
+
+class Admit(Protocol):
+    """A way to run `admit`, perhaps in another process."""
+
+    def __call__(
+        self, path: Path, base: Base | None, policy: AdmissionPolicy, *, known: Sequence[Base] = ()
+    ) -> AdmissionReport:
+        """See `admit`."""
 
 
 def admit(

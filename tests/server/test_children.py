@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from server.children import Child, ChildDied, ChildFailed, ChildTimeout, call, limit
+from server.children import Budget, Child, ChildDied, ChildFailed, ChildTimeout, Worker, call, limit
 
 Send = Callable[[object], None]
 
@@ -140,3 +140,42 @@ def test_a_child_ends_with_a_parent_that_is_killed() -> None:
             return
         time.sleep(0.05)
     raise AssertionError("the child outlived its parent")
+
+
+def add(number: int, other: int) -> tuple[int, int]:
+    """Return the process, and a sum."""
+    return os.getpid(), number + other
+
+
+def spend(nbytes: int) -> int:
+    """Claim memory within the budget of a call."""
+    return len(bytearray(nbytes))
+
+
+def test_a_worker_answers_one_call_after_the_other() -> None:
+    """Its process stays, also when a call fails or needs more memory than its budget."""
+    worker = Worker()
+    large, small = Budget(2**28, 60), Budget(2**26, 60)
+    try:
+        pid, total = worker.call(add, 1, 2, seconds=60, budget=large)
+        assert 3 == total
+        with pytest.raises(ChildFailed, match="TypeError"):
+            worker.call(add, 1, "x", seconds=60, budget=large)
+        with pytest.raises(ChildFailed, match="MemoryError"):
+            worker.call(spend, 2**27, seconds=60, budget=small)
+        assert 2**27 == worker.call(spend, 2**27, seconds=60, budget=large)
+        assert pid == worker.call(add, 1, 2, seconds=60, budget=small)[0]
+        os.kill(pid, signal.SIGKILL)
+        with pytest.raises(ChildDied):
+            worker.call(add, 1, 2, seconds=60, budget=large)
+    finally:
+        worker.reap()
+
+
+def test_a_worker_that_takes_too_long_is_gone() -> None:
+    """A call beyond its time ends the worker, and further calls say that it is gone."""
+    worker = Worker()
+    with pytest.raises(ChildTimeout):
+        worker.call(time.sleep, 60, seconds=0.1, budget=Budget(2**28, 60))
+    with pytest.raises(ChildDied):
+        worker.call(add, 1, 2, seconds=60, budget=Budget(2**28, 60))
