@@ -68,6 +68,8 @@ class Pools:
         self.admin = Pool("registry", threads=4, queue=128)
         self.jobs = Pool("job", threads=2, queue=64)
         self.files = Pool("file", threads=4, queue=128)
+        # The sender decides how long an upload takes: see `server.admin.receiving`.
+        self.uploads = Pool("upload", threads=8, queue=32)
 
     def of_tag(self, tag: str) -> Pool:
         """Return the pool for the routes with this tag."""

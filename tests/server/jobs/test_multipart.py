@@ -37,6 +37,7 @@ FILE, PURPOSE, END = part("file", "x\n", "x.jsonl"), part("purpose", "fine-tune"
         (part("file", "x") + PURPOSE + END, FORM, "Send the file"),
         (FILE + PURPOSE + part("expires_after[seconds]", "9") + END, FORM, "not supported"),
         (FILE + PURPOSE + part("x", "y" * 2000) + END, FORM, "longer than 1000 bytes"),
+        (f"--edge\r\nX: {'y' * 9000}\r\n\r\n", FORM, "Maximum header size exceeded"),
         (FILE + "".join(part(f"f{n}", "") for n in range(30)) + END, FORM, "more than 20 fields"),
     ],
 )
