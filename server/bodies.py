@@ -98,7 +98,8 @@ class LimitBodies:
         path = scope["path"]
         if path in CHAT_PATHS:
             return self._settings.chat_max_bytes
-        if path == "/v1/files" or path.endswith("/-/versions"):
+        adapter = path.startswith("/registry/adapters/") and path.endswith("/-/versions")
+        if adapter or path == "/v1/files":
             return None
         return self._settings.json_max_bytes
 

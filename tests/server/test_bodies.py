@@ -7,10 +7,17 @@ from collections.abc import AsyncIterator
 
 import psutil
 import pytest
+from fastapi.routing import APIRoute
 from httpx import AsyncClient, Response
 
 from server.app import create_app
-from server.bodies import MAX_CHAT_VALUES, MAX_JSON_VALUES, check_values, read_json
+from server.bodies import (
+    MAX_CHAT_VALUES,
+    MAX_JSON_VALUES,
+    LimitBodies,
+    check_values,
+    read_json,
+)
 from server.errors import RequestInvalid
 from server.gateway import Gateway
 from tests.server.asgi import CHAT, Exchange, ask
@@ -162,3 +169,16 @@ def test_the_largest_documents_are_parsed_quickly() -> None:
 def test_a_prompt_of_numbers_fits() -> None:
     """The longest context as token numbers is below the limit."""
     assert read_json(json.dumps([1] * 128_000).encode(), max_values=MAX_CHAT_VALUES)
+
+
+def test_every_route_with_a_json_body_has_a_limit(gateway: Gateway) -> None:
+    """Only the two routes that stream an upload to disk are without a limit of bytes here."""
+    limits = LimitBodies(lambda *_: asyncio.sleep(0), gateway.settings)
+    unlimited = set()
+    for route in create_app(gateway).routes:
+        assert isinstance(route, APIRoute)
+        path = route.path.replace("{name:path}", "team/name")
+        if route.methods & {"POST", "PUT", "PATCH"} and limits._limit({"path": path}) is None:
+            unlimited.add(route.path)
+            assert route.body_field is None, route.path
+    assert {"/v1/files", "/registry/adapters/{name:path}/-/versions"} == unlimited

@@ -119,3 +119,12 @@ def test_it_goes_on_from_there(upgraded: Database, tmp_path: Path) -> None:
     old = write_adapter(tmp_path / "old", tensors(seed=0))
     again = registry.adapters.register(old, name="legal")
     assert (1, False) == (again.version.number, again.created)
+
+
+def test_modules_of_old_versions_are_found(upgraded: Database, tmp_path: Path) -> None:
+    """A filter finds versions of the first release by the ends of their modules' names."""
+    finder = Registry(upgraded, LocalBlobs(tmp_path / "blobs")).search.finder
+    everything = {hit.reference for hit in finder.search(limit=100)}
+    assert everything == {hit.reference for hit in finder.search(filter="module=q_proj")}
+    assert everything == {hit.reference for hit in finder.search(filter="module!=v_proj,o_proj")}
+    assert () == finder.search(filter="module=proj")
