@@ -172,7 +172,7 @@ def test_too_many_at_once_is_a_clear_error(
     """A caller that gets no connection in time receives an error."""
     monkeypatch.setattr(database._engine.pool, "_timeout", 0.01)
     with ExitStack() as connections:
-        for _ in range(15):
+        for _ in range(48):
             connections.enter_context(database.read()).connection()
         with (
             pytest.raises(DatabaseUnavailable, match="every connection is taken"),
