@@ -198,6 +198,8 @@ async def _events(
     jobs = gateway.registry.jobs
     async for events in gateway.feed.follow(job, after=after, caller=caller):
         yield b"".join(map(_event, events)) or KEEP_ALIVE
+        if gateway.stopping.begun:
+            return  # without an end: the client goes on from its last event, at another server
     ended = JobItem.of(await gateway.pools.jobs.run(jobs.get, job, caller=caller))
     yield frame(ended.model_dump_json(), kind="end")
 

@@ -21,7 +21,6 @@ from starlette.datastructures import State
 from starlette.types import ASGIApp, Receive, Scope, Send
 from vllm.lora.request import LoRARequest
 from vllm.lora.resolver import LoRAResolver, LoRAResolverRegistry
-from vllm.v1.engine.exceptions import EngineDeadError
 
 from server.children import end_with
 from server.engine.pinned import AdapterRejected, pin, sweep, unpin
@@ -140,9 +139,10 @@ async def _load(digest: str, request: Request) -> dict[str, Any]:
                 number = models.lora_id_counter.inc(1)
                 lora = LoRARequest(lora_name=digest, lora_int_id=number, lora_path=str(folder))
             await models.engine_client.add_lora(lora)
-        except EngineDeadError as error:
-            raise HTTPException(503, "the engine's core is dead") from error
         except Exception as error:  # the client reads the engine's message
+            # A core that dies while it loads raises one of several errors.
+            if models.engine_client.errored:
+                raise HTTPException(503, "the engine's core is dead") from error
             raise HTTPException(422, f"{type(error).__name__}: {error}") from error
         models.lora_requests[digest] = lora
     return {"loaded": True}

@@ -80,6 +80,18 @@ def events_of(text: str) -> list[tuple[str, dict[str, Any]]]:
     return found
 
 
+async def test_a_stopping_server_ends_the_stream_of_a_job_that_goes_on(
+    client: AsyncClient, gateway: Gateway, done: str
+) -> None:
+    """Followers of a job do not keep a server from stopping: their streams end without an end
+    event, so that they go on elsewhere."""
+    gateway.stopping.begun = True
+    answer = await client.get(f"/registry/jobs/{done}/events")
+    kinds = [kind for kind, _ in events_of(answer.text)]
+    assert kinds
+    assert "end" not in kinds
+
+
 async def test_events_are_streamed_to_the_end(client: AsyncClient, done: str) -> None:
     """Events arrive in order; `after` and Last-Event-ID skip earlier ones."""
     path = f"/registry/jobs/{done}/events"
