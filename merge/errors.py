@@ -2,6 +2,7 @@
 
     MergeError
     ├── RecipeInvalid          the request is wrong: change the request
+    │   └── LimitExceeded      it asks for more than this server allows
     ├── IncompatibleAdapters   the members cannot be merged together: choose others
     └── UnsafeResult           the result must not be served: change weights, scale or dtype
     MethodDefinitionError      a merge method is declared wrongly: a bug in its file
@@ -20,6 +21,10 @@ class MergeError(ValueError):
 
 class RecipeInvalid(MergeError):
     """The recipe is wrong: an unknown method or option, a bad weight, no ingredient."""
+
+
+class LimitExceeded(RecipeInvalid):
+    """The merge is larger than the server allows; the message names the limit."""
 
 
 class IncompatibleAdapters(MergeError):

@@ -8,12 +8,13 @@ digests) and the tensors (`run`).
 import hashlib
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from merge.errors import IncompatibleAdapters, RecipeInvalid
+from merge.limits import UNLIMITED, Limits
 from merge.methods.options import AUTO, Value
 from merge.peft_format import AdapterFolder, is_digest
 from merge.peft_format.names import Kind
@@ -200,6 +201,7 @@ def plan(
     base: str,
     dtype: str,
     rank_limit: int | None,
+    limits: Limits = UNLIMITED,
 ) -> Recipe:
     """Return the recipe of a request, with every option and the rank decided.
 
@@ -210,17 +212,21 @@ def plan(
         base: canonical name of the base that every member must have.
         dtype: "float32", "bfloat16" or "float16".
         rank_limit: the engine's largest rank in any module; None for no limit.
+        limits: on the size of the merge.
 
     Raises:
         RecipeInvalid: an unknown method or option, a bad value, weight or rank, no member, or
             members that do not meet the method's requirements.
+        LimitExceeded: the merge is above one of `limits`.
         IncompatibleAdapters: bases, shapes or, for some methods, ranks do not agree.
     """
     from merge.methods import find_method  # here: it imports torch
 
     known = find_method(method)
+    limits.check_members(len(members))
     check_weights((member.weight, member.patterns) for member in members)
     bound = known.bind(options)
+    _check_numbers(limits, members, bound)
     _check_bases(members, base)
     check_shapes(members)
     _check_patterns(members)
@@ -233,7 +239,9 @@ def plan(
                 f"no {name}, which {stack[-1].label} changes; name one that has, or use linear"
             )
     ranks = {name: [m.modules[name].rank for m in stack] for name, stack in stacks.items()}
+    limits.check_ranks({name: sum(of_members) for name, of_members in ranks.items()})
     bound.update(_decide_rank(known, bound, ranks, rank_limit))
+    limits.check_estimate(known.estimate(_shapes(stacks), bound, threads=limits.threads))
     return Recipe(
         method=known.name,
         revision=known.revision,
@@ -244,6 +252,22 @@ def plan(
         options=tuple(sorted(bound.items())),
         dtype=dtype,
     )
+
+
+def _check_numbers(limits: Limits, members: Sequence[Member], options: Mapping[str, Value]) -> None:
+    for member in members:
+        numbers = (member.weight, *(number for _, number in member.patterns))
+        limits.check_numbers(f"{member.label} has the weight", numbers)
+    scale = options["scale"]
+    if isinstance(scale, float):
+        limits.check_numbers("the scale is", [scale])
+
+
+def _shapes(stacks: Mapping[str, Sequence[Member]]) -> Iterator[tuple[list[int], int, int]]:
+    """Yield the members' ranks, d_in and d_out of each module."""
+    for name, stack in stacks.items():
+        first = stack[0].modules[name]
+        yield [member.modules[name].rank for member in stack], first.d_in, first.d_out
 
 
 def _check_bases(members: Sequence[Member], base: str) -> None:

@@ -26,6 +26,14 @@ class Caller:
     role: Role = "admin"
     namespace: str | None = None
 
+    @property
+    def owner(self) -> str:
+        """Whose share of the server its requests take: that of its namespace, or its own.
+
+        A slash tells namespaces from names of keys.
+        """
+        return self.name if self.namespace is None else f"{self.namespace}/"
+
     def has_role(self, role: Role) -> bool:
         """Return whether this caller's role includes `role`."""
         return ROLES.index(self.role) >= ROLES.index(role)

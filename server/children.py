@@ -28,6 +28,7 @@ T = TypeVar("T")
 Explain: TypeAlias = Callable[[Exception], Any]
 BESIDE_ENGINE = 5  # nice level: below a serving engine
 _REASON_CHARACTERS = 500
+_OOM_SCORE = 800  # of 1000, the first to go
 
 
 class ChildTimeout(Exception):
@@ -218,6 +219,9 @@ def begin(lifeline: Connection, nice: int = BESIDE_ENGINE, names: tuple[str, ...
     end_with(lifeline, lambda: os._exit(1))
     keep_allowed(names)
     os.nice(nice)
+    # Where memory runs out, the system ends a child rather than the engine or the gateway.
+    with suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text(str(_OOM_SCORE))
     # Before torch is imported: OpenMP threads that spin while they wait take the cores on which
     # the engine computes.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -235,6 +239,12 @@ def end_with(lifeline: Connection, end: Callable[[], object]) -> None:
     threading.Thread(target=watch, name="weft-lifeline", daemon=True).start()
 
 
+def limit_memory(spare_bytes: int) -> None:
+    """Limit this process's address space, for good, to what it has now and `spare_bytes`."""
+    most = _claimed_bytes() + spare_bytes
+    resource.setrlimit(resource.RLIMIT_AS, (most, most))
+
+
 def limit(*, spare_bytes: int, file_bytes: int, cpu_seconds: int) -> None:
     """Limit this process for good, before it handles data that is not trusted.
 
@@ -243,8 +253,8 @@ def limit(*, spare_bytes: int, file_bytes: int, cpu_seconds: int) -> None:
         file_bytes: the size of a file that it writes.
         cpu_seconds: its CPU time, after which the system kills it.
     """
+    limit_memory(spare_bytes)
     for kind, most in (
-        (resource.RLIMIT_AS, _claimed_bytes() + spare_bytes),
         (resource.RLIMIT_CPU, cpu_seconds),
         (resource.RLIMIT_FSIZE, file_bytes),
         (resource.RLIMIT_CORE, 0),

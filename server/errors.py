@@ -18,11 +18,12 @@ from registry.search import errors as search_errors
 from registry.sources import errors as sources_errors
 from registry.storage import errors as storage_errors
 from server.admin.receiving import TooManyUploads
-from server.artifacts.build import BuildFailed, BuildQueueFull
+from server.artifacts.build import BuildFailed
 from server.artifacts.leases import LeaseBusy
 from server.artifacts.provide import ArtifactGone
+from server.artifacts.queue import BuildQueueFull, TooManyBuilds
 from server.artifacts.store import StoreBroken, StoreFull
-from server.artifacts.worker import BuildTimeout
+from server.artifacts.worker import BuildTimeout, BuildTooLarge
 from server.compose.expression import ExpressionInvalid
 from server.compose.resolve import NotAnIngredient, RankTooLarge, WrongBase
 from server.compose.retrieve import NothingFound, RetrievalInvalid
@@ -206,6 +207,17 @@ ERRORS: dict[type[Exception], ErrorInfo] = {
     merge_errors.UnsafeResult: ErrorInfo(
         422, "unsafe_result", "The merged adapter would harm the engine."
     ),
+    merge_errors.LimitExceeded: ErrorInfo(
+        422, "merge_too_large", "The merge is larger than this server allows; the limit is named."
+    ),
+    BuildTimeout: ErrorInfo(
+        422, "build_timeout", "The merge takes too long; it is not tried again for ten minutes."
+    ),
+    BuildTooLarge: ErrorInfo(
+        422,
+        "build_too_large",
+        "The merge takes too much memory; it is not tried again for ten minutes.",
+    ),
     RankTooLarge: ErrorInfo(
         422, "rank_too_large", "The adapter's rank is above the engine's limit."
     ),
@@ -220,9 +232,11 @@ ERRORS: dict[type[Exception], ErrorInfo] = {
     TooManyUploads: ErrorInfo(
         429, "too_many_uploads", "The namespace, or the key, has too many uploads under way."
     ),
+    TooManyBuilds: ErrorInfo(
+        429, "too_many_merges", "Too many merges of the caller's namespace or key are waiting."
+    ),
     BuildQueueFull: ErrorInfo(503, "merge_queue_full", "Too many merges are waiting."),
     BuildFailed: ErrorInfo(503, "build_failed", "A merge worker died."),
-    BuildTimeout: ErrorInfo(503, "build_timeout", "The merge took too long."),
     EngineUnavailable: ErrorInfo(
         503, "engine_unavailable", "The engine is starting or restarting."
     ),

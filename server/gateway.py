@@ -45,8 +45,9 @@ class Gateway:
             budget_bytes=settings.artifact_budget_bytes,
         )  # fmt: skip
         self.resolver = Resolver(
-            registry, base, settings.served_base, settings.merge_dtype, settings.max_lora_rank
-        )
+            registry, base, settings.served_base, settings.merge_dtype, settings.max_lora_rank,
+            settings.merge_limits,
+        )  # fmt: skip
         self.storage = JobStorage(settings.jobs)
         self.publisher = Publisher(registry, self.storage, settings.served_base)
         self.finisher = Finisher(

@@ -12,6 +12,7 @@ from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from pydantic_settings.sources import PydanticBaseSettingsSource
 
+from merge.limits import Limits
 from registry.admission.admit import MAX_BYTES, MAX_RANK, AdmissionPolicy, RequiredField
 from server.config_file import ConfigFile
 
@@ -94,7 +95,24 @@ class Settings(BaseSettings):
     merge_queue: int = Field(
         64, ge=1, description="builds that may run or wait; further ones are refused"
     )
-    merge_timeout_seconds: float = Field(120, gt=0, description="time limit of one build")
+    merge_queue_share: int = Field(
+        16, ge=1, description="builds of one namespace or key that may wait; more are refused"
+    )
+    merge_max_weight: float = Field(
+        1e4, gt=0, description="largest size of a weight or a scale that clients may ask for"
+    )
+    merge_max_ingredients: int = Field(
+        64, ge=1, description="ingredients of a merge that clients may ask for"
+    )
+    merge_max_total_rank: int = Field(
+        4096, ge=1, description="largest sum of the ingredients' ranks in a module"
+    )
+    merge_max_bytes: int = Field(
+        8 * 2**30, gt=0, description="memory that one build may take, as estimated and in fact"
+    )
+    merge_timeout_seconds: float = Field(
+        120, gt=0, description="time limit of one build, as estimated and in fact"
+    )
     norm_limit: float = Field(
         1000, gt=0, description="largest Frobenius norm of the update of an adapter or a merge"
     )
@@ -241,6 +259,25 @@ class Settings(BaseSettings):
             max_bytes=self.import_max_bytes,
             licences=frozenset(licence.lower() for licence in self.licences),
             required=frozenset(self.required_fields),
+        )
+
+    @property
+    def merge_limits(self) -> Limits:
+        """The largest merge that a client may ask for."""
+        return Limits(
+            weight=self.merge_max_weight,
+            ingredients=self.merge_max_ingredients,
+            total_rank=self.merge_max_total_rank,
+            nbytes=self.merge_max_bytes,
+            seconds=self.merge_timeout_seconds,
+            threads=self.merge_threads,
+            names={
+                "weight": "WEFT_MERGE_MAX_WEIGHT",
+                "ingredients": "WEFT_MERGE_MAX_INGREDIENTS",
+                "total_rank": "WEFT_MERGE_MAX_TOTAL_RANK",
+                "nbytes": "WEFT_MERGE_MAX_BYTES",
+                "seconds": "WEFT_MERGE_TIMEOUT_SECONDS",
+            },
         )
 
     @property

@@ -14,6 +14,7 @@ from merge.methods.options import Rank, Ratio
     "the module, and weights multiply the updates (they are not normalised to a sum of 1)",
     auto_rank="sum",
     copies="mean",
+    work="sum",
 )
 def average(stack: Stack, *, rank: Rank, energy: Ratio | None = None) -> Merged:
     """Return the rank-k update nearest to (1/n) Σ weight · update, n members having the module.

@@ -30,6 +30,7 @@ _REQUIREMENTS = Requirements(equal_ranks=True)
     },
     requirements=_REQUIREMENTS,
     auto_rank="largest",
+    work="stacked",
 )
 def average_factors(stack: Stack, *, split: Literal["sqrt", "full"] = "sqrt") -> Merged:
     """Return (Σ v b)(Σ u a) over members with scales folded in, of the members' own rank.

@@ -10,6 +10,7 @@ from merge.methods.method import merge_method
     "cat",
     paper="arXiv:2409.16167",
     title="exact sum Σ weight · update; ranks add up (concatenation-summation equivalence)",
+    work="stacked",
 )
 def cat(stack: Stack) -> Merged:
     """Return Σ weight · scale · b a as one pair of factors, exactly.

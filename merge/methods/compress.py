@@ -15,6 +15,7 @@ _REQUIREMENTS = Requirements(members=1)
     title="one adapter brought to rank k, or to a share of its energy (Eckart-Young)",
     requirements=_REQUIREMENTS,
     auto_rank="sum",
+    work="sum",
 )
 def compress(stack: Stack, *, rank: Rank, energy: Ratio | None = None) -> Merged:
     """Return the rank-k update nearest to weight · update of the one member.

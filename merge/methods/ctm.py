@@ -27,6 +27,7 @@ _MEAN = Steps(keep_all, any_sign, mean)
     "percent; the rule ties differs on the cores as ties does",
     auto_rank="largest",
     copies="mean",
+    work="tucker",
 )
 def ctm(
     stack: Stack,

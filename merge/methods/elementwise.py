@@ -99,6 +99,7 @@ def _start(stack: Stack, members: Sequence[Factors]) -> Tensor:
     "weights); entries are ranked per module; a tie elects no sign; the result is truncated",
     auto_rank="sum",
     copies="mean",
+    work="entries",
 )
 def ties(
     stack: Stack,
@@ -129,6 +130,7 @@ def ties(
     "is truncated",
     auto_rank="sum",
     random_prune=True,
+    work="entries",
 )
 def dare_linear(
     stack: Stack, *, rank: Rank, density: Ratio = 0.5, seed: Seed = 0, basis: Basis = "dense"
@@ -156,6 +158,7 @@ def dare_linear(
     auto_rank="sum",
     copies="mean",
     random_prune=True,
+    work="entries",
 )
 def dare_ties(
     stack: Stack,
@@ -190,6 +193,7 @@ def dare_ties(
     auto_rank="sum",
     copies="mean",
     random_prune=True,
+    work="entries",
 )
 def della(
     stack: Stack,
@@ -222,6 +226,7 @@ def della(
     differs="entries are ranked over the module, as in the paper (its code: over each row); if "
     "both shares add up to more than 1, the density takes precedence; the result is truncated",
     auto_rank="sum",
+    work="entries",
 )
 def breadcrumbs(
     stack: Stack,
@@ -251,6 +256,7 @@ def breadcrumbs(
     differs="the first step of the paper alone, under PEFT's name for it; entries are ranked per "
     "module; the result is truncated",
     auto_rank="sum",
+    work="entries",
 )
 def magnitude_prune(
     stack: Stack, *, rank: Rank, density: Ratio = 0.2, basis: Basis = "dense"
@@ -276,6 +282,7 @@ def magnitude_prune(
     "normalised to a sum of 1 over the members left at each position; the result is truncated",
     auto_rank="sum",
     copies="mean",
+    work="entries",
 )
 def sce(stack: Stack, *, rank: Rank, density: Ratio = 0.1, basis: Basis = "dense") -> Merged:
     """Return SCE of FuseChat (arXiv 2408.07990, §3.3: select, calculate, erase), truncated.

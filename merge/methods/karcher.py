@@ -29,6 +29,7 @@ _CANCELLED = 1e-4
     requirements=_REQUIREMENTS,
     auto_rank="sum",
     copies="mean",
+    work="sum",
 )
 def karcher(stack: Stack, *, rank: Rank, energy: Ratio | None = None) -> Merged:
     """Return (Σ p |update|) · μ with p = weight / Σ weight and μ the directions' Karcher mean.

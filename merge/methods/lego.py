@@ -40,6 +40,7 @@ _FOLD = 16
     },
     revision=2,
     auto_rank="largest",
+    work="units",
 )
 def lego(
     stack: Stack,

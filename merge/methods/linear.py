@@ -14,6 +14,7 @@ from merge.methods.options import Rank, Ratio
     "rank k, which is exact if k is at least the sum's own rank",
     revision=2,
     auto_rank="sum",
+    work="sum",
 )
 def linear(stack: Stack, *, rank: Rank, energy: Ratio | None = None) -> Merged:
     """Return the rank-k update nearest to Σ weight · scale · b a in the Frobenius norm.

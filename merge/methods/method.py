@@ -6,11 +6,12 @@ beside this one and import it in `merge/methods/__init__.py`.
 """
 
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Literal, TypeVar, get_type_hints
 
+from merge.cost import Estimate, Shape, Work, estimate
 from merge.errors import MethodDefinitionError, RecipeInvalid, did_you_mean
 from merge.factors import Merged, Stack
 from merge.methods.options import AUTO, SCALE, Kind, Rank, Value, kind_of
@@ -63,6 +64,7 @@ class MergeMethod:
     requirements: Requirements  # on the members of a module
     auto_rank: AutoRank | None  # meaning of rank=auto; None: no rank option, ranks add up
     copies: Copies  # T copies give the adapter at weight 1/T (a sum) or at weight 1 (a mean)
+    work: Work  # the kind of its work, for estimates
     random_prune: bool  # whether entries are kept at random; a law holds it unbiased
 
     def bind(self, raw: Mapping[str, object]) -> dict[str, Value]:
@@ -95,6 +97,20 @@ class MergeMethod:
         rank = options.get("rank")
         return min(rank, sum(ranks)) if isinstance(rank, int) else self.automatic_rank([ranks])
 
+    def estimate(
+        self,
+        modules: Iterable[tuple[Sequence[int], int, int]],
+        options: Mapping[str, Value],
+        *,
+        threads: int,
+    ) -> Estimate:
+        """Return what a merge takes, given each module's ranks, d_in and d_out."""
+        shapes = (
+            Shape(tuple(ranks), d_in, d_out, self.result_rank(ranks, options))
+            for ranks, d_in, d_out in modules
+        )
+        return estimate(self.work, shapes, options, threads=threads)
+
 
 _methods: dict[str, MergeMethod] = {}
 METHODS: Mapping[str, MergeMethod] = MappingProxyType(_methods)
@@ -125,6 +141,7 @@ def merge_method(
     requirements: Requirements | None = None,
     auto_rank: AutoRank | None = None,
     copies: Copies = "sum",
+    work: Work = "cores",
     random_prune: bool = False,
 ) -> Callable[[_Function], _Function]:
     """Register the decorated function as a merge method and return it unchanged.
@@ -153,6 +170,7 @@ def merge_method(
             requirements=requirements or Requirements(),
             auto_rank=auto_rank,
             copies=copies,
+            work=work,
             random_prune=random_prune,
         )
         return function

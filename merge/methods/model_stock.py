@@ -16,6 +16,7 @@ from merge.methods.options import Rank, Ratio
     "itself (the paper has angles below 90° only)",
     auto_rank="sum",
     copies="mean",
+    work="sum",
 )
 def model_stock(stack: Stack, *, rank: Rank, energy: Ratio | None = None) -> Merged:
     """Return t · (1/N) Σ weight · update, t = N c / (1 + (N-1) c), c the mean pairwise cosine.

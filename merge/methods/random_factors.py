@@ -27,6 +27,7 @@ from merge.seeds import generator_for
         "update is factored",
     },
     auto_rank="sum",
+    work="noise",
 )
 def random_factors(stack: Stack, *, rank: Rank, seed: Seed = 0) -> Merged:
     """Return `linear` of members whose factors are noise of the same standard deviations.

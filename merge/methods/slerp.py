@@ -28,6 +28,7 @@ _PARALLEL = 1e-4
     requirements=_REQUIREMENTS,
     auto_rank="sum",
     copies="mean",
+    work="sum",
 )
 def slerp(stack: Stack, *, rank: Rank, t: Share = 0.5, energy: Ratio | None = None) -> Merged:
     """Return the update at t of the way from the first member to the second.

@@ -114,7 +114,7 @@ async def publish(
     Raises:
         RequestInvalid: the reference does not name a composition.
         registry.errors.RegistryError: it cannot be resolved, or the result is refused.
-        merge.errors.MergeError, BuildTimeout, BuildFailed, BuildQueueFull, StoreFull: not merged.
+        merge.errors.MergeError, StoreFull, and what else `Builder.build` raises: not merged.
     """
     resolve = functools.partial(gateway.resolver.resolve, caller=caller)
     target = await gateway.pools.admin.run(resolve, str(composition))
@@ -122,7 +122,7 @@ async def publish(
         raise RequestInvalid(
             f"{composition} is not a composition. Name a version of a composition."
         )
-    async with gateway.provider.hold(target, Timings()) as digest:
+    async with gateway.provider.hold(target, Timings(), caller=caller) as digest:
         register = functools.partial(
             gateway.registry.adapters.register, gateway.artifacts.path(digest), name=adapter,
             base=target.recipe.base, alias=alias, source=f"composition:{composition}",

@@ -1,28 +1,34 @@
 """Builds: a recipe becomes an artifact, in worker processes, one build per recipe at a time.
 
-Covered: single flight, the process pool, adopting the result into the store and recording it.
-Not covered: what a merge is (`merge.run`), and loading the result (`provide.py`).
+Covered: single flight, the turns of callers, recipes that cannot be built, adopting the result into
+the store and recording it. Not covered: what a merge is (`merge.run`), the processes (`workers.py`)
+and loading the result (`provide.py`).
 """
 
 import asyncio
 import functools
 import json
-import multiprocessing
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+from merge.errors import MergeError
 from merge.recipe import Recipe
+from registry.callers import LOCAL, Caller
 from registry.service import Registry
 from registry.storage.blobs import BlobStore
 from server.artifacts import worker
+from server.artifacts.queue import FairQueue
+from server.artifacts.refusals import Refusals
 from server.artifacts.store import ArtifactStore, storage_errors
+from server.artifacts.workers import WorkerDied, WorkerHangs, Workers
 from server.metrics import Metrics
 from server.settings import Settings
 
 _GRACE_SECONDS = 15.0
+# A worker that dies is often not its build's fault: the system was short of memory.
+_ATTEMPTS = 2
+# What a recipe is to blame for. It would come out the same way at once, so it is remembered.
+_LASTING = (MergeError, worker.BuildTimeout, worker.BuildTooLarge)
 
 
 class BuildFailed(Exception):
@@ -31,23 +37,13 @@ class BuildFailed(Exception):
     retry_after_seconds = 5
 
 
-class BuildQueueFull(Exception):
-    """The queue of merges is full."""
-
-    retry_after_seconds = 5
-
-    def __init__(self, waiting: int) -> None:
-        super().__init__(
-            f"{waiting} merges are queued, which is the limit (WEFT_MERGE_QUEUE): try again later"
-        )
-
-
 class _Build:
     """One build that requests wait for."""
 
     def __init__(self) -> None:
         self.waiters = 0
         self.begun = False
+        self.turn: asyncio.Future[None]
         self.task: asyncio.Task[str]
 
 
@@ -65,66 +61,76 @@ class Builder:
         self._settings, self._registry = settings, registry
         self._versions, self._artifacts, self._metrics = versions, artifacts, metrics
         self._builds: dict[str, _Build] = {}
-        self._turn = asyncio.Semaphore(settings.merge_workers)
-        self._pool: ProcessPoolExecutor | None = None
-        self._lifeline: Connection | None = None  # closing it ends the pool's workers
+        self._queue = FairQueue(
+            slots=settings.merge_workers, most=settings.merge_queue,
+            share=settings.merge_queue_share,
+        )  # fmt: skip
+        self._workers = Workers(settings.merge_workers, settings.merge_max_bytes)
+        self._refusals = Refusals()
 
     async def start(self) -> None:
         """Start the workers and wait until they have imported torch and the merge engine."""
-        loop = asyncio.get_running_loop()
-        pool = self._workers()
-        await asyncio.gather(
-            *(loop.run_in_executor(pool, worker.warm) for _ in range(self._settings.merge_workers))
-        )
+        await self._workers.warm()
 
     async def stop(self) -> None:
         """End the workers. Running builds are dropped and leave no files."""
         for build in self._builds.values():
             build.task.cancel()
-        if (pool := self._pool) is not None:
-            self._drop(pool)
-            await asyncio.to_thread(pool.shutdown, wait=True, cancel_futures=True)
+        await self._workers.stop()
         await asyncio.gather(*(b.task for b in self._builds.values()), return_exceptions=True)
 
-    async def build(self, recipe: Recipe) -> str:
+    async def build(self, recipe: Recipe, *, caller: Caller = LOCAL) -> str:
         """Return the digest of the artifact of `recipe`, which is on disk then.
 
         Concurrent calls for one recipe share a build. A caller that is cancelled does not end the
-        build for the others; a build without callers is dropped unless it has begun.
+        build for the others; a build without callers is dropped unless it has begun. Callers take
+        turns by `Caller.owner`.
 
         Raises:
             merge.errors.MergeError: the members cannot be merged, or the result is unsafe.
-            BuildQueueFull, BuildTimeout, BuildFailed, StoreFull, StoreBroken: it may succeed later.
+            BuildTimeout, BuildTooLarge: it takes too long, or too much memory. As MergeError, it is
+                remembered for a while.
+            BuildQueueFull, TooManyBuilds, BuildFailed, StoreFull, StoreBroken: it may succeed
+                later.
         """
         key = recipe.digest()
-        build = self._builds.get(key) or self._enqueue(key, recipe)
+        self._refusals.check(key)
+        build = self._builds.get(key)
+        if build is None:
+            build = self._enqueue(key, recipe, caller.owner)
+        else:
+            self._queue.join(build, caller.owner)
         build.waiters += 1
         try:
             return await asyncio.shield(build.task)
         finally:
             build.waiters -= 1
             if build.waiters == 0 and not build.begun:
-                self._forget(
-                    key, build
-                )  # first, so that the next caller does not join a dropped build
+                # First, so that the next caller does not join a dropped build.
+                self._forget(key, build)
                 build.task.cancel()
 
-    def _enqueue(self, key: str, recipe: Recipe) -> _Build:
-        if len(self._builds) >= self._settings.merge_queue:
-            raise BuildQueueFull(len(self._builds))
-        build = self._builds[key] = _Build()
+    def _enqueue(self, key: str, recipe: Recipe, owner: str) -> _Build:
+        build = _Build()
+        build.turn = self._queue.enter(build, owner)
         build.task = asyncio.create_task(self._in_turn(build, recipe), name=f"build {key[:12]}")
         build.task.add_done_callback(lambda _: self._forget(key, build))
+        self._builds[key] = build
         return build
 
     def _forget(self, key: str, build: _Build) -> None:
+        self._queue.leave(build)
         if self._builds.get(key) is build:
             del self._builds[key]
 
     async def _in_turn(self, build: _Build, recipe: Recipe) -> str:
-        async with self._turn:
-            build.begun = True
+        await build.turn
+        build.begun = True
+        try:
             return await self._build(recipe)
+        except _LASTING as error:
+            self._refusals.add(recipe.digest(), error)
+            raise
 
     async def _build(self, recipe: Recipe) -> str:
         with (
@@ -132,11 +138,20 @@ class Builder:
             storage_errors(),
             self._artifacts.workspace() as workspace,
         ):
-            out = workspace / "merged"
-            built = await self._run(recipe, out)
-            return await asyncio.to_thread(self._adopt, recipe, built, out)
+            for attempt in range(_ATTEMPTS):
+                out = workspace / f"merged-{attempt}"
+                try:
+                    built = await self._run(recipe, out)
+                except WorkerDied:
+                    continue
+                return await asyncio.to_thread(self._adopt, recipe, built, out)
+            raise BuildFailed(
+                f"a merge worker was killed, {_ATTEMPTS} times, perhaps because the machine is "
+                "short of memory; send the request again"
+            )
 
     async def _run(self, recipe: Recipe, out: Path) -> worker.Built:
+        limit = self._settings.merge_timeout_seconds
         call = functools.partial(
             worker.build,
             recipe.canonical(),
@@ -145,28 +160,13 @@ class Builder:
             norm_limit=self._settings.norm_limit,
             factor_limit=self._settings.factor_limit,
             threads=self._settings.merge_threads,
-            timeout_seconds=self._settings.merge_timeout_seconds,
+            timeout_seconds=limit,
         )
-        pool, limit = self._workers(), self._settings.merge_timeout_seconds
         try:
             # The worker stops itself at the limit, unless it hangs in native code.
-            async with asyncio.timeout(limit + _GRACE_SECONDS):
-                return await asyncio.get_running_loop().run_in_executor(pool, call)
-        except TimeoutError as error:
-            self._drop(pool)
+            return await self._workers.run(call, limit + _GRACE_SECONDS)
+        except WorkerHangs as error:
             raise worker.BuildTimeout(limit) from error
-        except BrokenProcessPool as error:
-            self._drop(pool)
-            raise BuildFailed(
-                "a merge worker died, perhaps because memory ran out; send the request again"
-            ) from error
-
-    def _drop(self, pool: ProcessPoolExecutor) -> None:
-        """End the workers of a pool; the next build starts new ones."""
-        if self._pool is pool:
-            self._pool = None
-            if self._lifeline is not None:
-                self._lifeline.close()
 
     def _adopt(self, recipe: Recipe, built: worker.Built, out: Path) -> str:
         """Move the files into the store and return the digest that answers for the recipe.
@@ -213,16 +213,3 @@ class Builder:
             )
             report["notes"] = [*report.get("notes", []), note]
         return report
-
-    def _workers(self) -> ProcessPoolExecutor:
-        if self._pool is None:
-            # Not a fork: it would inherit locks that other threads of this process hold.
-            context = multiprocessing.get_context("spawn")
-            lifeline, self._lifeline = context.Pipe(duplex=False)
-            self._pool = ProcessPoolExecutor(
-                self._settings.merge_workers,
-                mp_context=context,
-                initializer=worker.prepare,
-                initargs=(lifeline,),
-            )
-        return self._pool

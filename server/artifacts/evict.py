@@ -1,4 +1,4 @@
-"""Removing artifacts: the safe order, and the byte budget.
+"""Removing artifacts: the safe order, and the byte budget, which callers share fairly.
 
 The safe order is: refuse new leases, wait until none is held, have the engine drop the adapter and
 confirm it, then delete the files. When the engine does not answer, the files stay. (The plug-in
@@ -40,19 +40,22 @@ class Evictor:
             await asyncio.to_thread(self._artifacts.delete, digest)
 
     async def shrink(self, budget_bytes: int | None = None) -> int:
-        """Remove the least recently used artifacts until the store fits; return bytes freed."""
+        """Remove artifacts until the store fits, in the order of `Shares`; return bytes freed."""
         budget = self._budget_bytes if budget_bytes is None else budget_bytes
-        size_before = await asyncio.to_thread(self._artifacts.nbytes)
-        freed = 0
-        for digest in await asyncio.to_thread(self._artifacts.oldest_first):
-            if size_before - freed <= budget:
-                break
-            size = await asyncio.to_thread(self._artifacts.size, digest)
-            try:
-                await self.remove(digest, wait_seconds=0)
-            except (LeaseBusy, EngineError) as error:
-                _log.info("kept %s: %s", digest[:12], error)
-            else:
-                freed += size
+        sizes = await asyncio.to_thread(self._artifacts.sizes)
+        self._provider.shares.forget_all_but(sizes)
+        size_before, freed = sum(sizes.values()), 0
+        if size_before > budget:
+            oldest_first = await asyncio.to_thread(self._artifacts.oldest_first)
+            stored = [digest for digest in oldest_first if digest in sizes]
+            for digest in self._provider.shares.in_order_of_removal(stored, sizes):
+                if size_before - freed <= budget:
+                    break
+                try:
+                    await self.remove(digest, wait_seconds=0)
+                except (LeaseBusy, EngineError) as error:
+                    _log.info("kept %s: %s", digest[:12], error)
+                else:
+                    freed += sizes[digest]
         self._metrics.artifact_bytes(size_before - freed)
         return freed

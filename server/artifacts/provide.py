@@ -7,14 +7,16 @@ and the load.
 import asyncio
 import logging
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 
 from merge.recipe import Recipe
+from registry.callers import LOCAL, Caller
 from registry.service import Registry
 from registry.storage.blobs import BlobStore
 from registry.storage.errors import BlobCorrupt, BlobMissing
 from server.artifacts.build import Builder
 from server.artifacts.leases import Leases
+from server.artifacts.shares import Shares
 from server.artifacts.store import ArtifactStore, storage_errors
 from server.compose.resolve import Planned, Stored
 from server.engine.protocol import Engine, EngineRefused
@@ -51,18 +53,21 @@ class Provider:
         self._pools = pools
         self._builder, self._engine, self._leases, self._metrics = builder, engine, leases, metrics
         self._loaded: set[tuple[int, str]] = set()  # (engine generation, digest)
+        self.shares = Shares()
         self._loading: dict[str, asyncio.Task[None]] = {}
 
     @asynccontextmanager
-    async def provide(self, target: Stored | Planned, timings: Timings) -> AsyncIterator[str]:
+    async def provide(
+        self, target: Stored | Planned, timings: Timings, *, caller: Caller = LOCAL
+    ) -> AsyncIterator[str]:
         """Yield the digest that answers for `target`, leased and loaded into the engine.
 
         Raises:
-            merge.errors.MergeError, BuildTimeout, BuildFailed, StoreFull, ArtifactGone: as `hold`.
+            merge.errors.MergeError and others: as `hold`.
             EngineRefused, EngineUnavailable: it is not loaded.
         """
         for attempt in range(_ATTEMPTS):
-            async with self.hold(target, timings) as digest:
+            async with self.hold(target, timings, caller=caller) as digest:
                 try:
                     with timings.measure("load"):
                         await self.load(digest)
@@ -74,21 +79,34 @@ class Provider:
                 return
 
     @asynccontextmanager
-    async def hold(self, target: Stored | Planned, timings: Timings) -> AsyncIterator[str]:
+    async def hold(
+        self, target: Stored | Planned, timings: Timings, *, caller: Caller = LOCAL
+    ) -> AsyncIterator[str]:
         """Yield the digest of `target`, on disk and leased.
 
+        Args:
+            target: what to hold.
+            timings: of the request.
+            caller: who asks; builds and the disk's space are shared fairly among callers.
+
         Raises:
-            merge.errors.MergeError, BuildTimeout, BuildFailed, StoreFull: it is not built.
+            merge.errors.MergeError, StoreFull, and what else `Builder.build` raises: not built.
             ArtifactGone: its files are gone and cannot be built again.
         """
+        known = target.digest if isinstance(target, Stored) else None
         for _ in range(_ATTEMPTS):
-            with timings.measure("merge" if isinstance(target, Planned) else "load"):
-                digest = await self._on_disk(target)
-            async with self._leases.hold(digest):
-                if not self._artifacts.touch(digest):
-                    continue  # it was removed between the build and the lease
-                yield digest
-                return
+            async with AsyncExitStack() as leases:
+                if known is not None:
+                    await leases.enter_async_context(self._leases.hold(known))
+                with timings.measure("merge" if isinstance(target, Planned) else "load"):
+                    digest = await self._on_disk(target, caller)
+                if digest != known:
+                    await leases.enter_async_context(self._leases.hold(digest))
+                if self._artifacts.touch(digest):
+                    self.shares.add(digest, caller.owner)
+                    yield digest
+                    return
+                known = digest  # it was removed between the build and the lease
         raise ArtifactGone(digest)
 
     async def load(self, digest: str) -> None:
@@ -131,28 +149,28 @@ class Provider:
             return True
         return False
 
-    async def _on_disk(self, target: Stored | Planned) -> str:
+    async def _on_disk(self, target: Stored | Planned, caller: Caller) -> str:
         if isinstance(target, Planned):
-            return await self._built(target.recipe)
+            return await self._built(target.recipe, caller)
         if not self._artifacts.has(target.digest):
-            await self._restore(target)
+            await self._restore(target, caller)
         return target.digest
 
-    async def _built(self, recipe: Recipe) -> str:
+    async def _built(self, recipe: Recipe, caller: Caller) -> str:
         digest = await self._pools.resolve.run(self._built_before, recipe)
         if digest is not None and self._artifacts.has(digest):
             self._metrics.merge_hit()
             return digest
-        return await self._builder.build(recipe)
+        return await self._builder.build(recipe, caller=caller)
 
     def _built_before(self, recipe: Recipe) -> str | None:
         # The digest of a recipe with a weight for each of thousands of modules takes milliseconds.
         return self._registry.compositions.artifact_of(recipe.digest())
 
-    async def _restore(self, target: Stored) -> None:
+    async def _restore(self, target: Stored, caller: Caller) -> None:
         """Stage or build again the files that were evicted."""
         if target.recipe is None:
             with storage_errors():
                 await self._pools.files.run(self._artifacts.stage, target.digest, self._versions)
-        elif await self._builder.build(target.recipe) != target.digest:
+        elif await self._builder.build(target.recipe, caller=caller) != target.digest:
             raise ArtifactGone(target.digest)

@@ -57,6 +57,10 @@ class ArtifactStore(LocalBlobs):
         used = {digest: self.used_at(digest) for digest in self.digests()}
         return sorted(used, key=lambda digest: (used[digest], digest))
 
+    def sizes(self) -> dict[str, int]:
+        """Return the bytes of every artifact by digest."""
+        return {digest: self.size(digest) for digest in self.digests()}
+
     def nbytes(self) -> int:
         """Return the bytes of all artifacts."""
-        return sum(self.size(digest) for digest in self.digests())
+        return sum(self.sizes().values())

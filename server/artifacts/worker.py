@@ -14,8 +14,6 @@ from server import children
 class BuildTimeout(Exception):
     """The merge reached its time limit."""
 
-    retry_after_seconds = 5
-
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds
         super().__init__(
@@ -28,6 +26,16 @@ class BuildTimeout(Exception):
         return BuildTimeout, (self.seconds,)
 
 
+class BuildTooLarge(Exception):
+    """The merge reached its memory limit."""
+
+
+_TOO_LARGE = (
+    "the merge needs more memory than one may take: use fewer ingredients, lower ranks or a lower "
+    "n_init, or raise WEFT_MERGE_MAX_BYTES"
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Built:
     """A finished build, whose files are in the workspace."""
@@ -38,11 +46,19 @@ class Built:
     report: str  # JSON
 
 
-def prepare(lifeline: Connection) -> None:
+# Address space of threads and allocators, which is not memory.
+_ADDRESSES = 2**30
+
+
+def prepare(lifeline: Connection, memory_bytes: int) -> None:
     """Set up a new worker as a child, with torch imported and its kernels on one thread.
 
     A build runs modules in parallel, each with single-threaded kernels. OpenMP threads that spin at
     barriers beside a busy engine made the same merge thirty times slower.
+
+    Args:
+        lifeline: see `children.begin`.
+        memory_bytes: what a build may take.
     """
     children.begin(lifeline)
     import torch
@@ -50,6 +66,7 @@ def prepare(lifeline: Connection) -> None:
     import merge.run  # noqa: F401  # now, so that no request waits for the import
 
     torch.set_num_threads(1)
+    children.limit_memory(memory_bytes + _ADDRESSES)
 
 
 def warm() -> None:
@@ -71,6 +88,7 @@ def build(
     Raises:
         merge.errors.MergeError: bad members or an unsafe result.
         BuildTimeout: it took too long.
+        BuildTooLarge: it took too much memory.
         OSError: the disk is full or gone.
     """
     from merge.peft_format import digest_folder
@@ -90,8 +108,17 @@ def build(
             norm_limit=norm_limit, factor_limit=factor_limit, workers=threads,
         )  # fmt: skip
         digest = digest_folder(out)
+    except (MemoryError, RuntimeError) as error:
+        if not _lacks_memory(error):
+            raise
+        raise BuildTooLarge(_TOO_LARGE) from error
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, previous)
     nbytes = sum(file.stat().st_size for file in out.iterdir())
     return Built(digest, nbytes, time.perf_counter() - started, report.to_json())
+
+
+def _lacks_memory(error: Exception) -> bool:
+    # torch's allocator raises a RuntimeError; only its text tells it from others.
+    return isinstance(error, MemoryError) or "alloc" in str(error)

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from merge.limits import UNLIMITED, Limits
 from merge.recipe import Member, ModuleShape, Recipe, plan
 from registry.callers import LOCAL, Caller
 from registry.errors import UnknownReference
@@ -79,6 +80,7 @@ class Resolver:
     served_base: str  # the base's name for clients and in the engine
     dtype: str
     rank_limit: int
+    limits: Limits = UNLIMITED  # on what callers may ask for
 
     def resolve(self, model: str, prompt: str = "", *, caller: Caller = LOCAL) -> Target:
         """Return what `model` names, as far as `caller` can see it.
@@ -112,6 +114,7 @@ class Resolver:
             base=self.base,
             dtype=self.dtype,
             rank_limit=self.rank_limit,
+            limits=self.limits,
         )
 
     def _retrieved(self, retrieval: retrieve.Retrieval, prompt: str, caller: Caller) -> Target:

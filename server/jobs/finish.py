@@ -27,7 +27,7 @@ from registry.errors import (
 from registry.jobs.types import Job
 from server.artifacts.provide import Provider
 from server.artifacts.store import ArtifactStore
-from server.artifacts.worker import BuildTimeout
+from server.artifacts.worker import BuildTimeout, BuildTooLarge
 from server.compose.resolve import Bare, Planned, Stored, Target
 from server.engine.protocol import Engine, EngineRefused
 from server.jobs.failures import Failure, JobFailed
@@ -44,8 +44,9 @@ Say = Callable[[str], Awaitable[None]]
 BEST, NONE = "best", "none"
 # An error that rules out one candidate; another one may still be published.
 _RULES_OUT = (
-    NotServable, MergeError, FormatError, EngineRefused, BuildTimeout, AdmissionRefused, NameTaken,
-    UnknownReference, VersionRetired, VersionQuarantined, ContentQuarantined,
+    NotServable, MergeError, FormatError, EngineRefused, BuildTimeout, BuildTooLarge,
+    AdmissionRefused, NameTaken, UnknownReference, VersionRetired, VersionQuarantined,
+    ContentQuarantined,
 )  # fmt: skip
 
 

@@ -94,7 +94,8 @@ class Relay:
             raise EngineUnavailable("The engine is starting or restarting.", RESTART_SECONDS)
         if isinstance(target, Bare):
             return await self._send(stack, completion.for_engine(target.name), path, timings)
-        digest = await stack.enter_async_context(self._provider.provide(target, timings))
+        provided = self._provider.provide(target, timings, caller=answer.caller)
+        digest = await stack.enter_async_context(provided)
         answer.name(digest, target.chosen)
         if completion.wants_prompt_logprobs:
             await self._pools.files.run(self._check_prompt_logprobs, digest)

@@ -25,7 +25,7 @@ from registry.service import Registry
 from registry.storage.blobs import LocalBlobs
 from registry.types import Base
 from server.app import create_app
-from server.artifacts import build, worker
+from server.artifacts import worker, workers
 from server.cli import app
 from server.cli.demo import import_demo_adapters
 from server.engine import launch
@@ -92,7 +92,9 @@ def no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
 def session_workers() -> Iterator[ProcessPoolExecutor]:
     context = multiprocessing.get_context("spawn")
     held, lifeline = context.Pipe(duplex=False)
-    pool = ProcessPoolExecutor(1, mp_context=context, initializer=worker.prepare, initargs=(held,))
+    pool = ProcessPoolExecutor(
+        1, mp_context=context, initializer=worker.prepare, initargs=(held, 2**33)
+    )
     pool.submit(worker.warm).result()
     yield pool
     pool.shutdown()
@@ -101,7 +103,9 @@ def session_workers() -> Iterator[ProcessPoolExecutor]:
 
 @pytest.fixture
 def shared_workers(session_workers: ProcessPoolExecutor, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(build, "ProcessPoolExecutor", lambda *_, **__: SharedPool(session_workers))
+    monkeypatch.setattr(
+        workers, "ProcessPoolExecutor", lambda *_, **__: SharedPool(session_workers)
+    )
 
 
 def demo_settings(home: Path, **changes: Any) -> Settings:

@@ -12,10 +12,12 @@ import pytest
 
 from merge.errors import UnsafeResult
 from merge.recipe import Recipe
+from registry.callers import Caller
 from registry.service import Registry
 from registry.storage.blobs import LocalBlobs
 from server.artifacts import worker
 from server.artifacts.build import BuildFailed
+from server.artifacts.queue import TooManyBuilds
 from server.artifacts.store import StoreBroken, StoreFull
 from server.artifacts.worker import BuildTimeout
 from server.compose.resolve import Planned
@@ -100,13 +102,13 @@ async def test_a_client_that_leaves_does_not_end_the_build_of_others(gateway: Ga
     assert merges(gateway) == 1
 
 
-async def test_an_unsafe_merge_leaves_nothing(gateway: Gateway) -> None:
-    """A refused result becomes no artifact, and the next request is refused too."""
-    asked = recipe(gateway, "cat(1e30*zorp)")
-    for _ in range(2):
-        with pytest.raises(UnsafeResult):
+async def test_an_unsafe_merge_is_remembered_and_leaves_nothing(gateway: Gateway) -> None:
+    """A refused result becomes no artifact, and the next request is refused without a merge."""
+    asked = recipe(gateway, "cat(1e4*zorp)")
+    for _ in range(3):
+        with pytest.raises(UnsafeResult, match="above the limit of 1000"):
             await gateway.builder.build(asked)
-    assert 2 == merges(gateway, outcome="failed")
+    assert 1 == merges(gateway, outcome="failed")
     assert (frozenset(), []) == (gateway.artifacts.digests(), left_over(gateway))
 
 
@@ -132,11 +134,14 @@ async def test_a_failing_disk_leaves_nothing_and_is_not_remembered(
 
 async def test_a_build_that_takes_too_long_is_given_up(make_gateway: MakeGateway) -> None:
     """A merge over its time is BuildTimeout, leaves nothing, and its worker continues to work."""
-    gateway = make_gateway(merge_timeout_seconds=0.005)
-    with pytest.raises(BuildTimeout):
-        await gateway.builder.build(recipe(gateway, "lego(zorp, blim, tref, krun; n_init=1000)"))
-    assert [] == left_over(gateway)
     patient = make_gateway()
+    gateway = make_gateway(merge_timeout_seconds=0.005)
+    asked = recipe(patient, "lego(zorp, blim, tref, krun; n_init=1000)")
+    for _ in range(2):
+        with pytest.raises(BuildTimeout):
+            await gateway.builder.build(asked)
+    assert 1 == merges(gateway, "lego", "failed")
+    assert [] == left_over(gateway)
     assert await patient.builder.build(recipe(patient)) in patient.artifacts.digests()
 
 
@@ -210,7 +215,7 @@ async def test_stopping_drops_the_build_under_way(
     monkeypatch.setattr(worker, "build", faulty_builds.linger)
     building = asyncio.create_task(alone.builder.build(recipe(alone)))
     workspaces = alone.settings.artifacts / ".workspaces"
-    async with asyncio.timeout(15):
+    async with asyncio.timeout(60):  # starting a worker imports torch
         while not list(workspaces.glob("*/started")):
             await asyncio.sleep(0.02)
     async with asyncio.timeout(3):
@@ -260,3 +265,17 @@ async def test_more_builds_than_the_queue_holds_are_refused(make_gateway: MakeGa
     )
     assert ["str", "str", "BuildQueueFull"] == [type(one).__name__ for one in found]
     assert isinstance(await gateway.builder.build(asked[2]), str)
+
+
+async def test_a_flood_of_one_key_delays_no_other(make_gateway: MakeGateway) -> None:
+    """A key that fills its share of the queue is refused more, and another's build is next."""
+    gateway = make_gateway(merge_queue_share=6)
+    greedy, other = Caller("a", "chat", "greedy"), Caller("b", "chat", "other")
+    many = [recipe(gateway, f"cat({n}*zorp, blim)") for n in range(1, 10)]
+    flood = [asyncio.create_task(gateway.builder.build(one, caller=greedy)) for one in many]
+    await asyncio.sleep(0)
+    await gateway.builder.build(recipe(gateway, "cat(tref, krun)"), caller=other)
+    answered = sum(task.done() and task.exception() is None for task in flood)
+    assert answered <= 2
+    results = await asyncio.gather(*flood, return_exceptions=True)
+    assert 2 == sum(isinstance(result, TooManyBuilds) for result in results)

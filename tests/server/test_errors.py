@@ -37,6 +37,8 @@ NOT_FOR_CLIENTS = {
     "ModelUnusable": "ends the start",
     "PortTaken": "ends the start",
     "DemoAssetsMissing": "ends `weft demo`",
+    "WorkerDied": "becomes BuildFailed, after another try",
+    "WorkerHangs": "becomes BuildTimeout",
     "AdapterRejected": "stays inside vLLM, which answers 422",
     "ConversionFailed": "ends `weft convert`",
     "ProbeFailed": "ends `weft adapters probe`",
