@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from merge.errors import LimitExceeded
 
 if TYPE_CHECKING:
-    from merge.cost import Estimate  # it imports torch, and settings import this module
+    from merge.methods.cost import Estimate  # it imports torch, and settings import this module
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Literal, TypeVar, get_type_hints
 
-from merge.cost import Estimate, Shape, Work, estimate
 from merge.errors import MethodDefinitionError, RecipeInvalid, did_you_mean
 from merge.factors import Merged, Stack
+from merge.methods.cost import Estimate, Shape, Work, estimate
 from merge.methods.options import AUTO, SCALE, Kind, Rank, Value, kind_of
 from merge.methods.requirements import Requirements
 

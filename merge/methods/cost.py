@@ -146,7 +146,7 @@ def _units(shape: Shape, options: Mapping[str, Value]) -> _Cost:
     restarts, candidates = int(options.get("n_init") or 1), 2 + int(math.log(shape.rank))
     shares = restarts * total * shape.rank
     seeding = 3 * _F64 * restarts * candidates * total
-    nbytes: float = 6 * _F64 * shares + seeding + 8 * _F64 * total**2
+    nbytes: float = 8 * _F64 * shares + seeding + 8 * _F64 * total**2
     if options.get("canonical"):
         nbytes += _sum(max(shape.ranks), shape.d_in, shape.d_out).nbytes + 2 * _F32 * long * total
     products = shares * total * _LLOYD_STEPS + restarts * candidates * total * shape.rank
