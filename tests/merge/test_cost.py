@@ -59,7 +59,7 @@ def test_every_limit_has_a_message() -> None:
         ("add up to 18 in q; this server allows at most 16 .WEFT_R", 2, 9, {}),
     ):
         with pytest.raises(LimitExceeded, match=match):
-            planned(count, rank, one, **options)  # type: ignore[arg-type]  # a table
+            planned(count, rank, one, **options)
 
 
 def test_work_is_refused_before_it_starts() -> None:
