@@ -5,7 +5,7 @@ BIN := .venv/bin
 # A test and the processes that it starts share the cores; a waiting thread must not spin.
 export OMP_WAIT_POLICY := PASSIVE
 
-.PHONY: setup demo test test-slow test-faults mutants lint format docs demo-assets bench-merge bench-registry bench-adapt bench-cli lab-merge lab
+.PHONY: setup demo test test-slow test-faults mutants lint format docs demo-assets bench-merge bench-registry bench-adapt bench-cli bench-abuse lab-merge lab
 
 # The comment above a target is its description in CONTRIBUTING.md (`make docs`).
 
@@ -70,6 +70,11 @@ bench-adapt: $(STAMP)
 # measures the CPU seconds of ten commands, each in a fresh process, the best of three
 bench-cli: $(STAMP)
 	$(BIN)/python -m tests.bench.cli
+
+# measures one tenant's chat latency while another abuses the gateway in every known way;
+# `ENGINE=vllm` on a real engine; writes build/bench-abuse.json
+bench-abuse: $(STAMP)
+	$(BIN)/python -m tests.bench.abuse $(if $(ENGINE),--engine $(ENGINE))
 
 # measures the merge methods on the demo's skills; writes tables under tests/lab/results; resumable
 lab-merge: $(STAMP)

@@ -1,0 +1,34 @@
+"""A gateway over uvicorn on the fake engine: `python -m tests.bench.fake_gateway`.
+
+It reads the settings from the environment, as `weft serve` does, and serves WEFT_HOME on WEFT_PORT.
+Not covered: vLLM, whose own time would hide the gateway's.
+"""
+
+import asyncio
+
+import uvicorn
+
+from server.app import create_app
+from server.base_model import ensure_base
+from server.engine.fake import FakeEngine
+from server.gateway import Gateway
+from server.home import open_registry
+from server.settings import Settings
+
+
+async def main() -> None:
+    """Serve until the process is killed."""
+    settings = Settings()
+    registry, versions = open_registry(settings)
+    base = ensure_base(registry, settings).name
+    engine = FakeEngine(settings.served_base)
+    gateway = Gateway(settings, registry=registry, versions=versions, engine=engine, base=base)
+    await gateway.builder.start()
+    config = uvicorn.Config(
+        create_app(gateway), host=settings.host, port=settings.port, log_level="warning"
+    )
+    await uvicorn.Server(config).serve()
+
+
+if __name__ == "__main__":
+    asyncio.run(main())
