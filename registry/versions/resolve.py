@@ -5,6 +5,7 @@ Rows that are not visible to the session's caller are treated as if they did not
 
 import difflib
 import heapq
+import threading
 from collections.abc import Sequence
 
 from merge.peft_format import is_digest
@@ -27,6 +28,7 @@ _NEAR_NAMES = 3
 _NAMES_COMPARED = 5000
 _PAIRS_COMPARED = 32
 _LIKELY = 50
+_suggesting = threading.Lock()
 
 
 def resolve(session: ReadSession, reference: Reference) -> Resolution:
@@ -166,11 +168,20 @@ def version_table(session: ReadSession, name: str, text: str) -> type[VersionRow
 
 
 def unknown(session: ReadSession, text: str) -> UnknownReference:
-    """Return the error for an unknown reference, with up to three similar references."""
-    names = queries.references_in_use(session, _NAMES_COMPARED)
-    near = _near(text, names)
-    if not near and "@" in text:  # the name may be correct and only the alias or the number wrong
-        near = _near(text.partition("@")[0], names)
+    """Return the error for an unknown reference, with up to three similar references.
+
+    Threads look for similar ones one at a time: whoever would have to wait gets none, so that many
+    unknown references at once delay no other request.
+    """
+    if not _suggesting.acquire(blocking=False):
+        return UnknownReference(text)
+    try:
+        names = queries.references_in_use(session, _NAMES_COMPARED)
+        near = _near(text, names)
+        if not near and "@" in text:  # the name may be right, and the alias or the number wrong
+            near = _near(text.partition("@")[0], names)
+    finally:
+        _suggesting.release()
     return UnknownReference(text, near)
 
 

@@ -6,6 +6,7 @@ from registry.errors import DigestInvalid, ReferenceInvalid, UnknownReference, V
 from registry.references import parse_reference
 from registry.service import Registry
 from registry.types import ResolvedAdapter, ResolvedArtifact, ResolvedComposition
+from registry.versions import resolve
 from tests.registry.conftest import BASE, DOWN, Q, Register
 
 
@@ -120,6 +121,17 @@ def test_an_unknown_reference_suggests_near_ones(
     assert text == caught.value.text
     assert near in caught.value.near
     assert len(caught.value.near) <= 3
+
+
+def test_one_thread_at_a_time_looks_for_near_names(registry: Registry, register: Register) -> None:
+    """While another thread looks for near names, an unknown reference is refused without any."""
+    register("legal")
+    with resolve._suggesting, pytest.raises(UnknownReference) as busy:
+        registry.versions.resolve(parse_reference("legals"))
+    assert () == busy.value.near
+    with pytest.raises(UnknownReference) as idle:
+        registry.versions.resolve(parse_reference("legals"))
+    assert ("legal",) == idle.value.near
 
 
 def test_nothing_near_is_nothing_suggested(registry: Registry, register: Register) -> None:
