@@ -20,7 +20,7 @@ from server.openai.fine_tuning import fine_tuning_router
 from server.openai.models import models_router
 from server.problems import handle_errors
 from server.readiness import Readiness
-from server.routing import NormalizeRequests, Route
+from server.routing import NormalizeRequests, set_pools
 
 _METRICS_SECONDS = 2.0
 
@@ -88,8 +88,7 @@ def create_app(gateway: Gateway) -> FastAPI:
         return Response(text, media_type="text/plain; version=0.0.4")
 
     handle_errors(app)
+    set_pools(app.routes, gateway.pools)
     for route in app.routes:
-        if isinstance(route, Route):
-            route.pool = gateway.pools.of_tag(str(route.tags[0]))
         assert role_of(route) or getattr(route, "path", None) in OPEN_PATHS, route
     return app

@@ -6,19 +6,20 @@ build every route once more, which is half of the time of `create_app`.
 
 import functools
 import inspect
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 from typing import Any
 
 from fastapi import APIRouter, Depends, Request, Response
 from fastapi.dependencies.utils import get_flat_dependant
 from fastapi.routing import APIRoute
+from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from merge.errors import did_you_mean
 from server.auth import Needs
 from server.bodies import MAX_JSON_VALUES, read_json
 from server.errors import RequestInvalid
-from server.pools import Pool
+from server.pools import Pool, Pools
 from server.problems import MEDIA_TYPE, PREFIX
 
 _PROBLEM = {
@@ -57,7 +58,7 @@ class NormalizeRequests:
 class Route(APIRoute):
     """A route that checks the role before it reads the body, and blocks only its own pool.
 
-    A `def` endpoint runs in `pool`, which `create_app` sets by the route's tag.
+    A `def` endpoint runs in `pool`, which `set_pools` sets by the route's tag.
     """
 
     pool: Pool
@@ -88,6 +89,13 @@ class Route(APIRoute):
             return await handle(request)
 
         return guarded
+
+
+def set_pools(routes: Iterable[BaseRoute], pools: Pools) -> None:
+    """Give every route the pool of its tag."""
+    for route in routes:
+        if isinstance(route, Route):
+            route.pool = pools.of_tag(str(route.tags[0]))
 
 
 class _JsonRequest(Request):

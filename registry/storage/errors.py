@@ -52,6 +52,8 @@ class StatementTimeout(RegistryError):
     or raise WEFT_STATEMENT_SECONDS.
     """
 
+    retry_after_seconds = 5
+
 
 class ReferencesBroken(RegistryError):
     """Rows of {table} refer to missing rows of {missing}; nothing was changed."""

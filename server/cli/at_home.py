@@ -21,6 +21,7 @@ from server.errors import info_of
 from server.gateway import Gateway
 from server.home import open_registry
 from server.openai.files import files_router
+from server.routing import set_pools
 from server.settings import Settings
 
 
@@ -48,6 +49,7 @@ class _AtHome(httpx.BaseTransport):
         self._app = FastAPI(openapi_url=None)
         self._app.routes.extend(files_router(gateway).routes)
         self._app.routes.extend(admin_router(gateway).routes)
+        set_pools(self._app.routes, gateway.pools)
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         """Answer one request; what it started ends with it."""
