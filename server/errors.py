@@ -248,7 +248,7 @@ ERRORS: dict[type[Exception], ErrorInfo] = {
         503, "database_unavailable", "The database cannot be reached."
     ),
     storage_errors.StatementTimeout: ErrorInfo(
-        503, "statement_timeout", "The database needed too long for one statement."
+        422, "statement_timeout", "The database needed too long for one statement."
     ),
     EncoderUnavailable: ErrorInfo(503, "encoder_unavailable", "The text encoder cannot be loaded."),
     StoreBroken: ErrorInfo(503, "storage_broken", "The disk cannot be read or written."),
