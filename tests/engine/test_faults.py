@@ -97,9 +97,9 @@ async def test_retired_version(weft: Weft) -> None:
         ("zorpp", 404, "model_not_found", "zorp"),
         ("zorp@2", 404, "model_not_found", "zorp"),
         ("0" * 64, 404, "model_not_found", "0000"),
-        ("cat(1e30*zorp)", 422, "unsafe_result", "norm"),
-        ("1e30*zorp + blim", 422, "unsafe_result", "norm"),
-        ("linear(zorp, blim; scale=1e38)", 422, "unsafe_result", ""),
+        ("cat(1e4*zorp)", 422, "unsafe_result", "norm"),
+        ("1e30*zorp + blim", 422, "merge_too_large", "weight"),
+        ("linear(zorp, blim; scale=1e38)", 422, "merge_too_large", "scale"),
         ("cat(1e999*zorp)", 400, "invalid_expression", "finite"),
     ],
 )

@@ -135,10 +135,10 @@ def compose(gateway: Gateway, name: str, text: str) -> str:
         ("zorp@prd", 404, "model_not_found", "zorp@prod"),
         ("0" * 64, 404, "model_not_found", "0" * 64),
         ("cat(zorp, blimm)", 404, "model_not_found", "blim"),
-        ("1e30*zorp", 422, "unsafe_result", "norm"),
-        ("cat(1e30*zorp)", 422, "unsafe_result", "norm"),
-        ("cat(1e300*zorp)", 422, "unsafe_result", "float32"),
-        ("cat(zorp; scale=1e6)", 422, "unsafe_result", "norm"),
+        ("1e30*zorp", 422, "merge_too_large", "WEFT_MERGE_MAX_WEIGHT"),
+        ("cat(1e4*zorp)", 422, "unsafe_result", "norm"),
+        ("cat(1e300*zorp)", 422, "merge_too_large", "weight"),
+        ("cat(zorp; scale=1e6)", 422, "merge_too_large", "scale"),
     ],
 )
 async def test_a_client_s_mistake_is_told_with_its_status(

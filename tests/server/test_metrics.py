@@ -58,7 +58,7 @@ async def test_a_request_shows_in_the_metrics(
 
 async def test_a_refused_merge_is_counted_as_failed(client: AsyncClient) -> None:
     """An unsafe merge counts as failed, and its time is not mixed with the others."""
-    await client.post("/v1/completions", json={"model": "cat(1e30*zorp)", "prompt": ""})
+    await client.post("/v1/completions", json={"model": "cat(1e4*zorp)", "prompt": ""})
     samples = await metrics(client)
     assert samples['weft_merges_total{method="cat",outcome="failed"}'] == 1
     assert samples["weft_merge_seconds_count"] == 0
