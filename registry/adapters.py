@@ -3,10 +3,13 @@
 Files are written before the rows that name them, so a crash leaves at most files without a row.
 """
 
+from collections.abc import Collection
 from contextlib import AbstractContextManager, suppress
+from dataclasses import replace
 from pathlib import Path
 
 from registry.admission.admit import AdmissionPolicy, Admit
+from registry.admission.licences import joined, licence_finding
 from registry.errors import NameTaken
 from registry.references import Reference, check_alias, check_name
 from registry.search.embeddings import ATTEMPTS, Embeddings
@@ -16,7 +19,7 @@ from registry.storage.blobs import BlobStore
 from registry.storage.database import Database
 from registry.storage.errors import FolderUnreadable
 from registry.types import AdapterVersion, AdmissionReport, Registration
-from registry.versions import adapters, known_bases, queries, rows
+from registry.versions import adapters, known_bases, lineage_queries, queries, rows
 from registry.versions.names import move_alias
 
 
@@ -55,11 +58,14 @@ class Adapters:
             CheckEnded: the check took too long or too much memory.
             FolderUnreadable: a file of the folder cannot be read.
         """
+        return self._check(folder, base, self._policy)
+
+    def _check(self, folder: Path, base: str | None, policy: AdmissionPolicy) -> AdmissionReport:
         with self._database.read() as session:
             requested = None if base is None else rows.base(known_bases.find(session, base))
             known = [] if requested else [rows.base(row) for row in queries.bases(session)]
         try:
-            return self._admit(folder, requested, self._policy, known=known)
+            return self._admit(folder, requested, policy, known=known)
         except OSError as error:
             raise FolderUnreadable(str(error)) from error
 
@@ -71,6 +77,7 @@ class Adapters:
         base: str | None = None,
         alias: str | None = None,
         source: str | None = None,
+        made_of: Collection[str] = (),
         actor: str = "local",
     ) -> Registration:
         """Admit an adapter folder, store it in its normal form and make it a version of `name`.
@@ -84,6 +91,9 @@ class Adapters:
             base: the base, if the config names none or names a path; otherwise it must match.
             alias: the alias to move to the version.
             source: the origin of the folder, stored with the version.
+            made_of: the digests of the contents that were merged into the folder, if it is a merge
+                made here. The version has their licences, all of which the policy must admit;
+                what else the policy requires was required of them.
             actor: the author to record for the version.
 
         Raises:
@@ -99,11 +109,27 @@ class Adapters:
             DescriptionBusy: others change the tags or examples of `name` all the time.
         """
         self._check_names(name, alias)
-        report = self.check(folder, base=base)
-        content = adapters.store(self._blobs, report)
+        if not made_of:
+            content = adapters.store(self._blobs, self.check(folder, base=base))
+        else:
+            content = self._stored_merge(folder, base, made_of)
         version, created = self._added(name, content, alias, source, actor)
         similar = self._finder.similar(Reference(name=name, version=version.number))
-        return Registration(version, created, report, similar)
+        return Registration(version, created, content.report, similar)
+
+    def _stored_merge(
+        self, folder: Path, base: str | None, made_of: Collection[str]
+    ) -> adapters.StoredContent:
+        """Admit and store a merge that was made here, with the licences of what it was made of."""
+        with self._database.read() as session:
+            licence = joined(lineage_queries.licences(session, made_of).values())
+        policy = replace(self._policy, licences=frozenset(), required=frozenset())
+        report = self._check(folder, base, policy)
+        refused = licence_finding(licence, self._policy)
+        if refused is not None:
+            report = replace(report, findings=(*report.findings, refused))
+        content = adapters.store(self._blobs, report)
+        return replace(content, licence=licence, made_of=frozenset(made_of))
 
     def _added(
         self,

@@ -9,7 +9,7 @@ RegistryError
 ├── NameTaken, BaseConflict, BaseConfigInvalid                    a conflict with stored rows
 ├── AdmissionRefused, CheckEnded                                  the folder cannot be served
 ├── VersionRetired, VersionInUse, VersionQuarantined              the version's state forbids it
-│   └── ContentQuarantined
+│   └── ContentQuarantined, SourceQuarantined
 └── the errors of storage, search, sources, jobs and upkeep are in errors.py of each folder
 """
 
@@ -176,13 +176,16 @@ class CheckEnded(RegistryError):
 
 
 class VersionRetired(RegistryError):
-    """{name}@{number} was retired on {day}; name another version."""
+    """{name}@{number} was retired on {day}{because}; name another version."""
 
-    def __init__(self, name: str, number: int, retired_at: datetime) -> None:
+    def __init__(
+        self, name: str, number: int, retired_at: datetime, reason: str | None = None
+    ) -> None:
         self.name = name
         self.number = number
         self.retired_at = retired_at
         self.day = retired_at.date().isoformat()
+        self.because = "" if reason is None else f" ({reason})"
         super().__init__()
 
 
@@ -221,3 +224,11 @@ class ContentQuarantined(VersionQuarantined):
 
     def __init__(self, name: str, reason: str) -> None:
         super().__init__(name, 0, reason)  # 0: the caller may not be allowed to see the version
+
+
+class SourceQuarantined(VersionQuarantined):
+    """{text} was made of an adapter that is quarantined. Name another version."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        super().__init__(text, 0, "an adapter that it was made of is quarantined")

@@ -350,6 +350,16 @@ class RecipeRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class Reach:
+    """What a change of a content's status applies to: the content, and all that was made of it."""
+
+    versions: tuple[str, ...]  # the versions with this content, for example "legal@2"
+    merges: tuple[str, ...]  # versions of adapters that were made of it
+    compositions: tuple[str, ...]  # versions of compositions, for example "legal-mix@2"
+    artifacts: tuple[str, ...]  # digests
+
+
+@dataclass(frozen=True, slots=True)
 class Lineage:
     """The recipes that produced a digest, and a page of the recipes that use it.
 

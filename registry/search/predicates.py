@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, and_, exists, func, not_, or_
 from sqlalchemy.orm import aliased
 
-from registry.access.visibility import name_visible
+from registry.access.visibility import version_visible
 from registry.callers import Caller
 from registry.search.filters import Condition, Value
 from registry.storage.models import (
@@ -20,6 +20,7 @@ from registry.storage.models import (
     ModuleEndingRow,
     VersionModulesRow,
 )
+from registry.versions.lineage_queries import tainted_versions
 
 V = AdapterVersionRow
 _COMPARE: Mapping[str, Callable[[Any, Any], Any]] = {
@@ -39,7 +40,7 @@ def predicates(conditions: Iterable[Condition], caller: Caller) -> list[ColumnEl
     newest version in use of each adapter matches.
     """
     conditions = list(conditions)
-    result = [name_visible(caller, V.name), *map(_predicate, conditions)]
+    result = [version_visible(caller, V.name, V.digest), *map(_predicate, conditions)]
     if not any(condition.field == "status" for condition in conditions):
         result.append(newest_in_use())
     return result
@@ -54,7 +55,8 @@ def newest_in_use() -> ColumnElement[bool]:
 
 
 def _in_use(version: Any) -> ColumnElement[bool]:
-    return and_(version.retired_at.is_(None), version.status == "admitted")
+    usable = version.id.not_in(tainted_versions())
+    return and_(version.retired_at.is_(None), version.status == "admitted", usable)
 
 
 def _predicate(condition: Condition) -> ColumnElement[bool]:
@@ -94,7 +96,7 @@ def _peft_version(value: Value) -> ColumnElement[bool]:
 def _status(value: Value) -> ColumnElement[bool]:
     if value == "retired":
         return V.retired_at.is_not(None)
-    return and_(V.retired_at.is_(None), V.status == value)
+    return _in_use(V) if value == "admitted" else and_(V.retired_at.is_(None), V.status == value)
 
 
 _EQUAL: Mapping[str, Callable[[Value], ColumnElement[bool]]] = {

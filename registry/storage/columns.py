@@ -10,8 +10,11 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import JSON, DateTime, Dialect, LargeBinary, MetaData
+from sqlalchemy import JSON, DateTime, Dialect, LargeBinary, MetaData, String
+from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.orm import DeclarativeBase
+from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.functions import FunctionElement
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
 
@@ -56,6 +59,20 @@ class Table(DeclarativeBase):
 def now() -> datetime:
     """Return the current time for the timestamps of rows."""
     return datetime.now(UTC)
+
+
+class NamespaceOf(FunctionElement[str]):
+    """The part of a name up to its first slash, with the slash; "" if it has none."""
+
+    type = String()
+    inherit_cache = True
+
+
+@compiles(NamespaceOf)
+def _namespace_of(element: NamespaceOf, compiler: SQLCompiler, **options: Any) -> str:
+    name = compiler.process(element.clauses, **options)
+    position = "strpos" if compiler.dialect.name == "postgresql" else "instr"
+    return f"substr({name}, 1, {position}({name}, '/'))"
 
 
 _VECTOR_INDEX = re.compile(r"ix_embeddings_[a-z]+_[0-9]+")

@@ -108,6 +108,7 @@ class AdapterVersionRow(_VersionColumns, Table):
         UniqueConstraint("name", "number"),
         UniqueConstraint("name", "digest"),
         Index(None, "digest"),
+        Index(None, "status", "digest"),
         Index("ix_adapter_versions_found", *_FOUND_BY),
         CheckConstraint("number >= 1", name="number"),
         CheckConstraint("status IN ('admitted', 'quarantined')", name="status"),
@@ -306,6 +307,18 @@ class RecipeIngredientRow(Table):
     position: Mapped[int] = mapped_column(primary_key=True)
     digest: Mapped[str] = mapped_column(String(_DIGEST_LENGTH), index=True)
     weight: Mapped[float] = mapped_column(Double)
+
+
+class LineageRow(Table):
+    """A content and one content that it was made of, directly or through other merges.
+
+    The table is transitive: it has a row for every pair (`registry.versions.lineage_queries`).
+    """
+
+    __tablename__ = "lineage"
+
+    digest: Mapped[str] = mapped_column(String(_DIGEST_LENGTH), primary_key=True)
+    ancestor: Mapped[str] = mapped_column(String(_DIGEST_LENGTH), primary_key=True, index=True)
 
 
 class ApiKeyRow(Table):

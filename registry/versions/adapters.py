@@ -16,19 +16,24 @@ from registry.storage.errors import Conflict, StorageFailed
 from registry.storage.insert import insert
 from registry.storage.models import AdapterRow, AdapterVersionRow
 from registry.types import AdapterFacts, AdmissionReport
-from registry.versions import modules, queries
+from registry.versions import lineage_queries, modules, queries
 from registry.versions.names import claim
 from registry.versions.resolve import live
 
 
 @dataclass(frozen=True, slots=True)
 class StoredContent:
-    """An adapter whose files are in the store, with the values for its row."""
+    """An adapter whose files are in the store, with the values for its row.
+
+    A merge that was made here has the licences and the digests of what it was made of.
+    """
 
     digest: str
     facts: AdapterFacts
     card: Card
     report: AdmissionReport
+    licence: str | None
+    made_of: frozenset[str] = frozenset()
 
 
 def store(blobs: BlobStore, report: AdmissionReport) -> StoredContent:
@@ -44,7 +49,8 @@ def store(blobs: BlobStore, report: AdmissionReport) -> StoredContent:
         card = read_card(report.folder.path)
         with blobs.workspace() as workspace:
             normalise_folder(report.folder, workspace, base=report.base)
-            return StoredContent(blobs.adopt(workspace), report.facts, card, report)
+            digest = blobs.adopt(workspace)
+            return StoredContent(digest, report.facts, card, report, card.licence)
     except OSError as error:
         raise StorageFailed(str(error)) from error
 
@@ -65,6 +71,8 @@ def add_version(
     row = _row(content)
     row.name, row.source, row.created_by = name, source, actor
     row.number = queries.next_number(session, AdapterVersionRow, name)
+    if content.made_of:
+        lineage_queries.add_sources(session, content.digest, content.made_of)
     try:
         insert(session, row)
     except Conflict as conflict:
@@ -104,7 +112,7 @@ def _row(content: StoredContent) -> AdapterVersionRow:
         lora_dropout=facts.lora_dropout,
         chat_template=facts.chat_template,
         status="admitted",
-        licence=content.card.licence,
+        licence=content.licence,
         card=content.card.text,
         report=content.report.to_json(),
         created_at=now(),

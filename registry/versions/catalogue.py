@@ -197,7 +197,7 @@ class Catalogue:
         with self._database.read(caller) as session:
             newest = list_queries.models(session, base)
             aliases = list_queries.aliases_by_name(session)
-            out_of_use = queries.quarantined(session)
+            out_of_use = list_queries.out_of_use(session)
         models = []
         for name, kind, model_base, created_at in newest:
             models.append(ListedModel(name, kind, model_base, created_at))

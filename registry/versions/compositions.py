@@ -25,7 +25,7 @@ from registry.storage.models import (
     RecipeRow,
 )
 from registry.types import CompositionVersion, Lineage, RecipeRecord
-from registry.versions import list_queries, queries, rows
+from registry.versions import lineage_queries, list_queries, queries, rows
 from registry.versions.names import claim
 from registry.versions.resolve import live, whole_digest
 
@@ -126,6 +126,8 @@ class Compositions:
             except Conflict as conflict:  # another recipe produced the same files
                 if conflict.constraint != "pk_artifacts":
                     raise
+            sources = lineage_queries.ingredients(session, recipe_digest)
+            lineage_queries.add_sources(session, artifact_digest, sources)
             return queries.claim_artifact(session, recipe_digest, artifact_digest, replacing)
 
     def lineage(

@@ -1,8 +1,8 @@
 """Changes to versions and names: aliases, visibility, retirement and quarantine.
 
-A quarantine applies to a content: to all versions that have it, to its digest, to the compositions
-and artifacts that use it, and to later imports of it. The probe or a person decides on a
-quarantine, and the routes check the rights of the caller.
+A quarantine applies to a content: to all versions that have it, to its digest, to all that was
+made of it, and to later imports of it. A retirement with a reason is a quarantine that is never
+released. The probe or a person decides on these, and the routes check the rights of the caller.
 """
 
 from collections.abc import Sequence
@@ -15,11 +15,11 @@ from registry.storage.columns import now
 from registry.storage.database import Database, WriteSession
 from registry.storage.models import AdapterVersionRow
 from registry.storage.values import value_of
-from registry.types import Action, Alias, Resolution, Status, Visibility
-from registry.versions import queries
+from registry.types import Action, Alias, Reach, Resolution, Status, Visibility
+from registry.versions import lineage_queries, queries
 from registry.versions.names import locked_version, move_alias
 from registry.versions.queries import VersionRow
-from registry.versions.resolve import adapter_version, resolve, version_table
+from registry.versions.resolve import adapter_version, live, resolve, version_table
 
 _MAX_REASON = 500
 
@@ -94,36 +94,69 @@ class Versions:
 
     def quarantine(
         self, reference: Reference, reason: str, actor: str, *, caller: Caller = LOCAL
-    ) -> tuple[str, ...]:
+    ) -> Reach:
         """Quarantine a content: later requests for it are refused with `reason`.
 
+        Merges of it, artifacts, and merges of these are refused, too, until it is released.
+
         Returns:
-            All versions with this content, as `name@number`, in all namespaces.
+            All that the quarantine applies to, in all namespaces.
 
         Raises:
             UnknownReference: no adapter version that is visible to `caller` matches.
         """
-        return self._set_status(
-            reference, "quarantined", reason.strip()[:_MAX_REASON], actor, caller
-        )
-
-    def release(
-        self, reference: Reference, actor: str, *, caller: Caller = LOCAL
-    ) -> tuple[str, ...]:
-        """End the quarantine of a content; see `quarantine` for the result and errors."""
-        return self._set_status(reference, "admitted", None, actor, caller)
-
-    def _set_status(
-        self, reference: Reference, status: Status, reason: str | None, actor: str, caller: Caller
-    ) -> tuple[str, ...]:
-        action: Action = "version.quarantined" if status == "quarantined" else "version.released"
         with self._database.transaction(caller) as session:
-            versions = queries.with_digest(session, adapter_version(session, reference).digest)
-            for row in versions:
-                row.status, row.status_reason = status, reason
-                audit.record(session, actor, action, f"{row.name}@{row.number}", reason=reason)
-            queries.advance_revision(session)
-            return tuple(f"{row.name}@{row.number}" for row in versions)
+            digest = adapter_version(session, reference).digest
+            return _set_status(session, digest, "quarantined", _short(reason), actor)
+
+    def withdraw(
+        self, reference: Reference, reason: str, actor: str, *, caller: Caller = LOCAL
+    ) -> Reach:
+        """Retire a content for a reason: as `quarantine`, and permanently.
+
+        Aliases and compositions that use it do not prevent this.
+        """
+        with self._database.transaction(caller) as session:
+            digest = adapter_version(session, reference).digest
+            reach = _set_status(session, digest, "quarantined", _short(reason), actor)
+            for row in queries.with_digest(session, digest):
+                if row.retired_at is None:
+                    row.retired_at, row.retired_by = now(), actor
+                    subject = f"{row.name}@{row.number}"
+                    audit.record(session, actor, "version.retired", subject, reason=_short(reason))
+            return reach
+
+    def release(self, reference: Reference, actor: str, *, caller: Caller = LOCAL) -> Reach:
+        """End the quarantine of a content, and of all that was made of it; see `quarantine`.
+
+        Raises:
+            UnknownReference: as `quarantine`.
+            VersionRetired: every version with this content was retired.
+        """
+        with self._database.transaction(caller) as session:
+            digest = adapter_version(session, reference).digest
+            versions = queries.with_digest(session, digest)
+            if all(row.retired_at is not None for row in versions):
+                live(versions[0])
+            return _set_status(session, digest, "admitted", None, actor)
+
+
+def _short(reason: str) -> str:
+    return reason.strip()[:_MAX_REASON]
+
+
+def _set_status(
+    session: WriteSession, digest: str, status: Status, reason: str | None, actor: str
+) -> Reach:
+    action: Action = "version.quarantined" if status == "quarantined" else "version.released"
+    reach = lineage_queries.reach(session, digest)
+    made = len(reach.merges) + len(reach.compositions) + len(reach.artifacts)
+    for row in queries.with_digest(session, digest):
+        row.status, row.status_reason = status, reason
+        subject, detail = f"{row.name}@{row.number}", {"reason": reason, "made_of_it": made}
+        audit.record(session, actor, action, subject, **detail)
+    queries.advance_revision(session)
+    return reach
 
 
 def _refuse_in_use(session: WriteSession, row: VersionRow) -> None:

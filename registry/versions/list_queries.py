@@ -8,10 +8,10 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, Select, exists, select, true
+from sqlalchemy import ColumnElement, Select, exists, or_, select, true
 from sqlalchemy.orm import selectinload, undefer
 
-from registry.access.visibility import caller_of, name_visible, recipe_visible
+from registry.access.visibility import caller_of, name_visible, recipe_visible, version_visible
 from registry.storage.database import ReadSession
 from registry.storage.models import (
     AdapterVersionRow,
@@ -25,6 +25,7 @@ from registry.storage.models import (
     RecipeRow,
 )
 from registry.types import NameKind, Visibility
+from registry.versions.lineage_queries import tainted_recipes, tainted_versions
 from registry.versions.queries import V, newest_numbers, versions_of
 
 
@@ -109,7 +110,8 @@ def versions_with(session: ReadSession, digests: Iterable[str]) -> Mapping[str, 
     """Map each digest to its visible versions as `name@number`, oldest first."""
     table = AdapterVersionRow
     query = select(table.digest, table.name, table.number).where(
-        table.digest.in_(set(digests)), name_visible(caller_of(session), table.name)
+        table.digest.in_(set(digests)),
+        version_visible(caller_of(session), table.name, table.digest),
     )
     references = defaultdict[str, tuple[str, ...]](tuple)
     for digest, name, number in session.execute(query.order_by(table.id)):
@@ -130,21 +132,25 @@ def models(session: ReadSession, base: str | None) -> Sequence[tuple[str, NameKi
     """
     adapter, composition = AdapterVersionRow, CompositionVersionRow
     caller = caller_of(session)
-    newest = newest_numbers(adapter, in_use=True).subquery()
-    adapters = (
-        select(adapter.name, adapter.base, adapter.created_at)
-        .join(newest, (newest.c.name == adapter.name) & (newest.c.number == adapter.number))
-        .where(name_visible(caller, adapter.name))
+    newest = newest_numbers(
+        adapter,
+        adapter.status != "quarantined",
+        adapter.id.not_in(tainted_versions()),
+        version_visible(caller, adapter.name, adapter.digest),
+    ).subquery()
+    adapters = select(adapter.name, adapter.base, adapter.created_at).join(
+        newest, (newest.c.name == adapter.name) & (newest.c.number == adapter.number)
     )
-    newest = newest_numbers(composition, in_use=True).subquery()
+    newest = newest_numbers(
+        composition,
+        composition.recipe_digest.not_in(tainted_recipes()),
+        name_visible(caller, composition.name),
+        recipe_visible(caller, composition.recipe_digest),
+    ).subquery()
     compositions = (
         select(composition.name, RecipeRow.base, composition.created_at)
         .join(newest, (newest.c.name == composition.name) & (newest.c.number == composition.number))
         .join(RecipeRow, RecipeRow.digest == composition.recipe_digest)
-        .where(
-            name_visible(caller, composition.name),
-            recipe_visible(caller, composition.recipe_digest),
-        )
     )
     if base is not None:
         adapters = adapters.where(adapter.base == base)
@@ -163,3 +169,15 @@ def aliases_by_name(session: ReadSession) -> Mapping[str, Sequence[tuple[str, in
     ):
         grouped[name].append((alias, number))
     return grouped
+
+
+def out_of_use(session: ReadSession) -> set[tuple[str, int]]:
+    """Return (name, number) of all versions that are quarantined or were made of such a content."""
+    version, composed = AdapterVersionRow, CompositionVersionRow
+    adapters = select(version.name, version.number).where(
+        or_(version.status == "quarantined", version.id.in_(tainted_versions()))
+    )
+    compositions = select(composed.name, composed.number).where(
+        composed.recipe_digest.in_(tainted_recipes())
+    )
+    return {(name, number) for name, number in session.execute(adapters.union(compositions))}

@@ -21,7 +21,7 @@ from registry.storage.models import (
 from registry.types import NameKind
 from registry.versions import queries
 from registry.versions.queries import VersionRow
-from registry.versions.resolve import live, unknown, version_table
+from registry.versions.resolve import unknown, usable, version_table
 
 
 def claim(session: WriteSession, owner: AdapterRow | CompositionRow | BaseRow, actor: str) -> bool:
@@ -63,7 +63,7 @@ def move_alias(session: WriteSession, row: VersionRow, alias: str, actor: str) -
     Raises:
         VersionRetired, VersionQuarantined: the version is not in use.
     """
-    live(row)
+    usable(session, row)
     current = queries.alias(session, row.name, alias)
     before = None if current is None else current.number
     if current is None:

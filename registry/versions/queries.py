@@ -7,10 +7,10 @@ commits. They return rows; `registry.versions.rows` converts rows to values.
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TypeAlias, TypeVar
 
-from sqlalchemy import Select, func, select, update
+from sqlalchemy import ColumnElement, Select, func, select, update
 from sqlalchemy.orm import joinedload, load_only, selectinload, undefer
 
-from registry.access.visibility import caller_of, name_visible, recipe_visible
+from registry.access.visibility import caller_of, name_visible, recipe_visible, version_visible
 from registry.storage.database import ReadSession, WriteSession
 from registry.storage.errors import Conflict
 from registry.storage.insert import insert
@@ -155,10 +155,8 @@ def version_by_content(session: ReadSession, table: type[V], name: str, digest: 
 def adapter_version_by_digest(session: ReadSession, digest: str) -> AdapterVersionRow | None:
     """Return the oldest visible version with this digest; prefer one that is not retired."""
     order = (AdapterVersionRow.retired_at.is_not(None), AdapterVersionRow.id)
-    query = select(AdapterVersionRow).where(
-        AdapterVersionRow.digest == digest,
-        name_visible(caller_of(session), AdapterVersionRow.name),
-    )
+    row, caller = AdapterVersionRow, caller_of(session)
+    query = select(row).where(row.digest == digest, version_visible(caller, row.name, row.digest))
     return session.scalar(query.order_by(*order).limit(1))
 
 
@@ -191,65 +189,32 @@ def compositions_of(session: ReadSession, digest: str) -> Sequence[tuple[str, in
     return [(name, number) for name, number in versions]
 
 
-def quarantined(session: ReadSession) -> set[tuple[str, int]]:
-    """Return (name, number) of all quarantined versions."""
-    columns = select(AdapterVersionRow.name, AdapterVersionRow.number)
-    versions = session.execute(columns.where(AdapterVersionRow.status == "quarantined"))
-    return {(name, number) for name, number in versions}
+def newest_numbers(table: type[V], *conditions: ColumnElement[bool]) -> Select[str, int]:
+    """Select (name, number) of the highest version of each name that fulfils the conditions.
 
-
-def quarantined_ingredient(session: ReadSession, recipe_digest: str) -> AdapterVersionRow | None:
-    """Return a visible, quarantined version among a recipe's ingredients, or None.
-
-    All versions of a content are quarantined together, so any of them may be returned.
-    """
-    digests = select(RecipeIngredientRow.digest).where(
-        RecipeIngredientRow.recipe_digest == recipe_digest
-    )
-    query = select(AdapterVersionRow).where(
-        AdapterVersionRow.digest.in_(digests),
-        AdapterVersionRow.status == "quarantined",
-        name_visible(caller_of(session), AdapterVersionRow.name),
-    )
-    return session.scalar(query.order_by(AdapterVersionRow.retired_at.is_not(None)).limit(1))
-
-
-def newest_numbers(table: type[V], *, in_use: bool) -> Select[str, int]:
-    """Select (name, number) of the highest version that is not retired of each name.
-
-    If `in_use` is true, quarantined versions are skipped.
+    Retired versions are skipped.
     """
     newest = select(table.name, func.max(table.number).label("number")).group_by(table.name)
-    newest = newest.where(table.retired_at.is_(None))
-    if in_use and issubclass(table, AdapterVersionRow):
-        newest = newest.where(AdapterVersionRow.status != "quarantined")
-    return newest
+    return newest.where(table.retired_at.is_(None), *conditions)
 
 
 def newest_of_each(
     session: ReadSession,
     table: type[V],
     *,
-    in_use: bool = False,
     after: str = "",
     limit: int | None = None,
 ) -> Sequence[V]:
     """Return the highest version that is not retired of each visible name after `after`.
 
-    If `in_use` is true, quarantined versions are skipped, and so are compositions with an
-    ingredient that is not visible to the session's caller.
-
     Only the columns that a list of adapters shows are loaded, because modules and reports are long.
     """
-    top = newest_numbers(table, in_use=in_use).where(table.name > after).subquery()
+    top = newest_numbers(table, table.name > after).subquery()
     is_top = (top.c.name == table.name) & (top.c.number == table.number)
     query = versions_of(table).join(top, is_top)
-    caller = caller_of(session)
     if issubclass(table, AdapterVersionRow):
         query = query.options(load_only(*_LISTED_COLUMNS, raiseload=True))
-    elif in_use:
-        query = query.where(recipe_visible(caller, CompositionVersionRow.recipe_digest))
-    query = query.where(name_visible(caller, table.name)).order_by(table.name)
+    query = query.where(name_visible(caller_of(session), table.name)).order_by(table.name)
     return session.scalars(query.limit(limit)).all()
 
 
@@ -319,13 +284,6 @@ def recipe(session: ReadSession, digest: str) -> RecipeRow | None:
     return session.get(RecipeRow, digest)
 
 
-def recipe_visible_here(session: ReadSession, digest: str) -> bool:
-    """Return whether every ingredient of a recipe is visible to the session's caller."""
-    query = select(RecipeRow.digest).where(RecipeRow.digest == digest)
-    visible = recipe_visible(caller_of(session), RecipeRow.digest)
-    return session.scalar(query.where(visible)) is not None
-
-
 def recipe_of_artifact(session: ReadSession, artifact: str) -> RecipeRow | None:
     """Return the oldest visible recipe that produced this artifact, or None."""
     query = select(RecipeRow).where(
@@ -339,7 +297,7 @@ def known_digests(session: ReadSession, digests: Iterable[str]) -> set[str]:
     requested, caller = set(digests), caller_of(session)
     version, row = AdapterVersionRow, RecipeRow
     versions = select(version.digest).where(
-        version.digest.in_(requested), name_visible(caller, version.name)
+        version.digest.in_(requested), version_visible(caller, version.name, version.digest)
     )
     artifacts = select(row.artifact).where(
         row.artifact.in_(requested), recipe_visible(caller, row.digest)
@@ -350,8 +308,9 @@ def known_digests(session: ReadSession, digests: Iterable[str]) -> set[str]:
 def digests_starting(session: ReadSession, text: str) -> set[str]:
     """Return the digests of visible versions and artifacts that start with `text`."""
     caller = caller_of(session)
-    versions = select(AdapterVersionRow.digest).where(
-        AdapterVersionRow.digest.startswith(text), name_visible(caller, AdapterVersionRow.name)
+    row = AdapterVersionRow
+    versions = select(row.digest).where(
+        row.digest.startswith(text), version_visible(caller, row.name, row.digest)
     )
     artifacts = select(RecipeRow.artifact).where(
         RecipeRow.artifact.startswith(text), recipe_visible(caller, RecipeRow.digest)

@@ -12,6 +12,7 @@ from merge.peft_format import is_digest
 from registry.errors import (
     DigestInvalid,
     ReferenceInvalid,
+    SourceQuarantined,
     UnknownReference,
     VersionQuarantined,
     VersionRetired,
@@ -20,9 +21,11 @@ from registry.references import MAX_LENGTH, Reference, is_digest_start
 from registry.storage.database import ReadSession
 from registry.storage.models import AdapterVersionRow, CompositionVersionRow
 from registry.types import Resolution, ResolvedArtifact
-from registry.versions import queries, rows
+from registry.versions import lineage_queries, queries, rows
+from registry.versions.lineage_queries import Standing
 from registry.versions.queries import V, VersionRow
 
+_GOOD = Standing(visible=True, quarantined=None)
 _NEAR_NAMES = 3
 # The comparison is linear in the number of names, so only the first ones are compared.
 _NAMES_COMPARED = 5000
@@ -34,14 +37,15 @@ _suggesting = threading.Lock()
 def resolve(session: ReadSession, reference: Reference) -> Resolution:
     """Resolve a reference.
 
-    A bare name resolves to its highest version that is neither retired nor quarantined. A full or
-    abbreviated digest resolves to a version or an artifact.
+    A bare name of an adapter resolves to its highest version in use: not retired, not quarantined,
+    and not made of a quarantined content. A full or abbreviated digest resolves to a version or an
+    artifact. What the caller cannot see in the lineage of a version makes the version unknown.
 
     Raises:
         ReferenceInvalid: an abbreviated digest is ambiguous.
         UnknownReference: the name, version, alias or digest does not exist.
         VersionRetired: the version is retired.
-        VersionQuarantined: the version or one of its ingredients is quarantined.
+        VersionQuarantined: the version, or a content that it was made of, is quarantined.
     """
     reference = _with_whole_digest(session, reference)
     if reference.name is None:
@@ -49,12 +53,33 @@ def resolve(session: ReadSession, reference: Reference) -> Resolution:
     row = named(session, reference, reference.name)
     if row is None:
         raise unknown(session, str(reference))
+    standing = _standing(session, row)
+    bare = reference.version is None and reference.alias is None
+    if bare and standing != _GOOD and isinstance(row, AdapterVersionRow):
+        other = lineage_queries.newest_usable(session, reference.name)
+        row, standing = (row, standing) if other is None else (other, _GOOD)
+    if not standing.visible:
+        raise unknown(session, str(reference))
+    live(row)
+    _refuse_quarantined(session, f"{row.name}@{row.number}", standing)
+    return rows.resolved(row)
+
+
+def usable(session: ReadSession, row: V) -> V:
+    """Return `row` if it is in use, with all that it was made of.
+
+    Raises:
+        VersionRetired, VersionQuarantined: it is not.
+    """
+    live(row)
+    _refuse_quarantined(session, f"{row.name}@{row.number}", _standing(session, row))
+    return row
+
+
+def _standing(session: ReadSession, row: VersionRow) -> Standing:
     if isinstance(row, CompositionVersionRow):
-        if not queries.recipe_visible_here(session, row.recipe_digest):
-            raise unknown(session, str(reference))
-        live(row)
-        _refuse_quarantined(session, row.recipe_digest)
-    return rows.resolved(live(row))
+        return lineage_queries.standing_of_recipe(session, row.recipe_digest)
+    return lineage_queries.standing_of_version(session, row)
 
 
 def named(session: ReadSession, reference: Reference, name: str) -> VersionRow | None:
@@ -131,28 +156,38 @@ def _digest_starting(session: ReadSession, text: str) -> str | None:
 def _by_digest(session: ReadSession, digest: str) -> Resolution:
     version = queries.adapter_version_by_digest(session, digest)
     if version is not None:
-        return rows.resolved(live(version))
+        return rows.resolved(usable(session, version))
     recipe = queries.recipe_of_artifact(session, digest)
     if recipe is None:
         raise UnknownReference(digest)
-    _refuse_quarantined(session, recipe.digest)
+    standing = lineage_queries.standing_of_artifact(session, digest)
+    _refuse_quarantined(session, digest, standing)
     return ResolvedArtifact(digest, recipe.text, recipe.digest, recipe.base)
 
 
 def live(row: V) -> V:
-    """Return `row`, or raise VersionRetired or VersionQuarantined if it is not in use."""
+    """Return `row`, or raise VersionRetired or VersionQuarantined if it is not in use itself."""
+    reason = None
     if isinstance(row, AdapterVersionRow) and row.status == "quarantined":
-        raise VersionQuarantined(row.name, row.number, str(row.status_reason))
+        reason = str(row.status_reason)
     if row.retired_at is not None:
-        raise VersionRetired(row.name, row.number, row.retired_at)
+        raise VersionRetired(row.name, row.number, row.retired_at, reason)
+    if reason is not None:
+        raise VersionQuarantined(row.name, row.number, reason)
     return row
 
 
-def _refuse_quarantined(session: ReadSession, recipe_digest: str) -> None:
-    """Raise VersionQuarantined if one of a recipe's ingredients is quarantined."""
-    row = queries.quarantined_ingredient(session, recipe_digest)
-    if row is not None:
-        live(row)
+def _refuse_quarantined(session: ReadSession, text: str, standing: Standing) -> None:
+    """Raise VersionQuarantined if a content in the lineage of `text` is quarantined.
+
+    The error has the name and the reason of that content only if the caller sees it.
+    """
+    if standing.quarantined is None:
+        return
+    row = queries.adapter_version_by_digest(session, standing.quarantined)
+    if row is None:
+        raise SourceQuarantined(text)
+    raise VersionQuarantined(row.name, row.number, str(row.status_reason))
 
 
 def version_table(session: ReadSession, name: str, text: str) -> type[VersionRow]:

@@ -63,15 +63,14 @@ def _add_versions(router: APIRouter, gateway: Gateway) -> None:
 
     @router.put("/{name:path}/-/versions/{number}/status")
     def set_status(name: Name, number: Number, body: StatusBody, caller: Operator) -> StatusItem:
-        """Quarantine or release a version's content, under every name that has it."""
-        reference = Reference(name=name, version=number)
-        if body.reason is not None and body.status == "quarantined":
-            set_of = registry.versions.quarantine(
-                reference, body.reason, caller.name, caller=caller
-            )
+        """Quarantine, retire or release a content, and with it all that was made of it."""
+        reference, versions = Reference(name=name, version=number), registry.versions
+        if body.reason is None or body.status == "admitted":
+            reach = versions.release(reference, caller.name, caller=caller)
         else:
-            set_of = registry.versions.release(reference, caller.name, caller=caller)
-        return StatusItem(versions=list(set_of))
+            end = versions.quarantine if body.status == "quarantined" else versions.withdraw
+            reach = end(reference, body.reason, caller.name, caller=caller)
+        return StatusItem.model_validate(reach)
 
 
 def _add_descriptions(router: APIRouter, gateway: Gateway) -> None:

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_vali
 from registry.callers import Role
 from registry.references import MAX_ALIAS_LENGTH, MAX_LENGTH
 from registry.search.descriptions import MAX_EXAMPLES_CHARACTERS
-from registry.types import Status, Visibility
+from registry.types import ShownStatus, Visibility
 from server.admin.fields import MAX_NUMBER, NAME, PRINTABLE, SEGMENT
 
 Name = Annotated[str, StringConstraints(pattern=NAME, max_length=MAX_LENGTH)]
@@ -50,15 +50,15 @@ class VisibilityBody(Body):
 
 
 class StatusBody(Body):
-    """Whether a version's content can be served; a quarantine needs a reason."""
+    """Whether a version's content can be served; only `admitted` needs no reason."""
 
-    status: Status = Field(examples=["quarantined"])
+    status: ShownStatus = Field(examples=["quarantined"])
     reason: _Text | None = Field(None, examples=["answers in verse"])
 
     @model_validator(mode="after")
     def _reasoned(self) -> Self:
-        if self.status == "quarantined" and self.reason is None:
-            raise ValueError("A quarantine needs a reason.")
+        if self.status != "admitted" and self.reason is None:
+            raise ValueError("A quarantine or a retirement of a content needs a reason.")
         return self
 
 

@@ -109,7 +109,8 @@ async def publish(
 ) -> Registration:
     """Merge a composition, unless its artifact is built, and register the result.
 
-    The new adapter is as visible as its own name, whatever its ingredients are.
+    The new adapter has the licences of its ingredients, and shares their quarantine. Others see it
+    if they see its name and all ingredients outside of its own namespace.
 
     Raises:
         RequestInvalid: the reference does not name a composition.
@@ -126,6 +127,6 @@ async def publish(
         register = functools.partial(
             gateway.registry.adapters.register, gateway.artifacts.path(digest), name=adapter,
             base=target.recipe.base, alias=alias, source=f"composition:{composition}",
-            actor=caller.name,
+            made_of=[digest for digest, _ in target.recipe.lineage], actor=caller.name,
         )  # fmt: skip
         return await gateway.pools.admin.run(register)

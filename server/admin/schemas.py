@@ -182,10 +182,18 @@ class ExamplesItem(BaseModel):
     examples: list[str] = Field(examples=[["Which court has jurisdiction?"]])
 
 
-class StatusItem(BaseModel):
-    """The versions whose status changed: all that have the same content."""
+class StatusItem(Item):
+    """What a change of status applies to: a content, and all that was made of it."""
 
-    versions: list[str] = Field(examples=[["team/legal@3"]])
+    versions: list[str] = Field(
+        examples=[["team/legal@3"]], description="The versions that have this content."
+    )
+    merges: list[str] = Field(
+        examples=[["team/legal-merged@1"]],
+        description="Versions of adapters that were made of it.",
+    )
+    compositions: list[str] = Field(examples=[["team/legal-sql@2"]])
+    artifacts: list[str] = Field(examples=[["a0" * 32]])
 
 
 class EvaluationItem(Item):

@@ -5,10 +5,10 @@ from typing import Annotated
 
 import typer
 
-from registry.references import Reference, numbered, parse_reference
+from registry.references import Reference, parse_reference
 from registry.service import Registry
 from registry.types import AdapterVersion
-from server.cli.client import Home, Key, Server, connect
+from server.cli.client import Home, Key, Server
 from server.cli.console import (
     AsJson,
     actor,
@@ -18,6 +18,7 @@ from server.cli.console import (
     progress_bar,
     say,
 )
+from server.cli.versions import set_status
 from server.home import open_registry
 from server.probe.prompts import NAME
 from server.probe.run import ProbeReport, probe
@@ -109,23 +110,13 @@ def quarantine(
     server: Server = None,
     key: Key = None,
 ) -> None:
-    """Keep a version from being served, under every name that has its content."""
-    _set_status(reference, {"status": "quarantined", "reason": reason}, home, server, key)
+    """Keep a content and all that was made of it from being served."""
+    set_status(reference, {"status": "quarantined", "reason": reason}, home, server, key)
 
 
 def release(reference: Numbered, home: Home = None, server: Server = None, key: Key = None) -> None:
-    """Let a quarantined version be served again."""
-    _set_status(reference, {"status": "admitted"}, home, server, key)
-
-
-def _set_status(
-    reference: str, body: dict[str, str], home: Path | None, server: str | None, key: str | None
-) -> None:
-    name, number = numbered(parse_reference(reference))
-    with connect(home, server, key) as api:
-        done = api.ask("PUT", "adapters", name, "-", "versions", number, "status", json=body)
-    names = ", ".join(done["versions"])
-    say(f"{body['status']}: {names}")
+    """Let a quarantined content, and what was made of it, be served again."""
+    set_status(reference, {"status": "admitted"}, home, server, key)
 
 
 def convert(

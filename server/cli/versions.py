@@ -1,6 +1,7 @@
 """`weft adapters|compositions alias | retire | visibility`, and which version a reference means."""
 
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias, cast
 
 import typer
@@ -9,7 +10,7 @@ from registry.errors import UnknownReference
 from registry.references import check_alias, check_name, numbered, parse_reference
 from registry.types import Visibility
 from server.cli.client import Client, Home, Key, Server, connect
-from server.cli.console import fail, minute, print_table, say
+from server.cli.console import fail, minute, print_table, say, short
 
 Kind: TypeAlias = Literal["adapters", "compositions"]
 _Name = Annotated[str, typer.Argument(help="Name of the adapter or composition.")]
@@ -42,15 +43,37 @@ def set_alias(
 def retire(
     context: typer.Context,
     reference: Annotated[str, typer.Argument(help="The version, as name@3.")],
+    reason: Annotated[
+        str | None,
+        typer.Option(help="Retire the content of an adapter and all that was made of it, too."),
+    ] = None,
     home: Home = None,
     server: Server = None,
     key: Key = None,
 ) -> None:
     """Take a version out of use permanently."""
     name, number = numbered(parse_reference(reference))
+    if reason is not None:
+        if kind_of(context) == "compositions":
+            raise fail("--reason is for adapters: retire the adapter that is the reason")
+        set_status(reference, {"status": "retired", "reason": reason}, home, server, key)
+        return
     with connect(home, server, key) as api:
         api.ask("DELETE", kind_of(context), name, "-", "versions", number)
     say(f"{reference} is retired")
+
+
+def set_status(
+    reference: str, body: dict[str, str], home: Path | None, server: str | None, key: str | None
+) -> None:
+    """Set the status of a version's content, and print all that the change applies to."""
+    name, number = numbered(parse_reference(reference))
+    with connect(home, server, key) as api:
+        reach = api.ask("PUT", "adapters", name, "-", "versions", number, "status", json=body)
+    say(f"{body['status']}: {', '.join(reach['versions'])}")
+    for kind in ("merges", "compositions", "artifacts"):
+        if reach[kind]:
+            say(f"{kind} of it: {', '.join(map(short, reach[kind]))}")
 
 
 def set_visibility(

@@ -5,6 +5,7 @@ the base has its name already. Publishing again gives the same versions. Blockin
 event loop. Not covered: which candidate (`finish`), and who may ask (the routes).
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -69,7 +70,10 @@ class Publisher:
     def _publish(self, job: Job, candidate: CandidateJson, name: str) -> Published:
         serving = candidate["serve"]
         if serving["kind"] == "adapter":
-            digest, model = self._register(job, self._folder(job, serving["folder"]), name)
+            members = {entry["reference"]: entry["digest"] for entry in job.request["members"]}
+            made_of = [members[text] for text in candidate["members"] if text in members]
+            folder = self._folder(job, serving["folder"])
+            digest, model = self._register(job, folder, name, made_of)
             return Published(model, Stored(digest))
         target = self.prepare(job, candidate, name)
         if not isinstance(target, Planned):
@@ -89,10 +93,13 @@ class Publisher:
             self._register(job, path, f"{name}-{_word(path.name)}")
         return Recipe.parse(serving["recipe"])
 
-    def _register(self, job: Job, folder: Path, name: str) -> tuple[str, str]:
+    def _register(
+        self, job: Job, folder: Path, name: str, made_of: Sequence[str] = ()
+    ) -> tuple[str, str]:
         version = self.registry.adapters.register(
-            folder, name=name, base=job.base, source=f"job:{job.id}", actor=job.created_by
-        ).version
+            folder, name=name, base=job.base, source=f"job:{job.id}", made_of=made_of,
+            actor=job.created_by,
+        ).version  # fmt: skip
         return version.digest, f"{version.name}@{version.number}"
 
     def _folder(self, job: Job, below: str) -> Path:

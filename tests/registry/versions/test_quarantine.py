@@ -25,7 +25,7 @@ def resolve(registry: Registry, text: str) -> str:
 
 def quarantine(registry: Registry, text: str) -> tuple[str, ...]:
     """Quarantine a version."""
-    return registry.versions.quarantine(parse_reference(text), REASON, "ann")
+    return registry.versions.quarantine(parse_reference(text), REASON, "ann").versions
 
 
 def test_a_quarantined_version_answers_with_its_reason(
@@ -45,7 +45,7 @@ def test_released_it_is_served_again(registry: Registry, register: Register) -> 
     """A released version is served again."""
     digest = register("legal")
     quarantine(registry, "legal")
-    assert ("legal@1",) == registry.versions.release(parse_reference("legal"), "ann")
+    assert ("legal@1",) == registry.versions.release(parse_reference("legal"), "ann").versions
     assert digest == resolve(registry, "legal")
     version = read_adapter(registry, "legal").versions[0]
     assert ("admitted", None) == (version.status, version.status_reason)
