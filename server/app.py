@@ -21,6 +21,7 @@ from server.openai.models import models_router
 from server.problems import handle_errors
 from server.readiness import Readiness
 from server.routing import NormalizeRequests, set_pools
+from server.telemetry.access import LogRequests
 
 _METRICS_SECONDS = 2.0
 
@@ -36,6 +37,7 @@ def create_app(gateway: Gateway) -> FastAPI:
         openapi_url=None,  # FastAPI's own would need no key, and its /docs loads a CDN's scripts
         redirect_slashes=False,
         middleware=[
+            Middleware(LogRequests),  # outside of all: refusals are logged too
             Middleware(NormalizeRequests),
             Middleware(CountRequests, metrics=gateway.metrics),  # before keys: refusals count too
             Middleware(RequireKey, keyring=keyring),

@@ -26,6 +26,7 @@ from registry.errors import RegistryError
 from server.errors import KeyInvalid
 from server.pools import Pool, PoolFull
 from server.problems import error_answer
+from server.telemetry import record
 
 # The page at /docs holds nothing of the registry: it asks for a key and fetches /openapi.json.
 OPEN_PATHS = frozenset({"/health", "/ready", "/ping", "/docs"})
@@ -142,7 +143,8 @@ class RequireKey:
 
 
 def set_caller(scope: Scope, caller: Caller) -> None:
-    """Put the caller into the state of a request."""
+    """Put the caller into the state of a request, and its name into the request's log lines."""
+    record.note(caller=caller.name)
     scope["state"] = {**scope.get("state", {}), "caller": caller}
 
 

@@ -34,6 +34,7 @@ from server.jobs.publish import NotServable
 from server.limits import BodiesBusy, BodyTimeout, BodyTooLarge
 from server.pools import PoolFull
 from server.stopping import ServerStopping
+from server.telemetry import record
 
 _log = logging.getLogger("weft.server")
 
@@ -279,6 +280,7 @@ def info_of(error: BaseException) -> ErrorInfo:
 def info_and_message(error: BaseException) -> tuple[ErrorInfo, str]:
     """Return the entry of `error` and the message for the client; internal errors are logged."""
     info = info_of(error)
+    record.note(error=info.code)
     if info is INTERNAL:
         _log.exception("A request failed with an internal error", exc_info=error)
         return info, info.meaning

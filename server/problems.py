@@ -25,6 +25,7 @@ from server.errors import (
     headers_of,
     info_and_message,
 )
+from server.telemetry import record
 
 PREFIX = "/registry"
 MEDIA_TYPE = "application/problem+json"
@@ -69,6 +70,7 @@ def handle_errors(app: FastAPI) -> None:
         """Answer the framework's own refusals: an unknown path or method."""
         assert isinstance(error, HTTPException)
         path, info = request.url.path, replace(NO_SUCH_ROUTE, status=error.status_code)
+        record.note(error=info.code)
         if path.startswith(f"{PREFIX}/"):
             return _problem(path, info, error.detail, error.headers)
         body = {"message": error.detail, "type": "invalid_request_error", "param": None,

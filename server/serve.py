@@ -147,7 +147,8 @@ class GatewayServer(uvicorn.Server):
                 app,
                 host=settings.host,
                 port=settings.port,
-                log_level="warning",
+                log_config=None,  # its lines have the format of all others
+                access_log=False,
                 timeout_graceful_shutdown=math.ceil(settings.drain_seconds) + _CUT_SECONDS,
                 limit_concurrency=settings.max_connections,
                 http=limited_protocol(

@@ -15,6 +15,7 @@ from pydantic_settings.sources import PydanticBaseSettingsSource
 from merge.limits import Limits
 from registry.admission.admit import MAX_BYTES, MAX_RANK, AdmissionPolicy, RequiredField
 from server.config_file import ConfigFile
+from server.telemetry.logs import Format
 
 # What vLLM accepts for --max-lora-rank (LoRAConfig in vLLM 0.32).
 LORA_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
@@ -186,6 +187,9 @@ class Settings(BaseSettings):
     )
     statement_seconds: float = Field(
         10, gt=0, description="time limit of one statement of the database for a request"
+    )
+    log_format: Format = Field(
+        "text", description="format of the log: `text`, or `json` with one object per line"
     )
     self_test: bool = Field(
         True, description="check at start that a batch does not mix the base and adapters"

@@ -14,6 +14,9 @@ from rich.logging import RichHandler
 from rich.markup import escape
 
 from server.cli.console import errors
+from server.telemetry.logs import Format, TerminalFormatter, set_up_logging
+
+_log = logging.getLogger("weft.server")
 
 
 def serve(
@@ -45,15 +48,13 @@ def serve(
 
     settings = Settings(**options)
     forget_settings()
-    set_up_logging()
+    _log_to_stderr(settings.log_format)
 
     async def ready(_stop: Callable[[], None]) -> None:
         start.stop()
-        errors.print(
-            f"ready: http://{settings.host}:{settings.port}/v1", highlight=False, markup=False
-        )
+        start.say(f"ready: http://{settings.host}:{settings.port}/v1")
 
-    with Start(settings.served_base) as start:
+    with Start(settings.served_base, as_log=settings.log_format == "json") as start:
         _run(run(settings, ready=ready, progress=start.show))
 
 
@@ -65,7 +66,7 @@ def demo(
     ] = None,
 ) -> None:
     """Serve the demo base, query its adapters and two compositions, and print the answers."""
-    set_up_logging()
+    _log_to_stderr("text")
     from server.cli.demo import run_demo
 
     with Start("the demo base") as start:
@@ -76,15 +77,18 @@ def demo(
 class Start:
     """The line that shows the engine's stage and the seconds since its start.
 
-    On a terminal it is updated in place until `stop`; elsewhere each stage prints a line.
+    On a terminal it is updated in place until `stop`; elsewhere each stage prints a line, or logs
+    one with `as_log`.
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, *, as_log: bool = False) -> None:
         self._name, self._stage, self._began = name, "", time.monotonic()
+        self._as_log = as_log
+        self._live = errors.is_terminal and not as_log
         self._line = errors.status("checking port, home and model")
 
     def __enter__(self) -> Self:
-        if errors.is_terminal:
+        if self._live:
             self._line.start()
         return self
 
@@ -94,11 +98,18 @@ class Start:
     def show(self, stage: str) -> None:
         """Show the stage."""
         text = f"vLLM for {self._name}: {stage} ({time.monotonic() - self._began:.0f} s)"
-        if errors.is_terminal:
+        if self._live:
             self._line.update(escape(text))
         elif stage != self._stage:
-            errors.print(text, highlight=False, markup=False, soft_wrap=True)
+            self.say(text)
         self._stage = stage
+
+    def say(self, text: str) -> None:
+        """Print or log a line."""
+        if self._as_log:
+            _log.info("%s", text)
+        else:
+            errors.print(text, highlight=False, markup=False, soft_wrap=True)
 
     def stop(self) -> None:
         """Remove the line."""
@@ -119,11 +130,11 @@ def _run(main: Coroutine[Any, Any, None]) -> None:
         asyncio.run(stoppable())
 
 
-def set_up_logging() -> None:
-    """Log to stderr: warnings of libraries, and weft's own messages."""
-    logging.basicConfig(
-        level=logging.WARNING,
-        format="%(message)s",
-        handlers=[RichHandler(console=errors, show_path=False, markup=False)],
-    )
-    logging.getLogger("weft").setLevel(logging.INFO)
+def _log_to_stderr(log_format: Format) -> None:
+    """Log in this format; text on a terminal goes through Rich, which keeps the line of `Start`."""
+    if not errors.is_terminal:
+        set_up_logging(log_format)
+        return
+    handler = RichHandler(console=errors, show_path=False, markup=False)
+    handler.setFormatter(TerminalFormatter())
+    set_up_logging(log_format, handler)

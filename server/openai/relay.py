@@ -30,6 +30,7 @@ from server.openai.requests import CompletionRequest, read_completion_request
 from server.pools import Pools
 from server.sse import frame, is_event_stream
 from server.stopping import Stopping
+from server.telemetry import record
 
 
 class Relay:
@@ -93,6 +94,7 @@ class Relay:
         if not self._engine.available():
             raise EngineUnavailable("The engine is starting or restarting.", RESTART_SECONDS)
         if isinstance(target, Bare):
+            record.note(model=target.name)
             return await self._send(stack, completion.for_engine(target.name), path, timings)
         provided = self._provider.provide(target, timings, caller=answer.caller)
         digest = await stack.enter_async_context(provided)
@@ -144,6 +146,7 @@ class _Answer:
 
     def name(self, digest: str, chosen: Sequence[str]) -> None:
         """Add the headers that name the artifact and the adapters that a retrieval chose."""
+        record.note(model=digest)
         self._names = [(b"x-weft-artifact", digest.encode())]
         if chosen:
             self._names.append((b"x-weft-ingredients", ", ".join(chosen).encode()))

@@ -81,6 +81,7 @@ def test_without_anything_there_are_defaults() -> None:
         ("job_memory_bytes", "1000", 1000),
         ("job_timeout_seconds", "60", 60.0),
         ("file_max_bytes", "1000", 1000),
+        ("log_format", "json", "json"),
         ("self_test", "false", False),
     ],
 )
