@@ -6,6 +6,7 @@ RegistryError
 ├── AccessDenied                                                  the key lacks the permission
 ├── UnknownReference, UnknownBase                                 well formed, but not registered
 ├── UnknownKey, KeyNameTaken                                      API keys
+├── PolicyInvalid, UnknownPolicy, CompositionDenied               rules on compositions
 ├── NameTaken, BaseConflict, BaseConfigInvalid                    a conflict with stored rows
 ├── AdmissionRefused, CheckEnded                                  the folder cannot be served
 ├── VersionRetired, VersionInUse, VersionQuarantined              the version's state forbids it
@@ -103,6 +104,34 @@ class KeyNameTaken(RegistryError):
 
     def __init__(self, name: str) -> None:
         self.name = name
+        super().__init__()
+
+
+class PolicyInvalid(RegistryError):
+    """{text!r} cannot be part of a policy: {expected}."""
+
+    def __init__(self, text: str, expected: str) -> None:
+        self.text = text
+        self.expected = expected
+        super().__init__()
+
+
+class UnknownPolicy(RegistryError):
+    """There is no policy {number}; `weft policies list` shows all."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        super().__init__()
+
+
+class CompositionDenied(RegistryError):
+    """Policy {policy} denies merging {listed}: {reason}. Leave one out, or ask an administrator."""
+
+    def __init__(self, policy: int, reason: str, ingredients: Iterable[str]) -> None:
+        self.policy = policy
+        self.reason = reason
+        self.ingredients = tuple(ingredients)  # as the caller wrote them
+        self.listed = " and ".join(self.ingredients)
         super().__init__()
 
 

@@ -2,6 +2,7 @@
 
 from registry.access.audit import Audit
 from registry.access.keys import Keys
+from registry.access.policies import Policies
 from registry.adapters import Adapters
 from registry.admission.admit import AdmissionPolicy, Admit, admit
 from registry.jobs.files import Files
@@ -20,10 +21,11 @@ from registry.versions.lifecycle import Versions
 
 
 class Access:
-    """API keys and the audit log."""
+    """API keys, policies and the audit log."""
 
     def __init__(self, database: Database) -> None:
         self.keys = Keys(database)
+        self.policies = Policies(database)
         self.audit = Audit(database)
 
 

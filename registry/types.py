@@ -25,12 +25,13 @@ Action = Literal[
     "adapter.registered", "alias.moved", "artifact.removed", "base.added", "composition.added",
     "evaluation.recorded", "examples.changed", "file.added", "file.removed", "garbage.collected",
     "job.cancelled", "job.created", "job.finished", "job.published", "key.created", "key.revoked",
-    "tags.changed", "version.quarantined", "version.released", "version.retired",
-    "visibility.changed",
+    "policy.added", "policy.removed", "tags.changed", "version.quarantined", "version.released",
+    "version.retired", "visibility.changed",
 ]  # fmt: skip
 
 
 NameKind = Literal["adapter", "base", "composition"]
+PolicyAction = Literal["allow", "deny"]
 Visibility = Literal["private", "public"]
 Severity = Literal["refuse", "warn", "note"]
 EmbeddingKind = Literal["weights", "text", "behaviour"]

@@ -180,6 +180,13 @@ ERRORS: dict[type[Exception], ErrorInfo] = {
     search_errors.NoEmbedding: ErrorInfo(
         409, "no_embedding", "The version has no embedding to compare by."
     ),
+    registry_errors.CompositionDenied: ErrorInfo(
+        403, "composition_denied", "A policy denies the merge of these ingredients."
+    ),
+    registry_errors.PolicyInvalid: ErrorInfo(400, "invalid_policy", "The policy is malformed."),
+    registry_errors.UnknownPolicy: ErrorInfo(
+        404, "policy_not_found", "There is no policy with the number."
+    ),
     registry_errors.VersionQuarantined: ErrorInfo(
         409, "version_quarantined", "The version, or one that it was merged from, is quarantined."
     ),

@@ -40,6 +40,10 @@ _EXTRAS: Mapping[type[Exception], Callable[[Any], Mapping[str, Any]]] = {
         "compositions": e.compositions,
         "hidden": e.hidden,
     },
+    registry_errors.CompositionDenied: lambda e: {
+        "policy": e.policy,
+        "ingredients": e.ingredients,
+    },
     registry_errors.VersionQuarantined: lambda e: {"reason": e.reason},
     registry_errors.AdmissionRefused: lambda e: {"findings": e.report.to_json()["findings"]},
 }

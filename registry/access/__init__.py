@@ -1,1 +1,1 @@
-"""Keys, visibility and the audit log."""
+"""Keys, visibility, policies and the audit log."""

@@ -6,8 +6,8 @@ The log has these actions:
     composition.added    evaluation.recorded    examples.changed   file.added
     file.removed         garbage.collected      job.cancelled      job.created
     job.finished         job.published          key.created        key.revoked
-    tags.changed         version.quarantined    version.released   version.retired
-    visibility.changed
+    policy.added         policy.removed         tags.changed       version.quarantined
+    version.released     version.retired        visibility.changed
 
 The log does not contain the operations of serving: merges, loads and evictions.
 """

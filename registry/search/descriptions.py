@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
-from registry.access import audit
+from registry.access import audit, policies
 from registry.callers import LOCAL, Caller
 from registry.search import queries as search_queries
 from registry.search.embeddings import ATTEMPTS, Described, Embedder, described, write
@@ -57,6 +57,7 @@ class Descriptions:
             TagInvalid: a tag violates the grammar above, or there are too many.
             UnknownReference: no adapter has this name.
             DescriptionBusy: others change the tags or examples all the time.
+            AccessDenied: a policy is about one of the tags, and the caller may not change policies.
         """
         added, removed = set(add), set(remove)
         for tag in sorted(added):
@@ -74,6 +75,7 @@ class Descriptions:
             return replace(current, tags=tuple(after))
 
         def store(session: WriteSession, after: Described) -> None:
+            policies.check_tags(session, set(before) ^ set(after.tags), caller)
             search_queries.remove_tags(session, name, set(before) - set(after.tags))
             new = sorted(set(after.tags) - set(before))
             session.add_all(AdapterTagRow(name=name, tag=tag) for tag in new)

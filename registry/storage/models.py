@@ -2,7 +2,7 @@
 
 The names of adapters, compositions and bases share one table, so a `model` string is unambiguous.
 Rows of versions, recipes, artifacts and alias moves are never removed. Tables of files and jobs are
-in `registry.storage.job_models`, and `registry.types` has the values that callers receive.
+in `registry.storage.job_models`, those of policies in `policy_models`, and `registry.types` has the values that callers receive.
 """
 
 from datetime import datetime
@@ -23,7 +23,7 @@ from sqlalchemy import (
 from sqlalchemy.orm import Mapped, mapped_column, relationship, synonym
 
 from registry.callers import Role
-from registry.storage import job_models  # noqa: F401 - registers the tables of jobs
+from registry.storage import job_models, policy_models  # noqa: F401 - register their tables
 from registry.storage.columns import Table as Table  # noqa: PLC0414 - a re-export
 from registry.storage.columns import VectorType
 from registry.types import EmbeddingKind, NameKind, Status, Visibility

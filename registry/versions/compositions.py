@@ -8,7 +8,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from registry.access import audit
+from registry.access import audit, policies
 from registry.callers import LOCAL, Caller
 from registry.errors import UnknownBase, UnknownReference
 from registry.paging import key_of, paged
@@ -28,6 +28,8 @@ from registry.types import CompositionVersion, Lineage, RecipeRecord
 from registry.versions import lineage_queries, list_queries, queries, rows
 from registry.versions.names import claim
 from registry.versions.resolve import live, whole_digest
+
+_SHORT = 12  # digits of a digest in a message
 
 
 class Compositions:
@@ -74,6 +76,7 @@ class Compositions:
             DigestInvalid: a digest is malformed.
             UnknownBase: no base has exactly this name.
             UnknownReference: an ingredient is not the digest of a version or an artifact.
+            CompositionDenied: a policy denies the recipe.
             ValueError: a weight is not finite.
         """
         with self._database.transaction() as session:
@@ -193,6 +196,7 @@ def _check_ingredients(
     for digest in digests:
         if digest not in visible:
             raise UnknownReference(digest)
+    policies.check_merge(session, {digest: digest[:_SHORT] for digest in digests})
 
 
 def _add_version(

@@ -7,7 +7,7 @@ released. The probe or a person decides on these, and the routes check the right
 
 from collections.abc import Sequence
 
-from registry.access import audit
+from registry.access import audit, policies
 from registry.callers import LOCAL, Caller, namespace_of
 from registry.errors import AccessDenied, VersionInUse
 from registry.references import Reference, check_alias, numbered
@@ -15,7 +15,15 @@ from registry.storage.columns import now
 from registry.storage.database import Database, WriteSession
 from registry.storage.models import AdapterVersionRow
 from registry.storage.values import value_of
-from registry.types import Action, Alias, Reach, Resolution, Status, Visibility
+from registry.types import (
+    Action,
+    Alias,
+    Reach,
+    Resolution,
+    ResolvedComposition,
+    Status,
+    Visibility,
+)
 from registry.versions import lineage_queries, queries
 from registry.versions.names import locked_version, move_alias
 from registry.versions.queries import VersionRow
@@ -37,9 +45,15 @@ class Versions:
             UnknownReference: the reference does not exist or is not visible to `caller`; the error
                 lists similar names.
             VersionRetired, VersionQuarantined: the version is not in use.
+            CompositionDenied: a policy denies the composition, or the merge that it names.
         """
         with self._database.read(caller) as session:
-            return resolve(session, reference)
+            resolution = resolve(session, reference)
+            if isinstance(resolution, ResolvedComposition):
+                policies.check_recipe(session, resolution.recipe_digest, str(reference))
+            else:
+                policies.check_content(session, resolution.digest, str(reference))
+            return resolution
 
     def set_alias(
         self, name: str, alias: str, version: int, actor: str, *, caller: Caller = LOCAL

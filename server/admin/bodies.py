@@ -5,10 +5,11 @@ from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
+from registry.access.policies import MAX_REASON
 from registry.callers import Role
 from registry.references import MAX_ALIAS_LENGTH, MAX_LENGTH
 from registry.search.descriptions import MAX_EXAMPLES_CHARACTERS
-from registry.types import ShownStatus, Visibility
+from registry.types import PolicyAction, ShownStatus, Visibility
 from server.admin.fields import MAX_NUMBER, NAME, PRINTABLE, SEGMENT
 
 Name = Annotated[str, StringConstraints(pattern=NAME, max_length=MAX_LENGTH)]
@@ -128,3 +129,17 @@ class KeyBody(Body):
     name: str = Field(pattern=f"^{SEGMENT}$", max_length=60, examples=["ci"])
     role: Role = Field(examples=["publish"])
     namespace: str | None = Field(None, pattern=f"^{SEGMENT}$", max_length=60, examples=["team"])
+
+
+class PolicyBody(Body):
+    """A policy: one selector for ingredients, two for pairs of different ingredients."""
+
+    action: PolicyAction = Field(examples=["deny"])
+    selectors: list[_Text] = Field(
+        min_length=1, max_length=2, examples=[["tag:medical", "namespace:acme"]],
+        description="any, tag:TAG, namespace:NAMESPACE or adapter:NAME",
+    )  # fmt: skip
+    reason: str = Field(
+        pattern=PRINTABLE, max_length=MAX_REASON, examples=["not approved together"],
+        description="Shown to everybody whose composition is refused.",
+    )  # fmt: skip

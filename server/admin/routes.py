@@ -11,6 +11,7 @@ from server.admin.imports import imports_router
 from server.admin.jobs import jobs_router
 from server.admin.keys import audit_router, keys_router
 from server.admin.named import named_router
+from server.admin.policies import policies_router
 from server.admin.search import search_router
 from server.gateway import Gateway
 
@@ -28,6 +29,7 @@ def admin_router(gateway: Gateway) -> APIRouter:
         bases_router(gateway),
         keys_router(gateway),
         audit_router(gateway),
+        policies_router(gateway),
         garbage_router(gateway),
         jobs_router(gateway),
         search_router(gateway.registry.search.finder, gateway.pools.search),

@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from registry.callers import Role
 from registry.paging import Page
-from registry.types import Artifact, Severity, ShownStatus, Visibility
+from registry.types import Artifact, PolicyAction, Severity, ShownStatus, Visibility
 from registry.upkeep.garbage import Reason, Store
 
 _DIGEST = "3f" * 32
@@ -325,6 +325,17 @@ class NewKeyItem(BaseModel):
 
     key: str = Field(examples=["weft_x8Fq…"])
     about: KeyItem
+
+
+class PolicyItem(Item):
+    """A policy on compositions."""
+
+    id: int = Field(examples=[3])
+    action: PolicyAction = Field(examples=["deny"])
+    selectors: list[str] = Field(examples=[["tag:medical", "namespace:acme"]])
+    reason: str = Field(examples=["not approved together"])
+    created_at: datetime = Field(examples=[_MOMENT])
+    created_by: str = Field(examples=["ada"])
 
 
 class ChangeItem(Item):

@@ -24,6 +24,7 @@ _GROUPS: Mapping[str, str] = {
     "compositions": "Manage named compositions of adapters.",
     "db": "Migrate, dump and restore the database.",
     "jobs": "Manage jobs that learn a merge from examples.",
+    "policies": "Manage policies: which adapters may be merged with which.",
     "keys": "Manage API keys. Without any key, the server is open to everybody.",
 }
 # The words of a command -> module:function below server.cli.
@@ -75,6 +76,9 @@ _COMMANDS: Mapping[str, str] = {
     "jobs show": "jobs:show_job",
     "jobs cancel": "jobs:cancel_job",
     "jobs publish": "jobs:publish_candidate",
+    "policies add": "policies:add_policy",
+    "policies list": "policies:list_policies",
+    "policies remove": "policies:remove_policy",
     "keys create": "keys:create",
     "keys list": "keys:list_keys",
     "keys revoke": "keys:revoke",

@@ -110,8 +110,11 @@ def _locate(adapters: Sequence[WrittenAdapter]) -> list[Path]:
     by_name = {item.name: Path() for item in adapters if item.name is not None}
     if by_name:
         registry, versions = open_registry(settings_of(None))
-        for name in by_name:
-            by_name[name] = versions.path(resolve_adapter(registry, parse_reference(name)).digest)
+        digests = {
+            name: resolve_adapter(registry, parse_reference(name)).digest for name in by_name
+        }
+        registry.access.policies.check({digest: name for name, digest in digests.items()})
+        by_name = {name: versions.path(digest) for name, digest in digests.items()}
     return [item.path or by_name[item.name or ""] for item in adapters]
 
 

@@ -93,6 +93,7 @@ class Resolver:
         Raises:
             ExpressionInvalid, merge.errors.MergeError: it does not parse, or cannot be merged.
             registry.errors.UnknownReference, VersionRetired: a name is unknown or out of use.
+            registry.errors.CompositionDenied: a policy denies the composition.
             NotAnIngredient, WrongBase, RankTooLarge
             RetrievalInvalid, NothingFound: of an `auto(…)`.
         """
@@ -106,10 +107,18 @@ class Resolver:
         return Planned(self.plan(named, caller=caller))
 
     def plan(self, expression: Expression, *, caller: Caller = LOCAL) -> Recipe:
-        """Return the recipe of an expression, with its names resolved for `caller` now."""
+        """Return the recipe of an expression, with its names resolved for `caller` now.
+
+        Raises:
+            registry.errors.CompositionDenied: a policy denies it.
+            as `resolve`.
+        """
+        members = [self._member(term, caller) for term in expression.terms]
+        policies = self.registry.access.policies
+        policies.check({member.digest: member.label for member in members})
         return plan(
             expression.method,
-            [self._member(term, caller) for term in expression.terms],
+            members,
             options=dict(expression.options),
             base=self.base,
             dtype=self.dtype,
@@ -118,9 +127,7 @@ class Resolver:
         )
 
     def _retrieved(self, retrieval: retrieve.Retrieval, prompt: str, caller: Caller) -> Target:
-        hits = retrieve.retrieve(
-            self.registry.search.finder, retrieval, prompt, base=self.base, caller=caller
-        )
+        hits = retrieve.retrieve(self.registry, retrieval, prompt, base=self.base, caller=caller)
         chosen = tuple(hit.reference for hit in hits)
         if len(hits) == 1 and hits[0].rank <= self.rank_limit:  # nothing to merge
             return Stored(hits[0].digest, chosen=chosen)

@@ -11,12 +11,14 @@ from dataclasses import dataclass
 
 from registry.callers import Caller
 from registry.search.filters import Condition, parse_filter
-from registry.search.finder import Finder, Hit
+from registry.search.finder import Hit
+from registry.service import Registry
 from server.compose.expression import Expression, OptionValue, Term
 
 NAME = "auto"
 MAX_K = 16
 _DEFAULT_K = 3
+_CONSIDERED = 3  # hits for each adapter of the result: policies may deny some
 _DEFAULT_METHOD = "lego"
 # Encoders read only the beginning of a text, so the rest cannot change the choice.
 _PROMPT_CHARACTERS = 8000
@@ -90,20 +92,29 @@ def _conditions(options: dict[str, OptionValue]) -> tuple[Condition, ...]:
 
 
 def retrieve(
-    finder: Finder, retrieval: Retrieval, prompt: str, *, base: str, caller: Caller
+    registry: Registry, retrieval: Retrieval, prompt: str, *, base: str, caller: Caller
 ) -> tuple[Hit, ...]:
     """Return up to `retrieval.k` adapters for `base` that match the prompt, best first.
 
+    Adapters that a policy keeps out of a merge with better ones are passed over.
+
     Raises:
         RetrievalInvalid: the prompt has no text.
-        NothingFound: no adapter that the caller can see satisfies the conditions.
+        NothingFound: no adapter that the caller can see satisfies the conditions, or policies deny
+            every one that was considered.
     """
     if not prompt.strip():
         raise RetrievalInvalid(
             f"{NAME} searches by the text of the request, and this request has none."
         )
     where = (*retrieval.conditions, Condition("base", "=", (base,)))
-    hits = finder.search(prompt[:_PROMPT_CHARACTERS], where=where, limit=retrieval.k, caller=caller)
-    if not hits:
+    hits = registry.search.finder.search(
+        prompt[:_PROMPT_CHARACTERS], where=where, limit=_CONSIDERED * retrieval.k, caller=caller
+    )
+    by_digest: dict[str, Hit] = {}
+    for hit in hits:
+        by_digest.setdefault(hit.digest, hit)
+    admitted = registry.access.policies.admissible(list(by_digest), retrieval.k)
+    if not admitted:
         raise NothingFound(base)
-    return hits
+    return tuple(by_digest[digest] for digest in admitted)

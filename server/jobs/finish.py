@@ -18,6 +18,7 @@ from merge.peft_format import FormatError, open_folder
 from registry.callers import Caller
 from registry.errors import (
     AdmissionRefused,
+    CompositionDenied,
     ContentQuarantined,
     NameTaken,
     UnknownReference,
@@ -46,7 +47,7 @@ BEST, NONE = "best", "none"
 _RULES_OUT = (
     NotServable, MergeError, FormatError, EngineRefused, BuildTimeout, BuildTooLarge,
     AdmissionRefused, NameTaken, UnknownReference, VersionRetired, VersionQuarantined,
-    ContentQuarantined,
+    ContentQuarantined, CompositionDenied,
 )  # fmt: skip
 
 
@@ -98,6 +99,10 @@ class Finisher:
         checked: list[CandidateJson] = []
         for candidate in candidates:
             against = [reasons[name] for name in candidate["members"] if name in reasons]
+            try:
+                self.publisher.check_policies(job, candidate)
+            except CompositionDenied as error:
+                against.append(str(error))
             serving = candidate["serve"]
             if serving["kind"] == "nothing":
                 against.append(serving["reason"])

@@ -11,7 +11,12 @@ from typing import Any
 
 from merge.adaptive.pool import PoolMember
 from registry.callers import Caller
-from registry.errors import UnknownReference, VersionQuarantined, VersionRetired
+from registry.errors import (
+    CompositionDenied,
+    UnknownReference,
+    VersionQuarantined,
+    VersionRetired,
+)
 from registry.references import parse_reference
 from registry.search.filters import Condition, parse_filter
 from registry.service import Registry
@@ -59,6 +64,8 @@ def choose(
 ) -> tuple[PoolEntry, ...]:
     """Return the adapters of a pool for `base` that the caller may use, each content once.
 
+    A pool may have adapters that policies keep apart: what a job merges of it is checked.
+
     Args:
         registry: the registry with the adapters.
         pool: a filter (`registry.search.filters`), which takes the newest version in use of each
@@ -69,7 +76,8 @@ def choose(
     Raises:
         PoolInvalid: the filter has a condition on status, or there are more than 2,000 adapters.
         PoolEmpty: there is none.
-        registry.errors.RegistryError: the filter or a reference cannot be read or used.
+        registry.errors.RegistryError: the filter or a reference cannot be read or used, or a policy
+            denies every merge of a reference.
         NotAnIngredient, WrongBase: a reference is not an adapter, or has another base.
     """
     if isinstance(pool, str):
@@ -93,13 +101,15 @@ def _filtered(registry: Registry, text: str, base: str, caller: Caller) -> list[
     hits = registry.search.finder.every(
         filter=text, where=where, limit=MAX_MEMBERS + 1, caller=caller
     )
-    return [PoolEntry(hit.reference, hit.digest) for hit in hits]
+    usable = registry.access.policies.usable(hit.digest for hit in hits)
+    return [PoolEntry(hit.reference, hit.digest) for hit in hits if hit.digest in usable]
 
 
 def _referred(registry: Registry, text: str, base: str, caller: Caller) -> PoolEntry:
     version = resolve_adapter(registry, parse_reference(text), caller=caller)
     if version.base != base:
         raise WrongBase(text, version.base, base)
+    registry.access.policies.check({version.digest: text})
     return PoolEntry(f"{version.name}@{version.number}", version.digest)
 
 
@@ -138,6 +148,6 @@ def unusable(registry: Registry, references: Iterable[str], caller: Caller) -> d
     for text in references:
         try:
             resolve_adapter(registry, parse_reference(text), caller=caller)
-        except (UnknownReference, VersionRetired, VersionQuarantined) as error:
+        except (UnknownReference, VersionRetired, VersionQuarantined, CompositionDenied) as error:
             reasons[text] = str(error)
     return reasons

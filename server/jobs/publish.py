@@ -61,14 +61,22 @@ class Publisher:
             as `publish`.
         """
         serving = candidate["serve"]
+        self.check_policies(job, candidate)
         if serving["kind"] == "nothing":
             raise NotServable(serving["reason"])
         if serving["kind"] == "recipe":
             return Planned(self._recipe(job, serving, name))
         return Bare(self.served_base) if serving["kind"] == "base" else None
 
+    def check_policies(self, job: Job, candidate: CandidateJson) -> None:
+        """Raise CompositionDenied if a policy keeps a candidate's members of the pool apart."""
+        digests = {member["reference"]: member["digest"] for member in job.request["members"]}
+        members = [name for name in candidate["members"] if name in digests]
+        self.registry.access.policies.check({digests[name]: name for name in members})
+
     def _publish(self, job: Job, candidate: CandidateJson, name: str) -> Published:
         serving = candidate["serve"]
+        self.check_policies(job, candidate)
         if serving["kind"] == "adapter":
             members = {entry["reference"]: entry["digest"] for entry in job.request["members"]}
             made_of = [members[text] for text in candidate["members"] if text in members]

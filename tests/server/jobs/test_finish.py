@@ -142,6 +142,20 @@ async def test_a_member_that_was_retired_takes_its_candidates_with_it(
     assert "serve fresh_lora" in finished.report["sentence"]
 
 
+async def test_a_policy_takes_the_candidates_of_a_denied_pair(
+    finish: Finish, gateway: Gateway
+) -> None:
+    """A candidate whose members a policy keeps apart is neither served nor published."""
+
+    def deny() -> None:
+        pair = ["adapter:zorp", "adapter:blim"]
+        gateway.registry.access.policies.add("deny", pair, reason="not tested")
+
+    finished = await finish(before=deny, name="bot")
+    assert "denies merging zorp@1 and blim@1" in by_name(finished)["recycle"]["unservable"]
+    assert {"candidate": "fresh_lora", "model": "bot@1"} == finished.report["published"]
+
+
 async def test_nothing_left_fails_and_names_the_member(
     finish: Finish, gateway: Gateway, make_outcome: MakeOutcome
 ) -> None:
