@@ -133,7 +133,7 @@ def test_a_tag_of_a_rule_is_for_admins(registry: Registry, register: Register) -
     deny(registry, "tag:safe")
     change("acme/law", remove=["blue"], add=["safe"], actor="bob", caller=OWNER)
     for kind in ("publish", "admin"):
-        caller = Caller("bob", kind, "acme")  # type: ignore[arg-type]
+        caller = Caller("bob", kind, "acme")
         with pytest.raises(AccessDenied, match="the tag safe"):
             change("acme/law", remove=["safe"], actor="bob", caller=caller)
     assert ("red",) == change("acme/law", remove=["safe"], add=["red"], actor="ada")
