@@ -2,7 +2,8 @@
 
 The names of adapters, compositions and bases share one table, so a `model` string is unambiguous.
 Rows of versions, recipes, artifacts and alias moves are never removed. Tables of files and jobs are
-in `registry.storage.job_models`, those of policies in `policy_models`, and `registry.types` has the values that callers receive.
+in `registry.storage.job_models`, policies in `registry.storage.policy_models`, and
+`registry.types` has the values that callers receive.
 """
 
 from datetime import datetime
