@@ -1,6 +1,5 @@
 """The FastAPI app of a gateway: its middleware and all of its routes."""
 
-import asyncio
 from importlib.metadata import version
 
 from fastapi import FastAPI, Response
@@ -11,8 +10,8 @@ from server.admin.openapi import openapi_router
 from server.admin.routes import admin_router
 from server.auth import OPEN_PATHS, Chatter, Keyring, Reader, RequireKey, role_of
 from server.bodies import LimitBodies
-from server.engine.protocol import EngineUnavailable
 from server.gateway import Gateway
+from server.live import live_of
 from server.metrics import CountRequests
 from server.openai.completions import completions_router
 from server.openai.files import files_router
@@ -22,8 +21,6 @@ from server.problems import handle_errors
 from server.readiness import Readiness
 from server.routing import NormalizeRequests, set_pools
 from server.telemetry.access import LogRequests
-
-_METRICS_SECONDS = 2.0
 
 
 def create_app(gateway: Gateway) -> FastAPI:
@@ -41,7 +38,7 @@ def create_app(gateway: Gateway) -> FastAPI:
             Middleware(NormalizeRequests),
             Middleware(CountRequests, metrics=gateway.metrics),  # before keys: refusals count too
             Middleware(RequireKey, keyring=keyring),
-            Middleware(LimitBodies, settings=gateway.settings),
+            Middleware(LimitBodies, settings=gateway.settings, budget=gateway.bodies),
         ],
     )
     for router in (
@@ -81,12 +78,7 @@ def create_app(gateway: Gateway) -> FastAPI:
     @app.get("/metrics", tags=["operations"])
     async def metrics(_: Reader) -> Response:
         """Return the metrics of the gateway in Prometheus' text format."""
-        try:
-            async with asyncio.timeout(_METRICS_SECONDS):  # a hung engine must not hang the scrape
-                adapters = await gateway.engine.adapters()
-        except (EngineUnavailable, TimeoutError):
-            adapters = None
-        text = gateway.metrics.render(adapters, leases=gateway.leases.total())
+        text = gateway.metrics.render(await live_of(gateway))
         return Response(text, media_type="text/plain; version=0.0.4")
 
     handle_errors(app)

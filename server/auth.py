@@ -144,7 +144,7 @@ class RequireKey:
 
 def set_caller(scope: Scope, caller: Caller) -> None:
     """Put the caller into the state of a request, and its name into the request's log lines."""
-    record.note(caller=caller.name)
+    record.note(caller=caller.name, namespace=caller.namespace)
     scope["state"] = {**scope.get("state", {}), "caller": caller}
 
 

@@ -71,9 +71,8 @@ def _separators(raw: bytes) -> int:
 class LimitBodies:
     """Middleware that bounds each body, all bodies together, and the time that one takes."""
 
-    def __init__(self, app: ASGIApp, settings: Settings) -> None:
-        self._app, self._settings = app, settings
-        self._budget = BodyBudget(settings.bodies_max_bytes)
+    def __init__(self, app: ASGIApp, settings: Settings, budget: BodyBudget) -> None:
+        self._app, self._settings, self._budget = app, settings, budget
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on; its body raises what is wrong with it when it is received."""

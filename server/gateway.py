@@ -15,6 +15,7 @@ from server.jobs.finish import Finisher
 from server.jobs.publish import Publisher
 from server.jobs.runner import Runner
 from server.jobs.storage import JobStorage
+from server.limits import BodyBudget
 from server.metrics import Metrics
 from server.pools import Pools
 from server.settings import Settings
@@ -32,6 +33,7 @@ class Gateway:
         self.versions = versions
         self.metrics = Metrics()
         self.pools = Pools()
+        self.bodies = BodyBudget(settings.bodies_max_bytes)
         self.stopping = Stopping()
         self.leases = Leases()
         self.artifacts = ArtifactStore(settings.artifacts)

@@ -32,7 +32,7 @@ class Pool:
 
     def __init__(self, purpose: str, *, threads: int, queue: int) -> None:
         self.purpose = purpose
-        self._limit = threads + queue
+        self.limit = threads + queue
         self._executor = ThreadPoolExecutor(threads, thread_name_prefix=f"weft-{purpose}")
         self._calls: set[Future[Any]] = set()
 
@@ -47,7 +47,7 @@ class Pool:
         Raises:
             PoolFull: the queue is full; `call` does not run.
         """
-        if len(self._calls) >= self._limit:
+        if len(self._calls) >= self.limit:
             raise PoolFull(self.purpose)
         context = contextvars.copy_context()
         bound = functools.partial(context.run, functools.partial(call, *args, **kwargs))
@@ -70,6 +70,10 @@ class Pools:
         self.files = Pool("file", threads=4, queue=128)
         # The sender decides how long an upload takes: see `server.admin.receiving`.
         self.uploads = Pool("upload", threads=8, queue=32)
+
+    def all(self) -> tuple[Pool, ...]:
+        """Return every pool."""
+        return self.auth, self.resolve, self.search, self.admin, self.jobs, self.files
 
     def of_tag(self, tag: str) -> Pool:
         """Return the pool for the routes with this tag."""

@@ -68,6 +68,11 @@ class Builder:
         self._workers = Workers(settings.merge_workers, settings.merge_max_bytes)
         self._refusals = Refusals()
 
+    @property
+    def counts(self) -> tuple[int, int]:
+        """The number of builds that run and of those that wait."""
+        return self._queue.counts
+
     async def start(self) -> None:
         """Start the workers and wait until they have imported torch and the merge engine."""
         await self._workers.warm()
@@ -124,7 +129,8 @@ class Builder:
             del self._builds[key]
 
     async def _in_turn(self, build: _Build, recipe: Recipe) -> str:
-        await build.turn
+        with self._metrics.queued(recipe.method):
+            await build.turn
         build.begun = True
         try:
             return await self._build(recipe)

@@ -38,6 +38,7 @@ class Evictor:
             await self._engine.remove(digest)
             self._provider.forget(digest)
             await asyncio.to_thread(self._artifacts.delete, digest)
+            self._metrics.evicted()
 
     async def shrink(self, budget_bytes: int | None = None) -> int:
         """Remove artifacts until the store fits, in the order of `Shares`; return bytes freed."""

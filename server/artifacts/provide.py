@@ -22,6 +22,7 @@ from server.compose.resolve import Planned, Stored
 from server.engine.protocol import Engine, EngineRefused
 from server.metrics import Metrics, Timings
 from server.pools import Pools
+from server.telemetry import record
 
 _ATTEMPTS = 3
 _log = logging.getLogger("weft.server")
@@ -93,6 +94,7 @@ class Provider:
             merge.errors.MergeError, StoreFull, and what else `Builder.build` raises: not built.
             ArtifactGone: its files are gone and cannot be built again.
         """
+        record.note(kind=target.recipe.method if isinstance(target, Planned) else "stored")
         known = target.digest if isinstance(target, Stored) else None
         for _ in range(_ATTEMPTS):
             async with AsyncExitStack() as leases:
@@ -161,6 +163,7 @@ class Provider:
         if digest is not None and self._artifacts.has(digest):
             self._metrics.merge_hit()
             return digest
+        self._metrics.merge_miss()
         return await self._builder.build(recipe, caller=caller)
 
     def _built_before(self, recipe: Recipe) -> str | None:

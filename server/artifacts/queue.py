@@ -48,6 +48,11 @@ class FairQueue:
         self._waiting: dict[Hashable, asyncio.Future[None]] = {}
         self._running: set[Hashable] = set()
 
+    @property
+    def counts(self) -> tuple[int, int]:
+        """The number of builds that run and of those that wait."""
+        return len(self._running), len(self._waiting)
+
     def enter(self, build: Hashable, owner: str) -> asyncio.Future[None]:
         """Let a new build wait; the result is done when it is its turn. `leave` must follow.
 

@@ -94,7 +94,7 @@ class Relay:
         if not self._engine.available():
             raise EngineUnavailable("The engine is starting or restarting.", RESTART_SECONDS)
         if isinstance(target, Bare):
-            record.note(model=target.name)
+            record.note(model=target.name, kind="base")
             return await self._send(stack, completion.for_engine(target.name), path, timings)
         provided = self._provider.provide(target, timings, caller=answer.caller)
         digest = await stack.enter_async_context(provided)

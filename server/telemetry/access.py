@@ -50,8 +50,11 @@ class LogRequests:
 def _write(scope: Scope, status: int, seconds: float) -> None:
     if scope["path"] in _QUIET and status < 400:
         return
-    fields = {
+    fields: dict[str, str | int | float] = {
         "method": scope["method"], "path": scope["path"], "status": status,
         "seconds": round(seconds, 4),
     }  # fmt: skip
+    request = record.current()
+    if request is not None:
+        fields |= {f"{stage}_seconds": round(s, 4) for stage, s in request.stages.items()}
     _log.info("request", extra={"fields": fields})

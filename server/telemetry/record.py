@@ -8,6 +8,7 @@ import uuid
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 
+UNRESOLVED = "unresolved"
 _ID = re.compile(r"[A-Za-z0-9._:/+=@-]{1,128}")
 
 
@@ -19,6 +20,9 @@ class RequestRecord:
     caller: str | None = None
     model: str | None = None  # the digest of the adapter that answers, or the base's name
     error: str | None = None  # the code of an error that was answered
+    namespace: str | None = None  # the caller's
+    kind: str = UNRESOLVED  # base, stored, or the merge method
+    stages: dict[str, float] = field(default_factory=dict)  # seconds
 
     def fields(self) -> dict[str, str]:
         """Return what is known, by the names that log lines use."""
@@ -43,7 +47,10 @@ def current() -> RequestRecord | None:
     return _CURRENT.get()
 
 
-def note(*, caller: str | None = None, model: str | None = None, error: str | None = None) -> None:
+def note(
+    *, caller: str | None = None, namespace: str | None = None, model: str | None = None,
+    kind: str | None = None, error: str | None = None,
+) -> None:  # fmt: skip
     """Add to the record of this request, if there is one."""
     record = _CURRENT.get()
     if record is None:
@@ -51,3 +58,12 @@ def note(*, caller: str | None = None, model: str | None = None, error: str | No
     record.caller = caller or record.caller
     record.model = model or record.model
     record.error = error or record.error
+    record.namespace = namespace or record.namespace
+    record.kind = kind or record.kind
+
+
+def note_stage(stage: str, seconds: float) -> None:
+    """Add to the time that this request has spent in a stage, if there is a request."""
+    record = _CURRENT.get()
+    if record is not None:
+        record.stages[stage] = record.stages.get(stage, 0.0) + seconds

@@ -173,7 +173,7 @@ def test_a_prompt_of_numbers_fits() -> None:
 
 def test_every_route_with_a_json_body_has_a_limit(gateway: Gateway) -> None:
     """Only the two routes that stream an upload to disk are without a limit of bytes here."""
-    limits = LimitBodies(lambda *_: asyncio.sleep(0), gateway.settings)
+    limits = LimitBodies(lambda *_: asyncio.sleep(0), gateway.settings, gateway.bodies)
     unlimited = set()
     for route in create_app(gateway).routes:
         assert isinstance(route, APIRoute)
