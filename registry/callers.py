@@ -1,10 +1,10 @@
 """Callers, roles and namespaces: the rules of access.
 
-A caller has a role, and its rights are limited to one namespace or extend to all of them. The
-namespace of a name is the part before its first slash; a name without a slash is public. A name in
-a namespace is private to the namespace until it is published. `registry.access.visibility`
-implements the same rules in SQL. Keys are in `registry.access.keys`, and each route declares the
-role that it needs.
+A caller has a role, and its rights extend to all namespaces, to one, or to none: then it sees what
+is public and changes nothing. The namespace of a name is the part before its first slash; a name
+without a slash is public. A name in a namespace is private to the namespace until it is published.
+`registry.access.visibility` implements the same rules in SQL. Keys are in `registry.access.keys`,
+and each route declares the role that it needs.
 """
 
 from dataclasses import dataclass
@@ -18,13 +18,40 @@ Role = Literal["read", "chat", "publish", "admin"]
 ROLES: tuple[Role, ...] = ("read", "chat", "publish", "admin")
 
 
+# The namespace of a caller that has rights to none. No name is in it.
+NO_NAMESPACE = ""
+
+
+@dataclass(frozen=True, slots=True)
+class KeyLimits:
+    """What one key may use in a minute; None leaves a limit to the server's settings."""
+
+    requests: int | None = None
+    tokens: int | None = None
+    compositions: int | None = None
+    build_seconds: float | None = None
+
+
+NO_LIMITS = KeyLimits()
+
+
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """The author of a request; if `namespace` is None, it has rights to every namespace."""
+    """The author of a request.
+
+    `namespace` is None for rights to every namespace, and `NO_NAMESPACE` for rights to none.
+    `limits` are those that were stored with its key.
+    """
 
     name: str
     role: Role = "admin"
     namespace: str | None = None
+    limits: KeyLimits = NO_LIMITS
+
+    @property
+    def operates(self) -> bool:
+        """Whether it administers the whole server, and may reach the engine's own controls."""
+        return self.role == "admin" and self.namespace is None
 
     @property
     def owner(self) -> str:
@@ -32,7 +59,7 @@ class Caller:
 
         A slash tells namespaces from names of keys.
         """
-        return self.name if self.namespace is None else f"{self.namespace}/"
+        return f"{self.namespace}/" if self.namespace else self.name
 
     def has_role(self, role: Role) -> bool:
         """Return whether this caller's role includes `role`."""
@@ -46,12 +73,18 @@ class Caller:
     def need_everything(self) -> None:
         """Raise AccessDenied if this caller's rights are limited to a namespace."""
         if self.namespace is not None:
-            raise AccessDenied(f"your key is for {self.namespace}/ only")
+            raise AccessDenied(f"your key is for {self._rights} only")
 
     def need_name(self, name: str) -> None:
         """Raise AccessDenied unless this caller may create or change the object with this name."""
-        if self.namespace not in (None, namespace_of(name)):
-            raise AccessDenied(f"your key is for names that begin with {self.namespace}/")
+        if self.namespace not in (None, namespace_of(name)) or self.namespace == NO_NAMESPACE:
+            raise AccessDenied(f"your key is for {self._rights} only")
+
+    @property
+    def _rights(self) -> str:
+        if self.namespace == NO_NAMESPACE:
+            return "reading what is public"
+        return f"names that begin with {self.namespace}/"
 
 
 # The caller with direct access to the database: the command line, and the gateway's own work.

@@ -5,7 +5,7 @@ RegistryError
 ├── CursorInvalid, EvaluationInvalid                              malformed values
 ├── AccessDenied                                                  the key lacks the permission
 ├── UnknownReference, UnknownBase                                 well formed, but not registered
-├── UnknownKey, KeyNameTaken                                      API keys
+├── UnknownKey, KeyNameTaken, KeyScopeInvalid                     API keys
 ├── PolicyInvalid, UnknownPolicy, CompositionDenied               rules on compositions
 ├── NameTaken, BaseConflict, BaseConfigInvalid                    a conflict with stored rows
 ├── AdmissionRefused, CheckEnded                                  the folder cannot be served
@@ -104,6 +104,15 @@ class KeyNameTaken(RegistryError):
 
     def __init__(self, name: str) -> None:
         self.name = name
+        super().__init__()
+
+
+class KeyScopeInvalid(RegistryError):
+    """The key {name!r} cannot be made: {reason}."""
+
+    def __init__(self, name: str, reason: str) -> None:
+        self.name = name
+        self.reason = reason
         super().__init__()
 
 
@@ -233,7 +242,7 @@ class VersionInUse(RegistryError):
         self.aliases, self.compositions, self.hidden = tuple(aliases), tuple(compositions), hidden
         users = [f"by the alias {alias}" for alias in self.aliases]
         users += [f"in the composition {version}" for version in self.compositions]
-        users += [f"in compositions of other namespaces ({hidden})"] * bool(hidden)
+        users += ["in compositions that your key cannot see"] * bool(hidden)
         self.listed = ", ".join(users)
         super().__init__()
 
@@ -249,10 +258,11 @@ class VersionQuarantined(RegistryError):
 
 
 class ContentQuarantined(VersionQuarantined):
-    """This content is quarantined: {reason}. It cannot become a version of {name}."""
+    """This content is quarantined, so it cannot become a version of {name}. Ask the operator."""
 
-    def __init__(self, name: str, reason: str) -> None:
-        super().__init__(name, 0, reason)  # 0: the caller may not be allowed to see the version
+    def __init__(self, name: str) -> None:
+        # Number and reason belong to a version that the caller may not be allowed to see.
+        super().__init__(name, 0, "its content is quarantined")
 
 
 class SourceQuarantined(VersionQuarantined):

@@ -3,6 +3,8 @@
 from registry.access.audit import Audit
 from registry.access.keys import Keys
 from registry.access.policies import Policies
+from registry.access.secret import shared_secret
+from registry.access.usage import Usage
 from registry.adapters import Adapters
 from registry.admission.admit import AdmissionPolicy, Admit, admit
 from registry.jobs.files import Files
@@ -21,12 +23,18 @@ from registry.versions.lifecycle import Versions
 
 
 class Access:
-    """API keys, policies and the audit log."""
+    """API keys, their usage, policies and the audit log."""
 
     def __init__(self, database: Database) -> None:
+        self._database = database
         self.keys = Keys(database)
         self.policies = Policies(database)
+        self.usage = Usage(database)
         self.audit = Audit(database)
+
+    def secret(self, name: str) -> bytes:
+        """Return the secret of that name, which all gateways of this registry share."""
+        return shared_secret(self._database, name)
 
 
 class Search:

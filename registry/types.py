@@ -24,9 +24,9 @@ EventKind = Literal["message", "metrics", "candidate"]
 Action = Literal[
     "adapter.registered", "alias.moved", "artifact.removed", "base.added", "composition.added",
     "evaluation.recorded", "examples.changed", "file.added", "file.removed", "garbage.collected",
-    "job.cancelled", "job.created", "job.finished", "job.published", "key.created", "key.revoked",
-    "policy.added", "policy.removed", "tags.changed", "version.quarantined", "version.released",
-    "version.retired", "visibility.changed",
+    "job.cancelled", "job.created", "job.finished", "job.published", "key.created", "key.limited",
+    "key.revoked", "policy.added", "policy.removed", "tags.changed", "version.quarantined",
+    "version.released", "version.retired", "visibility.changed",
 ]  # fmt: skip
 
 

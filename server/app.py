@@ -37,7 +37,7 @@ def create_app(gateway: Gateway) -> FastAPI:
             Middleware(LogRequests),  # outside of all: refusals are logged too
             Middleware(NormalizeRequests),
             Middleware(CountRequests, metrics=gateway.metrics),  # before keys: refusals count too
-            Middleware(RequireKey, keyring=keyring),
+            Middleware(RequireKey, keyring=keyring, allowed_hosts=gateway.settings.allowed_hosts),
             Middleware(LimitBodies, settings=gateway.settings, budget=gateway.bodies),
         ],
     )

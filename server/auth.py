@@ -1,8 +1,10 @@
 """Authentication by API key, and the role that each route needs.
 
 While no key exists, in the settings or in the registry, every caller is an admin. Once one exists,
-every route outside `OPEN_PATHS` needs a key; the settings' keys are admins without a namespace. A
-key is looked up in the registry at most once a second, so a revoked key stops working within two.
+every route outside `OPEN_PATHS` needs a key; the settings' keys are admins without a namespace.
+The registry's keys are kept in memory and compared with the database once a second, so a revoked
+key stops working within two. Keys that are not among them share one look, at most ten a second: a
+new key works at once, and keys that nobody issued cost next to nothing.
 Not covered: what a caller may see (`registry.callers`, `registry.access.visibility`).
 """
 
@@ -10,7 +12,6 @@ import asyncio
 import hmac
 import logging
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Annotated
@@ -20,30 +21,22 @@ from starlette.datastructures import Headers
 from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from registry.access.keys import Keys
+from registry.access.keys import Keys, LiveKeys, has_key_form
 from registry.callers import Caller, Role
 from registry.errors import RegistryError
 from server.errors import KeyInvalid
 from server.pools import Pool, PoolFull
 from server.problems import error_answer
+from server.sites import CrossSiteRefused, HostRefused, check_host, check_site
 from server.telemetry import record
 
 # The page at /docs holds nothing of the registry: it asks for a key and fetches /openapi.json.
 OPEN_PATHS = frozenset({"/health", "/ready", "/ping", "/docs"})
 ANYBODY = Caller("anybody")
 _REMEMBERED_SECONDS = 1.0
-_REMEMBERED = 10_000
-_MAX_KEY_LENGTH = 200
+_LOOK_SECONDS = 0.1
 _USE_SECONDS = 60.0
 _log = logging.getLogger("weft.server")
-
-
-@dataclass(frozen=True, slots=True)
-class _Known:
-    """The cached result of looking up a key, and when it expires."""
-
-    caller: Caller | None
-    until: float
 
 
 class Keyring:
@@ -61,9 +54,10 @@ class Keyring:
         self._keys = keys
         self._pool = pool
         self._clock = clock
-        self._known: OrderedDict[str, _Known] = OrderedDict()
-        self._open_until = 0.0
-        self._closed = bool(bootstrap)  # permanently: keys are revoked, never deleted
+        self._live: LiveKeys | None = None
+        self._read_at = self._looked_at = -_LOOK_SECONDS
+        self._reading: asyncio.Task[LiveKeys] | None = None
+        self._look: asyncio.Task[LiveKeys] | None = None
         self._used: dict[str, float] = {}
         self._noting: set[asyncio.Task[None]] = set()
 
@@ -78,33 +72,50 @@ class Keyring:
             # In constant time, so that the duration reveals nothing about the key.
             if hmac.compare_digest(key.encode("latin-1"), known):  # the bytes as received
                 return Caller(f"settings-{number}")
-        if await self._open():
+        live = await self._live_keys()
+        if not live.any and not self._bootstrap:
             return ANYBODY
-        caller = await self._registered(key) if 0 < len(key) <= _MAX_KEY_LENGTH else None
+        caller = live.caller(key)
+        if caller is None and has_key_form(key):
+            caller = (await self._newer_keys()).caller(key)
         if caller is None:
             raise KeyInvalid
         self._note_use(caller.name)
         return caller
 
-    async def _open(self) -> bool:
-        """Return whether no key exists."""
-        if not self._closed and self._clock() >= self._open_until:
-            self._closed = await self._pool.run(self._keys.any)
-            self._open_until = self._clock() + _REMEMBERED_SECONDS
-        return not self._closed
+    async def _live_keys(self) -> LiveKeys:
+        """Return the registry's keys as of at most a second ago; concurrent calls share a read."""
+        if self._live is not None and self._clock() < self._read_at + _REMEMBERED_SECONDS:
+            return self._live
+        if self._reading is None:
+            self._reading = asyncio.create_task(self._read(), name="read keys")
+            self._reading.add_done_callback(self._end_reading)
+        return await asyncio.shield(self._reading)
 
-    async def _registered(self, key: str) -> Caller | None:
-        known = self._known.get(key)
-        if known is None or self._clock() >= known.until:
-            asked = (
-                self._clock()
-            )  # before the look-up: a revocation during it must not be cached longer
-            caller = await self._pool.run(self._keys.caller, key)
-            known = self._known[key] = _Known(caller, asked + _REMEMBERED_SECONDS)
-            self._known.move_to_end(key)
-            if len(self._known) > _REMEMBERED:
-                self._known.popitem(last=False)
-        return known.caller
+    async def _newer_keys(self) -> LiveKeys:
+        """Return the registry's keys as of now; concurrent calls share a read."""
+        if self._look is None:
+            self._look = asyncio.create_task(self._look_again(), name="look for new keys")
+            self._look.add_done_callback(_consume)
+        return await asyncio.shield(self._look)
+
+    async def _look_again(self) -> LiveKeys:
+        await asyncio.sleep(self._looked_at + _LOOK_SECONDS - self._clock())
+        self._look = None  # whoever comes after this moment needs a later read
+        self._looked_at = self._clock()
+        return await self._read()
+
+    async def _read(self) -> LiveKeys:
+        # Taken before the read: a revocation during it must not be remembered for longer.
+        started = self._clock()
+        live = await self._pool.run(self._keys.live, self._live)
+        if self._live is None or started >= self._read_at:
+            self._live, self._read_at = live, started
+        return live
+
+    def _end_reading(self, reading: asyncio.Task[LiveKeys]) -> None:
+        self._reading = None
+        _consume(reading)
 
     def _note_use(self, name: str) -> None:
         """Record the use of a key without delaying the request."""
@@ -122,24 +133,39 @@ class Keyring:
             _log.warning("The use of the key %s could not be recorded: %s", name, error)
 
 
-class RequireKey:
-    """Middleware that authenticates every request outside `OPEN_PATHS`."""
+def _consume(task: asyncio.Task[LiveKeys]) -> None:
+    """Take a task's error, which every waiter has received, if any is left."""
+    if not task.cancelled():
+        task.exception()
 
-    def __init__(self, app: ASGIApp, keyring: Keyring) -> None:
-        self._app, self._keyring = app, keyring
+
+class RequireKey:
+    """Middleware that authenticates every request outside `OPEN_PATHS`, and checks its host."""
+
+    def __init__(self, app: ASGIApp, keyring: Keyring, allowed_hosts: Sequence[str] = ()) -> None:
+        self._app, self._keyring, self._allowed_hosts = app, keyring, allowed_hosts
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Put the caller into the state of the request, or answer 401."""
+        """Put the caller into the state of the request, or answer 401 or 403."""
         if scope["type"] == "http" and scope["path"] not in OPEN_PATHS:
-            scheme, _, key = Headers(scope=scope).get("authorization", "").partition(" ")
             try:
-                bearer = key.strip() if scheme.lower() == "bearer" else ""
-                caller = await self._keyring.caller(bearer)
-            except (KeyInvalid, PoolFull, RegistryError) as error:
+                caller = await self._caller(Headers(scope=scope))
+            except (
+                CrossSiteRefused, HostRefused, KeyInvalid, PoolFull, RegistryError,
+            ) as error:  # fmt: skip
                 await error_answer(scope["path"], error)(scope, receive, send)
                 return
             set_caller(scope, caller)
         await self._app(scope, receive, send)
+
+    async def _caller(self, headers: Headers) -> Caller:
+        scheme, _, key = headers.get("authorization", "").partition(" ")
+        caller = await self._keyring.caller(key.strip() if scheme.lower() == "bearer" else "")
+        has_keys = caller is not ANYBODY
+        check_host(headers, self._allowed_hosts, has_keys=has_keys)
+        if not has_keys:
+            check_site(headers)
+        return caller
 
 
 def set_caller(scope: Scope, caller: Caller) -> None:

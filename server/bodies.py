@@ -13,7 +13,7 @@ import msgspec
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from server.errors import RequestInvalid
+from server.errors import MediaTypeInvalid, RequestInvalid
 from server.limits import BodyBudget, BodyTimeout, BodyTooLarge
 from server.settings import Settings
 
@@ -33,6 +33,17 @@ def read_json(raw: bytes, *, max_values: int) -> Any:
     """
     check_values(raw, max_values)
     return decode(raw, Any)
+
+
+def check_media_type(headers: Headers) -> None:
+    """Refuse a body that is not said to be JSON. A web page may send other types to any site.
+
+    Raises:
+        MediaTypeInvalid: it is said to be something else, or nothing.
+    """
+    kind = headers.get("content-type", "").partition(";")[0].strip().lower()
+    if not (kind.startswith("application/") and kind.endswith(("/json", "+json"))):
+        raise MediaTypeInvalid(kind)
 
 
 def decode(raw: bytes, kind: Any) -> Any:

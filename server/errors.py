@@ -33,6 +33,7 @@ from server.jobs.pools import PoolEmpty, PoolInvalid
 from server.jobs.publish import NotServable
 from server.limits import BodiesBusy, BodyTimeout, BodyTooLarge
 from server.pools import PoolFull
+from server.sites import CrossSiteRefused, HostRefused
 from server.stopping import ServerStopping
 from server.telemetry import record
 
@@ -45,6 +46,16 @@ class RequestInvalid(ValueError):
     def __init__(self, message: str, param: str | None = None) -> None:
         self.param = param
         super().__init__(message)
+
+
+class MediaTypeInvalid(Exception):
+    """The body is said to be something else than JSON."""
+
+    def __init__(self, kind: str) -> None:
+        super().__init__(
+            f"This route takes JSON, and the body's type is {kind!r:.80}. Send the header "
+            "`Content-Type: application/json`."
+        )
 
 
 class KeyInvalid(Exception):
@@ -110,6 +121,18 @@ ERRORS: dict[type[Exception], ErrorInfo] = {
     KeyInvalid: ErrorInfo(401, "invalid_api_key", "The API key is missing or wrong."),
     registry_errors.AccessDenied: ErrorInfo(
         403, "access_denied", "The key's role or namespace does not allow this."
+    ),
+    HostRefused: ErrorInfo(
+        403, "host_refused", "The request names a host that the server does not answer for."
+    ),
+    CrossSiteRefused: ErrorInfo(
+        403, "cross_site_refused", "A web page of another site called a server without keys."
+    ),
+    registry_errors.KeyScopeInvalid: ErrorInfo(
+        400, "invalid_key_scope", "The role needs a namespace, or all of them."
+    ),
+    MediaTypeInvalid: ErrorInfo(
+        415, "unsupported_media_type", "The body is not `application/json`."
     ),
     registry_errors.UnknownKey: ErrorInfo(404, "key_not_found", "No key has this name."),
     job_errors.UnknownFile: ErrorInfo(404, "file_not_found", "No file has this id."),

@@ -18,6 +18,7 @@ from server.jobs.storage import JobStorage
 from server.limits import BodyBudget
 from server.metrics import Metrics
 from server.pools import Pools
+from server.salts import CacheSalts
 from server.settings import Settings
 from server.stopping import Stopping
 
@@ -34,6 +35,7 @@ class Gateway:
         self.metrics = Metrics()
         self.pools = Pools()
         self.bodies = BodyBudget(settings.bodies_max_bytes)
+        self.salts = CacheSalts(lambda: registry.access.secret("cache_salt"), self.pools.auth)
         self.stopping = Stopping()
         self.leases = Leases()
         self.artifacts = ArtifactStore(settings.artifacts)

@@ -1,4 +1,4 @@
-"""What `weft serve` checks before vLLM starts: a free port, a model with all of its weights.
+"""What `weft serve` checks before vLLM starts: a free port, keys, a model with all its weights.
 
 vLLM finds the same faults after a minute or two, and tells them in its log. The lock on the home
 is `server.home.locked_home`.
@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from server.settings import Settings
+from server.sites import is_loopback
 
 _LENGTH_BYTES = 8  # of a safetensors header's length
 _LFS_POINTER = b"version https://git-lfs"
@@ -26,6 +27,17 @@ class PortTaken(OSError):
         super().__init__(
             f"cannot listen on {host}:{port} ({reason}): stop the program that does, or choose "
             "another port with --port or WEFT_PORT"
+        )
+
+
+class OpenToOthers(OSError):
+    """The gateway would listen to other machines, and no key exists."""
+
+    def __init__(self, address: str) -> None:
+        super().__init__(
+            f"{address} is reachable from other machines and no key exists, so anybody would be an "
+            "admin: create a key with `weft keys create NAME --role admin --all-namespaces` or set "
+            "WEFT_API_KEYS, or listen on 127.0.0.1"
         )
 
 
@@ -54,6 +66,17 @@ def bound_socket(host: str, port: int) -> Iterator[socket.socket]:
         except OSError as error:
             raise PortTaken(host, port, error.strerror or str(error)) from error
         yield bound
+
+
+def check_reach(bound: socket.socket, *, has_keys: bool) -> None:
+    """Check that only this machine can reach a gateway without keys.
+
+    Raises:
+        OpenToOthers: others can.
+    """
+    address = str(bound.getsockname()[0])
+    if not has_keys and not is_loopback(address):
+        raise OpenToOthers(address)
 
 
 def check_model(settings: Settings) -> None:

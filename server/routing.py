@@ -17,7 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from merge.errors import did_you_mean
 from server.auth import Needs
-from server.bodies import MAX_JSON_VALUES, read_json
+from server.bodies import MAX_JSON_VALUES, check_media_type, read_json
 from server.errors import RequestInvalid
 from server.pools import Pool, Pools
 from server.problems import MEDIA_TYPE, PREFIX
@@ -105,12 +105,12 @@ class _JsonRequest(Request):
         """Receive and parse the body.
 
         Raises:
-            RequestInvalid: the body is not JSON or has too many values.
+            MediaTypeInvalid, RequestInvalid: the body is not JSON or has too many values.
             BodyTooLarge, BodiesBusy, BodyTimeout: as `bodies` says.
         """
         raw = await self.body()
-        kind = self.headers.get("content-type", "").partition(";")[0].strip().lower()
-        if raw and kind.startswith("application/") and kind.endswith(("/json", "+json")):
+        if raw:
+            check_media_type(self.headers)
             self._json = read_json(raw, max_values=MAX_JSON_VALUES)
 
 

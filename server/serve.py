@@ -26,11 +26,15 @@ from server.engine.selftest import self_test
 from server.engine.turn import turn
 from server.gateway import Gateway
 from server.home import locked_home, open_registry
-from server.preflight import bound_socket, check_model
+from server.preflight import bound_socket, check_model, check_reach
 from server.settings import Settings
 
 Ready: TypeAlias = Callable[[Callable[[], None]], Awaitable[None]]
 _log = logging.getLogger("weft.server")
+_OPEN = (
+    "No key exists, so every user of this machine is an admin. To require keys: "
+    "weft keys create NAME --role admin --all-namespaces"
+)
 _SHRINK_SECONDS = 10.0
 # A crash left the workspaces that are older than any build can last.
 _SWEEP_SECONDS = 3600.0
@@ -52,7 +56,7 @@ async def serve(
         progress: called with the stage of the engine's start.
 
     Raises:
-        PortTaken, HomeInUse, ModelUnusable: raised before the engine starts.
+        PortTaken, HomeInUse, ModelUnusable, OpenToOthers: raised before the engine starts.
         EngineStartFailed: the engine did not start.
         registry.errors.RegistryError: the database or the base cannot be used.
     """
@@ -61,16 +65,22 @@ async def serve(
         url = f"http://{settings.host}:{bound.getsockname()[1]}"
         stack.enter_context(locked_home(settings, url))
         check_model(settings)
-        gateway = await _open(stack, settings, progress)
+        gateway = await _open(stack, settings, bound, progress)
         server = GatewayServer(create_app(gateway), gateway, ready)
         for number in (signal.SIGINT, signal.SIGTERM):
             asyncio.get_running_loop().add_signal_handler(number, server.stop)
         await server.serve(sockets=[bound])
 
 
-async def _open(stack: AsyncExitStack, settings: Settings, progress: Progress | None) -> Gateway:
+async def _open(
+    stack: AsyncExitStack, settings: Settings, bound: socket.socket, progress: Progress | None
+) -> Gateway:
     """Start everything behind the HTTP routes; `stack` stops it again."""
     registry, versions = open_registry(settings, statement_seconds=settings.statement_seconds)
+    has_keys = bool(settings.api_keys) or registry.access.keys.live().any
+    check_reach(bound, has_keys=has_keys)
+    if not has_keys:
+        _log.info(_OPEN)
     base = ensure_base(registry, settings)
     # Importing torch takes seconds, which would delay the first request for a composition.
     methods = asyncio.create_task(asyncio.to_thread(_import_methods), name="import merge methods")

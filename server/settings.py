@@ -51,6 +51,11 @@ class Settings(BaseSettings):
         (),
         description="comma-separated admin keys; if set, routes need a key (README, Security)",
     )
+    allowed_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
+        (),
+        description="comma-separated hosts that requests may name, such as `weft.example.com` or "
+        "`*.example.com`; default: any with keys, loopback names without",
+    )
     engine_url: str | None = Field(
         None, description="URL of a running vLLM with weft's plug-in; default: weft starts one"
     )
@@ -164,6 +169,12 @@ class Settings(BaseSettings):
     file_max_bytes: int = Field(
         100 * 2**20, gt=0, description="largest file of examples that may be uploaded"
     )
+    max_answers: int = Field(
+        128, ge=1, description="answers that one request may ask for: prompts times `n`"
+    )
+    prompt_tokens_details: bool = Field(
+        False, description="tell clients in `usage` how many tokens of a prompt were cached"
+    )
     chat_max_bytes: int = Field(
         4 * 2**20, gt=0, description="largest body of a chat or completion request"
     )
@@ -216,13 +227,13 @@ class Settings(BaseSettings):
 
     @field_validator(
         "api_keys", "licences", "required_fields", "import_roots", "protected_aliases",
-        "job_devices", "engine_env", mode="before",
+        "job_devices", "engine_env", "allowed_hosts", mode="before",
     )  # fmt: skip
     @classmethod
     def _split(cls, value: object) -> object:
         return [part.strip() for part in value.split(",")] if isinstance(value, str) else value
 
-    @field_validator("job_devices", "engine_env")
+    @field_validator("job_devices", "engine_env", "allowed_hosts")
     @classmethod
     def _no_empty_name(cls, names: tuple[str, ...]) -> tuple[str, ...]:
         return tuple(filter(None, names))

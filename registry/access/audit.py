@@ -5,8 +5,9 @@ The log has these actions:
     adapter.registered   alias.moved            artifact.removed   base.added
     composition.added    evaluation.recorded    examples.changed   file.added
     file.removed         garbage.collected      job.cancelled      job.created
-    job.finished         job.published          key.created        key.revoked
-    policy.added         policy.removed         tags.changed       version.quarantined
+    job.finished         job.published          key.created        key.limited
+    key.revoked          policy.added           policy.removed     tags.changed
+    version.quarantined
     version.released     version.retired        visibility.changed
 
 The log does not contain the operations of serving: merges, loads and evictions.

@@ -7,7 +7,7 @@ commits. The queries return only rows of namespaces that the session's caller ha
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 
-from sqlalchemy import Select, or_, select, update
+from sqlalchemy import Select, func, or_, select, update
 
 from registry.access.visibility import caller_of
 from registry.storage.database import ReadSession, WriteSession
@@ -33,14 +33,16 @@ def keys(session: ReadSession, after: str, limit: int) -> Sequence[ApiKeyRow]:
     return session.scalars(query.limit(limit)).all()
 
 
-def any_key(session: ReadSession) -> bool:
-    """Return whether a key exists, revoked or not."""
-    return session.scalar(select(ApiKeyRow.id).limit(1)) is not None
+def keys_stamp(session: ReadSession) -> tuple[int, int]:
+    """Return two numbers; one of them grows with every change of a key, except of its use."""
+    query = select(func.count(), func.coalesce(func.sum(ApiKeyRow.revision), 0))
+    count, revisions = session.execute(query.select_from(ApiKeyRow)).one()
+    return int(count), int(revisions)
 
 
-def key_by_digest(session: ReadSession, digest: str) -> ApiKeyRow | None:
-    """Return the key with this SHA-256, or None."""
-    return session.scalar(select(ApiKeyRow).where(ApiKeyRow.digest == digest))
+def live_keys(session: ReadSession) -> Sequence[ApiKeyRow]:
+    """Return every key that is not revoked."""
+    return session.scalars(select(ApiKeyRow).where(ApiKeyRow.revoked_at.is_(None))).all()
 
 
 def note_use(

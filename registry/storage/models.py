@@ -20,11 +20,16 @@ from sqlalchemy import (
     String,
     Text,
     UniqueConstraint,
+    false,
 )
 from sqlalchemy.orm import Mapped, mapped_column, relationship, synonym
 
 from registry.callers import Role
-from registry.storage import job_models, policy_models  # noqa: F401 - register their tables
+from registry.storage import (  # noqa: F401 - register their tables
+    job_models,
+    policy_models,
+    usage_models,
+)
 from registry.storage.columns import Table as Table  # noqa: PLC0414 - a re-export
 from registry.storage.columns import VectorType
 from registry.types import EmbeddingKind, NameKind, Status, Visibility
@@ -323,13 +328,17 @@ class LineageRow(Table):
 
 
 class ApiKeyRow(Table):
-    """An API key by its SHA-256; `namespace` is null if the key has rights to all namespaces."""
+    """An API key by its SHA-256. Without a namespace it has rights to all of them, or to none.
+
+    `limits` has the fields of `registry.callers.KeyLimits`; `revision` counts the row's changes.
+    """
 
     __tablename__ = "api_keys"
     __table_args__ = (
         UniqueConstraint("name"),
         UniqueConstraint("digest"),
         CheckConstraint("role IN ('read', 'chat', 'publish', 'admin')", name="role"),
+        CheckConstraint("namespace IS NULL OR NOT all_namespaces", name="scope"),
     )
 
     id: Mapped[int] = mapped_column(primary_key=True)
@@ -343,6 +352,9 @@ class ApiKeyRow(Table):
     last_used_at: Mapped[datetime | None]
     revoked_at: Mapped[datetime | None]
     revoked_by: Mapped[str | None] = mapped_column(Text)
+    all_namespaces: Mapped[bool] = mapped_column(server_default=false())
+    limits: Mapped[dict[str, Any] | None]
+    revision: Mapped[int] = mapped_column(server_default="1")
 
 
 class EvaluationRow(Table):

@@ -93,7 +93,7 @@ def _refuse_quarantined(session: WriteSession, name: str, digest: str) -> None:
         if row.name == name:
             live(row)
     if quarantined:
-        raise ContentQuarantined(name, str(quarantined[0].status_reason))
+        raise ContentQuarantined(name)
 
 
 def _row(content: StoredContent) -> AdapterVersionRow:

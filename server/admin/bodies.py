@@ -6,7 +6,7 @@ from typing import Annotated, Any, Self
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 from registry.access.policies import MAX_REASON
-from registry.callers import Role
+from registry.callers import KeyLimits, Role
 from registry.references import MAX_ALIAS_LENGTH, MAX_LENGTH
 from registry.search.descriptions import MAX_EXAMPLES_CHARACTERS
 from registry.types import PolicyAction, ShownStatus, Visibility
@@ -123,12 +123,33 @@ class BaseBody(Body):
     aliases: list[_Text] = Field([], max_length=100, examples=[["unsloth/Llama-3.1-8B-Instruct"]])
 
 
-class KeyBody(Body):
-    """A key to create. Without a namespace it is valid for all of them."""
+class LimitsBody(Body):
+    """What a key may use in a minute; null leaves a limit to the server's settings."""
 
-    name: str = Field(pattern=f"^{SEGMENT}$", max_length=60, examples=["ci"])
+    requests: int | None = Field(None, ge=0, le=MAX_NUMBER, examples=[60])
+    tokens: int | None = Field(None, ge=0, le=MAX_NUMBER, examples=[100_000])
+    compositions: int | None = Field(None, ge=0, le=MAX_NUMBER, examples=[5])
+    build_seconds: float | None = Field(None, ge=0, le=MAX_NUMBER, examples=[30])
+
+    def limits(self) -> KeyLimits:
+        """Return the limits."""
+        return KeyLimits(**self.model_dump())
+
+
+class KeyBody(Body):
+    """A key to create. Without a namespace it sees what is public."""
+
+    name: str = Field(
+        pattern=f"^({SEGMENT}/)?{SEGMENT}$", max_length=121, examples=["ci"],
+        description="The name, which may begin with the namespace: `team/ci`.",
+    )  # fmt: skip
     role: Role = Field(examples=["publish"])
     namespace: str | None = Field(None, pattern=f"^{SEGMENT}$", max_length=60, examples=["team"])
+    all_namespaces: bool = Field(False, description="Rights to every namespace.", examples=[False])
+    limits: LimitsBody | None = Field(
+        None, description="Its own limits; only a key for all namespaces may set them.",
+        examples=[{"requests": 60}],
+    )  # fmt: skip
 
 
 class PolicyBody(Body):

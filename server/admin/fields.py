@@ -27,7 +27,7 @@ Number = Annotated[int, Path(ge=1, le=MAX_NUMBER, examples=[3])]
 AliasName = Annotated[
     str, Path(pattern=f"^{SEGMENT}$", max_length=MAX_ALIAS_LENGTH, examples=["prod"])
 ]
-KeyName = Annotated[str, Path(pattern=f"^{SEGMENT}$", max_length=60, examples=["ci"])]
+KeyName = Annotated[str, Path(pattern=f"^({SEGMENT}/)?{SEGMENT}$", max_length=121, examples=["ci"])]
 Digest = Annotated[str, Path(pattern=f"^{DIGEST}$", examples=["3f" * 32])]
 DigestStart = Annotated[
     str,

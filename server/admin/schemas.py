@@ -307,13 +307,24 @@ class BaseDetail(BaseItem):
     )
 
 
+class LimitsItem(Item):
+    """What a key may use in a minute; null is left to the server's settings."""
+
+    requests: int | None = Field(examples=[60])
+    tokens: int | None = Field(examples=[100_000])
+    compositions: int | None = Field(examples=[5])
+    build_seconds: float | None = Field(examples=[30])
+
+
 class KeyItem(Item):
-    """An API key, without the key itself."""
+    """An API key, without the key itself. Without a namespace it has rights to all, or to none."""
 
     name: str = Field(examples=["ci"])
     prefix: str = Field(examples=["weft_x8Fq"])
     role: Role = Field(examples=["publish"])
     namespace: str | None = Field(examples=["team"])
+    all_namespaces: bool = Field(examples=[False])
+    limits: LimitsItem
     created_at: datetime = Field(examples=[_MOMENT])
     created_by: str = Field(examples=["ada"])
     last_used_at: datetime | None = Field(examples=[_MOMENT])

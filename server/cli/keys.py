@@ -1,7 +1,7 @@
 """`weft keys` and `weft audit`: API keys, and the log of changes."""
 
 from itertools import islice
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -17,14 +17,22 @@ def create(
         Role, typer.Option(help="The key's rights; each role includes those before it.")
     ] = "chat",
     namespace: Annotated[
-        str | None, typer.Option(help="Limit the key to this namespace; default: no limit.")
+        str | None, typer.Option(help="The namespace whose names the key sees and changes.")
     ] = None,
+    all_namespaces: Annotated[
+        bool, typer.Option("--all-namespaces", help="Let the key see and change every name.")
+    ] = False,
     home: Home = None,
     server: Server = None,
     key: Key = None,
 ) -> None:
-    """Create a key and print it. It is shown only once."""
-    body = {"name": name, "role": role, "namespace": namespace}
+    """Create a key and print it. It is shown only once.
+
+    Without a namespace and without --all-namespaces it sees what is public.
+    """
+    body = {
+        "name": name, "role": role, "namespace": namespace, "all_namespaces": all_namespaces,
+    }  # fmt: skip
     with connect(home, server, key) as api:
         created = api.ask("POST", "keys", json=body)
     typer.echo(created["key"])
@@ -40,7 +48,7 @@ def list_keys(
         print_json(listed)
         return
     rows = [
-        (k["name"], k["prefix"], k["role"], k["namespace"] or "all",
+        (k["name"], k["prefix"], k["role"], _scope(k),
          *(minute(k[moment] or "") for moment in ("created_at", "last_used_at", "revoked_at")))
         for k in listed
     ]  # fmt: skip
@@ -60,7 +68,7 @@ def revoke(
         admins = [
             k["name"]
             for k in api.pages("keys")
-            if k["role"] == "admin" and k["namespace"] is None and k["revoked_at"] is None
+            if k["role"] == "admin" and k["all_namespaces"] and k["revoked_at"] is None
         ]
         if admins == [name] and not force:
             raise fail(
@@ -70,6 +78,31 @@ def revoke(
             )
         api.ask("DELETE", "keys", name)
     say(f"the key {name} is revoked")
+
+
+def limit(
+    name: Annotated[str, typer.Argument(help="Name of the key.")],
+    requests: Annotated[int | None, typer.Option(min=0, help="Chats and completions.")] = None,
+    tokens: Annotated[int | None, typer.Option(min=0, help="Tokens, in and out.")] = None,
+    compositions: Annotated[int | None, typer.Option(min=0, help="New compositions.")] = None,
+    build_seconds: Annotated[float | None, typer.Option(min=0, help="Seconds of builds.")] = None,
+    home: Home = None,
+    server: Server = None,
+    key: Key = None,
+) -> None:
+    """Set what a key may use in a minute; what is left out is left to the server's settings."""
+    body = {
+        "requests": requests, "tokens": tokens, "compositions": compositions,
+        "build_seconds": build_seconds,
+    }  # fmt: skip
+    with connect(home, server, key) as api:
+        api.ask("PUT", "keys", name, "-", "limits", json=body)
+    own = ", ".join(f"{kind}: {value:g}" for kind, value in body.items() if value is not None)
+    say(f"the key {name} has {own or 'no limits of its own'}")
+
+
+def _scope(key: dict[str, Any]) -> str:
+    return str(key["namespace"] or ("all" if key["all_namespaces"] else "public only"))
 
 
 def audit(

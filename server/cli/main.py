@@ -80,6 +80,7 @@ _COMMANDS: Mapping[str, str] = {
     "policies list": "policies:list_policies",
     "policies remove": "policies:remove_policy",
     "keys create": "keys:create",
+    "keys limit": "keys:limit",
     "keys list": "keys:list_keys",
     "keys revoke": "keys:revoke",
 }

@@ -38,10 +38,11 @@ def engine_command(settings: Settings, port: int) -> list[str]:
         "--max-lora-rank", str(settings.max_lora_rank),
         "--max-loras", str(settings.max_loras),
         "--max-cpu-loras", str(settings.max_cpu_loras),
-        "--enable-prompt-tokens-details",
         # The gateway asks often, and knows the requests; only this log is on the database's disk.
         "--disable-uvicorn-access-log",
     ]  # fmt: skip
+    if settings.prompt_tokens_details:
+        command.append("--enable-prompt-tokens-details")
     if settings.max_model_len is not None:
         command += ["--max-model-len", str(settings.max_model_len)]
     if is_cpu_build():

@@ -53,6 +53,8 @@ def completions_router(gateway: Gateway) -> APIRouter:
             gateway.artifacts,
             gateway.stopping,
             gateway.pools,
+            gateway.salts,
+            max_answers=gateway.settings.max_answers,
         )
     )
 

@@ -28,6 +28,7 @@ from server.errors import RequestInvalid, envelope, error_response
 from server.metrics import Timings
 from server.openai.requests import CompletionRequest, read_completion_request
 from server.pools import Pools
+from server.salts import CacheSalts
 from server.sse import frame, is_event_stream
 from server.stopping import Stopping
 from server.telemetry import record
@@ -38,8 +39,9 @@ class Relay:
 
     def __init__(
         self, engine: Engine, resolver: Resolver, provider: Provider, artifacts: ArtifactStore,
-        stopping: Stopping, pools: Pools,
+        stopping: Stopping, pools: Pools, salts: CacheSalts, *, max_answers: int,
     ) -> None:  # fmt: skip
+        self._salts, self._max_answers = salts, max_answers
         self._engine, self._resolver, self._pools = engine, resolver, pools
         self._provider, self._artifacts, self._stopping = provider, artifacts, stopping
 
@@ -49,7 +51,7 @@ class Relay:
         request = Request(scope, receive)
         answer = _Answer(send, request_caller(scope))
         try:
-            completion = await read_completion_request(request)
+            completion = await read_completion_request(request, max_answers=self._max_answers)
         except RequestInvalid as error:
             await error_response(error)(scope, receive, send)
             return
@@ -93,15 +95,17 @@ class Relay:
             target = await self._resolve(completion, answer.caller)
         if not self._engine.available():
             raise EngineUnavailable("The engine is starting or restarting.", RESTART_SECONDS)
+        salt, controls = await self._salts.of(answer.caller), answer.caller.operates
         if isinstance(target, Bare):
             record.note(model=target.name, kind="base")
-            return await self._send(stack, completion.for_engine(target.name), path, timings)
+            body = completion.for_engine(target.name, salt=salt, controls=controls)
+            return await self._send(stack, body, path, timings)
         provided = self._provider.provide(target, timings, caller=answer.caller)
         digest = await stack.enter_async_context(provided)
         answer.name(digest, target.chosen)
         if completion.wants_prompt_logprobs:
             await self._pools.files.run(self._check_prompt_logprobs, digest)
-        body = completion.for_engine(digest)
+        body = completion.for_engine(digest, salt=salt, controls=controls)
         response = await self._send(stack, body, path, timings)
         if response.status == 404:  # the engine restarted after the load
             self._provider.forget(digest)

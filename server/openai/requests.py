@@ -1,4 +1,4 @@
-"""The fields of a request that the gateway reads; all others reach the engine unchanged."""
+"""The fields of a request that the gateway reads or sets; others reach the engine unchanged."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -7,10 +7,14 @@ from typing import Any
 import msgspec
 from starlette.requests import Request
 
-from server.bodies import MAX_CHAT_VALUES, check_values, decode
+from server.bodies import MAX_CHAT_VALUES, check_media_type, check_values, decode
 from server.errors import RequestInvalid
 
 _OBJECT = msgspec.json.Decoder(dict[str, msgspec.Raw])
+# Controls of the engine that reach other requests: its queue, its ids, its cache.
+_CONTROLS = frozenset({
+    "priority", "request_id", "session_id", "kv_transfer_params", "ec_transfer_params",
+})  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,9 +51,38 @@ class CompletionRequest:
         user = [m for m in chat if m.get("role") == "user"]
         return "\n".join(filter(None, map(_text, [*system, *user[:1]])))
 
-    def for_engine(self, model: str) -> bytes:
-        """Return the body with `model` replaced."""
-        return msgspec.json.encode({**self.fields, "model": model})
+    @property
+    def answers(self) -> int:
+        """How many answers are asked for: choices of each prompt, or beams, times prompts."""
+        choices = max(_number(self.get("n")), _number(self.get("best_of")))
+        return choices * max(_count(self.get("prompt")), _count(self.get("messages")))
+
+    def for_engine(self, model: str, *, salt: str, controls: bool) -> bytes:
+        """Return the body for the engine.
+
+        Args:
+            model: replaces `model`.
+            salt: of the engine's prefix cache; it replaces the sender's.
+            controls: whether the sender may reach the engine's controls, such as its priority.
+        """
+        fields = {
+            name: value for name, value in self.fields.items() if controls or name not in _CONTROLS
+        }
+        return msgspec.json.encode({**fields, "model": model, "cache_salt": salt})
+
+
+def _number(value: Any) -> int:
+    """Return a number as vLLM reads it, from a text too; 1 for what it will refuse."""
+    try:
+        return int(float(value))
+    except (TypeError, ValueError, OverflowError):
+        return 1
+
+
+def _count(prompts: Any) -> int:
+    """Return the number of prompts: a list of texts or of lists of tokens has several."""
+    several = isinstance(prompts, list) and any(isinstance(one, str | list) for one in prompts[:1])
+    return len(prompts) if several else 1
 
 
 def _text(message: dict[str, Any]) -> str:
@@ -62,13 +95,16 @@ def _text(message: dict[str, Any]) -> str:
     return "\n".join(text for text in texts if isinstance(text, str))
 
 
-async def read_completion_request(request: Request) -> CompletionRequest:
+async def read_completion_request(request: Request, *, max_answers: int) -> CompletionRequest:
     """Read and check a request.
 
     Raises:
-        RequestInvalid: not a JSON object, too many values in it, or without a usable `model`.
+        MediaTypeInvalid: the body is not said to be JSON.
+        RequestInvalid: not a JSON object, too many values in it, without a usable `model`, or more
+            than `max_answers` answers.
         BodyTooLarge, BodiesBusy, BodyTimeout: as `server.bodies` says.
     """
+    check_media_type(request.headers)
     raw = await request.body()
     check_values(raw, MAX_CHAT_VALUES)  # for the engine, which parses all of them
     fields = _fields(raw)
@@ -81,7 +117,14 @@ async def read_completion_request(request: Request) -> CompletionRequest:
     if not model.isprintable():
         # Line breaks, NUL and lone surrogates mean nothing here and would garble every message.
         raise RequestInvalid("`model` must have printable characters only.", "model")
-    return CompletionRequest(fields, model.strip())
+    completion = CompletionRequest(fields, model.strip())
+    if completion.answers > max_answers:
+        raise RequestInvalid(
+            f"The request asks for {completion.answers} answers (prompts times `n`), and one "
+            f"request may ask for {max_answers} (WEFT_MAX_ANSWERS). Send several requests.",
+            "n",
+        )
+    return completion
 
 
 def _fields(raw: bytes) -> dict[str, msgspec.Raw]:

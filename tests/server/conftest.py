@@ -204,7 +204,9 @@ MakeClient = Callable[[Gateway], AsyncClient]
 def make_client() -> MakeClient:
     def make(gateway: Gateway) -> AsyncClient:
         return AsyncClient(
-            transport=ASGITransport(create_app(gateway)), base_url="http://weft", trust_env=False
+            transport=ASGITransport(create_app(gateway)),
+            base_url="http://localhost",
+            trust_env=False,
         )
 
     return make

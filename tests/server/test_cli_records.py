@@ -164,6 +164,6 @@ def test_a_base_shows_its_shapes(anywhere: Weft, registry: Registry) -> None:
 def test_lists_speak_to_programs(anywhere: Weft) -> None:
     """`--json` prints the fields of the API."""
     words(anywhere("compositions", "add", "mix", "cat(zorp, blim)"))
-    words(anywhere("keys", "create", "ci", "--role", "admin"))
+    words(anywhere("keys", "create", "ci", "--role", "admin", "--all-namespaces"))
     for group, expected in (("bases", BASE), ("compositions", "mix"), ("keys", "ci")):
         assert expected in [item["name"] for item in told(anywhere, group, "list")]

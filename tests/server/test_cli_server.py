@@ -74,8 +74,8 @@ def test_the_status_of_a_server_is_one_screen(remote: Weft) -> None:
 
 def test_the_last_admin_key_is_revoked_only_by_force(remote: Weft) -> None:
     """`weft keys revoke` refuses the last admin key and says what it means, until `--force`."""
-    words(remote("keys", "create", "boss", "--role", "admin"))
-    words(remote("keys", "create", "second", "--role", "admin"))
+    words(remote("keys", "create", "boss", "--role", "admin", "--all-namespaces"))
+    words(remote("keys", "create", "second", "--role", "admin", "--all-namespaces"))
     words(remote("keys", "revoke", "second"))
     failed(remote("keys", "revoke", "boss"), "boss is the last admin key", "--force")
     assert "boss is revoked" in remote("keys", "revoke", "boss", "--force").stdout

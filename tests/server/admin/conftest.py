@@ -31,10 +31,12 @@ async def client_of(gateway: Gateway, registry: Registry) -> AsyncIterator[Clien
 
         async def make(role: Role = "admin", namespace: str | None = None) -> AsyncClient:
             name = f"{namespace or 'all'}-{role}"
-            _, key = registry.access.keys.create(name, role=role, namespace=namespace)
+            _, key = registry.access.keys.create(
+                name, role=role, namespace=namespace, all_namespaces=namespace is None
+            )
             return await stack.enter_async_context(
                 AsyncClient(
-                    transport=ASGITransport(app), base_url="http://weft", trust_env=False,
+                    transport=ASGITransport(app), base_url="http://localhost", trust_env=False,
                     headers={"authorization": f"Bearer {key}"},
                 )
             )  # fmt: skip

@@ -14,7 +14,7 @@ from tests.server.admin.conftest import ClientOf
 # What stands in a path where a route has a parameter: well formed, and nothing there.
 PARAMETERS = {
     "{name:path}": "team/nothing", "{number}": "7", "{alias}": "live", "{digest}": "0" * 64,
-    "{key}": "nobody", "{model:path}": "team/nothing", "{file}": f"file-{'0' * 24}",
+    "{key:path}": "nobody", "{model:path}": "team/nothing", "{file}": f"file-{'0' * 24}",
     "{job}": f"ftjob-{'0' * 24}",
 }  # fmt: skip
 
@@ -65,6 +65,7 @@ async def test_roles_open_what_they_should(
     client = await client_of(role, namespace)
     beyond = {("GET", "/registry/garbage"), ("POST", "/registry/garbage/collect"),
               ("POST", "/registry/bases"), ("DELETE", f"/registry/artifacts/{'0' * 64}"),
+              ("PUT", "/registry/keys/nobody/-/limits"),
               ("PUT", "/registry/adapters/team/nothing/-/versions/7/status")}  # fmt: skip
     wrong = []
     for method, path, route in routes(create_app(gateway)):

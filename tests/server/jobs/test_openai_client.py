@@ -27,7 +27,7 @@ METHOD: Any = {
 def client_of(gateway: Gateway, key: str = "none") -> AsyncOpenAI:
     """Return a client of the gateway without retries."""
     http = DefaultAsyncHttpxClient(transport=httpx2.ASGITransport(create_app(gateway)))
-    return AsyncOpenAI(base_url="http://weft/v1", api_key=key, http_client=http, max_retries=0)
+    return AsyncOpenAI(base_url="http://localhost/v1", api_key=key, http_client=http, max_retries=0)
 
 
 @pytest.fixture
@@ -186,7 +186,10 @@ async def test_a_bad_hyperparameter_is_refused(
 async def key_of(registry: Registry, role: Role, namespace: str | None = None) -> str:
     """Return a new key with this role."""
     return registry.access.keys.create(
-        f"{namespace or 'all'}-{role}", role=role, namespace=namespace
+        f"{namespace or 'all'}-{role}",
+        role=role,
+        namespace=namespace,
+        all_namespaces=namespace is None,
     )[1]
 
 

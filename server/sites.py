@@ -1,0 +1,84 @@
+"""Requests that a web page of another site may have made.
+
+Without keys, whoever reaches the gateway is an admin, and a browser on the same machine reaches it
+for any page that it shows: directly, or under a name that the page's owner points at 127.0.0.1.
+Such requests are refused while no key exists. A key is proof enough: no such page has it.
+"""
+
+from collections.abc import Sequence
+from ipaddress import ip_address
+from urllib.parse import urlsplit
+
+from starlette.datastructures import Headers
+
+_OWN_SITES = ("", "same-origin", "none")  # of Sec-Fetch-Site; none: the address bar
+
+
+class HostRefused(Exception):
+    """The request names a host that this server does not answer for."""
+
+    def __init__(self, host: str) -> None:
+        super().__init__(
+            f"This server does not answer for the host {host!r:.100}. Call it by an address of "
+            "this machine, or add the host to WEFT_ALLOWED_HOSTS."
+        )
+
+
+class CrossSiteRefused(Exception):
+    """The request comes from a web page of another site, and no key protects the server."""
+
+    def __init__(self, origin: str) -> None:
+        super().__init__(
+            f"Web pages of other sites ({origin!r:.100}) cannot use a server that has no keys. "
+            "Create a key with `weft keys create NAME --role admin --all-namespaces`."
+        )
+
+
+def check_host(headers: Headers, allowed: Sequence[str], *, has_keys: bool) -> None:
+    """Check the host that a request names: one of `allowed`, or a loopback name without keys.
+
+    Raises:
+        HostRefused: it is another one.
+    """
+    host = _host_name(headers.get("host", ""))
+    if allowed:
+        known = any(_matches(host, pattern.lower()) for pattern in allowed)
+    else:
+        known = has_keys or is_loopback(host)
+    if not known:
+        raise HostRefused(host)
+
+
+def check_site(headers: Headers) -> None:
+    """Check that no web page of another site made a request.
+
+    Raises:
+        CrossSiteRefused: its headers, which a browser sets and a page cannot change, say so.
+    """
+    origin, host = headers.get("origin"), headers.get("host", "").lower()
+    if origin is not None and urlsplit(origin).netloc.lower() != host:
+        raise CrossSiteRefused(origin)
+    if headers.get("sec-fetch-site", "") not in _OWN_SITES:
+        raise CrossSiteRefused(origin or headers["sec-fetch-site"])
+
+
+def is_loopback(host: str) -> bool:
+    """Return whether a name or an address means this machine, as seen from itself."""
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _host_name(value: str) -> str:
+    """Return the name in a Host header, without its port and in lower case."""
+    try:
+        return (urlsplit(f"//{value}").hostname or "").rstrip(".")
+    except ValueError:
+        return ""
+
+
+def _matches(host: str, pattern: str) -> bool:
+    return pattern in ("*", host) or (pattern.startswith("*.") and host.endswith(pattern[1:]))
