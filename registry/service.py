@@ -14,6 +14,7 @@ from registry.search.embeddings import Embedder, Embeddings
 from registry.search.finder import Finder
 from registry.storage.blobs import BlobStore
 from registry.storage.database import Database
+from registry.versions.canaries import Canaries
 from registry.versions.catalogue import Catalogue
 from registry.versions.compositions import Compositions
 from registry.versions.evaluations import Evaluations
@@ -68,6 +69,7 @@ class Registry:
             database, blobs, policy, self.search.embeddings, self.search.finder, admit
         )
         self.compositions = Compositions(database)
+        self.canaries = Canaries(database)
         self.versions = Versions(database)
         self.catalogue = Catalogue(database)
         self.evaluations = Evaluations(database)

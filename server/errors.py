@@ -19,6 +19,7 @@ from registry.sources import errors as sources_errors
 from registry.storage import errors as storage_errors
 from server.admin.receiving import TooManyUploads
 from server.artifacts.build import BuildFailed
+from server.artifacts.canary import CanaryFailed, CanaryUnanswered
 from server.artifacts.leases import LeaseBusy
 from server.artifacts.provide import ArtifactGone
 from server.artifacts.queue import BuildQueueFull, TooManyBuilds
@@ -267,6 +268,12 @@ ERRORS: dict[type[Exception], ErrorInfo] = {
         429, "too_many_merges", "Too many merges of the caller's namespace or key are waiting."
     ),
     BuildQueueFull: ErrorInfo(503, "merge_queue_full", "Too many merges are waiting."),
+    CanaryFailed: ErrorInfo(
+        422, "canary_failed", "The merge does not answer the server's canary as expected."
+    ),
+    CanaryUnanswered: ErrorInfo(
+        503, "canary_unanswered", "The engine did not answer a prompt of the server's canary."
+    ),
     BuildFailed: ErrorInfo(503, "build_failed", "A merge worker died."),
     EngineUnavailable: ErrorInfo(
         503, "engine_unavailable", "The engine is starting or restarting."

@@ -3,6 +3,8 @@
 from registry.service import Registry
 from registry.storage.blobs import BlobStore
 from server.artifacts.build import Builder
+from server.artifacts.canary import Canary
+from server.artifacts.canary_file import read_canaries
 from server.artifacts.evict import Evictor
 from server.artifacts.leases import Leases
 from server.artifacts.provide import Provider
@@ -42,7 +44,7 @@ class Gateway:
         self.builder = Builder(settings, registry, versions, self.artifacts, self.metrics)
         self.provider = Provider(
             registry, versions, self.artifacts, self.builder, engine, self.leases, self.metrics,
-            self.pools,
+            self.pools, self._canary(),
         )  # fmt: skip
         self.evictor = Evictor(
             self.artifacts, engine, self.leases, self.provider, self.metrics,
@@ -60,3 +62,13 @@ class Gateway:
         )  # fmt: skip
         self.feed = JobFeed(registry.jobs, self.pools.jobs)
         self.jobs = Runner(settings, registry, versions, self.storage, self.finisher, base)
+
+    def _canary(self) -> Canary | None:
+        """Return the canary, or None without an engine: merges are then asked when served."""
+        mode, file = self.settings.canary, self.settings.canary_file
+        if mode == "off" or file is None or isinstance(self.engine, AbsentEngine):
+            return None
+        return Canary(
+            read_canaries(file), self.registry.canaries, self.engine, self.leases, self.pools,
+            enforce=mode == "enforce",
+        )  # fmt: skip

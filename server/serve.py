@@ -15,6 +15,7 @@ from fastapi import FastAPI
 
 from registry.types import Base
 from server.app import create_app
+from server.artifacts.canary_file import read_canaries
 from server.artifacts.store import ArtifactStore
 from server.base_model import ensure_base
 from server.connections import limited_protocol
@@ -56,7 +57,8 @@ async def serve(
         progress: called with the stage of the engine's start.
 
     Raises:
-        PortTaken, HomeInUse, ModelUnusable, OpenToOthers: raised before the engine starts.
+        PortTaken, HomeInUse, ModelUnusable, OpenToOthers, CanaryFileInvalid: raised before the
+            engine starts.
         EngineStartFailed: the engine did not start.
         registry.errors.RegistryError: the database or the base cannot be used.
     """
@@ -65,6 +67,8 @@ async def serve(
         url = f"http://{settings.host}:{bound.getsockname()[1]}"
         stack.enter_context(locked_home(settings, url))
         check_model(settings)
+        if settings.canary_file is not None:
+            read_canaries(settings.canary_file)  # a bad file is told before the engine starts
         gateway = await _open(stack, settings, bound, progress)
         server = GatewayServer(create_app(gateway), gateway, ready)
         for number in (signal.SIGINT, signal.SIGTERM):

@@ -202,6 +202,14 @@ class Settings(BaseSettings):
     log_format: Format = Field(
         "text", description="format of the log: `text`, or `json` with one object per line"
     )
+    canary: Literal["off", "report", "enforce"] = Field(
+        "off",
+        description="ask every new merge the prompts of `canary_file`: only report the result, or "
+        "refuse requests for merges that fail",
+    )
+    canary_file: Path | None = Field(
+        None, description="file of prompts with expected answers (deploy/README.md, Canary)"
+    )
     self_test: bool = Field(
         True, description="check at start that a batch does not mix the base and adapters"
     )
@@ -261,6 +269,12 @@ class Settings(BaseSettings):
     def _enough_memory_slots(self) -> Self:
         if self.max_cpu_loras < self.max_loras:
             raise ValueError("max_cpu_loras must be at least max_loras")
+        return self
+
+    @model_validator(mode="after")
+    def _canary_with_prompts(self) -> Self:
+        if self.canary != "off" and self.canary_file is None:
+            raise ValueError(f"canary={self.canary} needs the prompts of a canary_file")
         return self
 
     @property

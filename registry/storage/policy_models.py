@@ -1,13 +1,15 @@
-"""The table of composition policies."""
+"""The tables of composition policies and of canaries' results."""
 
 from datetime import datetime
+from typing import Any
 
-from sqlalchemy import CheckConstraint, String, Text
+from sqlalchemy import CheckConstraint, Double, ForeignKey, String, Text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from registry.storage.columns import Table
 from registry.types import PolicyAction
 
+_DIGEST_LENGTH = 64
 _SELECTOR_LENGTH = 220  # "namespace:", "adapter:" or "tag:" and a name
 
 
@@ -24,3 +26,16 @@ class PolicyRow(Table):
     reason: Mapped[str] = mapped_column(Text)
     created_at: Mapped[datetime]
     created_by: Mapped[str] = mapped_column(Text)
+
+
+class CanaryRow(Table):
+    """The result of a set of prompts for an artifact; `failures` is {number: CanaryFailure}."""
+
+    __tablename__ = "canaries"
+
+    artifact: Mapped[str] = mapped_column(ForeignKey("artifacts.digest"), primary_key=True)
+    prompts: Mapped[str] = mapped_column(String(_DIGEST_LENGTH), primary_key=True)
+    asked: Mapped[int]
+    failures: Mapped[dict[str, Any]]
+    seconds: Mapped[float] = mapped_column(Double)
+    created_at: Mapped[datetime]

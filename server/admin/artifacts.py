@@ -28,9 +28,10 @@ def artifacts_router(gateway: Gateway) -> APIRouter:
 
     @router.get("/artifacts/{digest}")
     def get_artifact(digest: DigestStart, caller: Reader) -> ArtifactDetail:
-        """Return an artifact with the report of its merge."""
+        """Return an artifact with the report of its merge and the result of its canary."""
         artifact = registry.catalogue.artifact(digest, caller=caller)
-        return ArtifactDetail.made(artifact, on_disk=store.has(artifact.digest))
+        canary = registry.canaries.newest(artifact.digest, caller=caller)
+        return ArtifactDetail.made(artifact, on_disk=store.has(artifact.digest), canary=canary)
 
     @router.delete("/artifacts/{digest}", status_code=204, response_class=Response)
     async def remove_artifact(digest: Digest, caller: Operator) -> None:

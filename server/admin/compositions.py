@@ -116,6 +116,7 @@ async def publish(
         RequestInvalid: the reference does not name a composition.
         registry.errors.RegistryError: it cannot be resolved, or the result is refused.
         merge.errors.MergeError, StoreFull, and what else `Builder.build` raises: not merged.
+        CanaryFailed, CanaryUnanswered: it does not answer the server's canary.
     """
     resolve = functools.partial(gateway.resolver.resolve, caller=caller)
     target = await gateway.pools.admin.run(resolve, str(composition))
@@ -124,6 +125,7 @@ async def publish(
             f"{composition} is not a composition. Name a version of a composition."
         )
     async with gateway.provider.hold(target, Timings(), caller=caller) as digest:
+        await gateway.provider.vouch(digest)
         register = functools.partial(
             gateway.registry.adapters.register, gateway.artifacts.path(digest), name=adapter,
             base=target.recipe.base, alias=alias, source=f"composition:{composition}",

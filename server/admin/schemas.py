@@ -254,16 +254,36 @@ class ArtifactItem(Item):
     on_disk: bool = Field(examples=[True])
 
     @classmethod
-    def made(cls, artifact: Artifact, *, on_disk: bool) -> Self:
-        """Return the item of an artifact."""
-        fields = {name: getattr(artifact, name, on_disk) for name in cls.model_fields}
-        return cls.model_validate(fields)
+    def made(cls, artifact: Artifact, **more: Any) -> Self:
+        """Return the item of an artifact, with the fields that the artifact does not have."""
+        names = cls.model_fields.keys() - more.keys()
+        return cls.model_validate({name: getattr(artifact, name) for name in names} | more)
+
+
+class CanaryFailureItem(Item):
+    """A prompt of the canary, by its number, that was not answered as expected."""
+
+    number: int = Field(examples=[3])
+    expected: str = Field(examples=["a refusal"])
+    answer: str = Field(examples=["Sure! First,"], description="The beginning of the answer.")
+
+
+class CanaryItem(Item):
+    """The result of the server's canary; `prompts` identifies the set of prompts."""
+
+    prompts: str = Field(examples=[_DIGEST])
+    asked: int = Field(examples=[16])
+    passed: bool = Field(examples=[False])
+    failures: list[CanaryFailureItem]
+    seconds: float = Field(examples=[2.5])
+    created_at: datetime = Field(examples=[_MOMENT])
 
 
 class ArtifactDetail(ArtifactItem):
-    """An artifact with the report of its merge."""
+    """An artifact with the report of its merge, and the newest result of the canary."""
 
     report: dict[str, Any] = Field(examples=[{"norm": 3.4}])
+    canary: CanaryItem | None = None
 
 
 class GarbageItem(Item):

@@ -15,6 +15,7 @@ from registry.service import Registry
 from registry.storage.blobs import BlobStore
 from registry.storage.errors import BlobCorrupt, BlobMissing
 from server.artifacts.build import Builder
+from server.artifacts.canary import Canary
 from server.artifacts.leases import Leases
 from server.artifacts.shares import Shares
 from server.artifacts.store import ArtifactStore, storage_errors
@@ -49,9 +50,10 @@ class Provider:
     def __init__(
         self, registry: Registry, versions: BlobStore, artifacts: ArtifactStore, builder: Builder,
         engine: Engine, leases: Leases, metrics: Metrics, pools: Pools,
+        canary: Canary | None = None,
     ) -> None:  # fmt: skip
         self._registry, self._versions, self._artifacts = registry, versions, artifacts
-        self._pools = pools
+        self._pools, self._canary = pools, canary
         self._builder, self._engine, self._leases, self._metrics = builder, engine, leases, metrics
         self._loaded: set[tuple[int, str]] = set()  # (engine generation, digest)
         self.shares = Shares()
@@ -66,12 +68,14 @@ class Provider:
         Raises:
             merge.errors.MergeError and others: as `hold`.
             EngineRefused, EngineUnavailable: it is not loaded.
+            CanaryFailed, CanaryUnanswered: as `vouch`.
         """
         for attempt in range(_ATTEMPTS):
             async with self.hold(target, timings, caller=caller) as digest:
                 try:
                     with timings.measure("load"):
                         await self.load(digest)
+                        await self.vouch(digest)
                 except _Damaged:
                     if attempt == _ATTEMPTS - 1:
                         raise
@@ -121,6 +125,15 @@ class Provider:
             self._loading[digest] = task
             task.add_done_callback(lambda _: self._loading.pop(digest, None))
         await asyncio.shield(task)
+
+    async def vouch(self, digest: str) -> None:
+        """Return once the operator's canary lets `digest` be served, if there is one.
+
+        Raises:
+            CanaryFailed, CanaryUnanswered, EngineUnavailable: see `Canary.check`.
+        """
+        if self._canary is not None:
+            await self._canary.check(digest, self.load)
 
     def forget(self, digest: str) -> None:
         """Note that the engine does not have `digest`."""

@@ -50,6 +50,7 @@ def show_artifact(
         ("merged", minute(artifact["created_at"])),
         ("seconds of the merge", f"{artifact['seconds']:.2f}"),
         ("on disk", _yes(artifact["on_disk"])),
+        ("canary", _canary(artifact["canary"])),
         *((name.replace("_", " "), _figure(value)) for name, value in measured.items()),
     ]
     print_table(artifact["digest"], ("field", "value"), rows)
@@ -126,6 +127,16 @@ def _figure(value: object) -> str:
     if isinstance(value, list):
         return " ".join(map(_figure, value))
     return "-" if value is None else f"{value:.4g}"
+
+
+def _canary(result: Mapping[str, Any] | None) -> str:
+    """Return the result of the canary: how many prompts failed, and which."""
+    if result is None:
+        return "not asked"
+    if result["passed"]:
+        return f"passed ({result['asked']} prompts)"
+    failures = "; ".join(f"{f['number']}: expected {f['expected']}" for f in result["failures"])
+    return f"failed {len(result['failures'])} of {result['asked']} prompts ({failures})"
 
 
 def _yes(there: bool) -> str:

@@ -26,6 +26,7 @@ from registry.errors import (
     VersionRetired,
 )
 from registry.jobs.types import Job
+from server.artifacts.canary import CanaryFailed
 from server.artifacts.provide import Provider
 from server.artifacts.store import ArtifactStore
 from server.artifacts.worker import BuildTimeout, BuildTooLarge
@@ -47,7 +48,7 @@ BEST, NONE = "best", "none"
 _RULES_OUT = (
     NotServable, MergeError, FormatError, EngineRefused, BuildTimeout, BuildTooLarge,
     AdmissionRefused, NameTaken, UnknownReference, VersionRetired, VersionQuarantined,
-    ContentQuarantined, CompositionDenied,
+    ContentQuarantined, CompositionDenied, CanaryFailed,
 )  # fmt: skip
 
 

@@ -36,6 +36,7 @@ NOT_FOR_CLIENTS = {
     "HomeInUse": "ends the start",
     "ModelUnusable": "ends the start",
     "PortTaken": "ends the start",
+    "CanaryFileInvalid": "ends the start",
     "ConfigInvalid": "ends every command that reads settings",
     "DemoAssetsMissing": "ends `weft demo`",
     "WorkerDied": "becomes BuildFailed, after another try",

@@ -51,6 +51,8 @@ def test_without_anything_there_are_defaults() -> None:
         ("engine_env", "CUDA_HOME, ,X", ("CUDA_HOME", "X")),
         ("stream_idle_seconds", "60", 60.0),
         ("drain_seconds", "0", 0.0),
+        ("canary", "off", "off"),
+        ("canary_file", "/etc/weft/canary.jsonl", Path("/etc/weft/canary.jsonl")),
         ("max_lora_rank", "16", 16),
         ("max_loras", "2", 2),
         ("max_cpu_loras", "9", 9),
