@@ -40,6 +40,7 @@ EXAMPLE, UNIT = DEPLOY / "weft.env.example", DEPLOY / "weft.service"
 KEY = {"WEFT_ENGINE_KEY": "secret"}
 # Read by the plug-in inside the engine (server/engine), which has no Settings.
 PLUGIN_VARIABLES = {"WEFT_ARTIFACTS", "WEFT_LIFELINE"}
+CLIENT_VARIABLES = {"WEFT_SERVER", "WEFT_KEY"}
 PYPROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())
 SERVICES = ("gateway", "engine")
 CHOSEN = {
@@ -70,8 +71,9 @@ def settings_of(monkeypatch: pytest.MonkeyPatch, variables: dict[str, str]) -> S
 
 @pytest.mark.parametrize("path", deployed_files(), ids=lambda path: path.name)
 def test_every_variable_named_is_one_that_weft_reads(path: Path) -> None:
-    """A WEFT_* variable named in a deployed file is a setting, or the plug-in reads it."""
-    known = {f"WEFT_{name.upper()}" for name in Settings.model_fields} | PLUGIN_VARIABLES
+    """A WEFT_* variable in a deployed file is a setting, the plug-in's or the command line's."""
+    known = {f"WEFT_{name.upper()}" for name in Settings.model_fields}
+    known |= PLUGIN_VARIABLES | CLIENT_VARIABLES
     assert set() == set(re.findall(r"WEFT_[A-Z0-9_]+", path.read_text())) - known
 
 
@@ -159,9 +161,45 @@ class TestServicesTogether:
         gateway, engine = (compose(KEY)["services"][name] for name in SERVICES)
         settings = settings_of(monkeypatch, gateway["environment"])
         assert settings.artifacts == Path(image_environment(ENGINE)["WEFT_ARTIFACTS"])
-        assert ["weft:/var/lib/weft"] == gateway["volumes"] == engine["volumes"]
-        assert settings.artifacts.is_relative_to("/var/lib/weft")
+        assert ["weft:/var/lib/weft"] == gateway["volumes"]
+        shared = [volume for volume in engine["volumes"] if isinstance(volume, dict)]
+        assert [("weft", str(settings.artifacts), {"subpath": "artifacts"})] == [
+            (volume["source"], volume["target"], volume["volume"]) for volume in shared
+        ]
         assert settings.home == Path("/var/lib/weft")
+        assert settings.artifacts == settings.home / "artifacts"
+
+    def test_the_engine_sees_nothing_else_of_the_home(self) -> None:
+        """Of the home the engine mounts the artifacts only; the folder is made before it starts."""
+        services = compose(KEY)["services"]
+        named = [v for v in services["engine"]["volumes"] if isinstance(v, str)]
+        assert ["models:/var/lib/weft/.cache"] == named
+        assert "folders" in services["engine"]["depends_on"]
+        assert services["folders"]["entrypoint"][-1] == "/var/lib/weft/artifacts"
+        assert services["folders"]["volumes"] == services["gateway"]["volumes"]
+
+    @pytest.mark.parametrize("name", SERVICES)
+    def test_memory_is_limited(self, name: str) -> None:
+        """Each service has a limit of memory, which an operator can change."""
+        assert re.fullmatch(r"\d+g", compose(KEY)["services"][name]["mem_limit"])
+        chosen = compose(KEY | {f"{name.upper()}_MEMORY": "3g"})["services"][name]
+        assert chosen["mem_limit"] == "3g"
+
+    def test_the_gateway_runs_no_jobs(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """The gateway has no GPU, so it does not load the base for jobs."""
+        settings = settings_of(monkeypatch, compose(KEY)["services"]["gateway"]["environment"])
+        assert () == settings.job_devices
+
+    def test_what_compose_mounts_exists(self) -> None:
+        """Every file of the project that a service mounts exists."""
+        sources = [
+            volume.partition(":")[0]
+            for service in compose(KEY)["services"].values()
+            for volume in service.get("volumes", ())
+            if isinstance(volume, str) and volume.startswith("./")
+        ]
+        assert len(sources) == 4
+        assert [] == [source for source in sources if not (DEPLOY / source).exists()]
 
     def test_one_unprivileged_user(self) -> None:
         """Both run as the same unprivileged user, who exists in the image and owns the volume."""
