@@ -6,9 +6,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from httpx import ASGITransport, AsyncClient
+from httpx import AsyncClient
 
-from server.app import create_app
 from server.compose.resolve import Resolver
 from server.gateway import Gateway
 from server.telemetry import record
@@ -95,13 +94,6 @@ def test_libraries_are_quiet(lines: Lines) -> None:
     assert ["odd"] == [line["message"] for line in lines.json]
 
 
-@pytest.fixture
-def client(gateway: Gateway) -> AsyncClient:
-    """A client of the gateway's app."""
-    app = create_app(gateway)
-    return AsyncClient(transport=ASGITransport(app), base_url="http://weft")
-
-
 async def test_access_log(client: AsyncClient, gateway: Gateway, lines: Lines) -> None:
     """Each request is one line with method, path, status, seconds, caller and digest."""
     set_up_logging("json")
@@ -177,7 +169,7 @@ async def test_neither_keys_nor_prompts_are_logged(
 ) -> None:
     """No line of a run with good, refused and failing requests has a key or a prompt in it."""
     set_up_logging(log_format)
-    _, key = gateway.registry.access.keys.create("bob", role="admin")
+    _, key = gateway.registry.access.keys.create("bob", role="admin", all_namespaces=True)
     good, wrong = {"authorization": f"Bearer {key}"}, {"authorization": "Bearer wrong-key-4711"}
     prompt = {"prompt": SECRET_PROMPT}
     chat = {"messages": [{"role": "user", "content": SECRET_PROMPT}]}
