@@ -12,7 +12,7 @@ from functools import partial
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from server.telemetry import record
+from server.telemetry import record, spans
 from server.telemetry.live import NOTHING, Live, LiveMetrics
 
 NAMESPACES = 200
@@ -185,7 +185,8 @@ class Timings:
         """Add the time of a `with` block to `stage`."""
         started = time.perf_counter()
         try:
-            yield
+            with spans.span(stage):
+                yield
         finally:
             spent = time.perf_counter() - started
             self.seconds[stage] = self.seconds.get(stage, 0.0) + spent

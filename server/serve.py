@@ -29,6 +29,7 @@ from server.gateway import Gateway
 from server.home import locked_home, open_registry
 from server.preflight import bound_socket, check_model, check_reach
 from server.settings import Settings
+from server.telemetry.export import exported_spans
 
 Ready: TypeAlias = Callable[[Callable[[], None]], Awaitable[None]]
 _log = logging.getLogger("weft.server")
@@ -69,6 +70,7 @@ async def serve(
         check_model(settings)
         if settings.canary_file is not None:
             read_canaries(settings.canary_file)  # a bad file is told before the engine starts
+        stack.enter_context(exported_spans(settings.otlp_endpoint))
         gateway = await _open(stack, settings, bound, progress)
         server = GatewayServer(create_app(gateway), gateway, ready)
         for number in (signal.SIGINT, signal.SIGTERM):

@@ -199,6 +199,10 @@ class Settings(BaseSettings):
     statement_seconds: float = Field(
         10, gt=0, description="time limit of one statement of the database for a request"
     )
+    otlp_endpoint: str | None = Field(
+        None,
+        description="URL of an OpenTelemetry collector for spans (OTLP over HTTP); default: none",
+    )
     log_format: Format = Field(
         "text", description="format of the log: `text`, or `json` with one object per line"
     )

@@ -34,13 +34,15 @@ EXTRA_FILES = {
         "registry/storage/columns.py",
     },
     "search": {"server/embedders.py"},
+    "otel": {"server/telemetry/export.py"},
 }
 # What a name that is imported comes from: some names differ from their distribution's.
 INSTALLED = packages_distributions()
 # Declared and never imported: SQLAlchemy loads psycopg by the database URL, pytest its plug-ins
 # by themselves; the others are programs, or types for one of them.
 NOT_IMPORTED = {
-    "mypy", "psycopg", "pytest-asyncio", "pytest-timeout", "pytest-xdist", "ruff", "types-pyyaml",
+    "mypy", "opentelemetry-exporter-otlp-proto-http", "psycopg", "pytest-asyncio",
+    "pytest-timeout", "pytest-xdist", "ruff", "types-pyyaml",
 }  # fmt: skip
 # All statements stand in the queries of a room, but for the one that adds rows.
 _QUERIES = r"registry/(storage/insert|\w+/(\w+_)?queries)\.py"
@@ -72,11 +74,13 @@ def name_of(path: Path) -> str:
 def distributions(path: Path) -> set[str]:
     """Return the distributions that hold what a file imports from third parties.
 
-    vLLM is `vllm` whichever build of it is installed. Names are normalised as PyPI does.
+    vLLM is `vllm` whichever build of it is installed, and OpenTelemetry's many distributions are
+    its SDK. Names are normalised as PyPI does.
     """
     ours = {*sys.stdlib_module_names, *PACKAGES, "tests"}
     names = {name.partition(".")[0] for name in imports(path)} - ours
-    return {"vllm" if name == "vllm" else normalised(INSTALLED[name][0]) for name in names}
+    many = {"vllm": "vllm", "opentelemetry": "opentelemetry-sdk"}
+    return {many.get(name) or normalised(INSTALLED[name][0]) for name in names}
 
 
 def normalised(distribution: str) -> str:

@@ -31,7 +31,7 @@ from server.pools import Pools
 from server.salts import CacheSalts
 from server.sse import frame, is_event_stream
 from server.stopping import Stopping
-from server.telemetry import record
+from server.telemetry import record, spans
 
 
 class Relay:
@@ -126,6 +126,7 @@ class Relay:
     async def _send(
         self, stack: AsyncExitStack, body: bytes, path: str, timings: Timings
     ) -> EngineResponse:
+        stack.enter_context(spans.span("generate"))  # to the last byte, as the lease
         with timings.measure("engine"):
             return await stack.enter_async_context(self._engine.send(path, body))
 

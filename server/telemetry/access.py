@@ -6,7 +6,7 @@ import time
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from server.telemetry import record
+from server.telemetry import record, spans
 from server.telemetry.logs import ACCESS
 
 HEADER = "x-request-id"
@@ -26,7 +26,8 @@ class LogRequests:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        request = record.begin(Headers(scope=scope).get(HEADER))
+        headers = Headers(scope=scope)
+        request = record.begin(headers.get(HEADER))
         started = time.perf_counter()
         status = 0  # none was sent: the client went away, or the request failed
 
@@ -38,13 +39,22 @@ class LogRequests:
                 MutableHeaders(scope=message)[HEADER] = request.id
             await send(message)
 
-        try:
-            await self._app(scope, receive, send_with_id)
-        except Exception:
-            status = status or 500  # Starlette answers it
-            raise
-        finally:
-            _write(scope, status, time.perf_counter() - started)
+        name, parent = f"{scope['method']} {_route(scope)}", headers.get("traceparent", "")
+        with spans.span(name, parent=parent) as span:
+            try:
+                await self._app(scope, receive, send_with_id)
+            except Exception:
+                status = status or 500  # Starlette answers it
+                raise
+            finally:
+                fields = {"url.path": scope["path"], "http.response.status_code": status}
+                span.add(fields | request.fields())
+                _write(scope, status, time.perf_counter() - started)
+
+
+def _route(scope: Scope) -> str:
+    """Return the first two parts of the path; further ones can be names, which are many."""
+    return "/".join(scope["path"].split("/")[:3])
 
 
 def _write(scope: Scope, status: int, seconds: float) -> None:

@@ -99,6 +99,7 @@ def test_without_anything_there_are_defaults() -> None:
         ("max_answers", "1000000000", 10**9),
         ("allowed_hosts", "a.example, b.example", ("a.example", "b.example")),
         ("prompt_tokens_details", "true", True),
+        ("otlp_endpoint", "http://collector:4318", "http://collector:4318"),
         ("log_format", "json", "json"),
         ("self_test", "false", False),
     ],
