@@ -34,6 +34,7 @@ from server.jobs.pools import PoolEmpty, PoolInvalid
 from server.jobs.publish import NotServable
 from server.limits import BodiesBusy, BodyTimeout, BodyTooLarge
 from server.pools import PoolFull
+from server.rates import RateLimited
 from server.sites import CrossSiteRefused, HostRefused
 from server.stopping import ServerStopping
 from server.telemetry import record
@@ -131,6 +132,9 @@ ERRORS: dict[type[Exception], ErrorInfo] = {
     ),
     registry_errors.KeyScopeInvalid: ErrorInfo(
         400, "invalid_key_scope", "The role needs a namespace, or all of them."
+    ),
+    RateLimited: ErrorInfo(
+        429, "rate_limit_exceeded", "The key has used up what it may use in a minute."
     ),
     MediaTypeInvalid: ErrorInfo(
         415, "unsupported_media_type", "The body is not `application/json`."
@@ -302,7 +306,7 @@ NO_SUCH_ROUTE = ErrorInfo(
 )
 _TYPES = {
     400: "invalid_request_error", 401: "authentication_error", 403: "permission_error",
-    404: "not_found_error",
+    404: "not_found_error", 429: "rate_limit_error",
 }  # fmt: skip
 
 
@@ -325,9 +329,11 @@ def info_and_message(error: BaseException) -> tuple[ErrorInfo, str]:
 
 
 def headers_of(error: BaseException) -> dict[str, str] | None:
-    """Return Retry-After for an error whose `retry_after_seconds` says that a retry may help."""
+    """Return Retry-After for an error with `retry_after_seconds`, and the error's own headers."""
     seconds = getattr(error, "retry_after_seconds", None)
-    return {"Retry-After": str(seconds)} if seconds is not None else None
+    if seconds is None:
+        return None
+    return {"Retry-After": str(seconds), **getattr(error, "headers", {})}
 
 
 def envelope(

@@ -18,6 +18,7 @@ from server.jobs.publish import Publisher
 from server.jobs.runner import Runner
 from server.jobs.storage import JobStorage
 from server.limits import BodyBudget
+from server.meter import Meter
 from server.metrics import Metrics
 from server.pools import Pools
 from server.salts import CacheSalts
@@ -41,7 +42,10 @@ class Gateway:
         self.stopping = Stopping()
         self.leases = Leases()
         self.artifacts = ArtifactStore(settings.artifacts)
-        self.builder = Builder(settings, registry, versions, self.artifacts, self.metrics)
+        self.meter = Meter(registry.access.usage, settings.key_limits)
+        self.builder = Builder(
+            settings, registry, versions, self.artifacts, self.metrics, self.meter
+        )
         self.provider = Provider(
             registry, versions, self.artifacts, self.builder, engine, self.leases, self.metrics,
             self.pools, self._canary(),

@@ -7,7 +7,7 @@ import secrets
 import signal
 import socket
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import AsyncExitStack, contextmanager
+from contextlib import AsyncExitStack, contextmanager, suppress
 from typing import TypeAlias
 
 import uvicorn
@@ -102,9 +102,18 @@ async def _open(
     gateway.storage.sweep(older_than_seconds=_SWEEP_SECONDS)
     gateway.jobs.start()
     stack.push_async_callback(gateway.jobs.stop)
+    counting = asyncio.create_task(gateway.meter.run(), name="usage")
+    stack.push_async_callback(_end, counting)
     shrinking = asyncio.create_task(_keep_small(gateway), name="artifact budget")
     stack.callback(shrinking.cancel)
     return gateway
+
+
+async def _end(task: asyncio.Task[None]) -> None:
+    """Cancel a task and wait until it has ended."""
+    task.cancel()
+    with suppress(asyncio.CancelledError):
+        await task
 
 
 def _import_methods() -> None:

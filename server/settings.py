@@ -14,6 +14,7 @@ from pydantic_settings.sources import PydanticBaseSettingsSource
 
 from merge.limits import Limits
 from registry.admission.admit import MAX_BYTES, MAX_RANK, AdmissionPolicy, RequiredField
+from registry.callers import KeyLimits
 from server.config_file import ConfigFile
 from server.telemetry.logs import Format
 
@@ -169,6 +170,18 @@ class Settings(BaseSettings):
     file_max_bytes: int = Field(
         100 * 2**20, gt=0, description="largest file of examples that may be uploaded"
     )
+    limit_requests: int | None = Field(
+        None, ge=0, description="chats and completions per key and minute; default: no limit"
+    )
+    limit_tokens: int | None = Field(
+        None, ge=0, description="tokens, in and out, per key and minute; default: no limit"
+    )
+    limit_compositions: int | None = Field(
+        None, ge=0, description="new compositions per key and minute; default: no limit"
+    )
+    limit_build_seconds: float | None = Field(
+        None, ge=0, description="seconds of builds per key and minute; default: no limit"
+    )
     max_answers: int = Field(
         128, ge=1, description="answers that one request may ask for: prompts times `n`"
     )
@@ -312,6 +325,14 @@ class Settings(BaseSettings):
                 "seconds": "WEFT_MERGE_TIMEOUT_SECONDS",
             },
         )
+
+    @property
+    def key_limits(self) -> KeyLimits:
+        """What a key without limits of its own may use in a minute."""
+        return KeyLimits(
+            self.limit_requests, self.limit_tokens, self.limit_compositions,
+            self.limit_build_seconds,
+        )  # fmt: skip
 
     @property
     def database(self) -> str:

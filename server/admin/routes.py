@@ -13,6 +13,7 @@ from server.admin.keys import audit_router, keys_router
 from server.admin.named import named_router
 from server.admin.policies import policies_router
 from server.admin.search import search_router
+from server.admin.usage import usage_router
 from server.gateway import Gateway
 
 
@@ -29,6 +30,7 @@ def admin_router(gateway: Gateway) -> APIRouter:
         bases_router(gateway),
         keys_router(gateway),
         audit_router(gateway),
+        usage_router(gateway),
         policies_router(gateway),
         garbage_router(gateway),
         jobs_router(gateway),

@@ -8,6 +8,7 @@ and loading the result (`provide.py`).
 import asyncio
 import functools
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from server.artifacts.queue import FairQueue
 from server.artifacts.refusals import Refusals
 from server.artifacts.store import ArtifactStore, storage_errors
 from server.artifacts.workers import WorkerDied, WorkerHangs, Workers
+from server.meter import Meter
 from server.metrics import Metrics
 from server.settings import Settings
 
@@ -40,7 +42,8 @@ class BuildFailed(Exception):
 class _Build:
     """One build that requests wait for."""
 
-    def __init__(self) -> None:
+    def __init__(self, caller: Caller) -> None:
+        self.caller = caller  # whoever asked first; the seconds of the build are counted for it
         self.waiters = 0
         self.begun = False
         self.turn: asyncio.Future[None]
@@ -57,7 +60,9 @@ class Builder:
         versions: BlobStore,
         artifacts: ArtifactStore,
         metrics: Metrics,
+        meter: Meter,
     ) -> None:
+        self._meter = meter
         self._settings, self._registry = settings, registry
         self._versions, self._artifacts, self._metrics = versions, artifacts, metrics
         self._builds: dict[str, _Build] = {}
@@ -95,6 +100,7 @@ class Builder:
             merge.errors.MergeError: the members cannot be merged, or the result is unsafe.
             BuildTimeout, BuildTooLarge: it takes too long, or too much memory. As MergeError, it is
                 remembered for a while.
+            RateLimited: the caller may not begin another build now.
             BuildQueueFull, TooManyBuilds, BuildFailed, StoreFull, StoreBroken: it may succeed
                 later.
         """
@@ -102,7 +108,8 @@ class Builder:
         self._refusals.check(key)
         build = self._builds.get(key)
         if build is None:
-            build = self._enqueue(key, recipe, caller.owner)
+            self._meter.check_build(caller)
+            build = self._enqueue(key, recipe, caller)
         else:
             self._queue.join(build, caller.owner)
         build.waiters += 1
@@ -115,9 +122,10 @@ class Builder:
                 self._forget(key, build)
                 build.task.cancel()
 
-    def _enqueue(self, key: str, recipe: Recipe, owner: str) -> _Build:
-        build = _Build()
-        build.turn = self._queue.enter(build, owner)
+    def _enqueue(self, key: str, recipe: Recipe, caller: Caller) -> _Build:
+        build = _Build(caller)
+        build.turn = self._queue.enter(build, caller.owner)
+        self._meter.begun(caller)
         build.task = asyncio.create_task(self._in_turn(build, recipe), name=f"build {key[:12]}")
         build.task.add_done_callback(lambda _: self._forget(key, build))
         self._builds[key] = build
@@ -132,11 +140,14 @@ class Builder:
         with self._metrics.queued(recipe.method):
             await build.turn
         build.begun = True
+        started = time.monotonic()
         try:
             return await self._build(recipe)
         except _LASTING as error:
             self._refusals.add(recipe.digest(), error)
             raise
+        finally:
+            self._meter.built(build.caller, time.monotonic() - started)
 
     async def _build(self, recipe: Recipe) -> str:
         with (

@@ -40,6 +40,7 @@ _COMMANDS: Mapping[str, str] = {
     "gc": "upkeep:gc",
     "search": "searching:search",
     "audit": "keys:audit",
+    "usage": "usage:usage",
     "adapters list": "adapters:list_adapters",
     "adapters show": "adapters:show_adapter",
     "adapters import": "importing:import_adapters",

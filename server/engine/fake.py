@@ -9,6 +9,7 @@ import json
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from typing import Any
 
 from server.engine.link import Outage
 from server.engine.protocol import EngineAdapters, EngineBusy, EngineRefused, EngineUnavailable
@@ -91,7 +92,7 @@ class FakeEngine:
         model = str(request["model"])
         self.running[model] += 1
         try:
-            yield self._answer(path, model, stream=bool(request.get("stream")))
+            yield self._answer(path, model, request)
         finally:
             self.running[model] -= 1
 
@@ -100,19 +101,23 @@ class FakeEngine:
         self.generation += 1
         self.loaded.clear()
 
-    def _answer(self, path: str, model: str, *, stream: bool) -> FakeResponse:
+    def _answer(self, path: str, model: str, request: Mapping[str, Any]) -> FakeResponse:
         if model != self._base and model not in self.loaded:
             error = {"error": {"message": f"The model `{model}` does not exist.", "code": 404}}
             return _json(404, error, breaks=False)
         text = f"answered by {model}"
         chat = path.endswith("/chat/completions")
-        if not stream:
+        usage = {"prompt_tokens": 5, "completion_tokens": len(text.split(" "))}
+        if not request.get("stream"):
             choice = {"message": {"role": "assistant", "content": text}} if chat else {"text": text}
-            return _json(200, {"model": model, "choices": [choice]}, breaks=self.breaks)
+            body = {"model": model, "choices": [choice], "usage": usage}
+            return _json(200, body, breaks=self.breaks)
         parts = []
         for word in text.split(" "):
             choice = {"delta": {"content": word + " "}} if chat else {"text": word + " "}
             parts.append(frame(json.dumps({"model": model, "choices": [choice]})))
+        if (request.get("stream_options") or {}).get("include_usage"):
+            parts.append(frame(json.dumps({"model": model, "choices": [], "usage": usage})))
         if not self.breaks:
             parts.append(frame("[DONE]"))
         return FakeResponse(200, {"content-type": EVENT_STREAM}, parts, self.breaks)

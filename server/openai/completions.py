@@ -54,6 +54,7 @@ def completions_router(gateway: Gateway) -> APIRouter:
             gateway.stopping,
             gateway.pools,
             gateway.salts,
+            gateway.meter,
             max_answers=gateway.settings.max_answers,
         )
     )

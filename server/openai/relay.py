@@ -25,8 +25,10 @@ from server.compose.retrieve import is_retrieval
 from server.engine.link import RESTART_SECONDS
 from server.engine.protocol import Engine, EngineResponse, EngineUnavailable
 from server.errors import RequestInvalid, envelope, error_response
+from server.meter import Measured, Meter
 from server.metrics import Timings
 from server.openai.requests import CompletionRequest, read_completion_request
+from server.openai.usage import UsageReader
 from server.pools import Pools
 from server.salts import CacheSalts
 from server.sse import frame, is_event_stream
@@ -39,9 +41,9 @@ class Relay:
 
     def __init__(
         self, engine: Engine, resolver: Resolver, provider: Provider, artifacts: ArtifactStore,
-        stopping: Stopping, pools: Pools, salts: CacheSalts, *, max_answers: int,
+        stopping: Stopping, pools: Pools, salts: CacheSalts, meter: Meter, *, max_answers: int,
     ) -> None:  # fmt: skip
-        self._salts, self._max_answers = salts, max_answers
+        self._salts, self._meter, self._max_answers = salts, meter, max_answers
         self._engine, self._resolver, self._pools = engine, resolver, pools
         self._provider, self._artifacts, self._stopping = provider, artifacts, stopping
 
@@ -77,8 +79,10 @@ class Relay:
         timings = Timings()
         try:
             async with AsyncExitStack() as stack:
+                metered = self._meter.request(answer.caller, tokens=completion.max_tokens)
+                measured = stack.enter_context(metered)
                 response = await self._respond(stack, completion, path, timings, answer)
-                await answer.relay(response, timings)
+                await answer.relay(response, timings, completion, measured)
         except Exception as error:
             await answer.fail(error)
 
@@ -146,7 +150,6 @@ class _Answer:
         self._send = send
         self.caller = caller
         self._names: list[tuple[bytes, bytes]] = []
-        self._last = b"\n\n"
         self.started = self.ended = self.events = False
 
     def name(self, digest: str, chosen: Sequence[str]) -> None:
@@ -171,29 +174,41 @@ class _Answer:
         elif not self.events:
             raise error
         else:
-            # No `[DONE]` follows: the client sees that the answer is not whole. What was sent may
-            # end inside an event, which the first line break then ends.
-            start = b"" if self._last.endswith(b"\n\n") else b"\n\n"
-            await self.chunk(start + frame(json.dumps(envelope(error)[1])), last=True)
+            # No `[DONE]` follows: the client sees that the answer is not whole. What was sent are
+            # whole events.
+            await self.chunk(frame(json.dumps(envelope(error)[1])), last=True)
 
-    async def relay(self, response: EngineResponse, timings: Timings) -> None:
-        """Send the engine's status and its bytes as they come."""
+    async def relay(
+        self,
+        response: EngineResponse,
+        timings: Timings,
+        completion: CompletionRequest,
+        measured: Measured,
+    ) -> None:
+        """Send the engine's status and its bytes as they come, and count their tokens."""
         content_type = response.headers.get("content-type", "application/json")
         self.events = is_event_stream(content_type)
         headers = [
             (b"content-type", content_type.encode()),
             (b"server-timing", timings.header().encode()),
             *self._names,
+            *((name.encode(), value.encode()) for name, value in measured.headers.items()),
         ]
+        usage = UsageReader(
+            measured, hidden=completion.hides_usage, prompt_tokens=completion.prompt_tokens
+        )
         # Reading the body before sending the head lets a failure become a clean error.
-        parts = response.chunks() if self.events else _whole(await response.read())
+        if self.events:
+            parts = usage.stream(response.chunks())
+        else:
+            parts = _whole(usage.document(await response.read(), response.status))
         await self._start(response.status, headers)
         async for part in parts:
             await self.chunk(part)
         await self.chunk(b"", last=True)
 
     async def chunk(self, data: bytes, *, last: bool = False) -> None:
-        self._last, self.ended = data, last
+        self.ended = last
         await self._send({"type": "http.response.body", "body": data, "more_body": not last})
 
     async def _start(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:

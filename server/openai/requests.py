@@ -10,6 +10,7 @@ from starlette.requests import Request
 from server.bodies import MAX_CHAT_VALUES, check_media_type, check_values, decode
 from server.errors import RequestInvalid
 
+_MOST_TOKENS = 2**20
 _OBJECT = msgspec.json.Decoder(dict[str, msgspec.Raw])
 # Controls of the engine that reach other requests: its queue, its ids, its cache.
 _CONTROLS = frozenset({
@@ -57,17 +58,38 @@ class CompletionRequest:
         choices = max(_number(self.get("n")), _number(self.get("best_of")))
         return choices * max(_count(self.get("prompt")), _count(self.get("messages")))
 
+    @property
+    def hides_usage(self) -> bool:
+        """Whether its stream is not to end with the usage."""
+        options = self.get("stream_options")
+        return not (isinstance(options, dict) and options.get("include_usage"))
+
+    @property
+    def prompt_tokens(self) -> int:
+        """The tokens of its prompt by estimate: one for four bytes."""
+        return sum(len(self.fields.get(name, b"")) for name in ("prompt", "messages")) // 4
+
+    @property
+    def max_tokens(self) -> int:
+        """The tokens that it may take by estimate: the prompt's, and as many as it asks for."""
+        asked = [self.get(name) for name in ("max_completion_tokens", "max_tokens")]
+        most = max((value for value in asked if isinstance(value, int)), default=0)
+        return self.prompt_tokens + min(max(most, 0), _MOST_TOKENS) * self.answers
+
     def for_engine(self, model: str, *, salt: str, controls: bool) -> bytes:
-        """Return the body for the engine.
+        """Return the body for the engine. A stream is to end with its usage.
 
         Args:
             model: replaces `model`.
             salt: of the engine's prefix cache; it replaces the sender's.
             controls: whether the sender may reach the engine's controls, such as its priority.
         """
-        fields = {
+        fields: dict[str, Any] = {
             name: value for name, value in self.fields.items() if controls or name not in _CONTROLS
         }
+        options = self.get("stream_options")
+        if self.get("stream") is True and isinstance(options, dict | None):
+            fields["stream_options"] = {**(options or {}), "include_usage": True}
         return msgspec.json.encode({**fields, "model": model, "cache_salt": salt})
 
 

@@ -22,7 +22,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session")
 def weft(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Weft]:
     """A gateway that serves the demo base with all demo adapters, each also as `name@prod`."""
-    settings = serve_settings(tmp_path_factory.mktemp("weft") / "home")
+    home = tmp_path_factory.mktemp("weft") / "home"
+    settings = serve_settings(home, prompt_tokens_details=True)
     with running(settings) as weft:
         registry = weft.registry
         base = ensure_base(registry, settings)

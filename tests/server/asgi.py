@@ -28,7 +28,8 @@ class Exchange:
         self._scope = {
             "type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "method": "POST",
             "path": path, "raw_path": path.encode(), "root_path": "", "scheme": "http",
-            "query_string": b"", "headers": [(b"content-type", b"application/json")],
+            "query_string": b"",
+            "headers": [(b"content-type", b"application/json"), (b"host", b"localhost")],
             "client": ("127.0.0.1", 1), "server": ("weft", 80),
         }  # fmt: skip
 
