@@ -150,9 +150,9 @@ def check_recipe(session: ReadSession, recipe: str, text: str) -> None:
 
 def check_content(session: ReadSession, digest: str, text: str) -> None:
     """Raise CompositionDenied if a content is a merge that a rule refuses."""
-    rules = _rules(session)
+    sources = queries.sources(session, [digest])[digest] - {digest}
+    rules = _rules(session) if sources else []  # most contents are adapters, made of nothing
     if rules:
-        sources = queries.sources(session, [digest])[digest] - {digest}
         _refuse(rules, _facts(session, dict.fromkeys(sources, text)).values())
 
 
