@@ -9,7 +9,11 @@ import pytest
 
 from registry.callers import Caller
 from registry.references import Reference
+from registry.storage.blobs import LocalBlobs
+from registry.storage.columns import now
 from registry.types import Registration
+from registry.versions.canaries import CanaryFailure, CanaryResult
+from server.artifacts.canary import CanaryFailed
 from server.gateway import Gateway
 from server.jobs.finish import Finished
 from tests.reading import read_adapter, read_composition
@@ -153,6 +157,22 @@ async def test_a_policy_takes_the_candidates_of_a_denied_pair(
 
     finished = await finish(before=deny, name="bot")
     assert "denies merging zorp@1 and blim@1" in by_name(finished)["recycle"]["unservable"]
+    assert {"candidate": "fresh_lora", "model": "bot@1"} == finished.report["published"]
+
+
+async def test_a_candidate_that_fails_the_canary_gets_no_name(
+    finish: Finish, gateway: Gateway, versions: LocalBlobs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A merge that fails the operator's canary is not published; the next candidate is."""
+    failed = CanaryResult("c" * 64, 1, (CanaryFailure(1, "a refusal", "Sure!"),), 0.1, now())
+
+    async def vouch(digest: str) -> None:
+        if not versions.has(digest):
+            raise CanaryFailed(digest, failed)
+
+    monkeypatch.setattr(gateway.provider, "vouch", vouch)
+    finished = await finish(name="bot")
+    assert "does not pass the server's canary" in by_name(finished)["recycle"]["unservable"]
     assert {"candidate": "fresh_lora", "model": "bot@1"} == finished.report["published"]
 
 
