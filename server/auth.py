@@ -24,6 +24,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from registry.access.keys import Keys, LiveKeys, has_key_form
 from registry.callers import Caller, Role
 from registry.errors import RegistryError
+from registry.storage.errors import DatabaseUnreachable
+from server import recent
 from server.errors import KeyInvalid
 from server.pools import Pool, PoolFull
 from server.problems import error_answer
@@ -55,6 +57,7 @@ class Keyring:
         self._pool = pool
         self._clock = clock
         self._live: LiveKeys | None = None
+        self._bridged_until = 0.0
         self._read_at = self._looked_at = -_LOOK_SECONDS
         self._reading: asyncio.Task[LiveKeys] | None = None
         self._look: asyncio.Task[LiveKeys] | None = None
@@ -84,13 +87,24 @@ class Keyring:
         return caller
 
     async def _live_keys(self) -> LiveKeys:
-        """Return the registry's keys as of at most a second ago; concurrent calls share a read."""
-        if self._live is not None and self._clock() < self._read_at + _REMEMBERED_SECONDS:
+        """Return the registry's keys as of at most a second ago; concurrent calls share a read.
+
+        While the database cannot be reached, the keys of the last 30 seconds stand (see `Recent`),
+        and a read is tried once a second.
+        """
+        until = max(self._read_at + _REMEMBERED_SECONDS, self._bridged_until)
+        if self._live is not None and self._clock() < until:
             return self._live
         if self._reading is None:
             self._reading = asyncio.create_task(self._read(), name="read keys")
             self._reading.add_done_callback(self._end_reading)
-        return await asyncio.shield(self._reading)
+        try:
+            return await asyncio.shield(self._reading)
+        except DatabaseUnreachable:
+            if self._live is None or self._clock() > self._read_at + recent.BRIDGED_SECONDS:
+                raise
+            self._bridged_until = self._clock() + _REMEMBERED_SECONDS
+            return self._live
 
     async def _newer_keys(self) -> LiveKeys:
         """Return the registry's keys as of now; concurrent calls share a read."""

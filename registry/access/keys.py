@@ -184,7 +184,7 @@ class Keys:
 
     def used(self, names: Iterable[str]) -> None:
         """Record the use of keys, at most once a minute for each key."""
-        with self._database.transaction() as session:
+        with self._database.transaction(durable=False) as session:
             moment = now()
             access_queries.note_use(session, names, moment, moment - _LAST_USE_STEP)
 

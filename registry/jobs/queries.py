@@ -5,7 +5,7 @@ only to callers with access to it.
 """
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
 from sqlalchemy import Select, and_, case, func, or_, select, update
@@ -115,8 +115,19 @@ def jobs(
     return session.scalars(query.limit(limit)).all()
 
 
-def next_queued(session: WriteSession, base: str | None) -> JobRow | None:
+def queued(session: ReadSession, base: str) -> Sequence[str]:
+    """Return the ids of the queued jobs for a base."""
+    row = JobRow
+    query = select(row.id).where(row.status == "queued", row.base == base)
+    return session.scalars(query.order_by(row.created_at, row.id)).all()
+
+
+def next_queued(
+    session: WriteSession, base: str | None, among: Sequence[str] | None
+) -> JobRow | None:
     """Return the queued job whose turn it is, unless another worker is claiming it, locked.
+
+    `among` limits the choice to jobs with these ids.
 
     Namespaces take turns: first the one with the fewest running jobs, then the one whose last start
     is longest ago, and of its jobs the oldest.
@@ -131,16 +142,33 @@ def next_queued(session: WriteSession, base: str | None) -> JobRow | None:
     same = JobRow.namespace.is_not_distinct_from(shares.c.namespace)
     query = select(JobRow).join(shares, same).where(JobRow.status == "queued")
     query = query if base is None else query.where(JobRow.base == base)
+    query = query if among is None else query.where(JobRow.id.in_(among))
     turn = shares.c.running, shares.c.last.asc().nulls_first(), JobRow.created_at, JobRow.id
     query = query.order_by(*turn).limit(1)
     return session.scalar(query.with_for_update(of=JobRow, skip_locked=True))
 
 
-def silent_since(session: WriteSession, moment: datetime) -> Sequence[JobRow]:
-    """Return running jobs whose last heartbeat is older than `moment`, oldest first, locked."""
-    query = select(JobRow).where(JobRow.status == "running", JobRow.heartbeat_at < moment)
+def silent(session: WriteSession, seconds: float) -> Sequence[JobRow]:
+    """Return running jobs without a heartbeat in the last `seconds`, oldest first, locked.
+
+    A heartbeat of the future is of a time before the database's clock was set back.
+    """
+    moment, limit = clock(session), timedelta(seconds=seconds)
+    beat = JobRow.heartbeat_at
+    query = select(JobRow).where(
+        JobRow.status == "running", or_(beat < moment - limit, beat > moment + limit)
+    )
     query = query.order_by(JobRow.created_at, JobRow.id)
     return session.scalars(query.with_for_update(skip_locked=True)).all()
+
+
+def clock(session: ReadSession) -> datetime:
+    """Return the time of the database: the clocks of gateways differ from each other."""
+    if session.get_bind().dialect.name == "postgresql":
+        moment: datetime = session.scalars(select(func.clock_timestamp())).one()
+        return moment
+    text = session.scalars(select(func.strftime("%Y-%m-%dT%H:%M:%f+00:00", "now"))).one()
+    return datetime.fromisoformat(text)
 
 
 def lock_job(session: WriteSession, job_id: str) -> bool:

@@ -7,8 +7,8 @@ predecessor. A job belongs to its caller's namespace and is visible only there; 
 Not covered: the work of a job (`merge.adaptive`) and its process (`server.jobs`).
 """
 
-from collections.abc import Iterable, Mapping
-from datetime import datetime, timedelta
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
 from functools import partial
 from typing import Any
 
@@ -205,12 +205,18 @@ class Jobs:
 
     # For workers
 
+    def queued(self, base: str) -> Sequence[str]:
+        """Return the ids of the queued jobs for the base with exactly this name, oldest first."""
+        with self._database.read() as session:
+            return job_queries.queued(session, base)
+
     def claim(
         self,
         worker: str,
         device: str | None,
         *,
         base: str | None = None,
+        among: Sequence[str] | None = None,
         moment: datetime | None = None,
     ) -> Job | None:
         """Claim the queued job whose turn it is, or return None if no job is queued.
@@ -223,19 +229,21 @@ class Jobs:
             worker: a name that no other claim has.
             device: the device that the job runs on.
             base: claim only jobs for the base with exactly this name.
-            moment: the start of the job; now by default.
+            among: claim only jobs with these ids.
+            moment: the start of the job; now by default, by the clock of the database.
         """
         with self._database.transaction() as session:
-            row = job_queries.next_queued(session, base)
+            row = job_queries.next_queued(session, base, among)
             if row is None:
                 return None
-            job_steps.begin(session, row, worker, device, moment or now())
+            started = moment or job_queries.clock(session)
+            job_steps.begin(session, row, worker, device, started)
             return value_of(Job, row)
 
     def beat(self, job_id: str, worker: str) -> Heartbeat:
         """Record a worker's heartbeat; return whether it still owns the job and should continue."""
-        with self._database.transaction() as session:
-            return job_queries.beat(session, job_id, worker, now())
+        with self._database.transaction(durable=False) as session:
+            return job_queries.beat(session, job_id, worker, job_queries.clock(session))
 
     def note(self, job_id: str, notes: Iterable[Note]) -> None:
         """Add entries to a job's log, all or none.
@@ -300,8 +308,7 @@ class Jobs:
         cancellation ends.
         """
         with self._database.transaction() as session:
-            since = now() - timedelta(seconds=silent_for_seconds)
-            silent = job_queries.silent_since(session, since)
+            silent = job_queries.silent(session, silent_for_seconds)
             for row in silent:
                 if row.attempts >= most_attempts and row.cancel_asked_at is None:
                     times = f"{row.attempts} times" if row.attempts > 1 else "once"

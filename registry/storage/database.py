@@ -21,6 +21,7 @@ from sqlalchemy.exc import (
     DBAPIError,
     IntegrityError,
     NoSuchModuleError,
+    OperationalError,
 )
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session
@@ -32,6 +33,7 @@ from registry.storage.errors import (
     DatabaseAhead,
     DatabaseOutdated,
     DatabaseUnavailable,
+    DatabaseUnreachable,
     DatabaseUrlInvalid,
     ReferencesBroken,
     StatementTimeout,
@@ -43,11 +45,14 @@ if TYPE_CHECKING:
     from alembic.config import Config
 
 BUSY_TIMEOUT_SECONDS = 10
+_CONNECT_SECONDS = 5  # to a server, and for one of the connections to be free
+_CUT_SECONDS = 10  # of silence, after which a connection to a server counts as cut
 # More than a server has threads, so that no thread waits for the connection of another.
 _CONNECTIONS, _MORE_CONNECTIONS = 8, 40
 _WAL_RETRY_SECONDS = 0.01
 _BEGIN = "sqlite_begin"
 _FOREIGN_KEYS = "sqlite_foreign_keys"
+_SYNCHRONOUS = "synchronous"
 # An upgrade of a PostgreSQL database takes this advisory lock; the number is specific to weft.
 _UPGRADE_LOCK = 0x77656674
 
@@ -84,6 +89,7 @@ class Database:
         # A schema change on SQLite copies a table and drops the old one, which other tables refer
         # to, so foreign keys must be off.
         self._changer = self._writer.execution_options(**{_FOREIGN_KEYS: "OFF", UNLIMITED: True})
+        self._fleeting = self._writer.execution_options(**{_SYNCHRONOUS: "NORMAL"})
         self._reader = _one_state(self._engine)
 
     @contextmanager
@@ -101,16 +107,20 @@ class Database:
             yield ReadSession(session)
 
     @contextmanager
-    def transaction(self, caller: Caller = LOCAL) -> Iterator[WriteSession]:
+    def transaction(
+        self, caller: Caller = LOCAL, *, durable: bool = True
+    ) -> Iterator[WriteSession]:
         """Yield a session whose changes are committed on exit, or rolled back after an error.
 
         `caller` has the same effect as in `read`. SQLite runs one transaction at a time; the others
-        wait.
+        wait. A commit is on disk when this returns; with `durable=False` it need not be, and a loss
+        of power may undo it: only for what is written again anyway, such as a heartbeat.
 
         Raises:
             DatabaseUnavailable: the database is unreachable, not writable or was busy for too long.
         """
-        with _explained(), Session(self._writer, expire_on_commit=False) as session:
+        writer = self._writer if durable else self._fleeting
+        with _explained(), Session(writer, expire_on_commit=False) as session:
             session.info["caller"] = caller
             session.connection()  # begins the transaction, so that reads see the last commit
             yield WriteSession(ReadSession(session))
@@ -225,13 +235,36 @@ def _parse(url: str) -> URL:
 
 def _create_engine(url: URL) -> Engine:
     try:
-        engine = create_engine(url, pool_size=_CONNECTIONS, max_overflow=_MORE_CONNECTIONS)
+        engine = create_engine(
+            url,
+            pool_size=_CONNECTIONS,
+            max_overflow=_MORE_CONNECTIONS,
+            pool_timeout=_CONNECT_SECONDS,
+            pool_pre_ping=url.get_backend_name() == "postgresql",
+            connect_args=_connect_args(url),
+        )
     except (NoSuchModuleError, ModuleNotFoundError) as error:
         raise DatabaseUrlInvalid(f"no driver for {url.drivername} is installed") from error
     if engine.dialect.name == "sqlite":
         event.listen(engine, "connect", _configure_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
+    else:
+        event.listen(engine, "begin", _begin_postgresql)
     return engine
+
+
+def _connect_args(url: URL) -> dict[str, int]:
+    """Return time limits of connections to PostgreSQL; the URL's own parameters stay.
+
+    Without them, a connection that a firewall or a dead host cut would wait for minutes.
+    """
+    if url.get_backend_name() != "postgresql":
+        return {}
+    limits = {
+        "connect_timeout": _CONNECT_SECONDS, "tcp_user_timeout": 1000 * _CUT_SECONDS,
+        "keepalives_idle": _CUT_SECONDS, "keepalives_interval": 2, "keepalives_count": 3,
+    }  # fmt: skip
+    return {name: value for name, value in limits.items() if name not in url.query}
 
 
 def _one_state(engine: Engine) -> Engine:
@@ -245,7 +278,6 @@ def _configure_sqlite(connection: sqlite3.Connection, _entry: ConnectionPoolEntr
     # The driver would begin transactions too late and end them at DDL; _begin_sqlite begins them.
     connection.isolation_level = None
     connection.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_SECONDS * 1000}")
-    connection.execute("PRAGMA synchronous = NORMAL")
     _enter_wal(connection, time.monotonic() + BUSY_TIMEOUT_SECONDS)
 
 
@@ -267,7 +299,14 @@ def _begin_sqlite(connection: Connection) -> None:
     options = connection.get_execution_options()
     # SQLite ignores this pragma inside a transaction.
     connection.exec_driver_sql(f"PRAGMA foreign_keys = {options.get(_FOREIGN_KEYS, 'ON')}")
+    # NORMAL would lose the last commits with the power: a revoked key would come back.
+    connection.exec_driver_sql(f"PRAGMA synchronous = {options.get(_SYNCHRONOUS, 'FULL')}")
     connection.exec_driver_sql(options.get(_BEGIN, "BEGIN"))
+
+
+def _begin_postgresql(connection: Connection) -> None:
+    if connection.get_execution_options().get(_SYNCHRONOUS) == "NORMAL":
+        connection.exec_driver_sql("SET LOCAL synchronous_commit = off")
 
 
 def _refuse_broken(connection: Connection) -> None:
@@ -291,9 +330,16 @@ def _explained() -> Iterator[None]:
     except DBAPIError as error:
         if is_timeout(error):
             raise StatementTimeout from error
-        raise DatabaseUnavailable(_first_reason(error)) from error
+        kind = DatabaseUnreachable if _is_cut(error) else DatabaseUnavailable
+        raise kind(_first_reason(error)) from error
     except PoolTimeout as error:
         raise DatabaseUnavailable("every connection is taken") from error
+
+
+def _is_cut(error: DBAPIError) -> bool:
+    """Return whether there is no connection to a server, or it ended; SQLite has none."""
+    lost = error.connection_invalidated or getattr(error.orig, "sqlstate", "") is None
+    return lost and isinstance(error, OperationalError)
 
 
 def _first_reason(error: DBAPIError) -> str:

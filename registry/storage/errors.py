@@ -55,6 +55,10 @@ class StatementTimeout(RegistryError):
     retry_after_seconds = 5
 
 
+class DatabaseUnreachable(DatabaseUnavailable):
+    """The database cannot be reached ({reason}). Check that it runs and accepts connections."""
+
+
 class ReferencesBroken(RegistryError):
     """Rows of {table} refer to missing rows of {missing}; nothing was changed."""
 
@@ -65,7 +69,9 @@ class ReferencesBroken(RegistryError):
 
 
 class BlobMissing(RegistryError):
-    """The files of {digest} are not in the store; import the adapter again."""
+    """The files of {digest} are not in this server's store. Share its folder, or import again."""
+
+    retry_after_seconds = 30  # another gateway may have them
 
     def __init__(self, digest: str) -> None:
         self.digest = digest

@@ -7,11 +7,23 @@ use with it: nothing about it is stored, each statement looks.
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
-from sqlalchemy import CompoundSelect, ScalarSelect, Select, insert, literal, select
+from sqlalchemy import (
+    CompoundSelect,
+    ScalarSelect,
+    Select,
+    String,
+    bindparam,
+    insert,
+    literal,
+    select,
+    true,
+)
 from sqlalchemy.orm import aliased
 
 from registry.access.visibility import caller_of, recipe_visible, version_visible
+from registry.callers import Caller
 from registry.storage.database import ReadSession, WriteSession
 from registry.storage.models import (
     AdapterVersionRow,
@@ -35,6 +47,9 @@ class Standing:
 
     visible: bool
     quarantined: str | None
+
+
+_NOT_MADE = Standing(visible=True, quarantined=None)
 
 
 # Writing ----------------------------------------------------------------------------------------
@@ -68,35 +83,64 @@ def ingredients(session: ReadSession, recipe: str) -> set[str]:
 
 
 def standing_of_version(session: ReadSession, version: AdapterVersionRow) -> Standing:
-    """Return the standing of a version by its lineage, in one statement."""
-    seen = version_visible(caller_of(session), literal(version.name), literal(version.digest))
-    sources = select(LineageRow.ancestor).where(LineageRow.digest == version.digest)
-    visible, quarantined = session.execute(select(seen, _quarantined(sources))).one()
-    return Standing(bool(visible), quarantined)
+    """Return the standing of a version by its lineage, in one statement, or two for a merge."""
+    if session.scalar(_ANY_SOURCE, {"digest": version.digest}) is None:
+        return _NOT_MADE
+    statement = _of_version(caller_of(session).namespace)
+    return _standing(session, statement, {"name": version.name, "digest": version.digest})
 
 
 def standing_of_artifact(session: ReadSession, digest: str) -> Standing:
     """Return the standing of an artifact with a visible recipe, by its content and lineage."""
-    above = select(LineageRow.ancestor).where(LineageRow.digest == digest)
-    sources = above.union(select(literal(digest)))
-    return Standing(True, session.scalar(select(_quarantined(sources))))
+    return _standing(session, _OF_ARTIFACT, {"digest": digest})
 
 
 def standing_of_recipe(session: ReadSession, recipe: str) -> Standing:
     """Return the standing of a recipe by its ingredients and their lineage, in one statement."""
-    seen = recipe_visible(caller_of(session), literal(recipe))
+    return _standing(session, _of_recipe(caller_of(session).namespace), {"recipe": recipe})
+
+
+def _standing(
+    session: ReadSession, statement: Select[bool, str], values: Mapping[str, str]
+) -> Standing:
+    visible, quarantined = session.execute(statement, values).one()
+    return Standing(bool(visible), quarantined)
+
+
+@lru_cache(maxsize=256)
+def _of_version(namespace: str | None) -> Select[bool, str]:
+    caller = Caller("", namespace=namespace)
+    seen = version_visible(caller, bindparam("name", type_=String()), _DIGEST)
+    sources = select(LineageRow.ancestor).where(LineageRow.digest == _DIGEST)
+    return select(seen, _quarantined(sources))
+
+
+@lru_cache(maxsize=256)
+def _of_recipe(namespace: str | None) -> Select[bool, str]:
+    recipe = bindparam("recipe", type_=String())
     item = RecipeIngredientRow
     direct = select(item.digest).where(item.recipe_digest == recipe)
     above = select(LineageRow.ancestor).join(item, item.digest == LineageRow.digest)
     sources = direct.union(above.where(item.recipe_digest == recipe))
-    visible, quarantined = session.execute(select(seen, _quarantined(sources))).one()
-    return Standing(bool(visible), quarantined)
+    seen = recipe_visible(Caller("", namespace=namespace), recipe)
+    return select(seen, _quarantined(sources))
 
 
 def _quarantined(sources: Digests) -> ScalarSelect[str]:
     version = AdapterVersionRow
     query = select(version.digest).where(version.status == "quarantined")
     return query.where(version.digest.in_(sources)).limit(1).scalar_subquery()
+
+
+# Building a statement takes longer than running it, and every request runs these.
+_DIGEST = bindparam("digest", type_=String())
+_ANY_SOURCE = select(LineageRow.ancestor).where(LineageRow.digest == _DIGEST).limit(1)
+_OF_ARTIFACT = select(
+    true(),
+    _quarantined(
+        select(LineageRow.ancestor).where(LineageRow.digest == _DIGEST).union(select(_DIGEST))
+    ),
+)
 
 
 def _bad_digests() -> Select[str]:

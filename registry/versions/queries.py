@@ -5,12 +5,14 @@ commits. They return rows; `registry.versions.rows` converts rows to values.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 from typing import TypeAlias, TypeVar
 
-from sqlalchemy import ColumnElement, Select, func, select, update
+from sqlalchemy import ColumnElement, Select, bindparam, func, select, update
 from sqlalchemy.orm import joinedload, load_only, selectinload, undefer
 
 from registry.access.visibility import caller_of, name_visible, recipe_visible, version_visible
+from registry.callers import Caller
 from registry.storage.database import ReadSession, WriteSession
 from registry.storage.errors import Conflict
 from registry.storage.insert import insert
@@ -154,10 +156,16 @@ def version_by_content(session: ReadSession, table: type[V], name: str, digest: 
 
 def adapter_version_by_digest(session: ReadSession, digest: str) -> AdapterVersionRow | None:
     """Return the oldest visible version with this digest; prefer one that is not retired."""
-    order = (AdapterVersionRow.retired_at.is_not(None), AdapterVersionRow.id)
-    row, caller = AdapterVersionRow, caller_of(session)
-    query = select(row).where(row.digest == digest, version_visible(caller, row.name, row.digest))
-    return session.scalar(query.order_by(*order).limit(1))
+    return session.scalar(_by_digest(caller_of(session).namespace), {"digest": digest})
+
+
+@lru_cache(maxsize=256)  # building a statement takes longer than running it
+def _by_digest(namespace: str | None) -> Select[AdapterVersionRow]:
+    row, caller = AdapterVersionRow, Caller("", namespace=namespace)
+    query = select(row).where(
+        row.digest == bindparam("digest"), version_visible(caller, row.name, row.digest)
+    )
+    return query.order_by(row.retired_at.is_not(None), row.id).limit(1)
 
 
 def has_module_set(session: ReadSession, module_set: str) -> bool:
@@ -286,10 +294,14 @@ def recipe(session: ReadSession, digest: str) -> RecipeRow | None:
 
 def recipe_of_artifact(session: ReadSession, artifact: str) -> RecipeRow | None:
     """Return the oldest visible recipe that produced this artifact, or None."""
-    query = select(RecipeRow).where(
-        RecipeRow.artifact == artifact, recipe_visible(caller_of(session), RecipeRow.digest)
-    )
-    return session.scalar(query.order_by(RecipeRow.created_at, RecipeRow.digest).limit(1))
+    return session.scalar(_of_artifact(caller_of(session).namespace), {"artifact": artifact})
+
+
+@lru_cache(maxsize=256)
+def _of_artifact(namespace: str | None) -> Select[RecipeRow]:
+    visible = recipe_visible(Caller("", namespace=namespace), RecipeRow.digest)
+    query = select(RecipeRow).where(RecipeRow.artifact == bindparam("artifact"), visible)
+    return query.order_by(RecipeRow.created_at, RecipeRow.digest).limit(1)
 
 
 def known_digests(session: ReadSession, digests: Iterable[str]) -> set[str]:

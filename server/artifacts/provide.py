@@ -23,6 +23,7 @@ from server.compose.resolve import Planned, Stored
 from server.engine.protocol import Engine, EngineRefused
 from server.metrics import Metrics, Timings
 from server.pools import Pools
+from server.recent import Recent
 from server.telemetry import record
 
 _ATTEMPTS = 3
@@ -57,6 +58,7 @@ class Provider:
         self._builder, self._engine, self._leases, self._metrics = builder, engine, leases, metrics
         self._loaded: set[tuple[int, str]] = set()  # (engine generation, digest)
         self.shares = Shares()
+        self._recent = Recent[str | None]()
         self._loading: dict[str, asyncio.Task[None]] = {}
 
     @asynccontextmanager
@@ -177,11 +179,15 @@ class Provider:
             self._metrics.merge_hit()
             return digest
         self._metrics.merge_miss()
-        return await self._builder.build(recipe, caller=caller)
+        digest = await self._builder.build(recipe, caller=caller)
+        self._recent.keep(recipe.digest(), digest)
+        return digest
 
     def _built_before(self, recipe: Recipe) -> str | None:
         # The digest of a recipe with a weight for each of thousands of modules takes milliseconds.
-        return self._registry.compositions.artifact_of(recipe.digest())
+        digest = recipe.digest()
+        artifact_of = self._registry.compositions.artifact_of
+        return self._recent.ask(digest, lambda: artifact_of(digest))
 
     async def _restore(self, target: Stored, caller: Caller) -> None:
         """Stage or build again the files that were evicted."""

@@ -4,7 +4,7 @@ Every reference is one short read of the registry; nothing is written, merged or
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from merge.limits import UNLIMITED, Limits
@@ -16,6 +16,7 @@ from registry.service import Registry
 from registry.types import ModuleFacts, ResolvedAdapter, ResolvedArtifact, ResolvedComposition
 from server.compose import retrieve
 from server.compose.expression import Expression, ExpressionInvalid, Term, parse_model
+from server.recent import Recent
 
 
 class NotAnIngredient(ValueError):
@@ -81,6 +82,7 @@ class Resolver:
     dtype: str
     rank_limit: int
     limits: Limits = UNLIMITED  # on what callers may ask for
+    recent: Recent[Target] = field(default_factory=Recent)
 
     def resolve(self, model: str, prompt: str = "", *, caller: Caller = LOCAL) -> Target:
         """Return what `model` names, as far as `caller` can see it.
@@ -96,7 +98,12 @@ class Resolver:
             registry.errors.CompositionDenied: a policy denies the composition.
             NotAnIngredient, WrongBase, RankTooLarge
             RetrievalInvalid, NothingFound: of an `auto(…)`.
+            registry.errors.DatabaseUnreachable: for longer than 30 seconds, or for another model.
         """
+        key = (model, hash(prompt), caller)  # a prompt may be long
+        return self.recent.ask(key, lambda: self._resolve(model, prompt, caller))
+
+    def _resolve(self, model: str, prompt: str, caller: Caller) -> Target:
         if model in (self.served_base, self.base):
             return Bare(self.served_base)
         named = parse_model(model)

@@ -32,6 +32,7 @@ from server.jobs import worker
 from server.jobs.failures import Failure, JobFailed, failure_of, timed_out
 from server.jobs.finish import Finished, Finisher
 from server.jobs.log import JobLog
+from server.jobs.presence import Presence
 from server.jobs.spec import spec_of
 from server.jobs.storage import JobStorage
 from server.jobs.worker import Entry, WorkerSpec
@@ -81,6 +82,7 @@ class Runner:
     ) -> None:
         self._settings, self._registry, self._versions = settings, registry, versions
         self._jobs, self._storage, self._finisher = registry.jobs, storage, finisher
+        self._presence = Presence(registry.jobs, storage, versions)
         self._base, self._entry = base, entry or worker.learn
         self._intervals = intervals or Intervals()
         self._name = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
@@ -132,10 +134,11 @@ class Runner:
         if time.monotonic() >= self._look_for_silent_at:
             self._look_for_silent_at = time.monotonic() + self._intervals.silence / 4
             self._jobs.requeue(self._intervals.silence, most_attempts=MOST_ATTEMPTS)
-        if not self._jobs.page(status="queued", limit=1).items:  # a read takes no write lock
+        runnable = self._presence.runnable(self._base)
+        if not runnable:  # reads take no write lock
             return None
         name = f"{self._name}:{uuid.uuid4().hex[:8]}"
-        return self._jobs.claim(name, device, base=self._base)
+        return self._jobs.claim(name, device, base=self._base, among=runnable)
 
     def _release(self, job: Job | None) -> None:
         if job is not None:

@@ -21,11 +21,26 @@ from registry.versions.names import claim
 
 
 def test_a_connection_is_configured_as_promised(sqlite_database: Database) -> None:
-    """SQLite has a write-ahead log, foreign keys, a timeout of ten seconds and NORMAL sync."""
-    expected = {"journal_mode": "wal", "foreign_keys": 1, "busy_timeout": 10000, "synchronous": 1}
+    """SQLite has a write-ahead log, foreign keys, a timeout of ten seconds and FULL sync."""
+    expected = {"journal_mode": "wal", "foreign_keys": 1, "busy_timeout": 10000, "synchronous": 2}
     with sqlite_database.read() as session:
         pragmas = {key: session.scalar(text(f"PRAGMA {key}")) for key in expected}
     assert expected == pragmas
+
+
+def test_a_commit_is_synced_unless_it_may_be_lost(sqlite_database: Database) -> None:
+    """Only a transaction that says so commits without a sync, and the next one syncs again."""
+    modes = []
+    for durable in (True, False, True):
+        with sqlite_database.transaction(durable=durable) as session:
+            modes.append(session.scalar(text("PRAGMA synchronous")))
+    assert [2, 1, 2] == modes
+
+
+def test_postgresql_may_lose_what_may_be_lost(postgresql_database: Database) -> None:
+    """A transaction that need not be durable does not wait for the disk."""
+    with postgresql_database.transaction(durable=False) as session:
+        assert "off" == session.scalar(text("SHOW synchronous_commit"))
 
 
 def test_a_transaction_that_fails_changes_nothing(database: Database) -> None:
