@@ -167,6 +167,15 @@ class Settings(BaseSettings):
     job_timeout_seconds: float = Field(
         6 * 3600, gt=0, description="time limit of a job, from its start to its publication"
     )
+    events_days: float | None = Field(
+        None, gt=0, description="days that `weft gc` keeps logs of ended jobs; default: for good"
+    )
+    recipes_days: float | None = Field(
+        None, gt=0, description="days that `weft gc` keeps recipes that nothing uses"
+    )
+    audit_days: float | None = Field(
+        None, gt=0, description="days that `weft gc` keeps entries of the audit log"
+    )
     file_max_bytes: int = Field(
         100 * 2**20, gt=0, description="largest file of examples that may be uploaded"
     )

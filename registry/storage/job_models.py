@@ -1,7 +1,8 @@
 """The tables of files and jobs. Every constraint has a name.
 
-Rows of events are never changed or removed. The row of a removed file remains, because jobs refer
-to it. The contents of files and the output of jobs are on disk.
+Rows of events are never changed, and removed by `registry.upkeep.retention` alone. The row of a
+removed file remains, because jobs refer to it. The contents of files and the output of jobs are on
+disk.
 """
 
 from datetime import datetime

@@ -1,9 +1,10 @@
 """The tables and their constraints. Every constraint has a name, which errors refer to.
 
 The names of adapters, compositions and bases share one table, so a `model` string is unambiguous.
-Rows of versions, recipes, artifacts and alias moves are never removed. Tables of files and jobs are
-in `registry.storage.job_models`, policies in `registry.storage.policy_models`, and
-`registry.types` has the values that callers receive.
+Rows of versions, artifacts and alias moves are never removed, recipes and entries of the audit log
+by `registry.upkeep.retention` alone. Tables of files and jobs are in `registry.storage.job_models`,
+policies in `registry.storage.policy_models`, and `registry.types` has the values that callers
+receive.
 """
 
 from datetime import datetime
@@ -34,6 +35,7 @@ from registry.storage.columns import Table as Table  # noqa: PLC0414 - a re-expo
 from registry.storage.columns import VectorType
 from registry.types import EmbeddingKind, NameKind, Status, Visibility
 
+_QUARANTINED = text("status = 'quarantined'")
 _NAME_LENGTH = 200
 _DIGEST_LENGTH = 64
 _TAG_LENGTH = 60
@@ -114,7 +116,12 @@ class AdapterVersionRow(_VersionColumns, Table):
         UniqueConstraint("name", "number"),
         UniqueConstraint("name", "digest"),
         Index(None, "digest"),
-        Index(None, "status", "digest"),
+        Index(
+            "ix_adapter_versions_quarantined",
+            "digest",
+            sqlite_where=_QUARANTINED,
+            postgresql_where=_QUARANTINED,
+        ),
         Index("ix_adapter_versions_found", *_FOUND_BY),
         CheckConstraint("number >= 1", name="number"),
         CheckConstraint("status IN ('admitted', 'quarantined')", name="status"),

@@ -16,7 +16,8 @@ Collection is safe while other processes use the stores:
   (`server.artifacts.collect`) must remove them, because it tracks active requests and the engine's
   memory.
 
-Rows are not removed: retired versions stay in the history and keep their names.
+Rows are not removed here (see `registry.upkeep.retention`): retired versions stay in the history
+and keep their names.
 """
 
 import time

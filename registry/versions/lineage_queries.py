@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from sqlalchemy import (
+    ColumnElement,
     CompoundSelect,
     ScalarSelect,
     Select,
@@ -17,6 +18,7 @@ from sqlalchemy import (
     bindparam,
     insert,
     literal,
+    literal_column,
     select,
     true,
 )
@@ -49,6 +51,8 @@ class Standing:
     quarantined: str | None
 
 
+# A literal: the partial index of quarantined versions serves no statement with a parameter.
+_QUARANTINED: ColumnElement[str] = literal_column("'quarantined'", String())
 _NOT_MADE = Standing(visible=True, quarantined=None)
 
 
@@ -128,7 +132,7 @@ def _of_recipe(namespace: str | None) -> Select[bool, str]:
 
 def _quarantined(sources: Digests) -> ScalarSelect[str]:
     version = AdapterVersionRow
-    query = select(version.digest).where(version.status == "quarantined")
+    query = select(version.digest).where(version.status == _QUARANTINED)
     return query.where(version.digest.in_(sources)).limit(1).scalar_subquery()
 
 
@@ -146,7 +150,7 @@ _OF_ARTIFACT = select(
 def _bad_digests() -> Select[str]:
     # Aliases: SQLAlchemy would take a table of the enclosing statement for the same one.
     version = aliased(AdapterVersionRow)
-    return select(version.digest).where(version.status == "quarantined")
+    return select(version.digest).where(version.status == _QUARANTINED)
 
 
 def _tainted_digests() -> Select[str]:

@@ -303,10 +303,11 @@ class CollectedItem(GarbageItem):
 
 
 class CollectedReport(BaseModel):
-    """The folders of the plan, and the bytes that were freed."""
+    """The folders of the plan, the bytes that were freed, and the rows past their retention."""
 
     items: list[CollectedItem]
     bytes_removed: int = Field(examples=[83_886_080])
+    rows_removed: int = Field(examples=[0])
 
 
 class BaseItem(Item):

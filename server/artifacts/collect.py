@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from registry.storage.blobs import LocalBlobs
 from registry.storage.database import Database
 from registry.upkeep.garbage import DAY_SECONDS, Collected, Collector, Garbage, KeepRules
+from registry.upkeep.retention import Pruned, RetentionRules, prune
 from server.artifacts.evict import Evictor
 from server.artifacts.leases import LeaseBusy
 from server.engine.protocol import EngineError
@@ -39,6 +40,16 @@ def collector_of(
         database, LocalBlobs(settings.blobs), LocalBlobs(settings.artifacts),
         KeepRules(grace_seconds=grace_days * DAY_SECONDS, artifact_budget_bytes=budget),
     )  # fmt: skip
+
+
+def prune_rows(database: Database, settings: Settings) -> Pruned:
+    """Remove the rows that are older than the settings say. Blocking.
+
+    Raises:
+        registry.errors.DatabaseUnavailable, OSError: the database or the store cannot be used.
+    """
+    rules = RetentionRules(settings.events_days, settings.recipes_days, settings.audit_days)
+    return prune(database, rules, LocalBlobs(settings.artifacts).digests())
 
 
 async def collect(

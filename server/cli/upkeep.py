@@ -10,7 +10,8 @@ import typer
 from registry.access.audit import Audit
 from registry.storage.database import Database
 from registry.upkeep.garbage import DAY_SECONDS, Collected, Collector, Garbage, Reason
-from server.artifacts.collect import GRACE_DAYS, collector_of
+from registry.upkeep.retention import Pruned
+from server.artifacts.collect import GRACE_DAYS, collector_of, prune_rows
 from server.cli.client import Home, Key, Server, connect, settings_of
 from server.cli.console import (
     AsJson,
@@ -91,6 +92,9 @@ def gc(
             database, settings, grace_days=grace_days, budget_bytes=budget_bytes
         )
         done = _here(collector, Audit(database), delete=delete)
+        pruned = prune_rows(database, settings) if delete else Pruned()
+        if pruned.total:
+            Audit(database).note(actor(), "garbage.collected", "rows", **asdict(pruned))
     if as_json:
         rows = [{**asdict(item.garbage), "removed": item.removed} for item in done]
         print_json(rows)
