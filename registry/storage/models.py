@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from sqlalchemy import (
     BigInteger,
     CheckConstraint,
+    ColumnElement,
     Double,
     ForeignKey,
     Index,
@@ -22,6 +23,7 @@ from sqlalchemy import (
     Text,
     UniqueConstraint,
     false,
+    literal_column,
 )
 from sqlalchemy.orm import Mapped, mapped_column, relationship, synonym
 
@@ -35,7 +37,7 @@ from registry.storage.columns import Table as Table  # noqa: PLC0414 - a re-expo
 from registry.storage.columns import VectorType
 from registry.types import EmbeddingKind, NameKind, Status, Visibility
 
-_QUARANTINED = text("status = 'quarantined'")
+_QUARANTINED: ColumnElement[bool] = literal_column("status = 'quarantined'")
 _NAME_LENGTH = 200
 _DIGEST_LENGTH = 64
 _TAG_LENGTH = 60

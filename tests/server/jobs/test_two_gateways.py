@@ -38,7 +38,7 @@ async def test_a_change_on_one_is_seen_by_the_other(
 ) -> None:
     """An alias that moves on A is followed by B's next request, a quarantine and a release, too;
     a key that is revoked on A ends on B within two seconds."""
-    _, admin_key = registry.access.keys.create("admin", role="admin")
+    _, admin_key = registry.access.keys.create("admin", role="admin", all_namespaces=True)
     _, chat_key = registry.access.keys.create("chat", role="chat")
     async with make_client(gateway) as a, make_client(second()) as b:
         a.headers["authorization"] = f"Bearer {admin_key}"
