@@ -125,6 +125,8 @@ class Runner:
                     continue
             except RegistryError as error:  # the database is unavailable for now
                 _log.warning("cannot claim a job: %s", error)
+                # Other workers could not beat either: they have time to, once the database is back.
+                self._look_for_silent_at = time.monotonic() + self._intervals.silence
             except Exception:  # the queue goes on with the next job
                 _log.exception("cannot run a job")
             await self._pause(self._intervals.look)

@@ -256,3 +256,23 @@ async def test_no_device_takes_no_job(make_gateway: MakeGateway) -> None:
 def test_a_cancel_is_noticed_in_time() -> None:
     """A heartbeat, which reads the cancellation, comes at least every half second."""
     assert Intervals().beat <= 0.5
+
+
+async def test_after_an_outage_workers_have_time_to_beat(
+    gateway: Gateway, make_outcome: MakeOutcome, fresh: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A gateway that could not reach the database takes no job away as soon as it is back: its
+    worker could not send a heartbeat either."""
+    calls: list[float] = []
+    outage = [DatabaseUnavailable("gone")] * 3
+
+    def requeue(silence: float, **_: int) -> tuple[()]:
+        calls.append(silence)
+        if outage:
+            raise outage.pop()
+        return ()
+
+    monkeypatch.setattr(gateway.registry.jobs, "requeue", requeue)
+    async with running(gateway, learns(make_outcome(), fresh)):
+        await asyncio.sleep(0.5)
+    assert [FAST.silence] == calls
