@@ -18,6 +18,7 @@ from registry.access.usage import Counts, Slot, Usage
 from registry.callers import LOCAL, Caller, KeyLimits
 from registry.errors import RegistryError
 from server.rates import Rate, RateLimited, effective_limits, headers_of_rates, rates
+from server.telemetry import record
 
 _FLUSH_SECONDS = 2.0
 _MINUTE = 60
@@ -67,6 +68,7 @@ class Meter:
             yield measured
         finally:
             self._release(caller.name, tokens)
+            record.note_tokens(measured.prompt_tokens, measured.completion_tokens)
             counts = Counts(
                 prompt_tokens=measured.prompt_tokens, completion_tokens=measured.completion_tokens
             )

@@ -87,7 +87,10 @@ class Metrics:
         request = record.current()
         if route not in _INFERENCE or request is None or request.caller is None:
             return
-        self._namespace_requests.labels(self._namespace(request.namespace), outcome).inc()
+        namespace = self._namespace(request.namespace)
+        self._namespace_requests.labels(namespace, outcome).inc()
+        self._namespace_tokens.labels(namespace, "prompt").inc(request.prompt_tokens)
+        self._namespace_tokens.labels(namespace, "completion").inc(request.completion_tokens)
         if "resolve" in request.stages:
             resolve = self._resolve_seconds.labels(request.kind, outcome)
             resolve.observe(request.stages["resolve"])
@@ -97,12 +100,6 @@ class Metrics:
         request = record.current()
         kind = request.kind if request is not None else record.UNRESOLVED
         self._first_token_seconds.labels(kind).observe(seconds)
-
-    def tokens(self, namespace: str | None, *, prompt: int, completion: int) -> None:
-        """Count the tokens of an answer."""
-        label = self._namespace(namespace)
-        self._namespace_tokens.labels(label, "prompt").inc(prompt)
-        self._namespace_tokens.labels(label, "completion").inc(completion)
 
     @contextmanager
     def queued(self, method: str) -> Iterator[None]:
@@ -158,7 +155,7 @@ class Metrics:
 
     def _namespace(self, namespace: str | None) -> str:
         """Return the label of a namespace: its name, unless there are too many already."""
-        if namespace is None:
+        if not namespace:
             return _NONE
         if namespace not in self._namespaces:
             if len(self._namespaces) >= NAMESPACES:

@@ -66,5 +66,8 @@ def _write(scope: Scope, status: int, seconds: float) -> None:
     }  # fmt: skip
     request = record.current()
     if request is not None:
+        if request.prompt_tokens or request.completion_tokens:
+            fields["prompt_tokens"] = request.prompt_tokens
+            fields["completion_tokens"] = request.completion_tokens
         fields |= {f"{stage}_seconds": round(s, 4) for stage, s in request.stages.items()}
     _log.info("request", extra={"fields": fields})

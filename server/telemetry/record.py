@@ -23,6 +23,8 @@ class RequestRecord:
     namespace: str | None = None  # the caller's
     kind: str = UNRESOLVED  # base, stored, or the merge method
     stages: dict[str, float] = field(default_factory=dict)  # seconds
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
 
     def fields(self) -> dict[str, str]:
         """Return what is known, by the names that log lines use."""
@@ -60,6 +62,14 @@ def note(
     record.error = error or record.error
     record.namespace = namespace or record.namespace
     record.kind = kind or record.kind
+
+
+def note_tokens(prompt: int, completion: int) -> None:
+    """Add the tokens of an answer to the record of this request, if there is one."""
+    record = _CURRENT.get()
+    if record is not None:
+        record.prompt_tokens += prompt
+        record.completion_tokens += completion
 
 
 def note_stage(stage: str, seconds: float) -> None:

@@ -9,6 +9,7 @@ from httpx import AsyncClient
 from server.engine.fake import FakeEngine
 from server.gateway import Gateway
 from server.metrics import NAMESPACES, Metrics, Timings, outcome_of
+from server.telemetry import record
 
 NAMES = {
     "weft_requests_total", "weft_merges_total", "weft_merge_hits_total", "weft_merge_seconds",
@@ -58,6 +59,7 @@ async def test_a_request_shows_in_the_metrics(
     assert samples['weft_first_token_seconds_count{kind="cat"}'] == 2
     assert samples['weft_request_seconds_count{outcome="done",route="/v1/completions"}'] == 2
     assert samples['weft_namespace_requests_total{namespace="(none)",outcome="done"}'] == 2
+    assert samples['weft_namespace_tokens_total{kind="prompt",namespace="(none)"}'] == 10
     (digest,) = engine.loaded
     loaded = f'vllm:lora_adapter_loaded{{adapter_name="{digest}",level="cpu",pinned="false"}}'
     assert samples[loaded] == 1
@@ -130,7 +132,10 @@ def test_namespaces_are_bounded() -> None:
     """However many namespaces ask, they make a limited number of series; tokens are counted."""
     metrics = Metrics()
     for n in range(NAMESPACES + 50):
-        metrics.tokens(f"team-{n}", prompt=3, completion=2)
+        record.begin(None)
+        record.note(caller="ci", namespace=f"team-{n}")
+        record.note_tokens(3, 2)
+        metrics.ended("/v1/completions", 200, 0.1)
     text = metrics.render().decode()
     series = re.findall(r'^weft_namespace_tokens_total\{kind="prompt",.*', text, re.MULTILINE)
     assert len(series) == NAMESPACES + 1
