@@ -31,7 +31,7 @@ READING = {
     "adapters evaluations", "adapters lineage", "adapters list", "adapters show", "artifacts list",
     "artifacts show", "audit", "bases list", "bases show", "check", "compositions evaluations",
     "compositions list", "compositions show", "db embed", "db upgrade", "gc", "jobs list",
-    "jobs show", "keys list", "search",
+    "jobs show", "keys list", "search", "usage",
 }  # fmt: skip
 WORDS: Mapping[str, Sequence[object]] = {
     "adapt": ("examples.jsonl",),
@@ -77,11 +77,13 @@ WORDS: Mapping[str, Sequence[object]] = {
     "jobs publish": (DONE, "base"),
     "jobs show": (DONE,),
     "keys create": ("ci", "--role", "read"),
+    "keys limit": ("old", "--requests", 5),
     "keys list": (),
     "keys revoke": ("old",),
     "merge": ("cat", DEMO / "adapters" / "zorp", DEMO / "adapters" / "blim", "--out", "out"),
     "search": ("law",),
     "serve": (),
+    "usage": (),
 }
 
 
