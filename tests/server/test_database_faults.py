@@ -43,7 +43,7 @@ def unavailable(response: Response) -> bool:
 @pytest.fixture
 async def on_postgresql(
     server: Server, make_settings: MakeSettings, versions: LocalBlobs, base: Base,
-    engine: FakeEngine, make_client: MakeClient,
+    engine: FakeEngine, make_client: MakeClient, shared_workers: None,
 ) -> AsyncIterator[AsyncClient]:  # fmt: skip
     """A client, with a key for team/, of a gateway on PostgreSQL that has team/zorp and blim."""
     database = Database(server.create())
