@@ -26,6 +26,7 @@ from server.errors import (
     error_response,
     info_of,
 )
+from server.rates import RateLimited
 
 # Why no request can meet these. Whoever adds an error decides between a row and a line here.
 NOT_FOR_CLIENTS = {
@@ -36,8 +37,11 @@ NOT_FOR_CLIENTS = {
     "HomeInUse": "ends the start",
     "ModelUnusable": "ends the start",
     "PortTaken": "ends the start",
+    "OpenToOthers": "ends the start",
+    "TracingUnavailable": "ends the start",
     "CanaryFileInvalid": "ends the start",
     "ConfigInvalid": "ends every command that reads settings",
+    "PatternInvalid": "becomes OptionsInvalid or CanaryFileInvalid",
     "DemoAssetsMissing": "ends `weft demo`",
     "WorkerDied": "becomes BuildFailed, after another try",
     "WorkerHangs": "becomes BuildTimeout",
@@ -89,7 +93,7 @@ def test_every_reason_is_for_a_class_that_exists() -> None:
 
 
 def _may_be_retried(kind: type[Exception]) -> bool:
-    return kind is EngineUnavailable or hasattr(kind, "retry_after_seconds")
+    return kind in (EngineUnavailable, RateLimited) or hasattr(kind, "retry_after_seconds")
 
 
 def test_the_rows_make_sense() -> None:
