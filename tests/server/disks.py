@@ -3,6 +3,8 @@
 import ctypes
 import os
 import resource
+import shutil
+import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -69,3 +71,37 @@ def _ordinary_user() -> Iterator[None]:
     finally:
         data[0].effective = before
         call("capset")
+
+
+class SmallDisk:
+    """A disk of a few megabytes at `folder`: a tmpfs where the process may mount one.
+
+    Elsewhere it is an ordinary folder, and a full disk is a limit on the size of each file.
+    """
+
+    def __init__(self, folder: Path, nbytes: int) -> None:
+        self.folder = folder
+        folder.mkdir()
+        mount = ["mount", "-t", "tmpfs", "-o", f"size={nbytes}", "tmpfs", str(folder)]
+        self._mounted = subprocess.run(mount, capture_output=True, check=False).returncode == 0
+
+    @contextmanager
+    def full(self, room_bytes: int) -> Iterator[None]:
+        """Leave `room_bytes` free."""
+        if not self._mounted:
+            with full_disk(room_bytes):
+                yield
+            return
+        ballast = self.folder / "ballast"
+        free_bytes = shutil.disk_usage(self.folder).free
+        with ballast.open("wb") as file:
+            os.posix_fallocate(file.fileno(), 0, max(1, free_bytes - room_bytes))
+        try:
+            yield
+        finally:
+            ballast.unlink()
+
+    def close(self) -> None:
+        """Unmount it, also while files on it are open."""
+        if self._mounted:
+            subprocess.run(["umount", "--lazy", str(self.folder)], check=True)

@@ -3,10 +3,12 @@
 import asyncio
 import json
 import socket
+import struct
 import threading
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import pytest
 import uvicorn
@@ -79,6 +81,43 @@ def test_half_sent_heads_are_dropped(port: int) -> None:
     assert time.monotonic() - began < 10 * _SECONDS
     for connection in [*half, whole]:
         connection.close()
+
+
+@pytest.mark.slow
+def test_dropped_connections_leave_nothing(port: int, gateway: Gateway) -> None:
+    """10,000 connections that are opened and dropped, with nothing, half a head or a whole request,
+    leave no open socket, no lease and no thread behind; a request beside them is answered."""
+    sent = (b"", b"GET /health HTTP/1.1\r\nhost:", b"GET /health HTTP/1.1\r\nhost: weft\r\n\r\n")
+    sockets, threads = open_sockets(), threading.active_count()
+    beside = connected(port)
+    for number in range(10_000):
+        connection = connected(port)
+        connection.sendall(chat("zorp", stream=True) if number % 100 == 0 else sent[number % 3])
+        if number % 2:  # a reset instead of an end in order
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        connection.close()
+        if number % 2000 == 0:
+            beside.sendall(b"GET /health HTTP/1.1\r\nhost: weft\r\n\r\n")
+            assert b"200 OK" in beside.recv(1000)
+    beside.close()
+    until = time.monotonic() + 20
+    while (open_sockets() > sockets or gateway.leases.total()) and time.monotonic() < until:
+        time.sleep(0.05)
+    assert open_sockets() <= sockets
+    assert 0 == gateway.leases.total()
+    assert threading.active_count() < threads + 40  # the pools', which are bounded
+
+
+def open_sockets() -> int:
+    """Return the number of sockets that this process has open."""
+    return sum(_target(link).startswith("socket:") for link in Path("/proc/self/fd").iterdir())
+
+
+def _target(link: Path) -> str:
+    try:
+        return str(link.readlink())
+    except OSError:  # it was closed meanwhile
+        return ""
 
 
 def test_a_running_request_is_not_dropped(
