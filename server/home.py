@@ -36,7 +36,12 @@ def make_home(home: Path) -> None:
 
     One that an earlier release made is closed too. Raises OSError: it cannot be created.
     """
-    home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if not home.is_dir():
+        from merge.peft_format.atomic_files import make_folders, sync
+
+        make_folders(home.parent)
+        home.mkdir(mode=0o700, exist_ok=True)
+        sync(home.parent)
     if (home / LOCK_NAME).exists() and stat.S_IMODE(home.stat().st_mode) & 0o077:
         with suppress(PermissionError):  # another user's
             home.chmod(0o700)

@@ -25,7 +25,7 @@ def atomic_file(path: Path, *, overwrite: bool = True, mode: int = 0o644) -> Ite
     """
     if not overwrite and path.exists():
         raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path))
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folders(path.parent)
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
@@ -89,6 +89,20 @@ def rename_folder(folder: Path, path: Path) -> bool:
             raise
         return False
     return True
+
+
+def make_folders(path: Path) -> None:
+    """Create a folder and its missing parents, and sync the names of those that are created.
+
+    Raises:
+        OSError: the disk is full or gone, or a file has the name.
+    """
+    if path.is_dir():
+        return
+    if path.parent != path:
+        make_folders(path.parent)
+    path.mkdir(exist_ok=True)
+    sync(path.parent)
 
 
 def sync(path: Path) -> None:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Protocol
 
 from merge.peft_format import digest_folder, is_digest
-from merge.peft_format.atomic_files import rename_folder, sync
+from merge.peft_format.atomic_files import make_folders, rename_folder, sync
 from registry.references import check_digest
 from registry.storage.errors import BlobCorrupt, BlobMissing
 
@@ -80,6 +80,7 @@ class LocalBlobs:
     @contextmanager
     def workspace(self) -> Iterator[Path]:
         """Yield an empty folder; see `BlobStore.workspace`."""
+        make_folders(self._root)
         folder = self._workspaces / uuid.uuid4().hex
         folder.mkdir(parents=True)
         try:

@@ -18,7 +18,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
 
-from merge.peft_format.atomic_files import sync
+from merge.peft_format.atomic_files import make_folders, sync
 from registry.callers import Caller
 from registry.jobs.files import Files
 from registry.jobs.types import File
@@ -71,13 +71,13 @@ class JobStorage:
     def incoming(self) -> Incoming:
         """Return a new file for an upload. Raises OSError: the disk is full or gone."""
         folder = self._root / "incoming"
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folders(folder)
         return Incoming(folder / secrets.token_hex(16))
 
     def keep(self, incoming: Incoming, file_id: str) -> None:
         """Move a closed upload to its id. Raises OSError: as `incoming`."""
         path = self.file(file_id)
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folders(path.parent)
         incoming.path.rename(path)
         sync(path.parent)
 
