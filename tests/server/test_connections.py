@@ -70,7 +70,7 @@ def test_half_sent_heads_are_dropped(port: int) -> None:
     for connection in half[:150]:
         connection.sendall(b"GET /health HTTP/1.1\r\nhost:")
     whole = connected(port)
-    whole.sendall(b"GET /health HTTP/1.1\r\nhost: weft\r\n\r\n")
+    whole.sendall(b"GET /health HTTP/1.1\r\nhost: localhost\r\n\r\n")
     assert b"200 OK" in whole.recv(1000)
     whole.sendall(b"GET /health HTTP/1.1\r\n")  # the second head of a connection, too
     for _ in range(2):
@@ -87,7 +87,7 @@ def test_half_sent_heads_are_dropped(port: int) -> None:
 def test_dropped_connections_leave_nothing(port: int, gateway: Gateway) -> None:
     """10,000 connections that are opened and dropped, with nothing, half a head or a whole request,
     leave no open socket, no lease and no thread behind; a request beside them is answered."""
-    sent = (b"", b"GET /health HTTP/1.1\r\nhost:", b"GET /health HTTP/1.1\r\nhost: weft\r\n\r\n")
+    sent = (b"", b"GET /health HTTP/1.1\r\nhost:", b"GET /health HTTP/1.1\r\nhost: localhost\r\n\r\n")
     sockets, threads = open_sockets(), threading.active_count()
     beside = connected(port)
     for number in range(10_000):
@@ -97,7 +97,7 @@ def test_dropped_connections_leave_nothing(port: int, gateway: Gateway) -> None:
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         connection.close()
         if number % 2000 == 0:
-            beside.sendall(b"GET /health HTTP/1.1\r\nhost: weft\r\n\r\n")
+            beside.sendall(b"GET /health HTTP/1.1\r\nhost: localhost\r\n\r\n")
             assert b"200 OK" in beside.recv(1000)
     beside.close()
     until = time.monotonic() + 20
@@ -169,5 +169,5 @@ def test_a_client_that_never_reads_loses_its_stream_and_its_lease(
 def chat(model: str, *, stream: bool = False) -> bytes:
     """Return the bytes of a chat request."""
     body = json.dumps({"model": model, "stream": stream, "messages": []}).encode()
-    head = f"POST {CHAT} HTTP/1.1\r\nhost: weft\r\ncontent-type: application/json\r\n"
+    head = f"POST {CHAT} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n"
     return f"{head}content-length: {len(body)}\r\n\r\n".encode() + body
