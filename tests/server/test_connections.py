@@ -87,7 +87,11 @@ def test_half_sent_heads_are_dropped(port: int) -> None:
 def test_dropped_connections_leave_nothing(port: int, gateway: Gateway) -> None:
     """10,000 connections that are opened and dropped, with nothing, half a head or a whole request,
     leave no open socket, no lease and no thread behind; a request beside them is answered."""
-    sent = (b"", b"GET /health HTTP/1.1\r\nhost:", b"GET /health HTTP/1.1\r\nhost: localhost\r\n\r\n")
+    sent = (
+        b"",
+        b"GET /health HTTP/1.1\r\nhost:",
+        b"GET /health HTTP/1.1\r\nhost: localhost\r\n\r\n",
+    )
     sockets, threads = open_sockets(), threading.active_count()
     beside = connected(port)
     for number in range(10_000):
@@ -98,7 +102,10 @@ def test_dropped_connections_leave_nothing(port: int, gateway: Gateway) -> None:
         connection.close()
         if number % 2000 == 0:
             beside.sendall(b"GET /health HTTP/1.1\r\nhost: localhost\r\n\r\n")
-            assert b"200 OK" in beside.recv(1000)
+            answer = b""
+            while not answer.endswith(b"}"):  # head and body may come apart
+                answer += beside.recv(1000)
+            assert b"200 OK" in answer
     beside.close()
     until = time.monotonic() + 20
     while (open_sockets() > sockets or gateway.leases.total()) and time.monotonic() < until:
