@@ -52,8 +52,6 @@ class StatementTimeout(RegistryError):
     or raise WEFT_STATEMENT_SECONDS.
     """
 
-    retry_after_seconds = 5
-
 
 class DatabaseUnreachable(DatabaseUnavailable):
     """The database cannot be reached ({reason}). Check that it runs and accepts connections."""
