@@ -5,7 +5,7 @@ BIN := .venv/bin
 # A test and the processes that it starts share the cores; a waiting thread must not spin.
 export OMP_WAIT_POLICY := PASSIVE
 
-.PHONY: setup demo test test-slow test-faults mutants lint format docs demo-assets bench-merge bench-registry bench-adapt bench-cli bench-abuse lab-merge lab
+.PHONY: setup demo test test-slow test-faults mutants lint format docs demo-assets bench-merge bench-registry bench-adapt bench-cli bench-abuse churn lab-merge lab
 
 # The comment above a target is its description in CONTRIBUTING.md (`make docs`).
 
@@ -75,6 +75,11 @@ bench-cli: $(STAMP)
 # `ENGINE=vllm` on a real engine; writes build/bench-abuse.json
 bench-abuse: $(STAMP)
 	$(BIN)/python -m tests.bench.abuse $(if $(ENGINE),--engine $(ENGINE))
+
+# sends 20,000 requests (or `REQUESTS`) while names, files and the engine change beneath them, and
+# compares every answer with PEFT's; writes build/churn.json; about two hours on two cores
+churn: $(STAMP)
+	$(BIN)/python -m tests.engine.churn $(if $(REQUESTS),--requests $(REQUESTS))
 
 # measures the merge methods on the demo's skills; writes tables under tests/lab/results; resumable
 lab-merge: $(STAMP)

@@ -95,6 +95,13 @@ class Weft:
                 return pid
         raise AssertionError("the gateway has no engine")
 
+    def core_pid(self) -> int:
+        """Return the process id of the engine's core."""
+        for pid in children(self.engine_pid()):
+            if "EngineCor" in Path(f"/proc/{pid}/comm").read_text():
+                return pid
+        raise AssertionError("the engine has no core")
+
     def engine_endpoint(self) -> Endpoint:
         """Return the engine's own address and key."""
         process = Path(f"/proc/{self.engine_pid()}")

@@ -94,6 +94,7 @@ async def test_from_a_file_to_an_answer(weft: Weft) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.faults
 async def test_a_killed_process_goes_on_and_a_cancelled_one_is_dead(weft: Weft) -> None:
     """A job whose process is killed in training continues in another process; a cancel ends that
     process."""
@@ -110,6 +111,7 @@ async def test_a_killed_process_goes_on_and_a_cancelled_one_is_dead(weft: Weft) 
 
 
 @pytest.mark.slow
+@pytest.mark.faults
 async def test_a_killed_gateway_s_job_goes_on_in_the_next(tmp_path: Path) -> None:
     """A job of a killed gateway continues in the next one, to a model that answers."""
     settings = serve_settings(tmp_path / "home", self_test=False)

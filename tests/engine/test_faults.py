@@ -1,17 +1,23 @@
-"""Faults that must not kill the engine, and the recovery of an engine that is killed."""
+"""Faults that must not kill the engine, and a gateway that is killed."""
 
 import asyncio
-import os
 import resource
 import shutil
-import signal
 import time
 from pathlib import Path
 
 import httpx
 import pytest
 
-from tests.engine.gateway import ADAPTERS, BASE, Weft, children, running, serve_settings
+from tests.engine.gateway import (
+    ADAPTERS,
+    BASE,
+    Weft,
+    alive,
+    descendants,
+    running,
+    serve_settings,
+)  # fmt: skip
 from tests.reading import read_adapter
 
 
@@ -160,64 +166,16 @@ async def test_full_disk(weft: Weft, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-async def test_engine_killed(weft: Weft) -> None:
-    """While a killed engine restarts, requests get 503 with Retry-After; after the restart, which
-    needs no intervention, the same requests get the same answers."""
-    async with weft.http() as http:
-        expected = await weft.complete(http, "lego(zorp, blim; rank=16)", "zorp: abc")
-        os.kill(weft.engine_pid(), signal.SIGKILL)
-        refusals = await _until_answered(weft, http, "lego(zorp, blim; rank=16)")
-        again = await weft.complete(http, "lego(zorp, blim; rank=16)", "zorp: abc")
-        adapter = await weft.complete(http, "zorp", "zorp: abc")
-
-    assert refusals, "no request met the missing engine"
-    for response in refusals:
-        assert (503, "engine_unavailable") == (
-            response.status_code,
-            response.json()["error"]["code"],
-        )
-        assert int(response.headers["retry-after"]) > 0
-    assert (expected["model"], expected["choices"]) == (again["model"], again["choices"])
-    assert adapter["choices"][0]["message"]["content"] == "CBA"
-
-
-@pytest.mark.slow
+@pytest.mark.faults
 def test_nothing_outlives_a_killed_gateway(tmp_path: Path) -> None:
     """The engine and the workers end by themselves when their gateway is killed with -9."""
     with running(serve_settings(tmp_path / "home", self_test=False)) as weft:
-        family = _descendants(weft.process.pid)
+        family = descendants(weft.process.pid)
         weft.process.kill()
         weft.process.wait()
         deadline = time.monotonic() + 60
-        while time.monotonic() < deadline and any(map(_alive, family)):
+        while time.monotonic() < deadline and any(map(alive, family)):
             time.sleep(0.2)
 
     assert len(family) >= 3
-    assert [] == [pid for pid in family if _alive(pid)]
-
-
-async def _until_answered(weft: Weft, http: httpx.AsyncClient, model: str) -> list[httpx.Response]:
-    """Send requests until one is answered 200; return the earlier responses."""
-    refusals: list[httpx.Response] = []
-    deadline = time.monotonic() + 150
-    while time.monotonic() < deadline:
-        body = {"model": model, "messages": [{"role": "user", "content": "zorp: abc"}]}
-        response = await http.post("/v1/chat/completions", json=body)
-        if response.status_code == 200:
-            return refusals
-        refusals.append(response)
-        await asyncio.sleep(0.5)
-    raise AssertionError(f"the engine did not come back: {refusals[-1].text}")
-
-
-def _descendants(pid: int) -> list[int]:
-    found = children(pid)
-    return found + [below for child in found for below in _descendants(child)]
-
-
-def _alive(pid: int) -> bool:
-    try:
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except OSError:
-        return False
-    return state != "Z"
+    assert [] == [pid for pid in family if alive(pid)]

@@ -145,6 +145,7 @@ async def test_a_build_that_takes_too_long_is_given_up(make_gateway: MakeGateway
     assert await patient.builder.build(recipe(patient)) in patient.artifacts.digests()
 
 
+@pytest.mark.faults
 async def test_a_killed_worker_fails_its_build_and_no_other(
     make_settings: MakeSettings,
     registry: Registry,

@@ -46,6 +46,7 @@ async def test_stopping_leaves_no_process(stub: Stub) -> None:
         supervisor.endpoint()
 
 
+@pytest.mark.faults
 async def test_a_dead_engine_is_started_again(stub: Stub) -> None:
     """A killed engine is replaced by a proven one of a new generation; requests meanwhile are
     told to retry.
@@ -80,6 +81,7 @@ async def test_an_engine_that_answers_no_health_check_is_replaced(stub: Stub) ->
         await supervisor.stop()
 
 
+@pytest.mark.faults
 async def test_a_hung_engine_is_replaced(stub: Stub) -> None:
     """An engine whose core does not answer is ended and started again within the misses that the
     settings allow, though its /health stays 200; what is in flight learns of it at once."""

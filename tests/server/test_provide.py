@@ -103,6 +103,7 @@ async def test_an_artifact_that_comes_out_otherwise_is_gone(gateway: Gateway) ->
         await provide(gateway, Stored("0" * 64, planned.recipe))
 
 
+@pytest.mark.faults
 async def test_an_artifact_with_a_flipped_bit_is_merged_again(
     gateway: Gateway, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:

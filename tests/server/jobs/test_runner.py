@@ -58,6 +58,7 @@ async def test_a_job_runs_to_its_end(
     assert {"candidate": "recycle", "model": "team/bot@1"} == report["published"]
 
 
+@pytest.mark.faults
 async def test_a_killed_process_is_started_again(
     gateway: Gateway, make_outcome: MakeOutcome, fresh: Path
 ) -> None:
@@ -157,6 +158,7 @@ async def test_a_stopped_queue_puts_its_job_back(
         assert "succeeded" == (await ended(gateway, job)).status
 
 
+@pytest.mark.faults
 async def test_a_killed_gateway_s_job_is_taken_up_by_the_next(
     gateway: Gateway, make_outcome: MakeOutcome, fresh: Path
 ) -> None:
