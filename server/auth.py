@@ -29,6 +29,7 @@ from server import recent
 from server.errors import KeyInvalid
 from server.pools import Pool, PoolFull
 from server.problems import error_answer
+from server.shared_tasks import shared_task
 from server.sites import CrossSiteRefused, HostRefused, check_host, check_site
 from server.telemetry import record
 
@@ -96,7 +97,7 @@ class Keyring:
         if self._live is not None and self._clock() < until:
             return self._live
         if self._reading is None:
-            self._reading = asyncio.create_task(self._read(), name="read keys")
+            self._reading = shared_task(self._read(), name="read keys")
             self._reading.add_done_callback(self._end_reading)
         try:
             return await asyncio.shield(self._reading)
@@ -109,8 +110,7 @@ class Keyring:
     async def _newer_keys(self) -> LiveKeys:
         """Return the registry's keys as of now; concurrent calls share a read."""
         if self._look is None:
-            self._look = asyncio.create_task(self._look_again(), name="look for new keys")
-            self._look.add_done_callback(_consume)
+            self._look = shared_task(self._look_again(), name="look for new keys")
         return await asyncio.shield(self._look)
 
     async def _look_again(self) -> LiveKeys:
@@ -127,9 +127,8 @@ class Keyring:
             self._live, self._read_at = live, started
         return live
 
-    def _end_reading(self, reading: asyncio.Task[LiveKeys]) -> None:
+    def _end_reading(self, _: asyncio.Task[LiveKeys]) -> None:
         self._reading = None
-        _consume(reading)
 
     def _note_use(self, name: str) -> None:
         """Record the use of a key without delaying the request."""
@@ -145,12 +144,6 @@ class Keyring:
             self._keys.used([name])
         except RegistryError as error:  # a read-only database can still serve
             _log.warning("The use of the key %s could not be recorded: %s", name, error)
-
-
-def _consume(task: asyncio.Task[LiveKeys]) -> None:
-    """Take a task's error, which every waiter has received, if any is left."""
-    if not task.cancelled():
-        task.exception()
 
 
 class RequireKey:

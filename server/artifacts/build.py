@@ -25,6 +25,7 @@ from server.artifacts.workers import WorkerDied, WorkerHangs, Workers
 from server.meter import Meter
 from server.metrics import Metrics
 from server.settings import Settings
+from server.shared_tasks import shared_task
 
 _GRACE_SECONDS = 15.0
 # A worker that dies is often not its build's fault: the system was short of memory.
@@ -126,7 +127,7 @@ class Builder:
         build = _Build(caller)
         build.turn = self._queue.enter(build, caller.owner)
         self._meter.begun(caller)
-        build.task = asyncio.create_task(self._in_turn(build, recipe), name=f"build {key[:12]}")
+        build.task = shared_task(self._in_turn(build, recipe), name=f"build {key[:12]}")
         build.task.add_done_callback(lambda _: self._forget(key, build))
         self._builds[key] = build
         return build

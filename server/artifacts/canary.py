@@ -16,6 +16,7 @@ from server.artifacts.canary_file import CanaryPrompt, CanarySet
 from server.artifacts.leases import Leases
 from server.engine.protocol import Engine, EngineFailed
 from server.pools import Pools
+from server.shared_tasks import shared_task
 
 _AT_ONCE = 4  # prompts that the engine answers at once, of all canaries
 _SECONDS = 300.0
@@ -71,7 +72,7 @@ class Canary:
             return
         task = self._asking.get(digest)
         if task is None:
-            task = asyncio.create_task(self._check(digest, load), name=f"canary {digest[:12]}")
+            task = shared_task(self._check(digest, load), name=f"canary {digest[:12]}")
             self._asking[digest] = task
             task.add_done_callback(lambda _: self._asking.pop(digest, None))
         await asyncio.shield(task)

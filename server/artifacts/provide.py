@@ -24,6 +24,7 @@ from server.engine.protocol import Engine, EngineRefused
 from server.metrics import Metrics, Timings
 from server.pools import Pools
 from server.recent import Recent
+from server.shared_tasks import shared_task
 from server.telemetry import record
 
 _ATTEMPTS = 3
@@ -123,7 +124,7 @@ class Provider:
             return
         task = self._loading.get(digest)
         if task is None:
-            task = asyncio.create_task(self._load(digest), name=f"load {digest[:12]}")
+            task = shared_task(self._load(digest), name=f"load {digest[:12]}")
             self._loading[digest] = task
             task.add_done_callback(lambda _: self._loading.pop(digest, None))
         await asyncio.shield(task)

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +11,7 @@ from registry.jobs.queue import Jobs
 from registry.jobs.types import JobEvent
 from registry.paging import Page
 from server.pools import Pool, PoolFull
+from server.shared_tasks import shared_task
 
 _PAGE = 200
 _LOOK_SECONDS = 0.5
@@ -71,7 +72,9 @@ class JobFeed:
 
         return await self._pool.run(read)
 
-    def _page_after(self, job_id: str, seen: int) -> Callable[[], Awaitable[Page[JobEvent]]]:
+    def _page_after(
+        self, job_id: str, seen: int
+    ) -> Callable[[], Coroutine[Any, Any, Page[JobEvent]]]:
         async def read() -> Page[JobEvent]:
             return await self._pool.run(
                 self._jobs.events, job_id, after=seen, limit=_PAGE, oldest_first=True
@@ -79,12 +82,12 @@ class JobFeed:
 
         return read
 
-    async def _shared(self, key: Any, read: Callable[[], Awaitable[Any]]) -> Any:
+    async def _shared(self, key: Any, read: Callable[[], Coroutine[Any, Any, Any]]) -> Any:
         """Return what `read` returns, or returned to another follower half a second ago."""
         now = time.monotonic()
         made_at, task = self._reads.get(key, (0.0, None))
         if task is None or now - made_at >= _LOOK_SECONDS:
             self._reads = {k: v for k, v in self._reads.items() if now - v[0] < _LOOK_SECONDS}
-            task = asyncio.ensure_future(read())
+            task = shared_task(read(), name="events of jobs")
             self._reads[key] = (now, task)
         return await asyncio.shield(task)

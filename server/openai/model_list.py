@@ -12,6 +12,7 @@ import msgspec
 
 from registry.callers import Caller
 from server.pools import Pools
+from server.shared_tasks import shared_task
 
 _KEPT_BYTES = 64 * 2**20
 
@@ -44,7 +45,8 @@ class ModelList:
         key = (caller.namespace, revision)
         task = self._making.get(key)
         if task is None:
-            task = self._making[key] = asyncio.create_task(self._make(revision, caller))
+            task = shared_task(self._make(revision, caller), name="list of models")
+            self._making[key] = task
             task.add_done_callback(lambda _: self._making.pop(key))
         return await asyncio.shield(task)
 

@@ -1,6 +1,7 @@
 """Providing a target: a digest that is leased, on disk and in the engine."""
 
 import asyncio
+import gc
 import shutil
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -232,3 +233,35 @@ async def test_an_artifact_built_elsewhere_does_not_stand_in_the_way(
     digest = await provide(gateway, target)
     assert gateway.artifacts.has(digest)
     assert (digest, 1.0) == (await provide(gateway, target), merges(gateway))
+
+
+async def test_a_load_that_fails_after_its_callers_left_is_no_fault(
+    gateway: Gateway, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """When the engine is lost, requests end first and their load fails later: nothing is logged as
+    an exception that was never retrieved, and the next request loads again."""
+    unretrieved: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: unretrieved.append(context))
+    begun, lost = asyncio.Event(), asyncio.Event()
+
+    async def load(_digest: str) -> None:
+        begun.set()
+        await lost.wait()
+        raise EngineUnavailable("the engine is lost")
+
+    target = target_of(gateway, "zorp")
+    with monkeypatch.context() as patch:
+        patch.setattr(engine, "load", load)
+        caller = asyncio.create_task(provide(gateway, target))
+        await begun.wait()
+        caller.cancel()
+        await asyncio.gather(caller, return_exceptions=True)
+        lost.set()
+        while gateway.leases.total():
+            await asyncio.sleep(0)
+        await asyncio.sleep(0)
+    del caller  # its traceback refers to the load
+    gc.collect()  # asyncio reports a task when it is collected
+
+    assert [] == unretrieved
+    assert await provide(gateway, target) in engine.loaded
