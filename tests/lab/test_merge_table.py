@@ -235,11 +235,14 @@ def test_a_chart_stays_in_its_frame() -> None:
 
 
 def test_every_method_is_measured() -> None:
-    """A registered method stands in the tables, and options of the design are the methods' own."""
+    """A registered method stands in the tables, and options of the design are the methods' own.
+
+    `safemerge` does not: it takes a safety adapter, which the demo's skills have none of.
+    """
     for variant in ALL:
         METHODS[variant.method].bind(variant.options)
 
-    assert METHODS.keys() == {variant.method for variant in ALL}
+    assert METHODS.keys() - {"safemerge"} == {variant.method for variant in ALL}
 
 
 def test_labels_are_unique() -> None:

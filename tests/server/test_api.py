@@ -21,6 +21,8 @@ from tests.adapters import make_adapter
 from tests.server.asgi import CHAT, COMPLETIONS, Exchange
 from tests.server.conftest import BASE, MakeClient, MakeGateway
 
+JSON = {"content-type": "application/json"}
+
 OTHER_BASE = "acme/other"
 
 
@@ -261,7 +263,7 @@ async def test_a_body_that_is_no_request_is_400(client: AsyncClient, body: bytes
     """A body that is not an object with a model's name is 400, and the message names what is
     missing.
     """
-    response = await client.post(CHAT, content=body)
+    response = await client.post(CHAT, content=body, headers=JSON)
     assert (400, "invalid_request") == (response.status_code, told(response)["code"])
 
 
@@ -303,7 +305,7 @@ async def test_a_body_may_come_in_pieces(gateway: Gateway) -> None:
 async def test_text_that_is_no_unicode_is_400(client: AsyncClient) -> None:
     """An unpaired surrogate, which JSON can escape and UTF-8 cannot encode, is 400."""
     for body in (rb'{"model": "\ud800"}', rb'{"model": "lego(zorp; rank=\udfff)"}'):
-        response = await client.post(CHAT, content=body)
+        response = await client.post(CHAT, content=body, headers=JSON)
         assert response.status_code == 400
         told(response)
 

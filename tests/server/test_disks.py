@@ -31,7 +31,7 @@ READING = {
     "adapters evaluations", "adapters lineage", "adapters list", "adapters show", "artifacts list",
     "artifacts show", "audit", "bases list", "bases show", "check", "compositions evaluations",
     "compositions list", "compositions show", "db embed", "db upgrade", "gc", "jobs list",
-    "jobs show", "keys list", "search", "usage",
+    "jobs show", "keys list", "policies list", "search", "usage",
 }  # fmt: skip
 WORDS: Mapping[str, Sequence[object]] = {
     "adapt": ("examples.jsonl",),
@@ -81,6 +81,9 @@ WORDS: Mapping[str, Sequence[object]] = {
     "keys list": (),
     "keys revoke": ("old",),
     "merge": ("cat", DEMO / "adapters" / "zorp", DEMO / "adapters" / "blim", "--out", "out"),
+    "policies add": ("deny", "tag:law", "--reason", "odd"),
+    "policies list": (),
+    "policies remove": (1,),
     "search": ("law",),
     "serve": (),
     "usage": (),
@@ -117,6 +120,7 @@ def things(weft: Weft, registry: Registry, tmp_path: Path) -> None:
         ("adapters", "import", adapter("blim"), "--name", "spare"),
         ("compositions", "add", "mix", "cat(zorp, plov)"),
         ("keys", "create", "old", "--role", "read"),
+        ("policies", "add", "deny", "tag:tax", "--reason", "odd"),
         ("db", "dump", "old.gz"),
     ):
         result = weft(*words)
@@ -150,8 +154,10 @@ def commands() -> list[str]:
 
 
 def test_every_command_is_tried() -> None:
-    """A new command is added above; `status` only queries a running server."""
-    assert commands() == sorted([*WORDS, "status"])
+    """A new command is added above; `status` only queries a running server, and `doctor` says what
+    is wrong with a disk (test_doctor.py).
+    """
+    assert commands() == sorted([*WORDS, "doctor", "status"])
 
 
 @pytest.mark.usefixtures("things")

@@ -65,7 +65,7 @@ async def test_requests_of_one_kind_do_not_delay_a_chat(
     ):
         monkeypatch.setattr(part, name, wait)
     gateway.registry.access.keys.create("somebody", role="read")
-    _, key = gateway.registry.access.keys.create("ada", role="admin")
+    _, key = gateway.registry.access.keys.create("ada", role="admin", all_namespaces=True)
     async with make_client(gateway) as client:
         client.headers["authorization"] = f"Bearer {key}"
         many = [asyncio.create_task(client.get(path)) for _ in range(140)]
@@ -85,7 +85,7 @@ async def test_requests_of_one_kind_do_not_delay_a_chat(
 def test_every_route_runs_in_a_pool(gateway: Gateway) -> None:
     """No route falls back to FastAPI's own threads, which all routes would share."""
     app = create_app(gateway)
-    own = {"/health", "/ping", "/version", "/metrics", "/docs", "/openapi.json"}
+    own = {"/health", "/ready", "/ping", "/version", "/metrics", "/docs", "/openapi.json"}
     for route in app.routes:
         assert isinstance(route, APIRoute)
         assert isinstance(route, Route) or route.path in own, route.path

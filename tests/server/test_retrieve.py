@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import msgspec
 import pytest
 from httpx import AsyncClient, Response
 
@@ -95,7 +96,8 @@ def test_the_prompt_is_how_a_conversation_begins(body: dict[str, Any], prompt: s
     """The prompt is the instructions and the first question, in any form; later turns change
     nothing.
     """
-    assert prompt == CompletionRequest(body, "auto()").prompt
+    fields = {name: msgspec.Raw(msgspec.json.encode(value)) for name, value in body.items()}
+    assert prompt == CompletionRequest(fields, "auto()").prompt
 
 
 def test_the_nearest_adapters_are_merged(resolver: Resolver, registry: Registry) -> None:

@@ -110,7 +110,7 @@ def test_a_folder_that_cannot_be_read_stops_no_other(
             raise OSError(errno.EIO, os.strerror(errno.EIO))
         return admit(path, *args, **options)  # type: ignore[arg-type]
 
-    monkeypatch.setattr("registry.adapters.admit", broken)
+    monkeypatch.setattr(registry.adapters, "_admit", broken)
     found = {item.name: item for item in import_folder(registry, folders)}
     assert ["admitted", "FolderUnreadable", "admitted", "admitted"] == [
         item.verdict for item in found.values()
