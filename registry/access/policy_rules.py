@@ -25,10 +25,8 @@ from registry.types import PolicyAction
 
 Selectors: TypeAlias = tuple[str] | tuple[str, str]
 ANY = "any"
-_WORDS: Mapping[str, re.Pattern[str]] = {
-    "tag": re.compile(r"[a-z0-9][a-z0-9._:-]{0,59}"),
-    "namespace": re.compile(r"[a-z][a-z0-9._-]{0,59}"),
-}
+_TAG = re.compile(r"[a-z0-9][a-z0-9._:-]{0,59}")
+_NAMESPACE = re.compile(r"[a-z][a-z0-9._-]{0,59}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +75,9 @@ def check_selector(text: str) -> str:
             return text
     except NameInvalid as error:
         raise PolicyInvalid(text[:100], str(error)) from error
-    if text == ANY or (kind in _WORDS and _WORDS[kind].fullmatch(word)):
+    if text == ANY or (kind == "tag" and _TAG.fullmatch(word)):
+        return text
+    if kind == "namespace" and _NAMESPACE.fullmatch(word):
         return text
     raise PolicyInvalid(
         text[:100], "expected any, tag:TAG, namespace:NAMESPACE or adapter:NAME, in lower case"

@@ -54,6 +54,8 @@ def _value(column: Column[Any], made: Mapping[str, Mapping[str, Any]]) -> Any:
             choice = re.match(rf"{column.name} IN \('(\w+)'", str(constraint.sqltext))
             if choice:
                 return choice.group(1)
+            if f"OR NOT {column.name}" in str(constraint.sqltext):
+                return False
     for kind, value in _VALUES.items():
         if isinstance(column.type, kind):
             length = getattr(column.type, "length", None)

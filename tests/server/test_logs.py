@@ -90,7 +90,7 @@ def test_libraries_are_quiet(lines: Lines) -> None:
     """Libraries log warnings only, in the same format."""
     set_up_logging("json")
     logging.getLogger("httpx").info("GET http://…")
-    logging.getLogger("uvicorn.error").warning("odd")
+    logging.getLogger("asyncio").warning("odd")
     assert ["odd"] == [line["message"] for line in lines.json]
 
 

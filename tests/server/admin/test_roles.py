@@ -66,6 +66,8 @@ async def test_roles_open_what_they_should(
     beyond = {("GET", "/registry/garbage"), ("POST", "/registry/garbage/collect"),
               ("POST", "/registry/bases"), ("DELETE", f"/registry/artifacts/{'0' * 64}"),
               ("PUT", "/registry/keys/nobody/-/limits"),
+              ("GET", "/registry/policies"), ("POST", "/registry/policies"),
+              ("DELETE", "/registry/policies/7"),
               ("PUT", "/registry/adapters/team/nothing/-/versions/7/status")}  # fmt: skip
     wrong = []
     for method, path, route in routes(create_app(gateway)):
