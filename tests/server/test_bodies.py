@@ -1,6 +1,7 @@
 """Bodies: how large, how many, how slow, how deep; and who is refused before one is read."""
 
 import asyncio
+import gc
 import json
 import time
 from collections.abc import AsyncIterator
@@ -160,12 +161,19 @@ def test_a_document_that_is_too_deep_is_refused(depth: int) -> None:
 
 
 def test_the_largest_documents_are_parsed_quickly() -> None:
-    """What the limits let through is parsed in less than 100 ms of CPU."""
+    """What the limits let through is parsed in less than 100 ms of CPU.
+
+    Without garbage collection: a process of tests has many times the objects of a gateway.
+    """
     for values in (MAX_CHAT_VALUES, MAX_JSON_VALUES):
         raw = b"[" + b"{}," * (values // 2 - 2) + b"{}]"
-        spent = time.process_time()
-        read_json(raw, max_values=values)
-        assert time.process_time() - spent < 0.1
+        gc.disable()
+        try:
+            spent = time.thread_time()
+            read_json(raw, max_values=values)
+            assert time.thread_time() - spent < 0.1
+        finally:
+            gc.enable()
 
 
 def test_a_prompt_of_numbers_fits() -> None:
