@@ -67,6 +67,7 @@ def demo(
 ) -> None:
     """Serve the demo base, query its adapters and two compositions, and print the answers."""
     _log_to_stderr("text")
+    logging.getLogger("weft").setLevel(logging.WARNING)  # the tables are what a reader looks for
     from server.cli.demo import run_demo
 
     with Start("the demo base") as start:
