@@ -68,6 +68,7 @@ def test_the_command_quarantines_what_is_unfit(
     monkeypatch.setenv("WEFT_MODEL", BASE_FOLDER)
     monkeypatch.setenv("WEFT_SERVED_BASE", BASE)
     monkeypatch.setenv("WEFT_NORM_LIMIT", "1e300")
+    monkeypatch.setenv("WEFT_FACTOR_LIMIT", "1e300")
     d_out, d_in = registry.bases.get(BASE).shapes["model.layers.0.mlp.down_proj"]
     modules = {"model.layers.0.mlp.down_proj": (d_in, d_out)}
     wild = make_adapter(tmp_path / "wild", modules=modules, size=1e20, base=BASE)
