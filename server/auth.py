@@ -4,7 +4,7 @@ While no key exists, in the settings or in the registry, every caller is an admi
 every route outside `OPEN_PATHS` needs a key; the settings' keys are admins without a namespace.
 The registry's keys are kept in memory and compared with the database once a second, so a revoked
 key stops working within two. Keys that are not among them share one look, at most ten a second: a
-new key works at once, and keys that nobody issued cost next to nothing.
+new key works at once, and unknown keys cost next to nothing.
 Not covered: what a caller may see (`registry.callers`, `registry.access.visibility`).
 """
 

@@ -1,6 +1,6 @@
 """Requests that a web page of another site may have made.
 
-Without keys, whoever reaches the gateway is an admin, and a browser on the same machine reaches it
+Without keys, every caller is an admin, and a browser on the same machine reaches the gateway
 for any page that it shows: directly, or under a name that the page's owner points at 127.0.0.1.
 Such requests are refused while no key exists. A key is proof enough: no such page has it.
 """

@@ -173,7 +173,7 @@ class Keys:
     def live(self, known: LiveKeys | None = None) -> LiveKeys:
         """Return the keys that are in use: `known` itself if nothing has changed since.
 
-        A server keeps them, so that a key that nobody issued costs no look-up.
+        A server keeps them, so that an unknown key costs no look-up.
         """
         with self._database.read() as session:
             stamp = access_queries.keys_stamp(session)

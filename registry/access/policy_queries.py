@@ -1,4 +1,4 @@
-"""The queries for policies. They see every name and content, whoever asks.
+"""The queries for policies. They see every name and content, for every caller.
 
 Reading functions take a `ReadSession`, writing functions a `WriteSession`, and none of them
 commits.

@@ -8,7 +8,7 @@ from registry.admission.findings import finding
 from registry.types import Finding
 
 _AND = " AND "
-_UNKNOWN = "NOASSERTION"  # SPDX's word for a licence that nobody states
+_UNKNOWN = "NOASSERTION"  # SPDX's word for a licence that is not stated
 
 
 def joined(licences: Iterable[str | None]) -> str | None:

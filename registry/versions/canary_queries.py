@@ -9,12 +9,12 @@ from registry.storage.policy_models import CanaryRow
 
 
 def is_artifact(session: ReadSession, digest: str) -> bool:
-    """Return whether an artifact has this digest, whoever asks."""
+    """Return whether an artifact has this digest, visible or not."""
     return session.get(ArtifactRow, digest) is not None
 
 
 def canary(session: ReadSession, artifact: str, prompts: str) -> CanaryRow | None:
-    """Return the result of a set of prompts for an artifact, whoever asks."""
+    """Return the result of a set of prompts for an artifact, visible or not."""
     return session.get(CanaryRow, (artifact, prompts))
 
 

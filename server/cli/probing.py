@@ -105,7 +105,7 @@ def _json(version: AdapterVersion, report: ProbeReport) -> dict[str, object]:
 
 def quarantine(
     reference: Numbered,
-    reason: Annotated[str, typer.Option(help="Told to whoever asks for it.")],
+    reason: Annotated[str, typer.Option(help="The reason that callers get.")],
     home: Home = None,
     server: Server = None,
     key: Key = None,
