@@ -5,6 +5,7 @@ torch. Tests of the pool itself (test_build.py) start their own.
 """
 
 import json
+import logging
 import multiprocessing
 import os
 import shutil
@@ -225,7 +226,23 @@ def digest_of(registry: Registry) -> Callable[[str], str]:
 
 
 @pytest.fixture
-def weft(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Weft:
+def own_logging() -> Iterator[None]:
+    """Logging that the test may set up: what was set up before is back afterwards.
+
+    `weft serve` logs to the stderr of its own run, which is closed when the next command runs.
+    """
+    root, logger = logging.getLogger(), logging.getLogger("weft")
+    handlers, levels = root.handlers[:], (root.level, logger.level)
+    root.handlers = []  # pytest's: `force` would close them
+    yield
+    root.handlers = handlers
+    root.setLevel(levels[0])
+    logger.setLevel(levels[1])
+    logging.captureWarnings(capture=False)
+
+
+@pytest.fixture
+def weft(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, own_logging: None) -> Weft:
     """Commands whose WEFT_* variables name the test's home and the demo base."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("WEFT_HOME", str(home))

@@ -2,7 +2,6 @@
 
 import json
 import logging
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -35,16 +34,9 @@ class Lines:
 
 
 @pytest.fixture
-def lines(capsys: pytest.CaptureFixture[str]) -> Iterator[Lines]:
-    """What this process logs to stderr; the previous set-up is restored afterwards."""
-    root, weft = logging.getLogger(), logging.getLogger("weft")
-    handlers, levels = root.handlers[:], (root.level, weft.level)
-    root.handlers = []  # pytest's: `force` would close them
-    yield Lines(capsys)
-    root.handlers = handlers
-    root.setLevel(levels[0])
-    weft.setLevel(levels[1])
-    logging.captureWarnings(capture=False)
+def lines(capsys: pytest.CaptureFixture[str], own_logging: None) -> Lines:
+    """What this process logs to stderr."""
+    return Lines(capsys)
 
 
 @pytest.mark.parametrize("log_format", ["text", "json"])
