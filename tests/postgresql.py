@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import psutil
 from sqlalchemy import URL, create_engine, make_url, text
 
 from registry.storage.models import Table
@@ -79,6 +80,21 @@ class Server:
     def start(self) -> None:
         """Start the server again after `stop`."""
         self._process.ensure_postgres_running()
+
+    @contextmanager
+    def hung(self) -> Iterator[None]:
+        """Let every process of the server stand still, as on a disk that hangs."""
+        postmaster = psutil.Process(self._process.get_pid())
+        stopped = [postmaster]
+        postmaster.suspend()  # first, so that it starts no others
+        try:
+            for process in postmaster.children():
+                process.suspend()
+                stopped.append(process)
+            yield
+        finally:
+            for process in stopped:
+                process.resume()
 
     def close(self) -> None:
         """Close the connections to the server."""

@@ -32,17 +32,18 @@ EXTRA_FILES = {
         "migrations/env.py",
         "registry/search/queries.py",
         "registry/storage/columns.py",
+        "registry/storage/patient.py",
     },
     "search": {"server/embedders.py"},
     "otel": {"server/telemetry/export.py"},
 }
 # What a name that is imported comes from: some names differ from their distribution's.
 INSTALLED = packages_distributions()
-# Declared and never imported: SQLAlchemy loads psycopg by the database URL, pytest its plug-ins
-# by themselves; the others are programs, or types for one of them.
+# Declared and never imported: pytest loads its plug-ins by itself; the others are programs, or
+# types for one of them.
 NOT_IMPORTED = {
-    "mypy", "opentelemetry-exporter-otlp-proto-http", "psycopg", "pytest-asyncio",
-    "pytest-timeout", "pytest-xdist", "ruff", "types-pyyaml",
+    "mypy", "opentelemetry-exporter-otlp-proto-http", "pytest-asyncio", "pytest-timeout",
+    "pytest-xdist", "ruff", "types-pyyaml",
 }  # fmt: skip
 # All statements stand in the queries of a room, but for the one that adds rows.
 _QUERIES = r"registry/(storage/insert|\w+/(\w+_)?queries)\.py"

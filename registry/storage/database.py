@@ -10,7 +10,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, NewType
 
@@ -32,6 +32,7 @@ from registry.callers import LOCAL, Caller
 from registry.storage.errors import (
     DatabaseAhead,
     DatabaseOutdated,
+    DatabaseSilent,
     DatabaseUnavailable,
     DatabaseUnreachable,
     DatabaseUrlInvalid,
@@ -39,6 +40,7 @@ from registry.storage.errors import (
     StatementTimeout,
     ValueRefused,
 )
+from registry.storage.silence import Silence
 from registry.storage.statement_limit import UNLIMITED, is_timeout, limit_statements
 
 if TYPE_CHECKING:
@@ -81,8 +83,7 @@ class Database:
         if parsed.get_backend_name() == "sqlite":
             self._file = Path(str(parsed.database))
         self._engine = _create_engine(parsed)
-        if statement_seconds is not None:
-            limit_statements(self._engine, statement_seconds)
+        limit_statements(self._engine, statement_seconds)
         # A writer takes the lock when its transaction begins. SQLite cannot wait for a lock at the
         # first write, because earlier reads of the transaction might be stale by then.
         self._writer = self._engine.execution_options(**{_BEGIN: "BEGIN IMMEDIATE"})
@@ -91,6 +92,7 @@ class Database:
         self._changer = self._writer.execution_options(**{_FOREIGN_KEYS: "OFF", UNLIMITED: True})
         self._fleeting = self._writer.execution_options(**{_SYNCHRONOUS: "NORMAL"})
         self._reader = _one_state(self._engine)
+        self._silence = Silence(self._connect)
 
     @contextmanager
     def read(self, caller: Caller = LOCAL) -> Iterator[ReadSession]:
@@ -102,7 +104,7 @@ class Database:
         Raises:
             DatabaseUnavailable: the database is unreachable or unreadable, or has no tables.
         """
-        with _explained(), Session(self._reader, autoflush=False) as session:
+        with self._access(), Session(self._reader, autoflush=False) as session:
             session.info["caller"] = caller
             yield ReadSession(session)
 
@@ -120,7 +122,7 @@ class Database:
             DatabaseUnavailable: the database is unreachable, not writable or was busy for too long.
         """
         writer = self._writer if durable else self._fleeting
-        with _explained(), Session(writer, expire_on_commit=False) as session:
+        with self._access(), Session(writer, expire_on_commit=False) as session:
             session.info["caller"] = caller
             session.connection()  # begins the transaction, so that reads see the last commit
             yield WriteSession(ReadSession(session))
@@ -153,7 +155,7 @@ class Database:
             DatabaseUnavailable: the database is unreachable or not writable.
         """
         self._make_file()
-        with _explained(), _upgrading, self._changer.begin() as connection:
+        with self._access(), _upgrading, self._changer.begin() as connection:
             if connection.dialect.name == "postgresql":  # SQLite has taken its write lock
                 connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_UPGRADE_LOCK})")
             self._refuse_newer(connection)
@@ -170,7 +172,7 @@ class Database:
         head = migrations.revisions()[-1]
         if self._file is not None and not self._file.exists():
             raise DatabaseOutdated(None, head)  # a connection would create the file
-        with _explained(), self._engine.connect() as connection:
+        with self._access(), self._engine.connect() as connection:
             self._refuse_newer(connection)
             revision = _revision(connection)
         if revision != head:
@@ -179,7 +181,28 @@ class Database:
 
     def close(self) -> None:
         """Close every connection."""
+        self._silence.close()
         self._engine.dispose()
+
+    @contextmanager
+    def _access(self) -> Iterator[None]:
+        """Convert errors of the driver, and fail at once while the server is known to be silent."""
+        self._silence.check()
+        try:
+            with _explained():
+                yield
+        except DatabaseSilent as error:
+            self._silence.begin(error.reason)
+            raise
+
+    def _connect(self) -> None:
+        """Take a connection and give it back. Raises TimeoutError: the server is silent."""
+        with suppress(DatabaseUnavailable):
+            try:
+                with _explained(), self._engine.connect():
+                    return
+            except DatabaseSilent as error:
+                raise TimeoutError from error
 
     def _make_file(self) -> None:
         if self._file is None:
@@ -194,7 +217,7 @@ class Database:
     def _is_current(self) -> bool:
         if self._file is not None and not self._file.exists():
             return False  # a connection would create the file
-        with _explained(), self._engine.connect() as connection:
+        with self._access(), self._engine.connect() as connection:
             return _revision(connection) == migrations.revisions()[-1]
 
     @staticmethod
@@ -250,6 +273,10 @@ def _create_engine(url: URL) -> Engine:
         event.listen(engine, "begin", _begin_sqlite)
     else:
         event.listen(engine, "begin", _begin_postgresql)
+    if engine.dialect.driver == "psycopg":
+        from registry.storage.patient import connect_patiently
+
+        connect_patiently(engine)
     return engine
 
 
@@ -330,16 +357,20 @@ def _explained() -> Iterator[None]:
     except DBAPIError as error:
         if is_timeout(error):
             raise StatementTimeout from error
-        kind = DatabaseUnreachable if _is_cut(error) else DatabaseUnavailable
-        raise kind(_first_reason(error)) from error
+        raise _unavailable(error) from error
     except PoolTimeout as error:
         raise DatabaseUnavailable("every connection is taken") from error
 
 
-def _is_cut(error: DBAPIError) -> bool:
-    """Return whether there is no connection to a server, or it ended; SQLite has none."""
+def _unavailable(error: DBAPIError) -> DatabaseUnavailable:
+    reason = _first_reason(error)
+    if isinstance(error.orig, TimeoutError):  # `registry.storage.patient` raises it
+        return DatabaseSilent(reason)
+    # There is no connection to a server, or it ended; SQLite has none.
     lost = error.connection_invalidated or getattr(error.orig, "sqlstate", "") is None
-    return lost and isinstance(error, OperationalError)
+    if lost and isinstance(error, OperationalError):
+        return DatabaseUnreachable(reason)
+    return DatabaseUnavailable(reason)
 
 
 def _first_reason(error: DBAPIError) -> str:

@@ -57,6 +57,12 @@ class DatabaseUnreachable(DatabaseUnavailable):
     """The database cannot be reached ({reason}). Check that it runs and accepts connections."""
 
 
+class DatabaseSilent(DatabaseUnreachable):
+    """The database does not answer ({reason}). Check that its server is not stopped and that its
+    disk works.
+    """
+
+
 class ReferencesBroken(RegistryError):
     """Rows of {table} refer to missing rows of {missing}; nothing was changed."""
 

@@ -1,6 +1,7 @@
 """A time limit for each statement, so that no query holds a connection for long.
 
-SQLite asks between steps of its virtual machine; PostgreSQL has a setting of its own.
+SQLite asks between steps of its virtual machine; PostgreSQL has a setting of its own, and its
+client waits a little longer, in case the server is too ill to keep to it.
 """
 
 import math
@@ -17,19 +18,30 @@ UNLIMITED = "weft_unlimited"
 _DEADLINE = "weft_deadline"
 _STEPS = 20_000  # about a millisecond
 _CANCELLED = "57014"  # PostgreSQL's query_canceled
+_GRACE_SECONDS = 2.0  # for PostgreSQL to end a statement by itself
 
 
-def limit_statements(engine: Engine, seconds: float) -> None:
-    """End every statement of `engine` that runs, or is fetched from, for longer than `seconds`."""
+def limit_statements(engine: Engine, seconds: float | None) -> None:
+    """End every statement of `engine` that runs, or is fetched from, for longer than `seconds`.
+
+    None means no limit; PostgreSQL is given up then only when it accepts no connections either.
+    """
     if engine.dialect.name == "postgresql":
+        event.listen(engine, "begin", lambda connection: _limit_postgresql(connection, seconds))
+    elif seconds is not None:
+        _limit_sqlite(engine, seconds)
 
-        @event.listens_for(engine, "begin")
-        def set_timeout(connection: Connection) -> None:
-            if not connection.get_execution_options().get(UNLIMITED):
-                connection.exec_driver_sql(f"SET LOCAL statement_timeout = {int(1000 * seconds)}")
 
-        return
+def _limit_postgresql(connection: Connection, seconds: float | None) -> None:
+    if connection.get_execution_options().get(UNLIMITED):
+        seconds = None
+    driver: Any = connection.connection.dbapi_connection
+    driver.patience = None if seconds is None else seconds + _GRACE_SECONDS
+    if seconds is not None:
+        connection.exec_driver_sql(f"SET LOCAL statement_timeout = {int(1000 * seconds)}")
 
+
+def _limit_sqlite(engine: Engine, seconds: float) -> None:
     @event.listens_for(engine, "connect")
     def watch(connection: sqlite3.Connection, entry: ConnectionPoolEntry) -> None:
         info = entry.info

@@ -1,20 +1,22 @@
-"""A database that is gone or locked: what was answered lately is answered on, the rest is 503."""
+"""A database that is gone, hangs or is locked: recent answers are given again, the rest is 503."""
 
 import asyncio
 import sqlite3
+import time
 from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
 from httpx import AsyncClient, Response
-from sqlalchemy import make_url
+from sqlalchemy import make_url, text
 
 from registry.service import Registry
 from registry.storage import database as database_module
+from registry.storage import patient, silence, statement_limit
 from registry.storage.blobs import LocalBlobs
 from registry.storage.database import Database
-from registry.storage.errors import DatabaseUnreachable
+from registry.storage.errors import DatabaseSilent, DatabaseUnreachable
 from registry.types import Base
 from server import recent
 from server.engine.fake import FakeEngine
@@ -40,13 +42,18 @@ def unavailable(response: Response) -> bool:
     return bool(told(response)["code"] == "database_unavailable")
 
 
+def database_at(server: Server, *, seconds: float | None) -> Database:
+    """Return a new database with this limit of statements, and the shortest one of connecting."""
+    return Database(server.create() + "&connect_timeout=2", statement_seconds=seconds)
+
+
 @pytest.fixture
 async def on_postgresql(
     server: Server, make_settings: MakeSettings, versions: LocalBlobs, base: Base,
     engine: FakeEngine, make_client: MakeClient, shared_workers: None,
 ) -> AsyncIterator[AsyncClient]:  # fmt: skip
     """A client, with a key for team/, of a gateway on PostgreSQL that has team/zorp and blim."""
-    database = Database(server.create())
+    database = database_at(server, seconds=0.5)
     database.upgrade()
     registry = Registry(database, versions)
     registry.bases.add(BASE, shapes=base.shapes, architecture=base.architecture)
@@ -62,6 +69,15 @@ async def on_postgresql(
         client.headers["authorization"] = f"Bearer {key}"
         yield client
     database.close()
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Shorten what a silent server may take; connecting to one takes psycopg two seconds."""
+    monkeypatch.setattr(statement_limit, "_GRACE_SECONDS", 0.3)
+    monkeypatch.setattr(patient, "PING_SECONDS", 0.3)
+    monkeypatch.setattr(patient, "ASK_SECONDS", 0.3)
+    monkeypatch.setattr(silence, "ASK_AGAIN_SECONDS", 0.1)
 
 
 async def test_an_outage_of_half_a_minute_is_bridged(
@@ -87,6 +103,60 @@ async def test_an_outage_of_half_a_minute_is_bridged(
         await asyncio.to_thread(server.start)
     await asyncio.sleep(1.1)  # the database is asked once a second
     assert 200 == (await ask(client, "blim")).status_code
+
+
+async def test_a_server_that_hangs_is_bridged_too(
+    on_postgresql: AsyncClient, server: Server, impatient: None
+) -> None:
+    """While PostgreSQL hangs, connected and silent, requests are answered as when it is gone: the
+    first after a few seconds, the others at once; when it goes on, everything answers by itself."""
+    client = on_postgresql
+    assert 200 == (await ask(client, "team/zorp")).status_code
+    await asyncio.sleep(1.1)  # the key is remembered for a second
+    with server.hung():
+        began = time.monotonic()
+        models = ("team/zorp", "blim")
+        used, other = await asyncio.gather(*(ask(client, model) for model in models))
+        assert 200 == used.status_code
+        assert unavailable(other)
+        assert time.monotonic() - began < 5
+        began = time.monotonic()
+        answers = await asyncio.gather(*(ask(client, models[n % 2]) for n in range(40)))
+        assert 40 * [True] == [one.status_code == 200 or unavailable(one) for one in answers]
+        assert 200 == (await client.get("/health")).status_code
+        assert time.monotonic() - began < 2
+    await asyncio.sleep(1.5)
+    assert 200 == (await ask(client, "blim")).status_code
+
+
+@pytest.mark.parametrize("seconds", [0.3, None])
+def test_a_transaction_on_a_server_that_hangs_ends(
+    server: Server, impatient: None, seconds: float | None
+) -> None:
+    """It ends soon after the limit of statements; without one, when the server greets nobody."""
+    database = database_at(server, seconds=seconds)
+    with ExitStack() as stack:
+        began = time.monotonic()
+        reading = database.read()
+        with pytest.raises(DatabaseSilent, match="does not answer"), reading as session:  # noqa: PT012
+            assert 1 == session.scalar(text("SELECT 1"))
+            stack.enter_context(server.hung())
+            session.scalar(text("SELECT 1"))
+        assert time.monotonic() - began < 4
+        with pytest.raises(DatabaseSilent), database.read():
+            pass  # known to be silent: it is not even asked
+    time.sleep(0.5)
+    with database.read() as session:
+        assert 1 == session.scalar(text("SELECT 1"))
+    database.close()
+
+
+def test_a_statement_without_a_limit_may_take_any_time(server: Server, impatient: None) -> None:
+    """A server that works silently is asked, answers, and is waited for."""
+    database = Database(server.create())
+    with database.read() as session:
+        assert "" == session.scalar(text("SELECT pg_sleep(1)::text"))
+    database.close()
 
 
 def test_a_pool_recovers_from_a_restart(server: Server) -> None:
