@@ -10,6 +10,7 @@ from server.admin.openapi import openapi_router
 from server.admin.routes import admin_router
 from server.auth import OPEN_PATHS, Chatter, Keyring, Reader, RequireKey, role_of
 from server.bodies import LimitBodies
+from server.few_at_once import FewAtOnce
 from server.gateway import Gateway
 from server.live import live_of
 from server.metrics import CountRequests
@@ -38,6 +39,7 @@ def create_app(gateway: Gateway) -> FastAPI:
             Middleware(NormalizeRequests),
             Middleware(CountRequests, metrics=gateway.metrics),  # before keys: refusals count too
             Middleware(RequireKey, keyring=keyring, allowed_hosts=gateway.settings.allowed_hosts),
+            Middleware(FewAtOnce),
             Middleware(LimitBodies, settings=gateway.settings, budget=gateway.bodies),
         ],
     )

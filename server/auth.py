@@ -27,7 +27,7 @@ from registry.errors import RegistryError
 from registry.storage.errors import DatabaseUnreachable
 from server import recent
 from server.errors import KeyInvalid
-from server.pools import Pool, PoolFull
+from server.pools import Pool, PoolFull, work_for
 from server.problems import error_answer
 from server.shared_tasks import shared_task
 from server.sites import CrossSiteRefused, HostRefused, check_host, check_site
@@ -176,7 +176,11 @@ class RequireKey:
 
 
 def set_caller(scope: Scope, caller: Caller) -> None:
-    """Put the caller into the state of a request, and its name into the request's log lines."""
+    """Put the caller into the state of a request, and its name into the request's log lines.
+
+    The request's calls take the caller's turns in the pools.
+    """
+    work_for(caller.owner)
     record.note(caller=caller.name, namespace=caller.namespace)
     scope["state"] = {**scope.get("state", {}), "caller": caller}
 

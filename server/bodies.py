@@ -25,6 +25,12 @@ MAX_JSON_VALUES = 100_000
 _DISCARDED_BYTES = 2**20
 
 
+def is_upload(path: str) -> bool:
+    """Return whether a body sent to this path is files, and not JSON."""
+    adapter = path.startswith("/registry/adapters/") and path.endswith("/-/versions")
+    return adapter or path == "/v1/files"
+
+
 def read_json(raw: bytes, *, max_values: int) -> Any:
     """Return the value of a JSON document.
 
@@ -108,8 +114,7 @@ class LimitBodies:
         path = scope["path"]
         if path in CHAT_PATHS:
             return self._settings.chat_max_bytes
-        adapter = path.startswith("/registry/adapters/") and path.endswith("/-/versions")
-        if adapter or path == "/v1/files":
+        if is_upload(path):
             return None
         return self._settings.json_max_bytes
 

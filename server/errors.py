@@ -18,11 +18,10 @@ from registry.search import errors as search_errors
 from registry.sources import errors as sources_errors
 from registry.storage import errors as storage_errors
 from server.admin.receiving import TooManyUploads
-from server.artifacts.build import BuildFailed
+from server.artifacts.build import BuildFailed, BuildQueueFull, TooManyBuilds
 from server.artifacts.canary import CanaryFailed, CanaryUnanswered
 from server.artifacts.leases import LeaseBusy
 from server.artifacts.provide import ArtifactGone
-from server.artifacts.queue import BuildQueueFull, TooManyBuilds
 from server.artifacts.store import StoreBroken, StoreFull
 from server.artifacts.worker import BuildTimeout, BuildTooLarge
 from server.compose.expression import ExpressionInvalid

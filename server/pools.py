@@ -1,18 +1,32 @@
 """Bounded pools of threads, one for each purpose, so that no kind of call waits behind another.
 
-Blocking calls of a request run in the pool of their purpose. A pool whose queue is full refuses
-the next call at once. The event loop's default executor is left to builds, jobs and upkeep.
+Blocking calls of a request run in the pool of their purpose, and owners of requests take turns in
+it: one call waits for no more than the calls that run. A pool whose queue is full refuses the next
+call at once. The event loop's default executor is left to builds, jobs and upkeep.
 """
 
 import asyncio
 import contextvars
 import functools
+import math
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import ContextVar
 from typing import Any, ParamSpec, TypeVar
+
+from server.fair_queue import FairQueue
 
 P = ParamSpec("P")
 T = TypeVar("T")
+# Whose request this task works for; the server's own calls are the turn of one more owner.
+_OWNER: ContextVar[str] = ContextVar("weft_owner", default="")
+# The part of a queue that one owner may fill, so that there is room for others.
+_SHARE = 0.75
+
+
+def work_for(owner: str) -> None:
+    """Let the calls of this request take the turns of `owner`."""
+    _OWNER.set(owner)
 
 
 class PoolFull(Exception):
@@ -34,28 +48,43 @@ class Pool:
         self.purpose = purpose
         self.limit = threads + queue
         self._executor = ThreadPoolExecutor(threads, thread_name_prefix=f"weft-{purpose}")
-        self._calls: set[Future[Any]] = set()
+        self._turns = FairQueue(
+            slots=threads, most=self.limit, share=max(1, math.ceil(_SHARE * queue)),
+            full=self._full, share_full=self._full,
+        )  # fmt: skip
 
     @property
     def calls(self) -> int:
         """The number of calls that run or wait."""
-        return len(self._calls)
+        return sum(self._turns.counts)
 
     async def run(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Return what `call` returns in a thread of the pool. Use it on one event loop.
 
         Raises:
-            PoolFull: the queue is full; `call` does not run.
+            PoolFull: the queue is full, or the owner's share of it; `call` does not run.
         """
-        if len(self._calls) >= self.limit:
-            raise PoolFull(self.purpose)
+        ticket = object()
+        turn = self._turns.enter(ticket, _OWNER.get())
+        try:
+            await turn
+        except asyncio.CancelledError:
+            self._turns.leave(ticket)
+            raise
         context = contextvars.copy_context()
         bound = functools.partial(context.run, functools.partial(call, *args, **kwargs))
-        future = self._executor.submit(bound)
-        self._calls.add(future)
-        # A cancelled request leaves its thread busy: the call counts until the thread is free.
-        future.add_done_callback(self._calls.discard)
-        return await asyncio.wrap_future(future)
+        future = asyncio.get_running_loop().run_in_executor(self._executor, bound)
+        # A cancelled request leaves its thread busy: its turn lasts until the thread is free.
+        future.add_done_callback(functools.partial(self._end, ticket))
+        return await asyncio.shield(future)
+
+    def _end(self, ticket: object, future: "asyncio.Future[Any]") -> None:
+        self._turns.leave(ticket)
+        if not future.cancelled():
+            future.exception()  # seen, though nobody may wait for it any more
+
+    def _full(self, _: int) -> PoolFull:
+        return PoolFull(self.purpose)
 
 
 class Pools:

@@ -6,6 +6,7 @@ import math
 import secrets
 import signal
 import socket
+import sys
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, contextmanager, suppress
 from typing import TypeAlias
@@ -40,6 +41,7 @@ _OPEN = (
 _SHRINK_SECONDS = 10.0
 # A crash left the workspaces that are older than any build can last.
 _SWEEP_SECONDS = 3600.0
+_SWITCH_SECONDS = 0.0005
 # What answers that were cut off may take to send their last event.
 _CUT_SECONDS = 5
 
@@ -89,7 +91,7 @@ async def _open(
         _log.info(_OPEN)
     base = ensure_base(registry, settings)
     # Importing torch takes seconds, which would delay the first request for a composition.
-    methods = asyncio.create_task(asyncio.to_thread(_import_methods), name="import merge methods")
+    methods = asyncio.create_task(asyncio.to_thread(import_methods), name="import merge methods")
     link = await _connect(stack, settings, base, progress)
     await methods
     engine = VllmEngine(link, idle_seconds=settings.stream_idle_seconds)
@@ -116,7 +118,8 @@ async def _end(task: asyncio.Task[None]) -> None:
         await task
 
 
-def _import_methods() -> None:
+def import_methods() -> None:
+    """Import the merge methods, and torch with them."""
     from merge.methods import METHODS  # noqa: F401
 
 
@@ -167,6 +170,9 @@ class GatewayServer(uvicorn.Server):
 
     def __init__(self, app: FastAPI, gateway: Gateway, ready: Ready | None) -> None:
         settings = gateway.settings
+        # Threads that compute hold Python's lock for this long, and the loop, which gives it away
+        # at every call of the system, waits as often.
+        sys.setswitchinterval(_SWITCH_SECONDS)
         super().__init__(
             uvicorn.Config(
                 app,

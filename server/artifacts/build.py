@@ -18,10 +18,10 @@ from registry.callers import LOCAL, Caller
 from registry.service import Registry
 from registry.storage.blobs import BlobStore
 from server.artifacts import worker
-from server.artifacts.queue import FairQueue
 from server.artifacts.refusals import Refusals
 from server.artifacts.store import ArtifactStore, storage_errors
 from server.artifacts.workers import WorkerDied, WorkerHangs, Workers
+from server.fair_queue import FairQueue
 from server.meter import Meter
 from server.metrics import Metrics
 from server.settings import Settings
@@ -38,6 +38,29 @@ class BuildFailed(Exception):
     """A build failed because of the server, not of the request; the next one may succeed."""
 
     retry_after_seconds = 5
+
+
+class BuildQueueFull(Exception):
+    """The queue of merges is full."""
+
+    retry_after_seconds = 5
+
+    def __init__(self, waiting: int) -> None:
+        super().__init__(
+            f"{waiting} merges are queued, which is the limit (WEFT_MERGE_QUEUE): try again later"
+        )
+
+
+class TooManyBuilds(Exception):
+    """One caller has as many merges waiting as it may."""
+
+    retry_after_seconds = 5
+
+    def __init__(self, waiting: int) -> None:
+        super().__init__(
+            f"{waiting} merges of your namespace or key are queued, which is the limit "
+            "(WEFT_MERGE_QUEUE_SHARE): try again when some of them have answered"
+        )
 
 
 class _Build:
@@ -69,7 +92,7 @@ class Builder:
         self._builds: dict[str, _Build] = {}
         self._queue = FairQueue(
             slots=settings.merge_workers, most=settings.merge_queue,
-            share=settings.merge_queue_share,
+            share=settings.merge_queue_share, full=BuildQueueFull, share_full=TooManyBuilds,
         )  # fmt: skip
         self._workers = Workers(settings.merge_workers, settings.merge_max_bytes)
         self._refusals = Refusals()

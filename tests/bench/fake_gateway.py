@@ -1,4 +1,4 @@
-"""A gateway over uvicorn on the fake engine: `python -m tests.bench.fake_gateway`.
+"""A gateway on the fake engine: `python -m tests.bench.fake_gateway`.
 
 It reads the settings from the environment, as `weft serve` does, and serves WEFT_HOME on WEFT_PORT.
 Not covered: vLLM, whose own time would hide the gateway's.
@@ -6,28 +6,28 @@ Not covered: vLLM, whose own time would hide the gateway's.
 
 import asyncio
 
-import uvicorn
-
 from server.app import create_app
 from server.base_model import ensure_base
 from server.engine.fake import FakeEngine
 from server.gateway import Gateway
 from server.home import open_registry
+from server.preflight import bound_socket
+from server.serve import GatewayServer, import_methods
 from server.settings import Settings
 
 
 async def main() -> None:
     """Serve until the process is killed."""
     settings = Settings()
-    registry, versions = open_registry(settings)
+    registry, versions = open_registry(settings, statement_seconds=settings.statement_seconds)
     base = ensure_base(registry, settings).name
     engine = FakeEngine(settings.served_base)
     gateway = Gateway(settings, registry=registry, versions=versions, engine=engine, base=base)
     await gateway.builder.start()
-    config = uvicorn.Config(
-        create_app(gateway), host=settings.host, port=settings.port, log_level="warning"
-    )
-    await uvicorn.Server(config).serve()
+    import_methods()
+    server = GatewayServer(create_app(gateway), gateway, None)
+    with bound_socket(settings.host, settings.port) as bound:
+        await server.serve(sockets=[bound])
 
 
 if __name__ == "__main__":

@@ -16,8 +16,7 @@ from registry.callers import Caller
 from registry.service import Registry
 from registry.storage.blobs import LocalBlobs
 from server.artifacts import worker
-from server.artifacts.build import BuildFailed
-from server.artifacts.queue import TooManyBuilds
+from server.artifacts.build import BuildFailed, TooManyBuilds
 from server.artifacts.store import StoreBroken, StoreFull
 from server.artifacts.worker import BuildTimeout
 from server.compose.resolve import Planned

@@ -13,7 +13,7 @@ from httpx import AsyncClient
 from server.app import create_app
 from server.errors import RequestInvalid
 from server.gateway import Gateway
-from server.pools import Pool, PoolFull
+from server.pools import Pool, PoolFull, work_for
 from server.routing import Route
 from tests.server.asgi import CHAT
 from tests.server.conftest import BASE, MakeClient
@@ -30,6 +30,38 @@ async def test_a_full_pool_refuses_at_once() -> None:
     free.set()
     await asyncio.gather(*running)
     assert 3 == await pool.run(lambda: 3)
+
+
+async def test_owners_take_turns_in_a_pool() -> None:
+    """The only call of one owner runs next, however many calls of another one wait."""
+    pool, order, free = Pool("test", threads=1, queue=100), list[str](), threading.Event()
+
+    async def ask(owner: str) -> None:
+        work_for(owner)
+        await pool.run(lambda: (free.wait(), order.append(owner)))
+
+    calls = [asyncio.create_task(ask("a")) for _ in range(20)]
+    await asyncio.sleep(0.01)
+    calls.append(asyncio.create_task(ask("b")))
+    await asyncio.sleep(0.01)
+    free.set()
+    await asyncio.gather(*calls)
+    assert ["a", "a", "b", "a"] == order[:4]
+
+
+async def test_one_owner_leaves_room_in_a_queue() -> None:
+    """An owner whose calls fill its share of the queue is refused, and others are not."""
+    pool, free = Pool("test", threads=1, queue=8), threading.Event()
+    work_for("a")
+    calls = [asyncio.create_task(pool.run(free.wait)) for _ in range(20)]
+    await asyncio.sleep(0.01)
+    work_for("b")
+    other = asyncio.create_task(pool.run(free.wait))
+    await asyncio.sleep(0.01)
+    free.set()
+    results = await asyncio.gather(*calls, return_exceptions=True)
+    assert 20 - 1 - 6 == sum(isinstance(result, PoolFull) for result in results)
+    assert await other
 
 
 async def test_a_cancelled_call_counts_until_its_thread_is_free() -> None:

@@ -1,15 +1,18 @@
-"""Turns of builds: fair among owners, bounded for each and for all."""
+"""Turns in a queue: fair among owners, bounded for each and for all."""
 
 import asyncio
 
 import pytest
 
-from server.artifacts.queue import BuildQueueFull, FairQueue, TooManyBuilds
+from server.artifacts.build import BuildQueueFull, TooManyBuilds
+from server.fair_queue import FairQueue
 
 
 def queue(*, slots: int = 1, most: int = 64, share: int = 16) -> FairQueue:
     """Return a queue, as of one worker unless it says otherwise."""
-    return FairQueue(slots=slots, most=most, share=share)
+    return FairQueue(
+        slots=slots, most=most, share=share, full=BuildQueueFull, share_full=TooManyBuilds
+    )
 
 
 def next_of(turns: dict[str, "asyncio.Future[None]"]) -> list[str]:
