@@ -13,6 +13,7 @@ from registry.search.descriptions import Descriptions
 from registry.search.embeddings import Embedder, Embeddings
 from registry.search.finder import Finder
 from registry.storage.blobs import BlobStore
+from registry.storage.changes import Changes
 from registry.storage.database import Database
 from registry.versions.canaries import Canaries
 from registry.versions.catalogue import Catalogue
@@ -75,4 +76,5 @@ class Registry:
         self.evaluations = Evaluations(database)
         self.imports = ImportLog(database, policy)
         self.jobs = Jobs(database)
+        self.changes = Changes(database)
         self.files = Files(database)

@@ -9,6 +9,7 @@ from server.artifacts.evict import Evictor
 from server.artifacts.leases import Leases
 from server.artifacts.provide import Provider
 from server.artifacts.store import ArtifactStore
+from server.compose.meanings import Meanings
 from server.compose.resolve import Resolver
 from server.engine.absent import AbsentEngine
 from server.engine.protocol import Engine
@@ -58,6 +59,7 @@ class Gateway:
             registry, base, settings.served_base, settings.merge_dtype, settings.max_lora_rank,
             settings.merge_limits,
         )  # fmt: skip
+        self.meanings = Meanings(self.resolver, self.pools)
         self.storage = JobStorage(settings.jobs)
         self.publisher = Publisher(registry, self.storage, settings.served_base)
         self.finisher = Finisher(

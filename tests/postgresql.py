@@ -62,7 +62,8 @@ class Server:
             for table in reversed(Table.metadata.sorted_tables):
                 if table.name != "embeddings":
                     connection.execute(table.delete())
-            connection.execute(text("INSERT INTO revision VALUES (1, 0)"))
+            for seeded in ("changes", "revision"):
+                connection.execute(text(f"INSERT INTO {seeded} VALUES (1, 0)"))  # noqa: S608
             connection.execute(text(_FROM_ONE))
         engine.dispose()
 

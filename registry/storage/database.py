@@ -79,9 +79,9 @@ class Database:
 
     def __init__(self, url: str, *, statement_seconds: float | None = None) -> None:
         parsed = _parse(url)
-        self._file: Path | None = None
+        self.file: Path | None = None  # of SQLite
         if parsed.get_backend_name() == "sqlite":
-            self._file = Path(str(parsed.database))
+            self.file = Path(str(parsed.database))
         self._engine = _create_engine(parsed)
         limit_statements(self._engine, statement_seconds)
         # A writer takes the lock when its transaction begins. SQLite cannot wait for a lock at the
@@ -128,6 +128,15 @@ class Database:
             yield WriteSession(ReadSession(session))
             session.commit()
 
+    def scalar(self, statement: str) -> int:
+        """Return the number that a statement reads, without the cost of a session.
+
+        Raises:
+            DatabaseUnavailable: as `read`.
+        """
+        with self._access(), self._engine.connect() as connection:
+            return int(connection.exec_driver_sql(statement).scalar_one())
+
     def upgrade(self) -> None:
         """Upgrade the schema to the current revision in one transaction; create a SQLite file.
 
@@ -170,7 +179,7 @@ class Database:
             DatabaseUnavailable: the database is unreachable.
         """
         head = migrations.revisions()[-1]
-        if self._file is not None and not self._file.exists():
+        if self.file is not None and not self.file.exists():
             raise DatabaseOutdated(None, head)  # a connection would create the file
         with self._access(), self._engine.connect() as connection:
             self._refuse_newer(connection)
@@ -205,17 +214,17 @@ class Database:
                 raise TimeoutError from error
 
     def _make_file(self) -> None:
-        if self._file is None:
+        if self.file is None:
             return
         try:
-            self._file.parent.mkdir(parents=True, exist_ok=True)
+            self.file.parent.mkdir(parents=True, exist_ok=True)
             # SQLite gives its other files the mode of this one.
-            os.close(os.open(self._file, os.O_CREAT | os.O_RDONLY, 0o600))
+            os.close(os.open(self.file, os.O_CREAT | os.O_RDONLY, 0o600))
         except OSError as error:
             raise DatabaseUnavailable(str(error)) from error
 
     def _is_current(self) -> bool:
-        if self._file is not None and not self._file.exists():
+        if self.file is not None and not self.file.exists():
             return False  # a connection would create the file
         with self._access(), self._engine.connect() as connection:
             return _revision(connection) == migrations.revisions()[-1]

@@ -29,10 +29,11 @@ from sqlalchemy.orm import Mapped, mapped_column, relationship, synonym
 
 from registry.callers import Role
 from registry.storage import (  # noqa: F401 - register their tables
+    changes,
     job_models,
     policy_models,
     usage_models,
-)
+)  # fmt: skip
 from registry.storage.columns import Table as Table  # noqa: PLC0414 - a re-export
 from registry.storage.columns import VectorType
 from registry.types import EmbeddingKind, NameKind, Status, Visibility

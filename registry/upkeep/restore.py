@@ -28,8 +28,8 @@ _ROWS_AT_ONCE = 500
 # The largest rows have an adapter's modules, report and card: a few megabytes. The limit stops a
 # small hostile file that decompresses to a line of gigabytes.
 _MAX_LINE = 2**26
-# The migrations insert a row into this table, so it does not show that the database is in use.
-_SEEDED = frozenset({"revision"})
+# The migrations insert a row into these tables, so it does not show that the database is in use.
+_SEEDED = frozenset({"changes", "revision"})
 
 
 def restore(database: Database, path: Path, *, progress: Progress | None = None) -> Dumped:

@@ -6,10 +6,10 @@ and the load.
 
 import asyncio
 import logging
+from collections import OrderedDict
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
-from merge.recipe import Recipe
 from registry.callers import LOCAL, Caller
 from registry.service import Registry
 from registry.storage.blobs import BlobStore
@@ -23,11 +23,11 @@ from server.compose.resolve import Planned, Stored
 from server.engine.protocol import Engine, EngineRefused
 from server.metrics import Metrics, Timings
 from server.pools import Pools
-from server.recent import Recent
 from server.shared_tasks import shared_task
 from server.telemetry import record
 
 _ATTEMPTS = 3
+_REMEMBERED = 4096  # recipes, of 130 bytes each
 _log = logging.getLogger("weft.server")
 
 
@@ -59,7 +59,7 @@ class Provider:
         self._builder, self._engine, self._leases, self._metrics = builder, engine, leases, metrics
         self._loaded: set[tuple[int, str]] = set()  # (engine generation, digest)
         self.shares = Shares()
-        self._recent = Recent[str | None]()
+        self._made: OrderedDict[str, str] = OrderedDict()  # recipe -> artifact
         self._loading: dict[str, asyncio.Task[None]] = {}
 
     @asynccontextmanager
@@ -169,26 +169,30 @@ class Provider:
 
     async def _on_disk(self, target: Stored | Planned, caller: Caller) -> str:
         if isinstance(target, Planned):
-            return await self._built(target.recipe, caller)
+            return await self._built(target, caller)
         if not self._artifacts.has(target.digest):
             await self._restore(target, caller)
         return target.digest
 
-    async def _built(self, recipe: Recipe, caller: Caller) -> str:
-        digest = await self._pools.resolve.run(self._built_before, recipe)
+    async def _built(self, target: Planned, caller: Caller) -> str:
+        digest = self._made.get(target.digest)
+        if digest is None:
+            artifact_of = self._registry.compositions.artifact_of
+            digest = await self._pools.resolve.run(artifact_of, target.digest)
         if digest is not None and self._artifacts.has(digest):
             self._metrics.merge_hit()
-            return digest
-        self._metrics.merge_miss()
-        digest = await self._builder.build(recipe, caller=caller)
-        self._recent.keep(recipe.digest(), digest)
+        else:
+            self._metrics.merge_miss()
+            digest = await self._builder.build(target.recipe, caller=caller)
+        self._note_made(target.digest, digest)
         return digest
 
-    def _built_before(self, recipe: Recipe) -> str | None:
-        # The digest of a recipe with a weight for each of thousands of modules takes milliseconds.
-        digest = recipe.digest()
-        artifact_of = self._registry.compositions.artifact_of
-        return self._recent.ask(digest, lambda: artifact_of(digest))
+    def _note_made(self, recipe: str, artifact: str) -> None:
+        """Remember what a recipe gives: its first artifact, which never changes."""
+        self._made[recipe] = artifact
+        self._made.move_to_end(recipe)
+        if len(self._made) > _REMEMBERED:
+            self._made.popitem(last=False)
 
     async def _restore(self, target: Stored, caller: Caller) -> None:
         """Stage or build again the files that were evicted."""

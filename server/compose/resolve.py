@@ -63,10 +63,15 @@ class Stored:
 
 @dataclass(frozen=True, slots=True)
 class Planned:
-    """A recipe, which may or may not have been merged before."""
+    """A recipe with its digest, which may or may not have been merged before."""
 
     recipe: Recipe
     chosen: tuple[str, ...] = ()  # what a retrieval chose, as references
+    # Computed once, since the text of a recipe with thousands of weights takes milliseconds.
+    digest: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "digest", self.recipe.digest())
 
 
 Target: TypeAlias = Bare | Stored | Planned
@@ -102,6 +107,10 @@ class Resolver:
         """
         key = (model, hash(prompt), caller)  # a prompt may be long
         return self.recent.ask(key, lambda: self._resolve(model, prompt, caller))
+
+    def confirm(self, model: str, target: Target, *, caller: Caller) -> None:
+        """Note that `model` still means `target`, for a time in which the database is gone."""
+        self.recent.keep((model, hash(""), caller), target)
 
     def _resolve(self, model: str, prompt: str, caller: Caller) -> Target:
         if model in (self.served_base, self.base):

@@ -48,7 +48,7 @@ def completions_router(gateway: Gateway) -> APIRouter:
     answer = _Answer(
         Relay(
             gateway.engine,
-            gateway.resolver,
+            gateway.meanings,
             gateway.provider,
             gateway.artifacts,
             gateway.stopping,

@@ -20,7 +20,8 @@ from registry.callers import Caller
 from server.artifacts.provide import Provider
 from server.artifacts.store import ArtifactStore
 from server.auth import request_caller
-from server.compose.resolve import Bare, Resolver, Target
+from server.compose.meanings import Meanings
+from server.compose.resolve import Bare
 from server.compose.retrieve import is_retrieval
 from server.engine.link import RESTART_SECONDS
 from server.engine.protocol import Engine, EngineResponse, EngineUnavailable
@@ -40,11 +41,11 @@ class Relay:
     """An ASGI app that answers chat and completion requests with the model that `model` names."""
 
     def __init__(
-        self, engine: Engine, resolver: Resolver, provider: Provider, artifacts: ArtifactStore,
+        self, engine: Engine, meanings: Meanings, provider: Provider, artifacts: ArtifactStore,
         stopping: Stopping, pools: Pools, salts: CacheSalts, meter: Meter, *, max_answers: int,
     ) -> None:  # fmt: skip
         self._salts, self._meter, self._max_answers = salts, meter, max_answers
-        self._engine, self._resolver, self._pools = engine, resolver, pools
+        self._engine, self._meanings, self._pools = engine, meanings, pools
         self._provider, self._artifacts, self._stopping = provider, artifacts, stopping
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -96,7 +97,9 @@ class Relay:
     ) -> EngineResponse:
         """Return the engine's response; `stack` holds the lease and the connection."""
         with timings.measure("resolve"):
-            target = await self._resolve(completion, answer.caller)
+            model = completion.model
+            prompt = completion.prompt if is_retrieval(model) else ""
+            target = await self._meanings.of(model, prompt, answer.caller)
         if not self._engine.available():
             raise EngineUnavailable("The engine is starting or restarting.", RESTART_SECONDS)
         salt, controls = await self._salts.of(answer.caller), answer.caller.operates
@@ -117,15 +120,6 @@ class Relay:
                 await self._provider.load(digest)
             response = await self._send(stack, body, path, timings)
         return response
-
-    async def _resolve(self, completion: CompletionRequest, caller: Caller) -> Target:
-        """Resolve `model`; a search may take long, so it has threads of its own."""
-        resolve = self._resolver.resolve
-        if not is_retrieval(completion.model):
-            return await self._pools.resolve.run(resolve, completion.model, caller=caller)
-        return await self._pools.search.run(
-            lambda: resolve(completion.model, completion.prompt, caller=caller)
-        )
 
     async def _send(
         self, stack: AsyncExitStack, body: bytes, path: str, timings: Timings

@@ -28,7 +28,7 @@ def _url(path: Path) -> str:
 
 
 def _schema(path: Path) -> dict[str, list[str]]:
-    """Return the DDL of every table and index with sorted lines."""
+    """Return the DDL of every table, index and trigger with sorted lines."""
     query = "SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL"
     with create_engine(_url(path)).connect() as connection:
         rows = connection.execute(text(query)).all()
@@ -56,8 +56,11 @@ def test_the_ddl_is_the_same_to_the_letter(tmp_path: Path) -> None:
     """Constraint names, checks and nullability, which Alembic does not compare, agree."""
     Database(_url(tmp_path / "a.db")).upgrade()
     Table.metadata.create_all(create_engine(_url(tmp_path / "b.db")))
-    migrated = _schema(tmp_path / "a.db")
-    del migrated["alembic_version"]
+    migrated = {
+        name: ddl
+        for name, ddl in _schema(tmp_path / "a.db").items()
+        if name != "alembic_version" and not name.startswith("changes_")  # triggers
+    }
     assert _schema(tmp_path / "b.db") == migrated
 
 

@@ -81,7 +81,10 @@ def test_the_revisions_build_what_the_models_say(url: str) -> None:
 
 
 def test_the_schema_is_the_metadata_s_to_the_letter(postgresql: Server, url: str) -> None:
-    """Names, checks, defaults and index definitions, which Alembic does not compare, agree."""
+    """Names, checks, defaults and index definitions, which Alembic does not compare, agree.
+
+    The metadata has neither HNSW indexes nor triggers.
+    """
     upgrade(url)
     other = postgresql.create()
     engine = create_engine(other)
@@ -90,7 +93,7 @@ def test_the_schema_is_the_metadata_s_to_the_letter(postgresql: Server, url: str
         Table.metadata.create_all(connection)
     engine.dispose()
     migrated = {
-        table: [line for line in lines if " USING hnsw " not in line]
+        table: [line for line in lines if " USING hnsw " not in line and " TRIGGER " not in line]
         for table, lines in schema(url).items()
     }
     assert schema(other) == migrated
