@@ -2,11 +2,16 @@
 
 import errno
 import os
+import resource
 import signal
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
+from unittest import mock
 
+import merge.run
+from server.artifacts import worker
 from server.artifacts.worker import Built
 
 
@@ -34,6 +39,39 @@ def linger(_recipe: str, _folders: Mapping[str, Path], out: Path, **_: object) -
     time.sleep(5)
     _write_half(out)
     raise AssertionError("should have been ended")
+
+
+def hoard(recipe: str, folders: Mapping[str, Path], out: Path, **options: Any) -> Built:
+    """Build with a merge that takes more than a worker with 64 MiB may have."""
+
+    def hungry(*_: object, **__: object) -> None:
+        bytearray(2 * 2**30)  # a worker has a gigabyte of addresses beside its memory
+
+    with mock.patch.object(merge.run, "merge", hungry):
+        return worker.build(recipe, folders, out, **options)
+
+
+def die_or_wait(recipe: str, folders: Mapping[str, Path], out: Path, **options: Any) -> Built:
+    """Die with a recipe of `cat`; build any other when there is a file `go` beside all builds."""
+    if '"cat"' in recipe:
+        die(recipe, folders, out)
+    out.parent.joinpath("started").touch()
+    while not out.parent.parent.joinpath("go").exists():
+        time.sleep(0.01)
+    return worker.build(recipe, folders, out, **options)
+
+
+def die_once(recipe: str, folders: Mapping[str, Path], out: Path, **options: Any) -> Built:
+    """Die at the first attempt, and build at the second."""
+    if out.name == "merged-0":
+        die(recipe, folders, out)
+    return worker.build(recipe, folders, out, **options)
+
+
+def limits() -> tuple[int, int]:
+    """Return the worker's limit of addresses, and how soon it is ended when memory runs out."""
+    score = int(Path("/proc/self/oom_score_adj").read_text())
+    return resource.getrlimit(resource.RLIMIT_AS)[1], score
 
 
 def _write_half(out: Path) -> None:

@@ -16,7 +16,7 @@ from registry.callers import Caller
 from registry.service import Registry
 from registry.storage.blobs import LocalBlobs
 from server.artifacts import worker
-from server.artifacts.build import BuildFailed, TooManyBuilds
+from server.artifacts.build import TooManyBuilds
 from server.artifacts.store import StoreBroken, StoreFull
 from server.artifacts.worker import BuildTimeout
 from server.compose.resolve import Planned
@@ -142,30 +142,6 @@ async def test_a_build_that_takes_too_long_is_given_up(make_gateway: MakeGateway
     assert 1 == merges(gateway, "lego", "failed")
     assert [] == left_over(gateway)
     assert await patient.builder.build(recipe(patient)) in patient.artifacts.digests()
-
-
-@pytest.mark.faults
-async def test_a_killed_worker_fails_its_build_and_no_other(
-    make_settings: MakeSettings,
-    registry: Registry,
-    versions: LocalBlobs,
-    engine: FakeEngine,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """A worker that dies is BuildFailed for its callers; the next build gets a new worker."""
-    gateway = Gateway(
-        make_settings(), registry=registry, versions=versions, engine=engine, base=BASE
-    )
-    asked = recipe(gateway)
-    try:
-        with monkeypatch.context() as patch:
-            patch.setattr(worker, "build", faulty_builds.die)
-            with pytest.raises(BuildFailed, match="send the request again"):
-                await gateway.builder.build(asked)
-        assert [] == left_over(gateway)
-        assert await gateway.builder.build(asked) in gateway.artifacts.digests()
-    finally:
-        await gateway.builder.stop()
 
 
 async def test_the_loop_runs_while_a_merge_does(gateway: Gateway) -> None:
