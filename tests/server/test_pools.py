@@ -36,9 +36,13 @@ async def test_owners_take_turns_in_a_pool() -> None:
     """The only call of one owner runs next, however many calls of another one wait."""
     pool, order, free = Pool("test", threads=1, queue=100), list[str](), threading.Event()
 
+    def note(owner: str) -> None:
+        free.wait()
+        order.append(owner)
+
     async def ask(owner: str) -> None:
         work_for(owner)
-        await pool.run(lambda: (free.wait(), order.append(owner)))
+        await pool.run(note, owner)
 
     calls = [asyncio.create_task(ask("a")) for _ in range(20)]
     await asyncio.sleep(0.01)
