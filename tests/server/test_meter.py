@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -146,16 +145,3 @@ async def test_a_request_writes_nothing(make_meter: MakeMeter, registry: Registr
     await meter.flush()
     assert 1 == written
     assert [500, 500] == [row.requests for row in registry.access.usage.page().items]
-
-
-def test_gateways_add_to_the_same_rows(registry: Registry) -> None:
-    """Counts that several gateways write at the same time are all there."""
-    slots = [Slot(key, None, int(NOON // 60)) for key in "abcd"]
-
-    def write(order: int) -> None:
-        for _ in range(5):
-            registry.access.usage.add({slot: Counts(requests=1) for slot in slots[::order]})
-
-    with ThreadPoolExecutor(4) as pool:
-        list(pool.map(write, [1, -1, 1, -1]))
-    assert [20] * 4 == [row.requests for row in registry.access.usage.page().items]
