@@ -13,7 +13,6 @@ from server.bodies import LimitBodies
 from server.few_at_once import FewAtOnce
 from server.gateway import Gateway
 from server.live import live_of
-from server.metrics import CountRequests
 from server.openai.completions import completions_router
 from server.openai.files import files_router
 from server.openai.fine_tuning import fine_tuning_router
@@ -22,6 +21,7 @@ from server.problems import handle_errors
 from server.readiness import Readiness
 from server.routing import NormalizeRequests, set_pools
 from server.telemetry.access import LogRequests
+from server.telemetry.metrics import CountRequests
 
 
 def create_app(gateway: Gateway) -> FastAPI:

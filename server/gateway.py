@@ -20,11 +20,11 @@ from server.jobs.runner import Runner
 from server.jobs.storage import JobStorage
 from server.limits import BodyBudget
 from server.meter import Meter
-from server.metrics import Metrics
 from server.pools import Pools
 from server.salts import CacheSalts
 from server.settings import Settings
 from server.stopping import Stopping
+from server.telemetry.metrics import Metrics
 
 
 class Gateway:

@@ -28,8 +28,8 @@ from server.errors import ERRORS, INTERNAL, NO_SUCH_ROUTE
 from server.gateway import Gateway
 from server.home import open_registry
 from server.jobs.failures import MEANINGS
-from server.metrics import Metrics
 from server.settings import Settings
+from server.telemetry.metrics import Metrics
 
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = ("README.md", "METHODS.md", "ADAPTIVE.md", "REFERENCE.md", "CONTRIBUTING.md")

@@ -23,8 +23,8 @@ from server.compose.expression import Expression, parse_model
 from server.compose.resolve import Planned, Resolver
 from server.errors import RequestInvalid
 from server.gateway import Gateway
-from server.metrics import Timings
 from server.routing import admin_routes
+from server.telemetry.metrics import Timings
 
 
 def compositions_router(gateway: Gateway) -> APIRouter:

@@ -26,9 +26,9 @@ from server.jobs.pools import unusable
 from server.jobs.publish import NotServable
 from server.jobs.report import CandidateJson, ReportJson
 from server.jobs.storage import keep_file
-from server.metrics import Timings
 from server.routing import admin_routes
 from server.sse import EVENT_STREAM, KEEP_ALIVE, frame
+from server.telemetry.metrics import Timings
 
 JobId = Annotated[
     str, Path(pattern="^ftjob-[0-9a-f]{24}$", examples=["ftjob-0123456789abcdef01234567"])

@@ -23,9 +23,9 @@ from server.artifacts.store import ArtifactStore, storage_errors
 from server.artifacts.workers import WorkerDied, WorkerHangs, Workers
 from server.fair_queue import FairQueue
 from server.meter import Meter
-from server.metrics import Metrics
 from server.settings import Settings
 from server.shared_tasks import shared_task
+from server.telemetry.metrics import Metrics
 
 _GRACE_SECONDS = 15.0
 # A worker that dies is often not its build's fault: the system was short of memory.

@@ -13,7 +13,7 @@ from server.artifacts.leases import LeaseBusy, Leases
 from server.artifacts.provide import Provider
 from server.artifacts.store import ArtifactStore
 from server.engine.protocol import Engine, EngineError
-from server.metrics import Metrics
+from server.telemetry.metrics import Metrics
 
 _log = logging.getLogger("weft.artifacts")
 

@@ -21,10 +21,10 @@ from server.artifacts.shares import Shares
 from server.artifacts.store import ArtifactStore, storage_errors
 from server.compose.resolve import Planned, Stored
 from server.engine.protocol import Engine, EngineRefused
-from server.metrics import Metrics, Timings
 from server.pools import Pools
 from server.shared_tasks import shared_task
 from server.telemetry import record
+from server.telemetry.metrics import Metrics, Timings
 
 _ATTEMPTS = 3
 _REMEMBERED = 4096  # recipes, of 130 bytes each

@@ -37,7 +37,7 @@ from server.jobs.pools import unusable
 from server.jobs.publish import NotServable, Publisher
 from server.jobs.report import CandidateJson, ReportJson, served_figures
 from server.jobs.storage import JobStorage
-from server.metrics import Timings
+from server.telemetry.metrics import Timings
 
 if TYPE_CHECKING:
     from merge.adaptive.scoring.examples import Example

@@ -27,7 +27,6 @@ from server.engine.link import RESTART_SECONDS
 from server.engine.protocol import Engine, EngineResponse, EngineUnavailable
 from server.errors import RequestInvalid, envelope, error_response
 from server.meter import Measured, Meter
-from server.metrics import Timings
 from server.openai.requests import CompletionRequest, read_completion_request
 from server.openai.usage import UsageReader
 from server.pools import Pools
@@ -35,6 +34,7 @@ from server.salts import CacheSalts
 from server.sse import frame, is_event_stream
 from server.stopping import Stopping
 from server.telemetry import record, spans
+from server.telemetry.metrics import Timings
 
 
 class Relay:

@@ -1,1 +1,1 @@
-"""What an operator sees of requests: log lines, an access log, spans. Metrics: `server.metrics`."""
+"""What an operator sees of requests: log lines, an access log, metrics, spans."""

@@ -13,7 +13,7 @@ from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.cog.plugins import register_default_plugins
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
-from server.metrics import Metrics
+from server.telemetry.metrics import Metrics
 from tests.deploy.formats import DEPLOY
 from tests.deploy.promtool import promtool
 

@@ -10,7 +10,7 @@ from server.artifacts.leases import LeaseBusy
 from server.engine.fake import FakeEngine
 from server.engine.protocol import EngineBusy, EngineUnavailable
 from server.gateway import Gateway
-from server.metrics import Timings
+from server.telemetry.metrics import Timings
 from tests.server.test_provide import provide, target_of
 
 DigestOf = Callable[[str], str]

@@ -18,7 +18,7 @@ from server.compose.resolve import Planned, Stored
 from server.engine.fake import FakeEngine
 from server.engine.protocol import EngineRefused, EngineUnavailable
 from server.gateway import Gateway
-from server.metrics import Timings
+from server.telemetry.metrics import Timings
 from tests.server.test_build import merges, recipe
 
 DigestOf = Callable[[str], str]
