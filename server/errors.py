@@ -333,9 +333,8 @@ def info_and_message(error: BaseException) -> tuple[ErrorInfo, str]:
 def headers_of(error: BaseException) -> dict[str, str] | None:
     """Return Retry-After for an error with `retry_after_seconds`, and the error's own headers."""
     seconds = getattr(error, "retry_after_seconds", None)
-    if seconds is None:
-        return None
-    return {"Retry-After": str(seconds), **getattr(error, "headers", {})}
+    headers = {} if seconds is None else {"Retry-After": str(seconds)}
+    return {**headers, **getattr(error, "headers", {})} or None
 
 
 def envelope(

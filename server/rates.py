@@ -22,11 +22,15 @@ class RateLimited(Exception):
     """The key has used up what it may use in a minute."""
 
     def __init__(self, key: str, rate: "Rate", headers: Mapping[str, str]) -> None:
-        self.retry_after_seconds = max(1, math.ceil(rate.wait(rate.least)))
         self.headers = headers
+        what = f"The key {key} may use {rate.limit:g} {_WHAT[rate.name]} per minute"
+        self.retry_after_seconds: int | None = None
+        if rate.least > rate.limit:
+            super().__init__(f"{what}, so never any. An admin can raise its limit.")
+            return
+        self.retry_after_seconds = max(1, math.ceil(rate.wait(rate.least)))
         super().__init__(
-            f"The key {key} may use {rate.limit:g} {_WHAT[rate.name]} per minute, and "
-            f"{rate.left:g} are left. Try again in {self.retry_after_seconds} s."
+            f"{what}, and {rate.left:g} are left. Try again in {self.retry_after_seconds} s."
         )
 
 

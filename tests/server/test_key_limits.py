@@ -71,6 +71,18 @@ async def test_a_key_has_limits_of_its_own(client: AsyncClient, registry: Regist
     limited(await chat(client, key), "requests")
 
 
+async def test_a_key_that_may_never_is_not_told_to_wait(
+    client: AsyncClient, registry: Registry
+) -> None:
+    """With a limit of 0 no time makes the request succeed: 429 without Retry-After."""
+    key = bearer(registry, "none", limits=KeyLimits(requests=0))
+    refused = await chat(client, key)
+    assert refused.status_code == 429
+    assert "An admin can raise its limit" in refused.json()["error"]["message"]
+    assert "retry-after" not in refused.headers
+    assert "0" == refused.headers["x-ratelimit-limit-requests"]
+
+
 async def test_new_compositions_are_limited(client: AsyncClient, registry: Registry) -> None:
     """A second new composition waits; one that was built before is answered."""
     key = bearer(registry, "maker", namespace="team")
