@@ -236,13 +236,14 @@ class VersionInUse(RegistryError):
         number: int,
         aliases: Iterable[str],
         compositions: Iterable[str],
-        hidden: int,
-    ) -> None:  # `hidden` counts the compositions that are not visible to the caller
+        *,
+        hidden: bool,
+    ) -> None:  # `hidden`: compositions use it, too, that the caller cannot see
         self.name, self.number = name, number
-        self.aliases, self.compositions, self.hidden = tuple(aliases), tuple(compositions), hidden
+        self.aliases, self.compositions = tuple(aliases), tuple(compositions)
         users = [f"by the alias {alias}" for alias in self.aliases]
         users += [f"in the composition {version}" for version in self.compositions]
-        users += ["in compositions that your key cannot see"] * bool(hidden)
+        users += ["in compositions that your key cannot see"] * hidden
         self.listed = ", ".join(users)
         super().__init__()
 

@@ -38,7 +38,6 @@ _EXTRAS: Mapping[type[Exception], Callable[[Any], Mapping[str, Any]]] = {
     registry_errors.VersionInUse: lambda e: {
         "aliases": e.aliases,
         "compositions": e.compositions,
-        "hidden": e.hidden,
     },
     registry_errors.CompositionDenied: lambda e: {
         "policy": e.policy,

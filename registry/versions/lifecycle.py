@@ -181,4 +181,5 @@ def _refuse_in_use(session: WriteSession, row: VersionRow) -> None:
     visible = queries.visible_names(session, {name for name, _ in compositions})
     shown = [f"{name}@{number}" for name, number in compositions if name in visible]
     if aliases or compositions:
-        raise VersionInUse(row.name, row.number, aliases, shown, len(compositions) - len(shown))
+        hidden = len(compositions) > len(shown)
+        raise VersionInUse(row.name, row.number, aliases, shown, hidden=hidden)

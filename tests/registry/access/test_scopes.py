@@ -93,9 +93,11 @@ def test_live_keys_are_read_again_only_after_a_change(keys: Keys) -> None:
 
 
 def test_refusals_say_nothing_across_namespaces() -> None:
-    """A refused content quotes no reason, and a version in use no number of hidden users."""
+    """A refused content quotes no reason, and a version in use neither name nor number of users
+    that the caller cannot see, nor has the answer a member with them."""
     refused = ContentQuarantined("team/mine")
     assert "reason" not in str(refused)
     assert refused.reason == "its content is quarantined"
-    in_use = VersionInUse("team/a", 1, (), (), 17)
-    assert "17" not in str(in_use)
+    in_use = VersionInUse("team/a", 1, (), (), hidden=True)
+    assert "in compositions that your key cannot see" in str(in_use)
+    assert "hidden" not in vars(in_use)
