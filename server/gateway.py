@@ -64,7 +64,7 @@ class Gateway:
         self.publisher = Publisher(registry, self.storage, settings.served_base)
         self.finisher = Finisher(
             self.publisher, self.provider, self.artifacts, self.storage,
-            None if isinstance(engine, AbsentEngine) else engine,
+            None if isinstance(engine, AbsentEngine) else engine, self.salts,
         )  # fmt: skip
         self.feed = JobFeed(registry.jobs, self.pools.jobs)
         self.jobs = Runner(settings, registry, versions, self.storage, self.finisher, base)

@@ -31,25 +31,28 @@ async def score(
     *,
     pattern: str | None,
     longest_answer: int,
+    salt: str,
 ) -> Scored:
     """Return the scores of `model`, which the engine has loaded, on examples.
+
+    The examples are the job owner's: `salt` keeps them from others in the engine's prefix cache.
 
     Raises:
         ScoringFailed: it refused a request, for example a prompt that is too long.
         EngineUnavailable: it is down, or has lost the model; the same call may succeed later.
     """
-    nll = [await _nll(engine, model, example) for example in examples]
-    answers = [await _answer(engine, model, example, longest_answer) for example in examples]
+    common = {"model": model, "temperature": 0, "cache_salt": salt}
+    nll = [await _nll(engine, common, example) for example in examples]
+    answers = [await _answer(engine, common, example, longest_answer) for example in examples]
     losses = Losses(tuple(nll), tuple(map(answer_tokens, examples)))
     # In a thread: RE2 takes linear time and releases the interpreter's lock, but texts may be long.
     return await asyncio.to_thread(compare_answers, losses, answers, examples, pattern)
 
 
-async def _nll(engine: Engine, model: str, example: Example) -> float:
+async def _nll(engine: Engine, common: Mapping[str, Any], example: Example) -> float:
     """Return the summed negative log-likelihood of an example's answer tokens, nats."""
     tokens, labels = example.tokens, example.labels
-    request = {"model": model, "prompt": tokens, "max_tokens": 1, "temperature": 0,
-               "prompt_logprobs": 0}  # fmt: skip
+    request = {**common, "prompt": tokens, "max_tokens": 1, "prompt_logprobs": 0}
     logprobs: Any = (await _ask(engine, request)).get("prompt_logprobs")
     # The first token has no log-probability: nothing precedes it.
     counted = [at for at in range(1, len(tokens)) if labels[at] != IGNORED]
@@ -59,8 +62,8 @@ async def _nll(engine: Engine, model: str, example: Example) -> float:
         raise ScoringFailed(f"the engine left log-probabilities out: {error!r}") from error
 
 
-async def _answer(engine: Engine, model: str, example: Example, longest: int) -> str:
-    request = {"model": model, "prompt": example.prompt, "max_tokens": longest, "temperature": 0}
+async def _answer(engine: Engine, common: Mapping[str, Any], example: Example, longest: int) -> str:
+    request = {**common, "prompt": example.prompt, "max_tokens": longest}
     return str((await _ask(engine, request))["text"])
 
 

@@ -37,6 +37,7 @@ from server.jobs.pools import unusable
 from server.jobs.publish import NotServable, Publisher
 from server.jobs.report import CandidateJson, ReportJson, served_figures
 from server.jobs.storage import JobStorage
+from server.salts import CacheSalts
 from server.telemetry.metrics import Timings
 
 if TYPE_CHECKING:
@@ -70,6 +71,7 @@ class Finisher:
     artifacts: ArtifactStore
     storage: JobStorage
     engine: Engine | None
+    salts: CacheSalts
 
     async def finish(self, job: Job, outcome: Mapping[str, Any], say: Say) -> Finished:
         """Merge, load, score and publish what a job has learned.
@@ -80,7 +82,8 @@ class Finisher:
             say: writes a sentence into the job's log.
 
         Raises:
-            EngineUnavailable, BuildFailed, BuildQueueFull, DatabaseUnavailable: try again later.
+            EngineUnavailable, BuildFailed, BuildQueueFull, DatabaseUnavailable, PoolFull: try again
+                later.
             StoreFull, StoreBroken, StorageFailed, OSError: a disk is full or gone.
         """
         report = await asyncio.to_thread(self._report, job, outcome)
@@ -154,6 +157,7 @@ class Finisher:
                 scored = await score(
                     self.engine, model, examples, pattern=options["pattern"],
                     longest_answer=options["longest_answer"],
+                    salt=await self.salts.of(caller_of_job(job)),
                 )  # fmt: skip
             except ScoringFailed as error:
                 return str(error)

@@ -70,6 +70,16 @@ async def test_the_best_is_folded_served_and_published(finish: Finish, gateway: 
     assert {"candidate": "recycle", "model": "bot@1"} == finished.report["published"]
 
 
+async def test_prompts_of_a_job_meet_no_others_in_the_prefix_cache(
+    finish: Finish, engine: ScoringEngine, gateway: Gateway
+) -> None:
+    """Requests of a job have the salt of its owner, as that owner's chats have."""
+    owner = Caller("ci", "publish", "team")
+    await finish(caller=owner, name="team/bot")
+    own = await gateway.salts.of(Caller("another key", "chat", "team"))
+    assert {own} == {body["cache_salt"] for body in engine.bodies}
+
+
 async def test_requests_are_one_at_a_time_and_of_one_kind(
     finish: Finish, engine: ScoringEngine
 ) -> None:
