@@ -170,6 +170,12 @@ class Settings(BaseSettings):
     events_days: float | None = Field(
         None, gt=0, description="days that `weft gc` keeps logs of ended jobs; default: for good"
     )
+    job_files_days: float | None = Field(
+        None,
+        gt=0,
+        description="days that `weft gc` keeps candidates of ended jobs; then only "
+        "published ones can be served",
+    )
     recipes_days: float | None = Field(
         None, gt=0, description="days that `weft gc` keeps recipes that nothing uses"
     )

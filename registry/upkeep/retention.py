@@ -65,6 +65,20 @@ def prune(database: Database, rules: RetentionRules, on_disk: Collection[str]) -
     )
 
 
+def ended_jobs(database: Database, days: float, some: Collection[str]) -> tuple[str, ...]:
+    """Return which of some jobs, by id, ended longer ago than so many days.
+
+    Raises:
+        DatabaseUnavailable: the database is unreadable.
+    """
+    ids, ended = sorted(some), list[str]()
+    for start in range(0, len(ids), BATCH):
+        with database.read() as session:
+            before = now() - timedelta(days=days)
+            ended += queries.ended_jobs(session, before, ids[start : start + BATCH])
+    return tuple(ended)
+
+
 def _removed(
     database: Database,
     days: float | None,

@@ -1,12 +1,12 @@
 """The statements of retention: each removes a limited number of old rows."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from datetime import datetime
 
 from sqlalchemy import delete, or_, select
 from sqlalchemy.orm import aliased
 
-from registry.storage.database import WriteSession
+from registry.storage.database import ReadSession, WriteSession
 from registry.storage.job_models import JobEventRow, JobRow
 from registry.storage.models import (
     AdapterVersionRow,
@@ -24,6 +24,13 @@ def remove_events(session: WriteSession, before: datetime, limit: int) -> int:
     ids = session.scalars(old).all()
     session.execute(delete(JobEventRow).where(JobEventRow.id.in_(ids)))
     return len(ids)
+
+
+def ended_jobs(session: ReadSession, before: datetime, some: Collection[str]) -> Sequence[str]:
+    """Return which of some jobs ended before a moment."""
+    return session.scalars(
+        select(JobRow.id).where(JobRow.finished_at < before, JobRow.id.in_(some))
+    ).all()
 
 
 def remove_audit(session: WriteSession, before: datetime, limit: int) -> int:

@@ -11,6 +11,7 @@ from server.admin.schemas import CollectedItem, CollectedReport, GarbageItem, Pa
 from server.artifacts.collect import GRACE_DAYS, collect, collector_of, prune_rows
 from server.auth import Operator
 from server.gateway import Gateway
+from server.jobs.retention import remove_job_folders
 from server.routing import admin_routes
 
 _GraceDays = Annotated[
@@ -36,19 +37,24 @@ def garbage_router(gateway: Gateway) -> APIRouter:
     async def collect_garbage(
         caller: Operator, grace_days: _GraceDays = GRACE_DAYS
     ) -> CollectedReport:
-        """Remove unreferenced files, except those in use, and rows past their retention."""
+        """Remove unreferenced files, except those in use, and what is past its retention."""
         collector = collector_of(database, gateway.settings, grace_days=grace_days)
         planned = await gateway.pools.files.run(collector.plan)
         done = await collect(collector, gateway.evictor, planned)
         await gateway.pools.files.run(collector.sweep)
         pruned = await gateway.pools.files.run(prune_rows, database, gateway.settings)
+        jobs = await gateway.pools.files.run(remove_job_folders, database, gateway.settings)
         items = [CollectedItem(**asdict(each.garbage), removed=each.removed) for each in done]
         removed = [item for item in items if item.removed]
         size_bytes = sum(item.bytes for item in removed)
         await gateway.pools.admin.run(
             gateway.registry.access.audit.note, caller.name, "garbage.collected", "garbage",
             removed=len(removed), bytes=size_bytes, rows=pruned.total,
+            job_folders=jobs,
         )  # fmt: skip
-        return CollectedReport(items=items, bytes_removed=size_bytes, rows_removed=pruned.total)
+        return CollectedReport(
+            items=items, bytes_removed=size_bytes, rows_removed=pruned.total,
+            job_folders_removed=jobs,
+        )  # fmt: skip
 
     return router

@@ -303,11 +303,12 @@ class CollectedItem(GarbageItem):
 
 
 class CollectedReport(BaseModel):
-    """The folders of the plan, the bytes that were freed, and the rows past their retention."""
+    """The folders of the plan, the bytes that were freed, and what was past its retention."""
 
     items: list[CollectedItem]
     bytes_removed: int = Field(examples=[83_886_080])
     rows_removed: int = Field(examples=[0])
+    job_folders_removed: int = Field(examples=[0])
 
 
 class BaseItem(Item):

@@ -10,7 +10,6 @@ import typer
 from registry.access.audit import Audit
 from registry.storage.database import Database
 from registry.upkeep.garbage import DAY_SECONDS, Collected, Collector, Garbage, Reason
-from registry.upkeep.retention import Pruned
 from server.artifacts.collect import GRACE_DAYS, collector_of, prune_rows
 from server.cli.client import Home, Key, Server, connect, settings_of
 from server.cli.console import (
@@ -23,6 +22,8 @@ from server.cli.console import (
     say,
     short,
 )
+from server.jobs.retention import remove_job_folders
+from server.settings import Settings
 
 _WHY: Mapping[Reason, str] = {
     "orphan": "no registered version has these files",
@@ -92,9 +93,8 @@ def gc(
             database, settings, grace_days=grace_days, budget_bytes=budget_bytes
         )
         done = _here(collector, Audit(database), delete=delete)
-        pruned = prune_rows(database, settings) if delete else Pruned()
-        if pruned.total:
-            Audit(database).note(actor(), "garbage.collected", "rows", **asdict(pruned))
+        if delete:
+            _prune(database, settings)
     if as_json:
         rows = [{**asdict(item.garbage), "removed": item.removed} for item in done]
         print_json(rows)
@@ -130,6 +130,14 @@ def _here(collector: Collector, audit: Audit, *, delete: bool) -> list[Collected
             audit.note(actor(), "garbage.collected", "garbage", **detail)
     collector.sweep()
     return done
+
+
+def _prune(database: Database, settings: Settings) -> None:
+    """Remove what is past its retention, and log it."""
+    pruned, jobs = prune_rows(database, settings), remove_job_folders(database, settings)
+    if pruned.total or jobs:
+        detail = {**asdict(pruned), "job_folders": jobs}
+        Audit(database).note(actor(), "garbage.collected", "rows", **detail)
 
 
 def _print_garbage(done: Iterable[Collected], *, delete: bool) -> None:

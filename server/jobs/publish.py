@@ -111,7 +111,12 @@ class Publisher:
         return version.digest, f"{version.name}@{version.number}"
 
     def _folder(self, job: Job, below: str) -> Path:
-        return self.storage.folder(job.id) / below
+        folder = self.storage.folder(job.id)
+        if job.status == "succeeded" and not folder.exists():
+            raise NotServable(
+                "the files of this job were removed (WEFT_JOB_FILES_DAYS): run the job again"
+            )
+        return folder / below
 
 
 def _expression(job: Job, candidate: CandidateJson) -> str:

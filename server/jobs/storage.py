@@ -124,6 +124,10 @@ class JobStorage:
         for name in ("checkpoints", "folded"):
             shutil.rmtree(self.folder(job) / name, ignore_errors=True)
 
+    def jobs(self) -> frozenset[str]:
+        """Return the ids of the jobs that have a folder. Raises OSError: the disk is gone."""
+        return frozenset(path.name for path in self._root.glob("ftjob-*"))
+
     def remove_job(self, job: str) -> None:
         """Remove a job's folder, if it exists."""
         shutil.rmtree(self.folder(job), ignore_errors=True)

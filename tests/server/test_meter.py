@@ -49,6 +49,7 @@ async def test_requests_beyond_the_limit_are_refused(
     ask(meter, Caller("cd", "chat", "team"))
     for _ in range(9):
         ask(meter, Caller("root"))
+    assert caught.value.retry_after_seconds is not None
     now[0] += caught.value.retry_after_seconds
     ask(meter)
 

@@ -62,6 +62,7 @@ def test_without_anything_there_are_defaults() -> None:
         ("merge_queue", "5", 5),
         ("merge_queue_share", "4", 4),
         ("events_days", "30", 30.0),
+        ("job_files_days", "30", 30.0),
         ("recipes_days", "90", 90.0),
         ("audit_days", "365", 365.0),
         ("merge_max_weight", "10", 10.0),

@@ -15,7 +15,7 @@ from registry.storage.database import Database
 from registry.storage.job_models import JobRow
 from registry.storage.models import AuditRow, RecipeRow
 from registry.upkeep import retention
-from registry.upkeep.retention import Pruned, RetentionRules, prune
+from registry.upkeep.retention import Pruned, RetentionRules, ended_jobs, prune
 from tests.registry.conftest import BASE, Register
 from tests.registry.jobs.rows import job_id, messages, queue
 
@@ -65,6 +65,22 @@ def test_old_logs_of_ended_jobs_go(
     assert [] == messages(registry, 1)
     assert 6 == len(messages(registry, 2))
     assert 0 == prune(database, WEEK, ()).events
+
+
+def test_jobs_that_ended_long_ago_are_known(
+    registry: Registry, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of some jobs, those that ended before the days are returned; active, unnamed and unknown ones
+    are not."""
+    monkeypatch.setattr(retention, "BATCH", 2)
+    for number in range(5):
+        queue(registry, number)
+    for number in (0, 1, 2, 4):
+        registry.jobs.cancel(job_id(number))
+    age(database)
+    some = [*map(job_id, range(4)), job_id(77)]
+    assert sorted(map(job_id, range(3))) == sorted(ended_jobs(database, 7, some))
+    assert () == ended_jobs(database, 9, some)
 
 
 def test_old_entries_of_the_audit_log_go(registry: Registry, database: Database) -> None:
