@@ -12,6 +12,13 @@ Change = Callable[[Registry], object]
 LEGAL = parse_reference("legal@1")
 RECIPE, ARTIFACT = "a" * 64, "b" * 64
 
+
+def merge(registry: Registry) -> None:
+    """Record a merge."""
+    registry.compositions.save_recipe("{}", RECIPE, BASE, [])
+    registry.compositions.record_artifact(RECIPE, ARTIFACT, bytes=1, seconds=1.0, report={})
+
+
 COUNTED: Mapping[str, Change] = {
     "alias": lambda r: r.versions.set_alias("legal", "prod", 1, actor="ann"),
     "quarantine": lambda r: r.versions.quarantine(LEGAL, "in verse", "ann"),
@@ -24,10 +31,7 @@ COUNTED: Mapping[str, Change] = {
 NOT_COUNTED: Mapping[str, Change] = {
     "examples": lambda r: r.search.descriptions.set_examples("legal", ["a", "b"], actor="ann"),
     "key": lambda r: r.access.keys.create("ann", role="read"),
-    "merge": lambda r: (
-        r.compositions.save_recipe("{}", RECIPE, BASE, []),
-        r.compositions.record_artifact(RECIPE, ARTIFACT, bytes=1, seconds=1.0, report={}),
-    ),
+    "merge": merge,
 }
 
 
@@ -37,7 +41,7 @@ def test_what_counts(registry: Registry, register: Register, name: str) -> None:
     register("legal")
     register("acme/own", seed=1)
     before = registry.changes.read()
-    (COUNTED | NOT_COUNTED)[name](registry)
+    {**COUNTED, **NOT_COUNTED}[name](registry)
     assert (name in COUNTED) == (registry.changes.read() > before)
 
 
