@@ -2,6 +2,7 @@
 
     MergeError
     ├── RecipeInvalid          the request is wrong: change the request
+    │   ├── DocumentInvalid    a key or a value of a recipe's document is wrong
     │   └── LimitExceeded      it asks for more than this server allows
     ├── IncompatibleAdapters   the members cannot be merged together: choose others
     └── UnsafeResult           the result must not be served: change weights, scale or dtype
@@ -21,6 +22,14 @@ class MergeError(ValueError):
 
 class RecipeInvalid(MergeError):
     """The recipe is wrong: an unknown method or option, a bad weight, no ingredient."""
+
+
+class DocumentInvalid(RecipeInvalid):
+    """A recipe's document is wrong at a place, such as `adapters[0].weight`."""
+
+    def __init__(self, place: str, problem: str, separator: str = ": ") -> None:
+        self.place = place
+        super().__init__(f"{place}{separator}{problem}" if place else problem)
 
 
 class LimitExceeded(RecipeInvalid):

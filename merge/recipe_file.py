@@ -1,58 +1,18 @@
-"""Recipe files: YAML or JSON with adapters by folder or name, before options are decided.
-
-Covered: reading the file and every check that needs no adapters; each error names the file and the
-key. Not covered: finding the adapters, and `plan`, which decides the rest.
-
-    method: linear
-    adapters:
-      - path: legal                     # beside this file; or name: a reference in a registry
-        weight: 0.7                     # 1 when left out
-        weights: {"*.mlp.*": 0.2}       # in modules by pattern; the last match applies
-      - path: ../poet
-    options: {rank: 16, scale: match}
-    dtype: bfloat16                     # the default
-    base: meta-llama/Llama-3.1-8B-Instruct    # default: the base that the adapters' configs name
-"""
+"""Recipe files: YAML or JSON (`recipe_document` has the keys), with adapters by folder or name."""
 
 import json
-import math
-from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Hashable, Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from merge.errors import RecipeInvalid, did_you_mean
-from merge.methods import find_method
+from merge.errors import RecipeInvalid
 from merge.peft_format.problems import brief
-from merge.recipe import OUTPUT_DTYPES
-from merge.weights import Patterns, check_weights
+from merge.recipe_document import WrittenRecipe, read_document
 
 SUFFIXES = (".yaml", ".yml", ".json")
-DEFAULT_DTYPE = "bfloat16"
 _MAX_BYTES = 2**20
-
-
-@dataclass(frozen=True, slots=True)
-class WrittenAdapter:
-    """One ingredient of a file: a folder, or a name in a registry; one of the two is None."""
-
-    path: Path | None
-    name: str | None
-    weight: float
-    patterns: Patterns
-
-
-@dataclass(frozen=True, slots=True)
-class WrittenRecipe:
-    """A recipe file's content. Options are checked and not yet parsed."""
-
-    method: str
-    adapters: tuple[WrittenAdapter, ...]
-    options: Mapping[str, object]
-    dtype: str
-    base: str | None
 
 
 def read_recipe_file(path: Path) -> WrittenRecipe:
@@ -63,91 +23,9 @@ def read_recipe_file(path: Path) -> WrittenRecipe:
         OSError: the file cannot be read.
     """
     try:
-        return _recipe(_load(path), path.parent)
+        return read_document(_load(path), folder=path.parent)
     except RecipeInvalid as error:
         raise RecipeInvalid(f"{path.name}: {error}") from error
-
-
-def _recipe(document: object, folder: Path) -> WrittenRecipe:
-    keys = _mapping(
-        document, "the recipe", needs=("method", "adapters"), takes=("options", "dtype", "base")
-    )
-    method = find_method(_text(keys["method"], "method"))
-    written = _list(keys["adapters"], "adapters")
-    adapters = tuple(_adapter(x, f"adapters[{i}]", folder) for i, x in enumerate(written))
-    check_weights((adapter.weight, adapter.patterns) for adapter in adapters)
-    options = _mapping(keys.get("options") or {}, "options")
-    method.bind(options)
-    dtype = _text(keys.get("dtype", DEFAULT_DTYPE), "dtype")
-    if dtype not in OUTPUT_DTYPES:
-        raise _wrong("dtype", f"one of {', '.join(OUTPUT_DTYPES)}", dtype)
-    base = _text(keys["base"], "base") if "base" in keys else None
-    return WrittenRecipe(method.name, adapters, options, dtype, base)
-
-
-def _adapter(document: object, place: str, folder: Path) -> WrittenAdapter:
-    keys = _mapping(document, place, takes=("path", "name", "weight", "weights"))
-    if ("path" in keys) == ("name" in keys):
-        raise _wrong(place, "one of the keys path and name", sorted(keys))
-    patterns = _mapping(keys.get("weights", {}), f"{place}.weights", what="patterns with numbers")
-    return WrittenAdapter(
-        path=folder / _text(keys["path"], f"{place}.path") if "path" in keys else None,
-        name=_text(keys["name"], f"{place}.name") if "name" in keys else None,
-        weight=_number(keys.get("weight", 1.0), f"{place}.weight"),
-        patterns=tuple((p, _number(w, f"{place}.weights[{p!r}]")) for p, w in patterns.items()),
-    )
-
-
-def _mapping(
-    value: object,
-    place: str,
-    *,
-    needs: Sequence[str] = (),
-    takes: Sequence[str] = (),
-    what: str = "keys with values",
-) -> dict[str, object]:
-    """Return a mapping with text keys; with `needs` or `takes`, of those keys alone."""
-    if not isinstance(value, dict) or not all(isinstance(key, str) for key in value):
-        raise _wrong(place, what, value)
-    known = (*needs, *takes)
-    for key in value:
-        if known and key not in known:
-            near = did_you_mean(key, known)
-            raise RecipeInvalid(
-                f"{place} has no key {key!r:.80}{near}; it takes {', '.join(known)}"
-            )
-    for key in needs:
-        if key not in value:
-            raise RecipeInvalid(f"{place}: the key {key} is missing")
-    return value
-
-
-def _list(value: object, place: str) -> list[object]:
-    if not isinstance(value, list) or not value:
-        raise _wrong(place, "a list of at least one adapter", value)
-    return value
-
-
-def _text(value: object, place: str) -> str:
-    if not isinstance(value, str) or not value:
-        raise _wrong(place, "a text", value)
-    return value
-
-
-def _number(value: object, place: str) -> float:
-    # Text is accepted, too: YAML 1.1 reads 1e-3, which has no decimal point, as text.
-    if not isinstance(value, bool) and isinstance(value, int | float | str):
-        try:
-            number = float(value)
-        except (ValueError, OverflowError):
-            number = math.nan
-        if math.isfinite(number):
-            return number
-    raise _wrong(place, "a finite number", value)
-
-
-def _wrong(place: str, expected: str, found: object) -> RecipeInvalid:
-    return RecipeInvalid(f"{place}: expected {expected}, found {brief(found)}")
 
 
 def _load(path: Path) -> object:

@@ -24,6 +24,7 @@ from server.artifacts.leases import LeaseBusy
 from server.artifacts.provide import ArtifactGone
 from server.artifacts.store import StoreBroken, StoreFull
 from server.artifacts.worker import BuildTimeout, BuildTooLarge
+from server.compose.composition import CompositionInvalid
 from server.compose.expression import ExpressionInvalid
 from server.compose.resolve import NotAnIngredient, RankTooLarge, WrongBase
 from server.compose.retrieve import NothingFound, RetrievalInvalid
@@ -84,6 +85,9 @@ ERRORS: dict[type[Exception], ErrorInfo] = {
     ),
     ExpressionInvalid: ErrorInfo(
         400, "invalid_expression", "`model` does not parse; a caret shows where."
+    ),
+    CompositionInvalid: ErrorInfo(
+        400, "invalid_composition", "The `composition` object is malformed; `param` says where."
     ),
     NotAnIngredient: ErrorInfo(
         400,

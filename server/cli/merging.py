@@ -12,13 +12,8 @@ import typer
 from merge.methods import METHODS
 from merge.peft_format import AdapterFolder, FormatError, digest_folder, open_folder
 from merge.recipe import OUTPUT_DTYPES, Member, plan
-from merge.recipe_file import (
-    DEFAULT_DTYPE,
-    SUFFIXES,
-    WrittenAdapter,
-    WrittenRecipe,
-    read_recipe_file,
-)
+from merge.recipe_document import DEFAULT_DTYPE, WrittenAdapter, WrittenRecipe
+from merge.recipe_file import SUFFIXES, read_recipe_file
 from merge.run import merge as run_merge
 from registry.bases import base_key, canonical_base
 from registry.references import parse_reference

@@ -9,6 +9,7 @@ import re
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from merge.weights import Patterns
 from registry.errors import ReferenceInvalid
 from registry.references import DIGEST_START, Reference, parse_reference
 from registry.scanner import Scanner, pointer
@@ -58,6 +59,7 @@ class Term:
 
     weight: float
     reference: Reference
+    patterns: Patterns = ()  # of a `composition` object; the text has none
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,13 +11,13 @@ from typing import TypeAlias
 
 from registry.callers import Caller
 from registry.storage.errors import DatabaseUnavailable
-from server.compose.resolve import Resolver, Target
+from server.compose.resolve import LARGE_COMPOSITION, Resolver, Target
 from server.compose.retrieve import is_retrieval
 from server.pools import Pools
 
 _KEPT = 4096
-# The text, and the namespace that says what its sender sees.
-_Key: TypeAlias = tuple[str, str | None]
+# The text, the `composition` object, and the namespace that says what their sender sees.
+_Key: TypeAlias = tuple[str, bytes | None, str | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,29 +36,35 @@ class Meanings:
         self._changes = resolver.registry.changes
         self._known: OrderedDict[_Key, _Meaning] = OrderedDict()
 
-    async def of(self, model: str, prompt: str, caller: Caller) -> Target:
+    async def of(
+        self, model: str, prompt: str, caller: Caller, composition: bytes | None = None
+    ) -> Target:
         """Return what `model` means for `caller` now.
 
         Args:
             model: the `model` field.
             prompt: the text that a retrieval searches by.
             caller: the caller.
+            composition: the `composition` object, as JSON, beside which `model` is "" or the base.
 
         Raises:
             PoolFull: too many others are being resolved.
             Others: as `Resolver.resolve`.
         """
-        if is_retrieval(model):  # a search may take long, so it has threads of its own
+        if composition is None and is_retrieval(
+            model
+        ):  # a search may take long, so it has threads of its own
             search = self._pools.search
             return await search.run(self._resolver.resolve, model, prompt, caller=caller)
-        key = (model, caller.namespace)
+        key = (model, composition, caller.namespace)
         known = self._known.get(key)
         if known is not None and known.number == await self._number():
             self._known.move_to_end(key)
-            self._resolver.confirm(model, known.target, caller=caller)
+            self._resolver.confirm(model, composition, known.target, caller=caller)
             return known.target
-        meaning = await self._pools.resolve.run(self._resolve, model, caller)
-        self._remember(key, meaning)
+        meaning = await self._pools.resolve.run(self._resolve, model, composition, caller)
+        if composition is None or len(composition) <= LARGE_COMPOSITION:
+            self._remember(key, meaning)
         return meaning.target
 
     async def _number(self) -> int | None:
@@ -71,13 +77,14 @@ class Meanings:
         except DatabaseUnavailable:
             return None
 
-    def _resolve(self, model: str, caller: Caller) -> _Meaning:
+    def _resolve(self, model: str, composition: bytes | None, caller: Caller) -> _Meaning:
         # Before the answer is read: a change in between makes it out of date, and not too new.
         try:
             number = self._changes.read()
         except DatabaseUnavailable:
             number = -1
-        return _Meaning(self._resolver.resolve(model, caller=caller), number)
+        target = self._resolver.resolve(model, composition=composition, caller=caller)
+        return _Meaning(target, number)
 
     def _remember(self, key: _Key, meaning: _Meaning) -> None:
         if meaning.number < 0:

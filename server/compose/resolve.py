@@ -3,7 +3,7 @@
 Every reference is one short read of the registry; nothing is written, merged or loaded here.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
@@ -15,6 +15,13 @@ from registry.references import Reference
 from registry.service import Registry
 from registry.types import ModuleFacts, ResolvedAdapter, ResolvedArtifact, ResolvedComposition
 from server.compose import retrieve
+from server.compose.composition import (
+    NAME,
+    CompositionInvalid,
+    blaming,
+    place_of,
+    read_composition,
+)
 from server.compose.expression import Expression, ExpressionInvalid, Term, parse_model
 from server.recent import Recent
 
@@ -66,7 +73,8 @@ class Planned:
     """A recipe with its digest, which may or may not have been merged before."""
 
     recipe: Recipe
-    chosen: tuple[str, ...] = ()  # what a retrieval chose, as references
+    # What a retrieval chose, or a `composition` object named, as references.
+    chosen: tuple[str, ...] = field(default=(), compare=False)
     # Computed once, since the text of a recipe with thousands of weights takes milliseconds.
     digest: str = field(init=False)
 
@@ -75,6 +83,8 @@ class Planned:
 
 
 Target: TypeAlias = Bare | Stored | Planned
+# Bytes of a `composition` object that is not remembered, nor its recipe with a weight per module.
+LARGE_COMPOSITION = 16_384
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,30 +99,47 @@ class Resolver:
     limits: Limits = UNLIMITED  # on what callers may ask for
     recent: Recent[Target] = field(default_factory=Recent)
 
-    def resolve(self, model: str, prompt: str = "", *, caller: Caller = LOCAL) -> Target:
+    def resolve(
+        self,
+        model: str,
+        prompt: str = "",
+        *,
+        composition: bytes | None = None,
+        caller: Caller = LOCAL,
+    ) -> Target:
         """Return what `model` names, as far as `caller` can see it.
 
         Args:
             model: the `model` field.
             prompt: the text that a retrieval searches by; see `CompletionRequest.prompt`.
+            composition: the `composition` object, as JSON; `model` is then "" or the base.
             caller: the caller; names that it cannot see are unknown.
 
         Raises:
-            ExpressionInvalid, merge.errors.MergeError: it does not parse, or cannot be merged.
+            ExpressionInvalid, CompositionInvalid: it does not parse.
+            merge.errors.MergeError: it cannot be merged.
             registry.errors.UnknownReference, VersionRetired: a name is unknown or out of use.
             registry.errors.CompositionDenied: a policy denies the composition.
             NotAnIngredient, WrongBase, RankTooLarge
             RetrievalInvalid, NothingFound: of an `auto(…)`.
             registry.errors.DatabaseUnreachable: for longer than 30 seconds, or for another model.
         """
-        key = (model, hash(prompt), caller)  # a prompt may be long
-        return self.recent.ask(key, lambda: self._resolve(model, prompt, caller))
+        if composition is not None and len(composition) > LARGE_COMPOSITION:
+            return self._resolve(model, prompt, composition, caller)  # too large to remember
+        key = (model, composition, hash(prompt), caller)  # a prompt may be long
+        return self.recent.ask(key, lambda: self._resolve(model, prompt, composition, caller))
 
-    def confirm(self, model: str, target: Target, *, caller: Caller) -> None:
-        """Note that `model` still means `target`, for a time in which the database is gone."""
-        self.recent.keep((model, hash(""), caller), target)
+    def confirm(
+        self, model: str, composition: bytes | None, target: Target, *, caller: Caller
+    ) -> None:
+        """Note that a model still means `target`, for a time in which the database is gone."""
+        self.recent.keep((model, composition, hash(""), caller), target)
 
-    def _resolve(self, model: str, prompt: str, caller: Caller) -> Target:
+    def _resolve(
+        self, model: str, prompt: str, composition: bytes | None, caller: Caller
+    ) -> Target:
+        if composition is not None:
+            return self._composed(model, composition, caller)
         if model in (self.served_base, self.base):
             return Bare(self.served_base)
         named = parse_model(model)
@@ -129,7 +156,11 @@ class Resolver:
             registry.errors.CompositionDenied: a policy denies it.
             as `resolve`.
         """
+        self.limits.check_members(len(expression.terms))
         members = [self._member(term, caller) for term in expression.terms]
+        return self._recipe(expression, members, self.dtype)
+
+    def _recipe(self, expression: Expression, members: Sequence[Member], dtype: str) -> Recipe:
         policies = self.registry.access.policies
         policies.check({member.digest: member.label for member in members})
         return plan(
@@ -137,10 +168,37 @@ class Resolver:
             members,
             options=dict(expression.options),
             base=self.base,
-            dtype=self.dtype,
+            dtype=dtype,
             rank_limit=self.rank_limit,
             limits=self.limits,
         )
+
+    def _composed(self, model: str, raw: bytes, caller: Caller) -> Planned:
+        if model not in ("", self.served_base, self.base):
+            raise CompositionInvalid(
+                f"`model` is {model:.80}, and the request has a `{NAME}` object. Leave out `model` "
+                f"or give the base, {self.served_base}.",
+                "model",
+            )
+        composition = read_composition(raw, dtype=self.dtype)
+        self._check_base(composition.base)
+        terms, members = composition.expression.terms, []
+        with blaming(f"{NAME}.adapters"):
+            self.limits.check_members(len(terms))
+        for position, term in enumerate(terms):
+            with blaming(place_of(position)):
+                members.append(self._member(term, caller))
+        with blaming(NAME):
+            recipe = self._recipe(composition.expression, members, composition.dtype)
+        return Planned(recipe, tuple(member.label for member in members))
+
+    def _check_base(self, name: str | None) -> None:
+        if name in (None, self.served_base, self.base):
+            return
+        with blaming(f"{NAME}.base"):
+            base = self.registry.bases.get(str(name)).name
+            if base != self.base:
+                raise WrongBase(f"`{NAME}`", base, self.base)
 
     def _retrieved(self, retrieval: retrieve.Retrieval, prompt: str, caller: Caller) -> Target:
         hits = retrieve.retrieve(self.registry, retrieval, prompt, base=self.base, caller=caller)
@@ -178,7 +236,8 @@ class Resolver:
     def _member(self, term: Term, caller: Caller) -> Member:
         adapter = resolve_adapter(self.registry, term.reference, caller=caller)
         shapes = _shapes(adapter.modules)
-        return Member(str(term.reference), adapter.digest, term.weight, adapter.base, shapes)
+        label = str(term.reference)
+        return Member(label, adapter.digest, term.weight, adapter.base, shapes, term.patterns)
 
 
 def resolve_adapter(

@@ -20,6 +20,40 @@ _MODEL = {
     "description": "The base, an adapter, a composition, a digest, or an expression.",
     "examples": ["legal@prod", "lego(legal, sql@prod; rank=16)"],
 }
+_COMPOSITION = {
+    "type": "object",
+    "required": ["method", "adapters"],
+    "description": "What to merge, as JSON: the keys of a recipe file, with adapters by name. "
+    "`model` is then absent or the base.",
+    "properties": {
+        "method": {"type": "string"},
+        "adapters": {
+            "type": "array",
+            "minItems": 1,
+            "items": {
+                "type": "object",
+                "required": ["name"],
+                "properties": {
+                    "name": {"type": "string"},
+                    "weight": {"type": "number", "default": 1},
+                    "weights": {"type": "object", "additionalProperties": {"type": "number"}},
+                },
+                "additionalProperties": False,
+            },
+        },
+        "options": {"type": "object"},
+        "dtype": {"type": "string"},
+        "base": {"type": "string"},
+    },
+    "additionalProperties": False,
+    "examples": [{
+        "method": "linear",
+        "adapters": [
+            {"name": "legal@prod", "weight": 0.7, "weights": {"*.mlp.*": 0.2}}, {"name": "sql"},
+        ],
+        "options": {"rank": 16},
+    }],
+}  # fmt: skip
 _STREAM = {"type": "boolean", "default": False, "description": "Send the answer as events."}
 _MESSAGES = {
     "type": "array",
@@ -95,7 +129,12 @@ def _body(name: str, schema: dict[str, Any]) -> dict[str, Any]:
     body = {
         "type": "object",
         "required": ["model", name],
-        "properties": {"model": _MODEL, name: schema, "stream": _STREAM},
+        "properties": {
+            "model": _MODEL,
+            name: schema,
+            "stream": _STREAM,
+            "composition": _COMPOSITION,
+        },
         "additionalProperties": True,
     }
     return {"requestBody": {"required": True, "content": {"application/json": {"schema": body}}}}

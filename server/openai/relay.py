@@ -97,9 +97,9 @@ class Relay:
     ) -> EngineResponse:
         """Return the engine's response; `stack` holds the lease and the connection."""
         with timings.measure("resolve"):
-            model = completion.model
-            prompt = completion.prompt if is_retrieval(model) else ""
-            target = await self._meanings.of(model, prompt, answer.caller)
+            model, composition = completion.model, completion.composition
+            prompt = completion.prompt if composition is None and is_retrieval(model) else ""
+            target = await self._meanings.of(model, prompt, answer.caller, composition)
         if not self._engine.available():
             raise EngineUnavailable("The engine is starting or restarting.", RESTART_SECONDS)
         salt, controls = await self._salts.of(answer.caller), answer.caller.operates

@@ -8,10 +8,12 @@ import msgspec
 from starlette.requests import Request
 
 from server.bodies import MAX_CHAT_VALUES, check_media_type, check_values, decode
+from server.compose.composition import NAME as COMPOSITION
 from server.errors import RequestInvalid
 
 _MOST_TOKENS = 2**20
 _OBJECT = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_NULL = b"null"
 # Controls of the engine that reach other requests: its queue, its ids, its cache.
 _CONTROLS = frozenset({
     "priority", "request_id", "session_id", "kv_transfer_params", "ec_transfer_params",
@@ -28,6 +30,12 @@ class CompletionRequest:
     def get(self, name: str) -> Any:
         """Return the value of a field, parsed now; None if it was not sent."""
         return decode(self.fields[name], Any) if name in self.fields else None
+
+    @property
+    def composition(self) -> bytes | None:
+        """The `composition` object as it came, or None; null counts as none."""
+        raw = self.fields.get(COMPOSITION)
+        return None if raw is None or bytes(raw) == _NULL else bytes(raw)
 
     @property
     def wants_prompt_logprobs(self) -> bool:
@@ -87,6 +95,7 @@ class CompletionRequest:
         fields: dict[str, Any] = {
             name: value for name, value in self.fields.items() if controls or name not in _CONTROLS
         }
+        fields.pop(COMPOSITION, None)
         options = self.get("stream_options")
         if self.get("stream") is True and isinstance(options, dict | None):
             fields["stream_options"] = {**(options or {}), "include_usage": True}
@@ -131,6 +140,9 @@ async def read_completion_request(request: Request, *, max_answers: int) -> Comp
     check_values(raw, MAX_CHAT_VALUES)  # for the engine, which parses all of them
     fields = _fields(raw)
     model = decode(fields["model"], Any) if "model" in fields else None
+    composed = CompletionRequest(fields, "")
+    if composed.composition is not None and model in (None, ""):
+        return _checked(composed, max_answers)
     if not isinstance(model, str) or not model.strip():
         raise RequestInvalid(
             "`model` must be a string: the base, an adapter, a composition or an expression.",
@@ -139,7 +151,10 @@ async def read_completion_request(request: Request, *, max_answers: int) -> Comp
     if not model.isprintable():
         # Line breaks, NUL and lone surrogates mean nothing here and would garble every message.
         raise RequestInvalid("`model` must have printable characters only.", "model")
-    completion = CompletionRequest(fields, model.strip())
+    return _checked(CompletionRequest(fields, model.strip()), max_answers)
+
+
+def _checked(completion: CompletionRequest, max_answers: int) -> CompletionRequest:
     if completion.answers > max_answers:
         raise RequestInvalid(
             f"The request asks for {completion.answers} answers (prompts times `n`), and one "

@@ -8,7 +8,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from merge.errors import RecipeInvalid
-from merge.recipe_file import WrittenAdapter, WrittenRecipe, read_recipe_file
+from merge.recipe_document import WrittenAdapter, WrittenRecipe
+from merge.recipe_file import read_recipe_file
 
 FULL = """
 method: average

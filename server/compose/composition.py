@@ -1,0 +1,86 @@
+"""The `composition` object of a request: an expression as JSON, with weights by module pattern.
+
+Its keys are those of a recipe file (`merge.recipe_document`), with adapters by name only. The
+field `model` is then absent or names the base.
+Not covered: whether names, methods and options exist; that is checked in `resolve.py`.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, cast
+
+import msgspec
+
+from merge.errors import DocumentInvalid
+from registry.errors import ReferenceInvalid
+from registry.references import Reference, parse_reference
+from server.compose.expression import Expression, OptionValue, Term
+
+NAME = "composition"
+
+
+class CompositionInvalid(ValueError):
+    """The `composition` object is malformed, or `model` does not go with it.
+
+    `param` is the place in the request, such as `composition.adapters[0].weight`.
+    """
+
+    def __init__(self, message: str, param: str = NAME) -> None:
+        self.param = param
+        super().__init__(message)
+
+
+@dataclass(frozen=True, slots=True)
+class Composition:
+    """A `composition` object; its base is None where it names none."""
+
+    expression: Expression
+    dtype: str
+    base: str | None
+
+
+def read_composition(raw: bytes, *, dtype: str) -> Composition:
+    """Return what a `composition` object says; `dtype` is the output's where it names none.
+
+    Raises:
+        CompositionInvalid: with the place, what was expected there, and what it holds.
+    """
+    from merge.recipe_document import read_document  # here: it imports torch
+
+    try:
+        document: Any = msgspec.json.decode(raw)
+        written = read_document(document, folder=None, root=NAME, dtype=dtype)
+    except DocumentInvalid as error:
+        raise CompositionInvalid(str(error), error.place) from error
+    except (ValueError, RecursionError, msgspec.MsgspecError) as error:
+        raise CompositionInvalid(f"{NAME}: not JSON: {error}") from error
+    terms = tuple(
+        Term(adapter.weight, _reference(str(adapter.name), place_of(i)), adapter.patterns)
+        for i, adapter in enumerate(written.adapters)
+    )
+    # Binding the options has refused what is not text, a number, a boolean or null.
+    options = cast("tuple[tuple[str, OptionValue], ...]", tuple(written.options.items()))
+    return Composition(Expression(written.method, terms, options), written.dtype, written.base)
+
+
+def place_of(position: int) -> str:
+    """Return the place of an adapter's name in a request."""
+    return f"{NAME}.adapters[{position}].name"
+
+
+@contextmanager
+def blaming(param: str) -> Iterator[None]:
+    """Let errors of a `with` block name this parameter of the request, unless they name one."""
+    try:
+        yield
+    except Exception as error:
+        vars(error).setdefault("param", param)
+        raise
+
+
+def _reference(text: str, place: str) -> Reference:
+    try:
+        return parse_reference(text)
+    except ReferenceInvalid as error:
+        raise CompositionInvalid(f"{place}: {error}", place) from error
