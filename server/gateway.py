@@ -57,7 +57,7 @@ class Gateway:
         )  # fmt: skip
         self.resolver = Resolver(
             registry, base, settings.served_base, settings.merge_dtype, settings.max_lora_rank,
-            settings.merge_limits,
+            settings.merge_limits, settings.weight_step,
         )  # fmt: skip
         self.meanings = Meanings(self.resolver, self.pools)
         self.storage = JobStorage(settings.jobs)

@@ -117,6 +117,9 @@ class Settings(BaseSettings):
     merge_max_bytes: int = Field(
         8 * 2**30, gt=0, description="memory that one build may take, as estimated and in fact"
     )
+    weight_step: float = Field(
+        0.01, ge=0, description="grid to which weights in requests are rounded; 0: exact"
+    )
     merge_timeout_seconds: float = Field(
         120, gt=0, description="time limit of one build, as estimated and in fact"
     )

@@ -75,6 +75,7 @@ class Provider:
         """
         for attempt in range(_ATTEMPTS):
             async with self.hold(target, timings, caller=caller) as digest:
+                timings.new_slot = (self._engine.generation, digest) not in self._loaded
                 try:
                     with timings.measure("load"):
                         await self.load(digest)
@@ -83,6 +84,9 @@ class Provider:
                     if attempt == _ATTEMPTS - 1:
                         raise
                     continue  # its files are made again
+                if timings.new_slot:
+                    kind = "composition" if isinstance(target, Planned) else "stored"
+                    self._metrics.slot_taken(kind, self._artifacts.size(digest))
                 yield digest
                 return
 

@@ -34,6 +34,7 @@ _STRAIGHT = str.maketrans(
 _LOOSE_CALL = re.compile(r"\b([A-Za-z]\w*)\s*(?=\()")
 _PATH = re.compile(r"\s*(?:\.{0,2}/|~|\\|[A-Za-z]:[/\\]|hf:)")
 _MAX_SUGGESTION = 200
+_WHOLE = 1e15  # whole numbers below are exact, and written without an exponent
 _CONSTANTS: dict[str, OptionValue] = {"true": True, "false": False, "none": None}
 
 
@@ -61,6 +62,13 @@ class Term:
     reference: Reference
     patterns: Patterns = ()  # of a `composition` object; the text has none
 
+    def __str__(self) -> str:
+        """Return the term as it is written, with every digit of its weight."""
+        if self.weight in (1.0, -1.0):
+            return f"{'-' if self.weight < 0 else ''}{self.reference}"
+        whole = self.weight.is_integer() and abs(self.weight) < _WHOLE
+        return f"{int(self.weight) if whole else self.weight}*{self.reference}"
+
 
 @dataclass(frozen=True, slots=True)
 class Expression:
@@ -69,6 +77,22 @@ class Expression:
     method: str
     terms: tuple[Term, ...]
     options: tuple[tuple[str, OptionValue], ...] = ()
+
+    def __str__(self) -> str:
+        """Return a text that parses to this expression, without weights by pattern."""
+        options = ", ".join(f"{name}={_written(value)}" for name, value in self.options)
+        terms = ", ".join(map(str, self.terms))
+        return f"{self.method}({terms}{f'; {options}' if options else ''})"
+
+
+def _written(value: OptionValue) -> str:
+    """Return the value of an option as it is written."""
+    if isinstance(value, str):
+        plain = _WORD.fullmatch(value) is not None and value not in _CONSTANTS
+        return value if plain else f'"{value}"'
+    if value is None or isinstance(value, bool):
+        return str(value).lower()
+    return str(value)
 
 
 def parse_model(text: str) -> Reference | Expression:

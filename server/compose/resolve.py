@@ -23,6 +23,7 @@ from server.compose.composition import (
     read_composition,
 )
 from server.compose.expression import Expression, ExpressionInvalid, Term, parse_model
+from server.compose.grid import rounded
 from server.recent import Recent
 
 
@@ -75,6 +76,8 @@ class Planned:
     recipe: Recipe
     # What a retrieval chose, or a `composition` object named, as references.
     chosen: tuple[str, ...] = field(default=(), compare=False)
+    # As it is merged, with rounded weights; "" where weights by pattern cannot be written.
+    expression: str = field(default="", compare=False)
     # Computed once, since the text of a recipe with thousands of weights takes milliseconds.
     digest: str = field(init=False)
 
@@ -97,6 +100,7 @@ class Resolver:
     dtype: str
     rank_limit: int
     limits: Limits = UNLIMITED  # on what callers may ask for
+    weight_step: float = 0.0  # the grid of weights in requests; 0: exact
     recent: Recent[Target] = field(default_factory=Recent)
 
     def resolve(
@@ -147,10 +151,18 @@ class Resolver:
             return self._reference(named, caller)
         if named.method == retrieve.NAME:
             return self._retrieved(retrieve.read_retrieval(named), prompt, caller)
-        return Planned(self.plan(named, caller=caller))
+        return self._planned(named, caller)
+
+    def _planned(
+        self, expression: Expression, caller: Caller, chosen: tuple[str, ...] = ()
+    ) -> Planned:
+        expression = rounded(expression, self.weight_step)
+        return Planned(self.plan(expression, caller=caller), chosen, str(expression))
 
     def plan(self, expression: Expression, *, caller: Caller = LOCAL) -> Recipe:
         """Return the recipe of an expression, with its names resolved for `caller` now.
+
+        Its weights are exact: compositions are saved with them.
 
         Raises:
             registry.errors.CompositionDenied: a policy denies it.
@@ -182,15 +194,17 @@ class Resolver:
             )
         composition = read_composition(raw, dtype=self.dtype)
         self._check_base(composition.base)
-        terms, members = composition.expression.terms, []
+        expression = rounded(composition.expression, self.weight_step)
+        terms, members = expression.terms, []
         with blaming(f"{NAME}.adapters"):
             self.limits.check_members(len(terms))
         for position, term in enumerate(terms):
             with blaming(place_of(position)):
                 members.append(self._member(term, caller))
         with blaming(NAME):
-            recipe = self._recipe(composition.expression, members, composition.dtype)
-        return Planned(recipe, tuple(member.label for member in members))
+            recipe = self._recipe(expression, members, composition.dtype)
+        written = "" if any(term.patterns for term in terms) else str(expression)
+        return Planned(recipe, tuple(member.label for member in members), written)
 
     def _check_base(self, name: str | None) -> None:
         if name in (None, self.served_base, self.base):
@@ -205,7 +219,7 @@ class Resolver:
         chosen = tuple(hit.reference for hit in hits)
         if len(hits) == 1 and hits[0].rank <= self.rank_limit:  # nothing to merge
             return Stored(hits[0].digest, chosen=chosen)
-        return Planned(self.plan(retrieval.expression(hits), caller=caller), chosen)
+        return self._planned(retrieval.expression(hits), caller, chosen)
 
     def _reference(self, reference: Reference, caller: Caller) -> Target:
         try:
@@ -226,7 +240,7 @@ class Resolver:
             rank = dict(recipe.options).get("rank")
             if isinstance(rank, int) and rank > self.rank_limit:
                 raise RankTooLarge(str(reference), rank, self.rank_limit)
-            return Planned(recipe)
+            return Planned(recipe, expression=meaning.expression)
         if isinstance(meaning, ResolvedArtifact):
             return Stored(meaning.digest, Recipe.parse(meaning.recipe_text))
         if meaning.rank > self.rank_limit:

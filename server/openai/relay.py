@@ -8,7 +8,7 @@ released on every path, including when the client disconnects.
 import asyncio
 import json
 from asyncio import Future
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, suppress
 from typing import Any
 
@@ -27,6 +27,7 @@ from server.engine.link import RESTART_SECONDS
 from server.engine.protocol import Engine, EngineResponse, EngineUnavailable
 from server.errors import RequestInvalid, envelope, error_response
 from server.meter import Measured, Meter
+from server.openai.merged import AnsweredBy
 from server.openai.requests import CompletionRequest, read_completion_request
 from server.openai.usage import UsageReader
 from server.pools import Pools
@@ -109,7 +110,7 @@ class Relay:
             return await self._send(stack, body, path, timings)
         provided = self._provider.provide(target, timings, caller=answer.caller)
         digest = await stack.enter_async_context(provided)
-        answer.name(digest, target.chosen)
+        answer.name(AnsweredBy(digest, target, timings.new_slot))
         if completion.wants_prompt_logprobs:
             await self._pools.files.run(self._check_prompt_logprobs, digest)
         body = completion.for_engine(digest, salt=salt, controls=controls)
@@ -144,14 +145,13 @@ class _Answer:
         self._send = send
         self.caller = caller
         self._names: list[tuple[bytes, bytes]] = []
+        self._by: AnsweredBy | None = None
         self.started = self.ended = self.events = False
 
-    def name(self, digest: str, chosen: Sequence[str]) -> None:
-        """Add the headers that name the artifact and the adapters that a retrieval chose."""
-        record.note(model=digest)
-        self._names = [(b"x-weft-artifact", digest.encode())]
-        if chosen:
-            self._names.append((b"x-weft-ingredients", ", ".join(chosen).encode()))
+    def name(self, by: AnsweredBy) -> None:
+        """Let headers and `usage` say which artifact answers, and what was merged."""
+        record.note(model=by.digest)
+        self._by, self._names = by, by.headers
 
     async def fail(self, error: Exception) -> None:
         """End with an error: as a status, or as an event once the answer has begun.
@@ -189,8 +189,9 @@ class _Answer:
             *((name.encode(), value.encode()) for name, value in measured.headers.items()),
         ]
         usage = UsageReader(
-            measured, hidden=completion.hides_usage, prompt_tokens=completion.prompt_tokens
-        )
+            measured, hidden=completion.hides_usage, prompt_tokens=completion.prompt_tokens,
+            by=self._by,
+        )  # fmt: skip
         # Reading the body before sending the head lets a failure become a clean error.
         if self.events:
             parts = usage.stream(response.chunks())

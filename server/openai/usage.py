@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from server.meter import Measured
+from server.openai.merged import AnsweredBy
 
 _END = b"\n\n"
 
@@ -17,15 +18,18 @@ _END = b"\n\n"
 class UsageReader:
     """Reads the usage of one answer into `Measured`."""
 
-    def __init__(self, measured: Measured, *, hidden: bool, prompt_tokens: int) -> None:
+    def __init__(
+        self, measured: Measured, *, hidden: bool, prompt_tokens: int, by: AnsweredBy | None = None
+    ) -> None:
         """Create it for a request that has reached the engine.
 
         Args:
             measured: where the tokens are counted.
             hidden: whether the client did not ask for the usage of its stream.
             prompt_tokens: the prompt's tokens by estimate, which count until they are known.
+            by: the artifact that answers; the usage of a merge says what was merged.
         """
-        self._measured, self._hidden = measured, hidden
+        self._measured, self._hidden, self._by = measured, hidden, by
         measured.prompt_tokens = prompt_tokens
         measured.completion_tokens = measured.reserved_tokens - prompt_tokens
 
@@ -35,7 +39,7 @@ class UsageReader:
             self._measured.prompt_tokens = self._measured.completion_tokens = 0
         else:
             self._take(_json(body))
-        return body
+        return self._told(body)
 
     async def stream(self, parts: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
         """Yield what the client gets of a stream, in whole events."""
@@ -43,11 +47,14 @@ class UsageReader:
         rest = b""
         async for data in parts:
             *events, rest = (rest + data).split(_END)
-            kept = b"".join(event + _END for event in events if not self._hides(event))
+            kept = b"".join(self._told(event) + _END for event in events if not self._hides(event))
             if kept:
                 yield kept
         if rest:
             yield rest
+
+    def _told(self, answer: bytes) -> bytes:
+        return answer if self._by is None else self._by.in_usage(answer)
 
     def _hides(self, event: bytes) -> bool:
         if b'"usage"' not in event:

@@ -63,6 +63,10 @@ class Metrics:
             "weft_load_seconds", "Duration of loading an artifact into the engine.", ["outcome"],
             buckets=_FAST,
         )  # fmt: skip
+        self._slots = counter(
+            "weft_slots", "Adapters loaded into a slot of the engine for a request.", ["kind"]
+        )
+        self._slot_bytes = counter("weft_slot_bytes", "Bytes of these adapters.", ["kind"])
         self._evictions = counter("weft_evictions", "Artifacts removed from disk and engine.")
         self._artifact_bytes = Gauge(
             "weft_artifact_bytes", "Bytes of artifacts on disk.", registry=self.registry
@@ -140,6 +144,11 @@ class Metrics:
         """Count a composition that had to be merged."""
         self._merge_misses.inc()
 
+    def slot_taken(self, kind: str, nbytes: int) -> None:
+        """Count an adapter that was loaded for a request: a `composition` or a `stored` one."""
+        self._slots.labels(kind).inc()
+        self._slot_bytes.labels(kind).inc(nbytes)
+
     def evicted(self) -> None:
         """Count an artifact that was removed."""
         self._evictions.inc()
@@ -172,9 +181,10 @@ def outcome_of(status: int) -> str:
 
 
 class Timings:
-    """Seconds by stage of one request, for its `Server-Timing` header."""
+    """Seconds by stage of one request, for its `Server-Timing` header, and the slot it took."""
 
     def __init__(self) -> None:
+        self.new_slot = False  # whether its adapter was loaded for it
         self.seconds: dict[str, float] = {}
 
     @contextmanager

@@ -1,5 +1,6 @@
 """The `composition` object of a request: what it reaches, and the place of every mistake."""
 
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -9,10 +10,11 @@ from openai import AsyncOpenAI
 
 from merge.recipe import Recipe
 from registry.service import Registry
+from server.compose.resolve import Planned
 from server.engine.fake import FakeEngine
 from server.gateway import Gateway
 from tests.server.asgi import CHAT, COMPLETIONS
-from tests.server.conftest import BASE, MakeClient
+from tests.server.conftest import BASE, MakeClient, MakeGateway
 
 MESSAGES = [{"role": "user", "content": "zorp: banana"}]
 PLAIN = {"method": "linear", "adapters": [{"name": "zorp"}, {"name": "blim@prod"}]}
@@ -114,6 +116,58 @@ async def test_headers_name_the_ingredients(client: AsyncClient) -> None:
     answer = await ask(client, PLAIN, model="")
     assert answer.json()["model"] == answer.headers["x-weft-artifact"]
     assert "zorp, blim@prod" == answer.headers["x-weft-ingredients"]
+
+
+async def test_the_usage_says_what_was_merged(client: AsyncClient) -> None:
+    """`usage` names artifact, expression and ingredients of a merge, in streams too."""
+    answer = await ask(client, PLAIN)
+    usage = answer.json()["usage"]
+    merged = {"artifact": answer.json()["model"], "expression": "linear(zorp, blim@prod)",
+              "ingredients": ["zorp", "blim@prod"], "new_slot": True}  # fmt: skip
+    assert (5, merged) == (usage["prompt_tokens"], usage["weft"])
+    asked = {"stream": True, "stream_options": {"include_usage": True}}
+    stream = await ask(client, PLAIN, **asked)
+    *_, last, done = [line[6:] for line in stream.text.splitlines() if line]
+    assert ("[DONE]", merged | {"new_slot": False}) == (done, json.loads(last)["usage"]["weft"])
+    single = await client.post(CHAT, json={"model": "zorp", "messages": MESSAGES})
+    assert "weft" not in single.json()["usage"]
+
+
+async def test_a_new_composition_says_that_it_took_a_slot(client: AsyncClient) -> None:
+    """The first answer of a composition says that it took a slot of the engine, later ones not."""
+    first, second = await ask(client, PLAIN), await ask(client, PLAIN)
+    assert ("new", "kept") == (first.headers["x-weft-slot"], second.headers["x-weft-slot"])
+    samples = (await client.get("/metrics")).text
+    assert 'weft_slots_total{kind="composition"} 1.0' in samples
+    assert 'weft_slot_bytes_total{kind="composition"}' in samples
+
+
+async def test_nearly_equal_weights_are_one_merge(client: AsyncClient) -> None:
+    """Weights of a request are rounded to WEFT_WEIGHT_STEP, and the answer says how."""
+    bodies: list[dict[str, object]] = [
+        {"model": "0.701*zorp + 0.3*blim"},
+        {"model": "linear(0.702*zorp, 0.3000004*blim)"},
+        {"composition": {"method": "linear", "adapters": [
+            {"name": "zorp", "weight": 0.6996}, {"name": "blim", "weight": 0.3}]}},
+    ]  # fmt: skip
+    answers = [await client.post(CHAT, json={**body, "messages": MESSAGES}) for body in bodies]
+    assert 1 == len({answer.json()["model"] for answer in answers})
+    expressions = {answer.headers["x-weft-expression"] for answer in answers}
+    assert {"linear(0.7*zorp, 0.3*blim)"} == expressions
+
+
+async def test_weights_are_exact_on_demand(
+    make_gateway: MakeGateway, make_client: MakeClient
+) -> None:
+    """With WEFT_WEIGHT_STEP=0 weights are exact, and those of a saved composition always are."""
+    exact, usual = make_gateway(weight_step=0), make_gateway()
+    target = exact.resolver.resolve("0.701*zorp + blim")
+    assert isinstance(target, Planned)
+    assert 0.701 == target.recipe.ingredients[0].weight
+    async with make_client(usual) as client:
+        saved = {"expression": "0.701*zorp + blim"}
+        await client.post("/registry/compositions/mix/-/versions", json=saved)
+    assert target == usual.resolver.resolve("mix")
 
 
 async def test_the_engine_does_not_see_it(client: AsyncClient, engine: FakeEngine) -> None:

@@ -66,6 +66,7 @@ def test_without_anything_there_are_defaults() -> None:
         ("recipes_days", "90", 90.0),
         ("audit_days", "365", 365.0),
         ("merge_max_weight", "10", 10.0),
+        ("weight_step", "0.05", 0.05),
         ("merge_max_ingredients", "8", 8),
         ("merge_max_total_rank", "128", 128),
         ("merge_max_bytes", "1000", 1000),
