@@ -103,6 +103,13 @@ class Embedder:
         return None if self.sketcher is None else unit_rows(self.sketcher.sketch(folder))
 
 
+def _cosine(one: NDArray[np.float32] | None, other: NDArray[np.float32] | None) -> float | None:
+    """Return the product of two unit vectors, which rounding may make slightly longer."""
+    if one is None or other is None:
+        return None
+    return min(1.0, max(-1.0, float(one.astype(np.float64) @ other)))
+
+
 def _text(description: Described, card: str | None) -> str:
     card = _FRONT_MATTER.sub("", card or "")[:_CARD_CHARACTERS]
     name = _NAME_SEPARATORS.sub(" ", description.name)
@@ -204,6 +211,21 @@ class Embeddings:
             if progress is not None:
                 progress(made, len(todo))
         return made
+
+    def cosines(self, digests: Sequence[str]) -> tuple[tuple[float | None, ...], ...]:
+        """Return the cosines between the updates of contents, estimated from their sketches.
+
+        They are None for a content without a sketch. The error has a standard deviation of 0.02.
+        """
+        sketcher = self._embedder.sketcher
+        if sketcher is None:
+            return tuple((None,) * len(digests) for _ in digests)
+        with self._database.read() as session:
+            vectors = [
+                search_queries.vector_of_content(session, digest, sketcher.name)
+                for digest in digests
+            ]
+        return tuple(tuple(_cosine(one, other) for other in vectors) for one in vectors)
 
     def record_behaviour(self, digest: str, probe: str, vector: NDArray[np.float32]) -> None:
         """Store the signature that a probe measured; vectors of one probe can be compared.

@@ -109,6 +109,22 @@ class Catalogue:
             session.refresh(row, ["card", "report"])  # deferred columns
             return rows.adapter_version(row)
 
+    def named_version(
+        self, reference: Reference, *, caller: Caller = LOCAL
+    ) -> AdapterVersion | CompositionVersion | None:
+        """Return the version that a name resolves to, in use or not; None for another digest."""
+        with self._database.read(caller) as session:
+            if reference.name is None:
+                row = queries.adapter_version_by_digest(session, str(reference.digest))
+            else:
+                row = resolving.named(session, reference, reference.name)
+            if isinstance(row, CompositionVersionRow):
+                return rows.composition_version(row)
+            if row is None:
+                return None
+            session.refresh(row, ["card", "report"])  # deferred columns
+            return rows.adapter_version(row)
+
     def composition_versions(
         self, name: str, *, cursor: str | None = None, limit: int = LIMIT, caller: Caller = LOCAL
     ) -> Page[CompositionVersion]:

@@ -6,6 +6,7 @@ from server.admin.adapters import adapters_router
 from server.admin.artifacts import artifacts_router
 from server.admin.bases import bases_router
 from server.admin.compositions import compositions_router
+from server.admin.explain import explain_router
 from server.admin.garbage import garbage_router
 from server.admin.imports import imports_router
 from server.admin.jobs import jobs_router
@@ -34,6 +35,7 @@ def admin_router(gateway: Gateway) -> APIRouter:
         policies_router(gateway),
         garbage_router(gateway),
         jobs_router(gateway),
+        explain_router(gateway),
         search_router(gateway.registry.search.finder, gateway.pools.search),
     ):
         router.routes.extend(part.routes)

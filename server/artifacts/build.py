@@ -21,6 +21,7 @@ from server.artifacts import worker
 from server.artifacts.refusals import Refusals
 from server.artifacts.store import ArtifactStore, storage_errors
 from server.artifacts.workers import WorkerDied, WorkerHangs, Workers
+from server.compose.templates import mixed_templates
 from server.fair_queue import FairQueue
 from server.meter import Meter
 from server.settings import Settings
@@ -236,21 +237,10 @@ class Builder:
         return recorded if self._artifacts.has(recorded) else record(replacing=recorded)
 
     def _report(self, recipe: Recipe, built: worker.Built) -> dict[str, Any]:
-        """Return the merge's report, with a note where ingredients were trained on other prompts.
-
-        One merge is asked with one chat template, the base's. An ingredient that was trained with
-        another may answer worse than it does elsewhere.
-        """
+        """Return the merge's report, with a note where chat templates differ."""
         report: dict[str, Any] = json.loads(built.report)
         digests = [item.digest for item in recipe.ingredients]
-        templates = self._registry.catalogue.chat_templates(digests)
-        # An ingredient that carries no template was trained with the base's, as far as is known.
-        usual = self._registry.bases.get(recipe.base).chat_template
-        if len({templates.get(digest, usual) for digest in digests} - {None}) > 1:
-            own = ", ".join(d[:12] for d in digests if templates.get(d, usual) != usual)
-            note = (
-                f"the ingredients were trained with different chat templates (not the base's: "
-                f"{own}); the server applies the base's to all of them"
-            )
+        note = mixed_templates(self._registry, recipe.base, digests)
+        if note is not None:
             report["notes"] = [*report.get("notes", []), note]
         return report

@@ -39,6 +39,7 @@ _COMMANDS: Mapping[str, str] = {
     "convert": "probing:convert",
     "gc": "upkeep:gc",
     "search": "searching:search",
+    "explain": "explaining:explain",
     "audit": "keys:audit",
     "usage": "usage:usage",
     "adapters list": "adapters:list_adapters",

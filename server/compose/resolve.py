@@ -170,9 +170,15 @@ class Resolver:
         """
         self.limits.check_members(len(expression.terms))
         members = [self._member(term, caller) for term in expression.terms]
-        return self._recipe(expression, members, self.dtype)
+        return self.recipe_of(expression, members, self.dtype)
 
-    def _recipe(self, expression: Expression, members: Sequence[Member], dtype: str) -> Recipe:
+    def recipe_of(self, expression: Expression, members: Sequence[Member], dtype: str) -> Recipe:
+        """Return the recipe of an expression whose names are resolved to these members.
+
+        Raises:
+            merge.errors.MergeError: it cannot be merged.
+            registry.errors.CompositionDenied: a policy denies it.
+        """
         policies = self.registry.access.policies
         policies.check({member.digest: member.label for member in members})
         return plan(
@@ -202,7 +208,7 @@ class Resolver:
             with blaming(place_of(position)):
                 members.append(self._member(term, caller))
         with blaming(NAME):
-            recipe = self._recipe(expression, members, composition.dtype)
+            recipe = self.recipe_of(expression, members, composition.dtype)
         written = "" if any(term.patterns for term in terms) else str(expression)
         return Planned(recipe, tuple(member.label for member in members), written)
 
@@ -249,7 +255,7 @@ class Resolver:
 
     def _member(self, term: Term, caller: Caller) -> Member:
         adapter = resolve_adapter(self.registry, term.reference, caller=caller)
-        shapes = _shapes(adapter.modules)
+        shapes = shapes_of(adapter.modules)
         label = str(term.reference)
         return Member(label, adapter.digest, term.weight, adapter.base, shapes, term.patterns)
 
@@ -270,7 +276,8 @@ def resolve_adapter(
     return meaning
 
 
-def _shapes(modules: Mapping[str, ModuleFacts]) -> dict[str, ModuleShape]:
+def shapes_of(modules: Mapping[str, ModuleFacts]) -> dict[str, ModuleShape]:
+    """Return the shapes of an adapter's modules."""
     return {
         name: ModuleShape(facts.rank, facts.d_in, facts.d_out, facts.kind)
         for name, facts in modules.items()

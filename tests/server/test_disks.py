@@ -30,8 +30,8 @@ MEASURED = ("--dataset", "d", "--metric", "m", "--value", 1)
 READING = {
     "adapters evaluations", "adapters lineage", "adapters list", "adapters show", "artifacts list",
     "artifacts show", "audit", "bases list", "bases show", "check", "compositions evaluations",
-    "compositions list", "compositions show", "db embed", "db upgrade", "gc", "jobs list",
-    "jobs show", "keys list", "policies list", "search", "usage",
+    "compositions list", "compositions show", "db embed", "db upgrade", "explain", "gc",
+    "jobs list", "jobs show", "keys list", "policies list", "search", "usage",
 }  # fmt: skip
 WORDS: Mapping[str, Sequence[object]] = {
     "adapt": ("examples.jsonl",),
@@ -70,6 +70,7 @@ WORDS: Mapping[str, Sequence[object]] = {
     "db embed": (),
     "db restore": ("old.gz", "--home", "elsewhere"),
     "db upgrade": (),
+    "explain": ("cat(zorp, blim)",),
     "demo": ("--once", "--home", "home"),
     "gc": ("--delete",),
     "jobs cancel": (WAITING,),

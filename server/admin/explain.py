@@ -1,0 +1,81 @@
+"""`GET /registry/explain`: what a `model` field means and would take, without building it."""
+
+from dataclasses import asdict
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query
+from pydantic import BaseModel
+
+from server.admin.fields import PRINTABLE
+from server.admin.search import MAX_TEXT
+from server.auth import Reader
+from server.compose.explain import Explainer, Kind, Warned
+from server.compose.expression import MAX_LENGTH
+from server.errors import RequestInvalid
+from server.gateway import Gateway
+from server.routing import admin_routes
+
+Model = Annotated[
+    str,
+    Query(
+        pattern=PRINTABLE, max_length=MAX_LENGTH, examples=["lego(legal, 0.5*sql; rank=16)"],
+        description="What a request would name.",
+    ),
+]  # fmt: skip
+Prompt = Annotated[
+    str, Query(max_length=MAX_TEXT, description="The text that `auto(…)` searches by.")
+]
+
+
+class PartBody(BaseModel):
+    """An ingredient. `share` is its part of the sum of the weighted updates' norms."""
+
+    reference: str
+    digest: str
+    weight: float
+    rank: int
+    norm: float
+    share: float
+
+
+class WarningBody(BaseModel):
+    """Something to know before building."""
+
+    code: Warned
+    message: str
+
+
+class ExplanationBody(BaseModel):
+    """What a model means. A merge that was not built has no `artifact` and no `report`."""
+
+    kind: Kind
+    base: str
+    expression: str | None
+    method: str | None
+    options: dict[str, Any]
+    recipe: str | None
+    artifact: str | None
+    rank: int | None
+    nbytes: int | None
+    memory_bytes: int | None
+    seconds: float | None
+    ingredients: list[PartBody]
+    cosines: list[list[float | None]]
+    warnings: list[WarningBody]
+    report: dict[str, Any] | None
+
+
+def explain_router(gateway: Gateway) -> APIRouter:
+    """Return the route."""
+    router = admin_routes("", "search")
+    explainer = Explainer(gateway.resolver, gateway.settings.merge_threads)
+
+    @router.get("/explain")
+    def explain(caller: Reader, model: Model, prompt: Prompt = "") -> ExplanationBody:
+        """Explain what a model means: ingredients, rank, bytes, seconds and warnings."""
+        if not model.strip():
+            raise RequestInvalid("`model` is empty. Name what to explain.", "model")
+        explanation = explainer.explain(model.strip(), prompt, caller=caller)
+        return ExplanationBody.model_validate(asdict(explanation))
+
+    return router
