@@ -31,7 +31,7 @@ from registry.types import (
 from registry.versions import compositions as recipes
 from registry.versions import list_queries, queries, rows
 from registry.versions import resolve as resolving
-from registry.versions.queries import V
+from registry.versions.queries import V, VersionRow
 
 LIMIT = 100
 
@@ -114,6 +114,7 @@ class Catalogue:
     ) -> AdapterVersion | CompositionVersion | None:
         """Return the version that a name resolves to, in use or not; None for another digest."""
         with self._database.read(caller) as session:
+            row: VersionRow | None
             if reference.name is None:
                 row = queries.adapter_version_by_digest(session, str(reference.digest))
             else:

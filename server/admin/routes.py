@@ -15,6 +15,7 @@ from server.admin.named import named_router
 from server.admin.policies import policies_router
 from server.admin.search import search_router
 from server.admin.usage import usage_router
+from server.admin.warming import warming_router
 from server.gateway import Gateway
 
 
@@ -26,6 +27,7 @@ def admin_router(gateway: Gateway) -> APIRouter:
         named_router(gateway, "compositions"),
         imports_router(gateway),
         adapters_router(gateway),
+        warming_router(gateway),
         compositions_router(gateway),
         artifacts_router(gateway),
         bases_router(gateway),

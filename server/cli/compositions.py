@@ -45,6 +45,24 @@ def publish(
     say(f"{version['name']}@{version['number']}: {version['digest']}")
 
 
+def warm(
+    reference: Annotated[
+        str, typer.Argument(help="The composition: name (its newest version), name@3, name@alias.")
+    ],
+    home: Home = None,
+    server: Server = None,
+    key: Key = None,
+) -> None:
+    """Merge a composition and load it into a server's engine, before a request needs it."""
+    name, _, version = reference.partition("@")
+    check_name(name)
+    with connect(home, server, key, with_base=True) as api:
+        query = {"version": version or None}
+        warmed = api.ask("POST", "compositions", name, "warm", query=query)
+    taken = ", ".join(f"{stage} {1000 * s:.0f} ms" for stage, s in warmed["seconds"].items())
+    say(f"{reference}: {warmed['artifact']} ({taken})")
+
+
 def list_compositions(
     home: Home = None, server: Server = None, key: Key = None, as_json: AsJson = False
 ) -> None:

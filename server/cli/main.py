@@ -65,6 +65,7 @@ _COMMANDS: Mapping[str, str] = {
     "compositions list": "compositions:list_compositions",
     "compositions show": "compositions:show_composition",
     "compositions publish": "compositions:publish",
+    "compositions warm": "compositions:warm",
     "compositions alias": "versions:set_alias",
     "compositions retire": "versions:retire",
     "compositions visibility": "versions:set_visibility",

@@ -65,6 +65,7 @@ WORDS: Mapping[str, Sequence[object]] = {
     "compositions retire": ("mix@1",),
     "compositions show": ("mix",),
     "compositions visibility": ("mix", "public"),
+    "compositions warm": ("mix",),
     "convert": ("pickled", "--out", "out"),
     "db dump": ("new.gz",),
     "db embed": (),

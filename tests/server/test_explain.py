@@ -1,6 +1,7 @@
 """`GET /registry/explain` and `weft explain`: what a model means, without building it."""
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -112,10 +113,10 @@ async def test_mixed_chat_templates_are_a_warning(
 
 
 async def test_visibility_and_roles_are_those_of_a_request(
-    gateway: Gateway, make_client: MakeClient, registry: Registry
+    gateway: Gateway, make_client: MakeClient, registry: Registry, digest_of: Callable[[str], str]
 ) -> None:
     """The role read may ask; what it cannot see is unknown, and mistakes have their codes."""
-    folder = gateway.versions.path(registry.versions.resolve(parse_reference("zorp")).digest)
+    folder = gateway.versions.path(digest_of("zorp"))
     registry.adapters.register(folder, name="acme/own", base=BASE)
     _, key = registry.access.keys.create("other/ci", role="read", namespace="other")
     async with make_client(gateway) as client:
