@@ -13,8 +13,8 @@ from server.auth import Chatter
 from server.compose.resolve import Planned
 from server.errors import RequestInvalid
 from server.gateway import Gateway
-from server.metrics import Timings
 from server.routing import admin_routes
+from server.telemetry.metrics import Timings
 
 Version = Annotated[
     str | None,

@@ -100,4 +100,4 @@ async def test_unknown_names_take_no_memory(
             await of(gateway.meanings, f"no-{number}")
     for model in ("zorp", "blim", "tref", "frob", "krun"):
         await of(gateway.meanings, model)
-    assert ["tref", "frob", "krun"] == [model for model, _ in gateway.meanings._known]
+    assert ["tref", "frob", "krun"] == [model for model, *_ in gateway.meanings._known]
