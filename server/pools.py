@@ -92,7 +92,7 @@ class Pools:
 
     def __init__(self) -> None:
         self.auth = Pool("authentication", threads=2, queue=1000)
-        self.resolve = Pool("resolving", threads=4, queue=1000)
+        self.resolve = Pool("resolving", threads=2, queue=1000)
         self.search = Pool("search", threads=2, queue=32)
         self.admin = Pool("registry", threads=4, queue=128)
         self.jobs = Pool("job", threads=2, queue=64)

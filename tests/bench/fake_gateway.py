@@ -4,7 +4,7 @@ It reads the settings from the environment, as `weft serve` does, and serves WEF
 Not covered: vLLM, whose own time would hide the gateway's.
 """
 
-import asyncio
+import uvloop
 
 from server.app import create_app
 from server.base_model import ensure_base
@@ -31,4 +31,4 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    uvloop.run(main())

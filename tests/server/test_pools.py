@@ -3,6 +3,7 @@
 import asyncio
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 from fastapi.routing import APIRoute
 from httpx import AsyncClient
 
+from server import few_at_once
 from server.app import create_app
 from server.errors import RequestInvalid
 from server.gateway import Gateway
@@ -100,11 +102,13 @@ async def test_requests_of_one_kind_do_not_delay_a_chat(
         (registry.jobs, "page"),
     ):
         monkeypatch.setattr(part, name, wait)
-    gateway.registry.access.keys.create("somebody", role="read")
-    _, key = gateway.registry.access.keys.create("ada", role="admin", all_namespaces=True)
+    create = registry.access.keys.create
+    keys = [create(f"k{n}", role="read", namespace=f"n{n}")[1] for n in range(70)]
+    headers = [{"authorization": f"Bearer {key}"} for key in keys]
+    _, key = create("ada", role="admin", all_namespaces=True)
     async with make_client(gateway) as client:
         client.headers["authorization"] = f"Bearer {key}"
-        many = [asyncio.create_task(client.get(path)) for _ in range(140)]
+        many = [asyncio.create_task(client.get(path, headers=headers[n // 2])) for n in range(140)]
         try:
             while not (refused := [task.result() for task in many if task.done()]):
                 await asyncio.sleep(0.05)
@@ -116,6 +120,41 @@ async def test_requests_of_one_kind_do_not_delay_a_chat(
         finally:
             free.set()
             await asyncio.gather(*many, return_exceptions=True)
+
+
+async def test_requests_of_one_caller_wait_in_its_own_line(
+    gateway: Gateway, make_client: MakeClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of one caller two requests to the registry run; the others wait, and beyond a number are 503.
+    Another caller's request runs at once."""
+    running, most, free = 0, 0, asyncio.Event()
+
+    async def run(call: Callable[..., Any], **values: Any) -> Any:
+        nonlocal running, most
+        running += 1
+        most = max(most, running)
+        await free.wait()
+        running -= 1
+        return await asyncio.to_thread(call, **values)
+
+    _, one = gateway.registry.access.keys.create("one", role="read", namespace="a")
+    _, other = gateway.registry.access.keys.create("other", role="read", namespace="b")
+    async with make_client(gateway) as client:
+        theirs = {"authorization": f"Bearer {other}"}
+        assert (await client.get("/registry/adapters", headers=theirs)).is_success
+        monkeypatch.setattr(gateway.pools.admin, "run", run)
+        monkeypatch.setattr(few_at_once, "_WAITING", 6)
+        client.headers["authorization"] = f"Bearer {one}"
+        many = [asyncio.create_task(client.get("/registry/adapters")) for _ in range(20)]
+        await asyncio.sleep(0.3)
+        refused = [task.result().status_code for task in many if task.done()]
+        assert (2, [503] * (20 - 2 - 6)) == (most, refused)
+        quick = asyncio.create_task(client.get("/registry/adapters", headers=theirs))
+        await asyncio.sleep(0.1)
+        assert 3 == running
+        free.set()
+        answers = [response.status_code for response in await asyncio.gather(quick, *many)]
+        assert {200: 1 + 2 + 6, 503: 12} == Counter(answers)
 
 
 def test_every_route_runs_in_a_pool(gateway: Gateway) -> None:
