@@ -40,24 +40,24 @@ def read_card(folder: Path) -> Card:
         return Card()
     with path.open("rb") as file:
         text = file.read(MAX_CARD_BYTES).decode("utf-8-sig", "replace").replace("\0", "�")
-    front = _front_matter(text)
+    front, _ = split_card(text)
     return Card(text, _licence(front), _base(front))
 
 
-def _front_matter(text: str) -> list[str]:
-    """Return the lines between the first `---` and the next one; none if there are not two.
+def split_card(text: str) -> tuple[list[str], str]:
+    """Return the lines between the first `---` and the next one, and the text after them.
 
-    String methods alone, so that the time is linear in the text, which a stranger wrote.
+    There are no such lines if there are not two marks; lines over 400 characters are empty. String
+    methods alone, so that the time is linear in the text, which a stranger wrote.
     """
     first, *rest = text.replace("\r\n", "\n").split("\n")
-    if first != "---":
-        return []
-    front: list[str] = []
-    for line in rest:
-        if line.startswith("---"):
-            return front
-        front.append(line if len(line) <= _MAX_LINE else "")
-    return []
+    if first == "---":
+        front: list[str] = []
+        for number, line in enumerate(rest, 1):
+            if line.startswith("---"):
+                return front, "\n".join(rest[number:])
+            front.append(line if len(line) <= _MAX_LINE else "")
+    return [], text
 
 
 def _licence(front: Iterable[str]) -> str | None:

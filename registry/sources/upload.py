@@ -61,13 +61,22 @@ def import_tar(
         with registry.adapters.workspace() as workspace:
             folder = workspace / "upload"
             folder.mkdir()
-            files = _adapter_files(read_tar(chunks, limit_bytes + _TAR_OVERHEAD_BYTES))
-            _write(folder, files, limit_bytes)
+            unpack(chunks, folder, limit_bytes)
             return registry.adapters.register(
                 folder, name=name, base=base, alias=alias, source=source, actor=actor
             )
     except OSError as error:
         raise StorageFailed(str(error)) from error
+
+
+def unpack(chunks: Iterable[bytes], folder: Path, limit_bytes: int) -> None:
+    """Write the adapter's files of a plain .tar that arrives in chunks into an empty folder.
+
+    Raises:
+        UploadInvalid, UploadTooLarge: as `import_tar`.
+        OSError: the disk is full or unavailable.
+    """
+    _write(folder, _adapter_files(read_tar(chunks, limit_bytes + _TAR_OVERHEAD_BYTES)), limit_bytes)
 
 
 def _write(folder: Path, files: Iterable[tuple[str, Iterable[bytes]]], limit: int) -> None:

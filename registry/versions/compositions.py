@@ -5,7 +5,7 @@ base and ingredients.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from registry.access import audit, policies
@@ -132,6 +132,11 @@ class Compositions:
             sources = lineage_queries.ingredients(session, recipe_digest)
             lineage_queries.add_sources(session, artifact_digest, sources)
             return queries.claim_artifact(session, recipe_digest, artifact_digest, replacing)
+
+    def licences(self, digests: Iterable[str]) -> Mapping[str, str | None]:
+        """Return the licence of each of these contents, or None if no version of it states one."""
+        with self._database.read() as session:
+            return lineage_queries.licences(session, digests)
 
     def lineage(
         self, digest: str, *, cursor: str | None = None, limit: int = 100, caller: Caller = LOCAL

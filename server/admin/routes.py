@@ -7,6 +7,7 @@ from server.admin.artifacts import artifacts_router
 from server.admin.bases import bases_router
 from server.admin.compositions import compositions_router
 from server.admin.explain import explain_router
+from server.admin.exports import exports_router
 from server.admin.garbage import garbage_router
 from server.admin.imports import imports_router
 from server.admin.jobs import jobs_router
@@ -26,6 +27,7 @@ def admin_router(gateway: Gateway) -> APIRouter:
         named_router(gateway, "adapters"),
         named_router(gateway, "compositions"),
         imports_router(gateway),
+        exports_router(gateway),
         adapters_router(gateway),
         warming_router(gateway),
         compositions_router(gateway),

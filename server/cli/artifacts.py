@@ -1,6 +1,5 @@
 """`weft artifacts` and `weft adapters lineage`: merged adapters and their recipes."""
 
-import json
 from collections.abc import Iterable, Mapping
 from typing import Annotated, Any
 
@@ -11,6 +10,7 @@ from registry.references import is_digest_start
 from server.cli.client import Client, Home, Key, Server, connect
 from server.cli.console import AsJson, minute, print_json, print_table, short
 from server.cli.versions import version_of
+from server.compose.written import expression_of, reference_of
 
 
 def list_artifacts(
@@ -24,7 +24,7 @@ def list_artifacts(
         return
     rows = [
         (short(a["digest"]), f"{a['bytes'] / 1e6:.1f}", minute(a["created_at"]), _yes(a["on_disk"]),
-         "; ".join(map(expression_of, a["recipes"])),
+         "; ".join(map(_expression, a["recipes"])),
          " ".join(name for recipe in a["recipes"] for name in recipe["compositions"]))
         for a in artifacts
     ]  # fmt: skip
@@ -100,26 +100,18 @@ def _lineage(api: Client, digest: str) -> dict[str, Any]:
 
 def _print_recipes(title: str, recipes: Iterable[Mapping[str, Any]]) -> None:
     rows = [
-        (expression_of(r), " ".join(r["compositions"]), r["artifact"] or "not merged")
+        (_expression(r), " ".join(r["compositions"]), r["artifact"] or "not merged")
         for r in recipes
     ]
     print_table(title, ("recipe", "compositions", "artifact"), rows)
 
 
-def expression_of(recipe: Mapping[str, Any]) -> str:
-    """Return a recipe as an expression with every option."""
-    written = json.loads(recipe["text"])
+def _expression(recipe: Mapping[str, Any]) -> str:
     terms = [
-        ("" if item["weight"] == 1.0 else f"{item['weight']:g}*")
-        + (item["versions"][0] if item["versions"] else item["digest"][:12])
+        (item["weight"], reference_of(item["digest"], item["versions"]))
         for item in recipe["ingredients"]
     ]
-    options = [f"{name}={_option(value)}" for name, value in sorted(written["options"].items())]
-    return f"{written['method']}({', '.join(terms)}{'; ' if options else ''}{', '.join(options)})"
-
-
-def _option(value: object) -> str:
-    return value if isinstance(value, str) else "none" if value is None else json.dumps(value)
+    return expression_of(recipe["text"], terms)
 
 
 def _figure(value: object) -> str:

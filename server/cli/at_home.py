@@ -5,10 +5,12 @@ the command line, with all rights: they follow from access to the files.
 """
 
 import asyncio
+from collections.abc import Iterator
+from tempfile import SpooledTemporaryFile
 
 import httpx
 from fastapi import FastAPI
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from registry.callers import Caller
 from server.admin.routes import admin_router
@@ -24,6 +26,9 @@ from server.openai.files import files_router
 from server.routing import set_pools
 from server.settings import Settings
 
+_BODY_IN_MEMORY_BYTES = 2**23
+_CHUNK_BYTES = 2**20
+
 
 def gateway_at_home(settings: Settings, *, with_base: bool) -> Gateway:
     """Return the parts of a gateway on the registry at home, without an engine.
@@ -38,6 +43,33 @@ def gateway_at_home(settings: Settings, *, with_base: bool) -> Gateway:
 def client_of(gateway: Gateway) -> Client:
     """Return the API of a gateway in this process."""
     return Client(httpx.Client(base_url="http://localhost", transport=_AtHome(gateway)))
+
+
+class _Body(httpx.SyncByteStream):
+    """The body of an answer: in memory while it is small, then in a temporary file."""
+
+    def __init__(self) -> None:
+        self._file = SpooledTemporaryFile[bytes](_BODY_IN_MEMORY_BYTES)
+
+    def keep_from(self, send: Send) -> Send:
+        """Return a `send` that keeps the body's bytes here and passes the rest on."""
+
+        async def keep(message: Message) -> None:
+            if message["type"] == "http.response.body":
+                self._file.write(message.get("body", b""))
+                message = {**message, "body": b""}
+            await send(message)
+
+        return keep
+
+    def __iter__(self) -> Iterator[bytes]:
+        self._file.seek(0)
+        while chunk := self._file.read(_CHUNK_BYTES):
+            yield chunk
+
+    def close(self) -> None:
+        """Remove the temporary file."""
+        self._file.close()
 
 
 class _AtHome(httpx.BaseTransport):
@@ -56,10 +88,15 @@ class _AtHome(httpx.BaseTransport):
         return asyncio.run(self._answer(request))
 
     async def _answer(self, request: httpx.Request) -> httpx.Response:
+        body = _Body()
+
+        async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+            await self._as_caller(scope, receive, body.keep_from(send))
+
         try:
-            answer = await httpx.ASGITransport(self._as_caller).handle_async_request(request)
-            body = await answer.aread()
-            return httpx.Response(answer.status_code, headers=answer.headers, content=body)
+            # httpx keeps whole bodies in memory, so it sees none.
+            head = await httpx.ASGITransport(answer).handle_async_request(request)
+            return httpx.Response(head.status_code, headers=head.headers, stream=body)
         except Exception as error:
             status = info_of(error).status
             if status == 500:  # a defect; its traceback helps

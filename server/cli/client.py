@@ -2,9 +2,9 @@
 
 import json
 import os
-import tarfile
 import time
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Annotated, Any, Self
@@ -29,7 +29,6 @@ Key = Annotated[
 ]
 _ADMIN_API, _FILES_API = "/registry", "/v1/files"
 _CONNECT_SECONDS = 10.0
-_CHUNK_BYTES = 2**20
 _MAX_FAILURES = 5  # of a stream, in a row
 _RETRY_SECONDS = 1.0
 
@@ -77,6 +76,22 @@ class Client:
         return self._send(
             method, _url(path), json=json, content=content, params=params, headers=headers
         )
+
+    @contextmanager
+    def download(self, *path: str | int) -> Iterator[httpx.Response]:
+        """Give the answer to a GET whose body is read as it comes.
+
+        Raises:
+            ServerRefused: with the server's message, or when it stops in the middle.
+        """
+        try:
+            with self._http.stream("GET", _url(path)) as answer:
+                if not answer.is_success:
+                    answer.read()
+                    raise ServerRefused(_message_of(answer), answer.status_code)
+                yield answer
+        except httpx.HTTPError as error:
+            raise self._unreachable(error) from error
 
     def upload(self, path: Path) -> str:
         """Upload a file of examples and return its id.
@@ -191,19 +206,15 @@ def tar_of(folder: Path) -> Iterator[bytes]:
         OSError: a file cannot be read.
     """
     from registry.sources.upload import FILES
+    from server.export.tar import Member, tar
 
-    for name in FILES:
-        path = folder / name
-        if not path.is_file():
-            continue  # admission reports a missing file
-        head = tarfile.TarInfo(name)
-        head.size = path.stat().st_size
-        yield head.tobuf(tarfile.USTAR_FORMAT)
-        with path.open("rb") as file:
-            while chunk := file.read(_CHUNK_BYTES):
-                yield chunk
-        yield bytes(-head.size % tarfile.BLOCKSIZE)
-    yield bytes(2 * tarfile.BLOCKSIZE)
+    with ExitStack() as files:
+        members = [
+            Member(name, path.stat().st_size, files.enter_context(path.open("rb")))
+            for name in FILES
+            if (path := folder / name).is_file()  # admission reports a missing file
+        ]
+        yield from tar(members)
 
 
 def _other_variables() -> bool:

@@ -18,8 +18,8 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 _GROUPS: Mapping[str, str] = {
-    "adapters": "Import, list, describe and retire adapters.",
-    "artifacts": "List merged adapters and their recipes.",
+    "adapters": "Import, list, describe, export and retire adapters.",
+    "artifacts": "List and export merged adapters and their recipes.",
     "bases": "Manage the base models that adapters belong to.",
     "compositions": "Manage named compositions of adapters.",
     "db": "Migrate, dump and restore the database.",
@@ -45,6 +45,7 @@ _COMMANDS: Mapping[str, str] = {
     "adapters list": "adapters:list_adapters",
     "adapters show": "adapters:show_adapter",
     "adapters import": "importing:import_adapters",
+    "adapters export": "exporting:export_adapter",
     "adapters alias": "versions:set_alias",
     "adapters retire": "versions:retire",
     "adapters visibility": "versions:set_visibility",
@@ -58,6 +59,7 @@ _COMMANDS: Mapping[str, str] = {
     "adapters evaluations": "evaluating:list_evaluations",
     "artifacts list": "artifacts:list_artifacts",
     "artifacts show": "artifacts:show_artifact",
+    "artifacts export": "exporting:export_artifact",
     "bases add": "bases:add_base",
     "bases list": "bases:list_bases",
     "bases show": "bases:show_base",
