@@ -20,6 +20,7 @@ from server.openai.models import models_router
 from server.problems import handle_errors
 from server.readiness import Readiness
 from server.routing import NormalizeRequests, set_pools
+from server.sites import AllowOrigins
 from server.telemetry.access import LogRequests
 from server.telemetry.metrics import CountRequests
 
@@ -29,6 +30,7 @@ def create_app(gateway: Gateway) -> FastAPI:
     keys = [key.get_secret_value() for key in gateway.settings.api_keys]
     keyring = Keyring(keys, gateway.registry.access.keys, gateway.pools.auth)
     readiness = Readiness(gateway)
+    hosts, origins = gateway.settings.allowed_hosts, gateway.settings.cors_origins
     app = FastAPI(
         title="weft",
         version=version("weft"),
@@ -37,8 +39,9 @@ def create_app(gateway: Gateway) -> FastAPI:
         middleware=[
             Middleware(LogRequests),  # outside of all: refusals are logged too
             Middleware(NormalizeRequests),
+            Middleware(AllowOrigins, origins=origins),  # before keys: a preflight has none
             Middleware(CountRequests, metrics=gateway.metrics),  # before keys: refusals count too
-            Middleware(RequireKey, keyring=keyring, allowed_hosts=gateway.settings.allowed_hosts),
+            Middleware(RequireKey, keyring=keyring, allowed_hosts=hosts, cors_origins=origins),
             Middleware(FewAtOnce),
             Middleware(LimitBodies, settings=gateway.settings, budget=gateway.bodies),
         ],

@@ -149,8 +149,12 @@ class Keyring:
 class RequireKey:
     """Middleware that authenticates every request outside `OPEN_PATHS`, and checks its host."""
 
-    def __init__(self, app: ASGIApp, keyring: Keyring, allowed_hosts: Sequence[str] = ()) -> None:
-        self._app, self._keyring, self._allowed_hosts = app, keyring, allowed_hosts
+    def __init__(
+        self, app: ASGIApp, keyring: Keyring, allowed_hosts: Sequence[str] = (),
+        cors_origins: Sequence[str] = (),
+    ) -> None:  # fmt: skip
+        self._app, self._keyring = app, keyring
+        self._allowed_hosts, self._cors_origins = allowed_hosts, cors_origins
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Put the caller into the state of the request, or answer 401 or 403."""
@@ -171,7 +175,7 @@ class RequireKey:
         has_keys = caller is not ANYBODY
         check_host(headers, self._allowed_hosts, has_keys=has_keys)
         if not has_keys:
-            check_site(headers)
+            check_site(headers, self._cors_origins)
         return caller
 
 

@@ -14,10 +14,10 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from server.errors import MediaTypeInvalid, RequestInvalid
+from server.inference import ENDPOINTS
 from server.limits import BodyBudget, BodyTimeout, BodyTooLarge
 from server.settings import Settings
 
-CHAT_PATHS = frozenset({"/v1/chat/completions", "/v1/completions"})
 # Values and names of a document. A prompt of 128,000 tokens as numbers has fewer values.
 MAX_CHAT_VALUES = 300_000
 MAX_JSON_VALUES = 100_000
@@ -112,7 +112,7 @@ class LimitBodies:
     def _limit(self, scope: Scope) -> int | None:
         """Return the limit in bytes, or None for an upload, which its route bounds."""
         path = scope["path"]
-        if path in CHAT_PATHS:
+        if path in ENDPOINTS:
             return self._settings.chat_max_bytes
         if is_upload(path):
             return None

@@ -29,7 +29,13 @@ from server.compose.expression import ExpressionInvalid
 from server.compose.resolve import NotAnIngredient, RankTooLarge, WrongBase
 from server.compose.retrieve import NothingFound, RetrievalInvalid
 from server.embedders import EncoderUnavailable
-from server.engine.protocol import EngineBusy, EngineFailed, EngineRefused, EngineUnavailable
+from server.engine.protocol import (
+    EngineBusy,
+    EngineFailed,
+    EngineLacksRoute,
+    EngineRefused,
+    EngineUnavailable,
+)
 from server.jobs.pools import PoolEmpty, PoolInvalid
 from server.jobs.publish import NotServable
 from server.limits import BodiesBusy, BodyTimeout, BodyTooLarge
@@ -284,6 +290,9 @@ ERRORS: dict[type[Exception], ErrorInfo] = {
     BuildFailed: ErrorInfo(503, "build_failed", "A merge worker died."),
     EngineUnavailable: ErrorInfo(
         503, "engine_unavailable", "The engine is starting or restarting."
+    ),
+    EngineLacksRoute: ErrorInfo(
+        501, "not_served", "The engine does not have this route for the model that it serves."
     ),
     EngineFailed: ErrorInfo(
         502, "engine_failed", "The engine failed on this request; it serves others."

@@ -1,8 +1,8 @@
 """Middleware that runs a few requests of one caller at a time, and lets its others wait in line.
 
 All requests share one event loop, and each ready one delays the next. So what a caller sends in
-parallel waits here rather than in front of everybody. Not covered: chat requests and uploads, which
-have limits of their own and may take long.
+parallel waits here rather than in front of everybody. Not covered: chat requests, imports and
+exports, which have limits of their own and may take long.
 """
 
 import asyncio
@@ -12,7 +12,8 @@ from contextlib import ExitStack
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from server.auth import OPEN_PATHS, request_caller
-from server.bodies import CHAT_PATHS, is_upload
+from server.bodies import is_upload
+from server.inference import ENDPOINTS
 from server.pools import PoolFull
 from server.problems import error_answer
 
@@ -31,7 +32,7 @@ class FewAtOnce:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on in its turn, or answer 503."""
         path = scope.get("path", "")
-        if scope["type"] != "http" or path in OPEN_PATHS or path in CHAT_PATHS or is_upload(path):
+        if scope["type"] != "http" or path in OPEN_PATHS or path in ENDPOINTS or _is_long(path):
             await self._app(scope, receive, send)
             return
         owner = request_caller(scope).owner
@@ -61,3 +62,7 @@ class FewAtOnce:
 
         with turn:
             await self._app(scope, receive, send_on)
+
+
+def _is_long(path: str) -> bool:
+    return is_upload(path) or path.startswith("/registry/imports") or path.endswith("/files")

@@ -145,8 +145,13 @@ def admin_routes(path: str, tag: str) -> APIRouter:
 
 def openai_routes(path: str, tag: str) -> APIRouter:
     """Return an empty router for routes below `/v1` + `path`, whose errors are OpenAI's."""
+    return engine_routes(f"/v1{path}", tag)
+
+
+def engine_routes(path: str, tag: str) -> APIRouter:
+    """Return an empty router for routes below `path`, whose errors are OpenAI's."""
     return APIRouter(
-        prefix=f"/v1{path}",
+        prefix=path,
         tags=[tag],
         dependencies=[Depends(check_query)],
         route_class=Route,

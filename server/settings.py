@@ -16,6 +16,7 @@ from merge.limits import Limits
 from registry.admission.admit import MAX_BYTES, MAX_RANK, AdmissionPolicy, RequiredField
 from registry.callers import KeyLimits
 from server.config_file import ConfigFile
+from server.sites import checked_origin
 from server.telemetry.logs import Format
 
 # What vLLM accepts for --max-lora-rank (LoRAConfig in vLLM 0.32).
@@ -56,6 +57,11 @@ class Settings(BaseSettings):
         (),
         description="comma-separated hosts that requests may name, such as `weft.example.com` or "
         "`*.example.com`; default: any with keys, loopback names without",
+    )
+    cors_origins: Annotated[tuple[str, ...], NoDecode] = Field(
+        (),
+        description="comma-separated origins of web pages that may call the server, such as "
+        "`https://chat.example.com`; `*`: any page that has a key; default: none",
     )
     engine_url: str | None = Field(
         None, description="URL of a running vLLM with weft's plug-in; default: weft starts one"
@@ -270,16 +276,21 @@ class Settings(BaseSettings):
 
     @field_validator(
         "api_keys", "licences", "required_fields", "import_roots", "protected_aliases",
-        "job_devices", "engine_env", "allowed_hosts", mode="before",
+        "job_devices", "engine_env", "allowed_hosts", "cors_origins", mode="before",
     )  # fmt: skip
     @classmethod
     def _split(cls, value: object) -> object:
         return [part.strip() for part in value.split(",")] if isinstance(value, str) else value
 
-    @field_validator("job_devices", "engine_env", "allowed_hosts")
+    @field_validator("job_devices", "engine_env", "allowed_hosts", "cors_origins")
     @classmethod
     def _no_empty_name(cls, names: tuple[str, ...]) -> tuple[str, ...]:
         return tuple(filter(None, names))
+
+    @field_validator("cors_origins")
+    @classmethod
+    def _whole_origins(cls, origins: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(map(checked_origin, origins))
 
     @field_validator("api_keys")
     @classmethod

@@ -10,7 +10,18 @@ from ipaddress import ip_address
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
+from starlette.middleware.cors import CORSMiddleware
+from starlette.types import ASGIApp, Receive, Scope, Send
 
+_METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
+# What a page may read of an answer beside its body.
+_EXPOSED_HEADERS = (
+    "retry-after", "server-timing", "x-request-id", "x-weft-artifact", "x-weft-digest",
+    "x-weft-ingredients", *(
+        f"x-ratelimit-{what}-{kind}" for what in ("limit", "remaining", "reset")
+        for kind in ("requests", "tokens")
+    ),
+)  # fmt: skip
 _OWN_SITES = ("", "same-origin", "none")  # of Sec-Fetch-Site; none: the address bar
 
 
@@ -49,13 +60,54 @@ def check_host(headers: Headers, allowed: Sequence[str], *, has_keys: bool) -> N
         raise HostRefused(host)
 
 
-def check_site(headers: Headers) -> None:
-    """Check that no web page of another site made a request.
+class AllowOrigins(CORSMiddleware):
+    """Middleware that lets pages of some origins read answers (CORS); without any, it does nothing.
+
+    A page sends its key in a header, never a cookie, so that an origin alone proves nothing.
+    """
+
+    def __init__(self, app: ASGIApp, origins: Sequence[str]) -> None:
+        super().__init__(
+            app, allow_origins=origins, allow_methods=_METHODS, allow_headers=["*"],
+            expose_headers=_EXPOSED_HEADERS,
+        )  # fmt: skip
+        self._plain = None if origins else app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a preflight, or pass the request on and add the headers to its answer."""
+        if self._plain is not None:
+            await self._plain(scope, receive, send)
+        else:
+            await super().__call__(scope, receive, send)
+
+
+def checked_origin(text: str) -> str:
+    """Return an origin as browsers send it, or `*`.
+
+    Raises:
+        ValueError: it has a path or capital letters, or lacks its scheme.
+    """
+    parts = urlsplit(text)
+    origin = f"{parts.scheme}://{parts.netloc}".lower()
+    if text != "*" and (parts.scheme not in ("http", "https") or origin != text):
+        raise ValueError(
+            f"{text!r:.100} is not an origin: write scheme and host in lower case, and the port "
+            "if it is not the usual one, as https://chat.example.com"
+        )
+    return text
+
+
+def check_site(headers: Headers, allowed: Sequence[str] = ()) -> None:
+    """Check that no web page of another site made a request, but for `allowed` origins.
+
+    `*` allows none here: without keys any page would be an admin.
 
     Raises:
         CrossSiteRefused: its headers, which a browser sets and a page cannot change, say so.
     """
     origin, host = headers.get("origin"), headers.get("host", "").lower()
+    if origin is not None and origin in allowed:
+        return
     if origin is not None and urlsplit(origin).netloc.lower() != host:
         raise CrossSiteRefused(origin)
     if headers.get("sec-fetch-site", "") not in _OWN_SITES:

@@ -106,6 +106,13 @@ class FakeEngine:
             error = {"error": {"message": f"The model `{model}` does not exist.", "code": 404}}
             return _json(404, error, breaks=False)
         text = f"answered by {model}"
+        if path == "/tokenize":
+            tokens = list(str(request.get("prompt", "")).encode())
+            return _json(200, {"count": len(tokens), "tokens": tokens}, breaks=self.breaks)
+        if path == "/v1/responses":
+            return self._respond(model, text, stream=request.get("stream") is True)
+        if not path.endswith("/completions"):
+            return _json(404, {"detail": "Not Found"}, breaks=False)
         chat = path.endswith("/chat/completions")
         usage = {"prompt_tokens": 5, "completion_tokens": len(text.split(" "))}
         if not request.get("stream"):
@@ -120,6 +127,19 @@ class FakeEngine:
             parts.append(frame(json.dumps({"model": model, "choices": [], "usage": usage})))
         if not self.breaks:
             parts.append(frame("[DONE]"))
+        return FakeResponse(200, {"content-type": EVENT_STREAM}, parts, self.breaks)
+
+    def _respond(self, model: str, text: str, *, stream: bool) -> FakeResponse:
+        words = text.split(" ")
+        usage = {"input_tokens": 5, "output_tokens": len(words)}
+        whole = {"model": model, "output": [{"content": [{"text": text}]}], "usage": usage}
+        if not stream:
+            return _json(200, whole, breaks=self.breaks)
+        events: list[dict[str, object]] = [
+            {"type": "response.output_text.delta", "delta": f"{word} "} for word in words
+        ]
+        last = [] if self.breaks else [{"type": "response.completed", "response": whole}]
+        parts = [frame(json.dumps(event)) for event in [*events, *last]]
         return FakeResponse(200, {"content-type": EVENT_STREAM}, parts, self.breaks)
 
     def _require_up(self) -> None:

@@ -1,6 +1,7 @@
 """What the gateway needs of an engine, and the ways in which an engine says no."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
@@ -32,6 +33,16 @@ class EngineFailed(EngineError):
 
     def __init__(self, status: int, body: str) -> None:
         super().__init__(f"the engine failed on this request: {status} {body[:200]!r}")
+
+
+class EngineLacksRoute(EngineError):
+    """The engine does not have a route: for the model that it serves, or not at all."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(
+            f"The engine has no {path} for the model that it serves. README.md says which routes "
+            "an engine has."
+        )
 
 
 class EngineBusy(EngineError):
@@ -121,3 +132,15 @@ class Engine(Protocol):
             EngineFailed: it answered 500 without an error object and still serves.
         """
         ...
+
+
+def is_missing_route(body: bytes) -> bool:
+    """Return whether the body of a 404 says that the path is unknown, rather than the model."""
+    try:
+        answer = json.loads(body)
+    except ValueError:
+        return True
+    error = answer.get("error", answer) if isinstance(answer, dict) else None
+    if not isinstance(error, dict):
+        return True
+    return "Not Found" in (error.get("message"), error.get("detail"))

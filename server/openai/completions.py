@@ -1,4 +1,4 @@
-"""`POST /v1/chat/completions` and `POST /v1/completions`, which `Relay` answers.
+"""The routes of `ENDPOINTS`, which `Relay` answers: chats, completions, responses and the like.
 
 The document describes the fields that weft reads. All other fields reach vLLM unchanged.
 """
@@ -12,8 +12,9 @@ from starlette.types import Receive, Scope, Send
 
 from server.auth import Chatter
 from server.gateway import Gateway
+from server.inference import ENDPOINTS
 from server.openai.relay import Relay
-from server.routing import openai_routes
+from server.routing import engine_routes
 
 _MODEL = {
     "type": "string",
@@ -65,6 +66,23 @@ _MESSAGES = {
     "examples": [[{"role": "user", "content": "Which court has jurisdiction?"}]],
 }
 _PROMPT = {"examples": ["The court that has jurisdiction is"]}
+_INPUT = {"examples": ["Which court has jurisdiction?"]}
+_TOKENS = {"type": "array", "items": {"type": "integer"}, "examples": [[791, 5590]]}
+# path -> what it does, and the field of the body that has the text, with its schema
+_ROUTES: dict[str, tuple[str, str, dict[str, Any]]] = {
+    "/v1/chat/completions": (
+        "Answer a conversation with the model that `model` names.", "messages", _MESSAGES,
+    ),
+    "/v1/completions": (
+        "Complete a prompt with the model that `model` names.", "prompt", _PROMPT,
+    ),
+    "/v1/responses": (
+        "Answer an input with the model that `model` names; nothing is kept.", "input", _INPUT,
+    ),
+    "/v1/embeddings": ("Embed texts, where the engine serves embeddings.", "input", _INPUT),
+    "/tokenize": ("Return the tokens of a prompt or of a conversation.", "prompt", _PROMPT),
+    "/detokenize": ("Return the text of tokens.", "tokens", _TOKENS),
+}  # fmt: skip
 _ANSWER: dict[int | str, dict[str, Any]] = {
     200: {
         "description": "vLLM's answer. Its `model` is the digest of the adapter that answered.",
@@ -77,8 +95,8 @@ _ANSWER: dict[int | str, dict[str, Any]] = {
 
 
 def completions_router(gateway: Gateway) -> APIRouter:
-    """Return the two inference routes."""
-    router = openai_routes("", "inference")
+    """Return the routes whose requests the engine answers."""
+    router = engine_routes("", "inference")
     answer = _Answer(
         Relay(
             gateway.engine,
@@ -93,22 +111,17 @@ def completions_router(gateway: Gateway) -> APIRouter:
         )
     )
 
-    @router.post(
-        "/chat/completions", response_class=StreamingResponse, responses=_ANSWER,
-        openapi_extra=_body("messages", _MESSAGES),
-    )  # fmt: skip
-    async def create_chat_completion(_: Chatter) -> Response:
-        """Answer a conversation with the model that `model` names."""
-        return answer
+    def add(path: str, sentence: str, name: str, schema: dict[str, Any]) -> None:
+        async def endpoint(_: Chatter) -> Response:
+            return answer
 
-    @router.post(
-        "/completions", response_class=StreamingResponse, responses=_ANSWER,
-        openapi_extra=_body("prompt", _PROMPT),
-    )  # fmt: skip
-    async def create_completion(_: Chatter) -> Response:
-        """Complete a prompt with the model that `model` names."""
-        return answer
+        router.post(
+            ENDPOINTS[path].path, name=path, response_class=StreamingResponse, responses=_ANSWER,
+            description=sentence, openapi_extra=_body(name, schema),
+        )(endpoint)  # fmt: skip
 
+    for path, (sentence, name, schema) in _ROUTES.items():
+        add(path, sentence, name, schema)
     return router
 
 

@@ -24,8 +24,15 @@ from server.compose.meanings import Meanings
 from server.compose.resolve import Bare
 from server.compose.retrieve import is_retrieval
 from server.engine.link import RESTART_SECONDS
-from server.engine.protocol import Engine, EngineResponse, EngineUnavailable
+from server.engine.protocol import (
+    Engine,
+    EngineLacksRoute,
+    EngineResponse,
+    EngineUnavailable,
+    is_missing_route,
+)
 from server.errors import RequestInvalid, envelope, error_response
+from server.inference import ENDPOINTS
 from server.meter import Measured, Meter
 from server.openai.merged import AnsweredBy
 from server.openai.requests import CompletionRequest, read_completion_request
@@ -39,7 +46,7 @@ from server.telemetry.metrics import Timings
 
 
 class Relay:
-    """An ASGI app that answers chat and completion requests with the model that `model` names."""
+    """An ASGI app that answers requests to `ENDPOINTS` with the model that `model` names."""
 
     def __init__(
         self, engine: Engine, meanings: Meanings, provider: Provider, artifacts: ArtifactStore,
@@ -55,13 +62,15 @@ class Relay:
         request = Request(scope, receive)
         answer = _Answer(send, request_caller(scope))
         try:
-            completion = await read_completion_request(request, max_answers=self._max_answers)
+            completion = await read_completion_request(
+                request, ENDPOINTS[scope["path"]], max_answers=self._max_answers
+            )
         except RequestInvalid as error:
             await error_response(error)(scope, receive, send)
             return
         except ClientDisconnect:
             return
-        work = asyncio.create_task(self._answer(completion, scope["path"], answer))
+        work = asyncio.create_task(self._answer(completion, answer))
         leaving = asyncio.create_task(_disconnected(receive))
         cuts: tuple[Future[Any], ...] = (self._engine.outage(), self._stopping.future())
         try:
@@ -77,13 +86,13 @@ class Relay:
         if work.cancelled() and not left:
             await answer.fail(next(cut.result() for cut in cuts if cut.done()))
 
-    async def _answer(self, completion: CompletionRequest, path: str, answer: "_Answer") -> None:
+    async def _answer(self, completion: CompletionRequest, answer: "_Answer") -> None:
         timings = Timings()
         try:
             async with AsyncExitStack() as stack:
                 metered = self._meter.request(answer.caller, tokens=completion.max_tokens)
                 measured = stack.enter_context(metered)
-                response = await self._respond(stack, completion, path, timings, answer)
+                response = await self._respond(stack, completion, timings, answer)
                 await answer.relay(response, timings, completion, measured)
         except Exception as error:
             await answer.fail(error)
@@ -92,11 +101,11 @@ class Relay:
         self,
         stack: AsyncExitStack,
         completion: CompletionRequest,
-        path: str,
         timings: Timings,
         answer: "_Answer",
     ) -> EngineResponse:
         """Return the engine's response; `stack` holds the lease and the connection."""
+        path = completion.endpoint.path
         with timings.measure("resolve"):
             model, composition = completion.model, completion.composition
             prompt = completion.prompt if composition is None and is_retrieval(model) else ""
@@ -104,9 +113,10 @@ class Relay:
         if not self._engine.available():
             raise EngineUnavailable("The engine is starting or restarting.", RESTART_SECONDS)
         salt, controls = await self._salts.of(answer.caller), answer.caller.operates
-        if isinstance(target, Bare):
-            record.note(model=target.name, kind="base")
-            body = completion.for_engine(target.name, salt=salt, controls=controls)
+        if isinstance(target, Bare) or not completion.endpoint.uses_adapter:
+            base = self._resolver.served_base
+            record.note(model=base, kind="base")
+            body = completion.for_engine(base, salt=salt, controls=controls)
             return await self._send(stack, body, path, timings)
         provided = self._provider.provide(target, timings, caller=answer.caller)
         digest = await stack.enter_async_context(provided)
@@ -127,7 +137,10 @@ class Relay:
     ) -> EngineResponse:
         stack.enter_context(spans.span("generate"))  # to the last byte, as the lease
         with timings.measure("engine"):
-            return await stack.enter_async_context(self._engine.send(path, body))
+            response = await stack.enter_async_context(self._engine.send(path, body))
+            if response.status == 404 and is_missing_route(await response.read()):
+                raise EngineLacksRoute(path)
+            return response
 
     def _check_prompt_logprobs(self, digest: str) -> None:
         """vLLM cannot tell which prompt rows an lm_head pair belongs to (engine/cpu_kernels.py)."""

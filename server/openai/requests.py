@@ -10,10 +10,15 @@ from starlette.requests import Request
 from server.bodies import MAX_CHAT_VALUES, check_media_type, check_values, decode
 from server.compose.composition import NAME as COMPOSITION
 from server.errors import RequestInvalid
+from server.inference import ENDPOINTS, Endpoint
 
 _MOST_TOKENS = 2**20
 _OBJECT = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _NULL = b"null"
+# Where the text of a request is, and how many tokens of an answer it asks for.
+_PROMPTS = ("prompt", "messages", "input")
+_MOST = ("max_completion_tokens", "max_tokens", "max_output_tokens")
+_KEPT = ("previous_response_id", "background", "conversation")
 # Controls of the engine that reach other requests: its queue, its ids, its cache.
 _CONTROLS = frozenset({
     "priority", "request_id", "session_id", "kv_transfer_params", "ec_transfer_params",
@@ -26,6 +31,7 @@ class CompletionRequest:
 
     fields: Mapping[str, msgspec.Raw]
     model: str
+    endpoint: Endpoint = ENDPOINTS["/v1/chat/completions"]
 
     def get(self, name: str) -> Any:
         """Return the value of a field, parsed now; None if it was not sent."""
@@ -47,12 +53,14 @@ class CompletionRequest:
     def prompt(self) -> str:
         """The text that stays constant through a conversation: instructions and first question.
 
-        That is every system (or developer) message and the first user message; of a completion
-        request the prompt, or the first of several. Empty where there is no text.
+        That is every system (or developer) message and the first user message; of other requests
+        the prompt or the input, or the first of several. Empty where there is no text.
         """
         messages = self.get("messages")
         if not isinstance(messages, list):
-            prompt = self.get("prompt")
+            messages = self._input_messages()
+        if messages is None:
+            prompt = self.get("prompt") or self.get("input")
             first = prompt[0] if isinstance(prompt, list) and prompt else prompt
             return first if isinstance(first, str) else ""
         chat = [message for message in messages if isinstance(message, dict)]
@@ -60,11 +68,23 @@ class CompletionRequest:
         user = [m for m in chat if m.get("role") == "user"]
         return "\n".join(filter(None, map(_text, [*system, *user[:1]])))
 
+    def _input_messages(self) -> list[Any] | None:
+        """Return the messages of a request to /v1/responses; None if its input is no list of such.
+
+        Its instructions are the first.
+        """
+        messages, instructions = self.get("input"), self.get("instructions")
+        if isinstance(messages, str) and instructions:
+            messages = [{"role": "user", "content": messages}]
+        if not isinstance(messages, list) or not any(isinstance(m, dict) for m in messages[:1]):
+            return None
+        return [{"role": "system", "content": instructions}, *messages]
+
     @property
     def answers(self) -> int:
         """How many answers are asked for: choices of each prompt, or beams, times prompts."""
         choices = max(_number(self.get("n")), _number(self.get("best_of")))
-        return choices * max(_count(self.get("prompt")), _count(self.get("messages")))
+        return choices * max(_count(self.get(name)) for name in _PROMPTS)
 
     @property
     def hides_usage(self) -> bool:
@@ -74,13 +94,15 @@ class CompletionRequest:
 
     @property
     def prompt_tokens(self) -> int:
-        """The tokens of its prompt by estimate: one for four bytes."""
-        return sum(len(self.fields.get(name, b"")) for name in ("prompt", "messages")) // 4
+        """The tokens of its prompt by estimate: one for four bytes; none if no model runs."""
+        if not self.endpoint.uses_adapter:
+            return 0
+        return sum(len(self.fields.get(name, b"")) for name in _PROMPTS) // 4
 
     @property
     def max_tokens(self) -> int:
         """The tokens that it may take by estimate: the prompt's, and as many as it asks for."""
-        asked = [self.get(name) for name in ("max_completion_tokens", "max_tokens")]
+        asked = [self.get(name) for name in _MOST]
         most = max((value for value in asked if isinstance(value, int)), default=0)
         return self.prompt_tokens + min(max(most, 0), _MOST_TOKENS) * self.answers
 
@@ -97,8 +119,11 @@ class CompletionRequest:
         }
         fields.pop(COMPOSITION, None)
         options = self.get("stream_options")
-        if self.get("stream") is True and isinstance(options, dict | None):
+        streams = self.endpoint.asks_usage and self.get("stream") is True
+        if streams and isinstance(options, dict | None):
             fields["stream_options"] = {**(options or {}), "include_usage": True}
+        if self.endpoint.keeps_answers:
+            fields["store"] = False
         return msgspec.json.encode({**fields, "model": model, "cache_salt": salt})
 
 
@@ -126,7 +151,9 @@ def _text(message: dict[str, Any]) -> str:
     return "\n".join(text for text in texts if isinstance(text, str))
 
 
-async def read_completion_request(request: Request, *, max_answers: int) -> CompletionRequest:
+async def read_completion_request(
+    request: Request, endpoint: Endpoint, *, max_answers: int
+) -> CompletionRequest:
     """Read and check a request.
 
     Raises:
@@ -140,7 +167,7 @@ async def read_completion_request(request: Request, *, max_answers: int) -> Comp
     check_values(raw, MAX_CHAT_VALUES)  # for the engine, which parses all of them
     fields = _fields(raw)
     model = decode(fields["model"], Any) if "model" in fields else None
-    composed = CompletionRequest(fields, "")
+    composed = CompletionRequest(fields, "", endpoint)
     if composed.composition is not None and model in (None, ""):
         return _checked(composed, max_answers)
     if not isinstance(model, str) or not model.strip():
@@ -151,10 +178,11 @@ async def read_completion_request(request: Request, *, max_answers: int) -> Comp
     if not model.isprintable():
         # Line breaks, NUL and lone surrogates mean nothing here and would garble every message.
         raise RequestInvalid("`model` must have printable characters only.", "model")
-    return _checked(CompletionRequest(fields, model.strip()), max_answers)
+    return _checked(CompletionRequest(fields, model.strip(), endpoint), max_answers)
 
 
 def _checked(completion: CompletionRequest, max_answers: int) -> CompletionRequest:
+    _check_nothing_kept(completion)
     if completion.answers > max_answers:
         raise RequestInvalid(
             f"The request asks for {completion.answers} answers (prompts times `n`), and one "
@@ -162,6 +190,21 @@ def _checked(completion: CompletionRequest, max_answers: int) -> CompletionReque
             "n",
         )
     return completion
+
+
+def _check_nothing_kept(completion: CompletionRequest) -> None:
+    """Refuse what needs the engine to keep answers: another key could ask for them.
+
+    Raises:
+        RequestInvalid: it continues an answer that was kept, or is to run in the background.
+    """
+    for name in _KEPT if completion.endpoint.keeps_answers else ():
+        if completion.get(name):
+            raise RequestInvalid(
+                f"`{name}` needs a server that keeps answers, and weft keeps none. Send the whole "
+                "conversation in `input`, and wait for the answer.",
+                name,
+            )
 
 
 def _fields(raw: bytes) -> dict[str, msgspec.Raw]:

@@ -58,17 +58,20 @@ class UsageReader:
 
     def _hides(self, event: bytes) -> bool:
         if b'"usage"' not in event:
-            self._measured.completion_tokens += b'"choices"' in event
+            self._measured.completion_tokens += b'"choices"' in event or b'.delta"' in event
             return False
         part = _json(event.partition(b"data:")[2])
-        return self._take(part) and not part["choices"] and self._hidden
+        if isinstance(part, dict) and isinstance(part.get("response"), dict):
+            part = part["response"]  # of /v1/responses, whose last events have the whole answer
+        return self._take(part) and part.get("choices") == [] and self._hidden
 
     def _take(self, answer: Any) -> bool:
         """Count the usage of an answer or the last part of one, and return whether it has one."""
         usage = answer.get("usage") if isinstance(answer, dict) else None
-        if not isinstance(usage, dict) or "choices" not in answer:
+        if not isinstance(usage, dict):
             return False
-        prompt, completion = usage.get("prompt_tokens"), usage.get("completion_tokens")
+        prompt = usage.get("prompt_tokens", usage.get("input_tokens"))
+        completion = usage.get("completion_tokens", usage.get("output_tokens"))
         if isinstance(prompt, int) and isinstance(completion, int | None):
             self._measured.prompt_tokens = prompt
             self._measured.completion_tokens = completion or 0

@@ -103,6 +103,11 @@ def test_without_anything_there_are_defaults() -> None:
         ("merge_max_bytes", "1000000000", 10**9),
         ("max_answers", "1000000000", 10**9),
         ("allowed_hosts", "a.example, b.example", ("a.example", "b.example")),
+        (
+            "cors_origins",
+            "https://a.example, http://b:3000",
+            ("https://a.example", "http://b:3000"),
+        ),
         ("prompt_tokens_details", "true", True),
         ("otlp_endpoint", "http://collector:4318", "http://collector:4318"),
         ("limit_requests", "60", 60),
@@ -145,7 +150,8 @@ def test_arguments_win_over_variables(monkeypatch: pytest.MonkeyPatch) -> None:
         ("self_test", "perhaps"), ("engine_start_seconds", "0"), ("max_model_len", "0"),
         ("api_keys", ""), ("api_keys", "a,,b"), ("api_keys", ","), ("norm_minimum", "-1"),
         ("import_max_rank", "0"), ("import_max_rank", "2049"), ("import_max_bytes", "0"),
-        ("hub_workers", "0"),
+        ("hub_workers", "0"), ("cors_origins", "chat.example.com"),
+        ("cors_origins", "https://chat.example.com/"),
     ],
 )  # fmt: skip
 def test_a_bad_value_stops_the_start_and_names_itself(
