@@ -233,6 +233,9 @@ ERRORS: dict[type[Exception], ErrorInfo] = {
     sources_errors.HubDenied: ErrorInfo(
         403, "hub_denied", "The Hub denies this server access to the repository."
     ),
+    sources_errors.HubOwnerRefused: ErrorInfo(
+        403, "hub_owner_refused", "The server does not import from this owner on the Hub."
+    ),
     sources_errors.HubNotFound: ErrorInfo(404, "hub_not_found", "The Hub has no such repository."),
     sources_errors.HubFailed: ErrorInfo(502, "hub_failed", "The Hub did not answer as expected."),
     sources_errors.UploadInvalid: ErrorInfo(

@@ -161,6 +161,9 @@ class Settings(BaseSettings):
     hub_endpoint: str | None = Field(
         None, description="URL of the Hub to import from; default: HF_ENDPOINT or huggingface.co"
     )
+    hub_owners: Annotated[tuple[str, ...], NoDecode] = Field(
+        (), description="comma-separated owners on the Hub that clients may import from; `*`: any"
+    )
     hub_workers: int = Field(4, ge=1, le=32, description="downloads from the Hub that run at once")
     text_encoder: str = Field(
         HASHING,
@@ -276,13 +279,13 @@ class Settings(BaseSettings):
 
     @field_validator(
         "api_keys", "licences", "required_fields", "import_roots", "protected_aliases",
-        "job_devices", "engine_env", "allowed_hosts", "cors_origins", mode="before",
+        "job_devices", "engine_env", "allowed_hosts", "cors_origins", "hub_owners", mode="before",
     )  # fmt: skip
     @classmethod
     def _split(cls, value: object) -> object:
         return [part.strip() for part in value.split(",")] if isinstance(value, str) else value
 
-    @field_validator("job_devices", "engine_env", "allowed_hosts", "cors_origins")
+    @field_validator("job_devices", "engine_env", "allowed_hosts", "cors_origins", "hub_owners")
     @classmethod
     def _no_empty_name(cls, names: tuple[str, ...]) -> tuple[str, ...]:
         return tuple(filter(None, names))

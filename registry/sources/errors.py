@@ -48,6 +48,24 @@ class HubFailed(RegistryError):
         super().__init__()
 
 
+class HubPushFailed(RegistryError):
+    """Nothing was written to {address}: {reason}."""
+
+    def __init__(self, address: str, reason: str) -> None:
+        self.address = address
+        self.reason = reason.removesuffix(".")
+        super().__init__()
+
+
+class HubOwnerRefused(RegistryError):
+    """This server imports nothing of {owner!r} from the Hub. WEFT_HUB_OWNERS allows {allowed}."""
+
+    def __init__(self, owner: str, allowed: str) -> None:
+        self.owner = owner
+        self.allowed = allowed
+        super().__init__()
+
+
 class UploadInvalid(RegistryError):
     """The upload cannot be used: {reason}. Expected a plain .tar with one adapter's files."""
 

@@ -90,6 +90,20 @@ class HubImport:
             return Imported(str(address), name, error)
         return Imported(source, name, outcome)
 
+    def register(self, address: HubAddress) -> Registration:
+        """Import one address now, whatever came of it before.
+
+        Outcomes of earlier imports are neither used nor kept: the token of another caller may have
+        opened what this one's does not.
+
+        Raises:
+            AdmissionRefused: the adapter cannot be served.
+            HubNotFound, HubDenied, HubFailed, and what else `Adapters.register` raises.
+        """
+        name = self.name or address.name()
+        check_name(name)
+        return self._register(self.client.look(address), name)
+
     def _recall(self, address: HubAddress, name: str, conditions: str) -> Remembered | None:
         known = self.registry.imports.recall(str(address), name, conditions)
         if known is not None and known.number is not None and self.alias is not None:

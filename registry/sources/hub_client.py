@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import httpx2
 from huggingface_hub import HfApi, constants
@@ -36,7 +36,7 @@ _PASSING_STATUSES = frozenset({408, 429, 500, 502, 503, 504})
 _LONGEST_WAIT_SECONDS = 300.0
 _CHUNK_BYTES = 2**22
 # Errors of huggingface_hub for an answer that is not the Hub's, such as a proxy's page.
-_SENSELESS = (ValueError, LookupError, TypeError, AttributeError, httpx2.InvalidURL)
+SENSELESS = (ValueError, LookupError, TypeError, AttributeError, httpx2.InvalidURL)
 _R = TypeVar("_R")
 
 
@@ -67,7 +67,7 @@ class HubClient:
 
     Args:
         endpoint: URL of the Hub.
-        token: None takes HF_TOKEN, or the token of `hf auth login`.
+        token: None takes HF_TOKEN, or the token of `hf auth login`; False sends none.
         timeout_seconds: the limit until the first byte of an answer.
         download_seconds: the limit for one file.
         tries: the number of attempts for a request that fails temporarily.
@@ -76,17 +76,13 @@ class HubClient:
     def __init__(
         self,
         endpoint: str | None = None,
-        token: str | None = None,
+        token: str | Literal[False] | None = None,
         *,
         timeout_seconds: float = 30.0,
         download_seconds: float = 3600.0,
         tries: int = 4,
     ) -> None:
-        # The limits and errors below do not apply to Xet's own protocol; the Hub serves the same
-        # files over HTTP.
-        constants.HF_HUB_DISABLE_XET = True
-        # The client's warnings contain signed URLs of private files.
-        logging.get_logger("huggingface_hub").setLevel("ERROR")
+        quiet_client()
         self._api = HfApi(endpoint=endpoint, token=token, library_name="weft")
         self._timeout = timeout_seconds
         self._download_seconds = download_seconds
@@ -155,19 +151,28 @@ class HubClient:
         try:
             for model in self._api.list_models(filter=tags, limit=limit):
                 yield HubAddress(model.id)
-        except (httpx2.HTTPError, OSError, *_SENSELESS) as error:
-            raise _explained(where, error) from error
+        except (httpx2.HTTPError, OSError, *SENSELESS) as error:
+            raise explained(where, error) from error
 
     def _retried(self, address: HubAddress, call: Callable[[], _R]) -> _R:
         for attempt in range(1, self._tries + 1):
             try:
                 return call()
-            except (httpx2.HTTPError, OSError, _Broken, *_SENSELESS) as error:
+            except (httpx2.HTTPError, OSError, _Broken, *SENSELESS) as error:
                 wait = _wait_before_next(error, attempt)
                 if wait is None or attempt == self._tries or wait > _LONGEST_WAIT_SECONDS:
-                    raise _explained(address, error) from error
+                    raise explained(address, error) from error
                 time.sleep(wait)
         raise AssertionError("the last attempt returns or raises")
+
+
+def quiet_client() -> None:
+    """Set up huggingface_hub for this process: files over HTTP, and no warnings."""
+    # This module's limits and errors do not apply to Xet's own protocol; the Hub serves the same
+    # files over HTTP.
+    constants.HF_HUB_DISABLE_XET = True
+    # The client's warnings contain signed URLs of private files.
+    logging.get_logger("huggingface_hub").setLevel("ERROR")
 
 
 def _wait_before_next(error: Exception, attempt: int) -> float | None:
@@ -187,7 +192,7 @@ def _is_inconsistent(error: Exception) -> bool:
     return type(error) is OSError and error.errno is None
 
 
-def _explained(address: HubAddress, error: Exception) -> RegistryError:
+def explained(address: HubAddress, error: Exception) -> RegistryError:
     """Return the registry's error for an error of the client."""
     if isinstance(error, LocalEntryNotFoundError) and isinstance(error.__cause__, Exception):
         error = error.__cause__  # the client also looked for a local copy
@@ -206,7 +211,7 @@ def _explained(address: HubAddress, error: Exception) -> RegistryError:
         return HubFailed(where, "HF_HUB_OFFLINE is set")
     if isinstance(error, OSError) and error.errno is not None:
         return StorageFailed(str(error))
-    if isinstance(error, _SENSELESS) and status is None:
+    if isinstance(error, SENSELESS) and status is None:
         return HubFailed(where, "what answers there is not a Hub")
     reason = f"the Hub answered {status}" if status else str(error) or type(error).__name__
     return HubFailed(where, reason.splitlines()[0][:200])

@@ -38,6 +38,18 @@ class ImportBody(Body):
     alias: _Alias | None = Field(None, examples=["candidate"])
 
 
+class HubImportBody(Body):
+    """An adapter on the Hugging Face Hub."""
+
+    name: Name = Field(examples=["team/legal"])
+    address: str = Field(
+        pattern=PRINTABLE, max_length=500, examples=["hf:acme/legal@main#checkpoint-100"],
+        description="hf:owner/name, and perhaps a revision and a folder.",
+    )  # fmt: skip
+    base: _Text | None = Field(None, examples=["meta-llama/Llama-3.1-8B-Instruct"])
+    alias: _Alias | None = Field(None, examples=["candidate"])
+
+
 class AliasBody(Body):
     """The version that an alias points to."""
 

@@ -6,7 +6,7 @@ A name may contain slashes, so its subresources follow `/-/`, which no name cont
 
 from typing import Annotated
 
-from fastapi import Path, Query
+from fastapi import Header, Path, Query
 
 from merge.peft_format import DIGEST
 from registry.paging import MAX_PAGE
@@ -66,3 +66,10 @@ AskedAlias = Annotated[
         description="An alias to move to the new version.",
     ),
 ]
+HubToken = Annotated[
+    str | None,
+    Header(
+        pattern=r"^[\x21-\x7e]+$", max_length=500,
+        description="The caller's own token of the Hub; without it, only public repositories.",
+    ),
+]  # fmt: skip

@@ -1,7 +1,6 @@
-"""Imports: an upload as a tar stream, or a folder below an allowed root.
-
-Not covered: the Hub. The server's token would open its private repositories to every publisher, so
-the command line on the server itself imports from there.
+"""Imports: an upload as a tar stream, a folder below an allowed root, or an allowed owner's adapter
+on the Hub, with the caller's token. The server's own token would open its private repositories to
+every publisher, so that only the command line on the server itself uses it.
 """
 
 from collections.abc import Iterator
@@ -10,17 +9,21 @@ from fastapi import APIRouter, Request
 
 from registry.callers import Caller
 from registry.references import Reference
+from registry.sources.hub import HubImport
+from registry.sources.hub_address import parse_address
+from registry.sources.hub_client import HubClient
 from registry.sources.upload import import_tar
 from registry.types import Registration
-from server.admin.bodies import ImportBody
-from server.admin.fields import AskedAlias, AskedBase, AskedOrigin, Name
+from server.admin.bodies import HubImportBody, ImportBody
+from server.admin.fields import AskedAlias, AskedBase, AskedOrigin, HubToken, Name
 from server.admin.receiving import Uploads
-from server.admin.rules import check_alias_move, check_import_root
+from server.admin.rules import check_alias_move, check_hub_owner, check_import_root
 from server.admin.schemas import FindingItem, RegisteredItem, SimilarItem, VersionItem
 from server.auth import Owner, Publisher
 from server.gateway import Gateway
 from server.routing import admin_routes
 
+_HUB_SECONDS = 600.0  # for one file
 _TAR = {
     "required": True,
     "content": {"application/x-tar": {"schema": {"type": "string", "format": "binary"}}},
@@ -67,6 +70,26 @@ def imports_router(gateway: Gateway) -> APIRouter:
             return registered(gateway, made, caller)
 
         return await uploads.run(caller, register)
+
+    @router.post("/imports/hub", status_code=201)
+    async def import_from_hub(
+        body: HubImportBody, caller: Publisher, x_hub_token: HubToken = None
+    ) -> RegisteredItem:
+        """Import an adapter from the Hugging Face Hub, with the token in the header X-Hub-Token."""
+        caller.need_name(body.name)
+        check_alias_move(caller, body.alias, settings.protected_aliases)
+        address = parse_address(body.address)
+        check_hub_owner(address, settings.hub_owners)
+        client = HubClient(  # False: never the server's own token
+            settings.hub_endpoint, x_hub_token or False, download_seconds=_HUB_SECONDS, tries=2
+        )
+        source = HubImport(
+            registry, client, settings.import_max_bytes, name=body.name, base=body.base,
+            alias=body.alias, actor=caller.name,
+        )  # fmt: skip
+        return await uploads.run(
+            caller, lambda: registered(gateway, source.register(address), caller)
+        )
 
     return router
 

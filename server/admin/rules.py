@@ -1,4 +1,4 @@
-"""Rules beyond roles and names: protected aliases, and folders to import from.
+"""Rules beyond roles and names: protected aliases, and where imports may come from.
 
 Not covered: roles and names (`server.auth`), and visibility (`registry.access.visibility`).
 """
@@ -8,13 +8,25 @@ from pathlib import Path
 
 from registry.callers import Caller
 from registry.errors import AccessDenied
-from registry.sources.errors import NothingToImport
+from registry.sources.errors import HubOwnerRefused, NothingToImport
+from registry.sources.hub_address import HubAddress
 
 
 def check_alias_move(caller: Caller, alias: str | None, protected: Collection[str]) -> None:
     """Raise AccessDenied if `alias` is protected and the caller is not an admin."""
     if alias in protected and not caller.has_role("admin"):
         raise AccessDenied(f"The alias {alias} is protected; moving it needs the role admin.")
+
+
+def check_hub_owner(address: HubAddress, owners: Collection[str]) -> None:
+    """Check that clients may import from the owner of an address. The Hub ignores case.
+
+    Raises:
+        HubOwnerRefused: they may not.
+    """
+    owner = address.repo.partition("/")[0]
+    if "*" not in owners and owner.lower() not in {known.lower() for known in owners}:
+        raise HubOwnerRefused(owner, ", ".join(owners) or "no owner")
 
 
 def check_import_root(folder: str, roots: Iterable[Path]) -> Path:

@@ -46,6 +46,7 @@ _COMMANDS: Mapping[str, str] = {
     "adapters show": "adapters:show_adapter",
     "adapters import": "importing:import_adapters",
     "adapters export": "exporting:export_adapter",
+    "adapters push": "exporting:push_adapter",
     "adapters alias": "versions:set_alias",
     "adapters retire": "versions:retire",
     "adapters visibility": "versions:set_visibility",

@@ -44,6 +44,7 @@ WORDS: Mapping[str, Sequence[object]] = {
     "adapters lineage": ("zorp",),
     "adapters list": (),
     "adapters probe": (ZORP,),
+    "adapters push": ("zorp", "hf:acme/zorp"),
     "adapters quarantine": (ZORP, "--reason", "odd"),
     "adapters release": (ZORP,),
     "adapters retire": ("spare@1",),

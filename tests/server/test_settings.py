@@ -83,6 +83,7 @@ def test_without_anything_there_are_defaults() -> None:
         ("protected_aliases", "prod, live", ("prod", "live")),
         ("text_encoder", "acme/minilm", "acme/minilm"),
         ("hub_endpoint", "http://mirror", "http://mirror"),
+        ("hub_owners", "acme, Me", ("acme", "Me")),
         ("hub_workers", "8", 8),
         ("job_devices", "cuda:0, cuda:1", ("cuda:0", "cuda:1")),
         ("job_memory_bytes", "1000", 1000),

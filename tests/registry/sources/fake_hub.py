@@ -3,6 +3,7 @@
 GET  /api/models                                  the list of models, two a page
 GET  /api/models/{repo}[/revision/{revision}]     a repository: commit, files, sizes, hashes
 HEAD, GET /{repo}/resolve/{commit}/{path}         a file
+POST, PUT                                         as fake_hub_writes.py says
 """
 
 import hashlib
@@ -15,6 +16,8 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Self
 from urllib.parse import parse_qs, unquote, urlsplit
+
+from tests.registry.sources.fake_hub_writes import Writes
 
 PAGE = 2
 _INFO = re.compile(r"/api/models/([^/]+/[^/]+)(?:/revision/(.+))?")
@@ -63,6 +66,7 @@ class FakeHub:
         self.faults: list[Fault] = []
         self.seen: Counter[str] = Counter()
         self.tokens: list[str | None] = []
+        self.writes = Writes(lambda: self.endpoint)
         self.closing = threading.Event()
         self.lock = threading.Lock()
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
@@ -103,6 +107,24 @@ def _handler(hub: FakeHub) -> type[BaseHTTPRequestHandler]:
 
         def do_GET(self) -> None:
             self._serve()
+
+        def do_POST(self) -> None:
+            self._write()
+
+        def do_PUT(self) -> None:
+            self._write()
+
+        def _write(self) -> None:
+            path = unquote(urlsplit(self.path).path)
+            length = int(self.headers.get("Content-Length", "0"))
+            with hub.lock:
+                hub.seen[f"{self.command} {path}"] += 1
+                if self.command == "POST":  # a PUT goes to a signed URL
+                    hub.tokens.append(self.headers.get("Authorization"))
+                status, answer = hub.writes.answer(path, self.rfile.read(length))
+            for name, pushed in hub.writes.repositories.items():
+                hub.repositories[name] = Repository(pushed.files)
+            self._answer(status, json.dumps(answer).encode(), {})
 
         def _serve(self) -> None:
             url = urlsplit(self.path)
@@ -157,7 +179,11 @@ def _handler(hub: FakeHub) -> type[BaseHTTPRequestHandler]:
                     sha = hashlib.sha256(data).hexdigest()
                     entry["lfs"] = {"size": len(data), "sha256": sha, "pointerSize": 130}
                 siblings.append(entry)
-            body = {"id": name, "sha": repository.commit, "siblings": siblings, "tags": []}
+            pushed = hub.writes.repositories.get(name)
+            body = {
+                "id": name, "sha": repository.commit, "siblings": siblings, "tags": [],
+                "private": pushed is not None and pushed.private,
+            }  # fmt: skip
             self._answer(200, json.dumps(body).encode(), {})
 
         def _file(self, name: str, commit: str, path: str, fault: Fault | None) -> None:
