@@ -15,7 +15,7 @@ from starlette.types import Receive, Scope, Send
 from merge.recipe import Recipe
 from registry.callers import Caller
 from registry.references import Reference
-from registry.types import Artifact, ResolvedAdapter
+from registry.types import Artifact, ResolvedArtifact
 from server.admin.fields import DigestStart, Name, Number
 from server.artifacts.store import storage_errors
 from server.auth import Publisher
@@ -23,9 +23,9 @@ from server.compose.resolve import Stored
 from server.export.contents import artifact_card, members_of, version_card
 from server.export.tar import Member, tar, tar_bytes
 from server.gateway import Gateway
-from server.metrics import Timings
 from server.pools import Pool
 from server.routing import admin_routes
+from server.telemetry.metrics import Timings
 
 _TAR: dict[int | str, dict[str, Any]] = {
     200: {
@@ -69,9 +69,8 @@ def exports_router(gateway: Gateway) -> APIRouter:
     def find(digest: str, caller: Caller) -> tuple[Artifact, Stored]:
         artifact = registry.catalogue.artifact(digest, caller=caller)
         found = registry.versions.resolve(Reference(digest=artifact.digest), caller=caller)
-        if isinstance(found, ResolvedAdapter):
-            return artifact, Stored(found.digest)
-        return artifact, Stored(found.digest, Recipe.parse(found.recipe_text))
+        recipe = Recipe.parse(found.recipe_text) if isinstance(found, ResolvedArtifact) else None
+        return artifact, Stored(artifact.digest, recipe)
 
     return router
 

@@ -36,6 +36,11 @@ class Meanings:
         self._changes = resolver.registry.changes
         self._known: OrderedDict[_Key, _Meaning] = OrderedDict()
 
+    @property
+    def served_base(self) -> str:
+        """The base's name for clients and in the engine."""
+        return self._resolver.served_base
+
     async def of(
         self, model: str, prompt: str, caller: Caller, composition: bytes | None = None
     ) -> Target:

@@ -114,7 +114,7 @@ class Relay:
             raise EngineUnavailable("The engine is starting or restarting.", RESTART_SECONDS)
         salt, controls = await self._salts.of(answer.caller), answer.caller.operates
         if isinstance(target, Bare) or not completion.endpoint.uses_adapter:
-            base = self._resolver.served_base
+            base = self._meanings.served_base
             record.note(model=base, kind="base")
             body = completion.for_engine(base, salt=salt, controls=controls)
             return await self._send(stack, body, path, timings)

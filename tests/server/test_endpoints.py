@@ -106,6 +106,7 @@ async def test_a_route_that_the_engine_lacks_is_said_so(client: AsyncClient) -> 
 
 def test_an_unknown_path_differs_from_an_unknown_model() -> None:
     """FastAPI's and vLLM's own answers for a path are told from vLLM's for a model."""
+    body: Any
     for body in ({"detail": "Not Found"}, {"error": {"message": "Not Found"}}, [], "x"):
         assert is_missing_route(json.dumps(body).encode())
     assert is_missing_route(b"<html>")
