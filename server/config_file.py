@@ -3,8 +3,9 @@
 Flags override the environment, the environment overrides the file, the file overrides the defaults.
 """
 
+import os
 import tomllib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -74,3 +75,16 @@ def _hint(name: str, names: Iterable[str]) -> str:
     """Name the setting that is meant, also where it is written as its variable."""
     near = get_close_matches(name.lower().removeprefix("weft_"), sorted(names), n=1)
     return f"; did you mean {near[0]}?" if near else ""
+
+
+def check_variables(known: Sequence[str]) -> None:
+    """Refuse unknown WEFT_* variables, because a misspelt one would have no effect.
+
+    Raises:
+        ValueError: with the variable, and the one that may be meant.
+    """
+    for name in os.environ:
+        if name.startswith("WEFT_") and name not in known:
+            near = get_close_matches(name, known, n=1)
+            hint = f"; did you mean {near[0]}?" if near else ""
+            raise ValueError(f"the variable {name} is not a setting of weft{hint}")

@@ -3,8 +3,6 @@
 An invalid value stops the start with an error that names the setting. Names include units.
 """
 
-import os
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -15,7 +13,7 @@ from pydantic_settings.sources import PydanticBaseSettingsSource
 from merge.limits import Limits
 from registry.admission.admit import MAX_BYTES, MAX_RANK, AdmissionPolicy, RequiredField
 from registry.callers import KeyLimits
-from server.config_file import ConfigFile
+from server.config_file import ConfigFile, check_variables
 from server.sites import checked_origin
 from server.telemetry.logs import Format
 
@@ -261,13 +259,8 @@ class Settings(BaseSettings):
     @model_validator(mode="before")
     @classmethod
     def _no_misspelt_variable(cls, values: Any) -> Any:
-        """Refuse unknown WEFT_* variables, because a misspelt one would have no effect."""
-        known = [f"WEFT_{name.upper()}" for name in cls.model_fields] + [*_CLIENT_VARIABLES]
-        for name in os.environ:
-            if name.startswith("WEFT_") and name not in known:
-                near = get_close_matches(name, known, n=1)
-                hint = f"; did you mean {near[0]}?" if near else ""
-                raise ValueError(f"the variable {name} is not a setting of weft{hint}")
+        known = [f"WEFT_{name.upper()}" for name in cls.model_fields]
+        check_variables([*known, *_CLIENT_VARIABLES])
         return values
 
     @field_validator("max_lora_rank")
