@@ -14,6 +14,7 @@ from typing import NamedTuple, Self
 
 import torch
 
+from merge import equalise
 from merge.errors import IncompatibleAdapters, RecipeInvalid, UnsafeResult
 from merge.factors import Factors, Members, Merged, Stack
 from merge.measure import Measure, measure
@@ -50,6 +51,7 @@ class MergeRun:
     def __init__(self, recipe: Recipe, folders: Mapping[str, Path]) -> None:
         self.recipe = recipe
         self.method, self.options, self.scale = _bind(recipe)
+        self._equalised = self.options.pop(equalise.OPTION, None) == equalise.NORM
         self._folders = _open_all(recipe, folders)
         self._parts = self._gather()
         self.outputs = {name: self._shape(parts) for name, parts in self._parts.items()}
@@ -61,6 +63,7 @@ class MergeRun:
                 position: files.enter_context(FolderReader(folder))
                 for position, folder in self._folders.items()
             }
+            self._factors = self._equalising() if self._equalised else {}
             self._tied, self.notes = self._tied_modules()
             self._files = files.pop_all()
         return self
@@ -117,6 +120,14 @@ class MergeRun:
             )
         return gathered
 
+    def _equalising(self) -> dict[int, float]:
+        """Return the factor of each ingredient, by position, that brings it to the mean norm."""
+        with self.clock.timed("read"):
+            return equalise.equalising({
+                position: equalise.norm_of(folder, self._readers[position])
+                for position, folder in self._folders.items()
+            })  # fmt: skip
+
     def _tied_modules(self) -> tuple[dict[str, str], tuple[str, ...]]:
         """Return the modules to merge as another's transpose, by name, and notes for the report.
 
@@ -169,7 +180,8 @@ class MergeRun:
         members = Members.joined(a, b, [(part.module.rank, part.module.scale) for part in parts])
         for part, member in zip(parts, members, strict=True):
             self._readers[part.position].read_into(part.module, member.a, member.b)
-        return Stack(name, members, tuple(part.weight for part in parts))
+        weights = (part.weight * self._factors.get(part.position, 1.0) for part in parts)
+        return Stack(name, members, tuple(weights))
 
     def _check_finite(self, stack: Stack) -> None:
         members = Members.of(stack.members)

@@ -14,7 +14,7 @@ from typing import Literal, TypeVar, get_type_hints
 from merge.errors import MethodDefinitionError, RecipeInvalid, did_you_mean
 from merge.factors import Merged, Stack
 from merge.methods.cost import Estimate, Shape, Work, estimate
-from merge.methods.options import AUTO, SCALE, Kind, Rank, Value, kind_of
+from merge.methods.options import AUTO, EQUALISE, SCALE, Kind, Rank, Value, kind_of
 from merge.methods.requirements import Requirements
 
 MethodFunction = Callable[..., Merged]
@@ -47,6 +47,10 @@ class Parameter:
 
 # Every method has this option; `merge_run` applies it to the method's result.
 _SCALE = Parameter("scale", SCALE, 1.0)
+# Every method whose weights multiply updates has it; `merge_run` applies it to the weights. It is
+# younger than recipes' digests, so that at its default it is not part of a recipe.
+_EQUALISE = Parameter("equalise", EQUALISE, None)
+_WEIGHTS = "weights"  # the law that a scaled weight scales the result
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,6 +74,8 @@ class MergeMethod:
     def bind(self, raw: Mapping[str, object]) -> dict[str, Value]:
         """Return every option of the method, checked, with defaults filled in; rank may be "auto".
 
+        `equalise` is left out where it is none.
+
         Raises:
             RecipeInvalid: an unknown option (with the valid ones), or a value not accepted.
         """
@@ -79,10 +85,13 @@ class MergeMethod:
                     f"{self.name} has no option {name!r:.80}{did_you_mean(name, self.parameters)}; "
                     f"it takes {', '.join(self.parameters)}"
                 )
-        return {
+        bound = {
             name: parameter.bind(self.name, raw[name]) if name in raw else parameter.default
             for name, parameter in self.parameters.items()
         }
+        if bound.get(_EQUALISE.name) is None:
+            bound.pop(_EQUALISE.name, None)
+        return bound
 
     def automatic_rank(self, ranks: Sequence[Sequence[int]]) -> int:
         """Return the rank that "auto" means for modules whose members have these ranks."""
@@ -154,6 +163,8 @@ def merge_method(
         if name in _methods:
             raise MethodDefinitionError(f"merge method {name!r} is registered twice")
         parameters = _parameters(name, function)
+        if _WEIGHTS not in (exempt or {}):
+            parameters[_EQUALISE.name] = _EQUALISE
         if "rank" in parameters and auto_rank is None:
             raise MethodDefinitionError(f"{name}: a rank option needs auto_rank, what auto means")
         if random_prune and not {"seed", "density"} <= parameters.keys():
@@ -195,7 +206,7 @@ def _parameter(method: str, option: inspect.Parameter, annotation: object) -> Pa
             f"{where}: must be keyword-only and annotated with a kind of merge.methods.options, "
             f"not {annotation!r}"
         )
-    if option.name == _SCALE.name:
+    if option.name in (_SCALE.name, _EQUALISE.name):
         raise MethodDefinitionError(
             f"{where}: every method has this option already; rename the parameter"
         )

@@ -142,6 +142,15 @@ def _scale(raw: object) -> float | str:
     return value
 
 
+def _equalise(raw: object) -> str | None:
+    if raw is None or (isinstance(raw, str) and raw.lower() in ("none", "null")):
+        return None
+    if raw == "norm":
+        return "norm"
+    raise ValueError
+
+
+EQUALISE = Kind("equalise", "norm, or none", _equalise)
 SCALE = Kind("scale", f"a finite number other than 0, or {MATCH}", _scale)
 _KINDS: tuple[tuple[object, Kind], ...] = (
     (Rank, Kind("rank", "an integer of at least 1, or auto", _rank)),

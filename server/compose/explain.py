@@ -142,7 +142,8 @@ class Explainer:
         versions = [self._by_digest(item.digest, caller) for item in recipe.ingredients]
         modules = {version.digest: shapes_of(version.modules) for version in versions}
         expected = forecast(recipe, modules, threads=self.threads)
-        parts = _parts(recipe.ingredients, versions)
+        equalised = dict(recipe.options).get("equalise") is not None
+        parts = _parts(recipe.ingredients, versions, equalised=equalised)
         key = recipe.digest()
         built = registry.compositions.artifact_of(key)
         report = None if built is None else self._catalogue.artifact(built, caller=caller).report
@@ -173,8 +174,13 @@ def _name(version: AdapterVersion) -> str:
     return f"{version.name}@{version.number}"
 
 
-def _parts(items: Sequence[Ingredient], versions: Sequence[AdapterVersion]) -> tuple[Part, ...]:
-    sizes = [_size(item, version) for item, version in zip(items, versions, strict=True)]
+def _parts(
+    items: Sequence[Ingredient], versions: Sequence[AdapterVersion], *, equalised: bool
+) -> tuple[Part, ...]:
+    sizes = [
+        _size(item, version) / (version.norm if equalised and version.norm else 1.0)
+        for item, version in zip(items, versions, strict=True)
+    ]
     total = math.fsum(sizes)
     return tuple(
         Part(
@@ -213,6 +219,7 @@ def _dominating(parts: Sequence[Part]) -> list[Caution]:
         Caution(
             "dominates",
             f"{first.reference} has {first.share:.0%} of the norm, and the next has "
-            f"{second.share:.0%}: equal weights do not merge evenly. Lower its weight.",
+            f"{second.share:.0%}: equal weights do not merge evenly. Lower its "
+            "weight, or add equalise=norm.",
         )
     ]
