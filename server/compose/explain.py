@@ -21,7 +21,9 @@ from server.compose.resolve import Bare, Planned, Resolver, Stored, Target, shap
 from server.compose.templates import mixed_templates
 
 Kind: TypeAlias = Literal["base", "adapter", "merge"]
-Warned: TypeAlias = Literal["quarantined", "retired", "mixed_templates", "dominates"]
+Warned: TypeAlias = Literal[
+    "quarantined", "retired", "mixed_templates", "dominates", "nothing_near"
+]
 # From here on the largest ingredient decides most of what a sum does.
 _DOMINATES = 2.0
 
@@ -83,7 +85,8 @@ class Explainer:
         warnings: list[Caution] = []
         target = self._target(model, prompt, caller, warnings)
         if isinstance(target, Bare):
-            return Explanation("base", self.resolver.base)
+            far = [Caution("nothing_near", target.fallback)] if target.fallback else []
+            return Explanation("base", self.resolver.base, warnings=tuple(far))
         if target.recipe is None:
             assert isinstance(target, Stored)
             return self._adapter(target.digest, caller, warnings)

@@ -58,6 +58,7 @@ class Bare:
     """The base itself, by its name in the engine."""
 
     name: str
+    fallback: str = ""  # why it answers in place of adapters
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,6 +223,8 @@ class Resolver:
 
     def _retrieved(self, retrieval: retrieve.Retrieval, prompt: str, caller: Caller) -> Target:
         hits = retrieve.retrieve(self.registry, retrieval, prompt, base=self.base, caller=caller)
+        if isinstance(hits, retrieve.NothingNear):
+            return Bare(self.served_base, fallback=str(hits))
         chosen = tuple(hit.reference for hit in hits)
         if len(hits) == 1 and hits[0].rank <= self.rank_limit:  # nothing to merge
             return Stored(hits[0].digest, chosen=chosen)

@@ -1,13 +1,17 @@
-"""`auto(; k=3, method=lego, tag=legal)`: ingredients chosen by searching with the request's text.
+"""`auto(; k=3, method=linear, tag=legal)`: ingredients chosen by searching with the request's text.
 
 After LoraRetriever (arXiv 2402.09997): the system message and the first user message are compared
-with the text embedding of each adapter, so a conversation keeps its choice until the registry
-changes. To keep it permanently, send the artifact's digest as `model`.
+with the text embedding of each adapter, of which its examples are a half, so a conversation keeps
+its choice until the registry changes. To keep it permanently, send the artifact's digest as
+`model`. Weights are those of TTMM (arXiv 2505.14136), and where nothing is near the base answers.
+The default method is the sum, the one that arXiv 2511.21437 finds reliable.
 Not covered: choosing by the behaviour of adapters, or by later messages.
 """
 
-from collections.abc import Mapping
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal, get_args
 
 from registry.callers import Caller
 from registry.search.filters import Condition, parse_filter
@@ -19,7 +23,15 @@ NAME = "auto"
 MAX_K = 16
 _DEFAULT_K = 3
 _CONSIDERED = 3  # hits for each adapter of the result: policies may deny some
-_DEFAULT_METHOD = "lego"
+_DEFAULT_METHOD = "linear"
+Weights = Literal["near", "equal"]
+# TTMM's: exp(-(1 - cosine) / β²) with β = 0.2, over at most 50 adapters; less than τ is dropped.
+_BETA_SQUARED = 0.04
+_TAU = 0.01
+_MOST = 50
+# With the hashing encoder: prompts that name a demo adapter are 0.12 to 0.25 from its card, ones
+# about other things up to 0.12 from any of eight (tests/lab/results/2026-11-29-retrieval).
+DEFAULT_NEAR = 0.15
 # Encoders read only the beginning of a text, so the rest cannot change the choice.
 _PROMPT_CHARACTERS = 8000
 
@@ -42,14 +54,46 @@ class Retrieval:
     """An `auto(…)` expression: up to `k` adapters under conditions, merged by a method."""
 
     k: int
+    weights: Weights
+    near: float  # the least cosine of an adapter that is taken; -1: any
     method: str
     conditions: tuple[Condition, ...]
     options: tuple[tuple[str, OptionValue], ...]  # the method's own
 
-    def expression(self, hits: tuple[Hit, ...]) -> Expression:
-        """Return the expression that merges the hits with equal weights."""
-        terms = tuple(Term(1.0, hit.as_reference()) for hit in hits)
-        return Expression(self.method, terms, self.options)
+    def expression(self, hits: Sequence[Hit]) -> Expression:
+        """Return the expression that merges the hits, best first."""
+        weights = [1.0] * len(hits) if self.weights == "equal" else nearness(_scores(hits))
+        terms = (
+            Term(weight, hit.as_reference()) for weight, hit in zip(weights, hits, strict=True)
+        )
+        return Expression(self.method, tuple(terms), self.options)
+
+
+@dataclass(frozen=True, slots=True)
+class NothingNear:
+    """Adapters match the conditions, and none is near the prompt: the base answers."""
+
+    nearest: str
+    cosine: float
+    near: float
+
+    def __str__(self) -> str:
+        """Say why, in the characters of a header."""
+        return (
+            f"base; {NAME} takes adapters with a cosine of {self.near:g} or more, and the nearest, "
+            f"{self.nearest}, has {self.cosine:.2f}"
+        )
+
+
+def nearness(cosines: Sequence[float]) -> list[float]:
+    """Return the weights of adapters with these cosines to a prompt; their sum is 1."""
+    best = max(cosines)
+    sizes = [math.exp((cosine - best) / _BETA_SQUARED) for cosine in cosines]
+    return [size / math.fsum(sizes) for size in sizes]
+
+
+def _scores(hits: Sequence[Hit]) -> list[float]:
+    return [hit.score for hit in hits]
 
 
 def is_retrieval(model: str) -> bool:
@@ -70,10 +114,23 @@ def read_retrieval(expression: Expression) -> Retrieval:
     k = options.pop("k", _DEFAULT_K)
     if not isinstance(k, int) or isinstance(k, bool) or not 1 <= k <= MAX_K:
         raise RetrievalInvalid(f"{NAME}: k must be an integer from 1 to {MAX_K}, not {k}.")
+    weights, near = _weighting(options)
     method = options.pop("method", _DEFAULT_METHOD)
     if not isinstance(method, str):
         raise RetrievalInvalid(f"{NAME}: method must be the name of a merge method, not {method}.")
-    return Retrieval(k, method, _conditions(options), tuple(options.items()))
+    return Retrieval(k, weights, near, method, _conditions(options), tuple(options.items()))
+
+
+def _weighting(options: dict[str, OptionValue]) -> tuple[Weights, float]:
+    """Remove the options that weight the adapters, and return them; equal weights take any."""
+    weights = options.pop("weights", "near")
+    if weights not in get_args(Weights):
+        raise RetrievalInvalid(f"{NAME}: weights must be near or equal, not {weights}.")
+    chosen: Weights = "equal" if weights == "equal" else "near"
+    near = options.pop("near", DEFAULT_NEAR if chosen == "near" else -1.0)
+    if isinstance(near, bool) or not isinstance(near, int | float) or not -1 <= near <= 1:
+        raise RetrievalInvalid(f"{NAME}: near must be a number from -1 to 1, not {near}.")
+    return chosen, float(near)
 
 
 def _conditions(options: dict[str, OptionValue]) -> tuple[Condition, ...]:
@@ -93,10 +150,11 @@ def _conditions(options: dict[str, OptionValue]) -> tuple[Condition, ...]:
 
 def retrieve(
     registry: Registry, retrieval: Retrieval, prompt: str, *, base: str, caller: Caller
-) -> tuple[Hit, ...]:
+) -> tuple[Hit, ...] | NothingNear:
     """Return up to `retrieval.k` adapters for `base` that match the prompt, best first.
 
-    Adapters that a policy keeps out of a merge with better ones are passed over.
+    Adapters that are not near, or whose weight would be too small, and those that a policy keeps
+    out of a merge with better ones are passed over.
 
     Raises:
         RetrievalInvalid: the prompt has no text.
@@ -108,13 +166,25 @@ def retrieve(
             f"{NAME} searches by the text of the request, and this request has none."
         )
     where = (*retrieval.conditions, Condition("base", "=", (base,)))
+    most = max(_MOST, _CONSIDERED * retrieval.k)
     hits = registry.search.finder.search(
-        prompt[:_PROMPT_CHARACTERS], where=where, limit=_CONSIDERED * retrieval.k, caller=caller
+        prompt[:_PROMPT_CHARACTERS], where=where, limit=most, caller=caller
     )
     by_digest: dict[str, Hit] = {}
     for hit in hits:
         by_digest.setdefault(hit.digest, hit)
-    admitted = registry.access.policies.admissible(list(by_digest), retrieval.k)
+    admitted = registry.access.policies.admissible(list(by_digest), len(by_digest))
     if not admitted:
         raise NothingFound(base)
-    return tuple(by_digest[digest] for digest in admitted)
+    best = [by_digest[digest] for digest in admitted]
+    if best[0].score < retrieval.near:
+        return NothingNear(best[0].reference, best[0].score, retrieval.near)
+    return tuple(_taken(retrieval, best))[: retrieval.k]
+
+
+def _taken(retrieval: Retrieval, hits: Sequence[Hit]) -> Iterator[Hit]:
+    """Yield the hits that are near and whose weight among all of them is large enough."""
+    near = [hit for hit in hits if hit.score >= retrieval.near]
+    for weight, hit in zip(nearness(_scores(near)), near, strict=True):
+        if retrieval.weights == "equal" or weight >= _TAU:
+            yield hit

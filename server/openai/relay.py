@@ -116,6 +116,8 @@ class Relay:
         if isinstance(target, Bare) or not completion.endpoint.uses_adapter:
             base = self._meanings.served_base
             record.note(model=base, kind="base")
+            if isinstance(target, Bare):
+                answer.fall_back(target.fallback)
             body = completion.for_engine(base, salt=salt, controls=controls)
             return await self._send(stack, body, path, timings)
         provided = self._provider.provide(target, timings, caller=answer.caller)
@@ -165,6 +167,11 @@ class _Answer:
         """Let headers and `usage` say which artifact answers, and what was merged."""
         record.note(model=by.digest)
         self._by, self._names = by, by.headers
+
+    def fall_back(self, reason: str) -> None:
+        """Let a header say why the base answers in place of adapters."""
+        if reason:
+            self._names = [(b"x-weft-fallback", reason.encode())]
 
     async def fail(self, error: Exception) -> None:
         """End with an error: as a status, or as an event once the answer has begun.

@@ -1,5 +1,6 @@
 """`auto(…)`: the registry chooses the ingredients by the beginning of a conversation."""
 
+import math
 from typing import Any
 
 import msgspec
@@ -39,8 +40,9 @@ async def ask(client: AsyncClient, model: str, *messages: Any) -> Response:
 
 
 def test_what_is_left_out_has_a_default() -> None:
-    """The defaults are three adapters, lego, and no conditions."""
-    assert Retrieval(3, "lego", (), ()) == wish("auto()") == wish("auto(;)")
+    """The defaults are three near adapters, their weighted sum, and no conditions."""
+    assert Retrieval(3, "near", 0.15, "linear", (), ()) == wish("auto()") == wish("auto(;)")
+    assert Retrieval(3, "equal", -1.0, "linear", (), ()) == wish("auto(; weights=equal)")
 
 
 def test_options_are_the_retrieval_s_or_the_method_s() -> None:
@@ -61,6 +63,9 @@ def test_options_are_the_retrieval_s_or_the_method_s() -> None:
         ("auto(; k=true)", "k must be"),
         ("auto(; k=many)", "k must be"),
         ("auto(; method=3)", "method must be"),
+        ("auto(; weights=far)", "weights must be near or equal"),
+        ("auto(; near=2)", "near must be a number from -1 to 1, not 2"),
+        ("auto(; near=true)", "near must be"),
         ('auto(; filter="status=retired")', "Remove status from the filter"),
     ],
 )
@@ -101,13 +106,53 @@ def test_the_prompt_is_how_a_conversation_begins(body: dict[str, Any], prompt: s
 
 
 def test_the_nearest_adapters_are_merged(resolver: Resolver, registry: Registry) -> None:
-    """The ingredients are numbered versions with weight one, in the order of their scores."""
-    target = resolver.resolve("auto(; k=2, method=linear, rank=8)", QUESTION["content"])
+    """With equal weights the ingredients are numbered versions with weight one, best first."""
+    target = resolver.resolve("auto(; k=2, weights=equal, rank=8)", QUESTION["content"])
     assert isinstance(target, Planned)
     hits = registry.search.finder.search(QUESTION["content"], filter=f"base={BASE}", limit=2)
     assert tuple(hit.reference for hit in hits) == target.chosen
     assert [(hit.digest, 1.0) for hit in hits] == target.recipe.lineage
     assert ("linear", 8) == (target.recipe.method, dict(target.recipe.options)["rank"])
+
+
+def test_nearer_adapters_weigh_more(resolver: Resolver, registry: Registry) -> None:
+    """Weights are exp(-(1 - cosine) / 0.04), normalised, for those of at least 0.01."""
+    target = resolver.resolve("auto()", QUESTION["content"])
+    assert isinstance(target, Planned)
+    hits = registry.search.finder.search(QUESTION["content"], filter=f"base={BASE}", limit=8)
+    near = [hit for hit in hits if hit.score >= 0.15]
+    sizes = [math.exp(-(1 - hit.score) / 0.04) for hit in near]
+    taken = [hit for hit, size in zip(near, sizes, strict=True) if size / sum(sizes) >= 0.01][:3]
+    total = sum(sizes[: len(taken)])
+    expected = [(hit.digest, size / total) for hit, size in zip(taken, sizes, strict=False)]
+    assert len(taken) > 1
+    assert [digest for digest, _ in expected] == [digest for digest, _ in target.recipe.lineage]
+    assert [weight for _, weight in expected] == pytest.approx(
+        [weight for _, weight in target.recipe.lineage]
+    )
+
+
+def test_a_named_adapter_answers_alone(resolver: Resolver) -> None:
+    """Adapters that are not near are not merged: the only one that is answers as it is."""
+    target = resolver.resolve("auto()", "blim: apple")
+    assert isinstance(target, Stored)
+    assert ("blim@1",) == target.chosen
+    far = resolver.resolve("auto(; near=-1)", "blim: apple")
+    assert isinstance(far, Planned)
+    assert "blim@1" == far.chosen[0]
+    assert all(weight >= 0.01 for _, weight in far.recipe.lineage)
+
+
+async def test_where_nothing_is_near_the_base_answers(client: AsyncClient) -> None:
+    """A prompt that is near no adapter is answered by the base, and a header says so."""
+    far = {"role": "user", "content": "What is the capital of France?"}
+    answer = await ask(client, "auto()", far)
+    assert (200, BASE) == (answer.status_code, answer.json()["model"])
+    assert answer.headers["x-weft-fallback"].startswith("base; auto takes adapters with a cosine")
+    assert "x-weft-artifact" not in answer.headers
+    near = await ask(client, "auto(; k=1)")
+    assert "x-weft-fallback" not in near.headers
+    assert "x-weft-artifact" in near.headers
 
 
 def test_the_same_messages_and_revision_are_the_same_choice(resolver: Resolver) -> None:
@@ -121,9 +166,9 @@ def test_one_adapter_is_served_as_it_is(resolver: Resolver, registry: Registry) 
     registry.search.descriptions.change_tags("plov", add=["large"], actor="ada")
     version = read_adapter(registry, "plov").versions[0]
     expected = Stored(version.digest, chosen=("plov@1",))
-    assert expected == resolver.resolve("auto(; k=1, tag=large)", "anything")
+    assert expected == resolver.resolve("auto(; k=1, near=-1, tag=large)", "anything")
     small = Resolver(registry, BASE, BASE, "float32", 8)
-    target = small.resolve("auto(; k=1, tag=large)", "anything")
+    target = small.resolve("auto(; k=1, near=-1, tag=large)", "anything")
     assert isinstance(target, Planned)
     assert 8 == dict(target.recipe.options)["rank"]
 
@@ -132,10 +177,10 @@ def test_conditions_limit_the_choice(resolver: Resolver, registry: Registry) -> 
     """Only adapters that satisfy tag and filter are chosen, and possibly fewer than k."""
     for name in ("zorp", "blim"):
         registry.search.descriptions.change_tags(name, add=["easy"], actor="ada")
-    target = resolver.resolve("auto(; k=5, tag=easy)", "text")
+    target = resolver.resolve("auto(; k=5, weights=equal, tag=easy)", "text")
     assert isinstance(target, Planned)
     assert {"zorp@1", "blim@1"} == set(target.chosen)
-    target = resolver.resolve('auto(; k=5, tag=easy, filter="name!=zorp")', "text")
+    target = resolver.resolve('auto(; k=5, near=-1, tag=easy, filter="name!=zorp")', "text")
     assert ("blim@1",) == target.chosen  # type: ignore[union-attr]  # not the base
 
 
