@@ -19,6 +19,7 @@ from typing import Any, Protocol
 
 import pytest
 import uvicorn
+from fastapi.routing import APIRoute
 from httpx import ASGITransport, AsyncClient
 from typer.testing import CliRunner, Result
 
@@ -36,6 +37,7 @@ from server.home import open_registry
 from server.settings import Settings
 from tests.reading import read_adapter
 from tests.server.launching import Stub
+from tests.server.remembered_routes import remember
 from tests.server.slow import SlowResponse
 from tests.transactions import watch_transactions
 
@@ -87,6 +89,13 @@ def watched_transactions(monkeypatch: pytest.MonkeyPatch) -> None:
 def no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in [name for name in os.environ if name.upper().startswith("WEFT_")]:
         monkeypatch.delenv(name)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def remembered_routes() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(APIRoute, "__init__", remember)
+        yield
 
 
 @pytest.fixture(scope="session")
