@@ -9,9 +9,7 @@ from fastapi import APIRouter, Request
 
 from registry.callers import Caller
 from registry.references import Reference
-from registry.sources.hub import HubImport
-from registry.sources.hub_address import parse_address
-from registry.sources.hub_client import HubClient
+from registry.sources.hub_address import HubAddress, parse_address
 from registry.sources.upload import import_tar
 from registry.types import Registration
 from server.admin.bodies import HubImportBody, ImportBody
@@ -80,16 +78,26 @@ def imports_router(gateway: Gateway) -> APIRouter:
         check_alias_move(caller, body.alias, settings.protected_aliases)
         address = parse_address(body.address)
         check_hub_owner(address, settings.hub_owners)
+
+        def register() -> RegisteredItem:
+            return registered(gateway, fetch(body, address, x_hub_token, caller), caller)
+
+        return await uploads.run(caller, register)
+
+    def fetch(
+        body: HubImportBody, address: HubAddress, token: str | None, caller: Caller
+    ) -> Registration:
+        from registry.sources.hub import HubImport  # here: commands at home do without the Hub
+        from registry.sources.hub_client import HubClient
+
         client = HubClient(  # False: never the server's own token
-            settings.hub_endpoint, x_hub_token or False, download_seconds=_HUB_SECONDS, tries=2
+            settings.hub_endpoint, token or False, download_seconds=_HUB_SECONDS, tries=2
         )
         source = HubImport(
             registry, client, settings.import_max_bytes, name=body.name, base=body.base,
             alias=body.alias, actor=caller.name,
         )  # fmt: skip
-        return await uploads.run(
-            caller, lambda: registered(gateway, source.register(address), caller)
-        )
+        return source.register(address)
 
     return router
 
