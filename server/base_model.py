@@ -11,11 +11,11 @@ from registry.bases import (
     architecture_of,
     base_key,
     base_keys,
-    module_shapes,
 )
 from registry.errors import UnknownBase
 from registry.service import Registry
 from registry.types import Base
+from server.base_shapes import base_shapes
 from server.settings import Settings
 
 
@@ -39,9 +39,7 @@ def served_base(settings: Settings) -> Base:
         return replace(LLAMA_31_8B_INSTRUCT, name=settings.served_base, keys=keys)
     config = read_model_config(settings.model)
     template = read_tokenizer(Path(settings.model)).chat_template if is_folder else None
-    return Base(
-        settings.served_base, architecture_of(config), module_shapes(config), keys, template
-    )
+    return Base(settings.served_base, architecture_of(config), base_shapes(config), keys, template)
 
 
 def ensure_base(registry: Registry, settings: Settings) -> Base:

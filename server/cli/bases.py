@@ -71,6 +71,8 @@ def add_base(
         body = {"name": name, "config": config, "aliases": alias or []}
         base = api.ask("POST", "bases", json=body)
     say(f"{base['name']}: {base['module_count']} modules")
+    for note in base["notes"]:
+        say(f"note: {note}")
 
 
 def _is_registered(api: Client, name: str) -> bool:

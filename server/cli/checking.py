@@ -8,10 +8,11 @@ import typer
 from registry.admission.admit import admit
 from registry.admission.foreign import load_raw, named_base
 from registry.admission.tokenizer import read_tokenizer
-from registry.bases import architecture_of, base_keys, module_shapes
+from registry.bases import architecture_of, base_keys
 from registry.errors import UnknownBase
 from registry.types import AdmissionReport, Base
 from server.base_model import read_model_config
+from server.base_shapes import base_shapes
 from server.cli.bases import known_bases
 from server.cli.console import AsJson, console, print_json, print_table
 from server.settings import Settings
@@ -47,7 +48,7 @@ def _chosen(name: str | None, known: tuple[Base, ...], adapter: Path) -> Base | 
         named = named_base(load_raw(adapter))
         keys = base_keys(name, [] if named is None else [named])
         template = read_tokenizer(Path(name)).chat_template
-        return Base(name, architecture_of(config), module_shapes(config), keys, template)
+        return Base(name, architecture_of(config), base_shapes(config), keys, template)
     keys = base_keys(name, ())
     for base in known:
         if base.keys & keys:
