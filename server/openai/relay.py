@@ -70,6 +70,9 @@ class Relay:
             return
         except ClientDisconnect:
             return
+        if self._stopping.future().done():  # an answer from memory would be too quick to be cut
+            await answer.fail(self._stopping.future().result())
+            return
         work = asyncio.create_task(self._answer(completion, answer))
         leaving = asyncio.create_task(_disconnected(receive))
         cuts: tuple[Future[Any], ...] = (self._engine.outage(), self._stopping.future())

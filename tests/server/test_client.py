@@ -289,7 +289,7 @@ async def test_leaving_ends_the_request_in_the_engine() -> None:
 
     async with engine(handle) as client:
         async with client.send("/v1/completions", b"{}") as response:
-            assert await anext(response.chunks()) == b"first"
+            assert (await anext(response.chunks())).startswith(b"first")
         await asyncio.wait_for(closed.wait(), 5)
 
 
