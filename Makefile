@@ -7,7 +7,7 @@ export OMP_WAIT_POLICY := PASSIVE
 # OpenBLAS has no such setting: the oracles' small matrices took forty times the CPU on busy cores.
 test test-units test-engine test-slow test-faults: export OPENBLAS_NUM_THREADS := 1
 
-.PHONY: setup demo test test-units test-engine test-slow test-faults mutants lint format docs demo-assets bench-merge bench-registry bench-adapt bench-cli bench-abuse churn lab-merge lab
+.PHONY: setup demo test test-units test-engine test-slow test-faults mutants lint format docs demo-assets bench-merge bench-registry bench-adapt bench-cli bench-abuse bench-serve churn lab-merge lab
 
 # The comment above a target is its description in CONTRIBUTING.md (`make docs`).
 
@@ -87,6 +87,11 @@ bench-cli: $(STAMP)
 # `ENGINE=vllm` on a real engine; writes build/bench-abuse.json
 bench-abuse: $(STAMP)
 	$(BIN)/python -m tests.bench.abuse $(if $(ENGINE),--engine $(ENGINE))
+
+# measures what the gateway adds to a real engine at 1, 8 and 64 streams; writes
+# build/bench-serve.json
+bench-serve: $(STAMP)
+	$(BIN)/python -m tests.bench.serve
 
 # sends 20,000 requests (or `REQUESTS`) while names, files and the engine change beneath them, and
 # compares every answer with PEFT's; writes build/churn.json; about two hours on two cores
