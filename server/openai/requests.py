@@ -14,6 +14,7 @@ from server.inference import ENDPOINTS, Endpoint
 
 _MOST_TOKENS = 2**20
 _OBJECT = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_LIST = msgspec.json.Decoder(list[msgspec.Raw])
 _NULL = b"null"
 # Where the text of a request is, and how many tokens of an answer it asks for.
 _PROMPTS = ("prompt", "messages", "input")
@@ -84,7 +85,7 @@ class CompletionRequest:
     def answers(self) -> int:
         """How many answers are asked for: choices of each prompt, or beams, times prompts."""
         choices = max(_number(self.get("n")), _number(self.get("best_of")))
-        return choices * max(_count(self.get(name)) for name in _PROMPTS)
+        return choices * max(_count(self.fields.get(name)) for name in _PROMPTS)
 
     @property
     def hides_usage(self) -> bool:
@@ -135,10 +136,14 @@ def _number(value: Any) -> int:
         return 1
 
 
-def _count(prompts: Any) -> int:
-    """Return the number of prompts: a list of texts or of lists of tokens has several."""
-    several = isinstance(prompts, list) and any(isinstance(one, str | list) for one in prompts[:1])
-    return len(prompts) if several else 1
+def _count(prompts: msgspec.Raw | None) -> int:
+    """Return the number of prompts: a list of texts or of lists of tokens has several.
+
+    Conversations are long and are one prompt, so they are told by their first character.
+    """
+    text = b"" if prompts is None else bytes(prompts)
+    several = text.startswith(b"[") and text[1:].lstrip().startswith((b'"', b"["))
+    return len(_LIST.decode(text)) if several else 1
 
 
 def _text(message: dict[str, Any]) -> str:
