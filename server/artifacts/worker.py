@@ -38,9 +38,8 @@ _TOO_LARGE = (
 
 @dataclass(frozen=True, slots=True)
 class Built:
-    """A finished build, whose files are in the workspace."""
+    """A finished build, whose files are in the workspace. The store computes their digest."""
 
-    digest: str
     nbytes: int
     seconds: float
     report: str  # JSON
@@ -91,7 +90,6 @@ def build(
         BuildTooLarge: it took too much memory.
         OSError: the disk is full or gone.
     """
-    from merge.peft_format import digest_folder
     from merge.recipe import Recipe
     from merge.run import merge
 
@@ -107,7 +105,6 @@ def build(
             Recipe.parse(recipe_text), folders, out,
             norm_limit=norm_limit, factor_limit=factor_limit, workers=threads,
         )  # fmt: skip
-        digest = digest_folder(out)
     except (MemoryError, RuntimeError) as error:
         if not _lacks_memory(error):
             raise
@@ -116,7 +113,7 @@ def build(
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, previous)
     nbytes = sum(file.stat().st_size for file in out.iterdir())
-    return Built(digest, nbytes, time.perf_counter() - started, report.to_json())
+    return Built(nbytes, time.perf_counter() - started, report.to_json())
 
 
 def _lacks_memory(error: Exception) -> bool:
