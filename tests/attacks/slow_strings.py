@@ -28,7 +28,8 @@ _SECONDS_PER_CHARACTER, _FLOOR_SECONDS = 1e-6, 0.03
 def slowest(pattern: re.Pattern[str], method: str) -> str | None:
     """Return what takes `pattern` more than linear time, or None if nothing tried does.
 
-    Linear means: a microsecond of CPU a character, some ten times what a match takes.
+    Linear means: a microsecond of CPU a character, some ten times what a match takes, or at most
+    three times what half of the text takes: on a busy machine both are slower.
     """
     call = getattr(pattern, method)
     run: Callable[[str], object] = (lambda s: call("", s)) if method in ("sub", "subn") else call
@@ -37,8 +38,8 @@ def slowest(pattern: re.Pattern[str], method: str) -> str | None:
             for length in _LENGTHS:
                 text = start + unit * (length // len(unit)) + tail
                 limit = _FLOOR_SECONDS + len(text) * _SECONDS_PER_CHARACTER
-                # A second try: the first may pay for something else.
-                if _seconds(run, text) > limit and _seconds(run, text) > limit:
+                half = start + unit * (length // len(unit) // 2) + tail
+                if _seconds(run, text) > limit and _grows(run, half, text, limit):
                     return f"{start!r} + {unit!r} * {length // len(unit)} + {tail!r}"
     return None
 
@@ -47,6 +48,13 @@ def _seconds(run: Callable[[str], object], text: str) -> float:
     before = time.thread_time()
     run(text)
     return time.thread_time() - before
+
+
+def _grows(run: Callable[[str], object], half: str, text: str, limit: float) -> bool:
+    """Return whether a text takes more than the limit, and three times as long as its half."""
+    short = min(_seconds(run, half), _seconds(run, half))
+    long = _seconds(run, text)
+    return long > limit and long > 3 * short
 
 
 def _pumps(pattern: re.Pattern[str]) -> Iterator[tuple[str, str]]:
