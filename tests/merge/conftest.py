@@ -11,3 +11,9 @@ from tests.merge.merge_setup import MergeSetup, three_adapters
 def merge_setup(tmp_path: Path) -> MergeSetup:
     """Three adapters of mixed ranks, alphas, dtypes and module sets."""
     return three_adapters(tmp_path)
+
+
+@pytest.fixture(autouse=True)
+def threads_for_small_merges(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tests merge tiny adapters, which would run on one thread."""
+    monkeypatch.setattr("merge.run.ELEMENTS_OF_A_THREAD", 1)

@@ -1,12 +1,14 @@
 """Running a recipe: the files it writes, the errors it raises, and no partial output."""
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
+from merge import run
 from merge.errors import IncompatibleAdapters, MergeError, RecipeInvalid, UnsafeResult
 from merge.methods import METHODS
 from merge.peft_format import FormatError, WeightsWriter, digest_folder, open_folder
@@ -74,6 +76,23 @@ def test_bytes_do_not_depend_on_workers(merge_setup: MergeSetup, method: str) ->
     merge(recipe, merge_setup.folders, merge_setup.root / "one", workers=1)
     merge(recipe, merge_setup.folders, merge_setup.root / "four", workers=4)
     assert digest_folder(merge_setup.root / "one") == digest_folder(merge_setup.root / "four")
+
+
+@pytest.mark.parametrize(("elements", "threads"), [(2**22, 1), (1, 3)])
+def test_small_merges_take_one_thread(
+    merge_setup: MergeSetup, monkeypatch: pytest.MonkeyPatch, elements: int, threads: int
+) -> None:
+    """Two threads would share Python's lock: a merge has one for every so many elements."""
+    asked: list[int] = []
+
+    def pool(threads: int) -> ThreadPoolExecutor:
+        asked.append(threads)
+        return ThreadPoolExecutor(threads)
+
+    monkeypatch.setattr(run, "ELEMENTS_OF_A_THREAD", elements)
+    monkeypatch.setattr(run, "ThreadPoolExecutor", pool)
+    merge(merge_setup.recipe("cat"), merge_setup.folders, merge_setup.root / "out", workers=3)
+    assert [threads] == asked
 
 
 def test_thread_setting_is_restored(merge_setup: MergeSetup) -> None:
