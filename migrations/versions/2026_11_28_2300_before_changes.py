@@ -20,7 +20,8 @@ _WATCHED = (
 )  # fmt: skip
 # A new merge changes the meaning of no text that had one; a merge that is gone does.
 _WATCHED_FOR_LOSS = ("artifacts", "recipes", "lineage")
-_COUNT = """
+_COUNT = "BEGIN UPDATE changes SET number = number + 1; END"
+_COUNT_FUNCTION = """
 CREATE FUNCTION weft_count_change() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     IF current_setting('weft.counted', true) IS DISTINCT FROM txid_current()::text THEN
@@ -43,7 +44,7 @@ def upgrade() -> None:
     op.bulk_insert(table, [{"id": 1, "number": 0}])
     postgresql = op.get_bind().dialect.name == "postgresql"
     if postgresql:
-        op.execute(_COUNT)
+        op.execute(_COUNT_FUNCTION)
     make = _postgresql_triggers if postgresql else _sqlite_triggers
     for name in _WATCHED:
         make(name, ("INSERT", "UPDATE", "DELETE"))
@@ -56,9 +57,6 @@ def _postgresql_triggers(name: str, events: tuple[str, ...]) -> None:
         f"CREATE CONSTRAINT TRIGGER changes_{name} AFTER {' OR '.join(events)} ON {name} "
         "DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION weft_count_change()"
     )
-
-
-_COUNT = "BEGIN UPDATE changes SET number = number + 1; END"
 
 
 def _sqlite_triggers(name: str, events: tuple[str, ...]) -> None:
