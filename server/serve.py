@@ -198,6 +198,7 @@ class GatewayServer(uvicorn.Server):
         # What exists now stays; going through torch's objects again would stop the loop for long.
         gc.collect()
         gc.freeze()
+        gc.collect()  # Python waits with full collections until a quarter of the last one is new
         if self._call_when_ready is not None and not self.should_exit:
             await self._call_when_ready(self.stop)
 
