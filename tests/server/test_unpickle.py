@@ -2,6 +2,7 @@
 
 import os
 import pickle
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from safetensors.torch import load_file
 from typer.testing import CliRunner
 
 from merge.peft_format import open_folder
-from server import unpickle
+from server import children, unpickle
 from server.cli import app
 from server.unpickle import ConversionFailed, Limits, convert, load_and_save
 from tests.adapters import make_adapter
@@ -63,11 +64,20 @@ def test_a_hostile_pickle_does_nothing(pickled: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
 
 
+def load_here(_: object, *paths: Any, explain: Callable[[Exception], str], **__: object) -> int:
+    """Load in this process what a child would: each child imports torch, for two seconds of CPU."""
+    try:
+        return load_and_save(*paths[:2])
+    except Exception as error:
+        raise children.ChildFailed(explain(error)) from error
+
+
 @pytest.mark.parametrize("data", [b"", b"junk", b"\x80\x04]", b"PK\x03\x04 cut"])
 def test_a_file_that_is_not_a_pickle_is_a_sentence_of_ours(
-    pickled: Path, tmp_path: Path, data: bytes
+    pickled: Path, tmp_path: Path, data: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The message has neither torch's advice to load unsafely nor a terminal code."""
+    monkeypatch.setattr(children, "call", load_here)
     (pickled / "adapter_model.bin").write_bytes(data)
     with pytest.raises(ConversionFailed) as caught:
         convert(pickled, tmp_path / "out")
