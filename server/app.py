@@ -13,7 +13,8 @@ from server.bodies import LimitBodies
 from server.few_at_once import FewAtOnce
 from server.gateway import Gateway
 from server.live import live_of
-from server.openai.completions import completions_router
+from server.lorax.routes import lorax_router
+from server.openai.completions import completions_router, relay_of
 from server.openai.files import files_router
 from server.openai.fine_tuning import fine_tuning_router
 from server.openai.models import models_router
@@ -29,7 +30,7 @@ def create_app(gateway: Gateway) -> FastAPI:
     """Return the FastAPI app of `gateway`."""
     keys = [key.get_secret_value() for key in gateway.settings.api_keys]
     keyring = Keyring(keys, gateway.registry.access.keys, gateway.pools.auth)
-    readiness = Readiness(gateway)
+    readiness, relay = Readiness(gateway), relay_of(gateway)
     hosts, origins = gateway.settings.allowed_hosts, gateway.settings.cors_origins
     app = FastAPI(
         title="weft",
@@ -47,7 +48,8 @@ def create_app(gateway: Gateway) -> FastAPI:
         ],
     )
     for router in (
-        completions_router(gateway),
+        completions_router(relay),
+        lorax_router(relay, base=gateway.resolver.served_base),
         models_router(gateway),
         files_router(gateway),
         fine_tuning_router(gateway),

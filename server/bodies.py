@@ -14,7 +14,7 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from server.errors import MediaTypeInvalid, RequestInvalid
-from server.inference import ENDPOINTS
+from server.inference import INFERENCE_PATHS
 from server.limits import BodyBudget, BodyTimeout, BodyTooLarge
 from server.settings import Settings
 
@@ -112,7 +112,7 @@ class LimitBodies:
     def _limit(self, scope: Scope) -> int | None:
         """Return the limit in bytes, or None for an upload, which its route bounds."""
         path = scope["path"]
-        if path in ENDPOINTS:
+        if path in INFERENCE_PATHS:
             return self._settings.chat_max_bytes
         if is_upload(path):
             return None

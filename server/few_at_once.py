@@ -13,7 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from server.auth import OPEN_PATHS, request_caller
 from server.bodies import is_upload
-from server.inference import ENDPOINTS
+from server.inference import INFERENCE_PATHS
 from server.pools import PoolFull
 from server.problems import error_answer
 
@@ -32,7 +32,7 @@ class FewAtOnce:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on in its turn, or answer 503."""
         path = scope.get("path", "")
-        if scope["type"] != "http" or path in OPEN_PATHS or path in ENDPOINTS or _is_long(path):
+        if scope["type"] != "http" or path in OPEN_PATHS | INFERENCE_PATHS or _is_long(path):
             await self._app(scope, receive, send)
             return
         owner = request_caller(scope).owner

@@ -30,3 +30,6 @@ ENDPOINTS: Mapping[str, Endpoint] = {
         Endpoint("/detokenize", uses_adapter=False),
     )
 }
+# LoRAX's routes, whose requests become completions (`server.lorax`).
+LORAX_PATHS = frozenset({"/", "/generate", "/generate_stream"})
+INFERENCE_PATHS = frozenset({*ENDPOINTS, *LORAX_PATHS})

@@ -25,6 +25,8 @@ from server.errors import (
     headers_of,
     info_and_message,
 )
+from server.inference import LORAX_PATHS
+from server.lorax.errors import lorax_error
 from server.telemetry import record
 
 PREFIX = "/registry"
@@ -50,6 +52,8 @@ _EXTRAS: Mapping[type[Exception], Callable[[Any], Mapping[str, Any]]] = {
 
 def error_answer(path: str, error: Exception) -> Response:
     """Return the response for `error` in the format of the path."""
+    if path in LORAX_PATHS:
+        return lorax_error(error)
     if not path.startswith(f"{PREFIX}/"):
         return error_response(error, None if path.startswith(_WITHOUT_MODEL) else "model")
     info, message = info_and_message(error)

@@ -94,22 +94,18 @@ _ANSWER: dict[int | str, dict[str, Any]] = {
 }
 
 
-def completions_router(gateway: Gateway) -> APIRouter:
+def relay_of(gateway: Gateway) -> Relay:
+    """Return the relay of a gateway."""
+    return Relay(
+        gateway.engine, gateway.meanings, gateway.provider, gateway.artifacts, gateway.stopping,
+        gateway.pools, gateway.salts, gateway.meter, max_answers=gateway.settings.max_answers,
+    )  # fmt: skip
+
+
+def completions_router(relay: Relay) -> APIRouter:
     """Return the routes whose requests the engine answers."""
     router = engine_routes("", "inference")
-    answer = _Answer(
-        Relay(
-            gateway.engine,
-            gateway.meanings,
-            gateway.provider,
-            gateway.artifacts,
-            gateway.stopping,
-            gateway.pools,
-            gateway.salts,
-            gateway.meter,
-            max_answers=gateway.settings.max_answers,
-        )
-    )
+    answer = _Answer(relay)
 
     def add(path: str, sentence: str, name: str, schema: dict[str, Any]) -> None:
         async def endpoint(_: Chatter) -> Response:

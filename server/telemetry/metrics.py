@@ -12,13 +12,13 @@ from functools import partial
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from server.inference import ENDPOINTS
+from server.inference import INFERENCE_PATHS
 from server.telemetry import record, spans
 from server.telemetry.live import NOTHING, Live, LiveMetrics
 
 NAMESPACES = 200
 _OTHER, _NONE = "(other)", "(none)"
-_ROUTES = frozenset({*ENDPOINTS, "/v1/models", "/health", "/ready", "/metrics"})
+_ROUTES = frozenset({*INFERENCE_PATHS, "/v1/models", "/health", "/ready", "/metrics"})
 _FAST = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 _MERGE = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120)
 _ANSWER = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
@@ -89,7 +89,7 @@ class Metrics:
         outcome = outcome_of(status)
         self._request_seconds.labels(route, outcome).observe(seconds)
         request = record.current()
-        if route not in ENDPOINTS or request is None or request.caller is None:
+        if route not in INFERENCE_PATHS or request is None or request.caller is None:
             return
         namespace = self._namespace(request.namespace)
         self._namespace_requests.labels(namespace, outcome).inc()
@@ -223,7 +223,7 @@ class CountRequests:
             if message["type"] == "http.response.start":
                 status = message["status"]
                 self._metrics.request(route, status)
-                waiting = status == 200 and route in ENDPOINTS
+                waiting = status == 200 and route in INFERENCE_PATHS
             elif waiting and message.get("body"):
                 waiting = False
                 self._metrics.first_token(time.perf_counter() - started)

@@ -1,0 +1,1 @@
+"""LoRAX's `/generate` API: its clients' requests, answered by way of `/v1/completions`."""
