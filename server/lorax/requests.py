@@ -111,7 +111,6 @@ def completion_of(request: Generate, *, base: str, stream: bool) -> bytes:
     body: dict[str, Any] = {
         "prompt": request.inputs,
         "stream": stream,
-        "max_tokens": asked.max_new_tokens,  # null: until the context is full, as in LoRAX
         "temperature": (1.0 if asked.temperature is None else asked.temperature) * sampled,
         "ignore_eos": asked.ignore_eos_token,
         **_model(asked, base),
@@ -121,8 +120,9 @@ def completion_of(request: Generate, *, base: str, stream: bool) -> bytes:
     if stream:
         body["stream_options"] = {"include_usage": True}
     optional = {
-        "stop": asked.stop or None, "seed": asked.seed, "top_k": asked.top_k,
-        "top_p": asked.top_p, "repetition_penalty": asked.repetition_penalty,
+        "max_tokens": asked.max_new_tokens, "stop": asked.stop or None, "seed": asked.seed,
+        "top_k": asked.top_k, "top_p": asked.top_p,
+        "repetition_penalty": asked.repetition_penalty,
         "truncate_prompt_tokens": asked.truncate, "response_format": _format(asked),
     }  # fmt: skip
     return msgspec.json.encode(body | {k: v for k, v in optional.items() if v is not None})
