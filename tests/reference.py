@@ -30,6 +30,7 @@ from server.home import open_registry
 from server.jobs.failures import MEANINGS
 from server.settings import Settings
 from server.telemetry.metrics import Metrics
+from tests.engine.clients.environments import CLIENTS
 
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = ("README.md", "METHODS.md", "ADAPTIVE.md", "REFERENCE.md", "CONTRIBUTING.md")
@@ -178,6 +179,11 @@ def _targets() -> Iterator[list[str]]:
         yield [_code(f"make {target}"), comment.replace("\n# ", " ").removeprefix("# ")]
 
 
+def _clients() -> Iterator[list[str]]:
+    for client in CLIENTS:
+        yield [client.name, client.version, client.tried]
+
+
 Rows = Callable[[], Iterable[list[str]]]
 TABLES: Mapping[str, tuple[list[str], Rows]] = {
     "settings": (["variable", "default", "meaning"], _settings),
@@ -190,6 +196,7 @@ TABLES: Mapping[str, tuple[list[str], Rows]] = {
     "metrics": (["metric", "meaning"], _metrics),
     "routes": (["path", "method", "role", "what it does"], _routes),
     "commands": (["command", "what it does", "options", "`--server`"], _commands),
+    "clients": (["client", "version", "what is tried"], _clients),
     "targets": (["target", "what it does"], _targets),
 }
 

@@ -1,0 +1,1 @@
+"""Clients of the OpenAI API against a real engine, each in an environment of its own."""
