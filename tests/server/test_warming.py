@@ -50,7 +50,7 @@ async def test_what_cannot_be_warmed_is_told(
             assert (status, code) == (answer.status_code, answer.json()["code"])
 
 
-def test_the_command_needs_a_server(weft: Weft) -> None:
+def test_the_command_needs_a_server(weft: Weft, shared_workers: None) -> None:
     """`weft compositions warm` says that it needs an engine, which only a server has."""
     assert 0 == weft("compositions", "add", "mix", "cat(zorp, blim)").exit_code
     told = weft("compositions", "warm", "mix@1")
