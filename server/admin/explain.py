@@ -4,7 +4,7 @@ from dataclasses import asdict
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
-from pydantic import BaseModel
+from pydantic import BaseModel, ConfigDict
 
 from server.admin.fields import PRINTABLE
 from server.admin.search import MAX_TEXT
@@ -27,8 +27,24 @@ Prompt = Annotated[
 ]
 
 
+_PART = {
+    "reference": "legal@1", "digest": "9f86d081" * 8, "weight": 1.0, "rank": 16, "norm": 21.4,
+    "share": 0.62,
+}  # fmt: skip
+_WARNING = {"code": "dominates", "message": "legal@1 has 2.4 times the norm of sql@3."}
+_EXPLANATION = {
+    "kind": "merge", "base": "acme/Llama-3.1-8B-Instruct",
+    "expression": "lego(legal@1, 0.5*sql@3; rank=16)", "method": "lego", "options": {"rank": 16},
+    "recipe": "60303ae2" * 8, "artifact": None, "rank": 16, "nbytes": 84_000_000,
+    "memory_bytes": 900_000_000, "seconds": 2.1, "ingredients": [_PART], "cosines": [[1.0]],
+    "warnings": [_WARNING], "report": None,
+}  # fmt: skip
+
+
 class PartBody(BaseModel):
     """An ingredient. `share` is its part of the sum of the weighted updates' norms."""
+
+    model_config = ConfigDict(json_schema_extra={"example": _PART})
 
     reference: str
     digest: str
@@ -41,12 +57,16 @@ class PartBody(BaseModel):
 class WarningBody(BaseModel):
     """Something to know before building."""
 
+    model_config = ConfigDict(json_schema_extra={"example": _WARNING})
+
     code: Warned
     message: str
 
 
 class ExplanationBody(BaseModel):
     """What a model means. A merge that was not built has no `artifact` and no `report`."""
+
+    model_config = ConfigDict(json_schema_extra={"example": _EXPLANATION})
 
     kind: Kind
     base: str
