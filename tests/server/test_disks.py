@@ -5,6 +5,7 @@ Commands that have nothing to write may do their work.
 
 import logging
 import re
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,8 @@ from safetensors.torch import load_file
 from typer.main import get_command
 from typer.testing import Result
 
+from merge.peft_format import digest_folder
+from merge.recipe import Ingredient, Recipe
 from registry.service import Registry
 from server.cli import app
 from tests.reading import read_adapter
@@ -23,7 +26,7 @@ from tests.server.conftest import BASE, DEMO, Weft
 from tests.server.disks import full_disk, read_only
 from tests.server.jobs.conftest import examples
 
-ZORP, ARTIFACT = "zorp@1", "a" * 64
+ZORP, ARTIFACT = "zorp@1", digest_folder(DEMO / "adapters" / "glix")
 DONE, WAITING = "ftjob-" + "0" * 24, "ftjob-" + "1" * 24
 MEASURED = ("--dataset", "d", "--metric", "m", "--value", 1)
 # What is given here has them look, or find nothing to do.
@@ -114,11 +117,12 @@ def things(weft: Weft, registry: Registry, tmp_path: Path) -> None:
     (pickled / "adapter_config.json").write_text(config)
     weights = load_file(adapter("zorp") / "adapter_model.safetensors")
     torch.save(weights, pickled / "adapter_model.bin")
-    text, recipe = '{"method":"cat","options":{}}', "e" * 64
-    registry.compositions.save_recipe(
-        text, recipe, BASE, [(read_adapter(registry, "zorp").versions[0].digest, 1.0)]
-    )
-    registry.compositions.record_artifact(recipe, ARTIFACT, bytes=1, seconds=1.0, report={})
+    zorp = read_adapter(registry, "zorp").versions[0].digest
+    recipe = Recipe("cat", 1, BASE, (Ingredient(zorp, 1.0),), (), "float32")
+    key = recipe.digest()
+    registry.compositions.save_recipe(recipe.canonical(), key, BASE, recipe.lineage)
+    registry.compositions.record_artifact(key, ARTIFACT, bytes=1, seconds=1.0, report={})
+    shutil.copytree(adapter("glix"), tmp_path / "home" / "artifacts" / ARTIFACT)
     (tmp_path / "examples.jsonl").write_text(examples())
     lay_out_jobs(registry)
     for words in (
