@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
 from pydantic import BaseModel, ConfigDict
+from pydantic.config import JsonDict
 
 from server.admin.fields import PRINTABLE
 from server.admin.search import MAX_TEXT
@@ -27,12 +28,12 @@ Prompt = Annotated[
 ]
 
 
-_PART = {
+_PART: JsonDict = {
     "reference": "legal@1", "digest": "9f86d081" * 8, "weight": 1.0, "rank": 16, "norm": 21.4,
     "share": 0.62,
 }  # fmt: skip
-_WARNING = {"code": "dominates", "message": "legal@1 has 2.4 times the norm of sql@3."}
-_EXPLANATION = {
+_WARNING: JsonDict = {"code": "dominates", "message": "legal@1 has 2.4 times the norm of sql@3."}
+_EXPLANATION: JsonDict = {
     "kind": "merge", "base": "acme/Llama-3.1-8B-Instruct",
     "expression": "lego(legal@1, 0.5*sql@3; rank=16)", "method": "lego", "options": {"rank": 16},
     "recipe": "60303ae2" * 8, "artifact": None, "rank": 16, "nbytes": 84_000_000,
