@@ -202,6 +202,11 @@ class GatewayServer(uvicorn.Server):
         if self._call_when_ready is not None and not self.should_exit:
             await self._call_when_ready(self.stop)
 
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Stop listening, and end what is in progress."""
+        await super().shutdown(sockets)
+        gc.unfreeze()  # libraries look for what they have leaked when Python ends
+
     def stop(self) -> None:
         """Take no more requests, give answers their time to end, then return from `serve`.
 

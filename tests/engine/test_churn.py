@@ -9,12 +9,12 @@ import pytest
 
 from tests.engine.churn.run import churn
 
-REQUESTS = 120
+REQUESTS = 1000
 
 
 @pytest.mark.slow
 @pytest.mark.faults
-@pytest.mark.timeout(1200)
+@pytest.mark.timeout(2400)
 def test_churn(tmp_path: Path) -> None:
     """While aliases move, adapters are published and retired, artifacts are deleted, and the engine
     is killed twice and hung once: every request is answered, each answer is the greedy one for the
