@@ -9,7 +9,7 @@ import pytest
 
 from tests.engine.churn.run import churn
 
-REQUESTS = 1000
+REQUESTS = 600
 
 
 @pytest.mark.slow

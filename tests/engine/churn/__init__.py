@@ -1,4 +1,4 @@
 """Churn: traffic over many compositions while names, files and the engine change beneath it.
 
-`make churn` runs 20,000 requests and writes build/churn.json; a test runs 1,000.
+`make churn` runs 20,000 requests and writes build/churn.json; a test runs 600.
 """
