@@ -81,7 +81,7 @@ class Pool:
     def _end(self, ticket: object, future: "asyncio.Future[Any]") -> None:
         self._turns.leave(ticket)
         if not future.cancelled():
-            future.exception()  # seen, though nobody may wait for it any more
+            future.exception()  # marks it as seen: a request that left does not wait for it
 
     def _full(self, _: int) -> PoolFull:
         return PoolFull(self.purpose)

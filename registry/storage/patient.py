@@ -77,7 +77,7 @@ class PatientConnection(Connection[Any]):
 
 
 def connect_patiently(engine: Engine) -> None:
-    """Let `engine` make patient connections, which have little patience while nobody uses them."""
+    """Let `engine` make patient connections; while one is idle, its patience is short."""
 
     @event.listens_for(engine, "do_connect")
     def connect(

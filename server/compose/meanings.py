@@ -56,10 +56,8 @@ class Meanings:
             PoolFull: too many others are being resolved.
             Others: as `Resolver.resolve`.
         """
-        if composition is None and is_retrieval(
-            model
-        ):  # a search may take long, so it has threads of its own
-            search = self._pools.search
+        if composition is None and is_retrieval(model):
+            search = self._pools.search  # which may take long, so it has threads of its own
             return await search.run(self._resolver.resolve, model, prompt, caller=caller)
         key = (model, composition, caller.namespace)
         known = self._known.get(key)

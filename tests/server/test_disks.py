@@ -3,10 +3,9 @@
 Commands that have nothing to write may do their work.
 """
 
-import logging
 import re
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -96,15 +95,6 @@ WORDS: Mapping[str, Sequence[object]] = {
     "serve": (),
     "usage": (),
 }
-
-
-@pytest.fixture(autouse=True)
-def _logging_as_before() -> Iterator[None]:
-    """Restore logging, which `serve` and `demo` configure for their process."""
-    root, ours = logging.getLogger(), logging.getLogger("weft")
-    before = list(root.handlers), root.level, ours.level
-    yield
-    root.handlers, root.level, ours.level = before
 
 
 @pytest.fixture

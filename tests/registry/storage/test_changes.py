@@ -54,7 +54,7 @@ def test_a_registration_counts(registry: Registry, register: Register) -> None:
     assert sorted(set(numbers)) == numbers
 
 
-def test_a_glance_waits_for_nobody(registry: Registry, register: Register) -> None:
+def test_a_glance_does_not_wait_for_a_writer(registry: Registry, register: Register) -> None:
     """On SQLite a glance is the number, also while another connection writes; elsewhere None."""
     register("legal")
     expected = registry.changes.read()
