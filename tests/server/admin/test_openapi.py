@@ -86,7 +86,7 @@ async def test_the_page_at_docs_needs_no_other_server(client: AsyncClient) -> No
 def test_no_request_finds_a_fault_of_ours(
     make_gateway: MakeGateway, share: int, examples: int
 ) -> None:
-    """No request of an admin, by the document or against it, is answered with 5xx."""
+    """No request of an admin is answered with 5xx, but for a route that the engine lacks (501)."""
     app = with_key(create_app(make_gateway(api_keys=("secret",))), "secret")
     schema: Any = schemathesis.openapi.from_asgi("/openapi.json", app)
     found = [result.ok() for result in schema.get_all_operations()]
@@ -121,6 +121,9 @@ def attack(operation: Any, examples: int) -> None:
             case.path_parameters |= {k: v for k, v in THERE.items() if k in case.path_parameters}
         response = case.call(timeout=60)  # a base is read in a child, which imports transformers
         assert response.status_code != 401
+        if response.status_code == 501:  # the fake engine has no /v1/responses
+            assert response.json()["error"]["code"] == "not_served", response.text
+            return
         assert response.status_code < 500, (case.as_curl_command(), response.text)
 
     send()
