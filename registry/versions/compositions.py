@@ -6,6 +6,7 @@ base and ingredients.
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from registry.access import audit, policies
@@ -21,7 +22,6 @@ from registry.storage.models import (
     ArtifactRow,
     CompositionRow,
     CompositionVersionRow,
-    RecipeIngredientRow,
     RecipeRow,
 )
 from registry.types import CompositionVersion, Lineage, RecipeRecord
@@ -30,6 +30,15 @@ from registry.versions.names import claim
 from registry.versions.resolve import live, whole_digest
 
 _SHORT = 12  # digits of a digest in a message
+
+
+@dataclass(frozen=True, slots=True)
+class NewRecipe:
+    """A recipe to save; the order of its (digest, raw weight) is that of the recipe."""
+
+    text: str
+    base: str
+    ingredients: Sequence[tuple[str, float]]
 
 
 class Compositions:
@@ -96,9 +105,13 @@ class Compositions:
         bytes: int,  # noqa: A002 - the column has this name
         seconds: float,
         report: Mapping[str, Any],
+        recipe: NewRecipe | None = None,
         replacing: str | None = None,
     ) -> str:
-        """Record the artifact of a saved recipe; the first writer wins.
+        """Record the artifact of a recipe; the first writer wins.
+
+        The recipe is saved already, or `recipe` is saved in the same transaction (see
+        `save_recipe`).
 
         If the recipe still has the artifact `replacing`, whose files are permanently lost, the new
         artifact replaces it.
@@ -109,14 +122,17 @@ class Compositions:
         Raises:
             DigestInvalid: the artifact's digest is malformed.
             UnknownReference: the recipe is not saved.
+            as `save_recipe`, if there is a recipe to save.
         """
         check_digest(artifact_digest)
         with self._database.transaction() as session:
-            recipe = queries.recipe(session, recipe_digest)
-            if recipe is None:
+            if recipe is not None:
+                _save(session, recipe.text, recipe_digest, recipe.base, recipe.ingredients)
+            saved = queries.recipe(session, recipe_digest)
+            if saved is None:
                 raise UnknownReference(recipe_digest)
-            if recipe.artifact != replacing and recipe.artifact is not None:
-                return recipe.artifact
+            if saved.artifact != replacing and saved.artifact is not None:
+                return saved.artifact
             artifact = ArtifactRow(
                 digest=artifact_digest,
                 bytes=bytes,
@@ -174,18 +190,15 @@ def _save(
     ingredients: Sequence[tuple[str, float]],
 ) -> None:
     _check_ingredients(session, digest, ingredients)
-    if queries.base_shapes(session, base) is None:
+    if not queries.has_base(session, base):
         raise UnknownBase(base, [row.name for row in queries.bases(session)])
-    recipe = RecipeRow(digest=digest, text=text, base=base, created_at=now())
-    links = (
-        RecipeIngredientRow(recipe_digest=digest, position=i, digest=ingredient, weight=weight)
-        for i, (ingredient, weight) in enumerate(ingredients)
-    )
     try:
-        insert(session, recipe, *links)
+        insert(session, RecipeRow(digest=digest, text=text, base=base, created_at=now()))
     except Conflict as conflict:
         if conflict.constraint != "pk_recipes":
             raise
+    else:
+        queries.add_ingredients(session, digest, ingredients)
 
 
 def _check_ingredients(

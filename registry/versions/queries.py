@@ -9,6 +9,7 @@ from functools import lru_cache
 from typing import TypeAlias, TypeVar
 
 from sqlalchemy import ColumnElement, Select, bindparam, func, select, update
+from sqlalchemy import insert as insert_into
 from sqlalchemy.orm import joinedload, load_only, selectinload, undefer
 
 from registry.access.visibility import caller_of, name_visible, recipe_visible, version_visible
@@ -49,12 +50,25 @@ def next_number(session: WriteSession, table: type[VersionRow], name: str) -> in
     return (session.scalar(select(func.max(table.number)).where(table.name == name)) or 0) + 1
 
 
+def add_ingredients(
+    session: WriteSession, recipe: str, ingredients: Sequence[tuple[str, float]]
+) -> None:
+    """Add the (digest, weight) of a new recipe's ingredients, in the recipe's order."""
+    rows = [
+        {"recipe_digest": recipe, "position": position, "digest": digest, "weight": weight}
+        for position, (digest, weight) in enumerate(ingredients)
+    ]
+    if rows:
+        session.execute(insert_into(RecipeIngredientRow), rows)
+
+
 def claim_artifact(session: WriteSession, recipe: str, artifact: str, replacing: str | None) -> str:
     """Set a recipe's artifact if it is still `replacing`, and return the current artifact."""
     session.execute(
         update(RecipeRow)
         .where(RecipeRow.digest == recipe, RecipeRow.artifact.is_not_distinct_from(replacing))
-        .values(artifact=artifact)
+        .values(artifact=artifact),
+        execution_options={"synchronize_session": False},
     )
     return str(session.scalar(select(RecipeRow.artifact).where(RecipeRow.digest == recipe)))
 
@@ -108,6 +122,11 @@ def chat_templates(session: ReadSession, digests: Iterable[str]) -> Mapping[str,
 def set_chat_template(session: WriteSession, base: str, chat_template: str) -> None:
     """Store the hash of a base's chat template; it replaces an earlier hash."""
     session.execute(update(BaseRow).where(BaseRow.name == base).values(chat_template=chat_template))
+
+
+def has_base(session: ReadSession, name: str) -> bool:
+    """Return whether a base has exactly this name."""
+    return session.scalar(select(BaseRow.name).where(BaseRow.name == name)) is not None
 
 
 def base_shapes(session: ReadSession, name: str) -> Mapping[str, Sequence[int]] | None:

@@ -9,6 +9,8 @@ import asyncio
 import functools
 import json
 import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ from merge.recipe import Recipe
 from registry.callers import LOCAL, Caller
 from registry.service import Registry
 from registry.storage.blobs import BlobStore
+from registry.versions.compositions import NewRecipe
 from server.artifacts import worker
 from server.artifacts.refusals import Refusals
 from server.artifacts.store import ArtifactStore, storage_errors
@@ -175,22 +178,34 @@ class Builder:
             self._meter.built(build.caller, time.monotonic() - started)
 
     async def _build(self, recipe: Recipe) -> str:
-        with (
-            self._metrics.building(recipe.method),
-            storage_errors(),
-            self._artifacts.workspace() as workspace,
-        ):
-            for attempt in range(_ATTEMPTS):
-                out = workspace / f"merged-{attempt}"
-                try:
-                    built = await self._run(recipe, out)
-                except WorkerDied:
-                    continue
-                return await asyncio.to_thread(self._adopt, recipe, built, out)
-            raise BuildFailed(
-                f"a merge worker was killed, {_ATTEMPTS} times, perhaps because the machine is "
-                "short of memory; send the request again"
-            )
+        # While the worker merges: what follows the merge delays the answer.
+        note = shared_task(asyncio.to_thread(self._note, recipe), name="note of a merge")
+        with self._metrics.building(recipe.method), storage_errors():
+            async with self._workspace() as workspace:
+                out, built = await self._merged(recipe, workspace)
+                return await asyncio.to_thread(self._adopt, recipe, built, out, await note)
+
+    @asynccontextmanager
+    async def _workspace(self) -> AsyncIterator[Path]:
+        """Yield a folder for a build. A thread removes it: what is left there may be large."""
+        workspace = self._artifacts.workspace()
+        folder = workspace.__enter__()
+        try:
+            yield folder
+        finally:
+            await asyncio.to_thread(workspace.__exit__, None, None, None)
+
+    async def _merged(self, recipe: Recipe, workspace: Path) -> tuple[Path, worker.Built]:
+        for attempt in range(_ATTEMPTS):
+            out = workspace / f"merged-{attempt}"
+            try:
+                return out, await self._run(recipe, out)
+            except WorkerDied:
+                continue
+        raise BuildFailed(
+            f"a merge worker was killed, {_ATTEMPTS} times, perhaps because the machine is "
+            "short of memory; send the request again"
+        )
 
     async def _run(self, recipe: Recipe, out: Path) -> worker.Built:
         limit = self._settings.merge_timeout_seconds
@@ -210,7 +225,7 @@ class Builder:
         except WorkerHangs as error:
             raise worker.BuildTimeout(limit) from error
 
-    def _adopt(self, recipe: Recipe, built: worker.Built, out: Path) -> str:
+    def _adopt(self, recipe: Recipe, built: worker.Built, out: Path, note: str | None) -> str:
         """Move the files into the store and return the digest that answers for the recipe.
 
         The digest that was recorded first answers, unless its files are gone from the store: then
@@ -218,29 +233,22 @@ class Builder:
         the identity of an artifact may not.
         """
         digest = self._artifacts.adopt(out)
-        key = recipe.digest()
-        self._registry.compositions.save_recipe(
-            recipe.canonical(),
-            key,
-            recipe.base,
-            recipe.lineage,
-        )
+        report: dict[str, Any] = json.loads(built.report)
+        if note is not None:
+            report["notes"] = [*report.get("notes", []), note]
         record = functools.partial(
             self._registry.compositions.record_artifact,
-            key,
+            recipe.digest(),
             digest,
             bytes=built.nbytes,
             seconds=built.seconds,
-            report=self._report(recipe, built),
+            report=report,
+            recipe=NewRecipe(recipe.canonical(), recipe.base, recipe.lineage),
         )
         recorded = record()
         return recorded if self._artifacts.has(recorded) else record(replacing=recorded)
 
-    def _report(self, recipe: Recipe, built: worker.Built) -> dict[str, Any]:
-        """Return the merge's report, with a note where chat templates differ."""
-        report: dict[str, Any] = json.loads(built.report)
+    def _note(self, recipe: Recipe) -> str | None:
+        """Return a sentence for the report where chat templates differ."""
         digests = [item.digest for item in recipe.ingredients]
-        note = mixed_templates(self._registry, recipe.base, digests)
-        if note is not None:
-            report["notes"] = [*report.get("notes", []), note]
-        return report
+        return mixed_templates(self._registry, recipe.base, digests)

@@ -15,6 +15,7 @@ from merge.recipe import Recipe
 from registry.callers import Caller
 from registry.service import Registry
 from registry.storage.blobs import LocalBlobs
+from registry.storage.database import Database
 from server.artifacts import worker
 from server.artifacts.build import TooManyBuilds
 from server.artifacts.store import StoreBroken, StoreFull
@@ -78,10 +79,19 @@ async def test_different_recipes_are_different_artifacts(gateway: Gateway) -> No
     assert 3 == len(set(digests)) == merges(gateway)
 
 
-async def test_a_build_is_written_down(gateway: Gateway, registry: Registry) -> None:
-    """The registry records a recipe's artifact and its ingredients."""
-    asked = recipe(gateway)
+async def test_a_build_is_written_down(
+    gateway: Gateway, registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The registry records a recipe, its ingredients and its artifact, in one transaction."""
+    asked, begun, transaction = recipe(gateway), [], Database.transaction
+
+    def counted(self: Database, *args: Any, **options: Any) -> Any:
+        begun.append(self)
+        return transaction(self, *args, **options)
+
+    monkeypatch.setattr(Database, "transaction", counted)
     digest = await gateway.builder.build(asked)
+    assert 1 == len(begun)
     assert digest == registry.compositions.artifact_of(asked.digest())
     made_by = registry.compositions.lineage(digest).made_by
     assert [asked.digest()] == [record.digest for record in made_by]
