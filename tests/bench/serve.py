@@ -98,7 +98,7 @@ def bare_relay(engine: Endpoint) -> Iterator[Endpoint]:
 async def measure(targets: Mapping[str, Target]) -> dict[str, dict[int, Figures]]:
     """Return the median figures of each target by streams."""
     rounds: dict[tuple[str, int], list[Figures]] = defaultdict(list)
-    for target in reversed(targets.values()):  # the gateway loads what the others ask for
+    for target in reversed(list(targets.values())):  # the gateway loads what the others ask for
         await load(target, 8, 16)  # connections, kernels, merges
     for streams in STREAMS:
         for _ in range(ROUNDS):
