@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
 from registry.access.usage import Counts, Slot, Usage
-from registry.callers import LOCAL, Caller, KeyLimits
+from registry.callers import LOCAL, NO_LIMITS, Caller, KeyLimits
 from registry.errors import RegistryError
 from server.rates import Rate, RateLimited, effective_limits, headers_of_rates, rates
 from server.telemetry import record
@@ -130,6 +130,8 @@ class Meter:
 
     def _rates(self, caller: Caller) -> tuple[Rate, ...]:
         limits, minute = effective_limits(caller, self._defaults), self._minute()
+        if limits == NO_LIMITS:
+            return ()
         elapsed = self._clock() - _MINUTE * minute
         before, used = self._used(caller, minute - 1), self._used(caller, minute)
         return rates(limits, before, used, self._reserved[caller.name], elapsed)

@@ -68,6 +68,27 @@ class Route(APIRoute):
             endpoint = self._in_pool(endpoint)
         super().__init__(path, endpoint, **options)
 
+    def hand_over(self, app: ASGIApp) -> None:
+        """Let `app` answer the requests of this route, once role and query are checked.
+
+        The endpoint is then for the document alone: what FastAPI does around it takes as long as
+        all else that happens before a chat reaches the engine.
+        """
+        needs = self._needs()
+
+        async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+            request = Request(scope, receive)
+            for need in needs:
+                await need(request)
+            await check_query(request)
+            await app(scope, receive, send)
+
+        self.app = answer
+
+    def _needs(self) -> list[Needs]:
+        calls = (dependency.call for dependency in self.dependant.dependencies)
+        return [call for call in calls if isinstance(call, Needs)]
+
     def _in_pool(self, endpoint: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(endpoint)
         async def run(**values: Any) -> Any:
@@ -78,7 +99,7 @@ class Route(APIRoute):
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """Return the handler: role, body, then what FastAPI does."""
         handle = super().get_route_handler()
-        needs = [d.call for d in self.dependant.dependencies if isinstance(d.call, Needs)]
+        needs = self._needs()
 
         async def guarded(request: Request) -> Response:
             for need in needs:
@@ -89,6 +110,13 @@ class Route(APIRoute):
             return await handle(request)
 
         return guarded
+
+
+def hand_over(router: APIRouter, app: ASGIApp) -> None:
+    """Let `app` answer the requests of all routes of `router`; see `Route.hand_over`."""
+    for route in router.routes:
+        assert isinstance(route, Route)
+        route.hand_over(app)
 
 
 def set_pools(routes: Iterable[BaseRoute], pools: Pools) -> None:
@@ -120,7 +148,7 @@ async def check_query(request: Request) -> None:
     Raises:
         RequestInvalid: a parameter is unknown; the message names the known ones.
     """
-    if not request.query_params:
+    if not request.scope["query_string"]:
         return
     dependant = get_flat_dependant(request.scope["route"].dependant)
     known = [field.alias for field in dependant.query_params]

@@ -184,38 +184,67 @@ class VllmResponse:
             yield self._body
             return
         events = is_event_stream(self.headers.get("content-type", ""))
-        async for chunk in self._received():
-            if not events or (at := chunk.find(_ERROR_EVENT)) < 0:
-                yield chunk
-                continue
-            if at > 0:
-                yield chunk[:at]
-            await self._engine.require_core(self._endpoint, "sent an error")
-            yield chunk[at:]
-
-    async def _received(self) -> AsyncIterator[bytes]:
-        content = self._response.content
-        seconds: float | None = None  # the first part may have to wait for others' requests
+        content, silence = self._response.content, _Silence(self._response, self._idle_seconds)
         try:
-            while True:
-                async with asyncio.timeout(seconds):
-                    chunk = await content.readany()
-                if not chunk:
-                    return
+            while chunk := await content.readany():
+                silence.broken()
+                if events and (at := chunk.find(_ERROR_EVENT)) >= 0:
+                    if at > 0:
+                        yield chunk[:at]
+                    await self._engine.require_core(self._endpoint, "sent an error")
+                    chunk = chunk[at:]
                 yield chunk
-                seconds = self._idle_seconds
+                silence.begins()
         except TimeoutError as error:
-            reason = f"the engine sent nothing for {seconds:g} s"
+            reason = f"the engine sent nothing for {self._idle_seconds:g} s"
             raise EngineUnavailable(reason, RESTART_SECONDS) from error
         except (aiohttp.ClientError, OSError) as error:
             reason = f"the engine closed the connection: {error!r}"
             raise EngineUnavailable(reason, RESTART_SECONDS) from error
+        finally:
+            silence.end()
 
     async def read(self) -> bytes:
         """Return the whole body. Raises EngineUnavailable: as `chunks`."""
         if self._body is None:
             self._body = b"".join([chunk async for chunk in self.chunks()])
         return self._body
+
+
+class _Silence:
+    """Ends an answer of which nothing more comes, by a TimeoutError where it is read.
+
+    One timer for the whole answer: a timeout for each part of it costs as much as relaying it.
+    """
+
+    def __init__(self, response: aiohttp.ClientResponse, seconds: float | None) -> None:
+        self._content, self._seconds = response.content, seconds
+        self._loop = asyncio.get_running_loop()
+        self._since: float | None = None
+        self._timer: asyncio.TimerHandle | None = None
+
+    def begins(self) -> None:
+        """Note that a further part is waited for: from here on the engine is slow, not a client."""
+        self._since = self._loop.time()
+        if self._timer is None and self._seconds is not None:
+            self._timer = self._loop.call_later(self._seconds, self._look, self._seconds)
+
+    def broken(self) -> None:
+        """Note that a part has come."""
+        self._since = None
+
+    def end(self) -> None:
+        """Stop the clock."""
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _look(self, limit: float) -> None:
+        now = self._loop.time()
+        left = limit if self._since is None else self._since + limit - now
+        if left > 0:
+            self._timer = self._loop.call_later(left, self._look, limit)
+        else:
+            self._content.set_exception(TimeoutError())
 
 
 def _is_error_object(body: bytes) -> bool:

@@ -5,7 +5,7 @@ from typing import Any
 
 from fastapi import APIRouter
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import JSONResponse
 from starlette.types import Message, Receive, Scope, Send
 
 from server.auth import Chatter
@@ -15,7 +15,7 @@ from server.lorax.answers import Events, failure, whole
 from server.lorax.errors import lorax_error
 from server.lorax.requests import Generate, completion_of, read_generate
 from server.openai.relay import Relay
-from server.routing import engine_routes
+from server.routing import engine_routes, hand_over
 from server.sse import is_event_stream
 
 _COMPLETIONS = "/v1/completions"
@@ -44,22 +44,20 @@ _BODY = {
 def lorax_router(relay: Relay, *, base: str) -> APIRouter:
     """Return LoRAX's routes; `base` answers requests without an adapter."""
     router = engine_routes("", "inference")
-    answer = _Answer(relay, base)
 
-    async def generate(_: Chatter) -> Response:
+    async def generate(_: Chatter) -> None:
         """Complete a prompt as LoRAX does, with one adapter or a merge of several."""
-        return answer
 
     for path in sorted(LORAX_PATHS):
         router.post(path, name=path, response_class=JSONResponse, openapi_extra=_BODY)(generate)
+    hand_over(router, _Answer(relay, base))
     return router
 
 
-class _Answer(Response):
-    """A response that the relay writes and this translates."""
+class _Answer:
+    """An ASGI app whose answers the relay writes and this translates."""
 
     def __init__(self, relay: Relay, base: str) -> None:
-        super().__init__()
         self._relay, self._base = relay, base
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

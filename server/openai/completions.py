@@ -7,14 +7,12 @@ from typing import Any
 
 from fastapi import APIRouter
 from fastapi.responses import StreamingResponse
-from starlette.responses import Response
-from starlette.types import Receive, Scope, Send
 
 from server.auth import Chatter
 from server.gateway import Gateway
 from server.inference import ENDPOINTS
 from server.openai.relay import Relay
-from server.routing import engine_routes
+from server.routing import engine_routes, hand_over
 
 _MODEL = {
     "type": "string",
@@ -105,11 +103,10 @@ def relay_of(gateway: Gateway) -> Relay:
 def completions_router(relay: Relay) -> APIRouter:
     """Return the routes whose requests the engine answers."""
     router = engine_routes("", "inference")
-    answer = _Answer(relay)
 
     def add(path: str, sentence: str, name: str, schema: dict[str, Any]) -> None:
-        async def endpoint(_: Chatter) -> Response:
-            return answer
+        async def endpoint(_: Chatter) -> None:
+            """Stand for the relay in the document."""
 
         router.post(
             ENDPOINTS[path].path, name=path, response_class=StreamingResponse, responses=_ANSWER,
@@ -118,19 +115,8 @@ def completions_router(relay: Relay) -> APIRouter:
 
     for path, (sentence, name, schema) in _ROUTES.items():
         add(path, sentence, name, schema)
+    hand_over(router, relay)
     return router
-
-
-class _Answer(Response):
-    """A response that the relay writes, so that FastAPI leaves the body of the request to it."""
-
-    def __init__(self, relay: Relay) -> None:
-        super().__init__()
-        self._relay = relay
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Hand the request to the relay."""
-        await self._relay(scope, receive, send)
 
 
 def _body(name: str, schema: dict[str, Any]) -> dict[str, Any]:

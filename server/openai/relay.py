@@ -8,7 +8,6 @@ released on every path, including when the client disconnects.
 import asyncio
 import json
 from asyncio import Future
-from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, suppress
 from typing import Any
 
@@ -215,15 +214,19 @@ class _Answer:
             measured, hidden=completion.hides_usage, prompt_tokens=completion.prompt_tokens,
             by=self._by,
         )  # fmt: skip
-        # Reading the body before sending the head lets a failure become a clean error.
-        if self.events:
-            parts = usage.stream(response.chunks())
-        else:
-            parts = _whole(usage.document(await response.read(), response.status))
+        if not self.events:
+            # Reading the body before sending the head lets a failure become a clean error.
+            body = usage.document(await response.read(), response.status)
+            await self._start(response.status, headers)
+            await self.chunk(body, last=True)
+            return
+        usage.begin_stream()
         await self._start(response.status, headers)
-        async for part in parts:
-            await self.chunk(part)
-        await self.chunk(b"", last=True)
+        async for data in response.chunks():
+            part = usage.part(data)
+            if part:
+                await self.chunk(part)
+        await self.chunk(usage.rest(), last=True)
 
     async def chunk(self, data: bytes, *, last: bool = False) -> None:
         self.ended = last
@@ -232,10 +235,6 @@ class _Answer:
     async def _start(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
         self.started = True
         await self._send({"type": "http.response.start", "status": status, "headers": headers})
-
-
-async def _whole(body: bytes) -> AsyncIterator[bytes]:
-    yield body
 
 
 async def _disconnected(receive: Receive) -> None:

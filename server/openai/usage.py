@@ -6,13 +6,14 @@ parts, each of which has at least one token.
 """
 
 import json
-from collections.abc import AsyncIterator
 from typing import Any
 
 from server.meter import Measured
 from server.openai.merged import AnsweredBy
 
 _END = b"\n\n"
+# In a text every quote is escaped, so that these are keys and kinds of events.
+_USAGE, _CHOICES, _DELTA = b'"usage"', b'"choices"', b'.delta"'
 
 
 class UsageReader:
@@ -32,6 +33,7 @@ class UsageReader:
         self._measured, self._hidden, self._by = measured, hidden, by
         measured.prompt_tokens = prompt_tokens
         measured.completion_tokens = measured.reserved_tokens - prompt_tokens
+        self._rest = b""  # the beginning of an event whose end has not come
 
     def document(self, body: bytes, status: int = 200) -> bytes:
         """Return the body of a whole answer, whose usage is counted; an error has used nothing."""
@@ -41,24 +43,28 @@ class UsageReader:
             self._take(_json(body))
         return self._told(body)
 
-    async def stream(self, parts: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-        """Yield what the client gets of a stream, in whole events."""
-        self._measured.completion_tokens = 0  # counted by its parts from here on
-        rest = b""
-        async for data in parts:
-            *events, rest = (rest + data).split(_END)
-            kept = b"".join(self._told(event) + _END for event in events if not self._hides(event))
-            if kept:
-                yield kept
-        if rest:
-            yield rest
+    def begin_stream(self) -> None:
+        """Count the tokens of a stream by its parts, from here on."""
+        self._measured.completion_tokens = 0
+
+    def part(self, data: bytes) -> bytes:
+        """Return what the client gets of a stream for some of its bytes: whole events, or none."""
+        if not self._rest and _USAGE not in data and data.endswith(_END):  # nearly every part
+            self._measured.completion_tokens += data.count(_CHOICES) + data.count(_DELTA)
+            return data
+        *events, self._rest = (self._rest + data).split(_END)
+        return b"".join(self._told(event) + _END for event in events if not self._hides(event))
+
+    def rest(self) -> bytes:
+        """Return the event that the end of the stream has cut off."""
+        return self._rest
 
     def _told(self, answer: bytes) -> bytes:
         return answer if self._by is None else self._by.in_usage(answer)
 
     def _hides(self, event: bytes) -> bool:
-        if b'"usage"' not in event:
-            self._measured.completion_tokens += b'"choices"' in event or b'.delta"' in event
+        if _USAGE not in event:
+            self._measured.completion_tokens += event.count(_CHOICES) + event.count(_DELTA)
             return False
         part = _json(event.partition(b"data:")[2])
         if isinstance(part, dict) and isinstance(part.get("response"), dict):

@@ -232,6 +232,31 @@ async def test_a_stream_that_falls_silent_is_ended() -> None:
             await anext(chunks)
 
 
+async def test_a_slow_reader_is_not_taken_for_a_silent_engine() -> None:
+    """The pause of a client that reads slowly does not count, however long it is."""
+    more = asyncio.Event()
+
+    async def handle(_head: str, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nfirst\r\n")
+        await writer.drain()
+        await more.wait()
+        writer.write(b"6\r\nsecond\r\n0\r\n\r\n")
+        await writer.drain()
+
+    async with (
+        engine(handle, idle_seconds=0.1) as client,
+        client.send("/v1/completions", b"{}") as response,
+    ):
+        chunks = response.chunks()
+        assert b"first" == await anext(chunks)
+        next_one = asyncio.ensure_future(anext(chunks))  # starts the clock
+        await asyncio.sleep(0.02)
+        more.set()
+        assert b"second" == await next_one
+        await asyncio.sleep(0.25)
+        assert [] == [chunk async for chunk in chunks]
+
+
 async def test_bytes_come_as_they_are_sent() -> None:
     """The first chunk arrives before the engine sends the second."""
     go_on = asyncio.Event()

@@ -1,7 +1,6 @@
 """The tokens of an answer, read from its bytes."""
 
 import json
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -29,40 +28,36 @@ def reader(*, hidden: bool = True) -> tuple[Measured, UsageReader]:
     return measured, UsageReader(measured, hidden=hidden, prompt_tokens=10)
 
 
-async def passed(read: UsageReader, *parts: bytes) -> list[bytes]:
+def passed(read: UsageReader, *parts: bytes) -> bytes:
     """Return what a client gets of a stream of these parts."""
-
-    async def stream() -> AsyncIterator[bytes]:
-        for part in parts:
-            yield part
-
-    return [part async for part in read.stream(stream())]
+    read.begin_stream()
+    return b"".join([*map(read.part, parts), read.rest()])
 
 
 @pytest.mark.parametrize("size", [1, 7, 64, 10_000])
 @pytest.mark.parametrize("hidden", [True, False])
-async def test_a_stream_passes_but_for_the_usage_nobody_asked_for(size: int, hidden: bool) -> None:
+def test_a_stream_passes_but_for_the_usage_nobody_asked_for(size: int, hidden: bool) -> None:
     """However it is cut, every event passes; the usage passes only if the client asked for it."""
     measured, read = reader(hidden=hidden)
     data = b"".join(STREAM)
-    parts = await passed(read, *(data[i : i + size] for i in range(0, len(data), size)))
+    answer = passed(read, *(data[i : i + size] for i in range(0, len(data), size)))
     expected = [part for part in STREAM if part != LAST or not hidden]
-    assert b"".join(expected) == b"".join(parts)
+    assert b"".join(expected) == answer
     assert (11, 3) == (measured.prompt_tokens, measured.completion_tokens)
 
 
-async def test_a_stream_that_ends_early_is_counted_by_its_parts() -> None:
+def test_a_stream_that_ends_early_is_counted_by_its_parts() -> None:
     """A client that leaves before the usage arrives has used a token for each part."""
     measured, read = reader()
-    await passed(read, *WORDS)
+    passed(read, *WORDS)
     assert (10, 3) == (measured.prompt_tokens, measured.completion_tokens)
 
 
-async def test_a_usage_in_every_part_passes() -> None:
+def test_a_usage_in_every_part_passes() -> None:
     """A client that asks for the usage of every part gets it; the last one counts."""
     measured, read = reader(hidden=False)
     part = event(usage=USAGE)
-    assert [part] == await passed(read, part)
+    assert part == passed(read, part)
     assert 3 == measured.completion_tokens
 
 
