@@ -8,8 +8,10 @@ examples.
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import torch
+from torch import Tensor
 
 from merge.factors import (
     Grams,
@@ -139,10 +141,8 @@ def sign_conflict(stack: Stack) -> float | None:
     if len(stack.members) < 2:
         return None
     d_out, d_in = len(stack.members[0].b), stack.members[0].a.shape[1]
-    generator = generator_for(0, stack.module)
-    rows = torch.rand(d_out, generator=generator).topk(min(_ROWS, d_out)).indices
     step = max(1, d_in // _COLUMNS)
-    first = int(torch.randint(step, (1,), generator=generator))
+    rows, first = _positions(stack.module, d_out, step)
     members = Members.of(stack.members)
     a, b = members.a[:, first::step].contiguous(), members.b[rows]  # one copy for all members
     # Only signs are compared, so a scale is reduced to its sign: no product over- or underflows.
@@ -151,6 +151,14 @@ def sign_conflict(stack: Stack) -> float | None:
     updates = torch.stack([math.copysign(1.0, f.scale) * columns @ x for f, x, columns in parts])
     both = (updates.amax(0) > 0) & (updates.amin(0) < 0)  # (64, columns)
     return float(both.double().mean())
+
+
+@lru_cache(maxsize=1024)  # a worker merges the same modules again and again
+def _positions(module: str, d_out: int, step: int) -> tuple[Tensor, int]:
+    """Return the rows on which signs are compared, and the first column of every `step`."""
+    generator = generator_for(0, module)
+    rows = torch.rand(d_out, generator=generator).topk(min(_ROWS, d_out)).indices
+    return rows, int(torch.randint(step, (1,), generator=generator))
 
 
 def add_up(measures: Sequence[Measure]) -> Measure:

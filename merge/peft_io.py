@@ -5,6 +5,7 @@ once. A merged folder has rank = alpha in every module, so every reader computes
 1. Not covered: merging (`merge_run`), atomicity (`run`).
 """
 
+import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -177,7 +178,7 @@ def is_finite(x: Tensor) -> bool:
     without a mask as large as `x`.
     """
     low, high = torch.aminmax(x)
-    return bool(torch.isfinite(low)) and bool(torch.isfinite(high))
+    return math.isfinite(low.item()) and math.isfinite(high.item())
 
 
 def write_peft(
