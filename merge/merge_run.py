@@ -19,7 +19,8 @@ from merge.errors import IncompatibleAdapters, RecipeInvalid, UnsafeResult
 from merge.factors import Factors, Members, Merged, Stack
 from merge.measure import Measure, measure
 from merge.methods import AUTO, MergeMethod, Value, find_method
-from merge.peft_format import AdapterFolder, LoraModule, open_folder
+from merge.opened import reopen_folder
+from merge.peft_format import AdapterFolder, LoraModule
 from merge.peft_io import FolderReader, is_finite
 from merge.recipe import Ingredient, Member, ModuleShape, Recipe, check_shapes
 from merge.written import Written
@@ -250,7 +251,7 @@ def _open_all(recipe: Recipe, folders: Mapping[str, Path]) -> dict[int, AdapterF
         raise RecipeInvalid(f"the folder of ingredient {missing[0]} is missing")
     # An ingredient that counts nowhere is not opened: its folder may hold anything.
     counted = {i: item for i, item in enumerate(recipe.ingredients) if _counts(item)}
-    opened = {i: open_folder(folders[item.digest]) for i, item in counted.items()}
+    opened = {i: reopen_folder(folders[item.digest]) for i, item in counted.items()}
     check_shapes(
         [
             Member.from_folder(item.digest[:12], opened[i], item.weight, item.digest)

@@ -91,7 +91,7 @@ def build(
         OSError: the disk is full or gone.
     """
     from merge.recipe import Recipe
-    from merge.run import merge
+    from merge.run import REPORT_NAME, merge
 
     started = time.perf_counter()
 
@@ -101,7 +101,7 @@ def build(
     previous = signal.signal(signal.SIGALRM, give_up)
     signal.setitimer(signal.ITIMER_REAL, timeout_seconds)
     try:
-        report = merge(
+        merge(
             Recipe.parse(recipe_text), folders, out,
             norm_limit=norm_limit, factor_limit=factor_limit, workers=threads,
         )  # fmt: skip
@@ -113,7 +113,8 @@ def build(
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, previous)
     nbytes = sum(file.stat().st_size for file in out.iterdir())
-    return Built(nbytes, time.perf_counter() - started, report.to_json())
+    report = (out / REPORT_NAME).read_text()
+    return Built(nbytes, time.perf_counter() - started, report)
 
 
 def _lacks_memory(error: Exception) -> bool:
