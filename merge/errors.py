@@ -7,6 +7,7 @@
     ├── IncompatibleAdapters   the members cannot be merged together: choose others
     └── UnsafeResult           the result must not be served: change weights, scale or dtype
     MethodDefinitionError      a merge method is declared wrongly: a bug in its file
+    ProcessDied                a process of the merge was killed: another try may succeed
 
 A folder that is not a LoRA adapter raises `merge.peft_format.FormatError`; a full or missing disk
 raises `OSError`.
@@ -46,6 +47,22 @@ class UnsafeResult(MergeError):
 
 class MethodDefinitionError(TypeError):
     """A method's signature or registration does not meet the rules of `merge_method`."""
+
+
+class ProcessDied(Exception):
+    """A process of a merge was killed, which is seldom the recipe's fault."""
+
+    def __init__(self, code: int | None) -> None:
+        self.code = code  # negative: the number of the signal that ended it
+        how = f"by signal {-code}" if code is not None and code < 0 else f"with code {code}"
+        super().__init__(
+            f"a process of the merge ended {how}, perhaps because the machine is short of memory: "
+            "try again, with fewer processes"
+        )
+
+    def __reduce__(self) -> tuple[type["ProcessDied"], tuple[int | None]]:
+        """Pickle with the code: the default would pass the message to `__init__`."""
+        return ProcessDied, (self.code,)
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

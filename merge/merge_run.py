@@ -1,12 +1,11 @@
-"""A recipe bound to its method and its opened ingredients, and the building of one module.
+"""A recipe bound to its method and its opened ingredients, and the building of its modules.
 
-Covered: reading, merging, checking and measuring a module. Not covered: threads, the output folder
-and the use of a finished module (`run`).
+Covered: reading, merging, checking and measuring a module. Not covered: processes, the output
+folder and the use of a finished module (`run`).
 """
 
-import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -19,11 +18,14 @@ from merge.errors import IncompatibleAdapters, RecipeInvalid, UnsafeResult
 from merge.factors import Factors, Members, Merged, Stack
 from merge.measure import Measure, measure
 from merge.methods import AUTO, MergeMethod, Value, find_method
+from merge.methods.cost import Shape, groups_of
 from merge.opened import reopen_folder
 from merge.peft_format import AdapterFolder, LoraModule
 from merge.peft_io import FolderReader, is_finite
 from merge.recipe import Ingredient, Member, ModuleShape, Recipe, check_shapes
 from merge.written import Written
+
+_STAGES = ("read", "merge", "measure", "write")
 
 # Writes a module and returns its factors as they are written.
 Sink = Callable[[str, Factors], Factors]
@@ -40,7 +42,7 @@ class Part(NamedTuple):
 class MergeRun:
     """One run of a recipe. A context manager that keeps the ingredients' files open.
 
-    `build` may be called from several threads.
+    `build` may be called from several threads, and in processes forked from this one.
 
     Raises:
         RecipeInvalid: this version of weft does not have the method or options, or every weight
@@ -56,7 +58,7 @@ class MergeRun:
         self._folders = _open_all(recipe, folders)
         self._parts = self._gather()
         self.outputs = {name: self._shape(parts) for name, parts in self._parts.items()}
-        self.clock = Clock("read", "merge", "measure", "write")
+        self.clock = Clock()
 
     def __enter__(self) -> Self:
         with ExitStack() as files:
@@ -77,31 +79,64 @@ class MergeRun:
         """Whether ranks in `outputs` are upper bounds: the option `energy` decides them."""
         return self.options.get("energy") is not None
 
-    def build(self, name: str, sink: Sink) -> Measure:
-        """Merge one module, hand the result to `sink`, and measure what that wrote.
+    @property
+    def shapes(self) -> list[Shape]:
+        """The shape of each module's merge, in the order of `outputs`."""
+        return [
+            Shape(tuple(part.module.rank for part in parts), out.d_in, out.d_out, out.rank)
+            for parts, out in zip(self._parts.values(), self.outputs.values(), strict=True)
+        ]
+
+    def groups(self) -> list[list[str]]:
+        """Return the names of all modules in the groups in which they are built."""
+        names = list(self.outputs)
+        return [[names[place] for place in group] for group in groups_of(self.shapes)]
+
+    def peak_bytes(self) -> int:
+        """Return the memory that one process takes at most, as estimated."""
+        modules = [(shape.ranks, shape.d_in, shape.d_out) for shape in self.shapes]
+        return self.method.estimate(modules, self.options, threads=1).nbytes
+
+    def build(self, names: Sequence[str], sink: Sink) -> "Finished":
+        """Merge a group of modules, hand each result to `sink`, and measure what that wrote.
 
         Raises:
             IncompatibleAdapters: an ingredient holds NaN or infinity.
-            UnsafeResult: the result is not finite.
+            UnsafeResult: a result is not finite.
             MergeError: the method refuses the members.
             FormatError, OSError: from reading, or from the sink.
         """
-        source = self._tied.get(name, name)
-        with self.clock.timed("read"):
-            stack = self._read(source)
-        with self.clock.timed("merge"):
-            self._check_finite(stack)
-            merged = self._scaled(self.method.function(stack, **self.options))
-            result = merged.factors if source == name else merged.factors.transposed()
-            if not (is_finite(result.a) and is_finite(result.b)):
-                raise UnsafeResult(f"{name}: the result overflows float32: lower weights or scale")
-        with self.clock.timed("write"):
-            cast = sink(name, result)
-        with self.clock.timed("measure"):
-            # Transposing changes no inner product, so the source's figures are the module's.
-            positions = [part.position for part in self._parts[source]]
-            written = Written.of(cast if source == name else cast.transposed())
-            return measure(stack, merged, positions, written)
+        clock, measures = Clock(), {}
+        # Without a function of groups, one module is in memory at a time.
+        at_once = [names] if self.method.group is not None else [[name] for name in names]
+        for part in at_once:
+            measures.update(self._build(part, sink, clock))
+        return Finished(measures, clock.seconds)
+
+    def _build(self, names: Sequence[str], sink: Sink, clock: "Clock") -> dict[str, Measure]:
+        measures = {}
+        with clock.timed("read"):
+            stacks = [self._read(self._tied.get(name, name)) for name in names]
+        with clock.timed("merge"):
+            for stack in stacks:
+                self._check_finite(stack)
+            results = [self._scaled(merged) for merged in self.method.merge(stacks, self.options)]
+        for name, stack, merged in zip(names, stacks, results, strict=True):
+            tied = stack.module != name
+            with clock.timed("merge"):
+                result = merged.factors.transposed() if tied else merged.factors
+                if not (is_finite(result.a) and is_finite(result.b)):
+                    raise UnsafeResult(
+                        f"{name}: the result overflows float32: lower weights or scale"
+                    )
+            with clock.timed("write"):
+                cast = sink(name, result)
+            with clock.timed("measure"):
+                # Transposing changes no inner product, so the source's figures are the module's.
+                positions = [part.position for part in self._parts[stack.module]]
+                written = Written.of(cast.transposed() if tied else cast)
+                measures[name] = measure(stack, merged, positions, written)
+        return measures
 
     def _gather(self) -> dict[str, list[Part]]:
         names = sorted({name for folder in self._folders.values() for name in folder.modules})
@@ -213,19 +248,29 @@ def _fit_transposed(head: LoraModule, source: LoraModule) -> bool:
 
 
 class Clock:
-    """Wall-clock seconds of work by stage, summed over threads."""
+    """Wall-clock seconds of work by stage."""
 
-    def __init__(self, *stages: str) -> None:
-        self.seconds = dict.fromkeys(stages, 0.0)
-        self._lock = threading.Lock()
+    def __init__(self) -> None:
+        self.seconds = dict.fromkeys(_STAGES, 0.0)
 
     @contextmanager
     def timed(self, stage: str) -> Iterator[None]:
         """Count the time inside towards `stage`."""
         begin = time.perf_counter()
         yield
-        with self._lock:
-            self.seconds[stage] += time.perf_counter() - begin
+        self.seconds[stage] += time.perf_counter() - begin
+
+    def add(self, seconds: Mapping[str, float]) -> None:
+        """Add what another clock has counted."""
+        for stage, count in seconds.items():
+            self.seconds[stage] += count
+
+
+class Finished(NamedTuple):
+    """Built modules: their measures by name, and the seconds they took by stage."""
+
+    measures: dict[str, Measure]
+    seconds: Mapping[str, float]
 
 
 def _bind(recipe: Recipe) -> tuple[MergeMethod, dict[str, Value], float | None]:

@@ -93,7 +93,8 @@ class FolderWriter:
     """Writes one adapter into an existing empty folder, module by module, in any order.
 
     A context manager: leaving it normally makes the weights complete. The folder is in weft's
-    normal form, so its digest is its identity. Safe from several threads.
+    normal form, so its digest is its identity. Safe from several threads, and from processes forked
+    inside it, whose modules `note_written` is told.
     """
 
     def __init__(
@@ -131,6 +132,11 @@ class FolderWriter:
         self._weights.write(name_a, _bytes(a))
         self._weights.write(name_b, _bytes(b))
         return Factors(a.float(), b.float())
+
+    def note_written(self, name: str) -> None:
+        """Record that a process forked from this one has written module `name`."""
+        for tensor in tensor_names(name, self._modules[name].kind):
+            self._weights.note_written(tensor)
 
 
 def _config(modules: Mapping[str, ModuleShape], base: str | None) -> AdapterConfig:

@@ -1,25 +1,24 @@
 """Run a recipe: stream modules through read, merge, check and write, into one folder.
 
-Covered: memory bounded by a few modules, threads, properties of the whole adapter (ranks, a matched
-norm, the norm's limit), atomicity. Not covered: one module (`merge_run`); caching, single flight
-and processes (the server's), and fetching ingredients.
+Covered: memory bounded by a few modules, properties of the whole adapter (ranks, a matched norm,
+the norm's limit), atomicity. Not covered: one module (`merge_run`), processes (`processes`),
+caching and single flight (the server's), and fetching ingredients.
 """
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TypeVar
 
 import torch
 
 from merge.errors import UnsafeResult
 from merge.factors import Factors
 from merge.measure import Measure, add_up
-from merge.merge_run import MergeRun
+from merge.merge_run import Clock, Finished, MergeRun
 from merge.peft_format.atomic_files import atomic_folder
 from merge.peft_io import FolderWriter
+from merge.processes import Group, affordable, over
 from merge.recipe import ModuleShape, Recipe
 from merge.report import Report
 from merge.spill import Spill
@@ -30,16 +29,14 @@ REPORT_NAME = "report.json"
 # A result this far below its ingredients is the rounding of a sum that cancels: scaling it up to
 # their norm would publish amplified noise.
 _CANCELLED = 1e-5
-# Of the output. Below, a second thread makes a merge take up to twice as long: lego of two demo
-# adapters 190 ms instead of 100.
-ELEMENTS_OF_A_THREAD = 2**22
+# Of the output. Below, a merge takes less time than a second process saves.
+ELEMENTS_OF_A_PROCESS = 2**22
 # How far the cast may move a matched norm.
 _MATCHED = 1e-2
 # The largest Frobenius norm of an update, and of a factor of one.
 NORM_LIMIT, FACTOR_LIMIT = 1e3, 1e4
 
 Progress = Callable[[int, int], None]
-_Result = TypeVar("_Result")
 
 
 def merge(
@@ -65,8 +62,8 @@ def merge(
         out: must be missing or empty; its parents are made.
         norm_limit: the largest allowed Frobenius norm of the whole update, as it is written.
         factor_limit: the largest allowed Frobenius norm of a factor of a module.
-        workers: threads at most, each with single-threaded kernels; memory grows with them. A
-            small merge takes one.
+        workers: processes at most, forked from this one, each with single-threaded kernels; memory
+            grows with them. A small merge stays in this process.
         progress: called on this thread with (modules done, modules in all).
 
     Raises:
@@ -76,6 +73,7 @@ def merge(
             `factor_limit`, or cancels out where its norm was to be matched.
         FormatError: an ingredient is not a LoRA adapter.
         FileExistsError: `out` is not empty.
+        ProcessDied: a process of the merge was killed.
         OSError: the disk is full or gone. After any error nothing is left at or beside `out`.
     """
     with (
@@ -83,16 +81,16 @@ def merge(
         atomic_folder(out) as partial,
         _single_threaded_kernels(),
     ):
+        processes = _processes(run, workers)
         if run.scale is None or run.ranks_are_bounds:
-            report = _in_two_passes(run, partial, _threads(run, workers), progress)
+            report = _in_two_passes(run, partial, processes, progress)
         else:
             with _writer(run, partial, run.outputs) as writer:
 
-                def build(name: str) -> Measure:
-                    return run.build(name, writer.write)
+                def build(names: Group) -> Finished:
+                    return run.build(names, writer.write)
 
-                workers = _threads(run, workers)
-                measures = _over(run.outputs, build, workers=workers, progress=progress)
+                measures = _over(run, build, writer, processes=processes, progress=progress)
             report = _report(run, measures, run.scale)
         _check_norm(report, norm_limit)
         _check_factors(report, factor_limit)
@@ -101,38 +99,45 @@ def merge(
     return report
 
 
-def _threads(run: MergeRun, workers: int) -> int:
-    """Return the number of threads that is quickest: two share Python's lock on small tensors."""
+def _processes(run: MergeRun, workers: int) -> int:
+    """Return the number of processes that is quickest and that the memory limit has room for."""
     elements = sum(shape.rank * (shape.d_in + shape.d_out) for shape in run.outputs.values())
-    return max(1, min(workers, elements // ELEMENTS_OF_A_THREAD))
+    processes = max(1, min(workers, elements // ELEMENTS_OF_A_PROCESS))
+    return processes if processes == 1 else affordable(processes, run.peak_bytes())
 
 
-def _in_two_passes(run: MergeRun, partial: Path, workers: int, progress: Progress | None) -> Report:
+def _in_two_passes(
+    run: MergeRun, partial: Path, processes: int, progress: Progress | None
+) -> Report:
     """Merge all modules into a spill file, decide ranks and scale, then write the folder.
 
     The safetensors header holds all shapes, and a matched scale needs the norm of every module, so
     neither is known before the last module is merged.
     """
-    with Spill(partial) as spill:
+    with Spill(partial, run.outputs) as spill:
 
-        def build(name: str) -> Measure:
-            return run.build(name, spill.put)
+        def build(names: Group) -> Finished:
+            return run.build(names, spill.put)
 
-        measures = _over(run.outputs, build, workers=workers, progress=progress)
+        measures = _over(run, build, None, processes=processes, progress=progress)
         factor = _matching(measures.values()) if run.scale is None else 1.0
         outputs = {
             name: shape._replace(rank=measures[name].rank) for name, shape in run.outputs.items()
         }
         with _writer(run, partial, outputs) as writer:
 
-            def write(name: str) -> Measure:
-                with run.clock.timed("write"):
-                    merged = spill.get(name)
-                    cast = writer.write(name, Factors(merged.a, merged.b, factor))
-                with run.clock.timed("measure"):
-                    return measures[name].scaled(factor).written(Written.of(cast))
+            def write(names: Group) -> Finished:
+                clock, written = Clock(), {}
+                for name in names:
+                    with clock.timed("write"):
+                        merged = spill.get(name, outputs[name])
+                        cast = writer.write(name, Factors(merged.a, merged.b, factor))
+                    with clock.timed("measure"):
+                        measure = measures[name].scaled(factor)
+                        written[name] = measure.written(Written.of(cast))
+                return Finished(written, clock.seconds)
 
-            written = _over(outputs, write, workers=workers)
+            written = _over(run, write, writer, processes=processes)
     if run.scale is None:
         _check_match(written.values())
     return _report(run, written, factor if run.scale is None else run.scale)
@@ -187,24 +192,30 @@ def _report(run: MergeRun, measures: Mapping[str, Measure], scale: float) -> Rep
 
 
 def _over(
-    names: Iterable[str],
-    do: Callable[[str], _Result],
+    run: MergeRun,
+    work: Callable[[Group], Finished],
+    writer: FolderWriter | None,
     *,
-    workers: int,
+    processes: int,
     progress: Progress | None = None,
-) -> dict[str, _Result]:
-    """Return `do(name)` for each name, run on `workers` threads; an error cancels the rest."""
-    with ThreadPoolExecutor(workers) as pool:
-        futures = {name: pool.submit(do, name) for name in names}
-        try:
-            for done, future in enumerate(as_completed(futures.values()), 1):
-                future.result()  # raises the first error now, not after the last module
-                if progress is not None:
-                    progress(done, len(futures))
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
-    return {name: future.result() for name, future in futures.items()}
+) -> dict[str, Measure]:
+    """Return the measures of all modules, in order, from `work` on each group; count the seconds.
+
+    Modules that a child wrote are written for `writer` too.
+    """
+    measures: dict[str, Measure] = {}
+
+    def done(finished: Finished) -> None:
+        run.clock.add(finished.seconds)
+        for name, measure in finished.measures.items():
+            measures[name] = measure
+            if writer is not None:
+                writer.note_written(name)
+            if progress is not None:
+                progress(len(measures), len(run.outputs))
+
+    over(run.groups(), work, done, processes=processes)
+    return {name: measures[name] for name in run.outputs}
 
 
 @contextmanager

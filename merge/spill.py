@@ -6,7 +6,7 @@ the adapter's own file (`peft_io`).
 
 import os
 import tempfile
-import threading
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Self
 
@@ -14,22 +14,28 @@ import torch
 from torch import Tensor
 
 from merge.factors import Factors
+from merge.recipe import ModuleShape
+
+_F32 = 4
 
 
 class Spill:
     """Factors by module name, in an unnamed temporary file.
 
-    A context manager, safe from several threads.
+    A context manager, safe from several threads and from processes forked inside it: every module
+    has a place of its own, with room for its largest rank. Room that is not used takes no disk.
     """
 
     # Unnamed (O_TMPFILE): the kernel frees its blocks when the process ends, even by SIGKILL.
     # Beside the output, not in /tmp, which may be a smaller disk or memory.
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, modules: Mapping[str, ModuleShape]) -> None:
         self._folder = folder
-        # By name: offset in the file, shapes of a and b.
-        self._entries: dict[str, tuple[int, torch.Size, torch.Size]] = {}
-        self._lock = threading.Lock()
+        self._begin: dict[str, int] = {}
+        end = 0
+        for name, module in modules.items():
+            self._begin[name] = end
+            end += _F32 * module.rank * (module.d_in + module.d_out)
 
     def __enter__(self) -> Self:
         self._file = tempfile.TemporaryFile(dir=self._folder, buffering=0)
@@ -45,28 +51,29 @@ class Spill:
             OSError: the disk is full or gone.
         """
         whole = factors if factors.scale == 1.0 else factors.folded()
-        with self._lock:
-            self._entries[name] = (self._file.seek(0, os.SEEK_END), whole.a.shape, whole.b.shape)
-            for x in (whole.a, whole.b):
-                data = _bytes(x.contiguous())
-                while data:  # an unbuffered write may be short
-                    data = data[self._file.write(data) :]
+        position = self._begin[name]
+        for x in (whole.a, whole.b):
+            data = _bytes(x.contiguous())
+            while data:  # a write may be short
+                written = os.pwrite(self._file.fileno(), data, position)
+                data, position = data[written:], position + written
         return whole
 
-    def get(self, name: str) -> Factors:
-        """Return a module's factors, scale 1.
+    def get(self, name: str, shape: ModuleShape) -> Factors:
+        """Return a module's factors, scale 1; the shape has the rank that was put.
 
         Raises:
             OSError: the disk is gone.
         """
-        begin, shape_a, shape_b = self._entries[name]
-        a, b = torch.empty(shape_a), torch.empty(shape_b)
-        with self._lock:
-            self._file.seek(begin)
-            for x in (a, b):
-                data = _bytes(x)
-                while data:
-                    data = data[self._file.readinto(data) :]
+        a, b = torch.empty(shape.rank, shape.d_in), torch.empty(shape.d_out, shape.rank)
+        position = self._begin[name]
+        for x in (a, b):
+            data = _bytes(x)
+            while data:
+                count = os.preadv(self._file.fileno(), [data], position)
+                if count == 0:
+                    raise EOFError(f"{name} was never put")
+                data, position = data[count:], position + count
         return Factors(a, b)
 
 

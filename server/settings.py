@@ -102,7 +102,7 @@ class Settings(BaseSettings):
     merge_workers: int = Field(
         1, ge=1, description="builds that run at once, each in its own process"
     )
-    merge_threads: int = Field(2, ge=1, description="threads of one build")
+    merge_threads: int = Field(2, ge=1, description="processes of one large build")
     merge_queue: int = Field(
         64, ge=1, description="builds that may run or wait; further ones are refused"
     )

@@ -6,7 +6,7 @@ beside this one and import it in `merge/methods/__init__.py`.
 """
 
 import inspect
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Literal, TypeVar, get_type_hints
@@ -18,6 +18,7 @@ from merge.methods.options import AUTO, EQUALISE, SCALE, Kind, Rank, Value, kind
 from merge.methods.requirements import Requirements
 
 MethodFunction = Callable[..., Merged]
+GroupFunction = Callable[..., list[Merged]]
 _Function = TypeVar("_Function", bound=MethodFunction)
 AutoRank = Literal["sum", "largest"]
 Copies = Literal["sum", "mean"]
@@ -59,6 +60,7 @@ class MergeMethod:
 
     name: str
     function: MethodFunction
+    group: GroupFunction | None  # the same function of several modules at once, where it is quicker
     parameters: Mapping[str, Parameter]  # with the universal `scale`
     paper: str  # "arXiv:…", or another identifier of the formula's source
     title: str
@@ -70,6 +72,13 @@ class MergeMethod:
     copies: Copies  # T copies give the adapter at weight 1/T (a sum) or at weight 1 (a mean)
     work: Work  # the kind of its work, for estimates
     random_prune: bool  # whether entries are kept at random; a law holds it unbiased
+
+    def merge(self, stacks: Sequence[Stack], options: Mapping[str, Value]) -> Iterator[Merged]:
+        """Yield the result of each module. Options are bound, without the universal ones."""
+        if self.group is not None:
+            yield from self.group(stacks, **options)
+        else:
+            yield from (self.function(stack, **options) for stack in stacks)
 
     def bind(self, raw: Mapping[str, object]) -> dict[str, Value]:
         """Return every option of the method, checked, with defaults filled in; rank may be "auto".
@@ -113,12 +122,15 @@ class MergeMethod:
         *,
         threads: int,
     ) -> Estimate:
-        """Return what a merge takes, given each module's ranks, d_in and d_out."""
+        """Return what a merge takes, given each module's ranks, d_in and d_out.
+
+        `threads` is the number of processes, each of which works on a module, or a group, at once.
+        """
         shapes = (
             Shape(tuple(ranks), d_in, d_out, self.result_rank(ranks, options))
             for ranks, d_in, d_out in modules
         )
-        return estimate(self.work, shapes, options, threads=threads)
+        return estimate(self.work, shapes, options, threads=threads, grouped=self.group is not None)
 
 
 _methods: dict[str, MergeMethod] = {}
@@ -152,8 +164,12 @@ def merge_method(
     copies: Copies = "sum",
     work: Work = "cores",
     random_prune: bool = False,
+    group: GroupFunction | None = None,
 ) -> Callable[[_Function], _Function]:
     """Register the decorated function as a merge method and return it unchanged.
+
+    `group` takes several stacks and the same options, and returns what the function returns of each
+    stack, bit for bit.
 
     Raises:
         MethodDefinitionError: a name taken twice, or a signature that is not an option schema.
@@ -172,6 +188,7 @@ def merge_method(
         _methods[name] = MergeMethod(
             name=name,
             function=function,
+            group=group,
             parameters=MappingProxyType(parameters),
             paper=paper,
             title=title,

@@ -226,6 +226,10 @@ class WeightsWriter:
             raise ValueError(f"{name}: written twice")
         _write_all(self._file, data, len(self._prologue) + begin)
 
+    def note_written(self, name: str) -> None:
+        """Record that a process forked from this one has written tensor `name`."""
+        self._begin.pop(name, None)
+
 
 def _write_all(file: int, data: bytes | memoryview, position: int) -> None:
     view = memoryview(data)

@@ -14,7 +14,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from merge.errors import MergeError
+from merge.errors import MergeError, ProcessDied
 from merge.recipe import Recipe
 from registry.callers import LOCAL, Caller
 from registry.service import Registry
@@ -200,7 +200,7 @@ class Builder:
             out = workspace / f"merged-{attempt}"
             try:
                 return out, await self._run(recipe, out)
-            except WorkerDied:
+            except (WorkerDied, ProcessDied):
                 continue
         raise BuildFailed(
             f"a merge worker was killed, {_ATTEMPTS} times, perhaps because the machine is "

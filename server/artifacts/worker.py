@@ -52,8 +52,8 @@ _ADDRESSES = 2**30
 def prepare(lifeline: Connection, memory_bytes: int) -> None:
     """Set up a new worker as a child, with torch imported and its kernels on one thread.
 
-    A build runs modules in parallel, each with single-threaded kernels. OpenMP threads that spin at
-    barriers beside a busy engine made the same merge thirty times slower.
+    A large build runs in processes forked from this one, each with single-threaded kernels. OpenMP
+    threads that spin at barriers beside a busy engine made the same merge thirty times slower.
 
     Args:
         lifeline: see `children.begin`.
@@ -88,6 +88,7 @@ def build(
         merge.errors.MergeError: bad members or an unsafe result.
         BuildTimeout: it took too long.
         BuildTooLarge: it took too much memory.
+        merge.errors.ProcessDied: a process of the merge was killed.
         OSError: the disk is full or gone.
     """
     from merge.recipe import Recipe

@@ -30,6 +30,7 @@ EXPECTED = frozenset({
     "builtins.OSError",
     "pydantic_core._pydantic_core.ValidationError",  # of the settings
     "merge.errors.MergeError",
+    "merge.errors.ProcessDied",
     "merge.peft_format.problems.FormatError",
     "registry.errors.RegistryError",
     "server.base_model.BaseUnreadable",

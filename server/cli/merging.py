@@ -57,7 +57,7 @@ def merge(
         str | None,
         typer.Option(help="The base's name; needed where no adapter's config names one."),
     ] = None,
-    threads: Annotated[int, typer.Option(min=1, help="Modules merged at once.")] = 2,
+    threads: Annotated[int, typer.Option(min=1, help="Processes of a large merge.")] = 2,
 ) -> None:
     """Merge adapter folders into one."""
     named: dict[str, object] = {"rank": rank, "scale": scale, "seed": seed}

@@ -4,18 +4,20 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
+from merge.factors import Stack
 from merge.methods import METHODS
 from merge.peft_format import digest_folder, open_folder
 from merge.peft_io import read_peft
 from merge.recipe import Member, plan
 from merge.run import merge
 from tests.adapters import BASE, make_adapter
-from tests.laws.laws import LAWS, laws_of, update
+from tests.laws.laws import D_IN, D_OUT, LAWS, laws_of, sample, update
 
 CASES = [(name, law) for name, method in METHODS.items() for law in laws_of(method)]
 
@@ -72,6 +74,26 @@ def test_scale_multiplies_the_update(tmp_path: Path, name: str, scale: float) ->
         expected = scale * update(read_peft(plain, plain.modules[module]))
         actual = update(read_peft(scaled, scaled.modules[module]))
         torch.testing.assert_close(actual, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_a_group_gives_what_its_modules_give() -> None:
+    """Methods that take a group of modules return for each what they return for it alone."""
+    for method in METHODS.values():
+        if method.group is None:
+            continue
+        shapes = [(D_IN, D_OUT), (D_OUT, D_IN), (D_IN, D_OUT)]
+        stacks = [
+            replace(sample(method, *shape), module=f"m.{i}") for i, shape in enumerate(shapes)
+        ]
+        options = method.bind({"rank": 3} if "rank" in method.parameters else {})
+        del options["scale"]
+        for stack, merged in zip(stacks, method.group(stacks, **options), strict=True):
+            alone = method.function(
+                Stack(stack.module, tuple(stack.members), stack.weights), **options
+            )
+            assert torch.equal(alone.factors.a, merged.factors.a)
+            assert torch.equal(alone.factors.b, merged.factors.b)
+            assert alone.energy == merged.energy
 
 
 _DIGESTS = """

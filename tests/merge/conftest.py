@@ -14,6 +14,7 @@ def merge_setup(tmp_path: Path) -> MergeSetup:
 
 
 @pytest.fixture(autouse=True)
-def threads_for_small_merges(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Tests merge tiny adapters, which would run on one thread."""
-    monkeypatch.setattr("merge.run.ELEMENTS_OF_A_THREAD", 1)
+def processes_for_small_merges(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tests merge tiny adapters, which would stay in one process, as one group."""
+    monkeypatch.setattr("merge.methods.cost.GROUP_BYTES", 2**12)
+    monkeypatch.setattr("merge.run.ELEMENTS_OF_A_PROCESS", 1)

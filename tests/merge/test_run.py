@@ -1,15 +1,18 @@
 """Running a recipe: the files it writes, the errors it raises, and no partial output."""
 
 import json
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
+from merge import processes as processes_of_a_merge
 from merge import run
 from merge.errors import IncompatibleAdapters, MergeError, RecipeInvalid, UnsafeResult
+from merge.factors import Merged, Stack
 from merge.methods import METHODS
 from merge.peft_format import FormatError, WeightsWriter, digest_folder, open_folder
 from merge.peft_io import read_peft
@@ -78,21 +81,46 @@ def test_bytes_do_not_depend_on_workers(merge_setup: MergeSetup, method: str) ->
     assert digest_folder(merge_setup.root / "one") == digest_folder(merge_setup.root / "four")
 
 
-@pytest.mark.parametrize(("elements", "threads"), [(2**22, 1), (1, 3)])
-def test_small_merges_take_one_thread(
-    merge_setup: MergeSetup, monkeypatch: pytest.MonkeyPatch, elements: int, threads: int
-) -> None:
-    """Two threads would share Python's lock: a merge has one for every so many elements."""
+@pytest.mark.parametrize(
+    ("elements", "affordable", "processes"), [(2**22, 3, 1), (1, 3, 3), (1, 2, 2)]
+)
+def test_small_merges_and_little_memory_take_few_processes(
+    merge_setup: MergeSetup, monkeypatch: pytest.MonkeyPatch, elements: int, affordable: int,
+    processes: int,
+) -> None:  # fmt: skip
+    """A merge has one process for every so many elements, and no more than fit its memory."""
     asked: list[int] = []
 
-    def pool(threads: int) -> ThreadPoolExecutor:
-        asked.append(threads)
-        return ThreadPoolExecutor(threads)
+    def over(*arguments: Any, processes: int) -> None:
+        asked.append(processes)
+        processes_of_a_merge.over(*arguments, processes=1)
 
-    monkeypatch.setattr(run, "ELEMENTS_OF_A_THREAD", elements)
-    monkeypatch.setattr(run, "ThreadPoolExecutor", pool)
+    monkeypatch.setattr(run, "ELEMENTS_OF_A_PROCESS", elements)
+    monkeypatch.setattr(run, "affordable", lambda count, _: min(count, affordable))
+    monkeypatch.setattr(run, "over", over)
     merge(merge_setup.recipe("cat"), merge_setup.folders, merge_setup.root / "out", workers=3)
-    assert [threads] == asked
+    assert [processes] == asked
+
+
+def test_methods_may_take_a_group_of_modules(
+    merge_setup: MergeSetup, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A method with a function of groups gets modules together, each once, to the same bytes."""
+    recipe = merge_setup.recipe("linear", rank=3)
+    merge(recipe, merge_setup.folders, merge_setup.root / "single")
+    groups: list[list[str]] = []
+
+    def group(stacks: Sequence[Stack], **options: Any) -> list[Merged]:
+        groups.append([stack.module for stack in stacks])
+        return [METHODS["linear"].function(stack, **options) for stack in stacks]
+
+    linear = replace(METHODS["linear"], group=group)
+    monkeypatch.setattr("merge.merge_run.find_method", lambda _: linear)
+    merge(recipe, merge_setup.folders, merge_setup.root / "grouped")
+    assert sorted(MODULES) == [name for names in groups for name in names]
+    assert 1 < len(groups) < len(MODULES)
+    digests = [digest_folder(merge_setup.root / name) for name in ("single", "grouped")]
+    assert digests[0] == digests[1]
 
 
 def test_thread_setting_is_restored(merge_setup: MergeSetup) -> None:
@@ -179,11 +207,10 @@ def test_full_disk_leaves_nothing(
     merge_setup: MergeSetup, monkeypatch: pytest.MonkeyPatch, workers: int, scale: object
 ) -> None:
     """A disk that fills up during a merge raises OSError and leaves nothing at or beside `out`."""
-    write, calls = WeightsWriter.write, []
+    write, last = WeightsWriter.write, list(MODULES)[-1]
 
     def full(self: WeightsWriter, name: str, data: bytes | memoryview) -> None:
-        calls.append(name)
-        if len(calls) > 4:
+        if last in name:
             raise OSError(28, "No space left on device")
         write(self, name, data)
 

@@ -11,6 +11,7 @@ from typing import Any
 from unittest import mock
 
 import merge.run
+from merge.errors import ProcessDied
 from server.artifacts import worker
 from server.artifacts.worker import Built
 
@@ -66,6 +67,17 @@ def die_once(recipe: str, folders: Mapping[str, Path], out: Path, **options: Any
     if out.name == "merged-0":
         die(recipe, folders, out)
     return worker.build(recipe, folders, out, **options)
+
+
+def lose_a_process(recipe: str, folders: Mapping[str, Path], out: Path, **options: Any) -> Built:
+    """Lose a process of the merge at the first attempt; at the second, build in two processes."""
+    if out.name == "merged-0":
+        raise ProcessDied(-signal.SIGKILL)
+    with (
+        mock.patch("merge.run.ELEMENTS_OF_A_PROCESS", 1),
+        mock.patch("merge.methods.cost.GROUP_BYTES", 1),
+    ):
+        return worker.build(recipe, folders, out, **{**options, "threads": 2})
 
 
 def limits() -> tuple[int, int]:

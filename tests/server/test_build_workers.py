@@ -62,6 +62,17 @@ async def test_a_worker_is_limited_and_the_first_to_go(gateway: Gateway, pair: W
     assert 800 == score
 
 
+async def test_a_build_that_loses_a_process_is_tried_again(
+    gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The death of a merge's process is not the recipe's fault; the next try succeeds, in
+    processes of its own within the worker's limits."""
+    monkeypatch.setattr(worker, "build", faulty_builds.lose_a_process)
+    digest = await gateway.builder.build(recipe(gateway, "linear(tref, krun)"))
+    assert digest in gateway.artifacts.digests()
+    assert [] == left_over(gateway)
+
+
 @pytest.mark.faults
 async def test_a_worker_that_dies_fails_its_build_and_no_other(
     gateway: Gateway, monkeypatch: pytest.MonkeyPatch

@@ -45,6 +45,7 @@ NOT_FOR_CLIENTS = {
     "DemoAssetsMissing": "ends `weft demo`",
     "WorkerDied": "becomes BuildFailed, after another try",
     "WorkerHangs": "becomes BuildTimeout",
+    "ProcessDied": "becomes BuildFailed, after another try",
     "AdapterRejected": "stays inside vLLM, which answers 422",
     "ConversionFailed": "ends `weft convert`",
     "ProbeFailed": "ends `weft adapters probe`",
