@@ -144,13 +144,16 @@ class CompositionDenied(RegistryError):
         super().__init__()
 
 
+_NO_NEAR = " `weft adapters list` and GET /v1/models list what is."
+
+
 class UnknownReference(RegistryError):
     """Nothing is registered as {text!r}.{hint}"""
 
     def __init__(self, text: str, near: Iterable[str] = ()) -> None:
         self.text = text
         self.near = tuple(near)
-        self.hint = f" Near names: {', '.join(self.near)}." if self.near else ""
+        self.hint = f" Near names: {', '.join(self.near)}." if self.near else _NO_NEAR
         super().__init__()
 
 

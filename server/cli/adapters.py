@@ -7,7 +7,7 @@ import typer
 
 from registry.references import parse_reference
 from server.cli.client import Client, Home, Key, Server, connect
-from server.cli.console import AsJson, minute, print_json, print_table, say, short
+from server.cli.console import AsJson, errors, minute, print_json, print_table, say, short
 from server.cli.versions import aliases_text, print_moves, state_of, version_of
 
 
@@ -30,6 +30,10 @@ def list_adapters(
         for a in adapters
     ]  # fmt: skip
     columns = ("name", "newest", "aliases", "base", "rank", "MB", "norm", "digest")
+    if not rows:
+        errors.print(
+            "No adapter is registered: `weft adapters import FOLDER` registers some.", markup=False
+        )
     print_table("Adapters", columns, rows)
 
 

@@ -128,13 +128,15 @@ async def _present(settings: Settings, stop: Callable[[], None] | None) -> None:
         if stop is not None:
             stop()
     if stop is None:
-        url = f"http://{settings.host}:{settings.port}/v1"
+        server = f"http://{settings.host}:{settings.port}"
+        url = f"{server}/v1"
         message = {"role": "user", "content": "zorp: banana"}
         body = json.dumps({"model": COMPOSITIONS[0], "messages": [message]})
         console.print(
             f"serving on {url}; try:\n\n"
             f"  curl -s {url}/chat/completions -H 'content-type: application/json' \\\n"
-            f"    -d '{body}'\n\nstop with Ctrl-C",
+            f"    -d '{body}'\n"
+            f"  weft explain '{COMPOSITIONS[0]}' --server {server}\n\nstop with Ctrl-C",
             highlight=False,
             markup=False,
             soft_wrap=True,

@@ -37,7 +37,10 @@ def test_every_error_stands_in_the_tree(error: type[RegistryError]) -> None:
             errors.UnknownReference("lega", ["legal", "legal@prod"]),
             "Nothing is registered as 'lega'. Near names: legal, legal@prod.",
         ),
-        (errors.UnknownReference("x"), "Nothing is registered as 'x'."),
+        (
+            errors.UnknownReference("x"),
+            "Nothing is registered as 'x'. `weft adapters list` and GET /v1/models list what is.",
+        ),
         (
             errors.UnknownBase("x", []),
             "No base is registered as 'x' (registered: none). Name one of these, or run"
