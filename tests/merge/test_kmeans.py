@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from merge.kmeans import Clustering, kmeans
+from merge.kmeans import Clustering, kmeans, kmeans_of_each
 
 
 def cluster(x: Tensor, k: int, *, weight: Tensor | None = None, seed: int = 0) -> Clustering:
@@ -33,6 +33,52 @@ def test_every_cluster_has_a_point(n: int, distinct: int, data: st.DataObject, s
     k = data.draw(st.integers(1, n))
     x = random_points(n, 3, seed)[torch.arange(n) % distinct]
     assert k == len(set(cluster(x, k, seed=seed).labels.tolist()))
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    sizes=st.tuples(st.integers(1, 16), st.integers(1, 16), st.integers(1, 5)),
+    dtype=st.sampled_from([torch.float32, torch.float64]),
+    data=st.data(),
+    seed=st.integers(0, 10**6),
+)
+def test_a_set_clusters_alike_alone_and_among_others(
+    sizes: tuple[int, int, int], dtype: torch.dtype, data: st.DataObject, seed: int
+) -> None:
+    """Labels and inertia of a set are the same alone and in a batch, with copies and zeros too."""
+    n, distinct, count = sizes
+    k = data.draw(st.integers(1, n))
+    x = torch.stack([random_points(n, 4, seed + i) for i in range(count)])
+    x[::2] = x[::2, torch.arange(n) % distinct]  # every other set has copies
+    x[-1, n // 2 :] = 0.0
+    grams = (x @ x.mT).to(dtype)
+    weights = torch.rand(count, n, dtype=torch.float64) + 0.1
+    generators = [[torch.Generator().manual_seed(seed + i) for i in range(count)] for _ in range(2)]
+    batch = kmeans_of_each(grams, weights, k, generators=generators[0], n_init=3)
+    assert count == len(batch)
+    for of_set, *alone in zip(batch, grams, weights, generators[1], strict=True):
+        gram, weight, generator = alone
+        single = kmeans(gram, weight, k, generator=generator, n_init=3)
+        assert single.labels.tolist() == of_set.labels.tolist()
+        assert single.inertia == pytest.approx(of_set.inertia, rel=1e-12, abs=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("copies", "spread", "seed"),
+    [(3, 0.1, 40), (3, 0.1, 42), (2, 0.0, 74), (2, 0.5, 129)],  # of restarts, of candidates
+)
+def test_rounding_does_not_choose_among_equals(copies: int, spread: float, seed: int) -> None:
+    """Labels stay the same where inner products differ in the last place, as between machines."""
+    n = 12 * copies
+    x = random_points(12, 10, seed).repeat(copies, 1) + spread * random_points(n, 10, seed + 100)
+    gram = x @ x.mT
+    noise = random_points(n, n, seed)
+    other = gram * (1 + 1e-16 * (noise + noise.mT))
+    plain, noisy = (
+        kmeans(g, torch.ones(n).double(), 8, generator=torch.Generator().manual_seed(seed))
+        for g in (gram, other)
+    )
+    assert torch.equal(plain.labels, noisy.labels)
 
 
 def test_inertia_is_that_of_the_labels() -> None:
