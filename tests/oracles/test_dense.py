@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from merge.factors import Factors, Stack
-from merge.kmeans import Clustering, kmeans
+from merge.kmeans import Clustering, kmeans_of_each
 from merge.methods import lego as lego_module
 from merge.methods.cat import cat
 from merge.methods.lego import lego
@@ -53,18 +53,20 @@ def test_lego_from_the_same_centres(seed: int, monkeypatch: pytest.MonkeyPatch) 
     found: list[Clustering] = []
 
     def from_longest(
-        gram: torch.Tensor,
-        weight: torch.Tensor,
+        grams: torch.Tensor,
+        weights: torch.Tensor,
         k: int,
         *,
         n_init: int,
-        generator: torch.Generator,
-    ) -> Clustering:
-        longest = gram.diagonal().argsort(descending=True)[:k]
-        found.append(kmeans(gram, weight, k, generator=generator, initial_centers=longest))
-        return found[0]
+        generators: list[torch.Generator],
+    ) -> list[Clustering]:
+        longest = grams[0].diagonal().argsort(descending=True)[:k]
+        found.extend(
+            kmeans_of_each(grams, weights, k, generators=generators, initial_centers=longest)
+        )
+        return found
 
-    monkeypatch.setattr(lego_module, "kmeans", from_longest)
+    monkeypatch.setattr(lego_module, "kmeans_of_each", from_longest)
     merged = lego(Stack("m", tuple(members), tuple(WEIGHTS)), rank=k)
     expected_a, expected_b = dense.lego(z, sample_weight, oracle.labels_, 40, reference_rank=6.0)
     # Both number their clusters by the starting points, longest first.
