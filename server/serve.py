@@ -32,6 +32,7 @@ from server.home import locked_home, open_registry
 from server.preflight import bound_socket, check_model, check_reach
 from server.settings import Settings
 from server.telemetry.export import exported_spans
+from server.warmer import Warmer
 
 Ready: TypeAlias = Callable[[Callable[[], None]], Awaitable[None]]
 _log = logging.getLogger("weft.server")
@@ -105,6 +106,8 @@ async def _open(
     gateway.storage.sweep(older_than_seconds=_SWEEP_SECONDS)
     gateway.jobs.start()
     stack.push_async_callback(gateway.jobs.stop)
+    warming = asyncio.create_task(Warmer(gateway).run(), name="warming")
+    stack.push_async_callback(_end, warming)
     counting = asyncio.create_task(gateway.meter.run(), name="usage")
     stack.push_async_callback(_end, counting)
     shrinking = asyncio.create_task(_keep_small(gateway), name="artifact budget")

@@ -93,6 +93,7 @@ class Settings(BaseSettings):
     max_lora_rank: int = Field(64, description="largest rank that can be merged or served")
     max_loras: int = Field(8, ge=1, description="adapters that can run in one engine step")
     max_cpu_loras: int = Field(32, ge=1, description="adapters that the engine keeps in memory")
+    warm_artifacts: int = Field(8, ge=0, description="adapters loaded at engine start; 0: none")
     max_model_len: int | None = Field(
         None, ge=1, description="context length; default: that of the model"
     )

@@ -204,6 +204,12 @@ class Catalogue:
         with self._database.read() as session:
             return queries.chat_templates(session, digests)
 
+    def aliased(self, alias: str, *, limit: int = LIMIT) -> tuple[str, ...]:
+        """Return `name@alias` of every name with this alias, the last moved first."""
+        with self._database.read() as session:
+            names = list_queries.names_with_alias(session, alias, limit)
+        return tuple(f"{name}@{alias}" for name in names)
+
     def models(self, *, base: str | None = None, caller: Caller = LOCAL) -> tuple[ListedModel, ...]:
         """Return every name and every `name@alias` that `caller` can use as a model, sorted.
 

@@ -171,6 +171,14 @@ def aliases_by_name(session: ReadSession) -> Mapping[str, Sequence[tuple[str, in
     return grouped
 
 
+def names_with_alias(session: ReadSession, alias: str, limit: int) -> Sequence[str]:
+    """Return the names with an alias, visible or not, the last moved first."""
+    query = select(AliasRow.name).where(AliasRow.alias == alias)
+    return session.scalars(
+        query.order_by(AliasRow.moved_at.desc(), AliasRow.name).limit(limit)
+    ).all()
+
+
 def out_of_use(session: ReadSession) -> set[tuple[str, int]]:
     """Return (name, number) of all versions that are quarantined or were made of such a content."""
     version, composed = AdapterVersionRow, CompositionVersionRow

@@ -62,6 +62,12 @@ class Provider:
         self._made: OrderedDict[str, str] = OrderedDict()  # recipe -> artifact
         self._loading: dict[str, asyncio.Task[None]] = {}
 
+    @property
+    def loaded(self) -> frozenset[str]:
+        """The digests that were loaded into the engine since its start."""
+        generation = self._engine.generation
+        return frozenset(digest for number, digest in self._loaded if number == generation)
+
     @asynccontextmanager
     async def provide(
         self, target: Stored | Planned, timings: Timings, *, caller: Caller = LOCAL

@@ -155,6 +155,7 @@ def serve_settings(home: Path, **more: Any) -> Settings:
         "dtype": "float32",
         "max_loras": 3,
         "max_cpu_loras": 4,
+        "warm_artifacts": 0,  # tests say what the engine has
         "max_lora_rank": 64,
         "max_model_len": 512,
         "engine_start_seconds": START_SECONDS,

@@ -56,6 +56,7 @@ def test_without_anything_there_are_defaults() -> None:
         ("max_lora_rank", "16", 16),
         ("max_loras", "2", 2),
         ("max_cpu_loras", "9", 9),
+        ("warm_artifacts", "0", 0),
         ("max_model_len", "4096", 4096),
         ("dtype", "float16", "float16"),
         ("merge_workers", "3", 3),

@@ -1,0 +1,81 @@
+"""Loads adapters into the engine before requests need them: when the gateway or the engine starts.
+
+First what every alias `prod` means, the last moved first, and then what was used last, until the
+engine has as many adapters as settings say, whoever asked for them. Each load waits until no
+request uses an adapter and nothing is merged. A failure is a line in the log. Not covered: adapters
+that a client asks to be warmed (`server.admin.warming`).
+"""
+
+import asyncio
+import logging
+
+from server.compose.resolve import Bare, Stored
+from server.engine.protocol import EngineUnavailable
+from server.gateway import Gateway
+from server.telemetry.metrics import Timings
+
+_ALIAS = "prod"
+_POLL_SECONDS = 1.0  # between looks at whether the engine was restarted
+_BUSY_SECONDS = 0.2  # between looks at whether requests run
+# Adapters that are looked at for each one that may be loaded: some are for another base.
+_CANDIDATES = 4
+_log = logging.getLogger("weft.server")
+
+
+class Warmer:
+    """Warms the engine of a gateway."""
+
+    def __init__(self, gateway: Gateway) -> None:
+        self._gateway = gateway
+        # More than the engine has slots for would push each other out.
+        self._most = min(gateway.settings.warm_artifacts, gateway.settings.max_loras)
+
+    async def run(self) -> None:
+        """Warm the engine now, and again whenever it was restarted, until cancelled."""
+        engine, warmed = self._gateway.engine, None
+        while self._most:
+            if engine.available() and engine.generation != warmed:
+                warmed = engine.generation
+                await self.warm()
+            await asyncio.sleep(_POLL_SECONDS)
+
+    async def warm(self) -> None:
+        """Load what the engine should have. Raises nothing; stops when the engine is lost."""
+        for model in await self._models():
+            await self._until_idle()
+            if len(self._gateway.provider.loaded) >= self._most:
+                return
+            try:
+                await self._load(model)
+            except EngineUnavailable as error:
+                _log.warning("the engine is not warmed: %s", error)
+                return
+            except Exception as error:  # whatever is wrong with it, a request will be told
+                _log.warning("%s is not warmed: %s", model, error)
+
+    async def _models(self) -> list[str]:
+        """Return references, the most wanted first."""
+        gateway, most = self._gateway, _CANDIDATES * self._most
+        try:
+            aliased = gateway.registry.catalogue.aliased
+            released = await gateway.pools.admin.run(aliased, _ALIAS, limit=most)
+            used = await asyncio.to_thread(gateway.artifacts.oldest_first)
+        except Exception as error:
+            _log.warning("the engine is not warmed: %s", error)
+            return []
+        return [*released, *used[::-1][:most]]
+
+    async def _until_idle(self) -> None:
+        while self._gateway.leases.total() or any(self._gateway.builder.counts):
+            await asyncio.sleep(_BUSY_SECONDS)
+
+    async def _load(self, model: str) -> None:
+        gateway = self._gateway
+        target = await gateway.pools.admin.run(gateway.resolver.resolve, model)
+        if isinstance(target, Bare):
+            return
+        if isinstance(target, Stored) and gateway.artifacts.has(target.digest):
+            await gateway.provider.load(target.digest)  # without a new time of its last use
+            return
+        async with gateway.provider.hold(target, Timings()) as digest:
+            await gateway.provider.load(digest)
