@@ -106,6 +106,18 @@ def test_a_slice_changes_its_columns_only(
     torch.testing.assert_close(output, expected)
 
 
+def test_rows_are_grouped_once_for_equal_indices_and_again_when_they_change() -> None:
+    """The layers of a step share one grouping; indices that the next step writes into the same
+    memory have another."""
+    indices = slots_of(INDICES["mixed"])
+    first = cpu_kernels._grouped(indices)
+    assert first is cpu_kernels._grouped(indices.clone())
+    indices[0] = 1
+    again = cpu_kernels._grouped(indices)
+    assert again is not first
+    assert 1 in {slot for slot, _, _ in again.slots}
+
+
 def test_rows_that_do_not_belong_to_the_indices_do_nothing() -> None:
     """Logits of prompt tokens have more rows than there are indices: shrink gives zeros, expand
     leaves everything as it is, and nothing raises.
