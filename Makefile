@@ -88,10 +88,11 @@ bench-cli: $(STAMP)
 bench-abuse: $(STAMP)
 	$(BIN)/python -m tests.bench.abuse $(if $(ENGINE),--engine $(ENGINE))
 
-# measures what the gateway adds to a real engine at 1, 8 and 64 streams; writes
-# build/bench-serve.json
+# measures what serving costs beside a real engine: streams, new compositions, merges beside
+# streams, a thousand compositions, CPU kernels, memory; `PARTS="cold zipf"` measures these; writes
+# build/bench-serve.json; about 20 minutes on two cores
 bench-serve: $(STAMP)
-	$(BIN)/python -m tests.bench.serve
+	$(BIN)/python -m tests.bench.serve $(if $(PARTS),--only $(PARTS))
 
 # sends 20,000 requests (or `REQUESTS`) while names, files and the engine change beneath them, and
 # compares every answer with PEFT's; writes build/churn.json; about two hours on two cores

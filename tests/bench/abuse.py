@@ -85,14 +85,15 @@ def fake_gateway(settings: Settings) -> Iterator[str]:
         )  # fmt: skip
     url = f"http://127.0.0.1:{settings.port}"
     try:
-        _wait_for(url, process)
+        wait_for(url, process)
         yield url
     finally:
         process.kill()
         process.wait()
 
 
-def _wait_for(url: str, process: "subprocess.Popen[bytes]") -> None:
+def wait_for(url: str, process: "subprocess.Popen[bytes]") -> None:
+    """Return when a gateway answers. Raises RuntimeError: its process ended."""
     while process.poll() is None:
         try:
             if httpx.get(f"{url}/health", trust_env=False).is_success:

@@ -1,7 +1,8 @@
-"""A relay that does nothing else: `python -m tests.bench.bare_relay ENGINE_URL ENGINE_KEY PORT`.
+"""A relay that does nothing else: `python -m tests.bench.serve.bare_relay URL KEY PORT`.
 
-It is what a gateway in Python costs at least: the same server and client as weft's, and no keys, no
-names, no limits, no counting. Requests name the model as the engine knows it.
+URL and KEY are the engine's. It is what a gateway in Python costs at least: the same server and
+client as weft's, and no keys, no names, no limits, no counting. Requests name the model as the
+engine knows it.
 """
 
 import sys

@@ -1,0 +1,1 @@
+"""What serving costs beside a real engine: see `tests.bench.serve.__main__`."""
