@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import hardshrink
@@ -23,6 +24,9 @@ Majority = Literal["total", "frequency"]
 # A float32 without its sign has 31 bits: the exponent and the mantissa's head, then the rest. Two
 # histograms of 2¹⁶ and 2¹⁵ counters fit the cache; one of 2³¹ would be the size of a model.
 _COARSE, _FINE = 16, 15
+# Entries of all members that are kept for a partition, 34 MB: blocks in a thin basis, not the dense
+# updates of large modules.
+PARTITIONED = 2**23
 _DRAWS = 2.0**24  # torch.rand gives multiples of 2⁻²⁴
 
 
@@ -159,14 +163,45 @@ def keep_varied(tiles: Tiles, options: PruneOptions) -> Tiles:
 def largest(tiles: Tiles, places: Callable[[int], Sequence[int]]) -> Tensor:
     """Return the k-th largest magnitudes of each of T matrices, (T, places), exactly.
 
-    A radix selection on the bits of |x|, which sort as the numbers do: one reading counts the
-    upper 16 bits, a second counts the lower 15 bits of entries whose upper bits match. Memory is
-    2¹⁶ counters per matrix and place, however large the matrix. A sort, or `torch.kthvalue`, would
-    need the whole matrix; sampled thresholds would not be exact.
+    Matrices of up to `PARTITIONED` entries together are kept and partitioned.
 
     Args:
         tiles: finite float32.
         places: returns the wanted k for a number of entries; 1 is the largest.
+    """
+    whole = _whole(tiles)
+    return _by_radix(tiles, places) if whole is None else _by_partition(whole, places)
+
+
+def _whole(tiles: Tiles) -> list[Tensor] | None:
+    """Return the magnitudes of all tiles, (T, entries) each; None where they are too many."""
+    whole: list[Tensor] = []
+    left = PARTITIONED
+    for tile in tiles:
+        left -= tile.numel()
+        if left < 0:
+            return None
+        whole.append(tile.flatten(1).abs_().cpu())
+    return whole
+
+
+def _by_partition(whole: Sequence[Tensor], places: Callable[[int], Sequence[int]]) -> Tensor:
+    entries = sum(tile.shape[1] for tile in whole)
+    at = [entries - place for place in places(entries)]
+    rows = []
+    for matrix in zip(*whole, strict=True):
+        magnitudes = torch.cat(matrix).numpy()
+        magnitudes.partition(at)  # numpy's: ten times as fast as `torch.kthvalue`
+        rows.append(magnitudes[at])
+    return torch.from_numpy(np.stack(rows))
+
+
+def _by_radix(tiles: Tiles, places: Callable[[int], Sequence[int]]) -> Tensor:
+    """Select by the bits of |x|, which sort as the numbers do.
+
+    One reading counts the upper 16 bits, a second counts the lower 15 bits of entries whose upper
+    bits match. Memory is 2¹⁶ counters per matrix and place, however large the matrix. A sort or a
+    partition would need the whole matrix; sampled thresholds would not be exact.
     """
     heads = _counted(tiles, lambda bits, _: [bits >> _FINE], _COARSE)  # (T, 1, 2¹⁶)
     wanted = places(int(heads[0].sum()))

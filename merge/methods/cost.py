@@ -13,6 +13,7 @@ from typing import Literal, NamedTuple
 
 from merge.dense import TILE_ENTRIES
 from merge.methods.options import Value
+from merge.prune import PARTITIONED
 
 Work = Literal["sum", "stacked", "noise", "cores", "tucker", "entries", "units"]
 """The kind of a method's work on a module: what `estimate` knows of it.
@@ -149,14 +150,22 @@ def _cores(work: Work, shape: Shape, options: Mapping[str, Value]) -> _Cost:
 def _tiles(count: int, rows: int, cols: int) -> _Cost:
     tile = min(max(TILE_ENTRIES, count * cols), count * rows * cols)
     # The merged matrix of thin blocks is kept whole.
-    nbytes = _TILE_COPIES * _F32 * tile + _HISTOGRAM * count + 2 * _F32 * rows * cols
+    nbytes = _TILE_COPIES * _F32 * tile + _selection(count, rows * cols) + 2 * _F32 * rows * cols
     return _Cost(nbytes, 0.0, _READINGS * count * rows * cols)
+
+
+def _selection(count: int, entries: int) -> int:
+    """Return the bytes of `prune.largest` on `count` matrices of so many entries."""
+    if count * entries <= PARTITIONED:
+        return _F32 * (count + 1) * entries
+    return max(_HISTOGRAM * count, _F32 * PARTITIONED)
 
 
 def _entries(shape: Shape) -> _Cost:
     total, count, long = sum(shape.ranks), len(shape.ranks), shape.d_in + shape.d_out
     tile = min(max(TILE_ENTRIES, count * shape.d_in), count * shape.d_in * shape.d_out)
-    nbytes = _F32 * long * total + _TILE_COPIES * _F32 * tile + _HISTOGRAM * count
+    nbytes = _F32 * long * total + _TILE_COPIES * _F32 * tile
+    nbytes += _selection(count, shape.d_in * shape.d_out)
     readings = _READINGS * count * shape.d_in * shape.d_out
     width = 2 * (total + 8)
     if width >= min(shape.d_in, shape.d_out):  # the whole matrix, which is decomposed

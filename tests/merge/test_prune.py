@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from typing import Any
+from unittest import mock
 
 import pytest
 import torch
@@ -48,17 +49,20 @@ def applied(step: Step, x: Tensor, rows: int = 1000, **options: object) -> Tenso
 @given(
     values=st.lists(st.floats(-(2.0**99), 2.0**99, width=32), min_size=1, max_size=60),
     repeats=st.integers(1, 4),
+    partitioned=st.sampled_from([0, 20, 10**6]),
     data=st.data(),
 )
 def test_largest_is_the_order_statistic(
-    values: list[float], repeats: int, data: st.DataObject
+    values: list[float], repeats: int, partitioned: int, data: st.DataObject
 ) -> None:
-    """The k-th largest magnitude is exact for any float32, with ties, zeros and subnormals."""
+    """The k-th largest magnitude is exact for any float32, with ties, zeros and subnormals, whether
+    the matrices are small enough to be kept or not."""
     x = torch.tensor(values * repeats)
     places = data.draw(st.lists(st.integers(1, len(x)), min_size=1, max_size=3))
     expected = x.abs().sort(descending=True).values[[place - 1 for place in places]]
 
-    found = largest(Given(torch.stack([x, 2 * x])[:, :, None], 7), lambda _: places)
+    with mock.patch("merge.prune.PARTITIONED", partitioned):
+        found = largest(Given(torch.stack([x, 2 * x])[:, :, None], 7), lambda _: places)
 
     assert torch.equal(torch.stack([expected, 2 * expected]), found)
 
@@ -67,9 +71,11 @@ def test_largest_knows_how_many_entries_there_are() -> None:
     """`largest` passes the number of entries of one matrix to `places`, for any tiling."""
     asked: list[int] = []
 
-    largest(Given(noise(3, 10, 7), 4), lambda n: asked.append(n) or [1])  # type: ignore[func-returns-value]
+    for partitioned in (0, 2**20):
+        with mock.patch("merge.prune.PARTITIONED", partitioned):
+            largest(Given(noise(3, 10, 7), 4), lambda n: asked.append(n) or [1])  # type: ignore[func-returns-value]
 
-    assert [70] == asked
+    assert [70, 70] == asked
 
 
 @pytest.mark.parametrize("step", [keep_largest, keep_middle, keep_random, keep_ranked, keep_varied])
