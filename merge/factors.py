@@ -57,11 +57,21 @@ class Grams(NamedTuple):
     b: Tensor  # of columns of `b`
 
 
+class Stored(NamedTuple):
+    """Numbers as files hold them, bfloat16 or float16, that float32 tensors are widened from."""
+
+    a: Tensor | None
+    b: Tensor | None
+
+
 class Members(tuple[Factors, ...]):
     """T updates of one shape, with their MSUs side by side and those MSUs' inner products.
 
     `a`, `b`, `grams` and `exact_grams` are computed at first use and kept.
     """
+
+    stored: Stored | None = None
+    """The files' numbers that `a` and `b` are widened from, where all have one narrow dtype."""
 
     # Why the cache: reading (R, d) factors from memory costs more than all work on (R, R) matrices,
     # so a method and its measure share one pass over the long vectors.
@@ -76,10 +86,12 @@ class Members(tuple[Factors, ...]):
         """Return members as views of tensors that already hold their MSUs side by side.
 
         Args:
-            a: (R, d_in) float32.
-            b: (d_out, R) float32.
+            a: (R, d_in) float32, or as files hold it; then the members have its widening.
+            b: (d_out, R) of the same dtype.
             parts: (rank, scale) of each member; the ranks add up to R.
         """
+        stored = None if a.dtype == torch.float32 else Stored(a, b)
+        a, b = a.float(), b.float()
         views, begin = [], 0
         for rank, scale in parts:
             end = begin + rank
@@ -87,8 +99,13 @@ class Members(tuple[Factors, ...]):
             begin = end
         members = cls(views)
         # Fills the cached properties: concatenating the views again would copy what was just read.
-        members.__dict__.update(a=a, b=b)
+        members.__dict__.update(a=a, b=b, stored=stored)
         return members
+
+    def stored_of(self, factors: Factors) -> Stored:
+        """Return the files' numbers of factors that are the members' own `a` or `b`."""
+        a, b = self.stored or (None, None)
+        return Stored(a if factors.a is self.a else None, b if factors.b is self.b else None)
 
     @cached_property
     def a(self) -> Tensor:

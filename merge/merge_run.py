@@ -15,20 +15,21 @@ import torch
 
 from merge import equalise
 from merge.errors import IncompatibleAdapters, RecipeInvalid, UnsafeResult
-from merge.factors import Factors, Members, Merged, Stack
+from merge.factors import Factors, Members, Merged, Stack, Stored
 from merge.measure import Measure, measure
 from merge.methods import AUTO, MergeMethod, Value, find_method
 from merge.methods.cost import Shape, groups_of
 from merge.opened import reopen_folder
 from merge.peft_format import AdapterFolder, LoraModule
-from merge.peft_io import FolderReader, is_finite
+from merge.peft_io import TORCH_DTYPES, FolderReader, is_finite
 from merge.recipe import Ingredient, Member, ModuleShape, Recipe, check_shapes
 from merge.written import Written
 
 _STAGES = ("read", "merge", "measure", "write")
 
-# Writes a module and returns its factors as they are written.
-Sink = Callable[[str, Factors], Factors]
+# Writes a module and returns its factors as they are written: those it was given, where the file's
+# numbers of them can be written as they are.
+Sink = Callable[[str, Factors, Stored], Factors]
 
 
 class Part(NamedTuple):
@@ -122,19 +123,20 @@ class MergeRun:
                 self._check_finite(stack)
             results = [self._scaled(merged) for merged in self.method.merge(stacks, self.options)]
         for name, stack, merged in zip(names, stacks, results, strict=True):
-            tied = stack.module != name
+            tied, members = stack.module != name, Members.of(stack.members)
             with clock.timed("merge"):
                 result = merged.factors.transposed() if tied else merged.factors
-                if not (is_finite(result.a) and is_finite(result.b)):
+                own = result.a is members.a  # which was checked before
+                if not ((own or is_finite(result.a)) and is_finite(result.b)):
                     raise UnsafeResult(
                         f"{name}: the result overflows float32: lower weights or scale"
                     )
             with clock.timed("write"):
-                cast = sink(name, result)
+                cast = sink(name, result, members.stored_of(result))
             with clock.timed("measure"):
                 # Transposing changes no inner product, so the source's figures are the module's.
                 positions = [part.position for part in self._parts[stack.module]]
-                written = Written.of(cast.transposed() if tied else cast)
+                written = Written.of(cast.transposed() if tied else cast, members)
                 measures[name] = measure(stack, merged, positions, written)
         return measures
 
@@ -173,8 +175,13 @@ class MergeRun:
         ranks entries or clusters would separate them.
         """
         tied, notes = {}, []
+        embeddings = {
+            name: parts
+            for name, parts in self._parts.items()
+            if parts[0].module.kind == "embedding"
+        }
         for head, parts in self._parts.items():
-            for source, others in self._parts.items():
+            for source, others in embeddings.items():
                 if not _fit_transposed(parts[0].module, others[0].module):
                     continue
                 by_position = {other.position: other for other in others}
@@ -210,12 +217,18 @@ class MergeRun:
     def _read(self, name: str) -> Stack:
         parts = self._parts[name]
         first, total = parts[0].module, sum(part.module.rank for part in parts)
-        # Members are read into views of the joined tensors: methods need MSUs side by side, and
-        # joining them later would copy every factor.
-        a, b = torch.empty(total, first.d_in), torch.empty(first.d_out, total)
+        # Read into views of joined tensors: methods need MSUs side by side, and joining them later
+        # would copy every factor.
+        # Joined in the files' own dtype, if they have one, and widened once: half the bytes.
+        dtypes = {entry.dtype for part in parts for entry in (part.module.a, part.module.b)}
+        dtype = TORCH_DTYPES[dtypes.pop()] if len(dtypes) == 1 else torch.float32
+        a = torch.empty(total, first.d_in, dtype=dtype)
+        b = torch.empty(first.d_out, total, dtype=dtype)
+        begin = 0
+        for part in parts:
+            own = slice(begin, begin := begin + part.module.rank)
+            self._readers[part.position].read_into(part.module, a[own], b[:, own])
         members = Members.joined(a, b, [(part.module.rank, part.module.scale) for part in parts])
-        for part, member in zip(parts, members, strict=True):
-            self._readers[part.position].read_into(part.module, member.a, member.b)
         weights = (part.weight * self._factors.get(part.position, 1.0) for part in parts)
         return Stack(name, members, tuple(weights))
 

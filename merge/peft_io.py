@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from merge.errors import UnsafeResult
-from merge.factors import Factors
+from merge.factors import Factors, Stored
 from merge.peft_format import (
     CONFIG_NAME,
     WEIGHTS_NAME,
@@ -32,7 +32,8 @@ from merge.peft_format import (
 from merge.peft_format.names import Kind
 from merge.recipe import OUTPUT_DTYPES, ModuleShape
 
-_FILE_DTYPES = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
+# What a file calls a dtype -> torch's.
+TORCH_DTYPES = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 
 
 class FolderReader:
@@ -52,20 +53,24 @@ class FolderReader:
         os.close(self._file)
 
     def read_into(self, module: LoraModule, a: Tensor, b: Tensor) -> None:
-        """Fill `a` (r, d_in) and `b` (d_out, r), float32, with one module's factors.
+        """Fill `a` (r, d_in) and `b` (d_out, r), float32 or the file's dtype, with one module.
 
         Raises:
             FormatError: the file was cut after it was opened.
             OSError: it cannot be read.
         """
-        a.copy_(self._read(module.a))
-        b.copy_(self._read(module.b))
+        for entry, x in ((module.a, a), (module.b, b)):
+            if x.dtype == TORCH_DTYPES[entry.dtype] and x.is_contiguous():
+                self._read(entry, x)
+            else:
+                read = torch.empty(entry.shape, dtype=TORCH_DTYPES[entry.dtype])
+                self._read(entry, read)
+                x.copy_(read)
 
-    def _read(self, entry: TensorEntry) -> Tensor:
+    def _read(self, entry: TensorEntry, x: Tensor) -> None:
         # Read, not mapped: truncating a mapped file kills the process with SIGBUS. preadv takes the
-        # offset as an argument, so threads share the descriptor without a lock on its position.
-        data = torch.empty(entry.end - entry.begin, dtype=torch.uint8)
-        view, done = data.numpy().data, 0
+        # offset as an argument, so processes share the descriptor without a lock on its position.
+        view, done = _bytes(x), 0
         while done < len(view):
             count = os.preadv(self._file, [view[done:]], entry.begin + done)
             if count == 0:
@@ -73,7 +78,6 @@ class FolderReader:
                 problem = Problem("A007 file-size", WEIGHTS_NAME, f"{len(view)}", size, entry.name)
                 raise FormatError([problem])
             done += count
-        return data.view(_FILE_DTYPES[entry.dtype]).view(entry.shape)
 
 
 def read_peft(folder: AdapterFolder, module: LoraModule) -> Factors:
@@ -117,21 +121,31 @@ class FolderWriter:
     def __exit__(self, *error: object) -> None:
         self._weights.__exit__(*error)  # type: ignore[arg-type]  # passed on unchanged
 
-    def write(self, name: str, factors: Factors) -> Factors:
+    def write(self, name: str, factors: Factors, stored: Stored | None = None) -> Factors:
         """Cast and write one module, and return the cast factors in float32.
 
-        Shapes must be those announced; the scale is folded in.
+        Shapes must be those announced; the scale is folded in. `stored` has the numbers that
+        `factors` were widened from: in the output dtype they are written as they are.
 
         Raises:
             UnsafeResult: a number overflows the output dtype; names the module.
             OSError: the disk is full or gone.
         """
         folded = factors if factors.scale == 1.0 else factors.folded()
+        a, b = stored if stored is not None and folded is factors else (None, None)
         name_a, name_b = tensor_names(name, self._modules[name].kind)
-        a, b = cast(folded.a, self._dtype, name), cast(folded.b, self._dtype, name)
-        self._weights.write(name_a, _bytes(a))
-        self._weights.write(name_b, _bytes(b))
-        return Factors(a.float(), b.float())
+        return Factors(
+            self._write(name_a, folded.a, a, name),
+            self._write(name_b, folded.b, b, name),
+        )
+
+    def _write(self, tensor: str, x: Tensor, stored: Tensor | None, module: str) -> Tensor:
+        if stored is not None and stored.dtype == TORCH_DTYPES[self._dtype]:
+            self._weights.write(tensor, _bytes(stored))
+            return x
+        narrow = cast(x, self._dtype, module)
+        self._weights.write(tensor, _bytes(narrow))
+        return narrow.float()
 
     def note_written(self, name: str) -> None:
         """Record that a process forked from this one has written module `name`."""
@@ -162,7 +176,7 @@ def cast(x: Tensor, dtype: str, module: str) -> Tensor:
     Raises:
         UnsafeResult: a number is not finite, or overflows the dtype.
     """
-    narrow = x.to(_FILE_DTYPES[dtype]).contiguous()
+    narrow = x.to(TORCH_DTYPES[dtype]).contiguous()
     if not is_finite(narrow):
         largest = float(x.abs().max())
         raise UnsafeResult(

@@ -44,7 +44,7 @@ class Spill:
     def __exit__(self, *error: object) -> None:
         self._file.close()
 
-    def put(self, name: str, factors: Factors) -> Factors:
+    def put(self, name: str, factors: Factors, _: object = None) -> Factors:
         """Write a module's factors, float32, with their scale folded in, and return them.
 
         Raises:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import torch
 
-from merge.factors import Factors, Grams, gram_of_rows
+from merge.factors import Factors, Grams, Members, gram_of_rows
 
 # A sum of float32 products is good to 1e-6 of its terms' sizes, so down to this share of them the
 # norm is good to 1e-4; in float64, down to the second.
@@ -28,22 +28,25 @@ class Written:
     cancels: bool  # whether MSUs cancel so far that only float64 gives the norm
 
     @classmethod
-    def of(cls, factors: Factors) -> "Written":
-        """Measure factors of scale 1, whose numbers are finite."""
-        grams = _grams(factors, exact=False)
+    def of(cls, factors: Factors, members: Members | None = None) -> "Written":
+        """Measure factors of scale 1, whose numbers are finite.
+
+        Where `a` is the members' own, their inner products serve.
+        """
+        if members is not None and factors.a is members.a:
+            gram_a = members.grams.a
+        else:
+            gram_a = gram_of_rows(factors.a, exact=False)
+        grams = Grams(gram_a, gram_of_rows(factors.b.mT, exact=False))
         square, size = _sum(grams)
         cancels = not square >= _CANCELS * size
         if cancels:
-            grams = _grams(factors, exact=True)
+            grams = Grams(*(gram_of_rows(x, exact=True) for x in (factors.a, factors.b.mT)))
             square, size = _sum(grams)
             if not square >= _CANCELS_EXACTLY * size:
                 square = _by_qr(factors)
         norm_a, norm_b = (math.sqrt(float(gram.diagonal().sum())) for gram in grams)
         return cls(factors, square, norm_a, norm_b, cancels)
-
-
-def _grams(factors: Factors, *, exact: bool) -> Grams:
-    return Grams(gram_of_rows(factors.a, exact=exact), gram_of_rows(factors.b.mT, exact=exact))
 
 
 def _sum(grams: Grams) -> tuple[float, float]:

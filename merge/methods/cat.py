@@ -24,5 +24,6 @@ def cat(stack: Stack) -> Merged:
     )  # (R,)
     # Weights go to `b` alone, so that `a` keeps the members' bits and a reader can tell them apart.
     identity = torch.eye(len(share), dtype=torch.float64)
-    factors = Factors(members.a, members.b * share.to(members.b))
+    ones = bool((share == 1.0).all())
+    factors = Factors(members.a, members.b if ones else members.b * share.to(members.b))
     return Merged(factors, mix=Mix(identity, torch.diag(share), members))

@@ -31,7 +31,7 @@ Work = Literal["sum", "stacked", "noise", "cores", "tucker", "entries", "units"]
 # rank 16. With larger groups one process would work alone at the end.
 GROUP_BYTES = 2**25
 # Bytes of a number.
-_F32, _F64 = 4, 8
+_F16, _F32, _F64 = 2, 4, 8
 # Operations a second and thread, more than most servers' cores reach: an estimate refuses what
 # cannot be done in time, not what may be slow.
 _PRODUCTS, _ENTRIES = 2e10, 5e8
@@ -108,7 +108,7 @@ def estimate(
 
 def _module(work: Work, shape: Shape, options: Mapping[str, Value]) -> _Cost:
     total, long = sum(shape.ranks), shape.d_in + shape.d_out
-    read = _F32 * long * (total + max(shape.ranks))
+    read = _F32 * long * (total + max(shape.ranks)) + _F16 * long * total
     # The result as computed, cast, and read back; where MSUs cancel, in float64 with its QR.
     written = (3 * _F32 + 4 * _F64) * long * shape.rank + 4 * _F64 * shape.rank**2
     cost = _Cost(read + written, 2 * long * (total + shape.rank) ** 2)

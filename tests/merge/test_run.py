@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 import torch
 
+from merge import peft_io, run
 from merge import processes as processes_of_a_merge
-from merge import run
 from merge.errors import IncompatibleAdapters, MergeError, RecipeInvalid, UnsafeResult
-from merge.factors import Merged, Stack
+from merge.factors import Members, Merged, Stack, Stored
 from merge.methods import METHODS
 from merge.peft_format import FormatError, WeightsWriter, digest_folder, open_folder
-from merge.peft_io import read_peft
+from merge.peft_io import cast, read_peft
 from merge.recipe import Recipe
 from merge.run import merge
 from tests.adapters import MODULES, make_adapter
@@ -121,6 +121,34 @@ def test_methods_may_take_a_group_of_modules(
     assert 1 < len(groups) < len(MODULES)
     digests = [digest_folder(merge_setup.root / name) for name in ("single", "grouped")]
     assert digests[0] == digests[1]
+
+
+@pytest.mark.parametrize("weights", [[1.0, 1.0], [0.3, -0.5]])
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16", "float32"])
+def test_own_factors_are_written_as_the_files_hold_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, weights: list[float], dtype: str
+) -> None:
+    """`cat` writes the ingredients' own numbers without widening them, to the same bytes and report
+    as if it had computed them."""
+    paths = [
+        make_adapter(tmp_path / str(seed), seed=seed, alpha=4.0, dtype=dtype) for seed in range(2)
+    ]
+    merge_setup = MergeSetup(tmp_path, paths, weights)
+    recipe = merge_setup.recipe("cat", dtype="bfloat16")
+    casts: list[str] = []
+
+    def counted(x: torch.Tensor, dtype: str, module: str) -> torch.Tensor:
+        casts.append(module)
+        return cast(x, dtype, module)
+
+    monkeypatch.setattr(peft_io, "cast", counted)
+    reports = [merge(recipe, merge_setup.folders, tmp_path / "own")]
+    as_they_are = len(MODULES) * (0 if dtype != "bfloat16" else 2 if weights == [1.0, 1.0] else 1)
+    assert 2 * len(MODULES) - as_they_are == len(casts)
+    monkeypatch.setattr(Members, "stored_of", lambda *_: Stored(None, None))
+    reports.append(merge(recipe, merge_setup.folders, tmp_path / "cast"))
+    assert digest_folder(tmp_path / "own") == digest_folder(tmp_path / "cast")
+    assert reports[0].modules == reports[1].modules
 
 
 def test_thread_setting_is_restored(merge_setup: MergeSetup) -> None:
