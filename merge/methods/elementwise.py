@@ -36,6 +36,11 @@ from merge.weighing import weigh
 # Random directions at the start of the range finder: oversampling, of which Halko, Martinsson and
 # Tropp 2011, §4.2, recommend 5 to 10.
 _CHANCE = 8
+_TRUNCATED = (
+    "the result is truncated, on dense updates by a random range finder: at a rank of the members' "
+    "sum it kept 98.6 to 100 % of the energy that the best truncation keeps, and single updates "
+    "differed from that one by up to 28 %"
+)
 
 
 class Steps(NamedTuple):
@@ -96,7 +101,7 @@ def _start(stack: Stack, members: Sequence[Factors]) -> Tensor:
     title="TIES: trim to the largest entries, elect signs, mean of those that agree",
     differs="weights, which the paper does not have, multiply updates before signs are elected "
     "(PEFT: after), and the mean divides by the number of members that agree (mergekit: by their "
-    "weights); entries are ranked per module; a tie elects no sign; the result is truncated",
+    "weights); entries are ranked per module; a tie elects no sign; " + _TRUNCATED,
     auto_rank="sum",
     copies="mean",
     work="entries",
@@ -126,8 +131,8 @@ def ties(
     "dare_linear",
     paper="arXiv:2311.03099",
     title="DARE: drop entries at random and rescale the rest, then the weighted sum",
-    differs="the paper searches drop rates from 0.1 to 0.9; the default is the middle; the result "
-    "is truncated",
+    differs="the paper searches drop rates from 0.1 to 0.9; the default is the middle; "
+    + _TRUNCATED,
     auto_rank="sum",
     random_prune=True,
     work="entries",
@@ -153,8 +158,7 @@ def dare_linear(
     paper="arXiv:2311.03099",
     title="DARE instead of TIES' trimming, then signs and disjoint mean as in TIES",
     differs="the authors' code also trims as TIES does after dropping, other tools do not; "
-    "weights and signs are as in ties, the default density as in dare_linear; the result is "
-    "truncated",
+    "weights and signs are as in ties, the default density as in dare_linear; " + _TRUNCATED,
     auto_rank="sum",
     copies="mean",
     random_prune=True,
@@ -188,8 +192,7 @@ def dare_ties(
     paper="arXiv:2406.11617",
     title="DELLA: drop at random, small entries more often, then signs and disjoint mean",
     differs="the window of probabilities shrinks where it would leave (0, 1]; weights and signs "
-    "are as in ties; the default epsilon is mergekit's (the authors' command: 0.07); the result is "
-    "truncated",
+    "are as in ties; the default epsilon is mergekit's (the authors' command: 0.07); " + _TRUNCATED,
     auto_rank="sum",
     copies="mean",
     random_prune=True,
@@ -224,7 +227,7 @@ def della(
     paper="arXiv:2312.06795",
     title="Model Breadcrumbs: drop the largest and the smallest entries, then the weighted sum",
     differs="entries are ranked over the module, as in the paper (its code: over each row); if "
-    "both shares add up to more than 1, the density takes precedence; the result is truncated",
+    "both shares add up to more than 1, the density takes precedence; " + _TRUNCATED,
     auto_rank="sum",
     work="entries",
 )
@@ -254,7 +257,7 @@ def breadcrumbs(
     paper="arXiv:2306.01708",
     title="TIES' trimming alone: keep the largest entries, then the weighted sum",
     differs="the first step of the paper alone, under PEFT's name for it; entries are ranked per "
-    "module; the result is truncated",
+    "module; " + _TRUNCATED,
     auto_rank="sum",
     work="entries",
 )
@@ -279,7 +282,7 @@ def magnitude_prune(
     paper="arXiv:2408.07990",
     title="SCE: select positions of high variance, coefficients from energies, erase minorities",
     differs="weights, which the paper does not have, multiply updates first; coefficients are "
-    "normalised to a sum of 1 over the members left at each position; the result is truncated",
+    "normalised to a sum of 1 over the members left at each position; " + _TRUNCATED,
     auto_rank="sum",
     copies="mean",
     work="entries",

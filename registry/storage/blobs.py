@@ -88,12 +88,13 @@ class LocalBlobs:
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
-    def adopt(self, folder: Path) -> str:
+    def adopt(self, folder: Path, digest: str | None = None) -> str:
         """Move a finished folder into the store; see `BlobStore.adopt`.
 
-        `folder` must be on the store's file system, like a workspace.
+        `folder` must be on the store's file system, like a workspace. `digest` is its own, where
+        the caller has just computed it: hashing takes half a second a gigabyte.
         """
-        digest = digest_folder(folder)
+        digest = digest or digest_folder(folder)
         for path in folder.iterdir():
             sync(path)
         os.utime(folder)  # the idle time starts now

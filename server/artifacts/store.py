@@ -50,7 +50,7 @@ class ArtifactStore(LocalBlobs):
             folder.mkdir()
             for file in versions.path(digest).iterdir():
                 link_or_copy(file, folder / file.name)
-            self.adopt(folder)
+            self.adopt(folder, digest)  # the files are those that were verified
 
     def oldest_first(self) -> list[str]:
         """Return the digests in the store, the least recently used first."""

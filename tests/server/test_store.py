@@ -28,11 +28,18 @@ def stage(store: ArtifactStore, versions: LocalBlobs, digest: str) -> Path:
 
 
 def test_staging_links_the_files(
-    store: ArtifactStore, versions: LocalBlobs, digest_of: DigestOf
-) -> None:
-    """A staged version shares its bytes with the registry's file and has the same digest."""
+    store: ArtifactStore, versions: LocalBlobs, digest_of: DigestOf,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """A staged version shares its bytes with the registry's file, and they are hashed once."""
     digest = digest_of("zorp")
+    hashed: list[Path] = []
+    monkeypatch.setattr(
+        "registry.storage.blobs.digest_folder",
+        lambda path: hashed.append(path) or digest_folder(path),  # type: ignore[func-returns-value]
+    )
     folder = stage(store, versions, digest)
+    assert [versions.path(digest)] == hashed
     assert (folder / WEIGHTS_NAME).samefile(versions.path(digest) / WEIGHTS_NAME)
     assert digest == digest_folder(folder)
 
