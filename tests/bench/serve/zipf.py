@@ -57,10 +57,12 @@ async def measure(weft: Weft) -> Part:
         f"{COMPOSITIONS} compositions of {ADAPTER_COUNT} adapters, drawn by Zipf (s = 1), against "
         f"{FEW}, {SLOTS} slots (aim 0.90)",
         [
-            f"{FEW} compositions    {median(few).throughput:6.1f}/s {median(few).first_ms:6.1f} ms",
-            f"{COMPOSITIONS} compositions {median(many).throughput:6.1f}/s "
-            f"{median(many).first_ms:6.1f} ms | x{ratio:.2f}",
-            f"of {drawn} requests {merged} needed a merge and {loaded} a load; {evicted} evicted",
+            f"{FEW:4} compositions {median(few).throughput:6.1f}/s, first token "
+            f"{median(few).first_ms:6.1f} ms",
+            f"{COMPOSITIONS:4} compositions {median(many).throughput:6.1f}/s, first token "
+            f"{median(many).first_ms:6.1f} ms: x{ratio:.2f}",
+            f"of {drawn} requests {merged} needed a merge and {loaded} a load; {evicted} "
+            "artifacts were evicted",
         ],
         {"zipf": {
             "ratio": round(ratio, 3), "requests": drawn, "merges": merged, "loads": loaded,
