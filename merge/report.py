@@ -19,7 +19,7 @@ class Report:
     modules: Mapping[str, Measure]
     overall: Measure  # over all modules as one vector; its rank is the largest
     scale: float  # the factor on the result: the option's, or the matched one
-    seconds: Mapping[str, float]  # by stage, summed over worker threads
+    seconds: Mapping[str, float]  # by stage, summed over processes
     notes: tuple[str, ...] = ()  # sentences for the user that no figure shows
 
     def to_json(self) -> str:

@@ -138,7 +138,7 @@ class Bench:
         )
 
     def neighbour(self) -> None:
-        """Measure LEGO beside a busy process: our threads, and kernels on two OpenMP threads."""
+        """Measure LEGO beside a busy process: our processes, and kernels on two OpenMP threads."""
         console.print("[dim]beside a busy process[/dim]")
         row = Row("lego", "lego", {"rank": RANK})
         with _busy_process():
