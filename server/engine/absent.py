@@ -1,6 +1,5 @@
 """The engine of commands that work on the registry without a server: there is none."""
 
-import asyncio
 from contextlib import AbstractAsyncContextManager
 
 from server.engine.protocol import EngineAdapters, EngineResponse, EngineUnavailable
@@ -14,10 +13,6 @@ class AbsentEngine:
     def available(self) -> bool:
         """See `Engine`."""
         return False
-
-    def outage(self) -> asyncio.Future[EngineUnavailable]:
-        """See `Engine`."""
-        return asyncio.get_running_loop().create_future()
 
     async def load(self, digest: str) -> None:  # noqa: ARG002
         """See `Engine`."""

@@ -64,10 +64,6 @@ class VllmEngine:
             return False
         return True
 
-    def outage(self) -> asyncio.Future[EngineUnavailable]:
-        """See `Engine`."""
-        return self._link.outage.future()
-
     async def load(self, digest: str) -> None:
         """See `Engine`."""
         response = await self._call("POST", f"/weft/adapters/{digest}")
@@ -98,14 +94,15 @@ class VllmEngine:
     async def send(self, path: str, body: bytes) -> AsyncIterator["VllmResponse"]:
         """See `Engine`."""
         endpoint = self._link.endpoint()
-        response = await self._post(endpoint, path, body)
-        try:
-            answer = VllmResponse(response, self, endpoint, self._idle_seconds)
-            if answer.status >= 500:
-                await self._examine(endpoint, answer)
-            yield answer
-        finally:
-            response.release()  # closes the connection of an answer that was not read to its end
+        async with self._link.outage.ends():
+            response = await self._post(endpoint, path, body)
+            try:
+                answer = VllmResponse(response, self, endpoint, self._idle_seconds)
+                if answer.status >= 500:
+                    await self._examine(endpoint, answer)
+                yield answer
+            finally:
+                response.release()  # closes the connection of an answer not read to its end
 
     async def _post(self, endpoint: Endpoint, path: str, body: bytes) -> aiohttp.ClientResponse:
         if self._relay is None:  # a session belongs to the loop that runs
@@ -150,9 +147,10 @@ class VllmEngine:
     async def _call(self, method: str, path: str) -> httpx.Response:
         endpoint = self._link.endpoint()
         try:
-            return await self._http.request(
-                method, endpoint.url + path, headers=endpoint.headers, timeout=_LOAD_SECONDS
-            )
+            async with self._link.outage.ends():
+                return await self._http.request(
+                    method, endpoint.url + path, headers=endpoint.headers, timeout=_LOAD_SECONDS
+                )
         except httpx.TransportError as error:
             raise EngineUnavailable(f"the engine does not answer: {error!r}") from error
 

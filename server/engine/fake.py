@@ -57,10 +57,6 @@ class FakeEngine:
         """See `Engine`."""
         return self.up
 
-    def outage(self) -> asyncio.Future[EngineUnavailable]:
-        """See `Engine`."""
-        return self.lost.future()
-
     async def load(self, digest: str) -> None:
         """See `Engine`."""
         self._require_up()
@@ -92,7 +88,8 @@ class FakeEngine:
         model = str(request["model"])
         self.running[model] += 1
         try:
-            yield self._answer(path, model, request)
+            async with self.lost.ends():
+                yield self._answer(path, model, request)
         finally:
             self.running[model] -= 1
 

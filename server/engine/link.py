@@ -1,6 +1,8 @@
 """Where an engine is, whether it is up, and the end of one that serves."""
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -33,6 +35,30 @@ class Outage:
         if self._lost is None:
             self._lost = asyncio.get_running_loop().create_future()
         return self._lost
+
+    @asynccontextmanager
+    async def ends(self) -> AsyncIterator[None]:
+        """Run what asks the engine; it ends at once when the engine of this moment is lost.
+
+        Raises:
+            EngineUnavailable: the engine was lost; what is inside was cancelled.
+        """
+        lost, loop = self.future(), asyncio.get_running_loop()
+        try:
+            async with asyncio.timeout(None) as scope:  # a cancellation that is told from others
+
+                def end(_: asyncio.Future[EngineUnavailable]) -> None:
+                    scope.reschedule(loop.time())
+
+                lost.add_done_callback(end)
+                try:
+                    yield
+                finally:
+                    lost.remove_done_callback(end)
+        except TimeoutError:
+            if not scope.expired():
+                raise
+            raise lost.result() from None
 
     def declare(self, reason: str) -> None:
         """End what is in flight now; later requests get a new future."""

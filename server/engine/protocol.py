@@ -1,6 +1,5 @@
 """What the gateway needs of an engine, and the ways in which an engine says no."""
 
-import asyncio
 import json
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager
@@ -93,14 +92,6 @@ class Engine(Protocol):
         """Return whether requests can be sent now. Never blocks."""
         ...
 
-    def outage(self) -> asyncio.Future[EngineUnavailable]:
-        """Return a future that ends with an error when the engine of this moment is lost.
-
-        Requests in flight then have no answer to wait for. A restart that has ended is not an
-        outage: a later call returns another future.
-        """
-        ...
-
     async def load(self, digest: str) -> None:
         """Load an artifact into the engine's memory. Idempotent. Needs its files and a lease.
 
@@ -128,7 +119,8 @@ class Engine(Protocol):
 
         Raises:
             EngineUnavailable: on entering, also where the engine's answer shows that it is lost; a
-                break later surfaces from `chunks`.
+                break later surfaces from `chunks`. An engine that is lost meanwhile ends what is
+                inside, and leaving raises.
             EngineFailed: it answered 500 without an error object and still serves.
         """
         ...

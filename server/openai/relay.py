@@ -56,8 +56,8 @@ class Relay:
         self._provider, self._artifacts, self._stopping = provider, artifacts, stopping
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request. Its work ends early when its client disconnects, the engine is lost
-        or the server stops."""
+        """Answer one request. Its work ends early when its client disconnects or the server
+        stops."""
         request = Request(scope, receive)
         answer = _Answer(send, request_caller(scope))
         try:
@@ -69,14 +69,15 @@ class Relay:
             return
         except ClientDisconnect:
             return
-        if self._stopping.future().done():  # an answer from memory would be too quick to be cut
-            await answer.fail(self._stopping.future().result())
+        stop = self._stopping.future()
+        if stop.done():  # an answer from memory would be too quick to be cut
+            await answer.fail(stop.result())
             return
         work = asyncio.create_task(self._answer(completion, answer))
         leaving = asyncio.create_task(_disconnected(receive))
-        cuts: tuple[Future[Any], ...] = (self._engine.outage(), self._stopping.future())
+        waited: tuple[Future[Any], ...] = (work, leaving, stop)
         try:
-            await asyncio.wait((work, leaving, *cuts), return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
             if work.done():
                 await work
         finally:
@@ -86,7 +87,7 @@ class Relay:
             with suppress(asyncio.CancelledError):
                 await work
         if work.cancelled() and not left:
-            await answer.fail(next(cut.result() for cut in cuts if cut.done()))
+            await answer.fail(stop.result())
 
     async def _answer(self, completion: CompletionRequest, answer: "_Answer") -> None:
         timings = Timings()

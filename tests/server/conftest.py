@@ -321,7 +321,8 @@ def slow(engine: FakeEngine, monkeypatch: pytest.MonkeyPatch) -> SlowResponse:
         model = json.loads(body)["model"]
         engine.running[model] += 1
         try:
-            yield response
+            async with engine.lost.ends():
+                yield response
         finally:
             engine.running[model] -= 1
 

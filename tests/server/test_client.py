@@ -10,7 +10,7 @@ import pytest
 
 from server.engine import client as client_module
 from server.engine.client import VllmEngine
-from server.engine.link import Endpoint, Fixed
+from server.engine.link import Endpoint, Fixed, Outage
 from server.engine.protocol import (
     EngineAdapters,
     EngineBusy,
@@ -26,7 +26,7 @@ Handler = Callable[[str, asyncio.StreamWriter], Awaitable[None]]
 
 @asynccontextmanager
 async def engine(
-    handler: Handler, *, idle_seconds: float | None = None
+    handler: Handler, *, idle_seconds: float | None = None, outage: Outage | None = None
 ) -> AsyncIterator[VllmEngine]:
     """Return a client of a server that reads a request's head and passes the rest to `handler`."""
 
@@ -38,6 +38,7 @@ async def engine(
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
     link = Fixed(Endpoint(f"http://127.0.0.1:{port}", "sesame"))
+    link.outage = outage or link.outage
     client = VllmEngine(link, idle_seconds=idle_seconds)
     try:
         yield client
@@ -230,6 +231,34 @@ async def test_a_stream_that_falls_silent_is_ended() -> None:
         assert b"first" == await anext(chunks)
         with pytest.raises(EngineUnavailable, match=r"sent nothing for 0\.1 s"):
             await anext(chunks)
+
+
+@pytest.mark.parametrize("begun", [True, False])
+async def test_a_lost_engine_ends_what_it_is_asked(begun: bool) -> None:
+    """When the engine is lost, its answers and calls end at once, though it keeps the connections;
+    what is asked later is asked again."""
+    asked, outage = asyncio.Event(), Outage()
+
+    async def handle(_head: str, writer: asyncio.StreamWriter) -> None:
+        if begun:
+            writer.write(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nfirst\r\n")
+            await writer.drain()
+        asked.set()
+        await asyncio.sleep(60)
+
+    async def whole(client: VllmEngine) -> bytes:
+        async with client.send("/v1/completions", b"{}") as response:
+            return await response.read()
+
+    async with engine(handle, outage=outage) as client:
+        for call in (whole(client), client.load(DIGEST), whole(client)):
+            waiting = asyncio.create_task(call)
+            await asyncio.wait_for(asked.wait(), 5)
+            await asyncio.sleep(0.02)
+            outage.declare("its core hangs")
+            with pytest.raises(EngineUnavailable, match="its core hangs"):
+                await asyncio.wait_for(waiting, 5)
+            asked.clear()
 
 
 async def test_a_slow_reader_is_not_taken_for_a_silent_engine() -> None:
