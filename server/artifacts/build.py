@@ -9,10 +9,10 @@ import asyncio
 import functools
 import json
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from merge.errors import MergeError, ProcessDied
 from merge.recipe import Recipe
@@ -31,6 +31,8 @@ from server.settings import Settings
 from server.shared_tasks import shared_task
 from server.telemetry.metrics import Metrics
 
+# Is told of the files of an artifact before the registry is.
+Adopted: TypeAlias = Callable[[str], None]
 _GRACE_SECONDS = 15.0
 # A worker that dies is often not its build's fault: the system was short of memory.
 _ATTEMPTS = 2
@@ -67,11 +69,16 @@ class TooManyBuilds(Exception):
         )
 
 
+def ignore(_digest: str) -> None:
+    """Do nothing with an artifact that is not recorded yet."""
+
+
 class _Build:
     """One build that requests wait for."""
 
-    def __init__(self, caller: Caller) -> None:
+    def __init__(self, caller: Caller, adopted: Adopted) -> None:
         self.caller = caller  # whoever asked first; the seconds of the build are counted for it
+        self.adopted = adopted
         self.waiters = 0
         self.begun = False
         self.turn: asyncio.Future[None]
@@ -117,12 +124,15 @@ class Builder:
         await self._workers.stop()
         await asyncio.gather(*(b.task for b in self._builds.values()), return_exceptions=True)
 
-    async def build(self, recipe: Recipe, *, caller: Caller = LOCAL) -> str:
+    async def build(
+        self, recipe: Recipe, *, caller: Caller = LOCAL, adopted: Adopted = ignore
+    ) -> str:
         """Return the digest of the artifact of `recipe`, which is on disk then.
 
         Concurrent calls for one recipe share a build. A caller that is cancelled does not end the
         build for the others; a build without callers is dropped unless it has begun. Callers take
-        turns by `Caller.owner`.
+        turns by `Caller.owner`. The first caller's `adopted` is called when the files are in the
+        store, while the registry records them.
 
         Raises:
             merge.errors.MergeError: the members cannot be merged, or the result is unsafe.
@@ -137,7 +147,7 @@ class Builder:
         build = self._builds.get(key)
         if build is None:
             self._meter.check_build(caller)
-            build = self._enqueue(key, recipe, caller)
+            build = self._enqueue(key, recipe, _Build(caller, adopted))
         else:
             self._queue.join(build, caller.owner)
         build.waiters += 1
@@ -150,10 +160,9 @@ class Builder:
                 self._forget(key, build)
                 build.task.cancel()
 
-    def _enqueue(self, key: str, recipe: Recipe, caller: Caller) -> _Build:
-        build = _Build(caller)
-        build.turn = self._queue.enter(build, caller.owner)
-        self._meter.begun(caller)
+    def _enqueue(self, key: str, recipe: Recipe, build: _Build) -> _Build:
+        build.turn = self._queue.enter(build, build.caller.owner)
+        self._meter.begun(build.caller)
         build.task = shared_task(self._in_turn(build, recipe), name=f"build {key[:12]}")
         build.task.add_done_callback(lambda _: self._forget(key, build))
         self._builds[key] = build
@@ -170,20 +179,22 @@ class Builder:
         build.begun = True
         started = time.monotonic()
         try:
-            return await self._build(recipe)
+            return await self._build(recipe, build.adopted)
         except _LASTING as error:
             self._refusals.add(recipe.digest(), error)
             raise
         finally:
             self._meter.built(build.caller, time.monotonic() - started)
 
-    async def _build(self, recipe: Recipe) -> str:
+    async def _build(self, recipe: Recipe, adopted: Adopted) -> str:
         # While the worker merges: what follows the merge delays the answer.
         note = shared_task(asyncio.to_thread(self._note, recipe), name="note of a merge")
         with self._metrics.building(recipe.method), storage_errors():
             async with self._workspace() as workspace:
                 out, built = await self._merged(recipe, workspace)
-                return await asyncio.to_thread(self._adopt, recipe, built, out, await note)
+                digest = await asyncio.to_thread(self._artifacts.adopt, out)
+                adopted(digest)
+                return await asyncio.to_thread(self._record, recipe, built, digest, await note)
 
     @asynccontextmanager
     async def _workspace(self) -> AsyncIterator[Path]:
@@ -225,14 +236,13 @@ class Builder:
         except WorkerHangs as error:
             raise worker.BuildTimeout(limit) from error
 
-    def _adopt(self, recipe: Recipe, built: worker.Built, out: Path, note: str | None) -> str:
-        """Move the files into the store and return the digest that answers for the recipe.
+    def _record(self, recipe: Recipe, built: worker.Built, digest: str, note: str | None) -> str:
+        """Record the artifact and return the digest that answers for the recipe.
 
         The digest that was recorded first answers, unless its files are gone from the store: then
         this build replaces it. Floating-point results may differ in the last bit between builds;
         the identity of an artifact may not.
         """
-        digest = self._artifacts.adopt(out)
         report: dict[str, Any] = json.loads(built.report)
         if note is not None:
             report["notes"] = [*report.get("notes", []), note]

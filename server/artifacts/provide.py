@@ -14,7 +14,7 @@ from registry.callers import LOCAL, Caller
 from registry.service import Registry
 from registry.storage.blobs import BlobStore
 from registry.storage.errors import BlobCorrupt, BlobMissing
-from server.artifacts.build import Builder
+from server.artifacts.build import Builder, ignore
 from server.artifacts.canary import Canary
 from server.artifacts.leases import Leases
 from server.artifacts.shares import Shares
@@ -57,7 +57,8 @@ class Provider:
         self._registry, self._versions, self._artifacts = registry, versions, artifacts
         self._pools, self._canary = pools, canary
         self._builder, self._engine, self._leases, self._metrics = builder, engine, leases, metrics
-        self._loaded: set[tuple[int, str]] = set()  # (engine generation, digest)
+        # (engine generation, digest). Replaced, never changed: a request keeps that of its start.
+        self._loaded: frozenset[tuple[int, str]] = frozenset()
         self.shares = Shares()
         self._made: OrderedDict[str, str] = OrderedDict()  # recipe -> artifact
         self._loading: dict[str, asyncio.Task[None]] = {}
@@ -79,9 +80,10 @@ class Provider:
             EngineRefused, EngineUnavailable: it is not loaded.
             CanaryFailed, CanaryUnanswered: as `vouch`.
         """
+        loaded_before = self._loaded
         for attempt in range(_ATTEMPTS):
-            async with self.hold(target, timings, caller=caller) as digest:
-                timings.new_slot = (self._engine.generation, digest) not in self._loaded
+            async with self.hold(target, timings, caller=caller, ahead=True) as digest:
+                timings.new_slot = (self._engine.generation, digest) not in loaded_before
                 try:
                     with timings.measure("load"):
                         await self.load(digest)
@@ -98,14 +100,16 @@ class Provider:
 
     @asynccontextmanager
     async def hold(
-        self, target: Stored | Planned, timings: Timings, *, caller: Caller = LOCAL
-    ) -> AsyncIterator[str]:
+        self, target: Stored | Planned, timings: Timings, *, caller: Caller = LOCAL,
+        ahead: bool = False,
+    ) -> AsyncIterator[str]:  # fmt: skip
         """Yield the digest of `target`, on disk and leased.
 
         Args:
             target: what to hold.
             timings: of the request.
             caller: who asks; builds and the disk's space are shared fairly among callers.
+            ahead: whether the engine loads what is built while the registry records it.
 
         Raises:
             merge.errors.MergeError, StoreFull, and what else `Builder.build` raises: not built.
@@ -118,7 +122,7 @@ class Provider:
                 if known is not None:
                     await leases.enter_async_context(self._leases.hold(known))
                 with timings.measure("merge" if isinstance(target, Planned) else "load"):
-                    digest = await self._on_disk(target, caller)
+                    digest = await self._on_disk(target, caller, ahead=ahead)
                 if digest != known:
                     await leases.enter_async_context(self._leases.hold(digest))
                 if self._artifacts.touch(digest):
@@ -130,14 +134,8 @@ class Provider:
 
     async def load(self, digest: str) -> None:
         """Load `digest` into the engine unless it is loaded; concurrent calls share one load."""
-        if (self._engine.generation, digest) in self._loaded:
-            return
-        task = self._loading.get(digest)
-        if task is None:
-            task = shared_task(self._load(digest), name=f"load {digest[:12]}")
-            self._loading[digest] = task
-            task.add_done_callback(lambda _: self._loading.pop(digest, None))
-        await asyncio.shield(task)
+        if (self._engine.generation, digest) not in self._loaded:
+            await asyncio.shield(self._load_soon(digest))
 
     async def vouch(self, digest: str) -> None:
         """Return once the operator's canary lets `digest` be served, if there is one.
@@ -150,7 +148,19 @@ class Provider:
 
     def forget(self, digest: str) -> None:
         """Note that the engine does not have `digest`."""
-        self._loaded = {(number, name) for number, name in self._loaded if name != digest}
+        self._loaded = frozenset(entry for entry in self._loaded if entry[1] != digest)
+
+    def _load_soon(self, digest: str) -> asyncio.Task[None]:
+        task = self._loading.get(digest)
+        if task is None:
+            task = shared_task(self._load(digest), name=f"load {digest[:12]}")
+            self._loading[digest] = task
+            task.add_done_callback(lambda _: self._loading.pop(digest, None))
+        return task
+
+    def _load_ahead(self, digest: str) -> None:
+        if (self._engine.generation, digest) not in self._loaded:
+            self._load_soon(digest)
 
     async def _load(self, digest: str) -> None:
         generation = self._engine.generation
@@ -164,8 +174,8 @@ class Provider:
                     raise _Damaged(digest, error.reason) from error
                 raise
         # Entries of earlier generations are never looked up again; they would pile up.
-        self._loaded = {entry for entry in self._loaded if entry[0] == generation}
-        self._loaded.add((generation, digest))
+        current = {entry for entry in self._loaded if entry[0] == generation}
+        self._loaded = frozenset({*current, (generation, digest)})
 
     def _discard_damaged(self, digest: str) -> bool:
         """Remove files that do not match their digest; return whether there were such."""
@@ -177,14 +187,14 @@ class Provider:
             return True
         return False
 
-    async def _on_disk(self, target: Stored | Planned, caller: Caller) -> str:
+    async def _on_disk(self, target: Stored | Planned, caller: Caller, *, ahead: bool) -> str:
         if isinstance(target, Planned):
-            return await self._built(target, caller)
+            return await self._built(target, caller, ahead=ahead)
         if not self._artifacts.has(target.digest):
             await self._restore(target, caller)
         return target.digest
 
-    async def _built(self, target: Planned, caller: Caller) -> str:
+    async def _built(self, target: Planned, caller: Caller, *, ahead: bool) -> str:
         digest = self._made.get(target.digest)
         if digest is None:
             artifact_of = self._registry.compositions.artifact_of
@@ -193,7 +203,8 @@ class Provider:
             self._metrics.merge_hit()
         else:
             self._metrics.merge_miss()
-            digest = await self._builder.build(target.recipe, caller=caller)
+            adopted = self._load_ahead if ahead else ignore
+            digest = await self._builder.build(target.recipe, caller=caller, adopted=adopted)
         self._note_made(target.digest, digest)
         return digest
 
