@@ -24,6 +24,7 @@ _SORTED_BY = 4
 # Rows of a long narrow matrix reduced side by side: (d_out, 80) becomes (d_out / 16, 1280), whose
 # reduction runs along contiguous memory.
 _FOLD = 16
+_MAGNITUDE = 0x7FFF  # all bits of bfloat16 and float16 but the sign
 
 
 class Batch(NamedTuple):
@@ -43,6 +44,7 @@ class Units:
     """
 
     batches: Sequence[Batch]
+    stored: Sequence[Batch]  # the same numbers as files hold them, where those are known
     side_a: Tensor  # (M, n)
     side_b: Tensor  # (M, n)
     weight: Tensor  # (M, n)
@@ -73,12 +75,13 @@ class Units:
         pairs = torch.arange(2, device=order.device)[:, None, None]
         grams = grams[modules, pairs, order[:, None, :, None], order[:, None, None]]
         gram = _outer(side_a) * grams[:, 0] + _outer(side_b) * grams[:, 1]
-        return cls(batches, side_a, side_b, weight, gram, order)
+        stored = [_stored(part, members) for part in batches]
+        return cls(batches, stored, side_a, side_b, weight, gram, order)
 
     def largest(self) -> Tensor:
         """Return |z|_∞, (M, n)."""
-        a = over(self.batches, lambda part: largest_of_rows(part.a)).gather(1, self.order)
-        b = over(self.batches, lambda part: largest_of_columns(part.b)).gather(1, self.order)
+        a = over(self.stored, lambda part: largest_of_rows(part.a)).gather(1, self.order)
+        b = over(self.stored, lambda part: largest_of_columns(part.b)).gather(1, self.order)
         return torch.maximum(self.side_a * a, self.side_b.abs() * b)
 
     def mixed(self, share: Tensor) -> tuple[Tensor, Tensor]:
@@ -108,7 +111,7 @@ def _batches(members: Sequence[Members]) -> list[Batch]:
     alike: dict[object, list[int]] = {}
     for i, of_module in enumerate(members):
         a, b = of_module.a, of_module.b
-        alike.setdefault(i if a.device.type == "cpu" else (a.shape, b.shape), []).append(i)
+        alike.setdefault(i if _apart(a) else (a.shape, b.shape), []).append(i)
     return [
         Batch(
             places,
@@ -119,9 +122,20 @@ def _batches(members: Sequence[Members]) -> list[Batch]:
     ]
 
 
+def _apart(x: Tensor) -> bool:
+    return x.device.type == "cpu"
+
+
 def _stacked(tensors: Sequence[Tensor]) -> Tensor:
     """Return tensors of one shape as a batch; one alone is not copied."""
     return tensors[0][None] if len(tensors) == 1 else torch.stack(list(tensors))
+
+
+def _stored(part: Batch, members: Sequence[Members]) -> Batch:
+    narrow = members[part.places[0]].stored if len(part.places) == 1 else None
+    if narrow is None or narrow.a is None or narrow.b is None:
+        return part
+    return Batch(part.places, narrow.a[None], narrow.b[None])
 
 
 def over(batches: Sequence[Batch], of_batch: Callable[[Batch], Tensor]) -> Tensor:
@@ -193,7 +207,7 @@ def _outer(x: Tensor) -> Tensor:
 
 def largest_of_rows(x: Tensor) -> Tensor:
     """Return the infinity norm of each row, (m, n) float64, of x (m, n, d)."""
-    return torch.maximum(x.amax(2), -x.amin(2)).double()
+    return _peaks(x, 2).double()
 
 
 def largest_of_columns(x: Tensor) -> Tensor:
@@ -203,6 +217,13 @@ def largest_of_columns(x: Tensor) -> Tensor:
     whole = rows // _FOLD
     if whole:
         wide = x[:, : whole * _FOLD].reshape(count, whole, -1)
-        folded = torch.maximum(wide.amax(1), -wide.amin(1)).view(count, _FOLD, columns)
+        folded = _peaks(wide, 1).view(count, _FOLD, columns)
         x = torch.cat([folded, x[:, whole * _FOLD :]], dim=1)
     return largest_of_rows(x.mT)
+
+
+def _peaks(x: Tensor, dim: int) -> Tensor:
+    """Return the largest magnitudes along a dimension, in the dtype of x."""
+    if x.itemsize == 2:  # without their signs, bits sort as the numbers do
+        return (x.view(torch.int16) & _MAGNITUDE).amax(dim).view(x.dtype)
+    return torch.maximum(x.amax(dim), -x.amin(dim))
