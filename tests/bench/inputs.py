@@ -1,8 +1,9 @@
 """What the benchmark merges: random adapters of Llama-3.1-8B's true shapes, made once.
 
-Five of rank 16 on all linear layers, and thirty drawn from the ranks and module sets of a public
-pool of 960 adapters. Numbers are random (seeded): time and memory do not depend on them, but for
-k-means' iterations. Not covered: quality.
+Five of rank 16 on all linear layers, five more that were begun from one seed, and thirty drawn from
+the ranks and module sets of a public pool of 960 adapters. Numbers are random (seeded): time and
+memory do not depend on them, but for k-means' iterations, those of `ctm`, and parallel MSUs. Not
+covered: quality.
 """
 
 import json
@@ -10,6 +11,8 @@ import random
 from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
+
+from safetensors.torch import load_file, save_file
 
 from merge.peft_format import WEIGHTS_NAME, open_folder
 from merge.recipe import Member
@@ -83,6 +86,33 @@ def five(root: Path, *, blocks: int = LAYERS) -> Ingredients:
     for seed, path in enumerate(paths):
         _make(path, seed, RANK, modules)
     return Ingredients(tuple(paths))
+
+
+def kin(root: Path) -> Ingredients:
+    """Return five as `five`, begun from one seed: their A are equal up to 2 % of their size.
+
+    Adapters that were trained from one initialisation are like this. Their MSUs are nearly
+    parallel, so products of float32 are not exact enough for most methods.
+    """
+    modules = all_linear(LAYERS)
+    begun = root / "five-32" / "0"
+    paths = [root / "kin" / f"{seed}" for seed in range(5)]
+    for seed, path in enumerate(paths):
+        if not path.exists():
+            _make(path, 200 + seed, RANK, modules)
+            bring_near(path / WEIGHTS_NAME, begun / WEIGHTS_NAME)
+    return Ingredients(tuple(paths))
+
+
+def bring_near(weights: Path, begun: Path) -> None:
+    """Replace every A in a file by that of `begun` plus 2 % of its own."""
+    tensors, origin = load_file(weights), load_file(begun)
+    for name, own in tensors.items():
+        if "lora_A" in name:
+            tensors[name] = (origin[name].float() + 0.02 * own.float()).to(own.dtype)
+    partial = weights.with_suffix(".partial")
+    save_file(tensors, partial)
+    partial.replace(weights)
 
 
 def thirty(root: Path) -> Ingredients:

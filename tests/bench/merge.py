@@ -112,6 +112,15 @@ class Bench:
             table[row.name] = self.take(row, block if row.scaled else self.five)
         self.found["methods"] = table
 
+    def kin(self) -> None:
+        """Measure five ingredients that were begun from one seed."""
+        drawn = inputs.kin(self.root)
+        table = {}
+        for method in ("linear", "tsv", "lego"):
+            console.print(f"[dim]{method} of kin[/dim]")
+            table[method] = self.take(Row(method, method, {"rank": RANK}), drawn)
+        self.found["kin"] = {"input_bytes": drawn.nbytes, "methods": table}
+
     def many(self) -> None:
         """Measure thirty ingredients of the pool's shapes."""
         drawn = inputs.thirty(self.root)
@@ -174,8 +183,10 @@ def show(found: dict[str, Any]) -> None:
     for column in ("seconds", "times floor", "peak MB"):
         table.add_column(column, justify="right")
     table.add_column("")
-    thirty = found.get("thirty", {}).get("methods", {})
-    measured = found["methods"] | {f"thirty: {name}": row for name, row in thirty.items()}
+    measured = dict(found["methods"])
+    for kind in ("kin", "thirty"):
+        rows_of_kind = found.get(kind, {}).get("methods", {})
+        measured |= {f"{kind}: {name}": row for name, row in rows_of_kind.items()}
     for name, row in measured.items():
         table.add_row(
             name, f"{row['seconds']:.2f}", f"{row['seconds'] / row['floor_s']:.1f}",
@@ -205,6 +216,7 @@ def main() -> None:
         bench.neighbour()
         bench.peers()
         if not chosen.quick:
+            bench.kin()
             bench.many()
     if chosen.device != "cpu":
         bench.on_device(chosen.device)

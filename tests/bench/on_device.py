@@ -1,7 +1,18 @@
 """Merge methods alone, on tensors that lie on a device already: no files, no threads, no report.
 
-Small decompositions and clustering run on the CPU by design, so a GPU is used for long products
-only. The floor is the device's own copying of as many bytes as go in and out.
+A method that takes groups gets all modules as one. The floor is the device's own copying of as
+many bytes as go in and out.
+
+What `lego` of five rank-16 adapters at 8B shapes takes on a GPU of 3.3 TB/s, by arithmetic, not
+measured: 840 MB of float32 pass six times (side by side, inner products, largest entries,
+centroids), 1.5 ms; inner products are 33 GFLOP, 1 ms; k-means of 2,240 restarts is one batch of
+some 300 launches on arrays of 6 to 23 MB, 2 to 3 ms; 200 more launches, 1 ms. So the device can do
+it in 10 ms. The host's lists and draws for 224 modules, 13 ms on one busy core, come on top.
+
+From files, 420 MB cross PCIe in 8 ms beside 10 to 15 ms of reading into pinned memory, and SHA-256
+of the result (84 MB, one core) takes 65 to 85 ms: more than all else. A hash over chunks on several
+cores would take 10 to 20, but gives every artifact another identity; that takes a second form of
+digest beside the present one, and is not done here.
 """
 
 import time
@@ -25,9 +36,13 @@ def stacks_on(device: torch.device, ingredients: Ingredients) -> list[Stack]:
     stacks = []
     for name in folders[0].modules:
         read = [read_peft(folder, folder.modules[name]) for folder in folders]
-        members = tuple(Factors(f.a.to(device), f.b.to(device), f.scale) for f in read)
+        members = tuple(Factors(_to(device, f.a), _to(device, f.b), f.scale) for f in read)
         stacks.append(Stack(name, members, weights))
     return stacks
+
+
+def _to(device: torch.device, x: torch.Tensor) -> torch.Tensor:
+    return x if device.type == "cpu" else x.pin_memory().to(device, non_blocking=True)
 
 
 def seconds_of(method: MergeMethod, options: Mapping[str, object], stacks: list[Stack]) -> float:
@@ -41,8 +56,8 @@ def seconds_of(method: MergeMethod, options: Mapping[str, object], stacks: list[
         fresh = [Stack(s.module, tuple(s.members)[:count], s.weights[:count]) for s in stacks]
         _wait(stacks)
         begin = time.perf_counter()
-        for stack in fresh:
-            method.function(stack, **bound)
+        for _ in method.merge(fresh, bound):
+            pass
         _wait(stacks)
         best = min(best, time.perf_counter() - begin)
     return best

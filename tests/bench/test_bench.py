@@ -5,8 +5,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from merge.methods import METHODS
+from merge.peft_format import WEIGHTS_NAME
 from tests.adapters import make_adapter
 from tests.bench import floors, inputs, on_device, peers
 from tests.bench.inputs import Ingredients
@@ -39,6 +41,19 @@ def test_a_case_is_measured_in_its_own_process(tiny: Ingredients, tmp_path: Path
     assert outcome.peak_mb > 10.0
     assert 0 < outcome.output_bytes < 20_000
     assert not out.exists()
+
+
+def test_kin_have_nearly_one_a(tiny: Ingredients) -> None:
+    """Adapters begun from one seed have A equal up to 2 % of its size, and B of their own."""
+    one, other = (path / WEIGHTS_NAME for path in tiny.paths)
+    before = load_file(other)
+    inputs.bring_near(other, one)
+    origin = load_file(one)
+    for name, x in load_file(other).items():
+        if "lora_A" in name:
+            torch.testing.assert_close(x, origin[name] + 0.02 * before[name])
+        else:
+            assert torch.equal(x, before[name])
 
 
 def test_floors_leave_nothing(tiny: Ingredients, tmp_path: Path) -> None:
