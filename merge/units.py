@@ -192,13 +192,19 @@ def _spread(members: Sequence[Members], values: Sequence[Iterable[float]]) -> Te
 
 def _by_content(batches: Sequence[Batch], side_a: Tensor, side_b: Tensor, weight: Tensor) -> Tensor:
     """Return the order (M, n) of MSUs by weight, then by their last compared entry, and so on."""
-    heads_a = over(batches, lambda part: part.a[:, :, :_SORTED_BY].double())  # (M, n, ≤ 4)
-    heads_b = over(batches, lambda part: part.b[:, :_SORTED_BY].mT.double())
+    heads_a = over(batches, lambda part: _heads(part.a))  # (M, n, 4)
+    heads_b = over(batches, lambda part: _heads(part.b.mT))
     keys = [*(side_a[..., None] * heads_a).unbind(2), *(side_b[..., None] * heads_b).unbind(2)]
     order = torch.arange(weight.shape[1], device=weight.device).expand_as(weight)
     for key in (*keys, weight):
         order = order.gather(1, key.gather(1, order).argsort(dim=1, stable=True))
     return order
+
+
+def _heads(x: Tensor) -> Tensor:
+    """Return the first entries of each row of x (m, n, d), zeros where there are fewer."""
+    heads = x[:, :, :_SORTED_BY].double()
+    return torch.nn.functional.pad(heads, (0, _SORTED_BY - heads.shape[2]))
 
 
 def _outer(x: Tensor) -> Tensor:
