@@ -90,7 +90,7 @@ bench-abuse: $(STAMP)
 
 # measures what serving costs beside a real engine: streams, new compositions, merges beside
 # streams, a thousand compositions, CPU kernels, memory; `PARTS="cold zipf"` measures these; writes
-# build/bench-serve.json; about 20 minutes on two cores
+# build/bench-serve.json; more than half an hour on two cores
 bench-serve: $(STAMP)
 	$(BIN)/python -m tests.bench.serve $(if $(PARTS),--only $(PARTS))
 

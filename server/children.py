@@ -27,8 +27,9 @@ T = TypeVar("T")
 # What a child sends of the exception that ended it; runs in the child.
 Explain: TypeAlias = Callable[[Exception], Any]
 # Nice level, below a serving engine. While merges of Llama-3.2-1B's shapes run, the 99th percentile
-# between a stream's chunks is 1.0 to 1.3 times that without them; beside a process that takes all
-# cores such a merge takes 5 s in place of 2. At 19, or as SCHED_IDLE, it hardly gets time there.
+# between a stream's chunks is 1.0 to 1.3 times that without them in front of a stub engine, and 1.5
+# to 1.7 where vLLM computes on the same two cores; beside a process that takes all cores such a
+# merge takes 5 s in place of 2. At 19, and as SCHED_IDLE, it had not ended there after 100 s.
 BESIDE_ENGINE = 5
 _REASON_CHARACTERS = 500
 _OOM_SCORE = 800  # of 1000, the first to go

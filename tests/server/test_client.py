@@ -48,6 +48,19 @@ async def engine(
         await server.wait_closed()
 
 
+def in_two_parts(go_on: asyncio.Event) -> Handler:
+    """Return a handler that sends "first" at once, and "second" after the event."""
+
+    async def handle(_head: str, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nfirst\r\n")
+        await writer.drain()
+        await go_on.wait()
+        writer.write(b"6\r\nsecond\r\n0\r\n\r\n")
+        await writer.drain()
+
+    return handle
+
+
 def answers(status: int, body: bytes, *headers: str) -> Handler:
     """Return a handler with one complete answer."""
 
@@ -265,15 +278,8 @@ async def test_a_slow_reader_is_not_taken_for_a_silent_engine() -> None:
     """The pause of a client that reads slowly does not count, however long it is."""
     more = asyncio.Event()
 
-    async def handle(_head: str, writer: asyncio.StreamWriter) -> None:
-        writer.write(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nfirst\r\n")
-        await writer.drain()
-        await more.wait()
-        writer.write(b"6\r\nsecond\r\n0\r\n\r\n")
-        await writer.drain()
-
     async with (
-        engine(handle, idle_seconds=0.1) as client,
+        engine(in_two_parts(more), idle_seconds=0.1) as client,
         client.send("/v1/completions", b"{}") as response,
     ):
         chunks = response.chunks()
@@ -290,14 +296,10 @@ async def test_bytes_come_as_they_are_sent() -> None:
     """The first chunk arrives before the engine sends the second."""
     go_on = asyncio.Event()
 
-    async def handle(_head: str, writer: asyncio.StreamWriter) -> None:
-        writer.write(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nfirst\r\n")
-        await writer.drain()
-        await go_on.wait()
-        writer.write(b"6\r\nsecond\r\n0\r\n\r\n")
-        await writer.drain()
-
-    async with engine(handle) as client, client.send("/v1/completions", b"{}") as response:
+    async with (
+        engine(in_two_parts(go_on)) as client,
+        client.send("/v1/completions", b"{}") as response,
+    ):
         chunks = response.chunks()
         assert await asyncio.wait_for(anext(chunks), 5) == b"first"
         go_on.set()

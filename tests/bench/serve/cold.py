@@ -1,4 +1,4 @@
-"""What a composition costs that nobody has asked for before: milliseconds by stage.
+"""What a new composition costs: milliseconds by stage.
 
 Every request names a new scale. `resolve` and `load` are the gateway's own figures in
 `Server-Timing`; `merge` is the merge in its worker, from reading the ingredients to written files;
