@@ -40,6 +40,7 @@ from registry.storage.errors import (
     StatementTimeout,
     ValueRefused,
 )
+from registry.storage.read_only import reopen_when_writable
 from registry.storage.silence import Silence
 from registry.storage.statement_limit import UNLIMITED, is_timeout, limit_statements
 
@@ -280,6 +281,7 @@ def _create_engine(url: URL) -> Engine:
     if engine.dialect.name == "sqlite":
         event.listen(engine, "connect", _configure_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
+        reopen_when_writable(engine, str(url.database))
     else:
         event.listen(engine, "begin", _begin_postgresql)
     if engine.dialect.driver == "psycopg":
