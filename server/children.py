@@ -5,7 +5,7 @@ why not. The second is its lifeline: nothing is ever sent through it, but the sy
 the parent is gone, even after `kill -9`, and the child then ends at once. A `Worker` is a child
 that stays and computes one call after the other. All calls but `kill` block; call them off the
 event loop. The pool of merge workers (`server.artifacts.build`) and the engine
-(`server.engine.launch`) use the lifeline alone.
+(`server.engine.process`) use the lifeline alone.
 """
 
 import math

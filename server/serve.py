@@ -22,8 +22,9 @@ from server.artifacts.store import ArtifactStore
 from server.base_model import ensure_base
 from server.connections import limited_protocol
 from server.engine.client import VllmEngine
-from server.engine.launch import Progress, Supervisor
+from server.engine.launch import Supervisor
 from server.engine.link import Endpoint, Fixed
+from server.engine.process import Progress
 from server.engine.remote import Remote
 from server.engine.selftest import self_test
 from server.engine.turn import turn

@@ -39,7 +39,7 @@ EXPECTED = frozenset({
     "server.compose.resolve.NotAnIngredient",
     "server.compose.retrieve.RetrievalInvalid",
     "server.embedders.EncoderUnavailable",
-    "server.engine.launch.EngineStartFailed",
+    "server.engine.proof.EngineStartFailed",
     "server.jobs.datasets.DatasetInvalid",
     "server.probe.run.ProbeFailed",
     "server.unpickle.ConversionFailed",

@@ -14,7 +14,7 @@ from openai import AsyncOpenAI, DefaultAsyncHttpxClient
 from registry.sources.folder import find_adapters
 from server.base_model import ensure_base
 from server.cli.console import console, errors, print_table
-from server.engine.launch import Progress
+from server.engine.process import Progress
 from server.home import open_registry
 from server.serve import serve
 from server.settings import Settings

@@ -25,13 +25,13 @@ def is_cpu_build() -> bool:
     return True
 
 
-def engine_command(settings: Settings, port: int) -> list[str]:
+def engine_command(settings: Settings, port: int, host: str = "127.0.0.1") -> list[str]:
     """Return the argument list. The module form works with both packages, the script does not."""
     command = [
         sys.executable, "-m", "vllm.entrypoints.openai.api_server",
         "--model", settings.model,
         "--served-model-name", settings.served_base,
-        "--host", "127.0.0.1",
+        "--host", host,
         "--port", str(port),
         "--dtype", settings.dtype,
         "--enable-lora",

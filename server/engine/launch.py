@@ -2,48 +2,26 @@
 
 import asyncio
 import logging
-import multiprocessing
-import os
-import secrets
-import signal
-import socket
 import time
-from asyncio.subprocess import Process
-from collections.abc import Callable
 from contextlib import suppress
-from functools import partial
-from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import TypeAlias
 
-import httpx
-
-from server.engine.command import engine_command, engine_environment
 from server.engine.link import RESTART_SECONDS, Endpoint, Outage
-from server.engine.liveness import Problem, ask_core, until_lost
-from server.engine.output import EngineOutput
-from server.engine.proof import EngineStartFailed, Prove, proven
+from server.engine.process import EngineProcess, Progress
+from server.engine.proof import EngineStartFailed, Prove
 from server.engine.protocol import EngineUnavailable
-from server.engine.startup_log import root_cause, stage_of
 from server.settings import Settings
 
-Progress: TypeAlias = Callable[[str], None]  # called repeatedly with the stage of a start
 _log = logging.getLogger("weft.engine")
-_STARTING_POLL_SECONDS, _STARTING_ANSWER_SECONDS = 0.25, 2.0
-_POLL_SECONDS = 1.0
 _FIRST_BACKOFF_SECONDS, _LAST_BACKOFF_SECONDS = 1.0, 60.0
-_STOP_SECONDS = 20.0
 _LOST_STOP_SECONDS = 2.0  # an engine that does not answer will hardly end in order
-_SETTLE_SECONDS = 1.0
-_TAIL_BYTES = 3000
 
 
 class Supervisor:
     """Owns one vLLM child, and restarts it when it dies or its core hangs.
 
-    `start` returns when the child is ready and `prove` has passed. `prove` is called with the
-    endpoint at every start, before any other request; if it raises, the start has failed.
-    `progress` is called while the engine starts.
+    `start` returns when the child is ready and `prove` has passed; see `EngineProcess` for the
+    arguments.
     """
 
     def __init__(
@@ -54,10 +32,7 @@ class Supervisor:
         prove: Prove,
         progress: Progress | None = None,
     ) -> None:
-        self._settings, self._prove, self._progress = settings, prove, progress
-        self._output = EngineOutput(log_path)
-        self._process: Process | None = None
-        self._lifeline: Connection | None = None
+        self._process = EngineProcess(settings, log_path=log_path, prove=prove, progress=progress)
         self._endpoint: Endpoint | None = None
         self._state = "the engine is starting"
         self._watch: asyncio.Task[None] | None = None
@@ -76,8 +51,8 @@ class Supervisor:
         Raises:
             EngineStartFailed: nothing is left running.
         """
-        await self._start_once()
-        self._watch = asyncio.create_task(self._keep_alive(), name="engine watch")
+        endpoint = await self._start_once()
+        self._watch = asyncio.create_task(self._keep_alive(endpoint), name="engine watch")
 
     async def stop(self) -> None:
         """End the engine and its children."""
@@ -86,146 +61,34 @@ class Supervisor:
             self._watch.cancel()
             with suppress(asyncio.CancelledError):
                 await self._watch
-        await self._end_process()
+        await self._process.end()
 
-    async def _start_once(self) -> None:
+    async def _start_once(self) -> Endpoint:
         self.generation += 1
-        port = self._settings.engine_port or _free_port()
-        endpoint = Endpoint(f"http://127.0.0.1:{port}", secrets.token_urlsafe(24))
-        started = time.monotonic()
-        try:
-            self._process = await self._spawn(port, endpoint.key or "")
-            await self._wait_healthy(endpoint)
-            self._report("testing that base and adapters do not mix")
-            await proven(self._prove, endpoint, self._settings.engine_start_seconds)
-        except (OSError, ValueError) as error:  # no process, no memory, an invalid argument
-            await self._end_process()
-            raise EngineStartFailed(f"the engine cannot be started: {error}") from error
-        except BaseException:
-            await self._end_process()
-            raise
-        self._endpoint = endpoint
-        _log.info("engine ready after %.1f s", time.monotonic() - started)
+        self._endpoint = await self._process.start()
+        return self._endpoint
 
-    async def _spawn(self, port: int, key: str) -> Process:
-        # The supervisor keeps the other end; the system closes it when the gateway ends.
-        lifeline, self._lifeline = multiprocessing.Pipe(duplex=False)
-        reader, writer = os.pipe()
-        self._output.copy(reader)
-        try:
-            with lifeline:
-                process = await asyncio.create_subprocess_exec(
-                    *engine_command(self._settings, port),
-                    env=engine_environment(self._settings, key, lifeline.fileno()),
-                    pass_fds=[lifeline.fileno()],
-                    stdin=asyncio.subprocess.DEVNULL,
-                    stdout=writer,
-                    stderr=asyncio.subprocess.STDOUT,
-                    start_new_session=True,  # so that its processes can be ended as one group
-                )
-        finally:
-            os.close(writer)
-        _log.info("engine starting: pid %d, port %d, log %s", process.pid, port, self._output.path)
-        return process
-
-    async def _wait_healthy(self, endpoint: Endpoint) -> None:
-        deadline = time.monotonic() + self._settings.engine_start_seconds
-        async with httpx.AsyncClient(trust_env=False) as http:
-            while time.monotonic() < deadline:
-                if self._process is None or self._process.returncode is not None:
-                    cause = await self._cause()
-                    raise EngineStartFailed(f"the engine exited at start: {cause}")
-                if await ask_core(http, endpoint, _STARTING_ANSWER_SECONDS) is None:
-                    return
-                self._report(stage_of(self._output.tail(_TAIL_BYTES)))
-                await asyncio.sleep(_STARTING_POLL_SECONDS)
-        seconds = self._settings.engine_start_seconds
-        cause = await self._cause()
-        raise EngineStartFailed(f"the engine was not ready after {seconds:.0f} s: {cause}")
-
-    def _report(self, stage: str | None) -> None:
-        if self._progress is not None and stage is not None:
-            self._progress(stage)
-
-    async def _keep_alive(self) -> None:
+    async def _keep_alive(self, endpoint: Endpoint) -> None:
         backoff = _FIRST_BACKOFF_SECONDS
         while True:
             began = time.monotonic()
-            problem = await self._until_lost()
+            problem = await self._process.until_lost(endpoint)
             self._endpoint, self._state = None, "the engine is lost and is being restarted"
             self.outage.declare(f"the engine is lost and is being restarted: {problem.reason}")
-            await self._end_process(_LOST_STOP_SECONDS)
-            _log.error("the engine is lost: %s; its log: %s", problem.reason, await self._cause())
+            await self._process.end(_LOST_STOP_SECONDS)
+            cause = await self._process.cause()
+            _log.error("the engine is lost: %s; its log: %s", problem.reason, cause)
             if time.monotonic() - began > 10 * _LAST_BACKOFF_SECONDS:
                 backoff = _FIRST_BACKOFF_SECONDS
-            backoff = await self._restart(backoff)
+            endpoint, backoff = await self._restart(backoff)
 
-    async def _restart(self, backoff: float) -> float:
-        """Restart the engine until it starts; return the back-off for the next failure."""
+    async def _restart(self, backoff: float) -> tuple[Endpoint, float]:
+        """Restart the engine until it starts; return where it is, and the next back-off."""
         while True:
             await asyncio.sleep(backoff)
             backoff = min(2 * backoff, _LAST_BACKOFF_SECONDS)
             try:
-                await self._start_once()
+                return await self._start_once(), backoff
             except EngineStartFailed as error:
                 self._state = "the engine does not start; see its log"
                 _log.error("restart failed, next try in %.0f s: %s", backoff, error)
-            else:
-                return backoff
-
-    async def _until_lost(self) -> Problem:
-        """Return why the engine is lost: its process ended, or its core does not answer."""
-        assert self._process is not None
-        assert self._endpoint is not None
-        async with httpx.AsyncClient(trust_env=False) as http:
-            ask = partial(ask_core, http, self._endpoint, self._settings.engine_probe_seconds)
-            asking = asyncio.create_task(
-                until_lost(
-                    ask, misses=self._settings.engine_probe_misses, pause_seconds=_POLL_SECONDS
-                )
-            )
-            ended = asyncio.create_task(self._process.wait())
-            try:
-                await asyncio.wait({asking, ended}, return_when=asyncio.FIRST_COMPLETED)
-                if ended.done():
-                    return Problem(f"its process ended with code {ended.result()}")
-                return asking.result()
-            finally:
-                asking.cancel()
-                ended.cancel()
-
-    async def _end_process(self, seconds: float = _STOP_SECONDS) -> None:
-        process = self._process
-        if process is None:
-            return
-        try:
-            _signal_group(process.pid, signal.SIGTERM)
-            with suppress(TimeoutError):
-                async with asyncio.timeout(seconds):
-                    await process.wait()
-        finally:
-            # The engine core can still run after the API server has ended, so the whole group is
-            # killed, also on cancellation, which must not leave an engine running.
-            _signal_group(process.pid, signal.SIGKILL)
-        await process.wait()
-        self._process = None
-
-    async def _cause(self) -> str:
-        """Return the last root cause in the output of this start, or else its last lines."""
-        if self._process is None or self._process.returncode is not None:
-            await asyncio.to_thread(self._output.settle, _SETTLE_SECONDS)
-        cause = root_cause(self._output.tail())
-        if cause is not None:
-            return f"{cause}\n(log: {self._output.path})"
-        return f"\n{self._output.tail(_TAIL_BYTES) or 'it has written nothing'}"
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def _signal_group(group: int, number: signal.Signals) -> None:
-    with suppress(ProcessLookupError, PermissionError):
-        os.killpg(group, number)

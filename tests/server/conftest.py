@@ -30,7 +30,7 @@ from server.app import create_app
 from server.artifacts import worker, workers
 from server.cli import app
 from server.cli.demo import import_demo_adapters
-from server.engine import launch
+from server.engine import launch, process
 from server.engine.fake import FakeEngine, FakeResponse
 from server.gateway import Gateway
 from server.home import open_registry
@@ -301,12 +301,13 @@ async def stub(
 ) -> Stub:
     """A stub in place of vLLM, and supervisors with short timeouts."""
     made = Stub(tmp_path, make_settings(engine_start_seconds=15, engine_probe_seconds=0.3))
-    monkeypatch.setattr(launch, "engine_command", made.command)
-    monkeypatch.setattr(launch, "_STARTING_POLL_SECONDS", 0.02)
-    for module in ("launch", "remote"):
+    monkeypatch.setattr(process, "engine_command", made.command)
+    monkeypatch.setattr(process, "_STARTING_POLL_SECONDS", 0.02)
+    monkeypatch.setattr(process, "_STOP_SECONDS", 2.0)
+    for module in ("process", "remote"):
         monkeypatch.setattr(f"server.engine.{module}._POLL_SECONDS", 0.02)
+    for module in ("launch", "remote"):
         monkeypatch.setattr(f"server.engine.{module}._FIRST_BACKOFF_SECONDS", 0.02)
-    monkeypatch.setattr(launch, "_STOP_SECONDS", 2.0)
     monkeypatch.setattr(launch, "_LOST_STOP_SECONDS", 0.2)
     return made
 

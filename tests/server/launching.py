@@ -22,7 +22,7 @@ class Stub:
         self._folder, self._settings, self.mode = folder, settings, "serves"
         self.supervisors: list[Supervisor] = []
 
-    def command(self, _settings: Settings, port: int) -> list[str]:
+    def command(self, _settings: Settings, port: int, _host: str) -> list[str]:
         """Replace `engine_command`."""
         if self.mode == "missing":
             return [str(self._folder / "no-such-programme")]

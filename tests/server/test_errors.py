@@ -16,6 +16,7 @@ import registry.sources.errors
 import registry.storage.errors
 import server
 from merge.peft_format import FormatError, Problem
+from server.cli.console import EXPECTED
 from server.engine.protocol import EngineUnavailable
 from server.errors import (
     ERRORS,
@@ -163,3 +164,10 @@ def test_retry_after_is_what_the_error_says() -> None:
     timeout = error_response(registry.storage.errors.DatabaseUnavailable("locked"))
     assert ("42", "5") == (own.headers["retry-after"], timeout.headers["retry-after"])
     assert "retry-after" not in error_response(KeyInvalid()).headers
+
+
+def test_errors_that_commands_expect_are_named_where_they_are_defined() -> None:
+    """A command that ends with an expected error prints its message and no traceback."""
+    kinds = {name: pkgutil.resolve_name(name) for name in EXPECTED}
+
+    assert kinds.keys() == {f"{kind.__module__}.{kind.__qualname__}" for kind in kinds.values()}

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from server.engine import launch
+from server.engine import process
 from server.engine.link import Endpoint
 from server.engine.proof import EngineStartFailed
 from server.engine.protocol import EngineUnavailable
@@ -42,7 +42,7 @@ async def test_a_remote_engine_comes_back_proven(stub: Stub, make_settings: Make
         nonlocal proofs
         proofs += 1
 
-    port = launch._free_port()
+    port = process._free_port("127.0.0.1")
     stub._settings = make_settings(engine_start_seconds=15, engine_port=port)
     first = stub.supervisor()
     await first.start()
