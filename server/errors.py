@@ -304,6 +304,9 @@ ERRORS: dict[type[Exception], ErrorInfo] = {
     storage_errors.BlobMissing: ErrorInfo(
         503, "files_missing", "The adapter's files are not in the store of this gateway."
     ),
+    storage_errors.StoreUnavailable: ErrorInfo(
+        503, "store_unavailable", "The object store cannot be reached or refuses the request."
+    ),
     storage_errors.DatabaseUnavailable: ErrorInfo(
         503, "database_unavailable", "The database cannot be reached."
     ),

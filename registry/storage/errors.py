@@ -91,6 +91,29 @@ class BlobCorrupt(RegistryError):
         super().__init__()
 
 
+class StoreUrlInvalid(RegistryError):
+    """WEFT_STORE cannot be used: {reason}. Expected for example s3://bucket/weft or
+    file:///srv/weft
+    """
+
+    def __init__(self, reason: str) -> None:
+        self.reason = reason
+        super().__init__()
+
+
+class StoreUnavailable(RegistryError):
+    """The object store {url} cannot be used ({reason}). Check that it runs, that the bucket exists
+    and that the credentials in the environment may read and write it.
+    """
+
+    retry_after_seconds = 5
+
+    def __init__(self, url: str, reason: str) -> None:
+        self.url = url
+        self.reason = reason
+        super().__init__()
+
+
 class StorageFailed(RegistryError):
     """The adapter could not be read or stored ({reason}), and nothing was registered."""
 
