@@ -11,8 +11,7 @@ from server.artifacts.provide import Provider
 from server.artifacts.store import ArtifactStore
 from server.compose.meanings import Meanings
 from server.compose.resolve import Resolver
-from server.engine.absent import AbsentEngine
-from server.engine.protocol import Engine
+from server.engine.fleet import Fleet
 from server.jobs.feed import JobFeed
 from server.jobs.finish import Finisher
 from server.jobs.publish import Publisher
@@ -31,10 +30,10 @@ class Gateway:
     """The components of a gateway. The caller starts and stops them."""
 
     def __init__(
-        self, settings: Settings, *, registry: Registry, versions: BlobStore, engine: Engine,
+        self, settings: Settings, *, registry: Registry, versions: BlobStore, fleet: Fleet,
         base: str,
     ) -> None:  # fmt: skip
-        self.settings, self.registry, self.engine, self.base = settings, registry, engine, base
+        self.settings, self.registry, self.fleet, self.base = settings, registry, fleet, base
         self.versions = versions
         self.metrics = Metrics()
         self.pools = Pools()
@@ -48,11 +47,11 @@ class Gateway:
             settings, registry, versions, self.artifacts, self.metrics, self.meter
         )
         self.provider = Provider(
-            registry, versions, self.artifacts, self.builder, engine, self.leases, self.metrics,
+            registry, versions, self.artifacts, self.builder, fleet, self.leases, self.metrics,
             self.pools, self._canary(),
         )  # fmt: skip
         self.evictor = Evictor(
-            self.artifacts, engine, self.leases, self.provider, self.metrics,
+            self.artifacts, fleet, self.leases, self.provider, self.metrics,
             budget_bytes=settings.artifact_budget_bytes,
         )  # fmt: skip
         self.resolver = Resolver(
@@ -63,18 +62,17 @@ class Gateway:
         self.storage = JobStorage(settings.jobs)
         self.publisher = Publisher(registry, self.storage, settings.served_base)
         self.finisher = Finisher(
-            self.publisher, self.provider, self.artifacts, self.storage,
-            None if isinstance(engine, AbsentEngine) else engine, self.salts,
-        )  # fmt: skip
+            self.publisher, self.provider, self.artifacts, self.storage, fleet, self.salts
+        )
         self.feed = JobFeed(registry.jobs, self.pools.jobs)
         self.jobs = Runner(settings, registry, versions, self.storage, self.finisher, base)
 
     def _canary(self) -> Canary | None:
         """Return the canary, or None without an engine: merges are then asked when served."""
         mode, file = self.settings.canary, self.settings.canary_file
-        if mode == "off" or file is None or isinstance(self.engine, AbsentEngine):
+        if mode == "off" or file is None or self.fleet.absent is not None:
             return None
         return Canary(
-            read_canaries(file), self.registry.canaries, self.engine, self.leases, self.pools,
+            read_canaries(file), self.registry.canaries, self.fleet, self.leases, self.pools,
             enforce=mode == "enforce",
         )  # fmt: skip

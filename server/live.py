@@ -13,9 +13,12 @@ _ENGINE_SECONDS = 2.0
 async def live_of(gateway: Gateway) -> Live:
     """Return what runs, waits and is resident now."""
     running, waiting = gateway.builder.counts
+    fleet = gateway.fleet
     return Live(
+        engines=sum(engine.available() for engine in fleet.engines),
+        lost_requests=fleet.lost_requests,
         adapters=await _adapters(gateway),
-        restarts=max(0, gateway.engine.generation - 1),
+        restarts=sum(max(0, engine.generation - 1) for engine in fleet.engines),
         leases=gateway.leases.total(),
         builds_running=running,
         builds_waiting=waiting,
@@ -27,6 +30,6 @@ async def live_of(gateway: Gateway) -> Live:
 async def _adapters(gateway: Gateway) -> EngineAdapters | None:
     try:
         async with asyncio.timeout(_ENGINE_SECONDS):
-            return await gateway.engine.adapters()
+            return await gateway.fleet.adapters()
     except (EngineUnavailable, TimeoutError):
         return None

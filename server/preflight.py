@@ -86,7 +86,7 @@ def check_model(settings: Settings) -> None:
         ModelUnusable: no folder, no config.json, missing or truncated weights; or a Hub id that is
             neither in the cache nor to be had.
     """
-    if settings.engine_url is not None:
+    if settings.engine_url:
         return
     folder = Path(settings.model)
     if folder.is_dir():

@@ -38,7 +38,7 @@ class Readiness:
                 self._latest = await self._ask()
                 self._expires = time.monotonic() + _REMEMBERED_SECONDS
         parts = dict(self._latest)
-        if not self._gateway.engine.available():  # free to ask, so it is never remembered
+        if not self._gateway.fleet.available():  # free to ask, so it is never remembered
             parts["engine"] = "is starting or restarting, or does not answer"
         if self._gateway.stopping.begun:
             parts["gateway"] = "is stopping"

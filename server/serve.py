@@ -22,10 +22,13 @@ from server.artifacts.store import ArtifactStore
 from server.base_model import ensure_base
 from server.connections import limited_protocol
 from server.engine.client import VllmEngine
+from server.engine.fleet import Fleet
 from server.engine.launch import Supervisor
 from server.engine.link import Endpoint, Fixed
+from server.engine.members import Listed
 from server.engine.process import Progress
-from server.engine.remote import Remote
+from server.engine.proof import Prove
+from server.engine.recruit import Recruiter
 from server.engine.selftest import self_test
 from server.engine.turn import turn
 from server.gateway import Gateway
@@ -95,11 +98,9 @@ async def _open(
     base = ensure_base(registry, settings)
     # Importing torch takes seconds, which would delay the first request for a composition.
     methods = asyncio.create_task(asyncio.to_thread(import_methods), name="import merge methods")
-    link = await _connect(stack, settings, base, progress)
+    fleet = await _connect(stack, settings, base, progress)
     await methods
-    engine = VllmEngine(link, idle_seconds=settings.stream_idle_seconds)
-    stack.push_async_callback(engine.close)
-    gateway = Gateway(settings, registry=registry, versions=versions, engine=engine, base=base.name)
+    gateway = Gateway(settings, registry=registry, versions=versions, fleet=fleet, base=base.name)
     for store in (versions, gateway.artifacts):
         store.sweep(older_than_seconds=_SWEEP_SECONDS)
     await gateway.builder.start()
@@ -107,6 +108,8 @@ async def _open(
     gateway.storage.sweep(older_than_seconds=_SWEEP_SECONDS)
     gateway.jobs.start()
     stack.push_async_callback(gateway.jobs.stop)
+    informing = asyncio.create_task(fleet.keep_informed(), name="residency")
+    stack.push_async_callback(_end, informing)
     warming = asyncio.create_task(Warmer(gateway).run(), name="warming")
     stack.push_async_callback(_end, warming)
     counting = asyncio.create_task(gateway.meter.run(), name="usage")
@@ -130,7 +133,28 @@ def import_methods() -> None:
 
 async def _connect(
     stack: AsyncExitStack, settings: Settings, base: Base, progress: Progress | None
-) -> Supervisor | Remote:
+) -> Fleet:
+    """Return the engines, at least one of which is up."""
+    prove = _proof(settings, base)
+    fleet = Fleet(slots=settings.max_loras)
+    if settings.engine_url:
+        key = settings.engine_key.get_secret_value() if settings.engine_key else None
+        recruiter = Recruiter(Listed(settings.engine_url, key), fleet, settings, prove=prove)
+        stack.push_async_callback(recruiter.stop)
+        await recruiter.start(settings.engine_start_seconds)
+        return fleet
+    log_path = settings.home.resolve() / "engine.log"
+    supervisor = Supervisor(settings, log_path=log_path, prove=prove, progress=progress)
+    await supervisor.start()
+    stack.push_async_callback(supervisor.stop)
+    engine = VllmEngine(supervisor, idle_seconds=settings.stream_idle_seconds)
+    stack.push_async_callback(engine.close)
+    fleet.join(engine)
+    return fleet
+
+
+def _proof(settings: Settings, base: Base) -> Prove:
+    """Return the test that an engine has to pass before it serves."""
     artifacts = ArtifactStore(settings.artifacts)
     settings.artifacts.mkdir(parents=True, exist_ok=True)
 
@@ -147,18 +171,7 @@ async def _connect(
         finally:
             await engine.close()
 
-    if settings.engine_url is None:
-        log_path = settings.home.resolve() / "engine.log"
-        supervisor = Supervisor(settings, log_path=log_path, prove=prove, progress=progress)
-        await supervisor.start()
-        stack.push_async_callback(supervisor.stop)
-        return supervisor
-    key = settings.engine_key.get_secret_value() if settings.engine_key else None
-    endpoint = Endpoint(settings.engine_url.rstrip("/"), key)
-    remote = Remote(endpoint, settings, prove=prove)
-    await remote.start(settings.engine_start_seconds)
-    stack.push_async_callback(remote.stop)
-    return remote
+    return prove
 
 
 async def _keep_small(gateway: Gateway) -> None:

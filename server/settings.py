@@ -14,7 +14,7 @@ from merge.limits import Limits
 from registry.admission.admit import MAX_BYTES, MAX_RANK, AdmissionPolicy, RequiredField
 from registry.callers import KeyLimits
 from server.config_file import ConfigFile, check_variables
-from server.sites import checked_origin
+from server.sites import checked_origin, checked_url
 from server.telemetry.logs import Format
 
 # What vLLM accepts for --max-lora-rank (LoRAConfig in vLLM 0.32).
@@ -48,8 +48,7 @@ class Settings(BaseSettings):
     host: str = Field("127.0.0.1", description="address the gateway listens on")
     port: int = Field(8000, ge=0, le=65535, description="port the gateway listens on")
     api_keys: Annotated[tuple[SecretStr, ...], NoDecode] = Field(
-        (),
-        description="comma-separated admin keys; if set, routes need a key (README, Security)",
+        (), description="comma-separated admin keys; if set, routes need a key (README, Security)"
     )
     allowed_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
         (),
@@ -61,12 +60,11 @@ class Settings(BaseSettings):
         description="comma-separated origins of web pages that may call the server, such as "
         "`https://chat.example.com`; `*`: any page that has a key; default: none",
     )
-    engine_url: str | None = Field(
-        None, description="URL of a running vLLM with weft's plug-in; default: weft starts one"
+    engine_url: Annotated[tuple[str, ...], NoDecode] = Field(
+        (),
+        description="comma-separated URLs of vLLMs with weft's plug-in; default: weft starts one",
     )
-    engine_key: SecretStr | None = Field(
-        None, description="key of the engine at `engine_url` (its VLLM_API_KEY)"
-    )
+    engine_key: SecretStr | None = Field(None, description="VLLM_API_KEY of these engines")
     engine_port: int = Field(
         0, ge=0, le=65535, description="the child engine's port; 0: a free one"
     )
@@ -273,7 +271,8 @@ class Settings(BaseSettings):
 
     @field_validator(
         "api_keys", "licences", "required_fields", "import_roots", "protected_aliases",
-        "job_devices", "engine_env", "allowed_hosts", "cors_origins", "hub_owners", mode="before",
+        "job_devices", "engine_env", "engine_url", "allowed_hosts", "cors_origins", "hub_owners",
+        mode="before",
     )  # fmt: skip
     @classmethod
     def _split(cls, value: object) -> object:
@@ -288,6 +287,11 @@ class Settings(BaseSettings):
     @classmethod
     def _whole_origins(cls, origins: tuple[str, ...]) -> tuple[str, ...]:
         return tuple(map(checked_origin, origins))
+
+    @field_validator("engine_url")
+    @classmethod
+    def _whole_urls(cls, urls: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(map(checked_url, filter(None, urls)))
 
     @field_validator("api_keys")
     @classmethod
@@ -344,13 +348,11 @@ class Settings(BaseSettings):
             seconds=self.merge_timeout_seconds,
             threads=self.merge_threads,
             names={
-                "weight": "WEFT_MERGE_MAX_WEIGHT",
-                "ingredients": "WEFT_MERGE_MAX_INGREDIENTS",
-                "total_rank": "WEFT_MERGE_MAX_TOTAL_RANK",
-                "nbytes": "WEFT_MERGE_MAX_BYTES",
+                "weight": "WEFT_MERGE_MAX_WEIGHT", "ingredients": "WEFT_MERGE_MAX_INGREDIENTS",
+                "total_rank": "WEFT_MERGE_MAX_TOTAL_RANK", "nbytes": "WEFT_MERGE_MAX_BYTES",
                 "seconds": "WEFT_MERGE_TIMEOUT_SECONDS",
             },
-        )
+        )  # fmt: skip
 
     @property
     def key_limits(self) -> KeyLimits:

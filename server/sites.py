@@ -97,6 +97,18 @@ def checked_origin(text: str) -> str:
     return text
 
 
+def checked_url(text: str) -> str:
+    """Return the URL of a server, without a slash at its end.
+
+    Raises:
+        ValueError: it is no http or https URL with a host.
+    """
+    parts = urlsplit(text)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError(f"{text!r:.100} is no URL of a server: write it as http://gpu-1:8000")
+    return text.rstrip("/")
+
+
 def check_site(headers: Headers, allowed: Sequence[str] = ()) -> None:
     """Check that no web page of another site made a request, but for `allowed` origins.
 

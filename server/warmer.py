@@ -1,6 +1,6 @@
-"""Loads adapters into the engine before requests need them: when the gateway or the engine starts.
+"""Loads adapters into engines before requests need them: when the gateway or an engine starts.
 
-First what every alias `prod` means, the last moved first, and then what was used last, until the
+First what every alias `prod` means, the last moved first, and then what was used last, until each
 engine has as many adapters as settings say, whoever asked for them. Each load waits until no
 request uses an adapter and nothing is merged. A failure is a line in the log. Not covered: adapters
 that a client asks to be warmed (`server.admin.warming`).
@@ -10,7 +10,7 @@ import asyncio
 import logging
 
 from server.compose.resolve import Bare, Stored
-from server.engine.protocol import EngineUnavailable
+from server.engine.protocol import Engine, EngineUnavailable
 from server.gateway import Gateway
 from server.telemetry.metrics import Timings
 
@@ -23,7 +23,7 @@ _log = logging.getLogger("weft.server")
 
 
 class Warmer:
-    """Warms the engine of a gateway."""
+    """Warms the engines of a gateway."""
 
     def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway
@@ -31,19 +31,20 @@ class Warmer:
         self._most = min(gateway.settings.warm_artifacts, gateway.settings.max_loras)
 
     async def run(self) -> None:
-        """Warm the engine now, and again whenever it was restarted, until cancelled."""
-        engine, warmed = self._gateway.engine, None
+        """Warm the engines now, and again whenever one was restarted, until cancelled."""
+        fleet, warmed = self._gateway.fleet, dict[str, int]()
         while self._most:
-            if engine.available() and engine.generation != warmed:
-                warmed = engine.generation
+            generations = fleet.generations()
+            if any(warmed.get(name) != number for name, number in generations.items()):
+                warmed = generations
                 await self.warm()
             await asyncio.sleep(_POLL_SECONDS)
 
     async def warm(self) -> None:
-        """Load what the engine should have. Raises nothing; stops when the engine is lost."""
+        """Load what the engines should have. Raises nothing; stops when they are lost."""
         for model in await self._models():
             await self._until_idle()
-            if len(self._gateway.provider.loaded) >= self._most:
+            if self._all_full():
                 return
             try:
                 await self._load(model)
@@ -55,7 +56,8 @@ class Warmer:
 
     async def _models(self) -> list[str]:
         """Return references, the most wanted first."""
-        gateway, most = self._gateway, _CANDIDATES * self._most
+        gateway = self._gateway
+        most = _CANDIDATES * self._most * len(gateway.fleet.engines)
         try:
             aliased = gateway.registry.catalogue.aliased
             released = await gateway.pools.admin.run(aliased, _ALIAS, limit=most)
@@ -75,7 +77,20 @@ class Warmer:
         if isinstance(target, Bare):
             return
         if isinstance(target, Stored) and gateway.artifacts.has(target.digest):
-            await gateway.provider.load(target.digest)  # without a new time of its last use
+            await self._load_at_home(target.digest)  # without a new time of its last use
             return
         async with gateway.provider.hold(target, Timings()) as digest:
-            await gateway.provider.load(digest)
+            await self._load_at_home(digest)
+
+    async def _load_at_home(self, digest: str) -> None:
+        """Load an adapter into the engine that requests will ask for it, unless that is full."""
+        with self._gateway.fleet.at(digest) as engine:
+            if not self._full(engine):
+                await self._gateway.provider.load(digest, engine)
+
+    def _all_full(self) -> bool:
+        engines = [engine for engine in self._gateway.fleet.engines if engine.available()]
+        return all(map(self._full, engines))
+
+    def _full(self, engine: Engine) -> bool:
+        return len(self._gateway.provider.loaded(engine)) >= self._most

@@ -24,6 +24,7 @@ from server.app import create_app
 from server.auth import role_of
 from server.cli.main import app
 from server.engine.fake import FakeEngine
+from server.engine.fleet import Fleet
 from server.errors import ERRORS, INTERNAL, NO_SUCH_ROUTE
 from server.gateway import Gateway
 from server.home import open_registry
@@ -131,7 +132,9 @@ def _app() -> FastAPI:
     settings = Settings(home=Path(home.name))
     registry, versions = open_registry(settings)
     engine = FakeEngine("base")
-    gateway = Gateway(settings, registry=registry, versions=versions, engine=engine, base="base")
+    gateway = Gateway(
+        settings, registry=registry, versions=versions, fleet=Fleet([engine]), base="base"
+    )
     return create_app(gateway)
 
 

@@ -61,8 +61,8 @@ async def _warm(gateway: Gateway, reference: str, caller: Caller) -> WarmItem:
         target = await gateway.pools.admin.run(resolve, reference, caller=caller)
     if not isinstance(target, Planned):
         raise RequestInvalid(f"{reference} is not a composition. Name a composition.")
-    async with gateway.provider.provide(target, timings, caller=caller) as digest:
+    async with gateway.provider.provide(target, timings, caller=caller) as provided:
         return WarmItem(
-            artifact=digest, recipe=target.digest, new_slot=timings.new_slot,
+            artifact=provided.digest, recipe=target.digest, new_slot=timings.new_slot,
             seconds=timings.seconds,
         )  # fmt: skip

@@ -9,11 +9,12 @@ import json
 import logging
 import time
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, TypeAlias
 
 from registry.versions.canaries import Canaries, CanaryFailure, CanaryResult
 from server.artifacts.canary_file import CanaryPrompt, CanarySet
 from server.artifacts.leases import Leases
+from server.engine.fleet import Fleet
 from server.engine.protocol import Engine, EngineFailed
 from server.pools import Pools
 from server.shared_tasks import shared_task
@@ -22,6 +23,7 @@ _AT_ONCE = 4  # prompts that the engine answers at once, of all canaries
 _SECONDS = 300.0
 _REMEMBERED = 10_000  # digests that may be served
 _SHOWN = 200  # characters of an answer that failed
+Load: TypeAlias = Callable[[str, Engine], Awaitable[None]]
 _log = logging.getLogger("weft.server")
 
 
@@ -48,21 +50,21 @@ class Canary:
     """Asks the canary's prompts. One instance per gateway, on one event loop."""
 
     def __init__(
-        self, prompts: CanarySet, results: Canaries, engine: Engine, leases: Leases, pools: Pools,
+        self, prompts: CanarySet, results: Canaries, fleet: Fleet, leases: Leases, pools: Pools,
         *, enforce: bool,
     ) -> None:  # fmt: skip
-        self._set, self._results, self._engine = prompts, results, engine
+        self._set, self._results, self._fleet = prompts, results, fleet
         self._leases, self._pools, self._enforce = leases, pools, enforce
         self._turn = asyncio.Semaphore(_AT_ONCE)
         self._served: set[str] = set()  # digests that passed, or that need not
         self._asking: dict[str, asyncio.Task[None]] = {}
 
-    async def check(self, digest: str, load: Callable[[str], Awaitable[None]]) -> None:
+    async def check(self, digest: str, load: Load) -> None:
         """Return once a digest may be served; concurrent calls share one canary.
 
         Args:
             digest: an artifact or a version; versions that were not merged here pass.
-            load: loads it into the engine.
+            load: loads it into an engine.
 
         Raises:
             CanaryFailed: it is a merge that failed, now or before, and results are enforced.
@@ -77,7 +79,7 @@ class Canary:
             task.add_done_callback(lambda _: self._asking.pop(digest, None))
         await asyncio.shield(task)
 
-    async def _check(self, digest: str, load: Callable[[str], Awaitable[None]]) -> None:
+    async def _check(self, digest: str, load: Load) -> None:
         if not await self._pools.resolve.run(self._results.is_merge, digest):
             self._remember(digest)
             return
@@ -100,43 +102,47 @@ class Canary:
             self._served.clear()
         self._served.add(digest)
 
-    async def _ask(self, digest: str, load: Callable[[str], Awaitable[None]]) -> CanaryResult:
+    async def _ask(self, digest: str, load: Load) -> CanaryResult:
         """Ask every prompt and store the result."""
         started = time.perf_counter()
         # A lease of its own: the request may end while the engine still answers.
         async with self._leases.hold(digest):
-            await load(digest)
-            answers = [
-                asyncio.create_task(self._failure(digest, number, prompt))
-                for number, prompt in enumerate(self._set.prompts, 1)
-            ]
-            try:
-                async with asyncio.timeout(_SECONDS):
-                    failures = await asyncio.gather(*answers)
-            except TimeoutError:
-                raise CanaryUnanswered(f"the canary took longer than {_SECONDS:g} s") from None
-            finally:
-                for answer in answers:
-                    answer.cancel()
+            with self._fleet.at(digest) as engine:
+                await load(digest, engine)
+                failures = await self._failures(digest, engine)
         return await self._pools.resolve.run(
-            self._results.record, digest, self._set.digest, asked=len(answers),
-            failures=[failure for failure in failures if failure is not None],
-            seconds=time.perf_counter() - started,
+            self._results.record, digest, self._set.digest, asked=len(self._set.prompts),
+            failures=failures, seconds=time.perf_counter() - started,
         )  # fmt: skip
 
+    async def _failures(self, digest: str, engine: Engine) -> list[CanaryFailure]:
+        answers = [
+            asyncio.create_task(self._failure(digest, engine, number, prompt))
+            for number, prompt in enumerate(self._set.prompts, 1)
+        ]
+        try:
+            async with asyncio.timeout(_SECONDS):
+                failures = await asyncio.gather(*answers)
+        except TimeoutError:
+            raise CanaryUnanswered(f"the canary took longer than {_SECONDS:g} s") from None
+        finally:
+            for answer in answers:
+                answer.cancel()
+        return [failure for failure in failures if failure is not None]
+
     async def _failure(
-        self, digest: str, number: int, prompt: CanaryPrompt
+        self, digest: str, engine: Engine, number: int, prompt: CanaryPrompt
     ) -> CanaryFailure | None:
         async with self._turn:
-            answer = await self._answer(digest, number, prompt)
+            answer = await self._answer(digest, engine, number, prompt)
         if prompt.passes(answer):
             return None
         return CanaryFailure(number, prompt.expected, answer[:_SHOWN])
 
-    async def _answer(self, digest: str, number: int, prompt: CanaryPrompt) -> str:
+    async def _answer(self, digest: str, engine: Engine, number: int, prompt: CanaryPrompt) -> str:
         body = json.dumps(prompt.request(digest)).encode()
         try:
-            async with self._engine.send(prompt.path, body) as response:
+            async with engine.send(prompt.path, body) as response:
                 data = await response.read()
         except EngineFailed as error:
             raise CanaryUnanswered(f"prompt {number}: {error}") from error

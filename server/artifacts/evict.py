@@ -12,30 +12,31 @@ import logging
 from server.artifacts.leases import LeaseBusy, Leases
 from server.artifacts.provide import Provider
 from server.artifacts.store import ArtifactStore
-from server.engine.protocol import Engine, EngineError
+from server.engine.fleet import Fleet
+from server.engine.protocol import EngineError
 from server.telemetry.metrics import Metrics
 
 _log = logging.getLogger("weft.artifacts")
 
 
 class Evictor:
-    """Removes artifacts from engine and disk."""
+    """Removes artifacts from the engines and the disk."""
 
     def __init__(
-        self, artifacts: ArtifactStore, engine: Engine, leases: Leases, provider: Provider,
+        self, artifacts: ArtifactStore, fleet: Fleet, leases: Leases, provider: Provider,
         metrics: Metrics, *, budget_bytes: int,
     ) -> None:  # fmt: skip
-        self._artifacts, self._engine, self._leases = artifacts, engine, leases
+        self._artifacts, self._fleet, self._leases = artifacts, fleet, leases
         self._provider, self._metrics, self._budget_bytes = provider, metrics, budget_bytes
 
     async def remove(self, digest: str, *, wait_seconds: float = 30.0) -> None:
-        """Remove one artifact from the engine and from disk.
+        """Remove one artifact from the engines and from disk.
 
         Raises:
             LeaseBusy, EngineBusy, EngineUnavailable: it is in use or may be, and stays.
         """
         async with self._leases.exclusive(digest, wait_seconds=wait_seconds):
-            await self._engine.remove(digest)
+            await self._fleet.remove(digest)
             self._provider.forget(digest)
             await asyncio.to_thread(self._artifacts.delete, digest)
             self._metrics.evicted()

@@ -8,7 +8,9 @@ import asyncio
 import logging
 from collections import OrderedDict
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass
+from typing import NamedTuple
 
 from registry.callers import LOCAL, Caller
 from registry.service import Registry
@@ -20,7 +22,8 @@ from server.artifacts.leases import Leases
 from server.artifacts.shares import Shares
 from server.artifacts.store import ArtifactStore, storage_errors
 from server.compose.resolve import Planned, Stored
-from server.engine.protocol import Engine, EngineRefused
+from server.engine.fleet import Fleet
+from server.engine.protocol import Engine, EngineRefused, EngineUnavailable
 from server.pools import Pools
 from server.shared_tasks import shared_task
 from server.telemetry import record
@@ -42,8 +45,24 @@ class ArtifactGone(Exception):
         )
 
 
+class _Load(NamedTuple):
+    """A load that has succeeded."""
+
+    engine: str
+    generation: int
+    digest: str
+
+
 class _Damaged(EngineRefused):
     """The engine refused files that had changed on disk; they are removed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Provided:
+    """An adapter that an engine has loaded, for as long as a request lasts."""
+
+    digest: str
+    engine: Engine
 
 
 class Provider:
@@ -51,29 +70,28 @@ class Provider:
 
     def __init__(
         self, registry: Registry, versions: BlobStore, artifacts: ArtifactStore, builder: Builder,
-        engine: Engine, leases: Leases, metrics: Metrics, pools: Pools,
+        fleet: Fleet, leases: Leases, metrics: Metrics, pools: Pools,
         canary: Canary | None = None,
     ) -> None:  # fmt: skip
         self._registry, self._versions, self._artifacts = registry, versions, artifacts
         self._pools, self._canary = pools, canary
-        self._builder, self._engine, self._leases, self._metrics = builder, engine, leases, metrics
-        # (engine generation, digest). Replaced, never changed: a request keeps that of its start.
-        self._loaded: frozenset[tuple[int, str]] = frozenset()
+        self._builder, self._fleet, self._leases, self._metrics = builder, fleet, leases, metrics
+        # Replaced, never changed: a request keeps that of its start.
+        self._loaded: frozenset[_Load] = frozenset()
         self.shares = Shares()
         self._made: OrderedDict[str, str] = OrderedDict()  # recipe -> artifact
-        self._loading: dict[str, asyncio.Task[None]] = {}
+        self._loading: dict[tuple[str, str], asyncio.Task[None]] = {}
 
-    @property
-    def loaded(self) -> frozenset[str]:
-        """The digests that were loaded into the engine since its start."""
-        generation = self._engine.generation
-        return frozenset(digest for number, digest in self._loaded if number == generation)
+    def loaded(self, engine: Engine) -> frozenset[str]:
+        """Return the digests that were loaded into an engine since its start."""
+        name, generation = engine.name, engine.generation
+        return frozenset(load.digest for load in self._loaded if load[:2] == (name, generation))
 
     @asynccontextmanager
     async def provide(
         self, target: Stored | Planned, timings: Timings, *, caller: Caller = LOCAL
-    ) -> AsyncIterator[str]:
-        """Yield the digest that answers for `target`, leased and loaded into the engine.
+    ) -> AsyncIterator[Provided]:
+        """Yield the digest that answers for `target`, leased, and an engine that has loaded it.
 
         Raises:
             merge.errors.MergeError and others: as `hold`.
@@ -82,11 +100,14 @@ class Provider:
         """
         loaded_before = self._loaded
         for attempt in range(_ATTEMPTS):
-            async with self.hold(target, timings, caller=caller, ahead=True) as digest:
-                timings.new_slot = (self._engine.generation, digest) not in loaded_before
+            async with AsyncExitStack() as stack:
+                holding = self.hold(target, timings, caller=caller, ahead=True)
+                digest = await stack.enter_async_context(holding)
+                engine = stack.enter_context(self._fleet.at(digest))
+                timings.new_slot = _load(engine, digest) not in loaded_before
                 try:
                     with timings.measure("load"):
-                        await self.load(digest)
+                        await self.load(digest, engine)
                         await self.vouch(digest)
                 except _Damaged:
                     if attempt == _ATTEMPTS - 1:
@@ -95,7 +116,7 @@ class Provider:
                 if timings.new_slot:
                     kind = "composition" if isinstance(target, Planned) else "stored"
                     self._metrics.slot_taken(kind, self._artifacts.size(digest))
-                yield digest
+                yield Provided(digest, engine)
                 return
 
     @asynccontextmanager
@@ -132,10 +153,10 @@ class Provider:
                 known = digest  # it was removed between the build and the lease
         raise ArtifactGone(digest)
 
-    async def load(self, digest: str) -> None:
-        """Load `digest` into the engine unless it is loaded; concurrent calls share one load."""
-        if (self._engine.generation, digest) not in self._loaded:
-            await asyncio.shield(self._load_soon(digest))
+    async def load(self, digest: str, engine: Engine) -> None:
+        """Load `digest` into an engine unless it is loaded; concurrent calls share one load."""
+        if _load(engine, digest) not in self._loaded:
+            await asyncio.shield(self._load_soon(digest, engine))
 
     async def vouch(self, digest: str) -> None:
         """Return once the operator's canary lets `digest` be served, if there is one.
@@ -146,36 +167,44 @@ class Provider:
         if self._canary is not None:
             await self._canary.check(digest, self.load)
 
-    def forget(self, digest: str) -> None:
-        """Note that the engine does not have `digest`."""
-        self._loaded = frozenset(entry for entry in self._loaded if entry[1] != digest)
+    def forget(self, digest: str, engine: Engine | None = None) -> None:
+        """Note that an engine, or none of them, has `digest`."""
+        self._loaded = frozenset(
+            load for load in self._loaded
+            if load.digest != digest or (engine is not None and load.engine != engine.name)
+        )  # fmt: skip
 
-    def _load_soon(self, digest: str) -> asyncio.Task[None]:
-        task = self._loading.get(digest)
+    def _load_soon(self, digest: str, engine: Engine) -> asyncio.Task[None]:
+        key = (engine.name, digest)
+        task = self._loading.get(key)
         if task is None:
-            task = shared_task(self._load(digest), name=f"load {digest[:12]}")
-            self._loading[digest] = task
-            task.add_done_callback(lambda _: self._loading.pop(digest, None))
+            self._fleet.note_loading(engine, digest)
+            task = shared_task(self._load(digest, engine), name=f"load {digest[:12]}")
+            self._loading[key] = task
+            task.add_done_callback(lambda _: self._loading.pop(key, None))
         return task
 
     def _load_ahead(self, digest: str) -> None:
-        if (self._engine.generation, digest) not in self._loaded:
-            self._load_soon(digest)
+        with suppress(EngineUnavailable), self._fleet.at(digest) as engine:
+            if _load(engine, digest) not in self._loaded:
+                self._load_soon(digest, engine)
 
-    async def _load(self, digest: str) -> None:
-        generation = self._engine.generation
+    async def _load(self, digest: str, engine: Engine) -> None:
+        load = _load(engine, digest)
         # A lease of its own: the request may end while the engine still loads.
         async with self._leases.hold(digest):
             try:
                 with self._metrics.loading():
-                    await self._engine.load(digest)
+                    await engine.load(digest)
             except EngineRefused as error:
                 if await self._pools.files.run(self._discard_damaged, digest):
                     raise _Damaged(digest, error.reason) from error
                 raise
-        # Entries of earlier generations are never looked up again; they would pile up.
-        current = {entry for entry in self._loaded if entry[0] == generation}
-        self._loaded = frozenset({*current, (generation, digest)})
+        # Those of earlier generations are never looked up again; they would pile up.
+        current = self._fleet.generations()
+        self._loaded = frozenset(
+            {load, *(old for old in self._loaded if current.get(old.engine) == old.generation)}
+        )
 
     def _discard_damaged(self, digest: str) -> bool:
         """Remove files that do not match their digest; return whether there were such."""
@@ -222,3 +251,7 @@ class Provider:
                 await self._pools.files.run(self._artifacts.stage, target.digest, self._versions)
         elif await self._builder.build(target.recipe, caller=caller) != target.digest:
             raise ArtifactGone(target.digest)
+
+
+def _load(engine: Engine, digest: str) -> _Load:
+    return _Load(engine.name, engine.generation, digest)

@@ -18,7 +18,7 @@ from server.auth import set_caller
 from server.base_model import ensure_base
 from server.cli.client import Client, ServerRefused
 from server.cli.console import actor
-from server.engine.absent import AbsentEngine
+from server.engine.fleet import Fleet
 from server.errors import info_of
 from server.gateway import Gateway
 from server.home import open_registry
@@ -26,6 +26,7 @@ from server.openai.files import files_router
 from server.routing import set_pools
 from server.settings import Settings
 
+_NO_ENGINE = "this command runs without an engine; add --server URL to run it against a server"
 _BODY_IN_MEMORY_BYTES = 2**23
 _CHUNK_BYTES = 2**20
 
@@ -37,7 +38,8 @@ def gateway_at_home(settings: Settings, *, with_base: bool) -> Gateway:
     """
     registry, versions = open_registry(settings)
     base = ensure_base(registry, settings).name if with_base else settings.served_base
-    return Gateway(settings, registry=registry, versions=versions, engine=AbsentEngine(), base=base)
+    fleet = Fleet(absent=_NO_ENGINE)
+    return Gateway(settings, registry=registry, versions=versions, fleet=fleet, base=base)
 
 
 def client_of(gateway: Gateway) -> Client:

@@ -31,7 +31,9 @@ def serve(
     max_loras: Annotated[int | None, typer.Option(help="Adapters in one engine step.")] = None,
     max_cpu_loras: Annotated[int | None, typer.Option(help="Adapters kept in memory.")] = None,
     dtype: Annotated[str | None, typer.Option(help="Dtype of the engine.")] = None,
-    engine_url: Annotated[str | None, typer.Option(help="A vLLM started elsewhere.")] = None,
+    engine_url: Annotated[
+        list[str] | None, typer.Option(help="A vLLM started elsewhere; may be repeated.")
+    ] = None,
     engine_args: Annotated[str | None, typer.Option(help="More arguments for vLLM.")] = None,
     artifacts_dir: Annotated[Path | None, typer.Option(help="Merged adapters.")] = None,
     merge_workers: Annotated[int | None, typer.Option(help="Merges at the same time.")] = None,

@@ -19,4 +19,4 @@ def examine(settings: Settings) -> Iterator[Finding]:
     yield services.check_database(settings)
     yield from services.check_server(settings)
     yield services.check_base(settings)
-    yield services.check_engine(settings)
+    yield from services.check_engines(settings)

@@ -25,8 +25,8 @@ def check_versions(settings: Settings) -> Iterator[Finding]:
     """Yield the versions of Python and weft, and whether vLLM is the release that weft pins."""
     versions = f"weft {importlib.metadata.version('weft')}, Python {platform.python_version()}"
     yield ok("versions", f"{versions}, torch {_installed('torch') or 'missing'}")
-    if settings.engine_url is not None:
-        yield ok("vLLM", f"the engine at {settings.engine_url} brings its own")
+    if settings.engine_url:
+        yield ok("vLLM", f"the engines at {', '.join(settings.engine_url)} bring their own")
         return
     name = next((name for name in _ENGINES if _installed(name)), None)
     if name is None:
@@ -43,7 +43,7 @@ def check_versions(settings: Settings) -> Iterator[Finding]:
 
 def check_plugin(settings: Settings) -> Finding:
     """Say whether vLLM on this machine would find weft's plug-in."""
-    if settings.engine_url is not None:
+    if settings.engine_url:
         return ok("plug-in", "the engine at WEFT_ENGINE_URL has to have it")
     missing = [
         group for group in PLUGIN_GROUPS
@@ -57,7 +57,7 @@ def check_plugin(settings: Settings) -> Finding:
 
 def check_gpu(settings: Settings) -> Finding:
     """Say whether the GPU that the installed vLLM needs is there."""
-    if settings.engine_url is not None:
+    if settings.engine_url:
         return ok("GPU", "not needed here: the engine runs elsewhere")
     needed = _installed("vllm") is not None
     try:
@@ -82,7 +82,7 @@ def check_gpu(settings: Settings) -> Finding:
 
 def check_compiler(settings: Settings) -> Finding:
     """Say whether there is the C compiler that Triton calls at run time."""
-    if settings.engine_url is not None or _installed("vllm") is None:
+    if settings.engine_url or _installed("vllm") is None:
         return ok("compiler", "not needed here")
     if any(map(shutil.which, (os.environ.get("CC", "cc"), "gcc", "clang"))):
         return ok("compiler", "a C compiler is in PATH")

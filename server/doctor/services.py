@@ -14,6 +14,7 @@ from registry.storage.errors import DatabaseAhead, DatabaseOutdated
 from server.doctor.finding import Finding, ok, wrong
 from server.engine.link import Endpoint
 from server.engine.liveness import ask_core
+from server.engine.members import Listed
 from server.home import LOCK_NAME
 from server.preflight import ModelUnusable, PortTaken, bound_socket, check_model
 from server.settings import Settings
@@ -65,17 +66,18 @@ def check_base(settings: Settings) -> Finding:
     except ModelUnusable as error:
         detail, _, advice = str(error).partition(": ")
         return wrong("model", detail, advice or "set WEFT_MODEL to a folder or a Hub id")
-    if settings.engine_url is not None:
+    if settings.engine_url:
         return ok("model", f"{settings.model}, loaded by the engine elsewhere")
     return ok("model", settings.model)
 
 
-def check_engine(settings: Settings) -> Finding:
-    """Say whether the engine at WEFT_ENGINE_URL answers through its core, with this key."""
-    if settings.engine_url is None:
-        return ok("engine", "weft starts its own")
+def check_engines(settings: Settings) -> Iterator[Finding]:
+    """Yield whether each engine at WEFT_ENGINE_URL answers through its core, with this key."""
+    if not settings.engine_url:
+        yield ok("engine", "weft starts its own")
+        return
     key = settings.engine_key.get_secret_value() if settings.engine_key else None
-    return asyncio.run(_ask_engine(Endpoint(settings.engine_url.rstrip("/"), key)))
+    yield from asyncio.run(_ask_engines(Listed(settings.engine_url, key)))
 
 
 def running_server(home: Path) -> dict[str, str] | None:
@@ -89,6 +91,15 @@ def running_server(home: Path) -> dict[str, str] | None:
     except (OSError, ValueError, AttributeError):
         pass
     return None
+
+
+async def _ask_engines(members: Listed) -> list[Finding]:
+    try:
+        endpoints = await members.endpoints()
+    except OSError as error:
+        return [wrong("engine", str(error), "correct WEFT_ENGINE_URL, or the name's records")]
+    in_order = sorted(endpoints, key=lambda endpoint: endpoint.url)
+    return await asyncio.gather(*map(_ask_engine, in_order))
 
 
 async def _ask_engine(endpoint: Endpoint) -> Finding:

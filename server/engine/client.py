@@ -52,6 +52,11 @@ class VllmEngine:
         self._relay: aiohttp.ClientSession | None = None
 
     @property
+    def name(self) -> str:
+        """See `Engine`."""
+        return self._link.name
+
+    @property
     def generation(self) -> int:
         """See `Engine`."""
         return self._link.generation
@@ -167,9 +172,20 @@ class VllmResponse:
     ) -> None:
         self._response, self._engine, self._endpoint = response, engine, endpoint
         self._idle_seconds = idle_seconds
+        self._first = b""
         self._body: bytes | None = None
         self.status = response.status
         self.headers: Mapping[str, str] = response.headers
+        self._events = is_event_stream(self.headers.get("content-type", ""))
+
+    async def begin(self) -> None:
+        """Wait for the first part of a stream, or the whole body. Raises: as `chunks`."""
+        if not self._events:
+            await self.read()
+        elif not self._first:
+            async for chunk in self._parts():
+                self._first = chunk
+                return
 
     async def chunks(self) -> AsyncIterator[bytes]:
         """Yield bytes as they come.
@@ -181,12 +197,17 @@ class VllmResponse:
         if self._body is not None:
             yield self._body
             return
-        events = is_event_stream(self.headers.get("content-type", ""))
+        if self._first:
+            yield self._first
+        async for chunk in self._parts():
+            yield chunk
+
+    async def _parts(self) -> AsyncIterator[bytes]:
         content, silence = self._response.content, _Silence(self._response, self._idle_seconds)
         try:
             while chunk := await content.readany():
                 silence.broken()
-                if events and (at := chunk.find(_ERROR_EVENT)) >= 0:
+                if self._events and (at := chunk.find(_ERROR_EVENT)) >= 0:
                     if at > 0:
                         yield chunk[:at]
                     await self._engine.require_core(self._endpoint, "sent an error")

@@ -25,6 +25,11 @@ class FakeResponse:
         self.status, self.headers = status, headers
         self._parts, self._breaks = parts, breaks
 
+    async def begin(self) -> None:
+        """See `EngineResponse`: a body that is no stream breaks here, if it breaks."""
+        if self.headers["content-type"] != EVENT_STREAM:
+            await self.read()
+
     async def chunks(self) -> AsyncIterator[bytes]:
         """Yield the parts; then raise, if the engine is set to break."""
         for part in self._parts:
@@ -41,8 +46,8 @@ class FakeResponse:
 class FakeEngine:
     """Records the calls that it gets; `refuse`, `up` and `breaks` set how it fails."""
 
-    def __init__(self, base: str) -> None:
-        self._base = base
+    def __init__(self, base: str, name: str = "fake") -> None:
+        self._base, self.name = base, name
         self.generation = 1
         self.lost = Outage()
         self.up = True

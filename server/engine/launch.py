@@ -37,6 +37,7 @@ class Supervisor:
         self._state = "the engine is starting"
         self._watch: asyncio.Task[None] | None = None
         self.outage = Outage()
+        self.name = "child"
         self.generation = 0
 
     def endpoint(self) -> Endpoint:

@@ -73,6 +73,11 @@ class Link(Protocol):
     outage: Outage
 
     @property
+    def name(self) -> str:
+        """What gateways call the engine: its URL, or `child`."""
+        ...
+
+    @property
     def generation(self) -> int:
         """Changes whenever the engine may have lost its memory."""
         ...
@@ -86,7 +91,7 @@ class Fixed:
     """A link to an engine that is assumed to be up."""
 
     def __init__(self, where: Endpoint) -> None:
-        self._where = where
+        self._where, self.name = where, where.url
         self.generation = 0
         self.outage = Outage()
 

@@ -71,6 +71,16 @@ class EngineResponse(Protocol):
     status: int
     headers: Mapping[str, str]
 
+    async def begin(self) -> None:
+        """Wait for the first part of a stream, or for the whole of any other body.
+
+        Until then nothing has to be sent to the client, so that another engine can answer.
+
+        Raises:
+            EngineUnavailable: the engine is lost.
+        """
+        ...
+
     def chunks(self) -> AsyncIterator[bytes]:
         """Yield the body's bytes as the engine sends them."""
         ...
@@ -81,7 +91,15 @@ class EngineResponse(Protocol):
 
 
 class Engine(Protocol):
-    """One engine. Implementations: `VllmEngine` (client.py) and, for unit tests, `FakeEngine`."""
+    """One engine. Implementations: `VllmEngine` (client.py) and, for unit tests, `FakeEngine`.
+
+    `Fleet` (fleet.py) has all engines of a base, and says which of them answers.
+    """
+
+    @property
+    def name(self) -> str:
+        """Its URL, or another name that all gateways know it by."""
+        ...
 
     @property
     def generation(self) -> int:

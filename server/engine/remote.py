@@ -28,15 +28,21 @@ _HINTS = {
 class Remote:
     """A link to a vLLM with weft's plug-in that is started and restarted elsewhere.
 
-    `prove` is called each time the engine comes up, before any request.
+    Args:
+        endpoint: where it is.
+        settings: limits of probes.
+        prove: called each time the engine comes up, before any request.
+        generation: the last one of the engine of this address.
     """
 
-    def __init__(self, endpoint: Endpoint, settings: Settings, *, prove: Prove) -> None:
+    def __init__(
+        self, endpoint: Endpoint, settings: Settings, *, prove: Prove, generation: int = 0
+    ) -> None:
         self._where, self._settings, self._prove = endpoint, settings, prove
         self._up = False
         self._watch: asyncio.Task[None] | None = None
         self.outage = Outage()
-        self.generation = 0
+        self.name, self.generation = endpoint.url, generation
 
     def endpoint(self) -> Endpoint:
         """See `Link`."""
@@ -61,7 +67,11 @@ class Remote:
                     raise EngineStartFailed(f"{place} is not ready: {problem.reason}")
                 await asyncio.sleep(_POLL_SECONDS)
         await proven(self._prove, self._where, self._settings.engine_start_seconds)
-        self.generation, self._up = 1, True
+        self.generation, self._up = self.generation + 1, True
+        self.watch()
+
+    def watch(self) -> None:
+        """Start to watch the engine, also one that has not come up yet."""
         self._watch = asyncio.create_task(self._keep_watching(), name="engine watch")
 
     async def stop(self) -> None:
@@ -74,6 +84,8 @@ class Remote:
     async def _keep_watching(self) -> None:
         async with httpx.AsyncClient(trust_env=False) as http:
             ask = partial(self._ask, http)
+            if not self._up:
+                await self._until_back(ask)
             while True:
                 problem = await until_lost(
                     ask, misses=self._settings.engine_probe_misses, pause_seconds=_POLL_SECONDS

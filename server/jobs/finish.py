@@ -9,7 +9,7 @@ Not covered: learning (`worker`), and the job's row (`runner`).
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
@@ -30,7 +30,8 @@ from server.artifacts.canary import CanaryFailed
 from server.artifacts.provide import Provider
 from server.artifacts.store import ArtifactStore
 from server.artifacts.worker import BuildTimeout, BuildTooLarge
-from server.compose.resolve import Bare, Planned, Stored, Target
+from server.compose.resolve import Bare, Target
+from server.engine.fleet import Fleet
 from server.engine.protocol import Engine, EngineRefused
 from server.jobs.failures import Failure, JobFailed
 from server.jobs.pools import unusable
@@ -64,13 +65,13 @@ class Finished:
 
 @dataclass(frozen=True, slots=True)
 class Finisher:
-    """Finishes jobs. `engine` is None where there is none."""
+    """Finishes jobs."""
 
     publisher: Publisher
     provider: Provider
     artifacts: ArtifactStore
     storage: JobStorage
-    engine: Engine | None
+    fleet: Fleet
     salts: CacheSalts
 
     async def finish(self, job: Job, outcome: Mapping[str, Any], say: Say) -> Finished:
@@ -141,12 +142,10 @@ class Finisher:
         if candidate["served"] is not None:
             return None
         async with AsyncExitStack() as stack:
-            if isinstance(target, Bare):
-                model = target.name
-            else:
+            if not isinstance(target, Bare):
                 await say(f"Merging and loading {candidate['name']}.")
-                model = await stack.enter_async_context(self._ready(target))
-            if self.engine is None:
+            model, engine = await self._ready(target, stack)
+            if engine is None:
                 return "there is no engine to score with: the figures are of what was learned"
             if not isinstance(target, Bare) and await asyncio.to_thread(self._has_head, model):
                 return "prompt log-probabilities are not available for adapters of the lm_head"
@@ -155,7 +154,7 @@ class Finisher:
             options = report["options"]
             try:
                 scored = await score(
-                    self.engine, model, examples, pattern=options["pattern"],
+                    engine, model, examples, pattern=options["pattern"],
                     longest_answer=options["longest_answer"],
                     salt=await self.salts.of(caller_of_job(job)),
                 )  # fmt: skip
@@ -165,11 +164,18 @@ class Finisher:
         candidate["served"] = served_figures(candidate, model, served)
         return None
 
-    def _ready(self, target: Stored | Planned) -> AbstractAsyncContextManager[str]:
-        """Return the context in which a target is on disk and, where there is one, loaded."""
-        if self.engine is None:
-            return self.provider.hold(target, Timings())
-        return self.provider.provide(target, Timings())
+    async def _ready(self, target: Target, stack: AsyncExitStack) -> tuple[str, Engine | None]:
+        """Return the model of a target and the engine that has loaded it, until `stack` closes.
+
+        Without engines the target is only on disk.
+        """
+        absent = self.fleet.absent is not None
+        if isinstance(target, Bare):
+            return target.name, None if absent else stack.enter_context(self.fleet.at(None))
+        if absent:
+            return await stack.enter_async_context(self.provider.hold(target, Timings())), None
+        provided = await stack.enter_async_context(self.provider.provide(target, Timings()))
+        return provided.digest, provided.engine
 
     async def _publish(self, job: Job, report: ReportJson, say: Say) -> str | None:
         """Publish the picked candidate, or the best that can be served; return its model.

@@ -26,6 +26,7 @@ from registry.jobs.types import EndStatus, Job, Json, Note
 from registry.service import Registry
 from registry.storage.blobs import BlobStore
 from server.children import Child, ChildDied, ChildFailed
+from server.engine.fleet import Fleet
 from server.engine.protocol import EngineUnavailable
 from server.environment import hub_names
 from server.jobs import worker
@@ -264,7 +265,7 @@ class Runner:
         try:
             return await self._retried(lambda: self._finisher.finish(job, outcome, log.say))
         except EngineUnavailable:
-            finisher = replace(self._finisher, engine=None)
+            finisher = replace(self._finisher, fleet=Fleet(absent="The engine does not answer."))
             return await finisher.finish(job, outcome, log.say)
 
     async def _retried(self, call: Callable[[], Awaitable[T]]) -> T:

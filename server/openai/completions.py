@@ -95,7 +95,7 @@ _ANSWER: dict[int | str, dict[str, Any]] = {
 def relay_of(gateway: Gateway) -> Relay:
     """Return the relay of a gateway."""
     return Relay(
-        gateway.engine, gateway.meanings, gateway.provider, gateway.artifacts, gateway.stopping,
+        gateway.fleet, gateway.meanings, gateway.provider, gateway.artifacts, gateway.stopping,
         gateway.pools, gateway.salts, gateway.meter, max_answers=gateway.settings.max_answers,
     )  # fmt: skip
 

@@ -22,7 +22,7 @@ from server.auth import request_caller
 from server.compose.meanings import Meanings
 from server.compose.resolve import Bare
 from server.compose.retrieve import is_retrieval
-from server.engine.link import RESTART_SECONDS
+from server.engine.fleet import Fleet
 from server.engine.protocol import (
     Engine,
     EngineLacksRoute,
@@ -48,11 +48,11 @@ class Relay:
     """An ASGI app that answers requests to `ENDPOINTS` with the model that `model` names."""
 
     def __init__(
-        self, engine: Engine, meanings: Meanings, provider: Provider, artifacts: ArtifactStore,
+        self, fleet: Fleet, meanings: Meanings, provider: Provider, artifacts: ArtifactStore,
         stopping: Stopping, pools: Pools, salts: CacheSalts, meter: Meter, *, max_answers: int,
     ) -> None:  # fmt: skip
         self._salts, self._meter, self._max_answers = salts, meter, max_answers
-        self._engine, self._meanings, self._pools = engine, meanings, pools
+        self._fleet, self._meanings, self._pools = fleet, meanings, pools
         self._provider, self._artifacts, self._stopping = provider, artifacts, stopping
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -95,10 +95,33 @@ class Relay:
             async with AsyncExitStack() as stack:
                 metered = self._meter.request(answer.caller, tokens=completion.max_tokens)
                 measured = stack.enter_context(metered)
-                response = await self._respond(stack, completion, timings, answer)
+                try:
+                    response = await self._begun(stack, completion, timings, answer)
+                except EngineUnavailable:
+                    if not self._fleet.has_another():
+                        raise
+                    response = await self._begun(stack, completion, timings, answer)
                 await answer.relay(response, timings, completion, measured)
         except Exception as error:
             await answer.fail(error)
+
+    async def _begun(
+        self,
+        stack: AsyncExitStack,
+        completion: CompletionRequest,
+        timings: Timings,
+        answer: "_Answer",
+    ) -> EngineResponse:
+        """Return an engine's response once its first bytes are here; `stack` holds what it needs.
+
+        Until then nothing was sent to the client, so another engine may answer in its place.
+        """
+        async with AsyncExitStack() as attempt:
+            response = await self._respond(attempt, completion, timings, answer)
+            with timings.measure("engine"):
+                await response.begin()
+            stack.push_async_exit(attempt.pop_all())
+            return response
 
     async def _respond(
         self,
@@ -113,8 +136,7 @@ class Relay:
             model, composition = completion.model, completion.composition
             prompt = completion.prompt if composition is None and is_retrieval(model) else ""
             target = await self._meanings.of(model, prompt, answer.caller, composition)
-        if not self._engine.available():
-            raise EngineUnavailable("The engine is starting or restarting.", RESTART_SECONDS)
+        self._fleet.require()  # before anything is merged
         salt, controls = await self._salts.of(answer.caller), answer.caller.operates
         if isinstance(target, Bare) or not completion.endpoint.uses_adapter:
             base = self._meanings.served_base
@@ -122,27 +144,29 @@ class Relay:
             if isinstance(target, Bare):
                 answer.fall_back(target.fallback)
             body = completion.for_engine(base, salt=salt, controls=controls)
-            return await self._send(stack, body, path, timings)
-        provided = self._provider.provide(target, timings, caller=answer.caller)
-        digest = await stack.enter_async_context(provided)
+            engine = stack.enter_context(self._fleet.at(None))
+            return await self._send(stack, engine, body, path, timings)
+        providing = self._provider.provide(target, timings, caller=answer.caller)
+        provided = await stack.enter_async_context(providing)
+        digest, engine = provided.digest, provided.engine
         answer.name(AnsweredBy(digest, target, timings.new_slot))
         if completion.wants_prompt_logprobs:
             await self._pools.files.run(self._check_prompt_logprobs, digest)
         body = completion.for_engine(digest, salt=salt, controls=controls)
-        response = await self._send(stack, body, path, timings)
+        response = await self._send(stack, engine, body, path, timings)
         if response.status == 404:  # the engine restarted after the load
-            self._provider.forget(digest)
+            self._provider.forget(digest, engine)
             with timings.measure("load"):
-                await self._provider.load(digest)
-            response = await self._send(stack, body, path, timings)
+                await self._provider.load(digest, engine)
+            response = await self._send(stack, engine, body, path, timings)
         return response
 
     async def _send(
-        self, stack: AsyncExitStack, body: bytes, path: str, timings: Timings
+        self, stack: AsyncExitStack, engine: Engine, body: bytes, path: str, timings: Timings
     ) -> EngineResponse:
         stack.enter_context(spans.span("generate"))  # to the last byte, as the lease
         with timings.measure("engine"):
-            response = await stack.enter_async_context(self._engine.send(path, body))
+            response = await stack.enter_async_context(engine.send(path, body))
             if response.status == 404 and is_missing_route(await response.read()):
                 raise EngineLacksRoute(path)
             return response

@@ -13,7 +13,9 @@ class Live:
     """The state of a gateway at one moment. `adapters` is None while the engine does not answer."""
 
     adapters: EngineAdapters | None = None
+    engines: int = 0  # that take requests
     restarts: int = 0
+    lost_requests: int = 0
     leases: int = 0
     builds_running: int = 0
     builds_waiting: int = 0
@@ -41,9 +43,10 @@ class LiveMetrics:
         resident = live.adapters.resident if live.adapters else frozenset()
         up = int(live.adapters is not None)
         gauges: tuple[tuple[str, str, float], ...] = (
-            ("engine_up", "1 while the engine accepts requests, else 0.", up),
-            ("engine_known", "Adapters that the engine has registered.", len(known)),
-            ("engine_resident", "Adapters in the engine's memory.", len(resident)),
+            ("engine_up", "1 while an engine answers, else 0.", up),
+            ("engines", "Engines that take requests.", live.engines),
+            ("engine_known", "Adapters that engines have registered.", len(known)),
+            ("engine_resident", "Adapters in the memory of engines.", len(resident)),
             ("leases", "Requests that use an artifact.", live.leases),
             ("builds_running", "Merges that run in a worker.", live.builds_running),
             ("builds_waiting", "Merges that wait for a worker.", live.builds_waiting),
@@ -52,8 +55,12 @@ class LiveMetrics:
         for name, text, value in gauges:
             yield GaugeMetricFamily(f"weft_{name}", text, value=value)
         yield CounterMetricFamily(
-            "weft_engine_restarts", "Times that the engine was started again.", value=live.restarts
+            "weft_engine_restarts", "Times that an engine was started again.", value=live.restarts
         )
+        yield CounterMetricFamily(
+            "weft_engine_lost_requests", "Requests that an engine lost; another may have answered.",
+            value=live.lost_requests,
+        )  # fmt: skip
         yield from self._pools()
         yield self._residency(resident)
 
@@ -77,7 +84,7 @@ class LiveMetrics:
         which of its adapters have a slot on the GPU, and weft pins none there.
         """
         loaded = GaugeMetricFamily(
-            "vllm:lora_adapter_loaded", "1 for each adapter in the engine's memory.",
+            "vllm:lora_adapter_loaded", "1 for each adapter in an engine's memory.",
             labels=["adapter_name", "level", "pinned"],
         )  # fmt: skip
         for digest in sorted(resident):

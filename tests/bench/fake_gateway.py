@@ -14,6 +14,7 @@ from server.app import create_app
 from server.base_model import ensure_base
 from server.engine.client import VllmEngine
 from server.engine.fake import FakeEngine
+from server.engine.fleet import Fleet
 from server.engine.link import Endpoint, Fixed
 from server.engine.protocol import Engine
 from server.gateway import Gateway
@@ -31,7 +32,9 @@ async def main() -> None:
     engine: Engine = FakeEngine(settings.served_base)
     if len(sys.argv) > 1:
         engine = VllmEngine(Fixed(Endpoint(sys.argv[1])))
-    gateway = Gateway(settings, registry=registry, versions=versions, engine=engine, base=base)
+    gateway = Gateway(
+        settings, registry=registry, versions=versions, fleet=Fleet([engine]), base=base
+    )
     await gateway.builder.start()
     import_methods()
     server = GatewayServer(create_app(gateway), gateway, None)

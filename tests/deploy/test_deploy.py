@@ -228,7 +228,7 @@ class TestServicesTogether:
         settings = settings_of(monkeypatch, services["gateway"]["environment"])
         arguments = shlex.split(services["engine"]["command"])
         port = arguments[arguments.index("--port") + 1]
-        assert f"http://engine:{port}" == settings.engine_url
+        assert (f"http://engine:{port}",) == settings.engine_url
 
     @pytest.mark.parametrize(
         ("variables", "published"),

@@ -8,6 +8,7 @@ from httpx import ASGITransport, AsyncClient
 
 from server.app import create_app
 from server.engine.client import VllmEngine
+from server.engine.fleet import Fleet
 from server.engine.link import Fixed
 from server.gateway import Gateway
 from server.home import open_registry
@@ -29,7 +30,9 @@ async def test_a_merge_that_unlearns_the_pattern_is_not_served(weft: Weft, tmp_p
     settings = weft.settings.model_copy(update={"canary": "enforce", "canary_file": file})
     registry, versions = open_registry(settings)
     engine = VllmEngine(Fixed(weft.engine_endpoint()))
-    gateway = Gateway(settings, registry=registry, versions=versions, engine=engine, base=BASE)
+    gateway = Gateway(
+        settings, registry=registry, versions=versions, fleet=Fleet([engine]), base=BASE
+    )
     async with weft.http() as http:  # the session's workers merge
         digests = [(await weft.complete(http, text, "hi"))["model"] for text in (KEEPS, BREAKS)]
     transport = ASGITransport(create_app(gateway))

@@ -143,7 +143,7 @@ async def test_full_disk(weft: Weft, tmp_path: Path) -> None:
         tmp_path / "home",
         artifacts_dir=weft.settings.artifacts,
         database_url=weft.settings.database,
-        engine_url=engine.url,
+        engine_url=(engine.url,),
         engine_key=engine.key,
         self_test=False,
     )

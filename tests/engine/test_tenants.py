@@ -7,6 +7,7 @@ from httpx import ASGITransport, AsyncClient
 from server.app import create_app
 from server.base_model import ensure_base
 from server.engine.client import VllmEngine
+from server.engine.fleet import Fleet
 from server.engine.link import Fixed
 from server.gateway import Gateway
 from server.home import open_registry
@@ -31,7 +32,9 @@ async def test_prompts_meet_in_the_cache_within_a_namespace_only(
         for name, namespace in scopes.items()
     }
     engine = VllmEngine(Fixed(weft.engine_endpoint()))
-    gateway = Gateway(settings, registry=registry, versions=versions, engine=engine, base=base.name)
+    gateway = Gateway(
+        settings, registry=registry, versions=versions, fleet=Fleet([engine]), base=base.name
+    )
     transport = ASGITransport(create_app(gateway))
     async with AsyncClient(transport=transport, base_url="http://localhost") as http:
 

@@ -32,6 +32,7 @@ from server.cli import app
 from server.cli.demo import import_demo_adapters
 from server.engine import launch, process
 from server.engine.fake import FakeEngine, FakeResponse
+from server.engine.fleet import Fleet
 from server.gateway import Gateway
 from server.home import open_registry
 from server.settings import Settings
@@ -196,7 +197,11 @@ def make_gateway(
 ) -> MakeGateway:
     def make(**changes: Any) -> Gateway:
         return Gateway(
-            make_settings(**changes), registry=registry, versions=versions, engine=engine, base=BASE
+            make_settings(**changes),
+            registry=registry,
+            versions=versions,
+            fleet=Fleet([engine]),
+            base=BASE,
         )
 
     return make

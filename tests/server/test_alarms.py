@@ -10,6 +10,7 @@ import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
 from server.engine.fake import FakeEngine
+from server.engine.fleet import Fleet
 from server.engine.launch import Supervisor
 from server.engine.protocol import EngineAdapters
 from server.live import live_of
@@ -42,7 +43,7 @@ async def test_a_killed_engine_raises_the_alarm(
     supervisor = stub.supervisor()
     await supervisor.start()
     gateway = make_gateway()
-    gateway.engine = _Supervised(supervisor)
+    gateway.fleet = Fleet([_Supervised(supervisor)])
     try:
         scrapes = [gateway.metrics.render(await live_of(gateway)) for _ in range(4)]
         stub.mode = "exits"  # it cannot be started again

@@ -22,6 +22,7 @@ from server.artifacts.store import StoreBroken, StoreFull
 from server.artifacts.worker import BuildTimeout
 from server.compose.resolve import Planned
 from server.engine.fake import FakeEngine
+from server.engine.fleet import Fleet
 from server.gateway import Gateway
 from tests.server import faulty_builds
 from tests.server.conftest import BASE, DEMO, MakeGateway, MakeSettings
@@ -189,7 +190,9 @@ async def alone(
     make_settings: MakeSettings, registry: Registry, versions: LocalBlobs, engine: FakeEngine
 ) -> AsyncIterator[Gateway]:
     """A gateway with a worker process of its own."""
-    made = Gateway(make_settings(), registry=registry, versions=versions, engine=engine, base=BASE)
+    made = Gateway(
+        make_settings(), registry=registry, versions=versions, fleet=Fleet([engine]), base=BASE
+    )
     yield made
     await made.builder.stop()
 

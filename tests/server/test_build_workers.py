@@ -13,6 +13,7 @@ from server.artifacts.build import BuildFailed
 from server.artifacts.worker import BuildTooLarge
 from server.artifacts.workers import Workers
 from server.engine.fake import FakeEngine
+from server.engine.fleet import Fleet
 from server.gateway import Gateway
 from tests.server import faulty_builds
 from tests.server.conftest import BASE, MakeSettings
@@ -34,7 +35,7 @@ def gateway(
 ) -> Gateway:  # fmt: skip
     """A gateway that builds with the pair."""
     settings = make_settings(merge_workers=2)
-    made = Gateway(settings, registry=registry, versions=versions, engine=engine, base=BASE)
+    made = Gateway(settings, registry=registry, versions=versions, fleet=Fleet([engine]), base=BASE)
     made.builder._workers = pair
     return made
 

@@ -20,6 +20,7 @@ from registry.storage.errors import DatabaseSilent, DatabaseUnreachable
 from registry.types import Base
 from server import recent
 from server.engine.fake import FakeEngine
+from server.engine.fleet import Fleet
 from server.gateway import Gateway
 from server.home import open_registry
 from tests.postgresql import Server, serve
@@ -63,7 +64,7 @@ async def on_postgresql(
         registry.adapters.register(versions.path(digest), name=name, base=BASE)
     _, key = registry.access.keys.create("team-chat", role="chat", namespace="team")
     gateway = Gateway(
-        make_settings(), registry=registry, versions=versions, engine=engine, base=BASE
+        make_settings(), registry=registry, versions=versions, fleet=Fleet([engine]), base=BASE
     )
     async with make_client(gateway) as client:
         client.headers["authorization"] = f"Bearer {key}"
@@ -200,7 +201,9 @@ async def test_a_locked_database_is_503_and_serving_goes_on(
     monkeypatch.setattr(database_module, "BUSY_TIMEOUT_SECONDS", 0)
     settings = make_settings()
     registry, versions = open_registry(settings)
-    gateway = Gateway(settings, registry=registry, versions=versions, engine=engine, base=BASE)
+    gateway = Gateway(
+        settings, registry=registry, versions=versions, fleet=Fleet([engine]), base=BASE
+    )
     writes = (
         ("PUT", "/registry/adapters/zorp/-/aliases/next", {"version": 1}),
         ("PUT", "/registry/adapters/zorp/-/versions/1/status", {"status": "admitted"}),

@@ -195,7 +195,7 @@ def test_an_engine_elsewhere_is_asked(
     """The engine at WEFT_ENGINE_URL is asked through its core, with weft's key."""
     with answering({"/weft/adapters": (status or 0, {})} if status else {}) as url:
         place = url if status else "http://127.0.0.1:9"
-        finding = findings(settings.model_copy(update={"engine_url": place}))["engine"]
+        finding = findings(settings.model_copy(update={"engine_url": (place,)}))["engine"]
 
     assert (state, True) == (finding.state, words in finding.advice)
 

@@ -130,9 +130,9 @@ async def test_requests_and_removals_together_always_answer(
             await asyncio.sleep(0.002)
 
     async def use(name: str) -> None:
-        async with gateway.provider.provide(target_of(gateway, name), Timings()) as digest:
-            assert gateway.artifacts.has(digest)
-            assert digest in engine.loaded
+        async with gateway.provider.provide(target_of(gateway, name), Timings()) as provided:
+            assert gateway.artifacts.has(provided.digest)
+            assert provided.digest in engine.loaded
             await asyncio.sleep(0.001)
 
     shrinking = asyncio.create_task(shrink())

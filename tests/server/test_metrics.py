@@ -18,6 +18,7 @@ NAMES = {
     "weft_resolve_seconds", "weft_queue_seconds", "weft_merge_misses_total",
     "weft_evictions_total", "weft_namespace_requests_total", "weft_namespace_tokens_total",
     "weft_builds_running", "weft_builds_waiting", "weft_body_bytes", "weft_engine_restarts_total",
+    "weft_engines", "weft_engine_lost_requests_total",
     "weft_pool_calls", "weft_pool_limit", "weft_slots_total", "weft_slot_bytes_total",
     "vllm:lora_adapter_loaded",
 }  # fmt: skip

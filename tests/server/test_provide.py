@@ -35,8 +35,8 @@ def target_of(gateway: Gateway, text: str) -> Stored | Planned:
 
 async def provide(gateway: Gateway, target: Stored | Planned) -> str:
     """Provide `target`, release it, and return its digest."""
-    async with gateway.provider.provide(target, Timings()) as digest:
-        return digest
+    async with gateway.provider.provide(target, Timings()) as provided:
+        return provided.digest
 
 
 async def test_a_hundred_requests_are_one_merge_and_one_load(
@@ -230,8 +230,8 @@ async def test_a_merge_is_loaded_while_it_is_recorded(
 
     monkeypatch.setattr(gateway.registry.compositions, "record_artifact", record_later)
     timings = Timings()
-    async with gateway.provider.provide(target_of(gateway, "cat(zorp, blim)"), timings) as digest:
-        assert ([digest], True) == (engine.loads, timings.new_slot)
+    async with gateway.provider.provide(target_of(gateway, "cat(zorp, blim)"), timings) as made:
+        assert ([made.digest], True) == (engine.loads, timings.new_slot)
     assert ["merge", "load"] == list(timings.seconds)
     assert timings.seconds["merge"] > timings.seconds["load"]
 

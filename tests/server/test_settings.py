@@ -41,7 +41,11 @@ def test_without_anything_there_are_defaults() -> None:
         ("max_connections", "3", 3),
         ("statement_seconds", "2.5", 2.5),
         ("api_keys", "one, two", (SecretStr("one"), SecretStr("two"))),
-        ("engine_url", "http://gpu:8000", "http://gpu:8000"),
+        (
+            "engine_url",
+            "http://gpu-1:8000/, http://gpu-2:8000",
+            ("http://gpu-1:8000", "http://gpu-2:8000"),
+        ),
         ("engine_key", "k", SecretStr("k")),
         ("engine_port", "1", 1),
         ("engine_args", "--x 1", "--x 1"),
@@ -153,7 +157,7 @@ def test_arguments_win_over_variables(monkeypatch: pytest.MonkeyPatch) -> None:
         ("api_keys", ""), ("api_keys", "a,,b"), ("api_keys", ","), ("norm_minimum", "-1"),
         ("import_max_rank", "0"), ("import_max_rank", "2049"), ("import_max_bytes", "0"),
         ("hub_workers", "0"), ("cors_origins", "chat.example.com"),
-        ("cors_origins", "https://chat.example.com/"),
+        ("cors_origins", "https://chat.example.com/"), ("engine_url", "gpu-1:8000"),
     ],
 )  # fmt: skip
 def test_a_bad_value_stops_the_start_and_names_itself(

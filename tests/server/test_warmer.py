@@ -55,7 +55,7 @@ async def test_no_request_waits_for_warming(
     async with gateway.leases.hold(digest_of("blim")):
         await asyncio.sleep(0.05)
         assert [] == engine.loads
-        await gateway.provider.load(digest_of("blim"))
+        await gateway.provider.load(digest_of("blim"), engine)
     await asyncio.sleep(0.05)
     assert [digest_of("blim")] == engine.loads
     engine.restart()

@@ -4,7 +4,7 @@ import asyncio
 import sys
 from pathlib import Path
 
-from server.engine.absent import AbsentEngine
+from server.engine.fleet import Fleet
 from server.gateway import Gateway
 from server.home import open_registry
 from tests.server.conftest import BASE, demo_settings
@@ -17,7 +17,11 @@ async def main(home: Path) -> None:
     settings = demo_settings(home)
     registry, versions = open_registry(settings)
     gateway = Gateway(
-        settings, registry=registry, versions=versions, engine=AbsentEngine(), base=BASE
+        settings,
+        registry=registry,
+        versions=versions,
+        fleet=Fleet(absent="There is no engine."),
+        base=BASE,
     )
     async with running(gateway, children.hang):
         await asyncio.Event().wait()

@@ -14,6 +14,7 @@ from registry.storage.columns import now
 from registry.types import Registration
 from registry.versions.canaries import CanaryFailure, CanaryResult
 from server.artifacts.canary import CanaryFailed
+from server.engine.fleet import Fleet
 from server.gateway import Gateway
 from server.jobs.finish import Finished
 from tests.reading import read_adapter, read_composition
@@ -61,8 +62,9 @@ async def test_the_best_is_folded_served_and_published(finish: Finish, gateway: 
     version = read_composition(gateway.registry, "bot").versions[0]
     assert "recycle(zorp@1, blim@1) of ftjob-" in version.expression
     served = by_name(finished)["recycle"]["served"]
-    assert isinstance(gateway.engine, ScoringEngine)
-    assert [served["artifact"]] == gateway.engine.loads
+    (engine,) = gateway.fleet.engines
+    assert isinstance(engine, ScoringEngine)
+    assert [served["artifact"]] == engine.loads
     assert -LOGPROB == served["figures"]["loss"]["value"]
     assert 1.0 == served["figures"]["exact_match"]["value"]
     assert 0.4 == pytest.approx(served["difference"]["exact_match"])
@@ -267,7 +269,7 @@ async def test_without_an_engine_the_report_says_so(
     gateway: Gateway, make_outcome: MakeOutcome, fresh: Path
 ) -> None:
     """Without an engine the candidate is folded and published, and the report says so."""
-    gateway.finisher = replace(gateway.finisher, engine=None)
+    gateway.finisher = replace(gateway.finisher, fleet=Fleet(absent="There is none."))
     job = queue(gateway)
     learned(gateway, job, make_outcome(), fresh)
     finished = await gateway.finisher.finish(job, make_outcome(), _quiet)

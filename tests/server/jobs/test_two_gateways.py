@@ -10,6 +10,7 @@ from registry.service import Registry
 from registry.storage.blobs import LocalBlobs
 from registry.types import Base
 from server.engine.fake import FakeEngine
+from server.engine.fleet import Fleet
 from server.gateway import Gateway
 from server.home import open_registry
 from tests.server.conftest import BASE, MakeClient, MakeSettings
@@ -27,7 +28,7 @@ def second(make_settings: MakeSettings, base: Base) -> MakeSecond:
         registry, own = open_registry(make_settings())
         return Gateway(
             make_settings(**changes), registry=registry, versions=versions or own,
-            engine=FakeEngine(BASE), base=BASE,
+            fleet=Fleet([FakeEngine(BASE)]), base=BASE,
         )  # fmt: skip
 
     return make
