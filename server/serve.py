@@ -4,13 +4,13 @@ import asyncio
 import gc
 import logging
 import math
-import secrets
 import signal
 import socket
 import sys
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, contextmanager, suppress
-from typing import TypeAlias
+from functools import partial
+from typing import Protocol, TypeAlias
 
 import uvicorn
 from fastapi import FastAPI
@@ -18,19 +18,15 @@ from fastapi import FastAPI
 from registry.types import Base
 from server.app import create_app
 from server.artifacts.canary_file import read_canaries
-from server.artifacts.store import ArtifactStore
 from server.base_model import ensure_base
 from server.connections import limited_protocol
 from server.engine.client import VllmEngine
+from server.engine.fit import proof_of
 from server.engine.fleet import Fleet
 from server.engine.launch import Supervisor
-from server.engine.link import Endpoint, Fixed
 from server.engine.members import Listed
 from server.engine.process import Progress
-from server.engine.proof import Prove
 from server.engine.recruit import Recruiter
-from server.engine.selftest import self_test
-from server.engine.turn import turn
 from server.gateway import Gateway
 from server.home import locked_home, open_registry
 from server.preflight import bound_socket, check_model, check_reach
@@ -39,6 +35,16 @@ from server.telemetry.export import exported_spans
 from server.warmer import Warmer
 
 Ready: TypeAlias = Callable[[Callable[[], None]], Awaitable[None]]
+Connect: TypeAlias = Callable[[Base], Awaitable[Fleet]]
+
+
+class CheckReach(Protocol):
+    """Checks who can reach the gateway."""
+
+    def __call__(self, *, has_keys: bool) -> None:
+        """Raise OpenToOthers if others can, and there is no key."""
+
+
 _log = logging.getLogger("weft.server")
 _OPEN = (
     "No key exists, so every user of this machine is an admin. To require keys: "
@@ -47,7 +53,7 @@ _OPEN = (
 _SHRINK_SECONDS = 10.0
 # A crash left the workspaces that are older than any build can last.
 _SWEEP_SECONDS = 3600.0
-_SWITCH_SECONDS = 0.0005
+SWITCH_SECONDS = 0.0005
 # What answers that were cut off may take to send their last event.
 _CUT_SECONDS = 5
 
@@ -79,26 +85,42 @@ async def serve(
         if settings.canary_file is not None:
             read_canaries(settings.canary_file)  # a bad file is told before the engine starts
         stack.enter_context(exported_spans(settings.otlp_endpoint))
-        gateway = await _open(stack, settings, bound, progress)
+        gateway = await open_gateway(
+            stack,
+            settings,
+            connect=partial(_connect, stack, settings, progress),
+            check_reach=partial(check_reach, bound),
+        )
         server = GatewayServer(create_app(gateway), gateway, ready)
         for number in (signal.SIGINT, signal.SIGTERM):
             asyncio.get_running_loop().add_signal_handler(number, server.stop)
         await server.serve(sockets=[bound])
 
 
-async def _open(
-    stack: AsyncExitStack, settings: Settings, bound: socket.socket, progress: Progress | None
+async def open_gateway(
+    stack: AsyncExitStack, settings: Settings, *, connect: Connect, check_reach: CheckReach
 ) -> Gateway:
-    """Start everything behind the HTTP routes; `stack` stops it again."""
+    """Start everything behind the HTTP routes.
+
+    Args:
+        stack: stops it again.
+        settings: of the gateway.
+        connect: returns the engines of the base, at least one of which is up.
+        check_reach: raises OpenToOthers, unless whoever reaches the gateway may use it.
+
+    Raises:
+        OpenToOthers, EngineStartFailed: see `connect` and `check_reach`.
+        registry.errors.RegistryError: the database or the base cannot be used.
+    """
     registry, versions = open_registry(settings, statement_seconds=settings.statement_seconds)
     has_keys = bool(settings.api_keys) or registry.access.keys.live().any
-    check_reach(bound, has_keys=has_keys)
+    check_reach(has_keys=has_keys)
     if not has_keys:
         _log.info(_OPEN)
     base = ensure_base(registry, settings)
     # Importing torch takes seconds, which would delay the first request for a composition.
     methods = asyncio.create_task(asyncio.to_thread(import_methods), name="import merge methods")
-    fleet = await _connect(stack, settings, base, progress)
+    fleet = await connect(base)
     await methods
     gateway = Gateway(settings, registry=registry, versions=versions, fleet=fleet, base=base.name)
     for store in (versions, gateway.artifacts):
@@ -132,10 +154,10 @@ def import_methods() -> None:
 
 
 async def _connect(
-    stack: AsyncExitStack, settings: Settings, base: Base, progress: Progress | None
+    stack: AsyncExitStack, settings: Settings, progress: Progress | None, base: Base
 ) -> Fleet:
-    """Return the engines, at least one of which is up."""
-    prove = _proof(settings, base)
+    """Return the engines of the settings, at least one of which is up."""
+    prove = proof_of(settings, base.shapes)
     fleet = Fleet(slots=settings.max_loras)
     if settings.engine_url:
         key = settings.engine_key.get_secret_value() if settings.engine_key else None
@@ -151,27 +173,6 @@ async def _connect(
     stack.push_async_callback(engine.close)
     fleet.join(engine)
     return fleet
-
-
-def _proof(settings: Settings, base: Base) -> Prove:
-    """Return the test that an engine has to pass before it serves."""
-    artifacts = ArtifactStore(settings.artifacts)
-    settings.artifacts.mkdir(parents=True, exist_ok=True)
-
-    async def prove(endpoint: Endpoint) -> None:
-        if not settings.self_test:
-            return
-        engine = VllmEngine(Fixed(endpoint))
-        try:
-            async with turn(settings.artifacts, settings.engine_start_seconds / 2):
-                await self_test(
-                    engine, base=settings.served_base, shapes=base.shapes, artifacts=artifacts,
-                    slots=settings.max_loras, seed=secrets.randbits(64),
-                )  # fmt: skip
-        finally:
-            await engine.close()
-
-    return prove
 
 
 async def _keep_small(gateway: Gateway) -> None:
@@ -190,7 +191,7 @@ class GatewayServer(uvicorn.Server):
         settings = gateway.settings
         # Threads that compute hold Python's lock for this long, and the loop, which gives it away
         # at every call of the system, waits as often.
-        sys.setswitchinterval(_SWITCH_SECONDS)
+        sys.setswitchinterval(SWITCH_SECONDS)
         super().__init__(
             uvicorn.Config(
                 app,
