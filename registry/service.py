@@ -12,6 +12,7 @@ from registry.jobs.queue import Jobs
 from registry.search.descriptions import Descriptions
 from registry.search.embeddings import Embedder, Embeddings
 from registry.search.finder import Finder
+from registry.storage.advisory import AdvisoryLocks
 from registry.storage.blobs import BlobStore
 from registry.storage.changes import Changes
 from registry.storage.database import Database
@@ -78,3 +79,4 @@ class Registry:
         self.jobs = Jobs(database)
         self.changes = Changes(database)
         self.files = Files(database)
+        self.locks = AdvisoryLocks(database)

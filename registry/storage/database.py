@@ -15,34 +15,24 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NewType
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, inspect, make_url
-from sqlalchemy.exc import (
-    ArgumentError,
-    DataError,
-    DBAPIError,
-    IntegrityError,
-    NoSuchModuleError,
-    OperationalError,
-)
-from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 from sqlalchemy.orm import Session
 from sqlalchemy.pool import ConnectionPoolEntry
 
 import migrations
 from registry.callers import LOCAL, Caller
+from registry.storage.driver_errors import explained
 from registry.storage.errors import (
     DatabaseAhead,
     DatabaseOutdated,
     DatabaseSilent,
     DatabaseUnavailable,
-    DatabaseUnreachable,
     DatabaseUrlInvalid,
     ReferencesBroken,
-    StatementTimeout,
-    ValueRefused,
 )
 from registry.storage.read_only import reopen_when_writable
 from registry.storage.silence import Silence
-from registry.storage.statement_limit import UNLIMITED, is_timeout, limit_statements
+from registry.storage.statement_limit import UNLIMITED, limit_statements
 
 if TYPE_CHECKING:
     from alembic.config import Config
@@ -105,7 +95,7 @@ class Database:
         Raises:
             DatabaseUnavailable: the database is unreachable or unreadable, or has no tables.
         """
-        with self._access(), Session(self._reader, autoflush=False) as session:
+        with self.access(), Session(self._reader, autoflush=False) as session:
             session.info["caller"] = caller
             yield ReadSession(session)
 
@@ -123,7 +113,7 @@ class Database:
             DatabaseUnavailable: the database is unreachable, not writable or was busy for too long.
         """
         writer = self._writer if durable else self._fleeting
-        with self._access(), Session(writer, expire_on_commit=False) as session:
+        with self.access(), Session(writer, expire_on_commit=False) as session:
             session.info["caller"] = caller
             session.connection()  # begins the transaction, so that reads see the last commit
             yield WriteSession(ReadSession(session))
@@ -135,8 +125,18 @@ class Database:
         Raises:
             DatabaseUnavailable: as `read`.
         """
-        with self._access(), self._engine.connect() as connection:
+        with self.access(), self._engine.connect() as connection:
             return int(connection.exec_driver_sql(statement).scalar_one())
+
+    def connect_apart(self) -> Connection:
+        """Return a connection outside of the pool, whose statements need no transaction.
+
+        Use it inside of `access`, and close it at the end.
+        """
+        engine = self._engine.execution_options(isolation_level="AUTOCOMMIT")
+        connection = engine.connect()
+        connection.detach()
+        return connection
 
     def upgrade(self) -> None:
         """Upgrade the schema to the current revision in one transaction; create a SQLite file.
@@ -165,7 +165,7 @@ class Database:
             DatabaseUnavailable: the database is unreachable or not writable.
         """
         self._make_file()
-        with self._access(), _upgrading, self._changer.begin() as connection:
+        with self.access(), _upgrading, self._changer.begin() as connection:
             if connection.dialect.name == "postgresql":  # SQLite has taken its write lock
                 connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_UPGRADE_LOCK})")
             self._refuse_newer(connection)
@@ -182,7 +182,7 @@ class Database:
         head = migrations.revisions()[-1]
         if self.file is not None and not self.file.exists():
             raise DatabaseOutdated(None, head)  # a connection would create the file
-        with self._access(), self._engine.connect() as connection:
+        with self.access(), self._engine.connect() as connection:
             self._refuse_newer(connection)
             revision = _revision(connection)
         if revision != head:
@@ -195,11 +195,11 @@ class Database:
         self._engine.dispose()
 
     @contextmanager
-    def _access(self) -> Iterator[None]:
+    def access(self) -> Iterator[None]:
         """Convert errors of the driver, and fail at once while the server is known to be silent."""
         self._silence.check()
         try:
-            with _explained():
+            with explained():
                 yield
         except DatabaseSilent as error:
             self._silence.begin(error.reason)
@@ -209,7 +209,7 @@ class Database:
         """Take a connection and give it back. Raises TimeoutError: the server is silent."""
         with suppress(DatabaseUnavailable):
             try:
-                with _explained(), self._engine.connect():
+                with explained(), self._engine.connect():
                     return
             except DatabaseSilent as error:
                 raise TimeoutError from error
@@ -227,7 +227,7 @@ class Database:
     def _is_current(self) -> bool:
         if self.file is not None and not self.file.exists():
             return False  # a connection would create the file
-        with self._access(), self._engine.connect() as connection:
+        with self.access(), self._engine.connect() as connection:
             return _revision(connection) == migrations.revisions()[-1]
 
     @staticmethod
@@ -352,47 +352,3 @@ def _refuse_broken(connection: Connection) -> None:
     if connection.dialect.name == "sqlite":
         for table, _, missing, _ in connection.exec_driver_sql("PRAGMA foreign_key_check"):
             raise ReferencesBroken(table, missing)
-
-
-@contextmanager
-def _explained() -> Iterator[None]:
-    """Convert errors of the driver into errors of this package."""
-    try:
-        yield
-    except IntegrityError:
-        raise  # `registry.storage.insert` converts it
-    except DataError as error:
-        raise ValueRefused(str(error.orig)) from error
-    except (UnicodeEncodeError, OverflowError) as error:
-        raise ValueRefused(str(error)) from error
-    except DBAPIError as error:
-        if is_timeout(error):
-            raise StatementTimeout from error
-        raise _unavailable(error) from error
-    except PoolTimeout as error:
-        raise DatabaseUnavailable("every connection is taken") from error
-
-
-def _unavailable(error: DBAPIError) -> DatabaseUnavailable:
-    reason = _first_reason(error)
-    if isinstance(error.orig, TimeoutError):  # `registry.storage.patient` raises it
-        return DatabaseSilent(reason)
-    # There is no connection to a server, or it ended; SQLite has none.
-    lost = error.connection_invalidated or getattr(error.orig, "sqlstate", "") is None
-    if lost and isinstance(error, OperationalError):
-        return DatabaseUnreachable(reason)
-    return DatabaseUnavailable(reason)
-
-
-def _first_reason(error: DBAPIError) -> str:
-    """Return the message of the first error of the driver.
-
-    A full disk ends SQLite's transaction; the rollback to a savepoint then fails with a misleading
-    error.
-    """
-    reason, cause = str(error.orig), error.__context__
-    while cause is not None:
-        if isinstance(cause, DBAPIError) and not isinstance(cause, IntegrityError):
-            reason = str(cause.orig)
-        cause = cause.__context__
-    return reason
