@@ -1,8 +1,9 @@
 """Counts what each key uses, and refuses what is beyond its limits.
 
 Counts are kept in memory and added to the database every two seconds, in one transaction, which
-also reads what other gateways counted: a request writes nothing, and a limit that several gateways
-share may be passed by what they take in two seconds. Counters in the database rather than a service
+also reads what other gateways counted: a request writes nothing. A gateway that takes a quarter of
+what it knows to be left of a limit exchanges counts at once, so each gateway beyond the first lets
+a limit be passed by about a quarter at most. Counters in the database rather than a service
 of their own (Redis, as PyPI's `limits` would need): every deployment has the database, its rows are
 the report of usage as well, and tokens and seconds are known only after the fact.
 """
@@ -11,16 +12,17 @@ import asyncio
 import logging
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 
 from registry.access.usage import Counts, Slot, Usage
 from registry.callers import LOCAL, NO_LIMITS, Caller, KeyLimits
 from registry.errors import RegistryError
-from server.rates import Rate, RateLimited, effective_limits, headers_of_rates, rates
+from server.rates import Rate, RateLimited, amount, effective_limits, headers_of_rates, rates
 from server.telemetry import record
 
-_FLUSH_SECONDS = 2.0
+_FLUSH_SECONDS, _LEAST_FLUSH_SECONDS = 2.0, 0.1
+_PART = 4  # of what is left of a limit: a gateway that takes one of these parts exchanges counts
 _MINUTE = 60
 _NOTHING = Counts()
 _log = logging.getLogger("weft.server")
@@ -42,11 +44,13 @@ class Meter:
         self, usage: Usage, defaults: KeyLimits, *, clock: Callable[[], float] = time.time
     ) -> None:
         self._usage, self._defaults, self._clock = usage, defaults, clock
-        self._shared: Mapping[tuple[str, int], Counts] = {}  # as of the last flush, by all gateways
+        # As of the last flush, by all gateways; None before the first.
+        self._shared: Mapping[tuple[str, int], Counts] | None = None
         self._pending: defaultdict[Slot, Counts] = defaultdict(Counts)  # since then, by this one
         self._sent: Mapping[Slot, Counts] = {}  # being written
         self._reserved: Counter[str] = Counter()
         self._flushing = asyncio.Lock()
+        self._soon = asyncio.Event()
         self._failing = False
 
     @contextmanager
@@ -86,23 +90,32 @@ class Meter:
         """Count a build that the caller has begun."""
         self._add(caller, Counts(compositions=1))
 
+    def not_begun(self, caller: Caller) -> None:
+        """Take back a build that the caller had begun: another gateway has made the same."""
+        self._add(caller, Counts(compositions=-1))
+
     def built(self, caller: Caller, seconds: float) -> None:
         """Count the seconds of a build that the caller had begun."""
         self._add(caller, Counts(build_seconds=seconds))
 
     async def run(self) -> None:
-        """Write the counts every two seconds, and once more at the end."""
+        """Exchange counts now, at least every two seconds, and once more at the end."""
         try:
             while True:
-                await asyncio.sleep(_FLUSH_SECONDS)
                 await self.flush()
+                await asyncio.sleep(_LEAST_FLUSH_SECONDS)
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(_FLUSH_SECONDS - _LEAST_FLUSH_SECONDS):
+                        await self._soon.wait()
         finally:
             await self.flush()
 
     async def flush(self) -> None:
         """Write the counts, and read those of other gateways. A failure keeps them for later."""
         async with self._flushing:
-            if not self._pending:
+            self._soon.clear()
+            alone = not self._usage.shared and self._shared is not None
+            if alone and not self._pending:
                 return
             self._sent, self._pending = self._pending, defaultdict(Counts)
             try:
@@ -118,15 +131,23 @@ class Meter:
                 self._sent = {}
 
     def _exchange(self, used: Mapping[Slot, Counts]) -> Mapping[tuple[str, int], Counts]:
-        self._usage.add(used)
-        recent = {key for key, _ in self._shared} | {slot.key for slot in used}
-        return self._usage.minutes(recent, since=self._minute() - 1)
+        if used:
+            self._usage.add(used)
+        return self._usage.minutes(since=self._minute() - 1)
 
     def _check(self, caller: Caller, names: tuple[str, ...]) -> None:
         some = self._rates(caller)
         for rate in some:
             if rate.name in names and rate.exhausted:
                 raise RateLimited(caller.name, rate, headers_of_rates(some))
+        if some and self._usage.shared:
+            self._share(caller, [rate for rate in some if rate.name in names])
+
+    def _share(self, caller: Caller, some: Iterable[Rate]) -> None:
+        """Exchange counts soon if the caller takes much of what is left since the last time."""
+        taken = self._pending.get(self._slot(caller, self._minute()), _NOTHING)
+        if any(_PART * (amount(rate.name, taken) + rate.least) >= rate.left for rate in some):
+            self._soon.set()
 
     def _rates(self, caller: Caller) -> tuple[Rate, ...]:
         limits, minute = effective_limits(caller, self._defaults), self._minute()
@@ -137,18 +158,22 @@ class Meter:
         return rates(limits, before, used, self._reserved[caller.name], elapsed)
 
     def _used(self, caller: Caller, minute: int) -> Counts:
-        slot = Slot(caller.name, caller.namespace or None, minute)
+        slot = self._slot(caller, minute)
         own = self._sent.get(slot, _NOTHING) + self._pending.get(slot, _NOTHING)
-        return self._shared.get((caller.name, minute), _NOTHING) + own
+        return (self._shared or {}).get((caller.name, minute), _NOTHING) + own
 
     def _add(self, caller: Caller, counts: Counts) -> None:
         if caller is not LOCAL and counts != _NOTHING:
-            self._pending[Slot(caller.name, caller.namespace or None, self._minute())] += counts
+            self._pending[self._slot(caller, self._minute())] += counts
 
     def _release(self, name: str, tokens: int) -> None:
         self._reserved[name] -= tokens
         if not self._reserved[name]:
             del self._reserved[name]
+
+    @staticmethod
+    def _slot(caller: Caller, minute: int) -> Slot:
+        return Slot(caller.name, caller.namespace or None, minute)
 
     def _minute(self) -> int:
         return int(self._clock() // _MINUTE)

@@ -100,8 +100,8 @@ def rates(
         if limit is not None:
             reserved = reserved_tokens if field.name == "tokens" else 0
             least = 0.001 if field.name == "build_seconds" else 1.0
-            now = _amount(field.name, used) + reserved
-            rate = Rate(field.name, limit, _amount(field.name, before), now, elapsed, least)
+            now = amount(field.name, used) + reserved
+            rate = Rate(field.name, limit, amount(field.name, before), now, elapsed, least)
             found.append(rate)
     return tuple(found)
 
@@ -117,7 +117,8 @@ def headers_of_rates(some: tuple[Rate, ...]) -> dict[str, str]:
     return headers
 
 
-def _amount(name: str, counts: Counts) -> float:
+def amount(name: str, counts: Counts) -> float:
+    """Return what a limit of this name is of, from counts."""
     if name == "tokens":
         return counts.prompt_tokens + counts.completion_tokens
     return float(getattr(counts, name))

@@ -4,8 +4,8 @@ A gateway counts in memory and adds its counts in one transaction every few seco
 writes nothing. Not covered: the limits themselves (`server.limiting`).
 """
 
-from collections.abc import Collection, Mapping
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from functools import partial
 from typing import Self
@@ -15,7 +15,6 @@ from registry.callers import LOCAL, Caller
 from registry.errors import CursorInvalid
 from registry.paging import Page, key_of, paged
 from registry.storage.database import Database
-from registry.storage.usage_models import UsageMinuteRow
 from registry.storage.values import value_of
 
 _KEPT_MINUTES = 5
@@ -87,11 +86,16 @@ class Usage:
             newest = max((slot.minute for slot in used), default=0)
             usage_queries.remove_minutes(session, newest - _KEPT_MINUTES)
 
-    def minutes(self, keys: Collection[str], *, since: int) -> Mapping[tuple[str, int], Counts]:
-        """Return what keys used, through all gateways, by key and minute, from `since` on."""
+    @property
+    def shared(self) -> bool:
+        """Whether other gateways may count, too."""
+        return self._database.file is None
+
+    def minutes(self, *, since: int) -> Mapping[tuple[str, int], Counts]:
+        """Return what every key used, through all gateways, by key and minute, from `since` on."""
         with self._database.read() as session:
-            rows = usage_queries.minutes(session, keys, since)
-            return {(row.key, row.minute): _counts(row) for row in rows}
+            rows = usage_queries.minutes(session, since)
+            return {(row.key, row.minute): Counts(*row[2:]) for row in rows}
 
     def page(
         self,
@@ -123,10 +127,6 @@ class Usage:
             rows = usage_queries.days(session, key, namespace, since, until, after, limit + 1)
             place = lambda row: f"{row.day} {row.key}"  # noqa: E731
             return paged("usage", rows, limit, place, partial(value_of, KeyUsage))
-
-
-def _counts(row: UsageMinuteRow) -> Counts:
-    return Counts(**{field.name: getattr(row, field.name) for field in fields(Counts)})
 
 
 def _place(text: str | None) -> tuple[str, str] | None:

@@ -1,9 +1,9 @@
 """The queries for usage, and for the secrets of the registry. None of them commits."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import and_, delete, or_, select
+from sqlalchemy import Row, and_, delete, or_, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from registry.access.visibility import caller_of
@@ -42,10 +42,12 @@ def _add(
     session.execute(added.on_conflict_do_update(index_elements=[*place], set_=sums | {**replaced}))
 
 
-def minutes(session: ReadSession, keys: Collection[str], since: int) -> Sequence[UsageMinuteRow]:
-    """Return what keys used in each minute from `since` on."""
+def minutes(session: ReadSession, since: int) -> Sequence[Row[Any]]:
+    """Return what keys used in each minute from `since` on: minute, key, then the counts."""
     row = UsageMinuteRow
-    return session.scalars(select(row).where(row.minute >= since, row.key.in_(keys))).all()
+    tokens = row.prompt_tokens, row.completion_tokens
+    counts = row.requests, *tokens, row.compositions, row.build_seconds
+    return session.execute(select(row.minute, row.key, *counts).where(row.minute >= since)).all()
 
 
 def remove_minutes(session: WriteSession, before: int) -> None:

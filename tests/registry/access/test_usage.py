@@ -23,7 +23,8 @@ def test_gateways_add_to_the_same_rows(registry: Registry) -> None:
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(write, [1, -1, 1, -1]))
     total = Counts(20, 40, 60, 80, 10.0)
-    assert {("a", NOON): total, ("d", NOON): total} == usage.minutes(["a", "d"], since=0)
+    assert {(key, NOON): total for key in "abcd"} == usage.minutes(since=0)
+    assert {} == usage.minutes(since=NOON + 1)
     days = [(row.key, row.requests, row.build_seconds) for row in usage.page().items]
     assert [("a", 21, 10.0), ("b", 20, 10.0), ("c", 20, 10.0), ("d", 20, 10.0)] == days
 
