@@ -1,7 +1,7 @@
-"""Tasks whose result several callers await, and which go on when callers leave."""
+"""Work that goes on when those who await it leave."""
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -21,3 +21,13 @@ def shared_task(work: Coroutine[Any, Any, T], *, name: str) -> asyncio.Task[T]:
 def _retrieve(task: asyncio.Task[Any]) -> None:
     if not task.cancelled():
         task.exception()
+
+
+async def run_or_undo(call: Callable[[], T], undo: Callable[[T], object]) -> T:
+    """Run `call` in a thread; if cancelled meanwhile, run `undo` on its result."""
+    calling = asyncio.ensure_future(asyncio.to_thread(call))
+    try:
+        return await asyncio.shield(calling)
+    except asyncio.CancelledError:
+        await asyncio.to_thread(undo, await calling)
+        raise

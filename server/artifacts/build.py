@@ -1,8 +1,8 @@
 """Builds: a recipe becomes an artifact, in worker processes, one build per recipe at a time.
 
 Covered: single flight, the turns of callers, recipes that cannot be built, adopting the result into
-the store and recording it. Not covered: what a merge is (`merge.run`), the processes (`workers.py`)
-and loading the result (`provide.py`).
+the store and recording it. Not covered: what a merge is (`merge.run`), the processes
+(`workers.py`), other gateways (`flights.py`) and loading the result (`provide.py`).
 """
 
 import asyncio
@@ -21,6 +21,7 @@ from registry.service import Registry
 from registry.storage.blobs import BlobStore
 from registry.versions.compositions import NewRecipe
 from server.artifacts import worker
+from server.artifacts.flights import Flights
 from server.artifacts.refusals import Refusals
 from server.artifacts.store import ArtifactStore, storage_errors
 from server.artifacts.workers import WorkerDied, WorkerHangs, Workers
@@ -107,6 +108,8 @@ class Builder:
         )  # fmt: skip
         self._workers = Workers(settings.merge_workers, settings.merge_max_bytes)
         self._refusals = Refusals()
+        patience = settings.merge_timeout_seconds + _GRACE_SECONDS
+        self._flights = Flights(registry.locks, self._recorded, patience)
 
     @property
     def counts(self) -> tuple[int, int]:
@@ -174,8 +177,26 @@ class Builder:
             del self._builds[key]
 
     async def _in_turn(self, build: _Build, recipe: Recipe) -> str:
+        key = recipe.digest()
         with self._metrics.queued(recipe.method):
             await build.turn
+        try:
+            first = await self._flights.begin(key)
+            if not first:
+                self._queue.leave(build)  # others may use the worker meanwhile
+                await self._flights.wait(key)
+            digest = await self._flights.built(key)
+            if digest is not None:
+                self._meter.not_begun(build.caller)
+                return digest
+            if not first:
+                build.turn = self._queue.enter(build, build.caller.owner)
+                await build.turn
+            return await self._alone(build, recipe)
+        finally:
+            await self._flights.end(key)
+
+    async def _alone(self, build: _Build, recipe: Recipe) -> str:
         build.begun = True
         started = time.monotonic()
         try:
@@ -235,6 +256,11 @@ class Builder:
             return await self._workers.run(call, limit + _GRACE_SECONDS)
         except WorkerHangs as error:
             raise worker.BuildTimeout(limit) from error
+
+    def _recorded(self, recipe: str) -> str | None:
+        """Return the artifact of a recipe if it is in the store."""
+        digest = self._registry.compositions.artifact_of(recipe)
+        return digest if digest is not None and self._artifacts.has(digest) else None
 
     def _record(self, recipe: Recipe, built: worker.Built, digest: str, note: str | None) -> str:
         """Record the artifact and return the digest that answers for the recipe.

@@ -15,7 +15,7 @@ from typing import NamedTuple
 from registry.callers import LOCAL, Caller
 from registry.service import Registry
 from registry.storage.blobs import BlobStore
-from registry.storage.errors import BlobCorrupt, BlobMissing
+from registry.storage.errors import BlobCorrupt, BlobMissing, DatabaseUnavailable
 from server.artifacts.build import Builder, ignore
 from server.artifacts.canary import Canary
 from server.artifacts.leases import Leases
@@ -24,13 +24,15 @@ from server.artifacts.store import ArtifactStore, storage_errors
 from server.compose.resolve import Planned, Stored
 from server.engine.fleet import Fleet
 from server.engine.protocol import Engine, EngineRefused, EngineUnavailable
-from server.pools import Pools
+from server.pools import PoolFull, Pools
 from server.shared_tasks import shared_task
 from server.telemetry import record
 from server.telemetry.metrics import Metrics, Timings
 
 _ATTEMPTS = 3
 _REMEMBERED = 4096  # recipes, of 130 bytes each
+# Another gateway replaces the artifact of a recipe if its files are gone everywhere.
+_REMEMBERED_SECONDS = 2.0
 _log = logging.getLogger("weft.server")
 
 
@@ -79,7 +81,8 @@ class Provider:
         # Replaced, never changed: a request keeps that of its start.
         self._loaded: frozenset[_Load] = frozenset()
         self.shares = Shares()
-        self._made: OrderedDict[str, str] = OrderedDict()  # recipe -> artifact
+        # Recipe -> artifact, and when it was read, by the loop's clock.
+        self._made: OrderedDict[str, tuple[str, float]] = OrderedDict()
         self._loading: dict[tuple[str, str], asyncio.Task[None]] = {}
 
     def loaded(self, engine: Engine) -> frozenset[str]:
@@ -224,22 +227,36 @@ class Provider:
         return target.digest
 
     async def _built(self, target: Planned, caller: Caller, *, ahead: bool) -> str:
-        digest = self._made.get(target.digest)
-        if digest is None:
-            artifact_of = self._registry.compositions.artifact_of
-            digest = await self._pools.resolve.run(artifact_of, target.digest)
+        digest = await self._artifact_of(target.digest)
         if digest is not None and self._artifacts.has(digest):
             self._metrics.merge_hit()
         else:
             self._metrics.merge_miss()
             adopted = self._load_ahead if ahead else ignore
             digest = await self._builder.build(target.recipe, caller=caller, adopted=adopted)
-        self._note_made(target.digest, digest)
+            self._note_made(target.digest, digest)
         return digest
 
+    async def _artifact_of(self, recipe: str) -> str | None:
+        """Return what a recipe gives: its first artifact, which other gateways seldom change."""
+        known, read_at = self._made.get(recipe, (None, 0.0))
+        age = asyncio.get_running_loop().time() - read_at
+        if known is not None and (not self._registry.locks.shared or age < _REMEMBERED_SECONDS):
+            return known
+        artifact: str | None
+        try:
+            read = self._registry.compositions.artifact_of
+            artifact = await self._pools.resolve.run(read, recipe)
+        except (DatabaseUnavailable, PoolFull):
+            if known is None:
+                raise
+            artifact = known
+        if artifact is not None:
+            self._note_made(recipe, artifact)
+        return artifact
+
     def _note_made(self, recipe: str, artifact: str) -> None:
-        """Remember what a recipe gives: its first artifact, which never changes."""
-        self._made[recipe] = artifact
+        self._made[recipe] = artifact, asyncio.get_running_loop().time()
         self._made.move_to_end(recipe)
         if len(self._made) > _REMEMBERED:
             self._made.popitem(last=False)

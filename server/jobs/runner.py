@@ -38,6 +38,7 @@ from server.jobs.spec import spec_of
 from server.jobs.storage import JobStorage
 from server.jobs.worker import Entry, WorkerSpec
 from server.settings import Settings
+from server.shared_tasks import run_or_undo
 
 T = TypeVar("T")
 MOST_ATTEMPTS = 3
@@ -120,7 +121,7 @@ class Runner:
         while True:
             self._wake.clear()
             try:
-                job = await _or_undo(lambda: self._claim(device), self._release)
+                job = await run_or_undo(lambda: self._claim(device), self._release)
                 if job is not None:
                     await self._supervise(job, device)
                     continue
@@ -233,7 +234,7 @@ class Runner:
         """
         assert self._threads is not None
         names = hub_names(self._settings.model)
-        child: Child[Note] = await _or_undo(
+        child: Child[Note] = await run_or_undo(
             lambda: Child(
                 worker.run, self._entry, spec, nice=worker.NICE, names=names, explain=failure_of
             ),
@@ -281,7 +282,9 @@ class Runner:
         return await call()
 
     def _store(self, job: Job, result: JobResult) -> None:
-        if result.status != "succeeded":  # nothing in its folder can be published
+        # Unless it succeeded, nothing in its folder can be published. Asking who owns it comes
+        # first: another gateway may have taken it over, and writes there.
+        if result.status != "succeeded" and self._jobs.beat(job.id, str(job.worker)).owned:
             self._storage.remove_job(job.id)
         error = None if result.failure is None else result.failure.to_json()
         self._jobs.finish(
@@ -290,16 +293,6 @@ class Runner:
         )  # fmt: skip
         if result.status == "succeeded":
             self._storage.remove_checkpoints(job.id)
-
-
-async def _or_undo(call: Callable[[], T], undo: Callable[[T], object]) -> T:
-    """Run `call` in a thread; if cancelled meanwhile, run `undo` on its result."""
-    calling = asyncio.ensure_future(asyncio.to_thread(call))
-    try:
-        return await asyncio.shield(calling)
-    except asyncio.CancelledError:
-        await asyncio.to_thread(undo, await calling)
-        raise
 
 
 async def _cancelled(running: asyncio.Task[JobResult]) -> None:

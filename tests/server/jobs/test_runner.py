@@ -14,7 +14,7 @@ import pytest
 from registry.storage.errors import DatabaseUnavailable
 from server.gateway import Gateway
 from server.jobs import worker
-from server.jobs.runner import MOST_ATTEMPTS, Intervals
+from server.jobs.runner import MOST_ATTEMPTS, Intervals, JobResult
 from tests.server.conftest import MakeGateway
 from tests.server.jobs import children
 from tests.server.jobs.conftest import (
@@ -128,6 +128,20 @@ async def test_a_cancelled_job_is_dead(gateway: Gateway) -> None:
         assert "cancelled" == (await ended(gateway, job)).status
         assert not is_there(pid)
     assert not gateway.storage.folder(job.id).exists()
+
+
+def test_a_job_of_another_keeps_its_files(gateway: Gateway) -> None:
+    """A gateway that ends a job which another one has taken over changes neither its files nor its
+    row."""
+    job = queue(gateway)
+    lost = gateway.registry.jobs.claim("first", "cpu")
+    assert lost is not None
+    gateway.registry.jobs.release(job.id, "first")
+    assert gateway.registry.jobs.claim("second", "cpu") is not None
+    gateway.storage.folder(job.id).mkdir()
+    gateway.jobs._store(lost, JobResult("cancelled"))
+    assert gateway.storage.folder(job.id).exists()
+    assert "running" == gateway.registry.jobs.get(job.id).status
 
 
 async def test_a_job_whose_time_is_over_is_dead(make_gateway: MakeGateway) -> None:

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from registry.service import Registry
 from registry.storage.blobs import LocalBlobs
 from registry.types import Base
 from server.engine.fake import FakeEngine
@@ -32,43 +31,6 @@ def second(make_settings: MakeSettings, base: Base) -> MakeSecond:
         )  # fmt: skip
 
     return make
-
-
-async def test_a_change_on_one_is_seen_by_the_other(
-    gateway: Gateway, second: MakeSecond, make_client: MakeClient, registry: Registry
-) -> None:
-    """An alias that moves on A is followed by B's next request, a quarantine and a release, too;
-    a key that is revoked on A ends on B within two seconds."""
-    _, admin_key = registry.access.keys.create("admin", role="admin", all_namespaces=True)
-    _, chat_key = registry.access.keys.create("chat", role="chat")
-    async with make_client(gateway) as a, make_client(second()) as b:
-        a.headers["authorization"] = f"Bearer {admin_key}"
-        b.headers["authorization"] = f"Bearer {chat_key}"
-        blim = registry.catalogue.adapter("blim").digest
-        folder = gateway.versions.path(blim)
-        registry.adapters.register(folder, name="zorp", base=BASE)
-        assert 200 == (await ask(b, "zorp@prod")).status_code
-        moved = await a.put("/registry/adapters/zorp/-/aliases/prod", json={"version": 2})
-        assert moved.status_code == 200
-        assert blim == (await ask(b, "zorp@prod")).headers["x-weft-artifact"]
-        status = "/registry/adapters/zorp/-/versions/2/status"
-        await a.put(status, json={"status": "quarantined", "reason": "harm"})
-        assert 409 == (await ask(b, "zorp@prod")).status_code
-        await a.put(status, json={"status": "admitted"})
-        assert 200 == (await ask(b, "zorp@prod")).status_code
-        assert 204 == (await a.delete("/registry/keys/chat")).status_code
-        await asyncio.sleep(1.1)
-        assert 401 == (await ask(b, "blim")).status_code
-
-
-async def test_both_merge_one_recipe_and_neither_fails(
-    gateway: Gateway, second: MakeSecond, make_client: MakeClient
-) -> None:
-    """Ten requests for one new composition on each of two gateways are answered by one artifact."""
-    async with make_client(gateway) as a, make_client(second()) as b:
-        answers = await asyncio.gather(*(ask(c, "cat(zorp, blim)") for c in [a, b] * 10))
-    assert {200} == {answer.status_code for answer in answers}
-    assert 1 == len({answer.headers["x-weft-artifact"] for answer in answers})
 
 
 async def test_a_gateway_without_the_files_of_an_adapter_says_so(
