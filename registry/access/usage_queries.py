@@ -42,7 +42,7 @@ def _add(
     session.execute(added.on_conflict_do_update(index_elements=[*place], set_=sums | {**replaced}))
 
 
-def minutes(session: ReadSession, since: int) -> Sequence[Row[Any]]:
+def minutes(session: ReadSession, since: int) -> Sequence[Row[int, str, int, int, int, int, float]]:
     """Return what keys used in each minute from `since` on: minute, key, then the counts."""
     row = UsageMinuteRow
     tokens = row.prompt_tokens, row.completion_tokens

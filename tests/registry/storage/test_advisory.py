@@ -53,7 +53,7 @@ def test_a_lock_costs_no_connection_of_the_pool_and_no_transaction(
     assert 0 == gateways[1]._engine.pool.checkedout()  # type: ignore[attr-defined]
     engine = create_engine(shared_postgresql)
     with engine.connect() as connection:
-        states = dict(connection.execute(text(MINE)).tuples().all())
+        states = {str(state): int(count) for state, count in connection.execute(text(MINE))}
     engine.dispose()
     assert 1 == states["idle"], states
     assert "idle in transaction" not in states
