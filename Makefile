@@ -7,7 +7,7 @@ export OMP_WAIT_POLICY := PASSIVE
 # OpenBLAS has no such setting: the oracles' small matrices took forty times the CPU on busy cores.
 test test-units test-engine test-slow test-faults: export OPENBLAS_NUM_THREADS := 1
 
-.PHONY: setup demo test test-units test-engine test-slow test-faults mutants lint format docs demo-assets bench-merge bench-registry bench-adapt bench-cli bench-abuse bench-serve churn lab-merge lab
+.PHONY: setup demo test test-units test-engine test-slow test-faults mutants lint format docs demo-assets bench-merge bench-registry bench-adapt bench-cli bench-abuse bench-serve bench-cluster churn lab-merge lab
 
 # The comment above a target is its description in CONTRIBUTING.md (`make docs`).
 
@@ -87,6 +87,11 @@ bench-cli: $(STAMP)
 # `ENGINE=vllm` on a real engine; writes build/bench-abuse.json
 bench-abuse: $(STAMP)
 	$(BIN)/python -m tests.bench.abuse $(if $(ENGINE),--engine $(ENGINE))
+
+# measures two engines against one, three rules of placement, and what choosing costs the gateway;
+# writes build/bench-cluster.json; ten minutes on two cores
+bench-cluster: $(STAMP)
+	$(BIN)/python -m tests.bench.cluster
 
 # measures what serving costs beside a real engine: streams, new compositions, merges beside
 # streams, a thousand compositions, CPU kernels, memory; `PARTS="cold zipf"` measures these; writes

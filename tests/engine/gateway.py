@@ -16,6 +16,7 @@ from typing import Any
 
 import httpx
 from openai import AsyncOpenAI, DefaultAsyncHttpxClient
+from pydantic import SecretStr
 
 from registry.service import Registry
 from server.engine.link import Endpoint
@@ -168,11 +169,13 @@ def environment(settings: Settings) -> dict[str, str]:
     clean = {name: value for name, value in os.environ.items() if not name.startswith("WEFT_")}
     for name, value in settings.model_dump(exclude_defaults=True).items():
         clean[f"WEFT_{name.upper()}"] = (
-            ",".join(key.get_secret_value() for key in value) if name == "api_keys" else str(value)
+            ",".join(map(_text, value)) if isinstance(value, tuple) else _text(value)
         )
-    if settings.engine_key is not None:
-        clean["WEFT_ENGINE_KEY"] = settings.engine_key.get_secret_value()
     return clean
+
+
+def _text(value: object) -> str:
+    return value.get_secret_value() if isinstance(value, SecretStr) else str(value)
 
 
 @contextmanager

@@ -1,0 +1,1 @@
+"""What several engines bring, and what choosing among them costs: `make bench-cluster`."""

@@ -1,0 +1,91 @@
+"""A gateway with another rule of placement: `python -m tests.bench.cluster.gateway RULE`.
+
+It reads the settings from the environment, as `weft serve` does, and has the engines of
+WEFT_ENGINE_URL. For each line on its standard input it writes a line of JSON: the requests for
+adapters since the last one, and how many of them went to an engine that had the adapter in memory.
+"""
+
+import asyncio
+import json
+import random
+import sys
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from unittest.mock import patch
+
+import uvloop
+
+from server.app import create_app
+from server.base_model import ensure_base
+from server.engine import fleet as fleets
+from server.engine.client import VllmEngine
+from server.engine.fleet import Fleet
+from server.engine.link import Endpoint, Fixed
+from server.engine.placement import SLACK, Candidate, choose
+from server.gateway import Gateway
+from server.home import open_registry
+from server.preflight import bound_socket
+from server.serve import GatewayServer, import_methods
+from server.settings import Settings
+
+# As often as residency is read here, the count of hits is as good.
+NEWS_SECONDS = 0.1
+
+
+class Counter:
+    """A rule of placement that counts its requests and hits."""
+
+    def __init__(self, rule: str) -> None:
+        self.requests = self.hits = 0
+        self._rule, self._draw = rule, random.Random(0)
+
+    def __call__(
+        self, key: str, candidates: Sequence[Candidate], *, slack: int = SLACK
+    ) -> Candidate:
+        """Choose an engine; see `placement.choose`."""
+        if self._rule == "random":
+            chosen = self._draw.choice(candidates)
+        elif self._rule == "least busy":
+            least = min(one.running for one in candidates)
+            chosen = self._draw.choice([one for one in candidates if one.running == least])
+        else:
+            chosen = choose(key, candidates, slack=slack)
+        self.requests += 1
+        self.hits += chosen.resident
+        return chosen
+
+    async def report(self) -> None:
+        """Answer lines of the standard input until it ends."""
+        loop, reader = asyncio.get_running_loop(), asyncio.StreamReader()
+        await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
+        while await reader.readline():
+            sys.stdout.write(json.dumps({"requests": self.requests, "hits": self.hits}) + "\n")
+            sys.stdout.flush()
+            self.requests = self.hits = 0
+
+
+async def main() -> None:
+    """Serve until the process is killed."""
+    settings, counter = Settings(), Counter(sys.argv[1])
+    registry, versions = open_registry(settings, statement_seconds=settings.statement_seconds)
+    base = ensure_base(registry, settings).name
+    key = settings.engine_key.get_secret_value() if settings.engine_key else None
+    engines = [VllmEngine(Fixed(Endpoint(url, key))) for url in settings.engine_url]
+    fleet = Fleet(engines, slots=settings.max_loras)
+    async with AsyncExitStack() as stack:
+        stack.enter_context(patch.object(fleets, "choose", counter))
+        stack.enter_context(patch.object(fleets, "_NEWS_SECONDS", NEWS_SECONDS))
+        gateway = Gateway(settings, registry=registry, versions=versions, fleet=fleet, base=base)
+        await gateway.builder.start()
+        stack.push_async_callback(gateway.builder.stop)
+        import_methods()
+        tasks = [asyncio.create_task(fleet.keep_informed()), asyncio.create_task(counter.report())]
+        server = GatewayServer(create_app(gateway), gateway, None)
+        with bound_socket(settings.host, settings.port) as bound:
+            await server.serve(sockets=[bound])
+        for task in tasks:
+            task.cancel()
+
+
+if __name__ == "__main__":
+    uvloop.run(main())
