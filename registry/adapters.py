@@ -114,6 +114,7 @@ class Adapters:
         else:
             content = self._stored_merge(folder, base, made_of)
         version, created = self._added(name, content, alias, source, actor)
+        self._blobs.confirm(content.digest)
         similar = self._finder.similar(Reference(name=name, version=version.number))
         return Registration(version, created, content.report, similar)
 

@@ -23,6 +23,7 @@ from server.pools import Pools
 from server.salts import CacheSalts
 from server.settings import Settings
 from server.stopping import Stopping
+from server.stores import artifact_bucket
 from server.telemetry.metrics import Metrics
 
 
@@ -41,7 +42,7 @@ class Gateway:
         self.salts = CacheSalts(lambda: registry.access.secret("cache_salt"), self.pools.auth)
         self.stopping = Stopping()
         self.leases = Leases()
-        self.artifacts = ArtifactStore(settings.artifacts)
+        self.artifacts = ArtifactStore(settings.artifacts, artifact_bucket(settings))
         self.meter = Meter(registry.access.usage, settings.key_limits)
         self.builder = Builder(
             settings, registry, versions, self.artifacts, self.metrics, self.meter

@@ -17,6 +17,7 @@ from server.settings import Settings
 if TYPE_CHECKING:
     from registry.service import Registry
     from registry.storage.blobs import LocalBlobs
+    from registry.storage.cached_blobs import CachedBlobs
 
 LOCK_NAME = "server.lock"
 
@@ -49,7 +50,7 @@ def make_home(home: Path) -> None:
 
 def open_registry(
     settings: Settings, *, statement_seconds: float | None = None
-) -> "tuple[Registry, LocalBlobs]":
+) -> "tuple[Registry, LocalBlobs | CachedBlobs]":
     """Return the registry of `settings` with its database migrated, and the store of its files.
 
     Args:
@@ -57,18 +58,18 @@ def open_registry(
         statement_seconds: the time limit of each statement; None for none.
 
     Raises:
-        registry.errors.RegistryError: the database cannot be used.
+        registry.errors.RegistryError: the database cannot be used, or the store cannot be opened.
     """
     from registry.service import Registry
-    from registry.storage.blobs import LocalBlobs
     from registry.storage.database import Database
     from server.admission import admission_workers
     from server.embedders import open_embedder
+    from server.stores import version_store
 
     make_home(settings.home)
     database = Database(settings.database, statement_seconds=statement_seconds)
     database.upgrade()
-    blobs = LocalBlobs(settings.blobs)
+    blobs = version_store(settings)
     embedder = open_embedder(settings)
     return Registry(database, blobs, settings.policy, embedder, admission_workers), blobs
 

@@ -97,12 +97,14 @@ class Pools:
         self.admin = Pool("registry", threads=4, queue=128)
         self.jobs = Pool("job", threads=2, queue=64)
         self.files = Pool("file", threads=4, queue=128)
+        # Links and downloads of adapters' files.
+        self.store = Pool("store", threads=8, queue=128)
         # The sender decides how long an upload takes: see `server.admin.receiving`.
         self.uploads = Pool("upload", threads=8, queue=32)
 
     def all(self) -> tuple[Pool, ...]:
         """Return every pool."""
-        return self.auth, self.resolve, self.search, self.admin, self.jobs, self.files
+        return self.auth, self.resolve, self.search, self.admin, self.jobs, self.files, self.store
 
     def of_tag(self, tag: str) -> Pool:
         """Return the pool for the routes with this tag."""

@@ -1,4 +1,4 @@
-"""Whether a gateway can answer requests: its engine, its database and its disk.
+"""Whether a gateway can answer requests: its engine, its database, its disk and its store.
 
 Anybody may ask, so the answer names no host, path or error, and is remembered for a second.
 """
@@ -10,8 +10,10 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 
 from server.gateway import Gateway
+from server.stores import objects_of
 
 _log = logging.getLogger("weft.server")
 # SageMaker waits two seconds for /ping.
@@ -27,6 +29,8 @@ class Readiness:
         self._gateway = gateway
         self._database = _Check(lambda: gateway.registry.bases.get(gateway.base))
         self._disk = _Check(self._write)
+        self._objects = objects_of(gateway.settings)
+        self._store = _Check(self._ask_store)
         self._asking = asyncio.Lock()
         self._latest: Mapping[str, str] = {}
         self._expires = 0.0
@@ -45,12 +49,23 @@ class Readiness:
         return parts
 
     async def _ask(self) -> Mapping[str, str]:
-        database, disk = await asyncio.gather(
-            self._database.passes(_ANSWER_SECONDS), self._disk.passes(_ANSWER_SECONDS)
-        )
-        wrong = {"database": "does not answer", "disk": "cannot be written"}
-        passed = {"database": database, "disk": disk}
-        return {part: reason for part, reason in wrong.items() if not passed[part]}
+        checks = {"database": self._database, "disk": self._disk}
+        # Requests for what is on this machine need no store: it is asked once one has missed it.
+        if self._objects is not None and self._objects.failing:
+            checks["store"] = self._store
+        results = await asyncio.gather(*(c.passes(_ANSWER_SECONDS) for c in checks.values()))
+        wrong = {
+            "database": "does not answer", "disk": "cannot be written",
+            "store": "does not answer, and a request needed it",
+        }  # fmt: skip
+        passed = dict(zip(checks, results, strict=True))
+        return {part: wrong[part] for part in checks if not passed[part]}
+
+    def _ask_store(self) -> None:
+        """Look for an object. Raises StoreUnavailable: the store does not answer."""
+        assert self._objects is not None
+        with suppress(FileNotFoundError):
+            self._objects.get("checks/ready")
 
     def _write(self) -> None:
         """Write files that leave nothing behind. Raises OSError: a disk is full or read-only."""

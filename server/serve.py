@@ -18,6 +18,7 @@ from fastapi import FastAPI
 from registry.types import Base
 from server.app import create_app
 from server.artifacts.canary_file import read_canaries
+from server.artifacts.copies import tend_copies
 from server.base_model import ensure_base
 from server.connections import limited_protocol
 from server.engine.client import VllmEngine
@@ -179,8 +180,12 @@ async def _keep_small(gateway: Gateway) -> None:
     while True:
         try:
             await gateway.evictor.shrink()
+            await asyncio.to_thread(
+                tend_copies, gateway.versions, gateway.artifacts, gateway.registry.jobs,
+                budget_bytes=gateway.settings.store_cache_bytes,
+            )  # fmt: skip
         except Exception:  # the next round must still run
-            _log.exception("the artifact store was not reduced to its budget")
+            _log.exception("the stores of adapters were not reduced to their budgets")
         await asyncio.sleep(_SHRINK_SECONDS)
 
 

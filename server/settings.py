@@ -15,6 +15,7 @@ from registry.admission.admit import MAX_BYTES, MAX_RANK, AdmissionPolicy, Requi
 from registry.callers import KeyLimits
 from server.config_file import ConfigFile, check_variables
 from server.sites import checked_origin, checked_url
+from server.store_settings import StoreSettings
 from server.telemetry.logs import Format
 
 # What vLLM accepts for --max-lora-rank (LoRAConfig in vLLM 0.32).
@@ -25,22 +26,17 @@ _CLIENT_VARIABLES = ("WEFT_SERVER", "WEFT_KEY", "WEFT_ARTIFACTS", "WEFT_LIFELINE
 HASHING = "hashing"
 
 
-class Settings(BaseSettings):
+class Settings(StoreSettings):
     """Frozen settings; a field's description is its row in REFERENCE.md."""
 
-    model_config = SettingsConfigDict(env_prefix="WEFT_", frozen=True, extra="forbid")
+    model_config = SettingsConfigDict(
+        env_prefix="WEFT_", frozen=True, extra="forbid", hide_input_in_errors=True
+    )
 
     config: Path | None = Field(
         None, description="TOML file of settings; default: weft.toml in `home`, if it exists"
     )
-    home: Path = Field(Path("weft-home"), description="folder of the database, blobs and artifacts")
     database_url: str | None = Field(None, description="SQLAlchemy URL; default: SQLite in `home`")
-    artifacts_dir: Path | None = Field(
-        None, description="folder of merged adapters; default: `home`/artifacts; tmpfs loads faster"
-    )
-    artifact_budget_bytes: int = Field(
-        20 * 2**30, gt=0, description="size limit of the artifacts; least recently used are removed"
-    )
     model: str = Field(
         "meta-llama/Llama-3.1-8B-Instruct", description="base model: a Hub id or a local folder"
     )
@@ -366,21 +362,6 @@ class Settings(BaseSettings):
     def database(self) -> str:
         """The effective database URL."""
         return self.database_url or f"sqlite:///{self.home.resolve() / 'weft.db'}"
-
-    @property
-    def blobs(self) -> Path:
-        """Folder of the registered versions' files."""
-        return self.home.resolve() / "blobs"
-
-    @property
-    def jobs(self) -> Path:
-        """Folder of uploaded files and of the files that jobs write."""
-        return self.home.resolve() / "jobs"
-
-    @property
-    def artifacts(self) -> Path:
-        """Folder from which the engine loads adapters."""
-        return (self.artifacts_dir or self.home / "artifacts").resolve()
 
     @property
     def merge_dtype(self) -> str:

@@ -6,7 +6,7 @@ only to callers with access to it.
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from sqlalchemy import Select, and_, case, func, or_, select, update
 from sqlalchemy.orm import aliased, undefer
@@ -187,9 +187,10 @@ def beat(session: WriteSession, job_id: str, worker: str, moment: datetime) -> H
     return Heartbeat(owned=updated is not None, cancel=cancel)
 
 
-def active_requests(session: ReadSession) -> Sequence[dict[str, Any]]:
-    """Return the requests of all active jobs."""
-    return session.scalars(select(JobRow.request).where(JobRow.status.in_(ACTIVE))).all()
+def active_members(session: ReadSession) -> set[str]:
+    """Return the digests of the members of all active jobs."""
+    requests = session.scalars(select(JobRow.request).where(JobRow.status.in_(ACTIVE)))
+    return {member["digest"] for request in requests for member in request.get("members") or ()}
 
 
 # Events -----------------------------------------------------------------------------------------

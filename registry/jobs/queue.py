@@ -205,6 +205,11 @@ class Jobs:
 
     # For workers
 
+    def members(self) -> set[str]:
+        """Return the digests of the pools of queued and running jobs, which may still be read."""
+        with self._database.read() as session:
+            return job_queries.active_members(session)
+
     def queued(self, base: str) -> Sequence[str]:
         """Return the ids of the queued jobs for the base with exactly this name, oldest first."""
         with self._database.read() as session:

@@ -1,7 +1,7 @@
 """The blob store: adapter folders addressed by the digest of their config and weights.
 
-The store uses a local file system; object stores are not supported. It does not track references:
-callers check that a folder is unreferenced before they delete it.
+`LocalBlobs` is a folder; `cached_blobs` keeps the folders in an object store. A store does not
+track references: callers check that a folder is unreferenced before they delete it.
 """
 
 import contextlib
@@ -10,8 +10,9 @@ import os
 import shutil
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -21,6 +22,21 @@ from registry.references import check_digest
 from registry.storage.errors import BlobCorrupt, BlobMissing
 
 _WORKSPACES = ".workspaces"
+
+
+@dataclass(frozen=True, slots=True)
+class StoredFolder:
+    """One folder of a store.
+
+    Attributes:
+        digest: the folder's name.
+        nbytes: the size of its files.
+        modified: when it was stored or last used, in Unix time by the store's clock.
+    """
+
+    digest: str
+    nbytes: int
+    modified: float
 
 
 class BlobStore(Protocol):
@@ -41,6 +57,12 @@ class BlobStore(Protocol):
 
         Raises:
             OSError: the disk is full or unavailable; the store is unchanged.
+        """
+
+    def confirm(self, digest: str) -> None:
+        """Store an adopted digest again if a collector removed it meanwhile.
+
+        Call it once a row refers to the digest: from then on no collector removes it.
         """
 
     def path(self, digest: str) -> Path:
@@ -108,6 +130,9 @@ class LocalBlobs:
         """Rename `folder` to its digest, or touch the existing folder of this digest."""
         return rename_folder(folder, self._root / digest) or self.touch(digest)
 
+    def confirm(self, digest: str) -> None:
+        """Do nothing: `adopt` touches a folder, and `discard` looks at that after its move."""
+
     def has(self, digest: str) -> bool:
         """Return whether the store has `digest`.
 
@@ -140,11 +165,13 @@ class LocalBlobs:
         with self.workspace() as doomed, contextlib.suppress(FileNotFoundError):
             (self._root / digest).rename(doomed / digest)
 
-    def discard(self, digest: str, *, idle_seconds: float) -> bool:
-        """Remove the folder of `digest` if it is idle; return whether it was removed.
+    def discard(
+        self, digest: str, *, idle_seconds: float, unneeded: Callable[[], bool] = lambda: True
+    ) -> bool:
+        """Remove the folder of `digest` if it is idle and unneeded; return whether it was removed.
 
         A concurrent adoption or touch keeps the folder: it is moved aside, its idle time is read
-        again, and it is moved back if it was used in the meantime.
+        again, and it is moved back if it was used in the meantime. `unneeded` is asked then.
 
         Raises:
             DigestInvalid: the digest is malformed.
@@ -158,7 +185,7 @@ class LocalBlobs:
                 (self._root / digest).rename(aside)
             except FileNotFoundError:
                 return False  # another process removed the folder
-            if aside.stat().st_mtime <= limit:
+            if aside.stat().st_mtime <= limit and unneeded():
                 return True
             self._settle(aside, digest)
             return False
@@ -201,6 +228,13 @@ class LocalBlobs:
         """Return the path of a digest's folder, after a check that the digest is well formed."""
         check_digest(digest)
         return self._root / digest
+
+    def folders(self) -> dict[str, StoredFolder]:
+        """Return every folder in the store."""
+        return {
+            digest: StoredFolder(digest, self.size(digest), self.used_at(digest))
+            for digest in self.digests()
+        }
 
     def digests(self) -> frozenset[str]:
         """Return all digests in the store."""

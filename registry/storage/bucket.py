@@ -21,28 +21,13 @@ from pathlib import Path
 
 from merge.peft_format import CONFIG_NAME, WEIGHTS_NAME, digest_folder, is_digest
 from registry.references import check_digest
-from registry.storage.blobs import LocalBlobs
+from registry.storage.blobs import LocalBlobs, StoredFolder
 from registry.storage.errors import BlobCorrupt, BlobMissing
 from registry.storage.objects import AlreadyThere, Objects
 
 MANIFEST_NAME, DAMAGED_NAME = "manifest.json", "damaged"
 _FILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}")
 _VERSION = 1
-
-
-@dataclass(frozen=True, slots=True)
-class StoredFolder:
-    """One digest of a bucket, also one whose upload was stopped.
-
-    Attributes:
-        digest: the folder's name.
-        nbytes: the size of its objects.
-        modified: when it was committed or refreshed; without a manifest, its newest object's time.
-    """
-
-    digest: str
-    nbytes: int
-    modified: float  # Unix time
 
 
 class Bucket:
@@ -141,7 +126,10 @@ class Bucket:
             return
 
     def folders(self) -> dict[str, StoredFolder]:
-        """Return every digest below the prefix, with those of stopped uploads."""
+        """Return every digest below the prefix, those of stopped uploads included.
+
+        A folder is as old as its manifest; without one, as its newest object.
+        """
         sizes: defaultdict[str, int] = defaultdict(int)
         newest: defaultdict[str, float] = defaultdict(float)
         committed: dict[str, float] = {}
@@ -188,6 +176,11 @@ class Bucket:
             return False
         self._objects.delete(*(item.key for item in objects if item.key != key))
         return True
+
+    def sweep(self, *, older_than_seconds: float) -> int:
+        """Return 0: what a stopped upload left is in `folders`, and a bucket has no workspaces."""
+        del older_than_seconds
+        return 0
 
     def _sizes_of(self, digest: str) -> dict[str, int]:
         """Return the sizes of the objects of a digest by name."""

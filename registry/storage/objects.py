@@ -7,6 +7,7 @@ signature into its answers. Not covered: what the objects are (`bucket`).
 
 import os
 import re
+import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -104,6 +105,7 @@ class Objects:
         except ModuleNotFoundError as error:
             raise StoreUrlInvalid("install weft with the extra `bucket`") from error
         self._obstore: Any = obstore
+        self.failing = False  # whether the latest request failed
         with self._request():
             self._store = _opened(self.url, limits or RequestLimits())
 
@@ -175,6 +177,25 @@ class Objects:
                     modified = item["last_modified"].timestamp()
                     yield ObjectInfo(item["path"], item["size"], modified)
 
+    def check(self) -> None:
+        """Do what weft needs of a store: create an object, be refused a second time, read, remove.
+
+        Raises:
+            StoreUnavailable: the store does not do it.
+        """
+        key, data = f"checks/{uuid.uuid4().hex}", b"weft"
+        self.create(key, data)
+        try:
+            with suppress(AlreadyThere):
+                self.create(key, b"another")
+                raise StoreUnavailable(self.url, "it ignores If-None-Match, so that writers race")
+            if self.get(key) != data:
+                raise StoreUnavailable(self.url, "it returns other bytes than were written")
+        except FileNotFoundError:
+            raise StoreUnavailable(self.url, "it lacks an object just after its write") from None
+        finally:
+            self.delete(key)
+
     def delete(self, *keys: str) -> None:
         """Remove objects, if they exist."""
         for key in keys:
@@ -185,17 +206,22 @@ class Objects:
     @contextmanager
     def _request(self, *, missing_bucket: bool = False) -> Iterator[None]:
         """Turn an error of obstore into one of weft that repeats nothing of the store's answer."""
-        errors = self._obstore.exceptions
+        errors, failed = self._obstore.exceptions, True
         try:
             yield
+            failed = False
         except errors.AlreadyExistsError:
+            failed = False
             raise AlreadyThere from None
         except errors.BaseError as error:
             raise StoreUnavailable(self.url, _reason(error)) from None
         except FileNotFoundError:
             if missing_bucket:
                 raise StoreUnavailable(self.url, _NO_BUCKET) from None
+            failed = False
             raise FileNotFoundError("there is no such object") from None
+        finally:
+            self.failing = failed
 
 
 @cache

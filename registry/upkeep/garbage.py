@@ -11,7 +11,9 @@ Collection is safe while other processes use the stores:
   artifact store contains versions as hard links, so a removal does not affect readers.
 - An import touches content that is stored already. A removal reads the idle time again after it has
   moved the folder aside (`LocalBlobs.discard`), so it detects a concurrent import.
-- Each removal follows a second check that the files are unreferenced.
+- Each removal follows a second check that the files are unreferenced. In a bucket, a third one
+  comes between the removal of the manifest and that of the files, and whoever registers a version
+  looks for its files once its row is committed (`BlobStore.confirm`).
 - Artifacts can be built and staged again. While a gateway runs, its evictor
   (`server.artifacts.collect`) must remove them, because it tracks active requests and the engine's
   memory.
@@ -22,14 +24,14 @@ and keep their names.
 
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Literal, TypeAlias
+from typing import Literal, Protocol, TypeAlias
 
 from registry.jobs import queries as job_queries
 from registry.paging import Page, key_of, paged
-from registry.storage.blobs import LocalBlobs
+from registry.storage.blobs import StoredFolder
 from registry.storage.columns import now
 from registry.storage.database import Database, ReadSession
 from registry.upkeep import queries
@@ -53,6 +55,19 @@ class KeepRules:
 
     grace_seconds: float = 7 * DAY_SECONDS
     artifact_budget_bytes: int | None = None
+
+
+class FolderStore(Protocol):
+    """A store whose garbage is collected: a folder or a bucket."""
+
+    def folders(self) -> Mapping[str, StoredFolder]:
+        """Return every folder in the store by digest."""
+
+    def discard(self, digest: str, *, idle_seconds: float, unneeded: Callable[[], bool]) -> bool:
+        """Remove a digest unless it was stored or used lately, or is needed when it is hidden."""
+
+    def sweep(self, *, older_than_seconds: float) -> int:
+        """Remove the workspaces of crashed processes and return their number."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,10 +118,10 @@ class Collector:
     """Plans and removes the garbage of a registry's stores. Threads may share one instance."""
 
     def __init__(
-        self, database: Database, versions: LocalBlobs, artifacts: LocalBlobs, rules: KeepRules
+        self, database: Database, versions: FolderStore, artifacts: FolderStore, rules: KeepRules
     ) -> None:
         self._database, self._rules = database, rules
-        self._stores: dict[Store, LocalBlobs] = {"versions": versions, "artifacts": artifacts}
+        self._stores: dict[Store, FolderStore] = {"versions": versions, "artifacts": artifacts}
 
     def plan(self) -> tuple[Garbage, ...]:
         """Return the folders that can be removed, sorted by store, reason and idle time.
@@ -146,12 +161,22 @@ class Collector:
         removable = {(garbage.store, garbage.digest) for garbage in self.plan()}
         return tuple(
             Collected(
-                garbage,
-                (garbage.store, garbage.digest) in removable
-                and self._stores[garbage.store].discard(garbage.digest, idle_seconds=YOUNG_SECONDS),
+                garbage, (garbage.store, garbage.digest) in removable and self._discard(garbage)
             )
             for garbage in planned
         )
+
+    def _discard(self, garbage: Garbage) -> bool:
+        return self._stores[garbage.store].discard(
+            garbage.digest, idle_seconds=YOUNG_SECONDS, unneeded=lambda: self._unneeded(garbage)
+        )
+
+    def _unneeded(self, garbage: Garbage) -> bool:
+        """Return whether no row that refers to a planned folder was added since the plan."""
+        with self._database.read() as session:
+            if garbage.store == "versions":
+                return not queries.has_live_version(session, garbage.digest)
+            return garbage.reason != "orphan" or not queries.has_artifact(session, garbage.digest)
 
     def sweep(self) -> int:
         """Remove the workspaces of crashed processes and return their number."""
@@ -162,9 +187,12 @@ def _place(garbage: Garbage) -> str:
     return f"{garbage.store}/{garbage.digest}"
 
 
-def _folders(store: LocalBlobs) -> list[_Folder]:
+def _folders(store: FolderStore) -> list[_Folder]:
     now = time.time()
-    return [_Folder(d, store.size(d), now - store.used_at(d)) for d in store.digests()]
+    return [
+        _Folder(folder.digest, folder.nbytes, now - folder.modified)
+        for folder in store.folders().values()
+    ]
 
 
 def _unneeded_versions(folders: Iterable[_Folder], needs: _Needs) -> Iterator[Garbage]:
@@ -221,18 +249,14 @@ def _needs(session: ReadSession, rules: KeepRules) -> _Needs:
     return _Needs(
         versions=frozenset(digest for digest, _ in versions),
         artifacts=frozenset(queries.artifact_digests(session)),
-        needed=frozenset(roots | _job_members(session) | _ingredients_of(session, recipes)),
+        needed=frozenset(
+            roots | job_queries.active_members(session) | _ingredients_of(session, recipes)
+        ),
     )
 
 
 def _in_use(retired_at: datetime | None, since: datetime) -> bool:
     return retired_at is None or retired_at > since
-
-
-def _job_members(session: ReadSession) -> set[str]:
-    """Return the digests of the members of queued and running jobs."""
-    requests = job_queries.active_requests(session)
-    return {member["digest"] for request in requests for member in request.get("members") or ()}
 
 
 def _ingredients_of(session: ReadSession, recipes: set[str]) -> set[str]:

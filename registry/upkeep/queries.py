@@ -66,6 +66,20 @@ def artifact_digests(session: ReadSession) -> set[str]:
     return set(session.scalars(select(ArtifactRow.digest)))
 
 
+def has_live_version(session: ReadSession, digest: str) -> bool:
+    """Return whether a version with this content is not retired."""
+    row = AdapterVersionRow
+    live = select(row.id).where(row.digest == digest, row.retired_at.is_(None)).limit(1)
+    return session.scalar(live) is not None
+
+
+def has_artifact(session: ReadSession, digest: str) -> bool:
+    """Return whether an artifact with this digest is recorded."""
+    return (
+        session.scalar(select(ArtifactRow.digest).where(ArtifactRow.digest == digest)) is not None
+    )
+
+
 # All rows of all tables -------------------------------------------------------------------------
 
 

@@ -40,7 +40,8 @@ def garbage_router(gateway: Gateway) -> APIRouter:
         """Remove unreferenced files, except those in use, and what is past its retention."""
         collector = collector_of(database, gateway.settings, grace_days=grace_days)
         planned = await gateway.pools.files.run(collector.plan)
-        done = await collect(collector, gateway.evictor, planned)
+        evictor = gateway.evictor if gateway.settings.store is None else None
+        done = await collect(collector, evictor, planned)
         await gateway.pools.files.run(collector.sweep)
         pruned = await gateway.pools.files.run(prune_rows, database, gateway.settings)
         jobs = await gateway.pools.files.run(remove_job_folders, database, gateway.settings)

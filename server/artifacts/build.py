@@ -142,6 +142,7 @@ class Builder:
             BuildTimeout, BuildTooLarge: it takes too long, or too much memory. As MergeError, it is
                 remembered for a while.
             RateLimited: the caller may not begin another build now.
+            registry.errors.StoreUnavailable: the bucket does not take the result.
             BuildQueueFull, TooManyBuilds, BuildFailed, StoreFull, StoreBroken: it may succeed
                 later.
         """
@@ -214,6 +215,7 @@ class Builder:
             async with self._workspace() as workspace:
                 out, built = await self._merged(recipe, workspace)
                 digest = await asyncio.to_thread(self._artifacts.adopt, out)
+                await asyncio.to_thread(self._artifacts.share, digest)
                 adopted(digest)
                 return await asyncio.to_thread(self._record, recipe, built, digest, await note)
 
@@ -241,10 +243,13 @@ class Builder:
 
     async def _run(self, recipe: Recipe, out: Path) -> worker.Built:
         limit = self._settings.merge_timeout_seconds
+        digests = [item.digest for item in recipe.ingredients]
+        # In threads: what this machine has no copy of is downloaded.
+        paths = await asyncio.gather(*(asyncio.to_thread(self._versions.path, d) for d in digests))
         call = functools.partial(
             worker.build,
             recipe.canonical(),
-            {item.digest: self._versions.path(item.digest) for item in recipe.ingredients},
+            dict(zip(digests, paths, strict=True)),
             out,
             norm_limit=self._settings.norm_limit,
             factor_limit=self._settings.factor_limit,
@@ -258,16 +263,17 @@ class Builder:
             raise worker.BuildTimeout(limit) from error
 
     def _recorded(self, recipe: str) -> str | None:
-        """Return the artifact of a recipe if it is in the store."""
+        """Return the artifact of a recipe if it is in the store, or in the bucket."""
         digest = self._registry.compositions.artifact_of(recipe)
-        return digest if digest is not None and self._artifacts.has(digest) else None
+        with storage_errors():
+            return digest if digest is not None and self._artifacts.fetch(digest) else None
 
     def _record(self, recipe: Recipe, built: worker.Built, digest: str, note: str | None) -> str:
         """Record the artifact and return the digest that answers for the recipe.
 
         The digest that was recorded first answers, unless its files are gone from the store: then
-        this build replaces it. Floating-point results may differ in the last bit between builds;
-        the identity of an artifact may not.
+        this build replaces it. Another gateway's is in the bucket. Floating-point results may
+        differ in the last bit between builds; the identity of an artifact may not.
         """
         report: dict[str, Any] = json.loads(built.report)
         if note is not None:
@@ -282,7 +288,7 @@ class Builder:
             recipe=NewRecipe(recipe.canonical(), recipe.base, recipe.lineage),
         )
         recorded = record()
-        return recorded if self._artifacts.has(recorded) else record(replacing=recorded)
+        return recorded if self._artifacts.fetch(recorded) else record(replacing=recorded)
 
     def _note(self, recipe: Recipe) -> str | None:
         """Return a sentence for the report where chat templates differ."""

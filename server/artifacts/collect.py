@@ -7,7 +7,6 @@ import asyncio
 import logging
 from collections.abc import Iterable
 
-from registry.storage.blobs import LocalBlobs
 from registry.storage.database import Database
 from registry.upkeep.garbage import DAY_SECONDS, Collected, Collector, Garbage, KeepRules
 from registry.upkeep.retention import Pruned, RetentionRules, prune
@@ -15,6 +14,7 @@ from server.artifacts.evict import Evictor
 from server.artifacts.leases import LeaseBusy
 from server.engine.protocol import EngineError
 from server.settings import Settings
+from server.stores import collected_stores
 
 GRACE_DAYS = 7.0
 _log = logging.getLogger("weft.artifacts")
@@ -33,36 +33,46 @@ def collector_of(
         database: the registry's.
         settings: name the folders and the budget.
         grace_days: see `KeepRules.grace_seconds`.
-        budget_bytes: of artifacts; None uses the settings' budget.
+        budget_bytes: of artifacts; None uses the settings' budget, of the object store if there is
+            one.
+
+    Raises:
+        registry.errors.RegistryError: the object store cannot be opened.
     """
-    budget = settings.artifact_budget_bytes if budget_bytes is None else budget_bytes
-    return Collector(
-        database, LocalBlobs(settings.blobs), LocalBlobs(settings.artifacts),
-        KeepRules(grace_seconds=grace_days * DAY_SECONDS, artifact_budget_bytes=budget),
-    )  # fmt: skip
+    stored = (
+        settings.artifact_budget_bytes if settings.store is None else settings.store_budget_bytes
+    )
+    budget = stored if budget_bytes is None else budget_bytes
+    rules = KeepRules(grace_seconds=grace_days * DAY_SECONDS, artifact_budget_bytes=budget)
+    return Collector(database, *collected_stores(settings), rules)
 
 
 def prune_rows(database: Database, settings: Settings) -> Pruned:
     """Remove the rows that are older than the settings say. Blocking.
 
     Raises:
-        registry.errors.DatabaseUnavailable, OSError: the database or the store cannot be used.
+        registry.errors.DatabaseUnavailable, StoreUnavailable, OSError: the database or the store
+            cannot be used.
     """
+    _, artifacts = collected_stores(settings)
     rules = RetentionRules(settings.events_days, settings.recipes_days, settings.audit_days)
-    return prune(database, rules, LocalBlobs(settings.artifacts).digests())
+    return prune(database, rules, artifacts.folders())
 
 
 async def collect(
-    collector: Collector, evictor: Evictor, planned: Iterable[Garbage]
+    collector: Collector, evictor: Evictor | None, planned: Iterable[Garbage]
 ) -> tuple[Collected, ...]:
     """Remove planned garbage: artifacts only once no request uses them and the engine dropped them.
 
-    Entries in use stay, and are in the next plan.
+    Entries in use stay, and are in the next plan. `evictor` is None where artifacts are in an
+    object store: requests use the copies of their own machine.
 
     Raises:
         registry.errors.DatabaseUnavailable, OSError: as `Collector.collect`.
     """
     planned = tuple(planned)
+    if evictor is None:
+        return await asyncio.to_thread(collector.collect, planned)
     versions = [garbage for garbage in planned if garbage.store == "versions"]
     done = list(await asyncio.to_thread(collector.collect, versions))
     plan = await asyncio.to_thread(collector.plan)

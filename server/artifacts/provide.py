@@ -84,6 +84,7 @@ class Provider:
         # Recipe -> artifact, and when it was read, by the loop's clock.
         self._made: OrderedDict[str, tuple[str, float]] = OrderedDict()
         self._loading: dict[tuple[str, str], asyncio.Task[None]] = {}
+        self._fetching: dict[str, asyncio.Task[bool]] = {}
 
     def loaded(self, engine: Engine) -> frozenset[str]:
         """Return the digests that were loaded into an engine since its start."""
@@ -138,6 +139,7 @@ class Provider:
         Raises:
             merge.errors.MergeError, StoreFull, and what else `Builder.build` raises: not built.
             ArtifactGone: its files are gone and cannot be built again.
+            registry.errors.StoreUnavailable: its files may be in the bucket, which is gone.
         """
         record.note(kind=target.recipe.method if isinstance(target, Planned) else "stored")
         known = target.digest if isinstance(target, Stored) else None
@@ -226,9 +228,25 @@ class Provider:
             await self._restore(target, caller)
         return target.digest
 
+    async def _found(self, digest: str) -> bool:
+        """Return whether an artifact is on disk, fetched from the bucket if it is there.
+
+        Concurrent calls share a fetch.
+        """
+        if self._artifacts.has(digest):
+            return True
+        task = self._fetching.get(digest)
+        if task is None:
+            fetch = self._pools.store.run(self._artifacts.fetch, digest)
+            task = shared_task(fetch, name=f"fetch {digest[:12]}")
+            self._fetching[digest] = task
+            task.add_done_callback(lambda _: self._fetching.pop(digest, None))
+        with storage_errors():
+            return await asyncio.shield(task)
+
     async def _built(self, target: Planned, caller: Caller, *, ahead: bool) -> str:
         digest = await self._artifact_of(target.digest)
-        if digest is not None and self._artifacts.has(digest):
+        if digest is not None and await self._found(digest):
             self._metrics.merge_hit()
         else:
             self._metrics.merge_miss()
@@ -262,10 +280,12 @@ class Provider:
             self._made.popitem(last=False)
 
     async def _restore(self, target: Stored, caller: Caller) -> None:
-        """Stage or build again the files that were evicted."""
+        """Stage, fetch or build again the files that were evicted."""
         if target.recipe is None:
             with storage_errors():
-                await self._pools.files.run(self._artifacts.stage, target.digest, self._versions)
+                await self._pools.store.run(self._artifacts.stage, target.digest, self._versions)
+        elif await self._found(target.digest):
+            return
         elif await self._builder.build(target.recipe, caller=caller) != target.digest:
             raise ArtifactGone(target.digest)
 

@@ -1,15 +1,26 @@
 """The folder that engines load from: artifacts and staged versions, each under its digest.
 
-Unlike the registry's blobs it is a cache: every entry can be built or staged again, so the least
-recently used ones are removed when the store exceeds its budget.
+Unlike the registry's blobs it is a cache: every entry can be built, staged or fetched again, so the
+least recently used ones are removed when the store exceeds its budget. Artifacts of several
+machines meet in a bucket, if there is one.
 """
 
 import errno
+import logging
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from registry.storage.blobs import BlobStore, LocalBlobs
+from registry.storage.bucket import Bucket
+from registry.storage.errors import BlobCorrupt, BlobMissing
 from server.hard_links import link_or_copy
+
+_log = logging.getLogger("weft.artifacts")
+# How old the bucket's time of an artifact's last use may be while it is used here.
+_REFRESH_SECONDS = 6 * 3600.0
+_REFRESHES_AT_ONCE = 20
 
 
 class StoreFull(Exception):
@@ -36,6 +47,60 @@ def storage_errors(what: str = "the merged adapter") -> Iterator[None]:
 
 class ArtifactStore(LocalBlobs):
     """Content-addressed folders with an age. Entries may be deleted at any time by anyone."""
+
+    def __init__(self, root: Path, bucket: Bucket | None = None) -> None:
+        super().__init__(root)
+        self._bucket = bucket
+        self._refreshed: dict[str, float] = {}  # artifact -> when the bucket heard of its use
+
+    def share(self, digest: str) -> None:
+        """Put an artifact into the bucket, if there is one.
+
+        Raises:
+            registry.errors.StoreUnavailable: it is not there.
+            OSError: the disk is gone.
+        """
+        if self._bucket is not None:
+            self._bucket.put(digest, self.path(digest))
+            self._refreshed[digest] = time.time()
+
+    def fetch(self, digest: str) -> bool:
+        """Bring an artifact from the bucket unless it is here; return whether it is here.
+
+        Raises:
+            registry.errors.StoreUnavailable: the bucket cannot be asked.
+            OSError: the disk is full or gone.
+        """
+        if self.has(digest):
+            return True
+        if self._bucket is None:
+            return False
+        try:
+            self._bucket.fetch(digest, self)
+        except BlobMissing:
+            return False
+        except BlobCorrupt as error:
+            _log.error("a merged adapter in the store is damaged and is made again: %s", error)
+            return False
+        return True
+
+    def refresh_used(self) -> None:
+        """Tell the bucket which artifacts were used here, a few times a day for each.
+
+        Raises:
+            registry.errors.StoreUnavailable: it is told next time.
+        """
+        if self._bucket is None:
+            return
+        used, now = {digest: self.used_at(digest) for digest in self.digests()}, time.time()
+        self._refreshed = {digest: self._refreshed.get(digest, 0.0) for digest in used}
+        due = [
+            digest for digest, told_at in self._refreshed.items()
+            if told_at < min(used[digest], now - _REFRESH_SECONDS)
+        ]  # fmt: skip
+        for digest in due[:_REFRESHES_AT_ONCE]:
+            self._bucket.refresh(digest)
+            self._refreshed[digest] = now
 
     def stage(self, digest: str, versions: BlobStore) -> None:
         """Make a registered version loadable: link its files (or copy, across file systems).

@@ -17,9 +17,10 @@ _MARKS = {"ok": "[green]ok[/green]", "warning": "[yellow]warning[/yellow]",
 
 
 def doctor(home: Home = None, as_json: AsJson = False) -> None:
-    """Check versions, GPU, ports, disk, database, engine and permissions; exit 1 if one is wrong.
+    """Check versions, GPU, ports, disks, database, store, engine; exit 1 if one is wrong.
 
-    Nothing is created or changed. Run it as the user and with the variables of the service.
+    Nothing is created or changed, but for a small object in the store that is removed again. Run
+    it as the user and with the variables of the service.
     """
     findings = list(_findings(home))
     if as_json:

@@ -17,6 +17,7 @@ def examine(settings: Settings) -> Iterator[Finding]:
     yield from folders.check_folders(settings)
     yield from folders.check_permissions(settings)
     yield services.check_database(settings)
+    yield services.check_store(settings)
     yield from services.check_server(settings)
     yield services.check_base(settings)
     yield from services.check_engines(settings)

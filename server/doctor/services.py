@@ -1,4 +1,4 @@
-"""What weft talks to: its port, its database, the model's files, the engine."""
+"""What weft talks to: its port, its database, its store, the model's files, the engine."""
 
 import asyncio
 import fcntl
@@ -11,6 +11,7 @@ import httpx
 from registry.errors import RegistryError
 from registry.storage.database import Database
 from registry.storage.errors import DatabaseAhead, DatabaseOutdated
+from registry.storage.objects import Objects, RequestLimits
 from server.doctor.finding import Finding, ok, wrong
 from server.engine.link import Endpoint
 from server.engine.liveness import ask_core
@@ -19,7 +20,7 @@ from server.home import LOCK_NAME
 from server.preflight import ModelUnusable, PortTaken, bound_socket, check_model
 from server.settings import Settings
 
-_ENGINE_SECONDS, _READY_SECONDS = 10.0, 5.0
+_ENGINE_SECONDS, _READY_SECONDS, _STORE_SECONDS = 10.0, 5.0, 10.0
 
 
 def check_server(settings: Settings) -> Iterator[Finding]:
@@ -57,6 +58,17 @@ def check_database(settings: Settings) -> Finding:
         return wrong("database", detail, "install the newer release, or restore a dump of it")
     except RegistryError as error:
         return wrong("database", str(error), "check WEFT_DATABASE_URL and that the server runs")
+
+
+def check_store(settings: Settings) -> Finding:
+    """Say whether the object store can be used; an object is written there and removed."""
+    if settings.store is None:
+        return ok("store", "the folders of the home")
+    try:
+        Objects(settings.store, RequestLimits(_STORE_SECONDS, retry_seconds=0)).check()
+    except RegistryError as error:
+        return wrong("store", str(error), "correct WEFT_STORE or the cloud's variables")
+    return ok("store", f"{settings.store} can be read and written")
 
 
 def check_base(settings: Settings) -> Finding:

@@ -164,7 +164,9 @@ def settings(make_settings: MakeSettings) -> Settings:
 
 @pytest.fixture
 def opened(settings: Settings) -> tuple[Registry, LocalBlobs]:
-    return open_registry(settings)
+    registry, versions = open_registry(settings)
+    assert isinstance(versions, LocalBlobs)
+    return registry, versions
 
 
 @pytest.fixture

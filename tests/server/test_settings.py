@@ -26,6 +26,11 @@ def test_without_anything_there_are_defaults() -> None:
         ("config", "/dev/null", Path("/dev/null")),
         ("home", "/srv/weft", Path("/srv/weft")),
         ("database_url", "postgresql://h/d", "postgresql://h/d"),
+        ("store", "s3://box/weft/", "s3://box/weft"),
+        ("store_timeout_seconds", "5", 5.0),
+        ("store_retry_seconds", "0", 0.0),
+        ("store_cache_bytes", "10", 10),
+        ("store_budget_bytes", "20", 20),
         ("artifacts_dir", "/mnt/fast/weft", Path("/mnt/fast/weft")),
         ("artifact_budget_bytes", "1000", 1000),
         ("model", "a/b", "a/b"),
@@ -156,6 +161,7 @@ def test_arguments_win_over_variables(monkeypatch: pytest.MonkeyPatch) -> None:
         ("self_test", "perhaps"), ("engine_start_seconds", "0"), ("max_model_len", "0"),
         ("api_keys", ""), ("api_keys", "a,,b"), ("api_keys", ","), ("norm_minimum", "-1"),
         ("import_max_rank", "0"), ("import_max_rank", "2049"), ("import_max_bytes", "0"),
+        ("store", "/srv/weft"), ("store", "s3://key:sesame@box"), ("store_cache_bytes", "0"),
         ("hub_workers", "0"), ("cors_origins", "chat.example.com"),
         ("cors_origins", "https://chat.example.com/"), ("engine_url", "gpu-1:8000"),
     ],
@@ -168,6 +174,7 @@ def test_a_bad_value_stops_the_start_and_names_itself(
     with pytest.raises(ValidationError) as caught:
         Settings()
     assert [(name,)] == [error["loc"] for error in caught.value.errors()]
+    assert "sesame" not in str(caught.value)
 
 
 def test_a_misspelt_variable_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

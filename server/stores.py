@@ -1,0 +1,51 @@
+"""The stores that the settings name: folders of the home, or an object store with copies there."""
+
+from functools import cache
+
+from registry.storage.blobs import LocalBlobs
+from registry.storage.bucket import Bucket
+from registry.storage.cached_blobs import CachedBlobs
+from registry.storage.objects import Objects, RequestLimits
+from registry.upkeep.garbage import FolderStore
+from server.settings import Settings
+
+_VERSIONS, _ARTIFACTS = "versions", "artifacts"
+
+
+def objects_of(settings: Settings) -> Objects | None:
+    """Return the object store, or None where the folders of the home are the stores.
+
+    Raises:
+        registry.errors.RegistryError: it cannot be opened: the extra `bucket` is not installed, or
+            a variable of the cloud is missing. A store that does not answer raises later.
+    """
+    return None if settings.store is None else _objects(settings.store, settings.store_limits)
+
+
+@cache
+def _objects(url: str, limits: RequestLimits) -> Objects:
+    """Return one client for all stores of this process."""
+    return Objects(url, limits)
+
+
+def version_store(settings: Settings) -> LocalBlobs | CachedBlobs:
+    """Return the store of registered adapters. Raises as `objects_of`."""
+    local, objects = LocalBlobs(settings.blobs), objects_of(settings)
+    return local if objects is None else CachedBlobs(local, Bucket(objects, _VERSIONS))
+
+
+def artifact_bucket(settings: Settings) -> Bucket | None:
+    """Return the bucket of merged adapters, if there is one. Raises as `objects_of`."""
+    objects = objects_of(settings)
+    return None if objects is None else Bucket(objects, _ARTIFACTS)
+
+
+def collected_stores(settings: Settings) -> tuple[FolderStore, FolderStore]:
+    """Return the stores of versions and of artifacts that garbage is collected from.
+
+    Copies of a bucket's folders are no garbage: their node removes them by its own limits.
+    """
+    objects = objects_of(settings)
+    if objects is None:
+        return LocalBlobs(settings.blobs), LocalBlobs(settings.artifacts)
+    return Bucket(objects, _VERSIONS), Bucket(objects, _ARTIFACTS)
