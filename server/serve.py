@@ -159,8 +159,9 @@ async def _connect(
 ) -> Fleet:
     """Return the engines of the settings, at least one of which is up."""
     prove = proof_of(settings, base.shapes)
-    fleet = Fleet(slots=settings.max_loras)
-    if settings.engine_url:
+    elsewhere = bool(settings.engine_url)
+    fleet = Fleet(slots=settings.max_loras, own_folders=elsewhere and settings.store is not None)
+    if elsewhere:
         key = settings.engine_key.get_secret_value() if settings.engine_key else None
         recruiter = Recruiter(Listed(settings.engine_url, key), fleet, settings, prove=prove)
         stack.push_async_callback(recruiter.stop)

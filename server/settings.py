@@ -21,7 +21,7 @@ from server.telemetry.logs import Format
 # What vLLM accepts for --max-lora-rank (LoRAConfig in vLLM 0.32).
 LORA_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
 # Variables of the command line and of a child engine, which are not settings of a gateway.
-_CLIENT_VARIABLES = ("WEFT_SERVER", "WEFT_KEY", "WEFT_ARTIFACTS", "WEFT_LIFELINE")
+_CLIENT_VARIABLES = ("WEFT_SERVER", "WEFT_KEY", "WEFT_ARTIFACTS", "WEFT_LIFELINE", "WEFT_NODE_URL")
 # The text encoder that does not need a model.
 HASHING = "hashing"
 

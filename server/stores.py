@@ -40,6 +40,15 @@ def artifact_bucket(settings: Settings) -> Bucket | None:
     return None if objects is None else Bucket(objects, _ARTIFACTS)
 
 
+def buckets_of(settings: Settings) -> tuple[Bucket, ...]:
+    """Return the buckets that an adapter may be in: merged ones, then registered ones.
+
+    There are none without an object store. Raises as `objects_of`.
+    """
+    objects = objects_of(settings)
+    return () if objects is None else (Bucket(objects, _ARTIFACTS), Bucket(objects, _VERSIONS))
+
+
 def collected_stores(settings: Settings) -> tuple[FolderStore, FolderStore]:
     """Return the stores of versions and of artifacts that garbage is collected from.
 

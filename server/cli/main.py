@@ -30,6 +30,7 @@ _GROUPS: Mapping[str, str] = {
 # The words of a command -> module:function below server.cli.
 _COMMANDS: Mapping[str, str] = {
     "serve": "serving:serve",
+    "node": "noding:node",
     "status": "status:status",
     "doctor": "doctoring:doctor",
     "demo": "serving:demo",

@@ -50,7 +50,7 @@ def serve(
 
     settings = Settings(**options)
     forget_settings()
-    _log_to_stderr(settings.log_format)
+    log_to_stderr(settings.log_format)
 
     async def ready(_stop: Callable[[], None]) -> None:
         start.stop()
@@ -68,7 +68,7 @@ def demo(
     ] = None,
 ) -> None:
     """Serve the demo base, query its adapters and two compositions, and print the answers."""
-    _log_to_stderr("text")
+    log_to_stderr("text")
     logging.getLogger("weft").setLevel(logging.WARNING)  # the tables are what a reader looks for
     from server.cli.demo import run_demo
 
@@ -134,7 +134,7 @@ def _run(main: Coroutine[Any, Any, None]) -> None:
         uvloop.run(stoppable())
 
 
-def _log_to_stderr(log_format: Format) -> None:
+def log_to_stderr(log_format: Format) -> None:
     """Log in this format; text on a terminal goes through Rich, which keeps the line of `Start`."""
     if not errors.is_terminal:
         set_up_logging(log_format)

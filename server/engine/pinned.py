@@ -19,6 +19,7 @@ from merge.peft_format import (
     open_folder,
 )
 from merge.peft_format.atomic_files import atomic_folder
+from server.engine.fetching import NotFetched, fetch
 from server.hard_links import link_or_copy
 
 _PINNED = ".held"
@@ -34,13 +35,18 @@ def pin(digest: str) -> Path:
     Raises:
         AdapterRejected: there is no such artifact, its files changed since they were built, or
             they are not a LoRA adapter.
+        NodeUnavailable: this machine's node should bring it and cannot now.
     """
     if not is_digest(digest):
         raise AdapterRejected("not a digest")
     source, target = _root() / digest, _own() / digest
     if not target.is_dir():
         try:
+            if not source.is_dir():
+                fetch(digest)
             _link(source, target)
+        except NotFetched as error:
+            raise AdapterRejected(str(error)) from error
         except OSError as error:
             raise AdapterRejected(f"its files cannot be read: {error}") from error
     try:

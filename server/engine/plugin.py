@@ -23,6 +23,7 @@ from vllm.lora.request import LoRARequest
 from vllm.lora.resolver import LoRAResolver, LoRAResolverRegistry
 
 from server.children import end_with
+from server.engine.fetching import NodeUnavailable
 from server.engine.pinned import AdapterRejected, pin, sweep, unpin
 
 # How long a removal waits for running requests: an abort takes the engine a step or two.
@@ -54,7 +55,7 @@ class DigestResolver(LoRAResolver):  # type: ignore[misc]  # vllm is untyped her
             return None
         try:
             folder = await asyncio.to_thread(pin, lora_name)
-        except AdapterRejected:
+        except (AdapterRejected, NodeUnavailable):
             return None
         # vLLM replaces the id by one of its own counter.
         return LoRARequest(lora_name=lora_name, lora_int_id=1, lora_path=str(folder))
@@ -139,6 +140,8 @@ async def _load(digest: str, request: Request) -> dict[str, Any]:
                 number = models.lora_id_counter.inc(1)
                 lora = LoRARequest(lora_name=digest, lora_int_id=number, lora_path=str(folder))
             await models.engine_client.add_lora(lora)
+        except NodeUnavailable as error:
+            raise HTTPException(503, str(error)) from error
         except Exception as error:  # the client reads the engine's message
             # A core that dies while it loads raises one of several errors.
             if models.engine_client.errored:

@@ -86,7 +86,7 @@ async def _canary(
     seed: np.random.SeedSequence,
 ) -> str:
     digest = await asyncio.to_thread(_write_canary, artifacts, base, shapes, seed)
-    stack.callback(artifacts.delete, digest)
+    stack.push_async_callback(asyncio.to_thread, artifacts.delete, digest)
     await engine.load(digest)
     stack.push_async_callback(engine.remove, digest)
     return digest

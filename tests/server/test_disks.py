@@ -153,10 +153,10 @@ def commands() -> list[str]:
 
 
 def test_every_command_is_tried() -> None:
-    """A new command is added above; `status` only queries a running server, and `doctor` says what
-    is wrong with a disk (test_doctor.py).
+    """A new command is added above; `status` only queries a running server, `doctor` says what is
+    wrong with a disk (test_doctor.py), and a node tells the engine that asks (test_node.py).
     """
-    assert commands() == sorted([*WORDS, "doctor", "status"])
+    assert commands() == sorted([*WORDS, "doctor", "node", "status"])
 
 
 @pytest.mark.usefixtures("things")

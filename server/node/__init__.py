@@ -1,0 +1,1 @@
+"""`weft node`: the process beside an engine that brings adapters from the object store."""
