@@ -16,14 +16,13 @@ from server.jobs.feed import JobFeed
 from server.jobs.finish import Finisher
 from server.jobs.publish import Publisher
 from server.jobs.runner import Runner
-from server.jobs.storage import JobStorage
 from server.limits import BodyBudget
 from server.meter import Meter
 from server.pools import Pools
 from server.salts import CacheSalts
 from server.settings import Settings
 from server.stopping import Stopping
-from server.stores import artifact_bucket
+from server.stores import artifact_bucket, job_storage
 from server.telemetry.metrics import Metrics
 
 
@@ -60,7 +59,7 @@ class Gateway:
             settings.merge_limits, settings.weight_step,
         )  # fmt: skip
         self.meanings = Meanings(self.resolver, self.pools)
-        self.storage = JobStorage(settings.jobs)
+        self.storage = job_storage(settings)
         self.publisher = Publisher(registry, self.storage, settings.served_base)
         self.finisher = Finisher(
             self.publisher, self.provider, self.artifacts, self.storage, fleet, self.salts

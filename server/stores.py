@@ -7,6 +7,8 @@ from registry.storage.bucket import Bucket
 from registry.storage.cached_blobs import CachedBlobs
 from registry.storage.objects import Objects, RequestLimits
 from registry.upkeep.garbage import FolderStore
+from server.jobs.shared import SharedFiles
+from server.jobs.storage import JobStorage
 from server.settings import Settings
 
 _VERSIONS, _ARTIFACTS = "versions", "artifacts"
@@ -47,6 +49,12 @@ def buckets_of(settings: Settings) -> tuple[Bucket, ...]:
     """
     objects = objects_of(settings)
     return () if objects is None else (Bucket(objects, _ARTIFACTS), Bucket(objects, _VERSIONS))
+
+
+def job_storage(settings: Settings) -> JobStorage:
+    """Return the storage of uploads and jobs. Raises as `objects_of`."""
+    objects = objects_of(settings)
+    return JobStorage(settings.jobs, None if objects is None else SharedFiles(objects))
 
 
 def collected_stores(settings: Settings) -> tuple[FolderStore, FolderStore]:

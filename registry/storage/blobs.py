@@ -65,6 +65,13 @@ class BlobStore(Protocol):
         Call it once a row refers to the digest: from then on no collector removes it.
         """
 
+    def has(self, digest: str) -> bool:
+        """Return whether the store has `digest`.
+
+        Raises:
+            DigestInvalid: the digest is malformed.
+        """
+
     def path(self, digest: str) -> Path:
         """Return the folder of `digest`, which must not be changed.
 
@@ -134,11 +141,7 @@ class LocalBlobs:
         """Do nothing: `adopt` touches a folder, and `discard` looks at that after its move."""
 
     def has(self, digest: str) -> bool:
-        """Return whether the store has `digest`.
-
-        Raises:
-            DigestInvalid: the digest is malformed.
-        """
+        """Return whether the store has `digest`; see `BlobStore.has`."""
         return self._folder(digest).is_dir()
 
     def path(self, digest: str) -> Path:

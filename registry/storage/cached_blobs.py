@@ -39,6 +39,10 @@ class CachedBlobs:
         if not self._bucket.has(digest):
             self._bucket.put(digest, self.path(digest))
 
+    def has(self, digest: str) -> bool:
+        """See `BlobStore`."""
+        return self._local.has(digest) or self._bucket.has(digest)
+
     def path(self, digest: str) -> Path:
         """Return the local copy of `digest`, which stays for an hour; see `BlobStore`.
 

@@ -1,7 +1,8 @@
 """Which queued jobs this gateway can run: those whose files, and whose pool's files, it has.
 
-Gateways of one database share one home, or each runs the jobs that were created on it. A job whose
-files are elsewhere stays queued. Blocking: use it off the event loop, outside of any transaction.
+Gateways of one database share a home or an object store, or each runs the jobs created on it. A job
+whose files are elsewhere stays queued. Blocking: use it off the event loop, outside of any
+transaction.
 """
 
 import logging
@@ -50,6 +51,6 @@ class Presence:
             if not self._storage.file(name).exists():
                 return name
         for member in job.request.get("members") or ():
-            if not self._versions.path(member["digest"]).exists():
+            if not self._versions.has(member["digest"]):
                 return f"the files of {member['reference']}"
         return None

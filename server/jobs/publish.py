@@ -111,7 +111,7 @@ class Publisher:
         return version.digest, f"{version.name}@{version.number}"
 
     def _folder(self, job: Job, below: str) -> Path:
-        folder = self.storage.folder(job.id)
+        folder = self.storage.obtain(job.id)
         if job.status == "succeeded" and not folder.exists():
             raise NotServable(
                 "the files of this job were removed (WEFT_JOB_FILES_DAYS): run the job again"

@@ -2,8 +2,8 @@
 
 from registry.storage.database import Database
 from registry.upkeep.retention import ended_jobs
-from server.jobs.storage import JobStorage
 from server.settings import Settings
+from server.stores import job_storage
 
 
 def remove_job_folders(database: Database, settings: Settings) -> int:
@@ -16,7 +16,7 @@ def remove_job_folders(database: Database, settings: Settings) -> int:
     """
     if settings.job_files_days is None:
         return 0
-    storage = JobStorage(settings.jobs)
+    storage = job_storage(settings)
     ended = ended_jobs(database, settings.job_files_days, storage.jobs())
     for job in ended:
         storage.remove_job(job)

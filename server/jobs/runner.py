@@ -18,6 +18,7 @@ from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from queue import SimpleQueue
 from typing import TypeVar
 
@@ -52,6 +53,7 @@ class Intervals:
     look: float = 1.0  # between looks for queued jobs
     beat: float = 0.5  # between heartbeats
     note: float = 0.2  # between writes of a job's log
+    save: float = 30.0  # between saves of a job's folder for other gateways
     silence: float = 20.0  # without a heartbeat, after which a job is claimed from its worker
     retry: float = 5.0  # before a step that may succeed later is tried again
     retries: int = 60
@@ -192,6 +194,7 @@ class Runner:
         """Learn, then finish. An exception becomes a failed result."""
         log = JobLog(self._jobs, job.id)
         try:
+            await self._retried(lambda: asyncio.to_thread(self._storage.claim, job.id))
             outcome: Json | None = await asyncio.to_thread(self._storage.outcome, job.id)
             if outcome is None:
                 outcome = await self._learn(job, device, log)
@@ -214,18 +217,20 @@ class Runner:
         )
         for attempt in range(job.attempts, MOST_ATTEMPTS + 1):
             try:
-                await self._run_child(spec, log)
+                await self._run_child(job.id, spec, log)
                 break
             except ChildDied as error:
                 if attempt == MOST_ATTEMPTS:
                     message = f"{error}; it was started {attempt} times and is not started again"
                     raise JobFailed(Failure("worker_died", message)) from error
                 await log.say(f"{error}; it resumes from its last checkpoint", "warn")
+        save = partial(self._storage.save, job.id, learned=True)
+        await self._retried(lambda: asyncio.to_thread(save))
         outcome = await asyncio.to_thread(self._storage.outcome, job.id)
         assert outcome is not None, "a child that returns has written its outcome"
         return outcome
 
-    async def _run_child(self, spec: WorkerSpec, log: JobLog) -> None:
+    async def _run_child(self, job: str, spec: WorkerSpec, log: JobLog) -> None:
         """Run a child once and log its notes. The child is gone afterwards.
 
         Raises:
@@ -252,6 +257,7 @@ class Runner:
                 child.reap()
 
         listening = asyncio.get_running_loop().run_in_executor(self._threads, listen)
+        saving = asyncio.create_task(self._keep_saving(job), name=f"saves of {job}")
         try:
             while not listening.done():
                 await asyncio.wait({listening}, timeout=self._intervals.note)
@@ -259,8 +265,18 @@ class Runner:
             listening.result()
         finally:
             child.kill()
-            await asyncio.wait({listening})
+            saving.cancel()
+            await asyncio.wait({listening, saving})
             listening.exception()  # retrieved, else asyncio logs it for a cancelled job
+
+    async def _keep_saving(self, job: str) -> None:
+        """Save the folder of a running job again and again, if other gateways can have it."""
+        while self._storage.shared:
+            await asyncio.sleep(self._intervals.save)
+            try:
+                await asyncio.to_thread(self._storage.save, job)
+            except (RegistryError, OSError) as error:
+                _log.warning("%s is not saved: %s", job, error)
 
     async def _finish(self, job: Job, outcome: Json, log: JobLog) -> Finished:
         try:

@@ -3,6 +3,8 @@
     files/<file id>   as uploaded               <job id>/    checkpoints, candidates, outcome.json
     scores/           of pool members          incoming/    uploads under way
 
+With an object store these are copies, which other gateways' jobs and uploads are fetched into
+(`shared`).
 Not covered: who owns a file or a job (`registry.jobs.files`, `registry.jobs.queue`), and what the
 files contain.
 """
@@ -22,6 +24,7 @@ from merge.peft_format.atomic_files import make_folders, sync
 from registry.callers import Caller
 from registry.jobs.files import Files
 from registry.jobs.types import File
+from server.jobs.shared import SharedFiles
 
 _ID = re.compile(r"(?:file|ftjob)-[0-9a-f]{24}")
 PURPOSE = "fine-tune"  # OpenAI's name for examples to learn from
@@ -65,8 +68,8 @@ class Incoming:
 class JobStorage:
     """The folder of files and jobs. Folders are made when they are first written to."""
 
-    def __init__(self, root: Path) -> None:
-        self._root = root
+    def __init__(self, root: Path, shared: SharedFiles | None = None) -> None:
+        self._root, self._shared = root, shared
 
     def incoming(self) -> Incoming:
         """Return a new file for an upload. Raises OSError: the disk is full or gone."""
@@ -74,24 +77,88 @@ class JobStorage:
         make_folders(folder)
         return Incoming(folder / secrets.token_hex(16))
 
-    def keep(self, incoming: Incoming, file_id: str) -> None:
-        """Move a closed upload to its id. Raises OSError: as `incoming`."""
-        path = self.file(file_id)
+    def keep(self, incoming: Incoming, file_id: str, digest: str) -> None:
+        """Move a closed upload with this SHA-256 to its id.
+
+        Raises:
+            OSError: as `incoming`.
+            registry.errors.StoreUnavailable: the object store does not take it; it is not kept.
+        """
+        if self._shared is not None:
+            self._shared.put_file(file_id, incoming.path, digest)
+        path = self._path(file_id)
         make_folders(path.parent)
         incoming.path.rename(path)
         sync(path.parent)
 
     def file(self, file_id: str) -> Path:
-        """Return the path of a file."""
+        """Return the path of a file, which is fetched from the object store if it is only there.
+
+        Raises:
+            registry.errors.StoreUnavailable: the object store cannot be asked.
+            StoreBroken: its bytes have changed there.
+            OSError: the disk is full or gone.
+        """
+        path = self._path(file_id)
+        if self._shared is not None and not path.exists():
+            self._shared.fetch_file(file_id, path)
+        return path
+
+    def _path(self, file_id: str) -> Path:
         return self._root / "files" / _checked(file_id)
 
     def remove_file(self, file_id: str) -> None:
-        """Remove a file's bytes, if they exist. Raises OSError: the disk refuses."""
-        self.file(file_id).unlink(missing_ok=True)
+        """Remove a file's bytes, if they exist.
+
+        Raises:
+            OSError: the disk refuses.
+            registry.errors.StoreUnavailable: the object store still has them.
+        """
+        self._path(file_id).unlink(missing_ok=True)
+        if self._shared is not None:
+            self._shared.remove_file(file_id)
 
     def folder(self, job: str) -> Path:
         """Return the folder of a job. No other job may use it."""
         return self._root / _checked(job)
+
+    def obtain(self, job: str) -> Path:
+        """Return the folder of a job as it was saved last, by whichever gateway.
+
+        Raises:
+            as `file`.
+        """
+        folder = self.folder(job)
+        if self._shared is not None:
+            self._shared.restore(job, folder)
+        return folder
+
+    def claim(self, job: str) -> None:
+        """Bring a claimed job's folder, and the scores that other gateways know.
+
+        Raises:
+            as `file`.
+        """
+        if self._shared is not None:
+            self._shared.claim(job, self.folder(job))
+            self._shared.exchange_scores(self.scores)
+
+    def save(self, job: str, *, learned: bool = False) -> None:
+        """Let other gateways have what a claimed job has written, and its scores once it learned.
+
+        Raises:
+            registry.errors.StoreUnavailable: the object store does not take it.
+            OSError: the disk is gone.
+        """
+        if self._shared is not None:
+            self._shared.save(job, self.folder(job))
+            if learned:
+                self._shared.exchange_scores(self.scores)
+
+    @property
+    def shared(self) -> bool:
+        """Whether other gateways can have what a job writes."""
+        return self._shared is not None
 
     @property
     def scores(self) -> Path:
@@ -120,17 +187,36 @@ class JobStorage:
                 path.unlink(missing_ok=True)
 
     def remove_checkpoints(self, job: str) -> None:
-        """Remove what only a resumed job needs. Candidates stay: they can still be published."""
+        """Remove what only a resumed job needs. Candidates stay: they can still be published.
+
+        Raises:
+            registry.errors.StoreUnavailable: the object store still has it.
+        """
         for name in ("checkpoints", "folded"):
             shutil.rmtree(self.folder(job) / name, ignore_errors=True)
+        if self._shared is not None:
+            self._shared.save(job, self.folder(job))
+            self._shared.end(job)
 
     def jobs(self) -> frozenset[str]:
-        """Return the ids of the jobs that have a folder. Raises OSError: the disk is gone."""
-        return frozenset(path.name for path in self._root.glob("ftjob-*"))
+        """Return the ids of the jobs that have a folder, here or in the object store.
+
+        Raises:
+            OSError: the disk is gone.
+            registry.errors.StoreUnavailable: the object store cannot be asked.
+        """
+        here = frozenset(path.name for path in self._root.glob("ftjob-*"))
+        return here if self._shared is None else here | self._shared.jobs()
 
     def remove_job(self, job: str) -> None:
-        """Remove a job's folder, if it exists."""
+        """Remove a job's folder, if it exists, from this machine and from the object store.
+
+        Raises:
+            registry.errors.StoreUnavailable: the object store still has it.
+        """
         shutil.rmtree(self.folder(job), ignore_errors=True)
+        if self._shared is not None:
+            self._shared.remove_job(job)
 
 
 def _checked(name: str) -> str:
@@ -146,11 +232,12 @@ def keep_file(
 
     Raises:
         registry.errors.RegistryError: the registry refuses it; its bytes are removed.
+        registry.errors.StoreUnavailable: the object store does not take it.
         OSError: the disk is full or gone.
     """
     digest = incoming.close()
     file_id = new_id("file")
-    storage.keep(incoming, file_id)
+    storage.keep(incoming, file_id, digest)
     try:
         return files.add(
             id=file_id, filename=filename, purpose=PURPOSE, bytes=incoming.nbytes, digest=digest,

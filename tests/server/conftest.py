@@ -25,6 +25,8 @@ from typer.testing import CliRunner, Result
 
 from registry.service import Registry
 from registry.storage.blobs import LocalBlobs
+from registry.storage.bucket import Bucket
+from registry.storage.objects import Objects
 from registry.types import Base
 from server.app import create_app
 from server.artifacts import worker, workers
@@ -57,6 +59,15 @@ class MakeGateway(Protocol):
     """Makes a gateway on the test's registry and fake engine; keywords change settings."""
 
     def __call__(self, **changes: Any) -> Gateway:
+        """Return the gateway."""
+
+
+class MakeShared(Protocol):
+    """Makes a gateway with a home of this name on the test's object store."""
+
+    def __call__(
+        self, name: str = "first", engine: FakeEngine | None = None, **changes: Any
+    ) -> Gateway:
         """Return the gateway."""
 
 
@@ -205,6 +216,32 @@ def make_gateway(
             fleet=Fleet([engine]),
             base=BASE,
         )
+
+    return make
+
+
+@pytest.fixture
+def store(home: Path, tmp_path: Path) -> str:
+    """The URL of a store with the files of the template's adapters."""
+    url, blobs = f"memory://{tmp_path}", LocalBlobs(home / "blobs")
+    bucket = Bucket(Objects(url), "versions")
+    for digest in blobs.digests():
+        bucket.put(digest, blobs.path(digest))
+    return url
+
+
+@pytest.fixture
+def shared(store: str, home: Path, tmp_path: Path, shared_workers: None) -> MakeShared:
+    """Makes gateways with homes and engines of their own on one database and one store."""
+    database = f"sqlite:///{home / 'weft.db'}"
+
+    def make(name: str = "first", engine: FakeEngine | None = None, **changes: Any) -> Gateway:
+        settings = demo_settings(
+            tmp_path / name, store=store, database_url=database, store_retry_seconds=0, **changes
+        )
+        registry, versions = open_registry(settings)
+        fleet = Fleet([engine or FakeEngine(BASE)])
+        return Gateway(settings, registry=registry, versions=versions, fleet=fleet, base=BASE)
 
     return make
 

@@ -6,12 +6,10 @@ import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from registry.adapters import Adapters
-from registry.storage.blobs import LocalBlobs
 from registry.storage.bucket import Bucket
 from registry.storage.database import Database
 from registry.storage.errors import StoreUnavailable
@@ -21,49 +19,12 @@ from server import readiness
 from server.artifacts.collect import collect, collector_of
 from server.artifacts.copies import tend_copies
 from server.doctor import services
-from server.engine.fake import FakeEngine
-from server.engine.fleet import Fleet
-from server.gateway import Gateway
-from server.home import open_registry
 from server.readiness import Readiness
-from tests.server.conftest import BASE, MakeSettings, demo_settings
+from tests.server.conftest import BASE, MakeSettings, MakeShared
 from tests.server.test_build import merges
 from tests.server.test_provide import provide, target_of
 
 DigestOf = Callable[[str], str]
-MakeShared = Callable[..., Gateway]
-
-
-@pytest.fixture
-def store(home: Path, tmp_path: Path) -> str:
-    """A store with the files of the template's adapters, which its home lacks then."""
-    url, blobs = f"memory://{tmp_path}", LocalBlobs(home / "blobs")
-    bucket = Bucket(Objects(url), "versions")
-    for digest in blobs.digests():
-        bucket.put(digest, blobs.path(digest))
-    shutil.rmtree(home / "blobs")
-    return url
-
-
-@pytest.fixture
-def shared(store: str, home: Path, tmp_path: Path, shared_workers: None) -> MakeShared:
-    """Return a function that makes a gateway with a home of its own on database and store."""
-    database = f"sqlite:///{home / 'weft.db'}"
-
-    def make(name: str = "first", **changes: Any) -> Gateway:
-        settings = demo_settings(
-            tmp_path / name, store=store, database_url=database, store_retry_seconds=0, **changes
-        )
-        registry, versions = open_registry(settings)
-        return Gateway(
-            settings,
-            registry=registry,
-            versions=versions,
-            fleet=Fleet([FakeEngine(BASE)]),
-            base=BASE,
-        )
-
-    return make
 
 
 def gone(*_: object, **__: object) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from merge.peft_format.atomic_files import write_atomic
 from registry.jobs.types import Note
 from server.jobs.worker import Send, WorkerSpec
 
@@ -46,6 +47,17 @@ def die(spec: WorkerSpec, send: Send) -> None:
     """Die as if the system had run out of memory."""
     send(Note("still alive"))
     os.kill(os.getpid(), signal.SIGKILL)
+
+
+def resume(
+    outcome: Mapping[str, Any], adapters: Mapping[str, Path], spec: WorkerSpec, send: Send
+) -> None:
+    """Write a checkpoint and wait; where there is one, learn."""
+    checkpoint = spec.folder / "checkpoints/recycle.pt"
+    if not checkpoint.exists():
+        write_atomic(checkpoint, "state")
+        hang(spec, send)
+    learn(outcome, adapters, spec, send)
 
 
 def hang(spec: WorkerSpec, send: Send) -> None:
