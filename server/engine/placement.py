@@ -35,8 +35,9 @@ def choose(key: str, candidates: Sequence[Candidate], *, slack: int = SLACK) -> 
 
     Engines with room come before those without. Of these, an engine is free while it has at most
     `slack` requests more than the least busy one. Of the free engines that hold the adapter, the
-    first in the adapter's order answers; if none of them holds it, the first free one does. So a
-    hot adapter spreads once its home is not free, and shrinks back to it later.
+    least busy one answers, of several the first in the adapter's order; if none of them holds it,
+    the first free one does. So a hot adapter spreads once its home is not free, and shrinks back to
+    it when they are idle.
 
     Args:
         key: the adapter's digest; for the base, whatever spreads its requests.
@@ -47,4 +48,5 @@ def choose(key: str, candidates: Sequence[Candidate], *, slack: int = SLACK) -> 
     least = min(one.running for one in roomy)
     free = {one.url: one for one in roomy if one.running <= least + slack}
     ordered = [free[url] for url in order(key, free)]
-    return next((one for one in ordered if one.resident), ordered[0])
+    resident = [one for one in ordered if one.resident]
+    return min(resident, key=lambda one: one.running) if resident else ordered[0]

@@ -46,7 +46,8 @@ def test_an_adapter_stays_where_it_is_resident() -> None:
 
 
 def test_a_hot_adapter_spreads_and_shrinks_back() -> None:
-    """Above the slack the next engine in the adapter's order helps; below it the home is alone."""
+    """Above the slack the next engine in the adapter's order helps; when all are idle the home is
+    alone."""
     digest = DIGESTS[0]
     home, second = order(digest, URLS)[:2]
 
@@ -59,7 +60,14 @@ def test_a_hot_adapter_spreads_and_shrinks_back() -> None:
     assert home == with_home(8, home)
     assert second == with_home(9, home)
     assert second == with_home(20, home, second)
-    assert home == with_home(3, home, second)
+    assert home == with_home(0, home, second)
+
+
+def test_the_least_busy_copy_answers() -> None:
+    """Of the engines that hold an adapter the least busy one answers, wherever its home is."""
+    home, second, third = order(DIGESTS[0], URLS)[:3]
+    busy = [Candidate(home, 2, True), Candidate(second, 1, True), Candidate(third, 0, False)]
+    assert second == choose(DIGESTS[0], busy).url
 
 
 def test_an_engine_without_room_comes_last() -> None:
