@@ -7,7 +7,7 @@ export OMP_WAIT_POLICY := PASSIVE
 # OpenBLAS has no such setting: the oracles' small matrices took forty times the CPU on busy cores.
 test test-units test-engine test-slow test-faults: export OPENBLAS_NUM_THREADS := 1
 
-.PHONY: setup demo test test-units test-engine test-slow test-faults mutants lint format docs demo-assets bench-merge bench-registry bench-adapt bench-cli bench-abuse bench-serve bench-cluster churn lab-merge lab
+.PHONY: setup demo test test-units test-engine test-slow test-faults mutants lint format docs demo-assets bench-merge bench-registry bench-adapt bench-cli bench-abuse bench-serve bench-cluster bench-placement churn lab-merge lab
 
 # The comment above a target is its description in CONTRIBUTING.md (`make docs`).
 
@@ -98,6 +98,12 @@ bench-cluster: $(STAMP)
 # build/bench-serve.json; more than half an hour on two cores
 bench-serve: $(STAMP)
 	$(BIN)/python -m tests.bench.serve $(if $(PARTS),--only $(PARTS))
+
+# simulates 2 to 256 engines: hits, spread, loads and waits of weft's placement and of simpler rules;
+# compares the simulation with 2 and 4 stub engines; writes build/bench-placement*.json; minutes
+bench-placement: $(STAMP)
+	$(BIN)/python -m tests.bench.placement
+	$(BIN)/python -m tests.bench.placement_check
 
 # sends 20,000 requests (or `REQUESTS`) while names, files and the engine change beneath them, and
 # compares every answer with PEFT's; writes build/churn.json; about two hours on two cores
