@@ -7,7 +7,7 @@ export OMP_WAIT_POLICY := PASSIVE
 # OpenBLAS has no such setting: the oracles' small matrices took forty times the CPU on busy cores.
 test test-units test-engine test-slow test-faults: export OPENBLAS_NUM_THREADS := 1
 
-.PHONY: setup demo test test-units test-engine test-slow test-faults mutants lint format docs demo-assets bench-merge bench-registry bench-adapt bench-cli bench-abuse bench-serve bench-cluster bench-placement churn lab-merge lab
+.PHONY: setup demo test test-units test-engine test-slow test-faults mutants lint format docs demo-assets bench-merge bench-registry bench-adapt bench-cli bench-abuse bench-serve bench-cluster bench-placement bench-limits churn lab-merge lab
 
 # The comment above a target is its description in CONTRIBUTING.md (`make docs`).
 
@@ -104,6 +104,11 @@ bench-serve: $(STAMP)
 bench-placement: $(STAMP)
 	$(BIN)/python -m tests.bench.placement
 	$(BIN)/python -m tests.bench.placement_check
+
+# measures what a gateway asks of PostgreSQL per request and idle, and what a bucket gives; writes
+# build/bench-limits.json
+bench-limits: $(STAMP)
+	$(BIN)/python -m tests.bench.limits
 
 # sends 20,000 requests (or `REQUESTS`) while names, files and the engine change beneath them, and
 # compares every answer with PEFT's; writes build/churn.json; about two hours on two cores
