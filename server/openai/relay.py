@@ -16,11 +16,11 @@ from starlette.types import Receive, Scope, Send
 
 from merge.peft_format import open_folder
 from registry.callers import Caller
-from server.artifacts.provide import Provider
+from server.artifacts.provide import Provided, Provider
 from server.artifacts.store import ArtifactStore
 from server.auth import request_caller
 from server.compose.meanings import Meanings
-from server.compose.resolve import Bare
+from server.compose.resolve import Bare, Planned, Stored
 from server.compose.retrieve import is_retrieval
 from server.engine.fleet import Fleet
 from server.engine.protocol import (
@@ -131,35 +131,50 @@ class Relay:
         answer: "_Answer",
     ) -> EngineResponse:
         """Return the engine's response; `stack` holds the lease and the connection."""
-        path = completion.endpoint.path
         with timings.measure("resolve"):
             model, composition = completion.model, completion.composition
             prompt = completion.prompt if composition is None and is_retrieval(model) else ""
             target = await self._meanings.of(model, prompt, answer.caller, composition)
         self._fleet.require()  # before anything is merged
-        salt, controls = await self._salts.of(answer.caller), answer.caller.operates
         if isinstance(target, Bare) or not completion.endpoint.uses_adapter:
             base = self._meanings.served_base
             record.note(model=base, kind="base")
             if isinstance(target, Bare):
                 answer.fall_back(target.fallback)
+            salt, controls = await self._salts.of(answer.caller), answer.caller.operates
             body = completion.for_engine(base, salt=salt, controls=controls)
             engine = stack.enter_context(self._fleet.at(None))
-            return await self._send(stack, engine, body, path, timings)
+            return await self._send(stack, engine, body, completion.endpoint.path, timings)
+        async with AsyncExitStack() as first:
+            response, provided = await self._by_adapter(first, target, completion, timings, answer)
+            if response.status != 404:
+                stack.push_async_exit(first.pop_all())
+                return response
+        # The engine was restarted after the load, or another gateway has removed the adapter, and
+        # perhaps its files.
+        self._provider.forget(provided.digest, provided.engine)
+        response, _ = await self._by_adapter(stack, target, completion, timings, answer)
+        return response
+
+    async def _by_adapter(
+        self,
+        stack: AsyncExitStack,
+        target: Stored | Planned,
+        completion: CompletionRequest,
+        timings: Timings,
+        answer: "_Answer",
+    ) -> tuple[EngineResponse, Provided]:
+        """Return an engine's response by an adapter that it has loaded."""
         providing = self._provider.provide(target, timings, caller=answer.caller)
         provided = await stack.enter_async_context(providing)
-        digest, engine = provided.digest, provided.engine
+        digest = provided.digest
         answer.name(AnsweredBy(digest, target, timings.new_slot))
         if completion.wants_prompt_logprobs:
             await self._pools.files.run(self._check_prompt_logprobs, digest)
+        salt, controls = await self._salts.of(answer.caller), answer.caller.operates
         body = completion.for_engine(digest, salt=salt, controls=controls)
-        response = await self._send(stack, engine, body, path, timings)
-        if response.status == 404:  # the engine restarted after the load
-            self._provider.forget(digest, engine)
-            with timings.measure("load"):
-                await self._provider.load(digest, engine)
-            response = await self._send(stack, engine, body, path, timings)
-        return response
+        path = completion.endpoint.path
+        return await self._send(stack, provided.engine, body, path, timings), provided
 
     async def _send(
         self, stack: AsyncExitStack, engine: Engine, body: bytes, path: str, timings: Timings

@@ -1,7 +1,9 @@
 """Several gateways on one PostgreSQL, each with a home of its own: n are as right as one."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -13,8 +15,9 @@ from registry.service import Registry
 from registry.storage.database import Database
 from registry.storage.errors import DatabaseUnavailable
 from server.artifacts import provide
-from server.engine.fake import FakeEngine
+from server.engine.fake import FakeEngine, FakeResponse
 from server.engine.fleet import Fleet
+from server.engine.protocol import EngineRefused
 from server.gateway import Gateway
 from server.home import open_registry
 from server.rates import RateLimited
@@ -29,6 +32,30 @@ class MakeGateway(Protocol):
 
     def __call__(self, name: str, **changes: object) -> Gateway:
         """Return the gateway, whose home is called `name`."""
+
+
+class SharedEngine(FakeEngine):
+    """An engine of several gateways; `meanwhile` is done once, just before a request comes."""
+
+    def __init__(self, artifacts: Path) -> None:
+        super().__init__(BASE)
+        self._artifacts = artifacts
+        self.meanwhile: Callable[[], Awaitable[None]] | None = None
+
+    async def load(self, digest: str) -> None:
+        """Load files that are there."""
+        if not (self._artifacts / digest).is_dir():
+            raise EngineRefused(digest, "no such folder")
+        await super().load(digest)
+
+    @asynccontextmanager
+    async def send(self, path: str, body: bytes) -> AsyncIterator[FakeResponse]:
+        """Answer, after what another gateway does meanwhile."""
+        if self.meanwhile is not None:
+            meanwhile, self.meanwhile = self.meanwhile, None
+            await meanwhile()
+        async with super().send(path, body) as response:
+            yield response
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +87,7 @@ def make_gateway(
 ) -> Iterator[MakeGateway]:
     """Makes gateways of one database."""
     url = server.create(stocked)
-    made: list[Gateway] = []
+    engine = SharedEngine(tmp_path / "artifacts")
 
     def make(name: str, **changes: object) -> Gateway:
         home = tmp_path / name
@@ -70,15 +97,8 @@ def make_gateway(
             home, database_url=url, artifacts_dir=tmp_path / "artifacts", **changes
         )
         registry, versions = open_registry(settings)
-        gateway = Gateway(
-            settings,
-            registry=registry,
-            versions=versions,
-            fleet=Fleet([FakeEngine(BASE)]),
-            base=BASE,
-        )
-        made.append(gateway)
-        return gateway
+        fleet = Fleet([engine])
+        return Gateway(settings, registry=registry, versions=versions, fleet=fleet, base=BASE)
 
     yield make
     server.drop(url)
@@ -240,3 +260,20 @@ async def test_a_replaced_artifact_is_served_by_all(
 
         monkeypatch.setattr(a.registry.compositions, "artifact_of", away)
         assert new == (await ask(client, "cat(zorp, blim)")).headers["x-weft-artifact"]
+
+
+async def test_what_another_gateway_removes_is_made_again(
+    gateways: tuple[Gateway, Gateway], make_client: MakeClient
+) -> None:
+    """A request whose adapter another gateway removes, from the engine and the disk, after this one
+    has loaded it and before the engine has the request, is answered."""
+    a, b = gateways
+    (engine,) = b.fleet.engines
+    assert isinstance(engine, SharedEngine)
+    async with make_client(b) as client:
+        for model in ("zorp", "cat(zorp, blim)"):
+            digest = (await ask(client, model)).headers["x-weft-artifact"]
+            engine.meanwhile = partial(a.evictor.remove, digest)
+            answer = await ask(client, model)
+            assert (200, None) == (answer.status_code, engine.meanwhile), answer.text
+            assert digest == answer.headers["x-weft-artifact"]
