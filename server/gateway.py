@@ -53,6 +53,7 @@ class Gateway:
         self.evictor = Evictor(
             self.artifacts, fleet, self.leases, self.provider, self.metrics,
             budget_bytes=settings.artifact_budget_bytes,
+            own_copies=settings.store is not None and bool(settings.engine_url),
         )  # fmt: skip
         self.resolver = Resolver(
             registry, base, settings.served_base, settings.merge_dtype, settings.max_lora_rank,

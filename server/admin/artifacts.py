@@ -35,7 +35,10 @@ def artifacts_router(gateway: Gateway) -> APIRouter:
 
     @router.delete("/artifacts/{digest}", status_code=204, response_class=Response)
     async def remove_artifact(digest: Digest, caller: Operator) -> None:
-        """Remove an artifact from the engine and the disk. A later request builds it again."""
+        """Remove an artifact from the engines, the disk and the object store.
+
+        A later request builds it again, unless another gateway still has a copy.
+        """
         await gateway.pools.admin.run(registry.catalogue.artifact, digest, caller=caller)
         await gateway.evictor.remove(digest)
         await gateway.pools.admin.run(

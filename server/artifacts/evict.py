@@ -3,7 +3,8 @@
 The safe order is: refuse new leases, wait until none is held, have the engine drop the adapter and
 confirm it, then delete the files. When the engine does not answer, the files stay. (The plug-in
 also pins the files with hard links of its own, so that not even a deletion by hand takes them away
-from the engine.)
+from the engine.) Engines whose machines have copies of their own, from an object store, keep what
+is removed here for the budget alone: each machine decides for itself.
 """
 
 import asyncio
@@ -24,20 +25,31 @@ class Evictor:
 
     def __init__(
         self, artifacts: ArtifactStore, fleet: Fleet, leases: Leases, provider: Provider,
-        metrics: Metrics, *, budget_bytes: int,
+        metrics: Metrics, *, budget_bytes: int, own_copies: bool = False,
     ) -> None:  # fmt: skip
+        self._own_copies = own_copies  # of the engines' machines
         self._artifacts, self._fleet, self._leases = artifacts, fleet, leases
         self._provider, self._metrics, self._budget_bytes = provider, metrics, budget_bytes
 
     async def remove(self, digest: str, *, wait_seconds: float = 30.0) -> None:
-        """Remove one artifact from the engines and from disk.
+        """Remove one artifact from the engines, from this disk, and from the bucket.
 
         Raises:
             LeaseBusy, EngineBusy, EngineUnavailable: it is in use or may be, and stays.
+            registry.errors.StoreUnavailable: it stays in the bucket.
         """
         async with self._leases.exclusive(digest, wait_seconds=wait_seconds):
             await self._fleet.remove(digest)
             self._provider.forget(digest)
+            await asyncio.to_thread(self._artifacts.remove, digest)
+            self._metrics.evicted()
+
+    async def _evict(self, digest: str) -> None:
+        """Remove one artifact from this disk, and from engines that load from it."""
+        async with self._leases.exclusive(digest, wait_seconds=0):
+            if not self._own_copies:
+                await self._fleet.remove(digest)
+                self._provider.forget(digest)
             await asyncio.to_thread(self._artifacts.delete, digest)
             self._metrics.evicted()
 
@@ -54,7 +66,7 @@ class Evictor:
                 if size_before - freed <= budget:
                     break
                 try:
-                    await self.remove(digest, wait_seconds=0)
+                    await self._evict(digest)
                 except (LeaseBusy, EngineError) as error:
                     _log.info("kept %s: %s", digest[:12], error)
                 else:

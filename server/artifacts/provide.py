@@ -204,7 +204,10 @@ class Provider:
             except EngineRefused as error:
                 if await self._pools.files.run(self._discard_damaged, digest):
                     raise _Damaged(digest, error.reason) from error
-                raise
+                # An engine on another machine has its files from the bucket.
+                if not await self._pools.store.run(self._artifacts.share_again, digest):
+                    raise
+                await engine.load(digest)
         # Those of earlier generations are never looked up again; they would pile up.
         current = self._fleet.generations()
         self._loaded = frozenset(

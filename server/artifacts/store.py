@@ -64,6 +64,28 @@ class ArtifactStore(LocalBlobs):
             self._bucket.put(digest, self.path(digest))
             self._refreshed[digest] = time.time()
 
+    def share_again(self, digest: str) -> bool:
+        """Put an artifact into the bucket if the bucket has lost it; return whether it had.
+
+        Raises:
+            registry.errors.StoreUnavailable: the bucket cannot be asked, or does not take it.
+            BlobMissing: it is not here, either.
+        """
+        if self._bucket is None or self._bucket.has(digest):
+            return False
+        self.share(digest)
+        return True
+
+    def remove(self, digest: str) -> None:
+        """Remove an artifact from this disk and from the bucket.
+
+        Raises:
+            registry.errors.StoreUnavailable: it stays in the bucket.
+        """
+        self.delete(digest)
+        if self._bucket is not None:
+            self._bucket.discard(digest, idle_seconds=0)
+
     def fetch(self, digest: str) -> bool:
         """Bring an artifact from the bucket unless it is here; return whether it is here.
 
