@@ -47,6 +47,7 @@ class ChildDied(Exception):
     """A child ended without a last message: it was killed."""
 
     def __init__(self, code: int | None) -> None:
+        self.code = code
         how = f"by signal {-code}" if code is not None and code < 0 else f"with code {code}"
         super().__init__(f"its process ended {how}, perhaps because memory ran out")
 

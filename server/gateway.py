@@ -9,11 +9,13 @@ from server.artifacts.evict import Evictor
 from server.artifacts.leases import Leases
 from server.artifacts.provide import Provider
 from server.artifacts.store import ArtifactStore
+from server.artifacts.workers import BuildWorkers
 from server.compose.meanings import Meanings
 from server.compose.resolve import Resolver
 from server.engine.fleet import Fleet
 from server.jobs.feed import JobFeed
 from server.jobs.finish import Finisher
+from server.jobs.launch import Launch
 from server.jobs.publish import Publisher
 from server.jobs.runner import Runner
 from server.limits import BodyBudget
@@ -27,11 +29,15 @@ from server.telemetry.metrics import Metrics
 
 
 class Gateway:
-    """The components of a gateway. The caller starts and stops them."""
+    """The components of a gateway. The caller starts and stops them.
+
+    Merges run in `workers`, and jobs in what `launch` starts; by default in processes of this
+    machine.
+    """
 
     def __init__(
         self, settings: Settings, *, registry: Registry, versions: BlobStore, fleet: Fleet,
-        base: str,
+        base: str, workers: BuildWorkers | None = None, launch: Launch | None = None,
     ) -> None:  # fmt: skip
         self.settings, self.registry, self.fleet, self.base = settings, registry, fleet, base
         self.versions = versions
@@ -44,7 +50,7 @@ class Gateway:
         self.artifacts = ArtifactStore(settings.artifacts, artifact_bucket(settings))
         self.meter = Meter(registry.access.usage, settings.key_limits)
         self.builder = Builder(
-            settings, registry, versions, self.artifacts, self.metrics, self.meter
+            settings, registry, versions, self.artifacts, self.metrics, self.meter, workers
         )
         self.provider = Provider(
             registry, versions, self.artifacts, self.builder, fleet, self.leases, self.metrics,
@@ -66,7 +72,9 @@ class Gateway:
             self.publisher, self.provider, self.artifacts, self.storage, fleet, self.salts
         )
         self.feed = JobFeed(registry.jobs, self.pools.jobs)
-        self.jobs = Runner(settings, registry, versions, self.storage, self.finisher, base)
+        self.jobs = Runner(
+            settings, registry, versions, self.storage, self.finisher, base, launch=launch
+        )
 
     def _canary(self) -> Canary | None:
         """Return the canary, or None without an engine: merges are then asked when served."""

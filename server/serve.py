@@ -19,6 +19,7 @@ from registry.types import Base
 from server.app import create_app
 from server.artifacts.canary_file import read_canaries
 from server.artifacts.copies import tend_copies
+from server.artifacts.workers import BuildWorkers
 from server.base_model import ensure_base
 from server.connections import limited_protocol
 from server.engine.client import VllmEngine
@@ -30,6 +31,7 @@ from server.engine.process import Progress
 from server.engine.recruit import Recruiter
 from server.gateway import Gateway
 from server.home import locked_home, open_registry
+from server.jobs.launch import Launch
 from server.preflight import bound_socket, check_model, check_reach
 from server.settings import Settings
 from server.telemetry.export import exported_spans
@@ -99,18 +101,20 @@ async def serve(
 
 
 async def open_gateway(
-    stack: AsyncExitStack, settings: Settings, *, connect: Connect, check_reach: CheckReach
-) -> Gateway:
+    stack: AsyncExitStack, settings: Settings, *, connect: Connect, check_reach: CheckReach,
+    workers: BuildWorkers | None = None, launch: Launch | None = None,
+) -> Gateway:  # fmt: skip
     """Start everything behind the HTTP routes.
 
     Args:
         stack: stops it again.
         settings: of the gateway.
         connect: returns the engines of the base, at least one of which is up.
-        check_reach: raises OpenToOthers, unless whoever reaches the gateway may use it.
+        check_reach: raises an OSError, unless whoever reaches the gateway may use it.
+        workers, launch: see `Gateway`.
 
     Raises:
-        OpenToOthers, EngineStartFailed: see `connect` and `check_reach`.
+        OSError, EngineStartFailed: see `connect` and `check_reach`.
         registry.errors.RegistryError: the database or the base cannot be used.
     """
     registry, versions = open_registry(settings, statement_seconds=settings.statement_seconds)
@@ -123,7 +127,10 @@ async def open_gateway(
     methods = asyncio.create_task(asyncio.to_thread(import_methods), name="import merge methods")
     fleet = await connect(base)
     await methods
-    gateway = Gateway(settings, registry=registry, versions=versions, fleet=fleet, base=base.name)
+    gateway = Gateway(
+        settings, registry=registry, versions=versions, fleet=fleet, base=base.name,
+        workers=workers, launch=launch,
+    )  # fmt: skip
     for store in (versions, gateway.artifacts):
         store.sweep(older_than_seconds=_SWEEP_SECONDS)
     await gateway.builder.start()

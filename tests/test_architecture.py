@@ -37,6 +37,10 @@ EXTRA_FILES = {
     },
     "search": {"server/embedders.py"},
     "otel": {"server/telemetry/export.py"},
+    "ray": {
+        f"server/cluster/{name}.py"
+        for name in ("app", "builds", "engine", "hooks", "learning", "serve_config")
+    },
 }
 # What a name that is imported comes from: some names differ from their distribution's.
 INSTALLED = packages_distributions()

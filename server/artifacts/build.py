@@ -9,7 +9,7 @@ import asyncio
 import functools
 import json
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -24,7 +24,7 @@ from server.artifacts import worker
 from server.artifacts.flights import Flights
 from server.artifacts.refusals import Refusals
 from server.artifacts.store import ArtifactStore, storage_errors
-from server.artifacts.workers import WorkerDied, WorkerHangs, Workers
+from server.artifacts.workers import BuildWorkers, WorkerDied, WorkerHangs, Workers
 from server.compose.templates import mixed_templates
 from server.fair_queue import FairQueue
 from server.meter import Meter
@@ -97,6 +97,7 @@ class Builder:
         artifacts: ArtifactStore,
         metrics: Metrics,
         meter: Meter,
+        workers: BuildWorkers | None = None,
     ) -> None:
         self._meter = meter
         self._settings, self._registry = settings, registry
@@ -106,7 +107,9 @@ class Builder:
             slots=settings.merge_workers, most=settings.merge_queue,
             share=settings.merge_queue_share, full=BuildQueueFull, share_full=TooManyBuilds,
         )  # fmt: skip
-        self._workers = Workers(settings.merge_workers, settings.merge_max_bytes)
+        self._workers: BuildWorkers = workers or Workers(
+            settings.merge_workers, settings.merge_max_bytes
+        )
         self._refusals = Refusals()
         patience = settings.merge_timeout_seconds + _GRACE_SECONDS
         self._flights = Flights(registry.locks, self._recorded, patience)
@@ -243,24 +246,30 @@ class Builder:
 
     async def _run(self, recipe: Recipe, out: Path) -> worker.Built:
         limit = self._settings.merge_timeout_seconds
-        digests = [item.digest for item in recipe.ingredients]
-        # In threads: what this machine has no copy of is downloaded.
-        paths = await asyncio.gather(*(asyncio.to_thread(self._versions.path, d) for d in digests))
-        call = functools.partial(
+        digests = tuple(item.digest for item in recipe.ingredients)
+        call = worker.BuildCall(
             worker.build,
             recipe.canonical(),
-            dict(zip(digests, paths, strict=True)),
+            {} if self._workers.fetches else await self._folders(digests),
             out,
-            norm_limit=self._settings.norm_limit,
-            factor_limit=self._settings.factor_limit,
-            threads=self._settings.merge_threads,
-            timeout_seconds=limit,
+            {
+                "norm_limit": self._settings.norm_limit,
+                "factor_limit": self._settings.factor_limit,
+                "threads": self._settings.merge_threads,
+                "timeout_seconds": limit,
+            },
+            digests,
         )
         try:
             # The worker stops itself at the limit, unless it hangs in native code.
             return await self._workers.run(call, limit + _GRACE_SECONDS)
         except WorkerHangs as error:
             raise worker.BuildTimeout(limit) from error
+
+    async def _folders(self, digests: Sequence[str]) -> dict[str, Path]:
+        # In threads: what this machine has no copy of is downloaded.
+        paths = await asyncio.gather(*(asyncio.to_thread(self._versions.path, d) for d in digests))
+        return dict(zip(digests, paths, strict=True))
 
     def _recorded(self, recipe: str) -> str | None:
         """Return the artifact of a recipe if it is in the store, or in the bucket."""

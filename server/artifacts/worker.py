@@ -2,7 +2,7 @@
 
 import signal
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -43,6 +43,29 @@ class Built:
     nbytes: int
     seconds: float
     report: str  # JSON
+
+
+@dataclass(frozen=True, slots=True)
+class BuildCall:
+    """A call of `build`, as it goes to the process that makes it.
+
+    Attributes:
+        function: `build`.
+        recipe, folders, out: its arguments; `folders` lacks ingredients that are fetched there.
+        options: its keyword arguments.
+        digests: of the ingredients.
+    """
+
+    function: Callable[..., Built]
+    recipe: str
+    folders: Mapping[str, Path]
+    out: Path
+    options: Mapping[str, float]
+    digests: tuple[str, ...]
+
+    def __call__(self) -> Built:
+        """Make the call."""
+        return self.function(self.recipe, self.folders, self.out, **self.options)
 
 
 # Address space of threads and allocators, which is not memory.

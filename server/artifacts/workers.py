@@ -10,9 +10,10 @@ import multiprocessing
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from server.artifacts import worker
+from server.artifacts.worker import BuildCall, Built
 
 _Result = TypeVar("_Result")
 
@@ -23,6 +24,25 @@ class WorkerDied(Exception):
 
 class WorkerHangs(Exception):
     """A worker process did not return a call in time."""
+
+
+class BuildWorkers(Protocol):
+    """What makes builds: processes of this machine (`Workers`), or a cluster's."""
+
+    # Whether it gets the ingredients from the object store by itself.
+    fetches: bool
+
+    async def warm(self) -> None:
+        """Prepare for the first build."""
+        ...
+
+    async def run(self, call: BuildCall, seconds: float) -> Built:
+        """Return what `call` returns, with its files in `call.out`. See `Workers.run`."""
+        ...
+
+    async def stop(self) -> None:
+        """End what was started here."""
+        ...
 
 
 class _Worker:
@@ -65,6 +85,8 @@ class _Worker:
 
 class Workers:
     """`count` worker processes; no more calls may run at once."""
+
+    fetches = False
 
     def __init__(self, count: int, memory_bytes: int) -> None:
         self._all = [_Worker(memory_bytes) for _ in range(count)]

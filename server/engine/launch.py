@@ -7,7 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from server.engine.link import RESTART_SECONDS, Endpoint, Outage
-from server.engine.process import EngineProcess, Progress
+from server.engine.process import EngineProcess, Progress, new_endpoint
 from server.engine.proof import EngineStartFailed, Prove
 from server.engine.protocol import EngineUnavailable
 from server.settings import Settings
@@ -32,6 +32,7 @@ class Supervisor:
         prove: Prove,
         progress: Progress | None = None,
     ) -> None:
+        self._settings = settings
         self._process = EngineProcess(settings, log_path=log_path, prove=prove, progress=progress)
         self._endpoint: Endpoint | None = None
         self._state = "the engine is starting"
@@ -66,8 +67,10 @@ class Supervisor:
 
     async def _start_once(self) -> Endpoint:
         self.generation += 1
-        self._endpoint = await self._process.start()
-        return self._endpoint
+        endpoint = new_endpoint(self._settings)
+        await self._process.start(endpoint)
+        self._endpoint = endpoint
+        return endpoint
 
     async def _keep_alive(self, endpoint: Endpoint) -> None:
         backoff = _FIRST_BACKOFF_SECONDS

@@ -9,12 +9,13 @@ import signal
 import socket
 import time
 from asyncio.subprocess import Process
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TypeAlias
+from urllib.parse import urlsplit
 
 import httpx
 
@@ -44,7 +45,7 @@ class EngineProcess:
         prove: called with the endpoint at every start, before any other request; if it raises, the
             start has failed.
         progress: called with the stage of a start.
-        host: the address that the engine listens on, and the host of its URL.
+        variables: more of the engine's environment.
     """
 
     def __init__(
@@ -54,24 +55,22 @@ class EngineProcess:
         log_path: Path,
         prove: Prove,
         progress: Progress | None = None,
-        host: str = "127.0.0.1",
+        variables: Mapping[str, str] | None = None,
     ) -> None:
         self._settings, self._prove, self._progress = settings, prove, progress
-        self._output, self._host = EngineOutput(log_path), host
+        self._output, self._variables = EngineOutput(log_path), variables or {}
         self._process: Process | None = None
         self._lifeline: Connection | None = None
 
-    async def start(self) -> Endpoint:
-        """Start the engine; return where it is once it answers and has been proven.
+    async def start(self, endpoint: Endpoint) -> None:
+        """Start the engine at `endpoint`; return once it answers and has been proven.
 
         Raises:
             EngineStartFailed: nothing is left running.
         """
-        port = self._settings.engine_port or _free_port(self._host)
-        endpoint = Endpoint(f"http://{self._host}:{port}", secrets.token_urlsafe(24))
         started = time.monotonic()
         try:
-            self._process = await self._spawn(port, endpoint.key or "")
+            self._process = await self._spawn(endpoint)
             await self._wait_healthy(endpoint)
             self._report("testing that base and adapters do not mix")
             await proven(self._prove, endpoint, self._settings.engine_start_seconds)
@@ -82,18 +81,23 @@ class EngineProcess:
             await self.end()
             raise
         _log.info("engine ready after %.1f s", time.monotonic() - started)
-        return endpoint
 
-    async def _spawn(self, port: int, key: str) -> Process:
+    async def _spawn(self, endpoint: Endpoint) -> Process:
+        where = urlsplit(endpoint.url)
+        assert where.port is not None
+        assert where.hostname is not None
         # This process keeps the other end; the system closes it when this process ends.
         lifeline, self._lifeline = multiprocessing.Pipe(duplex=False)
         reader, writer = os.pipe()
         self._output.copy(reader)
         try:
             with lifeline:
+                environment = engine_environment(
+                    self._settings, endpoint.key or "", lifeline.fileno()
+                )
                 process = await asyncio.create_subprocess_exec(
-                    *engine_command(self._settings, port, self._host),
-                    env=engine_environment(self._settings, key, lifeline.fileno()),
+                    *engine_command(self._settings, where.port, where.hostname),
+                    env={**environment, **self._variables},
                     pass_fds=[lifeline.fileno()],
                     stdin=asyncio.subprocess.DEVNULL,
                     stdout=writer,
@@ -102,7 +106,9 @@ class EngineProcess:
                 )
         finally:
             os.close(writer)
-        _log.info("engine starting: pid %d, port %d, log %s", process.pid, port, self._output.path)
+        _log.info(
+            "engine starting: pid %d, %s, log %s", process.pid, endpoint.url, self._output.path
+        )
         return process
 
     async def until_lost(self, endpoint: Endpoint) -> Problem:
@@ -171,7 +177,14 @@ class EngineProcess:
             self._progress(stage)
 
 
-def _free_port(host: str) -> int:
+def new_endpoint(settings: Settings, host: str = "127.0.0.1") -> Endpoint:
+    """Return where to start an engine: a free port of an address of this machine, and a new key."""
+    port = settings.engine_port or free_port(host)
+    return Endpoint(f"http://{host}:{port}", secrets.token_urlsafe(24))
+
+
+def free_port(host: str) -> int:
+    """Return a port of `host`, an address of this machine, that nothing listens on."""
     with socket.socket() as probe:
         probe.bind((host, 0))
         return int(probe.getsockname()[1])

@@ -26,13 +26,14 @@ from registry.errors import RegistryError
 from registry.jobs.types import EndStatus, Job, Json, Note
 from registry.service import Registry
 from registry.storage.blobs import BlobStore
-from server.children import Child, ChildDied, ChildFailed
+from server.children import ChildDied, ChildFailed
 from server.engine.fleet import Fleet
 from server.engine.protocol import EngineUnavailable
 from server.environment import hub_names
 from server.jobs import worker
 from server.jobs.failures import Failure, JobFailed, failure_of, timed_out
 from server.jobs.finish import Finished, Finisher
+from server.jobs.launch import Launch, launch_here
 from server.jobs.log import JobLog
 from server.jobs.presence import Presence
 from server.jobs.spec import spec_of
@@ -81,6 +82,7 @@ class Runner:
         finisher: Finisher,
         base: str,
         *,
+        launch: Launch | None = None,
         entry: Entry | None = None,
         intervals: Intervals | None = None,
     ) -> None:
@@ -88,6 +90,7 @@ class Runner:
         self._jobs, self._storage, self._finisher = registry.jobs, storage, finisher
         self._presence = Presence(registry.jobs, storage, versions)
         self._base, self._entry = base, entry or worker.learn
+        self._launch = launch or launch_here
         self._intervals = intervals or Intervals()
         self._name = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
         self._tasks: list[asyncio.Task[None]] = []
@@ -239,11 +242,8 @@ class Runner:
         """
         assert self._threads is not None
         names = hub_names(self._settings.model)
-        child: Child[Note] = await run_or_undo(
-            lambda: Child(
-                worker.run, self._entry, spec, nice=worker.NICE, names=names, explain=failure_of
-            ),
-            Child.reap,
+        child = await run_or_undo(
+            lambda: self._launch(self._entry, spec, names), lambda child: child.reap()
         )
         notes: SimpleQueue[Note] = SimpleQueue()
 

@@ -61,6 +61,7 @@ WORDS: Mapping[str, Sequence[object]] = {
     "bases list": (),
     "bases show": (BASE,),
     "check": (DEMO / "adapters" / "zorp",),
+    "cluster up": (),
     "compositions add": ("mix", "cat(zorp, blim)"),
     "compositions alias": ("mix", "stable", 1),
     "compositions evaluate": ("mix", *MEASURED),
@@ -153,10 +154,11 @@ def commands() -> list[str]:
 
 
 def test_every_command_is_tried() -> None:
-    """A new command is added above; `status` only queries a running server, `doctor` says what is
-    wrong with a disk (test_doctor.py), and a node tells the engine that asks (test_node.py).
+    """A new command is added above; `status` and two of `cluster` only ask what runs, `doctor` says
+    what is wrong with a disk (test_doctor.py), and a node tells its engine (test_node.py).
     """
-    assert commands() == sorted([*WORDS, "doctor", "node", "status"])
+    others = ["cluster down", "cluster status", "doctor", "node", "status"]
+    assert commands() == sorted([*WORDS, *others])
 
 
 @pytest.mark.usefixtures("things")

@@ -42,7 +42,7 @@ async def test_a_remote_engine_comes_back_proven(stub: Stub, make_settings: Make
         nonlocal proofs
         proofs += 1
 
-    port = process._free_port("127.0.0.1")
+    port = process.free_port("127.0.0.1")
     stub._settings = make_settings(engine_start_seconds=15, engine_port=port)
     first = stub.supervisor()
     await first.start()
