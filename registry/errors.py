@@ -28,7 +28,8 @@ class RegistryError(Exception):
     """The operation of the registry failed."""
 
     def __init__(self) -> None:
-        super().__init__(inspect.cleandoc(type(self).__doc__ or "").format_map(vars(self)))
+        sentence = inspect.cleandoc(type(self).__doc__ or "").replace("\n", " ")
+        super().__init__(sentence.format_map(vars(self)))
 
 
 class ReferenceInvalid(RegistryError):

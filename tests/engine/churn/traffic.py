@@ -40,13 +40,17 @@ class Results:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """One try: `code` is the error's, `pause` what Retry-After says, in seconds."""
+    """One try: `code` is the error's, `pause` what Retry-After says, in seconds.
+
+    `cut`: an error event has ended the stream.
+    """
 
     status: int
     digest: str = ""
     tokens: tuple[int, ...] = ()
     code: str = ""
     pause: float | None = None
+    cut: bool = False
 
 
 class Traffic:
@@ -133,7 +137,7 @@ async def send(http: httpx.AsyncClient, ask: Ask) -> Reply:
         return _answered(response.json()["model"], [response.json()["choices"][0]])
     events = parse_events(response.text)
     if "error" in events[-1]:
-        return Reply(_INTERRUPTED, code=events[-1]["error"]["code"], pause=1.0)
+        return Reply(_INTERRUPTED, code=events[-1]["error"]["code"], pause=1.0, cut=True)
     if "data: [DONE]" not in response.text:
         raise ValueError("the stream ends without [DONE]")
     return _answered(events[0]["model"], [e["choices"][0] for e in events if e["choices"]])
