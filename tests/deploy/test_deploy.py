@@ -36,6 +36,8 @@ from tests.deploy.formats import (
 )
 
 GATEWAY, ENGINE = DEPLOY / "gateway.Containerfile", DEPLOY / "engine.Containerfile"
+RAY_IMAGE = DEPLOY / "ray.Containerfile"
+IMAGES = (GATEWAY, ENGINE, RAY_IMAGE)
 EXAMPLE, UNIT = DEPLOY / "weft.env.example", DEPLOY / "weft.service"
 KEY = {"WEFT_ENGINE_KEY": "secret"}
 # Read by the plug-in inside the engine (server/engine), which has no Settings.
@@ -146,10 +148,11 @@ class TestEngineService:
         """It has a fixed host name, by which a new container finds what an earlier one pinned."""
         assert "hostname" in compose(KEY)["services"]["engine"]
 
-    def test_image_is_the_pinned_release(self) -> None:
-        """The engine's image has the vLLM version that the extra `gpu` pins."""
+    @pytest.mark.parametrize("path", [ENGINE, RAY_IMAGE], ids=lambda path: path.name)
+    def test_image_is_the_pinned_release(self, path: Path) -> None:
+        """Images with an engine have the vLLM version that the extra `gpu` pins."""
         (pin,) = PYPROJECT["project"]["optional-dependencies"]["gpu"]
-        image = arguments_of(ENGINE, "FROM")[-1]
+        image = arguments_of(path, "FROM")[-1]
         assert f"vllm/vllm-openai:v{pin.removeprefix('vllm==')}" == image
 
 
@@ -208,7 +211,7 @@ class TestServicesTogether:
         number, _, group = gateway.partition(":")
         assert number == group
         assert int(number) >= 1000
-        for path in (GATEWAY, ENGINE):
+        for path in IMAGES:
             made = f"useradd --uid {number} --create-home --home-dir /var/lib/weft "
             assert 1 == sum(run.startswith(made) for run in arguments_of(path, "RUN"))
 
@@ -268,13 +271,13 @@ class TestServicesTogether:
 class TestImages:
     """The container files."""
 
-    @pytest.mark.parametrize("path", [GATEWAY, ENGINE], ids=lambda path: path.name)
+    @pytest.mark.parametrize("path", IMAGES, ids=lambda path: path.name)
     def test_sources_exist(self, path: Path) -> None:
         """Every path that a container file copies from the project exists."""
         copied = copied_sources(path)
         assert set() == {source for source in copied if not (ROOT / source).exists()}
 
-    @pytest.mark.parametrize("path", [GATEWAY, ENGINE], ids=lambda path: path.name)
+    @pytest.mark.parametrize("path", IMAGES, ids=lambda path: path.name)
     def test_the_whole_package_is_installed(self, path: Path) -> None:
         """Every package of the wheel, and every file that its metadata names, is copied."""
         packages = PYPROJECT["tool"]["setuptools"]["packages"]["find"]["include"]

@@ -34,23 +34,32 @@ from tests.deploy.kubernetes import (
     size,
     validate,
 )
-from tests.deploy.test_deploy import ENGINE, GATEWAY, PLUGIN_VARIABLES, answering, settings_of
+from tests.deploy.test_deploy import (
+    ENGINE,
+    GATEWAY,
+    PLUGIN_VARIABLES,
+    RAY_IMAGE,
+    answering,
+    settings_of,
+)  # fmt: skip
 
-BASE = KUBERNETES / "base"
-FOLDERS = (BASE,)
+BASE, RAY = KUBERNETES / "base", KUBERNETES / "ray"
 README = (KUBERNETES / "README.md").read_text()
+EVERYTHING = render(BASE) + render(RAY)
 # The oldest release whose `sleep` before a stop and whose sidecars need no feature gate, and the
 # newest that the package knows.
 RELEASES = ("1.30", "1.37")
+# The one kind that is not Kubernetes' own is checked in test_ray_service.py.
 EVERY_OBJECT = [
     pytest.param(one, id=f"{folder.name}-{one['kind']}-{one['metadata']['name']}")
-    for folder in FOLDERS
+    for folder in (BASE, RAY)
     for one in render(folder)
+    if one["kind"] != "RayService"
 ]
 EVERY_POD = [
-    pytest.param(pod, id=f"{folder.name}-{pod.owner}-{pod.containers()[0]['name']}")
-    for folder in FOLDERS
-    for pod in pods(render(folder))
+    pytest.param(pod, id=f"{pod.owner}-{number}")
+    for folder in (BASE, RAY)
+    for number, pod in enumerate(pods(render(folder)))
 ]
 
 
@@ -111,7 +120,7 @@ class TestEveryPod:
 
     def test_is_confined(self, pod: Pod) -> None:
         """Pods satisfy the standard `restricted`, and their root file systems are read-only."""
-        (uid,) = {arguments_of(path, "USER")[0] for path in (GATEWAY, ENGINE)}
+        (uid,) = {arguments_of(path, "USER")[0] for path in (GATEWAY, ENGINE, RAY_IMAGE)}
         context = pod.spec["securityContext"]
         assert context["runAsNonRoot"]
         assert context["seccompProfile"] == {"type": "RuntimeDefault"}
@@ -152,20 +161,11 @@ class TestEveryPod:
         mounted = {mount["name"] for one in pod.containers() for mount in one["volumeMounts"]}
         assert volumes == mounted
 
-    def test_has_time_to_stop(self, pod: Pod) -> None:
-        """A pod may take longer to stop than its answers in progress have."""
-        (main,) = pod.spec["containers"]
-        drain = float(environment(render(BASE), main)["WEFT_DRAIN_SECONDS"])
-        pause = main["lifecycle"]["preStop"]["sleep"]["seconds"]
-        after = drain if main["name"] == "gateway" else 0  # vLLM cuts what is left
-        assert pod.spec["terminationGracePeriodSeconds"] >= pause + after + 20
-        assert main["name"] == "gateway" or pause > drain
-
     def test_variables_are_known(self, pod: Pod) -> None:
         """Every WEFT_* variable is a setting or the plug-in's."""
         known = {f"WEFT_{name.upper()}" for name in Settings.model_fields} | PLUGIN_VARIABLES
         for container in pod.containers():
-            names = {n for n in environment(render(BASE), container) if n.startswith("WEFT_")}
+            names = {n for n in environment(EVERYTHING, container) if n.startswith("WEFT_")}
             assert set() == names - known
 
 
@@ -317,6 +317,19 @@ class TestTogether:
         ]
         assert ["weft-gateway"] == [target["name"] for target in targets]
 
+    @pytest.mark.parametrize(
+        ("owner", "name"), [("weft-gateway", "gateway"), ("weft-engine", "engine")]
+    )
+    def test_pods_have_time_to_stop(self, owner: str, name: str) -> None:
+        """A pod may take longer to stop than its answers in progress have."""
+        pod = pod_of(owner)
+        main = pod.container(name)
+        drain = float(environment(render(BASE), main)["WEFT_DRAIN_SECONDS"])
+        pause = main["lifecycle"]["preStop"]["sleep"]["seconds"]
+        after = drain if name == "gateway" else 0  # vLLM cuts what is left
+        assert pod.spec["terminationGracePeriodSeconds"] >= pause + after + 20
+        assert name == "gateway" or pause > drain
+
     def test_gateways_reach_engines(self) -> None:
         """The engines' service is headless, and its name is in the gateway's URL."""
         (service,) = (
@@ -331,8 +344,8 @@ class TestTogether:
 
     def test_every_pod_has_a_policy_of_its_network(self) -> None:
         """Each pod is under a NetworkPolicy for both directions; engines answer gateways alone."""
-        policies = of_kind(render(BASE), "NetworkPolicy")
-        for pod in pods(render(BASE)):
+        policies = of_kind(EVERYTHING, "NetworkPolicy")
+        for pod in pods(EVERYTHING):
             (policy,) = (
                 one for one in policies
                 if one["spec"]["podSelector"]["matchLabels"].items() <= pod.labels.items()
@@ -348,7 +361,7 @@ class TestTogether:
         created = dict(
             re.findall(r"kubectl create secret generic (\S+)((?:[^\n]*\\\n)*[^\n]*)", README)
         )
-        for pod in pods(render(BASE)):
+        for pod in pods(EVERYTHING):
             for container in pod.containers():
                 assert secrets_of(container) <= created.keys()
                 for one in container["env"]:
