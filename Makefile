@@ -7,7 +7,7 @@ export OMP_WAIT_POLICY := PASSIVE
 # OpenBLAS has no such setting: the oracles' small matrices took forty times the CPU on busy cores.
 test test-units test-engine test-slow test-faults: export OPENBLAS_NUM_THREADS := 1
 
-.PHONY: setup demo test test-units test-engine test-slow test-faults mutants lint format docs demo-assets bench-merge bench-registry bench-adapt bench-cli bench-abuse bench-serve bench-cluster bench-placement bench-limits churn lab-merge lab
+.PHONY: setup demo test test-units test-engine test-slow test-faults mutants lint format docs demo-assets bench-merge bench-registry bench-adapt bench-cli bench-abuse bench-serve bench-cluster bench-placement bench-limits cluster churn lab-merge lab
 
 # The comment above a target is its description in CONTRIBUTING.md (`make docs`).
 
@@ -109,6 +109,12 @@ bench-placement: $(STAMP)
 # build/bench-limits.json
 bench-limits: $(STAMP)
 	$(BIN)/python -m tests.bench.limits
+
+# loses each part of a cluster once under load: an engine, a gateway, the object store, PostgreSQL;
+# compares every answer with PEFT's; `COMPOSITIONS=24` for a short run, default 200; writes
+# build/cluster.md; a quarter of an hour on two cores
+cluster: $(STAMP)
+	$(BIN)/python -m tests.engine.cluster $(COMPOSITIONS)
 
 # sends 20,000 requests (or `REQUESTS`) while names, files and the engine change beneath them, and
 # compares every answer with PEFT's; writes build/churn.json; about two hours on two cores

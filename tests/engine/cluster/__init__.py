@@ -1,5 +1,5 @@
 """Two gateways, two engines, PostgreSQL and an object store, of which each is lost once.
 
-`make test-cluster` runs it. Every part is a process of its own; the engines share no folder with
+`make cluster` runs it. Every part is a process of its own; the engines share no folder with
 the gateways.
 """
