@@ -7,15 +7,16 @@ signature into its answers. Not covered: what the objects are (`bucket`).
 
 import os
 import re
+import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
 from registry.storage.errors import StoreUnavailable, StoreUrlInvalid
@@ -23,6 +24,7 @@ from registry.storage.errors import StoreUnavailable, StoreUrlInvalid
 if TYPE_CHECKING:
     from obstore.store import ClientConfig, MemoryStore, ObjectStore, RetryConfig
 
+T = TypeVar("T")
 SCHEMES = ("s3", "gs", "az", "file", "memory")
 # One request carries at most this much, so that a time limit for requests fits small links too.
 PIECE_BYTES = 16 * 2**20
@@ -34,6 +36,7 @@ _MOST_RETRIES = 1000
 _ALLOW_HTTP = {"s3": "AWS_ALLOW_HTTP", "gs": "GOOGLE_ALLOW_HTTP", "az": "AZURE_ALLOW_HTTP"}
 # Machines of a cloud get credentials here; without any of its own obstore asks there.
 _METADATA_ADDRESS = "169.254.169.254"
+_BROKEN = "kind: Interrupted"
 _NO_BUCKET = "there is no such bucket or folder"
 _STATUS = {
     "401": "the credentials are not accepted", "403": "access is denied", "404": _NO_BUCKET,
@@ -106,13 +109,12 @@ class Objects:
             raise StoreUrlInvalid("install weft with the extra `bucket`") from error
         self._obstore: Any = obstore
         self.failing = False  # whether the latest request failed
-        with self._request():
-            self._store = _opened(self.url, limits or RequestLimits())
+        self._limits = limits or RequestLimits()
+        self._store: ObjectStore = self._ask(lambda: _opened(self.url, self._limits))
 
     def put(self, key: str, data: bytes) -> None:
         """Write an object, which readers see whole or not at all."""
-        with self._request(missing_bucket=True):
-            self._obstore.put(self._store, key, data)
+        self._ask(lambda: self._obstore.put(self._store, key, data), missing=_NO_BUCKET)
 
     def create(self, key: str, data: bytes) -> None:
         """Write an object that does not exist yet; of several writers one succeeds.
@@ -120,8 +122,8 @@ class Objects:
         Raises:
             AlreadyThere: it exists.
         """
-        with self._request(missing_bucket=True):
-            self._obstore.put(self._store, key, data, mode="create", use_multipart=False)
+        create = partial(self._obstore.put, mode="create", use_multipart=False)
+        self._ask(lambda: create(self._store, key, data), missing=_NO_BUCKET)
 
     def upload(self, file: Path, key: str) -> None:
         """Write a file as an object, in pieces; a stopped upload leaves nothing visible.
@@ -131,10 +133,8 @@ class Objects:
         """
         with file.open("rb"):  # obstore's error of an unreadable file is one of the store
             pass
-        with self._request(missing_bucket=True):
-            self._obstore.put(
-                self._store, key, file, chunk_size=PIECE_BYTES, max_concurrency=_PIECES_AT_ONCE
-            )
+        put = partial(self._obstore.put, chunk_size=PIECE_BYTES, max_concurrency=_PIECES_AT_ONCE)
+        self._ask(lambda: put(self._store, key, file), missing=_NO_BUCKET)
 
     def get(self, key: str) -> bytes:
         """Return the bytes of a small object.
@@ -142,8 +142,7 @@ class Objects:
         Raises:
             FileNotFoundError: there is none.
         """
-        with self._request():
-            return bytes(self._obstore.get(self._store, key).bytes())
+        return self._ask(lambda: bytes(self._obstore.get(self._store, key).bytes()))
 
     def download(self, key: str, nbytes: int, file: Path) -> None:
         """Write an object of `nbytes` into a new file, in pieces that are requested concurrently.
@@ -163,19 +162,21 @@ class Objects:
 
     def _piece(self, key: str, start: int, nbytes: int, descriptor: int) -> None:
         length = min(PIECE_BYTES, nbytes - start)
-        with self._request():
-            data = memoryview(self._obstore.get_range(self._store, key, start=start, length=length))
+        get = partial(self._obstore.get_range, start=start, length=length)
+        data = memoryview(self._ask(lambda: get(self._store, key)))
         while data:
             written = os.pwrite(descriptor, data, start)
             data, start = data[written:], start + written
 
-    def list(self, prefix: str) -> Iterator[ObjectInfo]:
-        """Yield the objects whose keys begin with the path `prefix`, those of folders included."""
-        with self._request():
-            for batch in self._obstore.list(self._store, prefix, chunk_size=1000):
-                for item in batch:
-                    modified = item["last_modified"].timestamp()
-                    yield ObjectInfo(item["path"], item["size"], modified)
+    def list(self, prefix: str) -> list[ObjectInfo]:
+        """Return the objects whose keys begin with the path `prefix`, in folders too."""
+        return self._ask(
+            lambda: [
+                ObjectInfo(item["path"], item["size"], item["last_modified"].timestamp())
+                for batch in self._obstore.list(self._store, prefix, chunk_size=1000)
+                for item in batch
+            ]
+        )
 
     def check(self) -> None:
         """Do what weft needs of a store: create an object, be refused a second time, read, remove.
@@ -200,28 +201,44 @@ class Objects:
         """Remove objects, if they exist."""
         for key in keys:
             # One at a time: stores differ in what they say of a missing object among many.
-            with self._request(), suppress(FileNotFoundError):
-                self._obstore.delete(self._store, key)
+            with suppress(FileNotFoundError):
+                self._ask(partial(self._obstore.delete, self._store, key))
 
-    @contextmanager
-    def _request(self, *, missing_bucket: bool = False) -> Iterator[None]:
-        """Turn an error of obstore into one of weft that repeats nothing of the store's answer."""
-        errors, failed = self._obstore.exceptions, True
-        try:
-            yield
-            failed = False
-        except errors.AlreadyExistsError:
-            failed = False
-            raise AlreadyThere from None
-        except errors.BaseError as error:
-            raise StoreUnavailable(self.url, _reason(error)) from None
-        except FileNotFoundError:
-            if missing_bucket:
-                raise StoreUnavailable(self.url, _NO_BUCKET) from None
-            failed = False
-            raise FileNotFoundError("there is no such object") from None
-        finally:
-            self.failing = failed
+    def _ask(self, call: Callable[[], T], missing: str | None = None) -> T:
+        """Return what a call of obstore returns, made again if its connection broke.
+
+        obstore repeats refused requests and goes on with a broken download itself. It gives up when
+        the answer to another request breaks off. All calls here may be made twice.
+
+        Args:
+            call: what to ask.
+            missing: what a missing object means; None: that it is missing.
+
+        Raises:
+            AlreadyThere, FileNotFoundError: as the store says.
+            StoreUnavailable: in weft's words, as it repeats nothing of the store's answer.
+        """
+        errors, started = self._obstore.exceptions, time.monotonic()
+        while True:
+            try:
+                answer = call()
+            except errors.AlreadyExistsError:
+                self.failing = False
+                raise AlreadyThere from None
+            except FileNotFoundError:
+                self.failing = missing is not None
+                if missing is not None:
+                    raise StoreUnavailable(self.url, missing) from None
+                raise FileNotFoundError("there is no such object") from None
+            except errors.BaseError as error:
+                waited = time.monotonic() - started + _FIRST_PAUSE_SECONDS
+                if _BROKEN not in str(error) or waited > self._limits.retry_seconds:
+                    self.failing = True
+                    raise StoreUnavailable(self.url, _reason(error)) from None
+                time.sleep(_FIRST_PAUSE_SECONDS)
+            else:
+                self.failing = False
+                return answer
 
 
 @cache
@@ -268,10 +285,10 @@ def _reason(error: Exception) -> str:
         return "AZURE_STORAGE_ACCOUNT_NAME is not set"
     if status := re.search(r"status code: (\d{3})", head):
         return _STATUS.get(status[1], f"it answered with status {status[1]}")
-    if "kind: Connect" in detail:
-        return "no connection"
     if "kind: Timeout" in detail or "timed out" in head:
         return "no answer in time"
+    if "HTTP error" in head:
+        return "no connection"
     if code := re.search(r"\(os error (\d+)\)|code: (\d+)", str(error)):
         return os.strerror(int(code[1] or code[2]))
     return f"the request failed: {type(error).__name__}"

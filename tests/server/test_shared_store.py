@@ -3,8 +3,7 @@
 import json
 import logging
 import shutil
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -35,13 +34,11 @@ def gone(*_: object, **__: object) -> None:
 def lose(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let no request reach the store."""
 
-    @contextmanager
-    def refused(self: Objects, **_: object) -> Iterator[None]:
+    def refuse(self: Objects, *_: object, **__: object) -> None:
         self.failing = True
         raise StoreUnavailable(self.url, "no connection")
-        yield
 
-    monkeypatch.setattr(Objects, "_request", refused)
+    monkeypatch.setattr(Objects, "_ask", refuse)
 
 
 async def test_a_merge_of_one_gateway_serves_the_other(shared: MakeShared) -> None:
