@@ -19,6 +19,7 @@ import ray
 from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from registry.storage.cached_blobs import CachedBlobs
 from server.artifacts.worker import BuildCall, Built
 from server.artifacts.workers import WorkerDied, Workers
 from server.settings import Settings
@@ -148,12 +149,16 @@ def build_here(call: BuildCall, seconds: float, memory_bytes: int) -> _Made | _R
 def _build(call: BuildCall, seconds: float, workers: Workers) -> _Made:
     if call.folders.keys() >= set(call.digests):
         return _Made(asyncio.run(workers.run(call, seconds)), {})
-    versions = version_store(Settings())
+    settings = Settings()
+    versions = version_store(settings)
     folders = {digest: versions.path(digest) for digest in call.digests}
     with versions.workspace() as workspace:
         here = replace(call, folders=folders, out=workspace / "merged")
         built = asyncio.run(workers.run(here, seconds))
-        return _Made(built, {file.name: file.read_bytes() for file in here.out.iterdir()})
+        made = _Made(built, {file.name: file.read_bytes() for file in here.out.iterdir()})
+    if isinstance(versions, CachedBlobs):
+        versions.shrink(settings.store_cache_bytes, lambda: ())  # what was used now stays an hour
+    return made
 
 
 def _write(folder: Path, files: Mapping[str, bytes]) -> None:

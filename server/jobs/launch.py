@@ -7,6 +7,7 @@ from registry.jobs.types import Note
 from server.children import Child
 from server.jobs import worker
 from server.jobs.failures import failure_of
+from server.jobs.storage import JobStorage
 from server.jobs.worker import Entry, WorkerSpec
 
 
@@ -31,10 +32,13 @@ class LearningChild(Protocol):
         ...
 
 
-# Starts a process: of which function, with what, and with which environment variables.
-Launch: TypeAlias = Callable[[Entry, WorkerSpec, tuple[str, ...]], LearningChild]
+# Starts a process: of which function, with what, with which environment variables, and from where
+# other machines get the job's files.
+Launch: TypeAlias = Callable[[Entry, WorkerSpec, tuple[str, ...], JobStorage], LearningChild]
 
 
-def launch_here(entry: Entry, spec: WorkerSpec, names: tuple[str, ...]) -> Child[Note]:
-    """Start a process of this machine."""
+def launch_here(
+    entry: Entry, spec: WorkerSpec, names: tuple[str, ...], _storage: JobStorage | None = None
+) -> Child[Note]:
+    """Start a process of this machine, in the folders of `spec`."""
     return Child(worker.run, entry, spec, nice=worker.NICE, names=names, explain=failure_of)

@@ -243,7 +243,8 @@ class Runner:
         assert self._threads is not None
         names = hub_names(self._settings.model)
         child = await run_or_undo(
-            lambda: self._launch(self._entry, spec, names), lambda child: child.reap()
+            lambda: self._launch(self._entry, spec, names, self._storage),
+            lambda child: child.reap(),
         )
         notes: SimpleQueue[Note] = SimpleQueue()
 
