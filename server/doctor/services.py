@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
+import aiohttp
 import httpx
 
 from registry.errors import RegistryError
@@ -115,7 +116,7 @@ async def _ask_engines(members: Listed) -> list[Finding]:
 
 
 async def _ask_engine(endpoint: Endpoint) -> Finding:
-    async with httpx.AsyncClient(trust_env=False) as http:
+    async with aiohttp.ClientSession() as http:
         problem = await ask_core(http, endpoint, _ENGINE_SECONDS)
     if problem is None:
         return ok("engine", f"{endpoint.url} answers through its core, with weft's plug-in")

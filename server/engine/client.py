@@ -1,16 +1,16 @@
 """Client of a vLLM with weft's plug-in: load, remove and list adapters, and relay requests.
 
-Requests are relayed with aiohttp: httpx spends four times as much on a request and on each part of
-an answer, which is most of what a gateway does.
+All with aiohttp: httpx spends four times as much on a request and on each part of an answer, which
+is most of what a gateway does, and it asks every engine twice a second how it is.
 """
 
 import asyncio
 import json
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from typing import NamedTuple
 
 import aiohttp
-import httpx
 
 from server.engine.link import RESTART_SECONDS, Endpoint, Link
 from server.engine.liveness import ask_core
@@ -23,7 +23,7 @@ from server.engine.protocol import (
 )
 from server.sse import is_event_stream
 
-_LOAD_SECONDS = 120.0
+_LOAD_TIMEOUT = aiohttp.ClientTimeout(total=120, sock_connect=5.0)
 # Bytes are relayed as they come, so the engine must not compress them.
 _RELAY_HEADERS = {"content-type": "application/json", "accept-encoding": "identity"}
 # Below the engine's five seconds, so that no request is sent on a connection that it closes.
@@ -47,9 +47,7 @@ class VllmEngine:
 
     def __init__(self, link: Link, *, idle_seconds: float | None = None) -> None:
         self._link, self._idle_seconds = link, idle_seconds
-        # trust_env=False: a proxy of the environment must not see loopback traffic.
-        self._http = httpx.AsyncClient(trust_env=False)
-        self._relay: aiohttp.ClientSession | None = None
+        self._http: aiohttp.ClientSession | None = None
 
     @property
     def name(self) -> str:
@@ -71,26 +69,26 @@ class VllmEngine:
 
     async def load(self, digest: str) -> None:
         """See `Engine`."""
-        response = await self._call("POST", f"/weft/adapters/{digest}")
-        if response.status_code == 422:
-            raise EngineRefused(digest, _detail(response))
-        if response.status_code != 200:
-            raise EngineUnavailable(f"the engine did not load {digest}: {_detail(response)}")
+        answer = await self._call("POST", f"/weft/adapters/{digest}")
+        if answer.status == 422:
+            raise EngineRefused(digest, answer.detail())
+        if answer.status != 200:
+            raise EngineUnavailable(f"the engine did not load {digest}: {answer.detail()}")
 
     async def remove(self, digest: str) -> None:
         """See `Engine`."""
-        response = await self._call("DELETE", f"/weft/adapters/{digest}")
-        if response.status_code == 409:
-            raise EngineBusy(digest, _detail(response))
-        if response.status_code != 200:
-            raise EngineUnavailable(f"the engine did not remove {digest}: {_detail(response)}")
+        answer = await self._call("DELETE", f"/weft/adapters/{digest}")
+        if answer.status == 409:
+            raise EngineBusy(digest, answer.detail())
+        if answer.status != 200:
+            raise EngineUnavailable(f"the engine did not remove {digest}: {answer.detail()}")
 
     async def adapters(self) -> EngineAdapters:
         """See `Engine`."""
-        response = await self._call("GET", "/weft/adapters")
-        if response.status_code != 200:
-            raise EngineUnavailable(f"the engine's plug-in answered {_detail(response)}")
-        body = response.json()
+        answer = await self._call("GET", "/weft/adapters")
+        if answer.status != 200:
+            raise EngineUnavailable(f"the engine's plug-in answered {answer.detail()}")
+        body = json.loads(answer.body)
         return EngineAdapters(
             frozenset(body["known"]), frozenset(body["resident"]), dict(body["running"])
         )
@@ -110,14 +108,8 @@ class VllmEngine:
                 response.release()  # closes the connection of an answer not read to its end
 
     async def _post(self, endpoint: Endpoint, path: str, body: bytes) -> aiohttp.ClientResponse:
-        if self._relay is None:  # a session belongs to the loop that runs
-            connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=_IDLE_SECONDS)
-            self._relay = aiohttp.ClientSession(
-                connector=connector, timeout=_RELAY_TIMEOUT, auto_decompress=False,
-                cookie_jar=aiohttp.DummyCookieJar(),
-            )  # fmt: skip
         try:
-            return await self._relay.post(
+            return await self._session().post(
                 endpoint.url + path, data=body, headers=_RELAY_HEADERS | endpoint.headers,
                 allow_redirects=False,
             )  # fmt: skip
@@ -126,7 +118,7 @@ class VllmEngine:
 
     async def require_core(self, endpoint: Endpoint, event: str) -> None:
         """Raise EngineUnavailable unless the engine that `event` came from still serves."""
-        problem = await ask_core(self._http, endpoint, _EXAMINE_SECONDS)
+        problem = await ask_core(self._session(), endpoint, _EXAMINE_SECONDS)
         if problem is not None:
             raise EngineUnavailable(f"the engine {event}, and {problem.reason}", RESTART_SECONDS)
         if self._link.endpoint() != endpoint:
@@ -145,19 +137,47 @@ class VllmEngine:
 
     async def close(self) -> None:
         """Close the connections."""
-        await self._http.aclose()
-        if self._relay is not None:
-            await self._relay.close()
+        if self._http is not None:
+            await self._http.close()
 
-    async def _call(self, method: str, path: str) -> httpx.Response:
+    async def _call(self, method: str, path: str) -> "_Answer":
         endpoint = self._link.endpoint()
         try:
-            async with self._link.outage.ends():
-                return await self._http.request(
-                    method, endpoint.url + path, headers=endpoint.headers, timeout=_LOAD_SECONDS
-                )
-        except httpx.TransportError as error:
+            async with (
+                self._link.outage.ends(),
+                self._session().request(
+                    method, endpoint.url + path, headers=_RELAY_HEADERS | endpoint.headers,
+                    timeout=_LOAD_TIMEOUT, allow_redirects=False,
+                ) as response,
+            ):  # fmt: skip
+                return _Answer(response.status, await response.read())
+        except (aiohttp.ClientError, TimeoutError) as error:
             raise EngineUnavailable(f"the engine does not answer: {error!r}") from error
+
+    def _session(self) -> aiohttp.ClientSession:
+        """Return the connections, which are made where a loop runs. No proxy of the environment
+        sees them."""
+        if self._http is None:
+            connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=_IDLE_SECONDS)
+            self._http = aiohttp.ClientSession(
+                connector=connector, timeout=_RELAY_TIMEOUT, auto_decompress=False,
+                cookie_jar=aiohttp.DummyCookieJar(),
+            )  # fmt: skip
+        return self._http
+
+
+class _Answer(NamedTuple):
+    """An answer of the plug-in."""
+
+    status: int
+    body: bytes
+
+    def detail(self) -> str:
+        """Return what the plug-in says, or else the status and the beginning of the body."""
+        try:
+            return str(json.loads(self.body)["detail"])
+        except (ValueError, KeyError, TypeError):
+            return f"{self.status} {self.body[:300].decode(errors='replace')}"
 
 
 class VllmResponse:
@@ -272,10 +292,3 @@ def _is_error_object(body: bytes) -> bool:
     except ValueError:
         return False
     return isinstance(answer, dict) and isinstance(answer.get("error"), dict)
-
-
-def _detail(response: httpx.Response) -> str:
-    try:
-        return str(response.json()["detail"])
-    except (ValueError, KeyError, TypeError):
-        return f"{response.status_code} {response.text[:300]}"

@@ -8,11 +8,12 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-import httpx
+import aiohttp
 
 from server.engine.link import Endpoint
 
 _PATH = "/weft/adapters"
+_HEADERS = {"accept-encoding": "identity"}  # as the relay's connections leave bytes as they come
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,18 +24,23 @@ class Problem:
     status: int | None = None
 
 
-async def ask_core(http: httpx.AsyncClient, endpoint: Endpoint, seconds: float) -> Problem | None:
+async def ask_core(
+    http: aiohttp.ClientSession, endpoint: Endpoint, seconds: float
+) -> Problem | None:
     """Return None if the engine's core answers within `seconds`, or else what is wrong."""
     try:
         async with asyncio.timeout(seconds):
-            response = await http.get(endpoint.url + _PATH, headers=endpoint.headers, timeout=None)
+            headers = _HEADERS | endpoint.headers
+            async with http.get(
+                endpoint.url + _PATH, headers=headers, allow_redirects=False
+            ) as answer:
+                status, body = answer.status, await answer.read()
     except TimeoutError:
         return Problem(f"its core does not answer within {seconds:g} s")
-    except httpx.HTTPError as error:
+    except (aiohttp.ClientError, OSError) as error:
         return Problem(f"it does not answer: {error!r}")
-    if response.status_code != 200:
-        answer = f"it answers {response.status_code}: {response.text[:200]!r}"
-        return Problem(answer, response.status_code)
+    if status != 200:
+        return Problem(f"it answers {status}: {body[:200].decode(errors='replace')!r}", status)
     return None
 
 

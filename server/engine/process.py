@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TypeAlias
 from urllib.parse import urlsplit
 
-import httpx
+import aiohttp
 
 from server.engine.command import engine_command, engine_environment
 from server.engine.link import Endpoint
@@ -114,7 +114,7 @@ class EngineProcess:
     async def until_lost(self, endpoint: Endpoint) -> Problem:
         """Return why the engine is lost: its process ended, or its core does not answer."""
         assert self._process is not None
-        async with httpx.AsyncClient(trust_env=False) as http:
+        async with aiohttp.ClientSession() as http:
             ask = partial(ask_core, http, endpoint, self._settings.engine_probe_seconds)
             asking = asyncio.create_task(
                 until_lost(
@@ -159,7 +159,7 @@ class EngineProcess:
 
     async def _wait_healthy(self, endpoint: Endpoint) -> None:
         deadline = time.monotonic() + self._settings.engine_start_seconds
-        async with httpx.AsyncClient(trust_env=False) as http:
+        async with aiohttp.ClientSession() as http:
             while time.monotonic() < deadline:
                 if self._process is None or self._process.returncode is not None:
                     cause = await self.cause()

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from functools import partial
 
-import httpx
+import aiohttp
 
 from server.engine.link import Endpoint, Outage
 from server.engine.liveness import Problem, ask_core, until_lost
@@ -58,7 +58,7 @@ class Remote:
                 plug-in, or `prove` has failed.
         """
         deadline = time.monotonic() + wait_seconds
-        async with httpx.AsyncClient(trust_env=False) as http:
+        async with aiohttp.ClientSession() as http:
             while problem := await self._ask(http):
                 place = f"the engine at {self._where.url}"
                 if problem.status in _HINTS:
@@ -82,7 +82,7 @@ class Remote:
                 await self._watch
 
     async def _keep_watching(self) -> None:
-        async with httpx.AsyncClient(trust_env=False) as http:
+        async with aiohttp.ClientSession() as http:
             ask = partial(self._ask, http)
             if not self._up:
                 await self._until_back(ask)
@@ -112,5 +112,5 @@ class Remote:
                 self.generation, self._up = self.generation + 1, True
                 return
 
-    async def _ask(self, http: httpx.AsyncClient) -> Problem | None:
+    async def _ask(self, http: aiohttp.ClientSession) -> Problem | None:
         return await ask_core(http, self._where, self._settings.engine_probe_seconds)
