@@ -1,4 +1,4 @@
-"""What a gateway asks of PostgreSQL, for a request and while it is idle.
+"""What a gateway asks of PostgreSQL, for a request and while it is idle; what a bucket gives.
 
 Run it with `make bench-limits`. One `weft serve` on an embedded PostgreSQL, in front of a stub
 engine that answers at once; a client with a key asks for an adapter by name and for a composition
@@ -26,6 +26,7 @@ from server.cli.demo import import_demo_adapters
 from server.engine.link import Endpoint
 from server.home import open_registry
 from server.settings import Settings
+from tests.bench import bucket_limits
 from tests.bench.abuse import wait_for
 from tests.bench.serve.load import session
 from tests.engine.gateway import environment, free_port, serve_settings
@@ -158,8 +159,8 @@ def measure(parts: Parts, statements: Statements, endpoint: Endpoint) -> dict[st
     return figures
 
 
-def main() -> None:
-    """Print the figures and write build/bench-limits.json."""
+def postgresql() -> dict[str, Any]:
+    """Return the figures of a gateway on an embedded PostgreSQL."""
     with serve() as server, tempfile.TemporaryDirectory() as folder:
         url = server.create()
         settings = serve_settings(
@@ -173,7 +174,13 @@ def main() -> None:
         with gateway(settings) as pid:
             parts = Parts(psutil.Process(server._process.get_pid()), psutil.Process(pid))
             endpoint = Endpoint(f"http://127.0.0.1:{settings.port}", key)
-            figures = measure(parts, Statements(server, url, log), endpoint)
+            return measure(parts, Statements(server, url, log), endpoint)
+
+
+def main() -> None:
+    """Print the figures and write build/bench-limits.json."""
+    with tempfile.TemporaryDirectory() as folder:
+        figures = {**postgresql(), "a bucket": dict(bucket_limits.measure(Path(folder)))}
     for kind, values in figures.items():
         line = "  ".join(f"{name} {value:.2f}" for name, value in values.items())
         sys.stdout.write(f"{kind:20} {line}\n")
