@@ -1,6 +1,7 @@
 """The stores that the settings name: folders of the home, or an object store with copies there."""
 
-from functools import cache
+from collections.abc import Callable
+from functools import cache, partial
 
 from registry.storage.blobs import LocalBlobs
 from registry.storage.bucket import Bucket
@@ -55,6 +56,36 @@ def job_storage(settings: Settings) -> JobStorage:
     """Return the storage of uploads and jobs. Raises as `objects_of`."""
     objects = objects_of(settings)
     return JobStorage(settings.jobs, None if objects is None else SharedFiles(objects))
+
+
+def upload_home(settings: Settings, progress: Callable[[int, int], None]) -> int:
+    """Put what the folders of a home hold into the object store; return the number of items.
+
+    Args:
+        settings: name the home and the store.
+        progress: is called with the number of items that are stored, and of all.
+
+    Raises:
+        registry.errors.BlobCorrupt: a folder is damaged; what precedes it is stored.
+        registry.errors.StoreUnavailable, OSError: as they say.
+    """
+    artifacts, versions = buckets_of(settings)
+    stored, made = LocalBlobs(settings.blobs), LocalBlobs(settings.artifacts)
+    jobs = job_storage(settings)
+    folders = [(stored, versions, digest) for digest in sorted(stored.digests())]
+    # The engine's folder has links to versions too.
+    folders += [(made, artifacts, digest) for digest in sorted(made.digests() - stored.digests())]
+    steps: list[Callable[[], object]] = [partial(_upload, *folder) for folder in folders]
+    steps += jobs.uploads()
+    for number, step in enumerate(steps):
+        progress(number, len(steps))
+        step()
+    return len(steps)
+
+
+def _upload(local: LocalBlobs, bucket: Bucket, digest: str) -> None:
+    local.verify(digest)
+    bucket.put(digest, local.path(digest))
 
 
 def collected_stores(settings: Settings) -> tuple[FolderStore, FolderStore]:

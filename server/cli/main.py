@@ -27,6 +27,7 @@ _GROUPS: Mapping[str, str] = {
     "jobs": "Manage jobs that learn a merge from examples.",
     "policies": "Manage policies: which adapters may be merged with which.",
     "keys": "Manage API keys. Without any key, the server is open to everybody.",
+    "store": "Move the files of a home into an object store.",
 }
 # The words of a command -> module:function below server.cli.
 _COMMANDS: Mapping[str, str] = {
@@ -94,6 +95,7 @@ _COMMANDS: Mapping[str, str] = {
     "keys limit": "keys:limit",
     "keys list": "keys:list_keys",
     "keys revoke": "keys:revoke",
+    "store upload": "filling:upload",
 }
 
 

@@ -61,9 +61,13 @@ class SharedFiles:
 
     # Uploads
 
-    def put_file(self, file_id: str, file: Path, sha256: str) -> None:
-        """Store an upload. Raises OSError: it cannot be read."""
-        self._objects.upload(file, f"files/{file_id}/{sha256}")
+    def put_file(self, file_id: str, file: Path, sha256: str | None = None) -> None:
+        """Store an upload; its SHA-256 is computed unless it is known.
+
+        Raises:
+            OSError: it cannot be read.
+        """
+        self._objects.upload(file, f"files/{file_id}/{sha256 or _sha256(file)}")
 
     def fetch_file(self, file_id: str, file: Path) -> bool:
         """Write an upload to a path; return whether the store has it.
@@ -174,6 +178,16 @@ class SharedFiles:
                 not own and _generation(prefix) < _generation(claim.prefix)
             ):
                 self._objects.delete(item.key)
+
+    def put_job(self, job: str, folder: Path) -> None:
+        """Store the folder of a job that nobody runs.
+
+        Raises:
+            as `claim` and `save`.
+        """
+        self.claim(job, folder)
+        self.save(job, folder)
+        self.end(job)
 
     def end(self, job: str) -> None:
         """Forget a claim; what was saved stays."""

@@ -16,7 +16,9 @@ import re
 import secrets
 import shutil
 import time
+from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -154,6 +156,18 @@ class JobStorage:
             self._shared.save(job, self.folder(job))
             if learned:
                 self._shared.exchange_scores(self.scores)
+
+    def uploads(self) -> list[Callable[[], object]]:
+        """Return the calls that put each upload and each job's folder into the object store."""
+        shared = self._shared
+        assert shared is not None, "only with an object store"
+        files = [file for file in (self._root / "files").glob("file-*") if _ID.fullmatch(file.name)]
+        jobs = [folder for folder in self._root.glob("ftjob-*") if _ID.fullmatch(folder.name)]
+        return [
+            *(partial(shared.put_file, file.name, file) for file in files),
+            *(partial(shared.put_job, folder.name, folder) for folder in jobs),
+            partial(shared.exchange_scores, self.scores),
+        ]
 
     @property
     def shared(self) -> bool:

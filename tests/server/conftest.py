@@ -237,7 +237,8 @@ def shared(store: str, home: Path, tmp_path: Path, shared_workers: None) -> Make
 
     def make(name: str = "first", engine: FakeEngine | None = None, **changes: Any) -> Gateway:
         settings = demo_settings(
-            tmp_path / name, store=store, database_url=database, store_retry_seconds=0, **changes
+            tmp_path / name,
+            **{"store": store, "database_url": database, "store_retry_seconds": 0} | changes,
         )
         registry, versions = open_registry(settings)
         fleet = Fleet([engine or FakeEngine(BASE)])

@@ -18,8 +18,10 @@ from server import readiness
 from server.artifacts.collect import collect, collector_of
 from server.artifacts.copies import tend_copies
 from server.doctor import services
+from server.gateway import Gateway
 from server.readiness import Readiness
-from tests.server.conftest import BASE, MakeSettings, MakeShared
+from tests.server.conftest import BASE, MakeSettings, MakeShared, Weft
+from tests.server.jobs.conftest import send_file
 from tests.server.test_build import merges
 from tests.server.test_provide import provide, target_of
 
@@ -196,3 +198,26 @@ def test_the_doctor_names_a_store_that_overwrites(
     finding = services.check_store(make_settings(store=f"memory://{tmp_path}"))
     assert "wrong" == finding.state
     assert "If-None-Match" in finding.detail
+
+
+async def test_a_home_moves_into_a_store(
+    gateway: Gateway, weft: Weft, shared: MakeShared, store: str, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """`weft store upload` sends adapters, merges, uploads and jobs; another machine then needs
+    nothing of the home. Without a store it says what to set."""
+    assert "WEFT_STORE is not set" in weft("store", "upload").stderr
+    made = await provide(gateway, target_of(gateway, "cat(zorp, blim)"))
+    file, job = send_file(gateway, "text"), f"ftjob-{'0' * 24}"
+    folder = gateway.storage.folder(job)
+    folder.mkdir()
+    (folder / "outcome.json").write_text("{}")
+    new = f"memory://{tmp_path}/moved"
+    monkeypatch.setenv("WEFT_STORE", new)
+    for _ in range(2):
+        assert "are in memory://" in weft("store", "upload").stdout
+    elsewhere = shared("elsewhere", store=new)
+    assert made == await provide(elsewhere, target_of(elsewhere, "cat(zorp, blim)"))
+    assert 0.0 == merges(elsewhere)
+    assert "text" == elsewhere.storage.file(file).read_text()
+    assert (elsewhere.storage.obtain(job) / "outcome.json").exists()
