@@ -49,7 +49,7 @@ def create_app(gateway: Gateway) -> FastAPI:
     )
     for router in (
         completions_router(relay),
-        lorax_router(relay, base=gateway.resolver.served_base),
+        lorax_router(relay, base=gateway.bases.default.served_name),
         models_router(gateway),
         files_router(gateway),
         fine_tuning_router(gateway),

@@ -12,7 +12,6 @@ from server.artifacts.store import ArtifactStore
 from server.artifacts.workers import BuildWorkers
 from server.compose.meanings import Meanings
 from server.compose.resolve import Resolver
-from server.engine.fleet import Fleet
 from server.jobs.feed import JobFeed
 from server.jobs.finish import Finisher
 from server.jobs.launch import Launch
@@ -22,6 +21,7 @@ from server.limits import BodyBudget
 from server.meter import Meter
 from server.pools import Pools
 from server.salts import CacheSalts
+from server.served_bases import ServedBases
 from server.settings import Settings
 from server.stopping import Stopping
 from server.stores import artifact_bucket, job_storage
@@ -36,11 +36,11 @@ class Gateway:
     """
 
     def __init__(
-        self, settings: Settings, *, registry: Registry, versions: BlobStore, fleet: Fleet,
-        base: str, workers: BuildWorkers | None = None, launch: Launch | None = None,
+        self, settings: Settings, *, registry: Registry, versions: BlobStore, bases: ServedBases,
+        workers: BuildWorkers | None = None, launch: Launch | None = None,
     ) -> None:  # fmt: skip
-        self.settings, self.registry, self.fleet, self.base = settings, registry, fleet, base
-        self.versions = versions
+        self.settings, self.bases = settings, bases
+        self.registry, self.versions = registry, versions
         self.metrics = Metrics()
         self.pools = Pools()
         self.bodies = BodyBudget(settings.bodies_max_bytes)
@@ -53,35 +53,32 @@ class Gateway:
             settings, registry, versions, self.artifacts, self.metrics, self.meter, workers
         )
         self.provider = Provider(
-            registry, versions, self.artifacts, self.builder, fleet, self.leases, self.metrics,
+            registry, versions, self.artifacts, self.builder, bases, self.leases, self.metrics,
             self.pools, self._canary(),
         )  # fmt: skip
         self.evictor = Evictor(
-            self.artifacts, fleet, self.leases, self.provider, self.metrics,
+            self.artifacts, bases, self.leases, self.provider, self.metrics,
             budget_bytes=settings.artifact_budget_bytes,
             own_copies=settings.store is not None and bool(settings.engine_url),
         )  # fmt: skip
-        self.resolver = Resolver(
-            registry, base, settings.served_base, settings.merge_dtype, settings.max_lora_rank,
-            settings.merge_limits, settings.weight_step,
-        )  # fmt: skip
+        self.resolver = Resolver(registry, bases, settings.merge_limits, settings.weight_step)
         self.meanings = Meanings(self.resolver, self.pools)
         self.storage = job_storage(settings)
-        self.publisher = Publisher(registry, self.storage, settings.served_base)
+        self.publisher = Publisher(registry, self.storage, bases)
         self.finisher = Finisher(
-            self.publisher, self.provider, self.artifacts, self.storage, fleet, self.salts
+            self.publisher, self.provider, self.artifacts, self.storage, bases, self.salts
         )
         self.feed = JobFeed(registry.jobs, self.pools.jobs)
         self.jobs = Runner(
-            settings, registry, versions, self.storage, self.finisher, base, launch=launch
+            settings, registry, versions, self.storage, self.finisher, bases, launch=launch
         )
 
     def _canary(self) -> Canary | None:
         """Return the canary, or None without an engine: merges are then asked when served."""
         mode, file = self.settings.canary, self.settings.canary_file
-        if mode == "off" or file is None or self.fleet.absent is not None:
+        if mode == "off" or file is None or self.bases.default.fleet.absent is not None:
             return None
         return Canary(
-            read_canaries(file), self.registry.canaries, self.fleet, self.leases, self.pools,
+            read_canaries(file), self.registry.canaries, self.leases, self.pools,
             enforce=mode == "enforce",
         )  # fmt: skip

@@ -27,7 +27,7 @@ class Readiness:
 
     def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway
-        self._database = _Check(lambda: gateway.registry.bases.get(gateway.base))
+        self._database = _Check(lambda: gateway.registry.bases.get(gateway.bases.default.name))
         self._disk = _Check(self._write)
         self._objects = objects_of(gateway.settings)
         self._store = _Check(self._ask_store)
@@ -42,8 +42,11 @@ class Readiness:
                 self._latest = await self._ask()
                 self._expires = time.monotonic() + _REMEMBERED_SECONDS
         parts = dict(self._latest)
-        if not self._gateway.fleet.available():  # free to ask, so it is never remembered
-            parts["engine"] = "is starting or restarting, or does not answer"
+        bases = list(self._gateway.bases)
+        for base in bases:
+            if not base.fleet.available():  # free to ask, so it is never remembered
+                part = "engine" if len(bases) == 1 else f"engine of {base.served_name}"
+                parts[part] = "is starting or restarting, or does not answer"
         if self._gateway.stopping.begun:
             parts["gateway"] = "is stopping"
         return parts

@@ -7,7 +7,7 @@ import math
 import signal
 import socket
 import sys
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, contextmanager, suppress
 from functools import partial
 from typing import Protocol, TypeAlias
@@ -15,7 +15,7 @@ from typing import Protocol, TypeAlias
 import uvicorn
 from fastapi import FastAPI
 
-from registry.types import Base
+from registry.service import Registry
 from server.app import create_app
 from server.artifacts.canary_file import read_canaries
 from server.artifacts.copies import tend_copies
@@ -28,17 +28,18 @@ from server.engine.fleet import Fleet
 from server.engine.launch import Supervisor
 from server.engine.members import Listed
 from server.engine.process import Progress
-from server.engine.recruit import Recruiter
+from server.engine.recruit import Post, Recruiter
 from server.gateway import Gateway
 from server.home import locked_home, open_registry
 from server.jobs.launch import Launch
 from server.preflight import bound_socket, check_model, check_reach
+from server.served_bases import ServedBase, ServedBases
 from server.settings import Settings
 from server.telemetry.export import exported_spans
 from server.warmer import Warmer
 
 Ready: TypeAlias = Callable[[Callable[[], None]], Awaitable[None]]
-Connect: TypeAlias = Callable[[Base], Awaitable[Fleet]]
+Connect: TypeAlias = Callable[[Sequence[Post]], Awaitable[None]]
 
 
 class CheckReach(Protocol):
@@ -84,7 +85,8 @@ async def serve(
         bound = stack.enter_context(bound_socket(settings.host, settings.port))
         url = f"http://{settings.host}:{bound.getsockname()[1]}"
         stack.enter_context(locked_home(settings, url))
-        check_model(settings)
+        for own in settings.of_bases():
+            check_model(own)
         if settings.canary_file is not None:
             read_canaries(settings.canary_file)  # a bad file is told before the engine starts
         stack.enter_context(exported_spans(settings.otlp_endpoint))
@@ -92,6 +94,7 @@ async def serve(
             stack,
             settings,
             connect=partial(_connect, stack, settings, progress),
+            elsewhere=bool(settings.engine_url),
             check_reach=partial(check_reach, bound),
         )
         server = GatewayServer(create_app(gateway), gateway, ready)
@@ -101,36 +104,38 @@ async def serve(
 
 
 async def open_gateway(
-    stack: AsyncExitStack, settings: Settings, *, connect: Connect, check_reach: CheckReach,
-    workers: BuildWorkers | None = None, launch: Launch | None = None,
+    stack: AsyncExitStack, settings: Settings, *, elsewhere: bool, connect: Connect,
+    check_reach: CheckReach, workers: BuildWorkers | None = None, launch: Launch | None = None,
 ) -> Gateway:  # fmt: skip
     """Start everything behind the HTTP routes.
 
     Args:
         stack: stops it again.
         settings: of the gateway.
-        connect: returns the engines of the base, at least one of which is up.
+        elsewhere: whether engines are on other machines.
+        connect: lets engines join the fleets of the bases; returns when one of them is up.
         check_reach: raises an OSError, unless whoever reaches the gateway may use it.
         workers, launch: see `Gateway`.
 
     Raises:
         OSError, EngineStartFailed: see `connect` and `check_reach`.
-        registry.errors.RegistryError: the database or the base cannot be used.
+        BasesAlike: two of the bases are the same.
+        registry.errors.RegistryError: the database or a base cannot be used.
     """
     registry, versions = open_registry(settings, statement_seconds=settings.statement_seconds)
     has_keys = bool(settings.api_keys) or registry.access.keys.live().any
     check_reach(has_keys=has_keys)
     if not has_keys:
         _log.info(_OPEN)
-    base = ensure_base(registry, settings)
+    own_folders = elsewhere and settings.store is not None
+    bases, posts = _prepared(registry, settings, own_folders=own_folders)
     # Importing torch takes seconds, which would delay the first request for a composition.
     methods = asyncio.create_task(asyncio.to_thread(import_methods), name="import merge methods")
-    fleet = await connect(base)
+    await connect(posts)
     await methods
     gateway = Gateway(
-        settings, registry=registry, versions=versions, fleet=fleet, base=base.name,
-        workers=workers, launch=launch,
-    )  # fmt: skip
+        settings, registry=registry, versions=versions, bases=bases, workers=workers, launch=launch
+    )
     for store in (versions, gateway.artifacts):
         store.sweep(older_than_seconds=_SWEEP_SECONDS)
     await gateway.builder.start()
@@ -138,8 +143,9 @@ async def open_gateway(
     gateway.storage.sweep(older_than_seconds=_SWEEP_SECONDS)
     gateway.jobs.start()
     stack.push_async_callback(gateway.jobs.stop)
-    informing = asyncio.create_task(fleet.keep_informed(), name="residency")
-    stack.push_async_callback(_end, informing)
+    for base in bases:
+        informing = asyncio.create_task(base.fleet.keep_informed(), name="residency")
+        stack.push_async_callback(_end, informing)
     warming = asyncio.create_task(Warmer(gateway).run(), name="warming")
     stack.push_async_callback(_end, warming)
     counting = asyncio.create_task(gateway.meter.run(), name="usage")
@@ -147,6 +153,26 @@ async def open_gateway(
     shrinking = asyncio.create_task(_keep_small(gateway), name="artifact budget")
     stack.callback(shrinking.cancel)
     return gateway
+
+
+def _prepared(
+    registry: Registry, settings: Settings, *, own_folders: bool
+) -> tuple[ServedBases, list[Post]]:
+    """Register the bases; return them, and their fleets for engines to join.
+
+    `own_folders`: see `Fleet`.
+
+    Raises:
+        BasesAlike: two of them are the same.
+        registry.errors.RegistryError: one of them cannot be registered.
+    """
+    served, posts = [], []
+    for own in settings.of_bases():
+        base = ensure_base(registry, own)
+        fleet = Fleet(slots=own.max_loras, own_folders=own_folders)
+        served.append(ServedBase(base.name, own, fleet))
+        posts.append(Post(own, fleet, proof_of(own, base.shapes)))
+    return ServedBases(served), posts
 
 
 async def _end(task: asyncio.Task[None]) -> None:
@@ -162,26 +188,43 @@ def import_methods() -> None:
 
 
 async def _connect(
-    stack: AsyncExitStack, settings: Settings, progress: Progress | None, base: Base
-) -> Fleet:
-    """Return the engines of the settings, at least one of which is up."""
-    prove = proof_of(settings, base.shapes)
-    elsewhere = bool(settings.engine_url)
-    fleet = Fleet(slots=settings.max_loras, own_folders=elsewhere and settings.store is not None)
-    if elsewhere:
+    stack: AsyncExitStack, settings: Settings, progress: Progress | None, posts: Sequence[Post]
+) -> None:
+    """Let the engines of the settings join: those at their URLs, or one child for each base."""
+    if settings.engine_url:
         key = settings.engine_key.get_secret_value() if settings.engine_key else None
-        recruiter = Recruiter(Listed(settings.engine_url, key), fleet, settings, prove=prove)
+        recruiter = Recruiter(Listed(settings.engine_url, key), posts, settings)
         stack.push_async_callback(recruiter.stop)
         await recruiter.start(settings.engine_start_seconds)
-        return fleet
-    log_path = settings.home.resolve() / "engine.log"
-    supervisor = Supervisor(settings, log_path=log_path, prove=prove, progress=progress)
+        return
+    for post in posts:  # one after another: each takes the most memory while it starts
+        await _launch(stack, post, progress, alone=len(posts) == 1)
+
+
+async def _launch(
+    stack: AsyncExitStack, post: Post, progress: Progress | None, *, alone: bool
+) -> None:
+    """Start the engine of a base on this machine; names say which base if it is not `alone`."""
+    base, home = post.settings.served_base, post.settings.home.resolve()
+    shown = progress
+    if progress is not None and not alone:
+        shown = partial(_show_of, progress, base)
+    supervisor = Supervisor(
+        post.settings,
+        log_path=home / ("engine.log" if alone else f"engine-{base.replace('/', '--')}.log"),
+        prove=post.prove,
+        progress=shown,
+        name="child" if alone else base,
+    )
     await supervisor.start()
     stack.push_async_callback(supervisor.stop)
-    engine = VllmEngine(supervisor, idle_seconds=settings.stream_idle_seconds)
+    engine = VllmEngine(supervisor, idle_seconds=post.settings.stream_idle_seconds)
     stack.push_async_callback(engine.close)
-    fleet.join(engine)
-    return fleet
+    post.fleet.join(engine)
+
+
+def _show_of(progress: Progress, base: str, stage: str) -> None:
+    progress(f"{base}: {stage}")
 
 
 async def _keep_small(gateway: Gateway) -> None:

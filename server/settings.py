@@ -13,20 +13,19 @@ from pydantic_settings.sources import PydanticBaseSettingsSource
 from merge.limits import Limits
 from registry.admission.admit import MAX_BYTES, MAX_RANK, AdmissionPolicy, RequiredField
 from registry.callers import KeyLimits
+from server.base_settings import BasesSettings
 from server.config_file import ConfigFile, check_variables
 from server.sites import checked_origin, checked_url
 from server.store_settings import StoreSettings
 from server.telemetry.logs import Format
 
-# What vLLM accepts for --max-lora-rank (LoRAConfig in vLLM 0.32).
-LORA_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
 # Variables of the command line and of a child engine, which are not settings of a gateway.
 _CLIENT_VARIABLES = ("WEFT_SERVER", "WEFT_KEY", "WEFT_ARTIFACTS", "WEFT_LIFELINE", "WEFT_NODE_URL")
 # The text encoder that does not need a model.
 HASHING = "hashing"
 
 
-class Settings(StoreSettings):
+class Settings(BasesSettings, StoreSettings):
     """Frozen settings; a field's description is its row in REFERENCE.md."""
 
     model_config = SettingsConfigDict(
@@ -37,10 +36,6 @@ class Settings(StoreSettings):
         None, description="TOML file of settings; default: weft.toml in `home`, if it exists"
     )
     database_url: str | None = Field(None, description="SQLAlchemy URL; default: SQLite in `home`")
-    model: str = Field(
-        "meta-llama/Llama-3.1-8B-Instruct", description="base model: a Hub id or a local folder"
-    )
-    served_base: str = Field("", description="the base's name in requests; default: `model`")
     host: str = Field("127.0.0.1", description="address the gateway listens on")
     port: int = Field(8000, ge=0, le=65535, description="port the gateway listens on")
     api_keys: Annotated[tuple[SecretStr, ...], NoDecode] = Field(
@@ -61,10 +56,6 @@ class Settings(StoreSettings):
         description="comma-separated URLs of vLLMs with weft's plug-in; default: weft starts one",
     )
     engine_key: SecretStr | None = Field(None, description="VLLM_API_KEY of these engines")
-    engine_port: int = Field(
-        0, ge=0, le=65535, description="the child engine's port; 0: a free one"
-    )
-    engine_args: str = Field("", description="additional vLLM arguments, quoted as in a shell")
     engine_start_seconds: float = Field(
         900, gt=0, description="time limit of one start of the engine"
     )
@@ -84,16 +75,7 @@ class Settings(StoreSettings):
     drain_seconds: float = Field(
         20, ge=0, description="time that answers in progress have when the server is told to stop"
     )
-    max_lora_rank: int = Field(64, description="largest rank that can be merged or served")
-    max_loras: int = Field(8, ge=1, description="adapters that can run in one engine step")
-    max_cpu_loras: int = Field(32, ge=1, description="adapters that the engine keeps in memory")
     warm_artifacts: int = Field(8, ge=0, description="adapters loaded at engine start; 0: none")
-    max_model_len: int | None = Field(
-        None, ge=1, description="context length; default: that of the model"
-    )
-    dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
-        "auto", description="dtype of the engine's weights"
-    )
     merge_workers: int = Field(
         1, ge=1, description="builds that run at once, each in its own process"
     )
@@ -258,13 +240,6 @@ class Settings(StoreSettings):
         check_variables([*known, *_CLIENT_VARIABLES])
         return values
 
-    @field_validator("max_lora_rank")
-    @classmethod
-    def _known_rank(cls, value: int) -> int:
-        if value not in LORA_RANKS:
-            raise ValueError(f"vLLM takes one of {', '.join(map(str, LORA_RANKS))}")
-        return value
-
     @field_validator(
         "api_keys", "licences", "required_fields", "import_roots", "protected_aliases",
         "job_devices", "engine_env", "engine_url", "allowed_hosts", "cors_origins", "hub_owners",
@@ -302,17 +277,6 @@ class Settings(StoreSettings):
         if not all(root.is_absolute() for root in roots):
             raise ValueError("every folder needs its whole path, from /")
         return roots
-
-    @model_validator(mode="after")
-    def _named_base(self) -> Self:
-        object.__setattr__(self, "served_base", self.served_base or self.model)  # frozen
-        return self
-
-    @model_validator(mode="after")
-    def _enough_memory_slots(self) -> Self:
-        if self.max_cpu_loras < self.max_loras:
-            raise ValueError("max_cpu_loras must be at least max_loras")
-        return self
 
     @model_validator(mode="after")
     def _canary_with_prompts(self) -> Self:
@@ -362,11 +326,6 @@ class Settings(StoreSettings):
     def database(self) -> str:
         """The effective database URL."""
         return self.database_url or f"sqlite:///{self.home.resolve() / 'weft.db'}"
-
-    @property
-    def merge_dtype(self) -> str:
-        """Dtype of merged files: the engine's, or bfloat16 for auto; weights are rounded once."""
-        return "bfloat16" if self.dtype == "auto" else self.dtype
 
     @classmethod
     def settings_customise_sources(

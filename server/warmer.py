@@ -12,6 +12,7 @@ import logging
 from server.compose.resolve import Bare, Stored
 from server.engine.protocol import Engine, EngineUnavailable
 from server.gateway import Gateway
+from server.served_bases import ServedBase
 from server.telemetry.metrics import Timings
 
 _ALIAS = "prod"
@@ -27,14 +28,17 @@ class Warmer:
 
     def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway
-        # More than the engine has slots for would push each other out.
-        self._most = min(gateway.settings.warm_artifacts, gateway.settings.max_loras)
+        # By base. More than an engine has slots for would push each other out.
+        self._most = {
+            base.name: min(base.settings.warm_artifacts, base.settings.max_loras)
+            for base in gateway.bases
+        }
 
     async def run(self) -> None:
         """Warm the engines now, and again whenever one was restarted, until cancelled."""
-        fleet, warmed = self._gateway.fleet, dict[str, int]()
-        while self._most:
-            generations = fleet.generations()
+        warmed = dict[str, int]()
+        while any(self._most.values()):
+            generations = self._gateway.bases.generations()
             if any(warmed.get(name) != number for name, number in generations.items()):
                 warmed = generations
                 await self.warm()
@@ -57,7 +61,8 @@ class Warmer:
     async def _models(self) -> list[str]:
         """Return references, the most wanted first."""
         gateway = self._gateway
-        most = _CANDIDATES * self._most * len(gateway.fleet.engines)
+        wanted = (self._most[base.name] * len(base.fleet.engines) for base in gateway.bases)
+        most = _CANDIDATES * sum(wanted)
         try:
             aliased = gateway.registry.catalogue.aliased
             released = await gateway.pools.admin.run(aliased, _ALIAS, limit=most)
@@ -74,23 +79,27 @@ class Warmer:
     async def _load(self, model: str) -> None:
         gateway = self._gateway
         target = await gateway.pools.admin.run(gateway.resolver.resolve, model)
-        if isinstance(target, Bare):
+        base = gateway.bases[target.base]
+        if isinstance(target, Bare) or self._is_full(base):
             return
         if isinstance(target, Stored) and gateway.artifacts.has(target.digest):
-            await self._load_at_home(target.digest)  # without a new time of its last use
+            await self._load_at_home(target.digest, base)  # without a new time of its last use
             return
         async with gateway.provider.hold(target, Timings()) as digest:
-            await self._load_at_home(digest)
+            await self._load_at_home(digest, base)
 
-    async def _load_at_home(self, digest: str) -> None:
+    async def _load_at_home(self, digest: str, base: ServedBase) -> None:
         """Load an adapter into the engine that requests will ask for it, unless that is full."""
-        with self._gateway.fleet.at(digest) as engine:
-            if not self._full(engine):
+        with base.fleet.at(digest) as engine:
+            if not self._full(engine, base):
                 await self._gateway.provider.load(digest, engine)
 
     def _all_full(self) -> bool:
-        engines = [engine for engine in self._gateway.fleet.engines if engine.available()]
-        return all(map(self._full, engines))
+        return all(map(self._is_full, self._gateway.bases))
 
-    def _full(self, engine: Engine) -> bool:
-        return len(self._gateway.provider.loaded(engine)) >= self._most
+    def _is_full(self, base: ServedBase) -> bool:
+        engines = [engine for engine in base.fleet.engines if engine.available()]
+        return all(self._full(engine, base) for engine in engines)
+
+    def _full(self, engine: Engine, base: ServedBase) -> bool:
+        return len(self._gateway.provider.loaded(engine)) >= self._most[base.name]

@@ -24,7 +24,6 @@ from server.app import create_app
 from server.auth import role_of
 from server.cli.main import app
 from server.engine.fake import FakeEngine
-from server.engine.fleet import Fleet
 from server.errors import ERRORS, INTERNAL, NO_SUCH_ROUTE
 from server.gateway import Gateway
 from server.home import open_registry
@@ -32,6 +31,7 @@ from server.jobs.failures import MEANINGS
 from server.settings import Settings
 from server.telemetry.metrics import Metrics
 from tests.engine.clients.environments import CLIENTS
+from tests.serving import serving
 
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = ("README.md", "METHODS.md", "ADAPTIVE.md", "REFERENCE.md", "CONTRIBUTING.md")
@@ -66,7 +66,7 @@ def _code(text: str) -> str:
 
 def _settings() -> Iterator[list[str]]:
     for name, field in Settings.model_fields.items():
-        empty = field.is_required() or field.default is None
+        empty = field.is_required() or field.default in (None, {})
         default = "" if empty else field.default
         shown = ",".join(default) if isinstance(default, tuple) else str(default)
         yield [_code(f"WEFT_{name.upper()}"), _code(shown), field.description or ""]
@@ -133,7 +133,7 @@ def _app() -> FastAPI:
     registry, versions = open_registry(settings)
     engine = FakeEngine("base")
     gateway = Gateway(
-        settings, registry=registry, versions=versions, fleet=Fleet([engine]), base="base"
+        settings, registry=registry, versions=versions, bases=serving(settings, engine)
     )
     return create_app(gateway)
 

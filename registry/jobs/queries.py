@@ -4,7 +4,7 @@ Reads take a `ReadSession`, writes a `WriteSession`; none commits. Rows of a nam
 only to callers with access to it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 from typing import TypeVar
 
@@ -115,16 +115,14 @@ def jobs(
     return session.scalars(query.limit(limit)).all()
 
 
-def queued(session: ReadSession, base: str) -> Sequence[str]:
-    """Return the ids of the queued jobs for a base."""
+def queued(session: ReadSession, bases: Collection[str]) -> Sequence[str]:
+    """Return the ids of the queued jobs for these bases."""
     row = JobRow
-    query = select(row.id).where(row.status == "queued", row.base == base)
+    query = select(row.id).where(row.status == "queued", row.base.in_(bases))
     return session.scalars(query.order_by(row.created_at, row.id)).all()
 
 
-def next_queued(
-    session: WriteSession, base: str | None, among: Sequence[str] | None
-) -> JobRow | None:
+def next_queued(session: WriteSession, among: Sequence[str] | None) -> JobRow | None:
     """Return the queued job whose turn it is, unless another worker is claiming it, locked.
 
     `among` limits the choice to jobs with these ids.
@@ -141,7 +139,6 @@ def next_queued(
     )
     same = JobRow.namespace.is_not_distinct_from(shares.c.namespace)
     query = select(JobRow).join(shares, same).where(JobRow.status == "queued")
-    query = query if base is None else query.where(JobRow.base == base)
     query = query if among is None else query.where(JobRow.id.in_(among))
     turn = shares.c.running, shares.c.last.asc().nulls_first(), JobRow.created_at, JobRow.id
     query = query.order_by(*turn).limit(1)

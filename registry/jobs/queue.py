@@ -7,7 +7,7 @@ predecessor. A job belongs to its caller's namespace and is visible only there; 
 Not covered: the work of a job (`merge.adaptive`) and its process (`server.jobs`).
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from functools import partial
 from typing import Any
@@ -210,17 +210,16 @@ class Jobs:
         with self._database.read() as session:
             return job_queries.active_members(session)
 
-    def queued(self, base: str) -> Sequence[str]:
-        """Return the ids of the queued jobs for the base with exactly this name, oldest first."""
+    def queued(self, bases: Collection[str]) -> Sequence[str]:
+        """Return the ids of the queued jobs for the bases of exactly these names, oldest first."""
         with self._database.read() as session:
-            return job_queries.queued(session, base)
+            return job_queries.queued(session, bases)
 
     def claim(
         self,
         worker: str,
         device: str | None,
         *,
-        base: str | None = None,
         among: Sequence[str] | None = None,
         moment: datetime | None = None,
     ) -> Job | None:
@@ -233,12 +232,11 @@ class Jobs:
         Args:
             worker: a name that no other claim has.
             device: the device that the job runs on.
-            base: claim only jobs for the base with exactly this name.
             among: claim only jobs with these ids.
             moment: the start of the job; now by default, by the clock of the database.
         """
         with self._database.transaction() as session:
-            row = job_queries.next_queued(session, base, among)
+            row = job_queries.next_queued(session, among)
             if row is None:
                 return None
             started = moment or job_queries.clock(session)

@@ -125,7 +125,7 @@ async def publish(
             f"{composition} is not a composition. Name a version of a composition."
         )
     async with gateway.provider.hold(target, Timings(), caller=caller) as digest:
-        await gateway.provider.vouch(digest)
+        await gateway.provider.vouch(digest, target.base)
         register = functools.partial(
             gateway.registry.adapters.register, gateway.artifacts.path(digest), name=adapter,
             base=target.recipe.base, alias=alias, source=f"composition:{composition}",

@@ -70,7 +70,7 @@ def exports_router(gateway: Gateway) -> APIRouter:
         artifact = registry.catalogue.artifact(digest, caller=caller)
         found = registry.versions.resolve(Reference(digest=artifact.digest), caller=caller)
         recipe = Recipe.parse(found.recipe_text) if isinstance(found, ResolvedArtifact) else None
-        return artifact, Stored(artifact.digest, recipe)
+        return artifact, Stored(artifact.digest, found.base, recipe)
 
     return router
 

@@ -58,6 +58,9 @@ class JobBody(Body):
         "best", examples=["best"], description="`best`, `none` or the name of a candidate."
     )
     name: Name | None = Field(None, examples=["team/legal-bot"])
+    base: Name | None = Field(
+        None, examples=[None], description="A served base; default: that of `recipe`, or the first."
+    )
     seed: int | None = Field(None, ge=0, lt=2**31, examples=[0])
     metadata: dict[_Key, _Value] = Field({}, max_length=16, examples=[{"ticket": "L-17"}])
 
@@ -73,8 +76,9 @@ class JobBody(Body):
         """Return what is asked for, with the ids of its files."""
         options = self.options if self.k is None else {**self.options, "k": self.k}
         return JobRequest(
-            training_file=training, validation_file=validation, options=options, pool=self.pool,
-            serve=self.serve, name=self.name, seed=self.seed, metadata=self.metadata,
+            training_file=training, base=self.base, validation_file=validation, options=options,
+            pool=self.pool, serve=self.serve, name=self.name, seed=self.seed,
+            metadata=self.metadata,
         )  # fmt: skip
 
 

@@ -182,7 +182,8 @@ async def _publish(
     if gone:
         raise NotServable(" ".join(gone.values()))
     made = await gateway.pools.jobs.run(gateway.publisher.publish, job, candidate, name)
-    if gateway.fleet.available() and not isinstance(made.target, Bare):
+    fleet = gateway.bases[made.target.base].fleet
+    if fleet.available() and not isinstance(made.target, Bare):
         async with gateway.provider.provide(made.target, Timings()):
             pass  # the next request finds it ready
     publish = functools.partial(

@@ -50,20 +50,21 @@ class Canary:
     """Asks the canary's prompts. One instance per gateway, on one event loop."""
 
     def __init__(
-        self, prompts: CanarySet, results: Canaries, fleet: Fleet, leases: Leases, pools: Pools,
+        self, prompts: CanarySet, results: Canaries, leases: Leases, pools: Pools,
         *, enforce: bool,
     ) -> None:  # fmt: skip
-        self._set, self._results, self._fleet = prompts, results, fleet
+        self._set, self._results = prompts, results
         self._leases, self._pools, self._enforce = leases, pools, enforce
         self._turn = asyncio.Semaphore(_AT_ONCE)
         self._served: set[str] = set()  # digests that passed, or that need not
         self._asking: dict[str, asyncio.Task[None]] = {}
 
-    async def check(self, digest: str, load: Load) -> None:
+    async def check(self, digest: str, fleet: Fleet, load: Load) -> None:
         """Return once a digest may be served; concurrent calls share one canary.
 
         Args:
             digest: an artifact or a version; versions that were not merged here pass.
+            fleet: the engines of its base.
             load: loads it into an engine.
 
         Raises:
@@ -74,18 +75,18 @@ class Canary:
             return
         task = self._asking.get(digest)
         if task is None:
-            task = shared_task(self._check(digest, load), name=f"canary {digest[:12]}")
+            task = shared_task(self._check(digest, fleet, load), name=f"canary {digest[:12]}")
             self._asking[digest] = task
             task.add_done_callback(lambda _: self._asking.pop(digest, None))
         await asyncio.shield(task)
 
-    async def _check(self, digest: str, load: Load) -> None:
+    async def _check(self, digest: str, fleet: Fleet, load: Load) -> None:
         if not await self._pools.resolve.run(self._results.is_merge, digest):
             self._remember(digest)
             return
         result = await self._pools.resolve.run(self._results.find, digest, self._set.digest)
         try:
-            result = result or await self._ask(digest, load)
+            result = result or await self._ask(digest, fleet, load)
         except CanaryUnanswered as error:
             if self._enforce:
                 raise
@@ -102,12 +103,12 @@ class Canary:
             self._served.clear()
         self._served.add(digest)
 
-    async def _ask(self, digest: str, load: Load) -> CanaryResult:
+    async def _ask(self, digest: str, fleet: Fleet, load: Load) -> CanaryResult:
         """Ask every prompt and store the result."""
         started = time.perf_counter()
         # A lease of its own: the request may end while the engine still answers.
         async with self._leases.hold(digest):
-            with self._fleet.at(digest) as engine:
+            with fleet.at(digest) as engine:
                 await load(digest, engine)
                 failures = await self._failures(digest, engine)
         return await self._pools.resolve.run(

@@ -13,8 +13,8 @@ import logging
 from server.artifacts.leases import LeaseBusy, Leases
 from server.artifacts.provide import Provider
 from server.artifacts.store import ArtifactStore
-from server.engine.fleet import Fleet
 from server.engine.protocol import EngineError
+from server.served_bases import ServedBases
 from server.telemetry.metrics import Metrics
 
 _log = logging.getLogger("weft.artifacts")
@@ -24,11 +24,11 @@ class Evictor:
     """Removes artifacts from the engines and the disk."""
 
     def __init__(
-        self, artifacts: ArtifactStore, fleet: Fleet, leases: Leases, provider: Provider,
+        self, artifacts: ArtifactStore, bases: ServedBases, leases: Leases, provider: Provider,
         metrics: Metrics, *, budget_bytes: int, own_copies: bool = False,
     ) -> None:  # fmt: skip
         self._own_copies = own_copies  # of the engines' machines
-        self._artifacts, self._fleet, self._leases = artifacts, fleet, leases
+        self._artifacts, self._bases, self._leases = artifacts, bases, leases
         self._provider, self._metrics, self._budget_bytes = provider, metrics, budget_bytes
 
     async def remove(self, digest: str, *, wait_seconds: float = 30.0) -> None:
@@ -39,7 +39,7 @@ class Evictor:
             registry.errors.StoreUnavailable: it stays in the bucket.
         """
         async with self._leases.exclusive(digest, wait_seconds=wait_seconds):
-            await self._fleet.remove(digest)
+            await self._bases.remove(digest)
             self._provider.forget(digest)
             await asyncio.to_thread(self._artifacts.remove, digest)
             self._metrics.evicted()
@@ -48,7 +48,7 @@ class Evictor:
         """Remove one artifact from this disk, and from engines that load from it."""
         async with self._leases.exclusive(digest, wait_seconds=0):
             if not self._own_copies:
-                await self._fleet.remove(digest)
+                await self._bases.remove(digest)
                 self._provider.forget(digest)
             await asyncio.to_thread(self._artifacts.delete, digest)
             self._metrics.evicted()

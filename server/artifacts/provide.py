@@ -10,6 +10,7 @@ from collections import OrderedDict
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 from registry.callers import LOCAL, Caller
@@ -22,9 +23,9 @@ from server.artifacts.leases import Leases
 from server.artifacts.shares import Shares
 from server.artifacts.store import ArtifactStore, storage_errors
 from server.compose.resolve import Planned, Stored
-from server.engine.fleet import Fleet
 from server.engine.protocol import Engine, EngineRefused, EngineUnavailable
 from server.pools import PoolFull, Pools
+from server.served_bases import ServedBases
 from server.shared_tasks import shared_task
 from server.telemetry import record
 from server.telemetry.metrics import Metrics, Timings
@@ -72,12 +73,12 @@ class Provider:
 
     def __init__(
         self, registry: Registry, versions: BlobStore, artifacts: ArtifactStore, builder: Builder,
-        fleet: Fleet, leases: Leases, metrics: Metrics, pools: Pools,
+        bases: ServedBases, leases: Leases, metrics: Metrics, pools: Pools,
         canary: Canary | None = None,
     ) -> None:  # fmt: skip
         self._registry, self._versions, self._artifacts = registry, versions, artifacts
         self._pools, self._canary = pools, canary
-        self._builder, self._fleet, self._leases, self._metrics = builder, fleet, leases, metrics
+        self._builder, self._bases, self._leases, self._metrics = builder, bases, leases, metrics
         # Replaced, never changed: a request keeps that of its start.
         self._loaded: frozenset[_Load] = frozenset()
         self.shares = Shares()
@@ -102,17 +103,17 @@ class Provider:
             EngineRefused, EngineUnavailable: it is not loaded.
             CanaryFailed, CanaryUnanswered: as `vouch`.
         """
-        loaded_before = self._loaded
+        loaded_before, fleet = self._loaded, self._bases[target.base].fleet
         for attempt in range(_ATTEMPTS):
             async with AsyncExitStack() as stack:
                 holding = self.hold(target, timings, caller=caller, ahead=True)
                 digest = await stack.enter_async_context(holding)
-                engine = stack.enter_context(self._fleet.at(digest))
+                engine = stack.enter_context(fleet.at(digest))
                 timings.new_slot = _load(engine, digest) not in loaded_before
                 try:
                     with timings.measure("load"):
                         await self.load(digest, engine)
-                        await self.vouch(digest)
+                        await self.vouch(digest, target.base)
                 except _Damaged:
                     if attempt == _ATTEMPTS - 1:
                         raise
@@ -163,14 +164,18 @@ class Provider:
         if _load(engine, digest) not in self._loaded:
             await asyncio.shield(self._load_soon(digest, engine))
 
-    async def vouch(self, digest: str) -> None:
+    async def vouch(self, digest: str, base: str) -> None:
         """Return once the operator's canary lets `digest` be served, if there is one.
+
+        Args:
+            digest: an adapter's.
+            base: the name of its base in the registry.
 
         Raises:
             CanaryFailed, CanaryUnanswered, EngineUnavailable: see `Canary.check`.
         """
         if self._canary is not None:
-            await self._canary.check(digest, self.load)
+            await self._canary.check(digest, self._bases[base].fleet, self.load)
 
     def forget(self, digest: str, engine: Engine | None = None) -> None:
         """Note that an engine, or none of them, has `digest`."""
@@ -183,14 +188,15 @@ class Provider:
         key = (engine.name, digest)
         task = self._loading.get(key)
         if task is None:
-            self._fleet.note_loading(engine, digest)
+            for base in self._bases:
+                base.fleet.note_loading(engine, digest)
             task = shared_task(self._load(digest, engine), name=f"load {digest[:12]}")
             self._loading[key] = task
             task.add_done_callback(lambda _: self._loading.pop(key, None))
         return task
 
-    def _load_ahead(self, digest: str) -> None:
-        with suppress(EngineUnavailable), self._fleet.at(digest) as engine:
+    def _load_ahead(self, base: str, digest: str) -> None:
+        with suppress(EngineUnavailable), self._bases[base].fleet.at(digest) as engine:
             if _load(engine, digest) not in self._loaded:
                 self._load_soon(digest, engine)
 
@@ -209,7 +215,7 @@ class Provider:
                     raise
                 await engine.load(digest)
         # Those of earlier generations are never looked up again; they would pile up.
-        current = self._fleet.generations()
+        current = self._bases.generations()
         self._loaded = frozenset(
             {load, *(old for old in self._loaded if current.get(old.engine) == old.generation)}
         )
@@ -253,7 +259,7 @@ class Provider:
             self._metrics.merge_hit()
         else:
             self._metrics.merge_miss()
-            adopted = self._load_ahead if ahead else ignore
+            adopted = partial(self._load_ahead, target.base) if ahead else ignore
             digest = await self._builder.build(target.recipe, caller=caller, adopted=adopted)
             self._note_made(target.digest, digest)
         return digest

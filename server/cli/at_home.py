@@ -18,12 +18,12 @@ from server.auth import set_caller
 from server.base_model import ensure_base
 from server.cli.client import Client, ServerRefused
 from server.cli.console import actor
-from server.engine.fleet import Fleet
 from server.errors import info_of
 from server.gateway import Gateway
 from server.home import open_registry
 from server.openai.files import files_router
 from server.routing import set_pools
+from server.served_bases import ServedBase, ServedBases
 from server.settings import Settings
 
 _NO_ENGINE = "this command runs without an engine; add --server URL to run it against a server"
@@ -34,12 +34,14 @@ _CHUNK_BYTES = 2**20
 def gateway_at_home(settings: Settings, *, with_base: bool) -> Gateway:
     """Return the parts of a gateway on the registry at home, without an engine.
 
-    `with_base`: register the served base first, as expressions need it.
+    `with_base`: register the served bases first, as expressions need them.
     """
     registry, versions = open_registry(settings)
-    base = ensure_base(registry, settings).name if with_base else settings.served_base
-    fleet = Fleet(absent=_NO_ENGINE)
-    return Gateway(settings, registry=registry, versions=versions, fleet=fleet, base=base)
+    bases = ServedBases(
+        ServedBase(ensure_base(registry, own).name if with_base else own.served_base, own)
+        for own in settings.of_bases()
+    ).without_engines(_NO_ENGINE)
+    return Gateway(settings, registry=registry, versions=versions, bases=bases)
 
 
 def client_of(gateway: Gateway) -> Client:

@@ -18,29 +18,32 @@ from server.home import open_registry
 from server.settings import Settings
 
 _NOT_FOUND = 404
-# Why the base that the settings name may be missing; the registered ones serve as well.
+# Why a base that the settings name may be missing; the registered ones serve as well.
 _UNREADABLE = (BaseUnreadable, BaseConfigInvalid, BaseConflict)
 
 
-def introduce_base(registry: Registry, settings: Settings) -> None:
-    """Register the base that the settings name; where it cannot be read, print why and go on."""
-    try:
-        ensure_base(registry, settings)
-    except _UNREADABLE as error:
-        _explain(settings, error)
+def introduce_bases(registry: Registry, settings: Settings) -> None:
+    """Register the bases that the settings name; where one cannot be read, print why and go on."""
+    for own in settings.of_bases():
+        try:
+            ensure_base(registry, own)
+        except _UNREADABLE as error:
+            _explain(own, error)
 
 
 def known_bases(settings: Settings) -> tuple[Base, ...]:
-    """Return the registered bases and the one that the settings name; no registry is created."""
+    """Return the registered bases and those that the settings name; no registry is created."""
     exists = settings.database_url is not None or settings.home.is_dir()
     known = open_registry(settings)[0].bases.list() if exists else ()
-    if any(base_key(settings.served_base) in base.keys for base in known):
-        return known
-    try:
-        return (*known, served_base(settings))
-    except _UNREADABLE as error:
-        _explain(settings, error)
-        return known
+    more = []
+    for own in settings.of_bases():
+        if any(base_key(own.served_base) in base.keys for base in known):
+            continue
+        try:
+            more.append(served_base(own))
+        except _UNREADABLE as error:
+            _explain(own, error)
+    return (*known, *more)
 
 
 def _explain(settings: Settings, error: Exception) -> None:
@@ -64,7 +67,7 @@ def add_base(
     """Register a base with the shapes of its modules, or add spellings to a registered base."""
     if server is None:
         settings = Settings() if home is None else Settings(home=home)
-        introduce_base(open_registry(settings)[0], settings)
+        introduce_bases(open_registry(settings)[0], settings)
     with connect(home, server, key) as api:
         known = model is None and _is_registered(api, name)
         config = None if known else read_model_config(model or name)

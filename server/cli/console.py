@@ -42,6 +42,7 @@ EXPECTED = frozenset({
     "server.engine.proof.EngineStartFailed",
     "server.jobs.datasets.DatasetInvalid",
     "server.probe.run.ProbeFailed",
+    "server.served_bases.BasesAlike",
     "server.unpickle.ConversionFailed",
 })  # fmt: skip
 

@@ -16,7 +16,7 @@ from registry.sources.hub_address import PREFIX, HubAddress, parse_address, read
 from registry.sources.hub_client import HubClient
 from registry.sources.outcome import Imported, tally
 from registry.storage.errors import DatabaseUnavailable, StorageFailed
-from server.cli.bases import introduce_base
+from server.cli.bases import introduce_bases
 from server.cli.client import Client, Home, Key, Server, ServerRefused, connect, tar_of
 from server.cli.console import (
     AsJson,
@@ -74,7 +74,7 @@ def import_adapters(
         return
     settings = Settings() if home is None else Settings(home=home)
     registry, _ = open_registry(settings)
-    introduce_base(registry, settings)
+    introduce_bases(registry, settings)
     if source is not None and not source.startswith(PREFIX):
         total, found = _folder(registry, Path(source), name, base, alias)
     else:

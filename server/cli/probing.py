@@ -71,11 +71,12 @@ def _version(registry: Registry, reference: Reference) -> AdapterVersion:
 
 
 def _base_of(settings: Settings, versions: list[AdapterVersion]) -> str:
-    """Return the base to load when none was said: the served one, if it is theirs."""
+    """Return the base to load when none was said: the served one that is theirs."""
+    models = {own.served_base: own.model for own in settings.of_bases()}
     for version in versions:
-        if version.base != settings.served_base:
+        if version.base not in models or version.base != versions[0].base:
             raise fail(f"{version.name} is for {version.base}: say with --model where that is")
-    return settings.model
+    return models[versions[0].base]
 
 
 def _record(registry: Registry, version: AdapterVersion, report: ProbeReport) -> None:

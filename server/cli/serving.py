@@ -4,7 +4,7 @@ import asyncio
 import logging
 import signal
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, Self
@@ -13,7 +13,7 @@ import typer
 from rich.logging import RichHandler
 from rich.markup import escape
 
-from server.cli.console import errors
+from server.cli.console import errors, fail
 from server.telemetry.logs import Format, TerminalFormatter, set_up_logging
 
 _log = logging.getLogger("weft.server")
@@ -22,6 +22,10 @@ _log = logging.getLogger("weft.server")
 def serve(
     model: Annotated[str | None, typer.Option(help="The base: Hub id or folder.")] = None,
     served_base: Annotated[str | None, typer.Option(help="The base's name for clients.")] = None,
+    base: Annotated[
+        list[str] | None,
+        typer.Option(help="NAME=MODEL: a base; repeat it for several, instead of --model."),
+    ] = None,
     config: Annotated[Path | None, typer.Option(help="A TOML file of settings.")] = None,
     home: Annotated[Path | None, typer.Option(help="Database, blobs, artifacts.")] = None,
     host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
@@ -43,7 +47,9 @@ def serve(
     Every setting is also a WEFT_* variable and a key of weft.toml in the home; an option overrides
     the variable, the variable overrides the file.
     """
-    options = {name: value for name, value in locals().items() if value is not None}
+    options: dict[str, Any] = {name: value for name, value in locals().items() if value is not None}
+    if base is not None:
+        options["bases"] = _bases(options.pop("base"))
     from server.environment import forget_settings
     from server.serve import serve as run
     from server.settings import Settings
@@ -56,8 +62,20 @@ def serve(
         start.stop()
         start.say(f"ready: http://{settings.host}:{settings.port}/v1")
 
-    with Start(settings.served_base, as_log=settings.log_format == "json") as start:
+    names = " and ".join(own.served_base for own in settings.of_bases())
+    with Start(names, as_log=settings.log_format == "json") as start:
         _run(run(settings, ready=ready, progress=start.show))
+
+
+def _bases(options: Sequence[str]) -> dict[str, dict[str, str]]:
+    """Return the setting `bases` of the options `--base NAME=MODEL`."""
+    bases = {}
+    for option in options:
+        name, separator, model = option.partition("=")
+        if not (name and separator and model):
+            raise fail(f"--base takes NAME=MODEL, not {option}")
+        bases[name] = {"model": model}
+    return bases
 
 
 def demo(

@@ -6,12 +6,13 @@ is Serve's.
 """
 
 import sys
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from typing import Any
 
 from fastapi import FastAPI
 
-from registry.types import Base
 from server.app import create_app
 from server.artifacts.canary_file import read_canaries
 from server.cluster.builds import RayWorkers
@@ -19,9 +20,9 @@ from server.cluster.hooks import listen, replica_rank
 from server.cluster.keys import require_keys
 from server.cluster.learning import RayChild
 from server.cluster.members import OnRay
-from server.engine.fleet import Fleet
 from server.engine.link import Endpoint
-from server.engine.recruit import Recruiter
+from server.engine.proof import EngineStartFailed
+from server.engine.recruit import Post, Recruiter
 from server.environment import forget_settings
 from server.home import locked_home
 from server.serve import SWITCH_SECONDS, open_gateway
@@ -54,7 +55,7 @@ class GatewayReplica:
             read_canaries(settings.canary_file)
         self._stack.enter_context(exported_spans(settings.otlp_endpoint))
         self._gateway = await open_gateway(
-            self._stack, settings, connect=self._connect, check_reach=require_keys,
+            self._stack, settings, connect=self._connect, elsewhere=True, check_reach=require_keys,
             workers=RayWorkers(settings), launch=RayChild,
         )  # fmt: skip
 
@@ -68,13 +69,13 @@ class GatewayReplica:
         self._gateway.stopping.cut()
         await self._stack.aclose()
 
-    async def _connect(self, base: Base) -> Fleet:
-        settings = self._settings
-        fleet = Fleet(slots=settings.max_loras, own_folders=settings.store is not None)
-        recruiter = Recruiter(OnRay(base.name), fleet, settings, prove=_proven_by_its_replica)
+    async def _connect(self, posts: Sequence[Post]) -> None:
+        if len(posts) > 1:
+            raise EngineStartFailed("on Ray there are engines of one base: set no WEFT_BASES")
+        post = replace(posts[0], prove=_proven_by_its_replica)
+        recruiter = Recruiter(OnRay(post.settings.served_base), [post], self._settings)
         self._stack.push_async_callback(recruiter.stop)
-        await recruiter.start(settings.engine_start_seconds)
-        return fleet
+        await recruiter.start(self._settings.engine_start_seconds)
 
 
 def settings_of(rank: int, settings: Settings) -> Settings:

@@ -33,15 +33,15 @@ class CompositionInvalid(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Composition:
-    """A `composition` object; its base is None where it names none."""
+    """A `composition` object; its dtype and its base are None where it names none."""
 
     expression: Expression
-    dtype: str
+    dtype: str | None
     base: str | None
 
 
-def read_composition(raw: bytes, *, dtype: str) -> Composition:
-    """Return what a `composition` object says; `dtype` is the output's where it names none.
+def read_composition(raw: bytes) -> Composition:
+    """Return what a `composition` object says.
 
     Raises:
         CompositionInvalid: with the place, what was expected there, and what it holds.
@@ -50,7 +50,7 @@ def read_composition(raw: bytes, *, dtype: str) -> Composition:
 
     try:
         document: Any = msgspec.json.decode(raw)
-        written = read_document(document, folder=None, root=NAME, dtype=dtype)
+        written = read_document(document, folder=None, root=NAME)
     except DocumentInvalid as error:
         raise CompositionInvalid(str(error), error.place) from error
     except (ValueError, RecursionError, msgspec.MsgspecError) as error:
@@ -61,7 +61,8 @@ def read_composition(raw: bytes, *, dtype: str) -> Composition:
     )
     # Binding the options has refused what is not text, a number, a boolean or null.
     options = cast("tuple[tuple[str, OptionValue], ...]", tuple(written.options.items()))
-    return Composition(Expression(written.method, terms, options), written.dtype, written.base)
+    dtype = written.dtype if "dtype" in document else None
+    return Composition(Expression(written.method, terms, options), dtype, written.base)
 
 
 def place_of(position: int) -> str:

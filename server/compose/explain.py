@@ -71,7 +71,7 @@ class Explanation:
 
 @dataclass(frozen=True, slots=True)
 class Explainer:
-    """Explains models for one served base. Blocking: call it off the event loop."""
+    """Explains models for the served bases. Blocking: call it off the event loop."""
 
     resolver: Resolver
     threads: int  # of a merge
@@ -86,7 +86,7 @@ class Explainer:
         target = self._target(model, prompt, caller, warnings)
         if isinstance(target, Bare):
             far = [Caution("nothing_near", target.fallback)] if target.fallback else []
-            return Explanation("base", self.resolver.base, warnings=tuple(far))
+            return Explanation("base", target.base, warnings=tuple(far))
         if target.recipe is None:
             assert isinstance(target, Stored)
             return self._adapter(target.digest, caller, warnings)
@@ -108,7 +108,7 @@ class Explainer:
         """Return what a reference names that is out of use, or was made of what is."""
         named = self._catalogue.named_version(reference, caller=caller)
         if isinstance(named, AdapterVersion):
-            return Stored(named.digest)
+            return Stored(named.digest, named.base)
         if named is None:
             raise error
         return Planned(Recipe.parse(named.recipe_text), expression=named.expression)
@@ -125,7 +125,7 @@ class Explainer:
                     shapes_of(version.modules),
                 )
             )  # fmt: skip
-        recipe = self.resolver.recipe_of(expression, members, self.resolver.dtype)
+        recipe = self.resolver.recipe_of(expression, members)
         return Planned(recipe, expression=str(expression))
 
     def _adapter(self, digest: str, caller: Caller, warnings: Sequence[Caution]) -> Explanation:

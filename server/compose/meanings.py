@@ -36,11 +36,6 @@ class Meanings:
         self._changes = resolver.registry.changes
         self._known: OrderedDict[_Key, _Meaning] = OrderedDict()
 
-    @property
-    def served_base(self) -> str:
-        """The base's name for clients and in the engine."""
-        return self._resolver.served_base
-
     async def of(
         self, model: str, prompt: str, caller: Caller, composition: bytes | None = None
     ) -> Target:
@@ -50,7 +45,7 @@ class Meanings:
             model: the `model` field.
             prompt: the text that a retrieval searches by.
             caller: the caller.
-            composition: the `composition` object, as JSON, beside which `model` is "" or the base.
+            composition: the `composition` object, as JSON, beside which `model` is "" or a base.
 
         Raises:
             PoolFull: too many others are being resolved.

@@ -25,6 +25,7 @@ from server.compose.composition import (
 from server.compose.expression import Expression, ExpressionInvalid, Term, parse_model
 from server.compose.grid import rounded
 from server.recent import Recent
+from server.served_bases import ServedBase, ServedBases
 
 
 class NotAnIngredient(ValueError):
@@ -55,9 +56,9 @@ class RankTooLarge(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Bare:
-    """The base itself, by its name in the engine."""
+    """The base itself."""
 
-    name: str
+    base: str  # its name in the registry
     fallback: str = ""  # why it answers in place of adapters
 
 
@@ -66,6 +67,7 @@ class Stored:
     """A known digest: a version, or an artifact with the recipe that rebuilds it."""
 
     digest: str
+    base: str  # its name in the registry
     recipe: Recipe | None = None
     chosen: tuple[str, ...] = ()  # what a retrieval chose, as references
 
@@ -85,6 +87,11 @@ class Planned:
     def __post_init__(self) -> None:
         object.__setattr__(self, "digest", self.recipe.digest())
 
+    @property
+    def base(self) -> str:
+        """The name of its base in the registry."""
+        return self.recipe.base
+
 
 Target: TypeAlias = Bare | Stored | Planned
 # Bytes of a `composition` object that is not remembered, nor its recipe with a weight per module.
@@ -93,13 +100,10 @@ LARGE_COMPOSITION = 16_384
 
 @dataclass(frozen=True, slots=True)
 class Resolver:
-    """Resolves `model` fields for one served base. Blocking: call it off the event loop."""
+    """Resolves `model` fields for the served bases. Blocking: call it off the event loop."""
 
     registry: Registry
-    base: str  # the base's name in the registry
-    served_base: str  # the base's name for clients and in the engine
-    dtype: str
-    rank_limit: int
+    bases: ServedBases
     limits: Limits = UNLIMITED  # on what callers may ask for
     weight_step: float = 0.0  # the grid of weights in requests; 0: exact
     recent: Recent[Target] = field(default_factory=Recent)
@@ -117,7 +121,7 @@ class Resolver:
         Args:
             model: the `model` field.
             prompt: the text that a retrieval searches by; see `CompletionRequest.prompt`.
-            composition: the `composition` object, as JSON; `model` is then "" or the base.
+            composition: the `composition` object, as JSON; `model` is then "" or a base.
             caller: the caller; names that it cannot see are unknown.
 
         Raises:
@@ -145,8 +149,9 @@ class Resolver:
     ) -> Target:
         if composition is not None:
             return self._composed(model, composition, caller)
-        if model in (self.served_base, self.base):
-            return Bare(self.served_base)
+        named_base = self.bases.called(model)
+        if named_base is not None:
+            return Bare(named_base.name)
         named = parse_model(model)
         if isinstance(named, Reference):
             return self._reference(named, caller)
@@ -160,10 +165,12 @@ class Resolver:
         expression = rounded(expression, self.weight_step)
         return Planned(self.plan(expression, caller=caller), chosen, str(expression))
 
-    def plan(self, expression: Expression, *, caller: Caller = LOCAL) -> Recipe:
+    def plan(
+        self, expression: Expression, *, base: ServedBase | None = None, caller: Caller = LOCAL
+    ) -> Recipe:
         """Return the recipe of an expression, with its names resolved for `caller` now.
 
-        Its weights are exact: compositions are saved with them.
+        Its weights are exact: compositions are saved with them. `base` is as in `recipe_of`.
 
         Raises:
             registry.errors.CompositionDenied: a policy denies it.
@@ -171,10 +178,24 @@ class Resolver:
         """
         self.limits.check_members(len(expression.terms))
         members = [self._member(term, caller) for term in expression.terms]
-        return self.recipe_of(expression, members, self.dtype)
+        return self.recipe_of(expression, members, base=base)
 
-    def recipe_of(self, expression: Expression, members: Sequence[Member], dtype: str) -> Recipe:
+    def recipe_of(
+        self,
+        expression: Expression,
+        members: Sequence[Member],
+        *,
+        base: ServedBase | None = None,
+        dtype: str | None = None,
+    ) -> Recipe:
         """Return the recipe of an expression whose names are resolved to these members.
+
+        Args:
+            expression: as written.
+            members: its ingredients.
+            base: the base that all must be for; by default that of the first ingredient, if it is
+                served.
+            dtype: of the result; by default that of the base.
 
         Raises:
             merge.errors.MergeError: it cannot be merged.
@@ -182,25 +203,24 @@ class Resolver:
         """
         policies = self.registry.access.policies
         policies.check({member.digest: member.label for member in members})
+        base = base or self._common_base(members)
         return plan(
             expression.method,
             members,
             options=dict(expression.options),
-            base=self.base,
-            dtype=dtype,
-            rank_limit=self.rank_limit,
+            base=base.name,
+            dtype=dtype or base.dtype,
+            rank_limit=base.rank_limit,
             limits=self.limits,
         )
 
+    def _common_base(self, members: Sequence[Member]) -> ServedBase:
+        first = next((member.base for member in members), "")
+        return self.bases[first] if first in self.bases.names else self.bases.default
+
     def _composed(self, model: str, raw: bytes, caller: Caller) -> Planned:
-        if model not in ("", self.served_base, self.base):
-            raise CompositionInvalid(
-                f"`model` is {model:.80}, and the request has a `{NAME}` object. Leave out `model` "
-                f"or give the base, {self.served_base}.",
-                "model",
-            )
-        composition = read_composition(raw, dtype=self.dtype)
-        self._check_base(composition.base)
+        composition = read_composition(raw)
+        base = self._base_beside(model, composition.base)
         expression = rounded(composition.expression, self.weight_step)
         terms, members = expression.terms, []
         with blaming(f"{NAME}.adapters"):
@@ -209,25 +229,47 @@ class Resolver:
             with blaming(place_of(position)):
                 members.append(self._member(term, caller))
         with blaming(NAME):
-            recipe = self.recipe_of(expression, members, composition.dtype)
+            recipe = self.recipe_of(expression, members, base=base, dtype=composition.dtype)
         written = "" if any(term.patterns for term in terms) else str(expression)
         return Planned(recipe, tuple(member.label for member in members), written)
 
-    def _check_base(self, name: str | None) -> None:
-        if name in (None, self.served_base, self.base):
-            return
+    def _base_beside(self, model: str, name: str | None) -> ServedBase | None:
+        """Return the base that `model` and the object's own `base` name; None: neither does."""
+        by_model = self.bases.called(model)
+        if model and by_model is None:
+            raise CompositionInvalid(
+                f"`model` is {model:.80}, and the request has a `{NAME}` object. Leave out `model` "
+                f"or give the base, {self.bases}.",
+                "model",
+            )
+        if name is None:
+            return by_model
         with blaming(f"{NAME}.base"):
-            base = self.registry.bases.get(str(name)).name
-            if base != self.base:
-                raise WrongBase(f"`{NAME}`", base, self.base)
+            base = self.bases.called(name) or self._served(self.registry.bases.get(name).name)
+        if by_model is not None and by_model is not base:
+            raise CompositionInvalid(
+                f"`model` is {model:.80}, and `{NAME}.base` is {name:.80}. Leave out one of them.",
+                f"{NAME}.base",
+            )
+        return base
+
+    def _served(self, base: str, text: str = f"`{NAME}`") -> ServedBase:
+        """Return the base with this name in the registry. Raises WrongBase: it is not served."""
+        if base not in self.bases.names:
+            raise WrongBase(text, base, " and ".join(base.name for base in self.bases))
+        return self.bases[base]
 
     def _retrieved(self, retrieval: retrieve.Retrieval, prompt: str, caller: Caller) -> Target:
-        hits = retrieve.retrieve(self.registry, retrieval, prompt, base=self.base, caller=caller)
+        base = self.bases.default
+        if retrieval.base is not None:
+            named = self.bases.called(retrieval.base)
+            base = named or self._served(self.registry.bases.get(retrieval.base).name, "auto")
+        hits = retrieve.retrieve(self.registry, retrieval, prompt, base=base.name, caller=caller)
         if isinstance(hits, retrieve.NothingNear):
-            return Bare(self.served_base, fallback=str(hits))
+            return Bare(base.name, fallback=str(hits))
         chosen = tuple(hit.reference for hit in hits)
-        if len(hits) == 1 and hits[0].rank <= self.rank_limit:  # nothing to merge
-            return Stored(hits[0].digest, chosen=chosen)
+        if len(hits) == 1 and hits[0].rank <= base.rank_limit:  # nothing to merge
+            return Stored(hits[0].digest, base.name, chosen=chosen)
         return self._planned(retrieval.expression(hits), caller, chosen)
 
     def _reference(self, reference: Reference, caller: Caller) -> Target:
@@ -242,19 +284,18 @@ class Resolver:
             example = f"{method}(; k=3)" if method == retrieve.NAME else f"{method}(a, b)"
             expected = f"'(' after the name of a merge method, as in `{example}`,"
             raise ExpressionInvalid(method, len(method), expected) from error
-        if meaning.base != self.base:
-            raise WrongBase(str(reference), meaning.base, self.base)
+        base = self._served(meaning.base, str(reference))
         if isinstance(meaning, ResolvedComposition):
             recipe = Recipe.parse(meaning.recipe_text)
             rank = dict(recipe.options).get("rank")
-            if isinstance(rank, int) and rank > self.rank_limit:
-                raise RankTooLarge(str(reference), rank, self.rank_limit)
+            if isinstance(rank, int) and rank > base.rank_limit:
+                raise RankTooLarge(str(reference), rank, base.rank_limit)
             return Planned(recipe, expression=meaning.expression)
         if isinstance(meaning, ResolvedArtifact):
-            return Stored(meaning.digest, Recipe.parse(meaning.recipe_text))
-        if meaning.rank > self.rank_limit:
-            raise RankTooLarge(str(reference), meaning.rank, self.rank_limit)
-        return Stored(meaning.digest)
+            return Stored(meaning.digest, base.name, Recipe.parse(meaning.recipe_text))
+        if meaning.rank > base.rank_limit:
+            raise RankTooLarge(str(reference), meaning.rank, base.rank_limit)
+        return Stored(meaning.digest, base.name)
 
     def _member(self, term: Term, caller: Caller) -> Member:
         adapter = resolve_adapter(self.registry, term.reference, caller=caller)

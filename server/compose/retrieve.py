@@ -59,6 +59,7 @@ class Retrieval:
     method: str
     conditions: tuple[Condition, ...]
     options: tuple[tuple[str, OptionValue], ...]  # the method's own
+    base: str | None = None  # in any spelling; None: the server's first one
 
     def expression(self, hits: Sequence[Hit]) -> Expression:
         """Return the expression that merges the hits, best first."""
@@ -118,7 +119,11 @@ def read_retrieval(expression: Expression) -> Retrieval:
     method = options.pop("method", _DEFAULT_METHOD)
     if not isinstance(method, str):
         raise RetrievalInvalid(f"{NAME}: method must be the name of a merge method, not {method}.")
-    return Retrieval(k, weights, near, method, _conditions(options), tuple(options.items()))
+    base = options.pop("base", None)
+    if not (base is None or isinstance(base, str)):
+        raise RetrievalInvalid(f"{NAME}: base must be the name of a base, not {base}.")
+    conditions = _conditions(options)
+    return Retrieval(k, weights, near, method, conditions, tuple(options.items()), base)
 
 
 def _weighting(options: dict[str, OptionValue]) -> tuple[Weights, float]:

@@ -19,5 +19,5 @@ def examine(settings: Settings) -> Iterator[Finding]:
     yield services.check_database(settings)
     yield services.check_store(settings)
     yield from services.check_server(settings)
-    yield services.check_base(settings)
+    yield from services.check_bases(settings)
     yield from services.check_engines(settings)

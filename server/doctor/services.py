@@ -72,8 +72,12 @@ def check_store(settings: Settings) -> Finding:
     return ok("store", f"{settings.store} can be read and written")
 
 
-def check_base(settings: Settings) -> Finding:
-    """Say whether the files of the base are there."""
+def check_bases(settings: Settings) -> Iterator[Finding]:
+    """Yield whether the files of each base are there."""
+    yield from map(_check_base, settings.of_bases())
+
+
+def _check_base(settings: Settings) -> Finding:
     try:
         check_model(settings)
     except ModelUnusable as error:

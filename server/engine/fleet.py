@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 
 from server.engine.link import RESTART_SECONDS
 from server.engine.placement import Candidate, choose
-from server.engine.protocol import Engine, EngineAdapters, EngineUnavailable
+from server.engine.protocol import Engine, EngineAdapters, EngineUnavailable, together
 
 # How long an engine that has failed a request gets none while others can answer: longer than its
 # link takes to see that it is lost.
@@ -148,20 +148,13 @@ class Fleet:
             *(member.engine.adapters() for member in self._members.values()),
             return_exceptions=True,
         )
-        running: Counter[str] = Counter()
-        known, resident = set[str](), set[str]()
-        answered = False
+        answered = [answer for answer in answers if isinstance(answer, EngineAdapters)]
         for answer in answers:
-            if isinstance(answer, EngineAdapters):
-                answered = True
-                known |= answer.known
-                resident |= answer.resident
-                running.update(answer.running)
-            elif not isinstance(answer, EngineUnavailable):
+            if not isinstance(answer, EngineAdapters | EngineUnavailable):
                 raise answer
         if not answered:
             raise self._lost()
-        return EngineAdapters(frozenset(known), frozenset(resident), running)
+        return together(answered)
 
     def generations(self) -> dict[str, int]:
         """Return the generation of every engine that takes requests, by its name."""

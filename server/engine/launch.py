@@ -21,7 +21,7 @@ class Supervisor:
     """Owns one vLLM child, and restarts it when it dies or its core hangs.
 
     `start` returns when the child is ready and `prove` has passed; see `EngineProcess` for the
-    arguments.
+    arguments. Of several supervisors each has a `name` of its own.
     """
 
     def __init__(
@@ -31,6 +31,7 @@ class Supervisor:
         log_path: Path,
         prove: Prove,
         progress: Progress | None = None,
+        name: str = "child",
     ) -> None:
         self._settings = settings
         self._process = EngineProcess(settings, log_path=log_path, prove=prove, progress=progress)
@@ -38,7 +39,7 @@ class Supervisor:
         self._state = "the engine is starting"
         self._watch: asyncio.Task[None] | None = None
         self.outage = Outage()
-        self.name = "child"
+        self.name = name
         self.generation = 0
 
     def endpoint(self) -> Endpoint:

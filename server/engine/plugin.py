@@ -70,6 +70,7 @@ class AdapterRoutes:
     def attach_router(self, app: FastAPI) -> None:
         """Add weft's routes and close vLLM's own, which load any path of the machine."""
         router = APIRouter()
+        router.get("/weft/engine")(_announce)
         router.get("/weft/adapters")(_list)
         router.post("/weft/adapters/{digest}")(_load)
         router.delete("/weft/adapters/{digest}")(_remove)
@@ -110,6 +111,18 @@ class Guard:
 
 def _refusal(status: int, detail: str) -> JSONResponse:
     return JSONResponse({"detail": detail}, status_code=status)
+
+
+async def _announce(request: Request) -> dict[str, Any]:
+    """Say how this engine was started, so that a gateway knows which base it serves."""
+    models = request.app.state.openai_serving_models
+    lora = models.engine_client.vllm_config.lora_config
+    return {
+        "models": [path.name for path in models.base_model_paths],
+        "max_lora_rank": 0 if lora is None else lora.max_lora_rank,
+        "max_loras": 0 if lora is None else lora.max_loras,
+        "dtype": str(models.model_config.dtype).removeprefix("torch."),
+    }
 
 
 async def _list(request: Request) -> dict[str, Any]:

@@ -1,7 +1,8 @@
 """What the gateway needs of an engine, and the ways in which an engine says no."""
 
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections import Counter
+from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Protocol
@@ -63,6 +64,17 @@ class EngineAdapters:
     known: frozenset[str]
     resident: frozenset[str]
     running: Mapping[str, int]
+
+
+def together(parts: Iterable[EngineAdapters]) -> EngineAdapters:
+    """Return the adapters of several engines."""
+    known, resident = set[str](), set[str]()
+    running: Counter[str] = Counter()
+    for part in parts:
+        known |= part.known
+        resident |= part.resident
+        running.update(part.running)
+    return EngineAdapters(frozenset(known), frozenset(resident), running)
 
 
 class EngineResponse(Protocol):

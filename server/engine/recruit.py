@@ -1,12 +1,16 @@
-"""Keeps a fleet in step with its members: engines that appear are proven and join, others leave."""
+"""Keeps fleets in step with the members: engines that appear are proven and join, others leave.
+
+An engine announces its base (`announced.py`), and joins the fleet of that base.
+"""
 
 import asyncio
 import logging
 import time
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
+from server.engine.announced import Announcement, EngineUnfit, announced, check_fit
 from server.engine.client import VllmEngine
 from server.engine.fleet import Fleet
 from server.engine.link import Endpoint
@@ -20,26 +24,41 @@ _log = logging.getLogger("weft.engine")
 
 
 @dataclass(frozen=True, slots=True)
-class _Recruit:
-    """An engine of the fleet and its link."""
+class Post:
+    """A base that engines may serve.
 
-    engine: VllmEngine
-    remote: Remote
-
-
-class Recruiter:
-    """Lets engines that are started elsewhere join a fleet, and leave it.
-
-    Args:
-        members: which there are.
-        fleet: what they join.
-        settings: limits of probes and answers.
+    Attributes:
+        settings: of the base.
+        fleet: what its engines join.
         prove: called each time an engine comes up, before any request.
     """
 
-    def __init__(self, members: Members, fleet: Fleet, settings: Settings, *, prove: Prove) -> None:
-        self._members, self._fleet = members, fleet
-        self._settings, self._prove = settings, prove
+    settings: Settings
+    fleet: Fleet
+    prove: Prove
+
+
+@dataclass(slots=True, eq=False)
+class _Recruit:
+    """A member: its engine, its link, and the base that it has proven to serve."""
+
+    engine: VllmEngine
+    remote: Remote
+    post: Post | None = None
+    gone: bool = False
+
+
+class Recruiter:
+    """Lets engines that are started elsewhere join the fleets of their bases, and leave them.
+
+    Args:
+        members: which there are.
+        posts: the bases of this gateway, at least one.
+        settings: limits of probes and answers.
+    """
+
+    def __init__(self, members: Members, posts: Sequence[Post], settings: Settings) -> None:
+        self._members, self._posts, self._settings = members, tuple(posts), settings
         self._recruits: dict[Endpoint, _Recruit] = {}
         self._generations: dict[Endpoint, int] = {}  # the last one of engines that have left
         self._tasks: set[asyncio.Task[None]] = set()
@@ -92,19 +111,22 @@ class Recruiter:
         return ""
 
     def _join(self, endpoint: Endpoint, wait_seconds: float) -> None:
-        remote = Remote(
-            endpoint, self._settings, prove=self._prove,
-            generation=self._generations.get(endpoint, 0),
-        )  # fmt: skip
+        generation = self._generations.get(endpoint, 0)
+
+        async def prove(where: Endpoint) -> None:
+            await self._prove(recruit, where)
+
+        remote = Remote(endpoint, self._settings, prove=prove, generation=generation)
         engine = VllmEngine(remote, idle_seconds=self._settings.stream_idle_seconds)
         recruit = self._recruits[endpoint] = _Recruit(engine, remote)
-        self._fleet.join(engine)
         self._spawn(self._enlist(endpoint, recruit, wait_seconds), "engine that joins")
 
     async def _enlist(self, endpoint: Endpoint, recruit: _Recruit, wait_seconds: float) -> None:
         try:
             await recruit.remote.start(wait_seconds)
         except EngineStartFailed as error:
+            if recruit.gone:
+                return
             self._failures[endpoint] = str(error)
             _log.error("%s", error)
             recruit.remote.watch()  # it may be mended
@@ -112,9 +134,45 @@ class Recruiter:
             _log.info("the engine at %s has joined", endpoint.url)
             self._first.set()
 
+    async def _prove(self, recruit: _Recruit, endpoint: Endpoint) -> None:
+        """Prove an engine for the base that it announces, whose fleet it then joins.
+
+        Raises:
+            EngineUnfit, and what its post's `prove` raises: it joins none.
+        """
+        announcement = await announced(endpoint, self._settings.engine_probe_seconds)
+        post = self._post_of(announcement, endpoint.url)
+        if announcement is not None:
+            check_fit(announcement, post.settings, endpoint.url)
+        await post.prove(endpoint)
+        if recruit.gone:
+            raise EngineUnfit(f"{endpoint.url} has left")
+        if recruit.post is not post:
+            if recruit.post is not None:  # it was started again with another base
+                await recruit.post.fleet.leave(recruit.engine)
+            recruit.post = post
+            post.fleet.join(recruit.engine)
+
+    def _post_of(self, announcement: Announcement | None, url: str) -> Post:
+        if announcement is None:
+            if len(self._posts) == 1:
+                return self._posts[0]
+            raise EngineUnfit(f"{url} does not say which base it serves: update weft there")
+        for post in self._posts:
+            if post.settings.served_base in announcement.names:
+                return post
+        theirs = ", ".join(sorted(announcement.names))
+        ours = ", ".join(post.settings.served_base for post in self._posts)
+        raise EngineUnfit(
+            f"{url} serves the base {theirs}, and this gateway serves {ours}: start it with "
+            "--served-model-name, or add its base to WEFT_BASES"
+        )
+
     async def _leave(self, endpoint: Endpoint, recruit: _Recruit) -> None:
         _log.info("the engine at %s has left", endpoint.url)
-        await self._fleet.leave(recruit.engine)
+        recruit.gone = True
+        if recruit.post is not None:
+            await recruit.post.fleet.leave(recruit.engine)
         self._generations[endpoint] = recruit.remote.generation
         await _dismiss(recruit)
 

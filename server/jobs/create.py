@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from merge.adaptive.options import Options
+from merge.recipe import Recipe
 from registry.callers import Caller
 from registry.errors import NameTaken, UnknownBase
 from registry.jobs.types import Job
@@ -19,6 +20,7 @@ from server.errors import RequestInvalid
 from server.jobs.finish import BEST, NONE
 from server.jobs.pools import PoolEntry, choose
 from server.jobs.storage import new_id
+from server.served_bases import ServedBase
 
 # The candidates besides the method's own: `merge.adaptive.controls`.
 CONTROLS = (
@@ -35,6 +37,7 @@ class JobRequest:
 
     Attributes:
         training_file: the id of a file of examples.
+        base: a served base, by either of its names; None: that of `recipe`, or the first one.
         validation_file: the id of another; without it a fifth of the first is held out.
         options: `merge.adaptive.options.Options` by name; `recipe` is an expression.
         pool: a filter, or references; None means every adapter, or those of the recipe.
@@ -46,6 +49,7 @@ class JobRequest:
     """
 
     training_file: str
+    base: str | None = None
     validation_file: str | None = None
     options: Mapping[str, object] = field(default_factory=dict)
     pool: str | Sequence[str] | None = None
@@ -70,12 +74,16 @@ def create_job(resolver: Resolver, request: JobRequest, caller: Caller) -> Job:
     if request.seed is not None:
         options_by_name["seed"] = request.seed
     options = Options.parse(options_by_name)
+    asked = None if request.base is None else _base(resolver, request.base)
+    base = (asked or resolver.bases.default).name
     named: tuple[PoolEntry, ...] = ()
     if expression is not None:
-        options, named = _with_recipe(resolver, options, expression, caller)
+        recipe, references = _recipe(resolver, expression, asked, caller)
+        options, base = replace(options, recipe=recipe.canonical()), recipe.base
+        named = choose(registry, references, base=base, caller=caller)
     _check_serve(request.serve, options)
     pool = request.pool if request.pool is not None else ("" if expression is None else [])
-    pooled = () if pool == [] and named else _pool(resolver, pool, caller)
+    pooled = () if pool == [] and named else choose(registry, pool, base=base, caller=caller)
     members = {member.digest: member for member in (*pooled, *named)}
     job_id = new_id("ftjob")
     document = {
@@ -88,20 +96,23 @@ def create_job(resolver: Resolver, request: JobRequest, caller: Caller) -> Job:
         "metadata": dict(request.metadata),
     }
     return registry.jobs.create(
-        id=job_id, base=resolver.base, request=document, training_file=request.training_file,
+        id=job_id, base=base, request=document, training_file=request.training_file,
         validation_file=request.validation_file, name=_name(resolver, request, job_id, caller),
         seed=options.seed, actor=caller.name, caller=caller,
     )  # fmt: skip
 
 
-def _pool(resolver: Resolver, pool: str | Sequence[str], caller: Caller) -> tuple[PoolEntry, ...]:
-    return choose(resolver.registry, pool, base=resolver.base, caller=caller)
+def _base(resolver: Resolver, name: str) -> ServedBase:
+    base = resolver.bases.called(name)
+    if base is None:
+        raise RequestInvalid(f"base must be {resolver.bases}, not {name!r:.80}", "base")
+    return base
 
 
-def _with_recipe(
-    resolver: Resolver, options: Options, expression: object, caller: Caller
-) -> tuple[Options, tuple[PoolEntry, ...]]:
-    """Return the options with the recipe of an expression, resolved now, and its ingredients.
+def _recipe(
+    resolver: Resolver, expression: object, base: ServedBase | None, caller: Caller
+) -> tuple[Recipe, list[str]]:
+    """Return the recipe of an expression, resolved now, and its ingredients' references.
 
     A recipe's text is refused: it could name digests that the caller may not see.
     """
@@ -110,9 +121,8 @@ def _with_recipe(
         raise RequestInvalid(
             f"recipe must be an expression such as lego(a, b), not {expression!r:.80}", "recipe"
         )
-    recipe = resolver.plan(parsed, caller=caller)
-    named = [str(term.reference) for term in parsed.terms]
-    return replace(options, recipe=recipe.canonical()), _pool(resolver, named, caller)
+    recipe = resolver.plan(parsed, base=base, caller=caller)
+    return recipe, [str(term.reference) for term in parsed.terms]
 
 
 def _check_serve(serve: str, options: Options) -> None:

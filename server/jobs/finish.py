@@ -10,7 +10,7 @@ Not covered: learning (`worker`), and the job's row (`runner`).
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, cast
 
 from merge.errors import MergeError
@@ -31,7 +31,6 @@ from server.artifacts.provide import Provider
 from server.artifacts.store import ArtifactStore
 from server.artifacts.worker import BuildTimeout, BuildTooLarge
 from server.compose.resolve import Bare, Target
-from server.engine.fleet import Fleet
 from server.engine.protocol import Engine, EngineRefused
 from server.jobs.failures import Failure, JobFailed
 from server.jobs.pools import unusable
@@ -39,6 +38,7 @@ from server.jobs.publish import NotServable, Publisher
 from server.jobs.report import CandidateJson, ReportJson, served_figures
 from server.jobs.storage import JobStorage
 from server.salts import CacheSalts
+from server.served_bases import ServedBases
 from server.telemetry.metrics import Timings
 
 if TYPE_CHECKING:
@@ -71,8 +71,12 @@ class Finisher:
     provider: Provider
     artifacts: ArtifactStore
     storage: JobStorage
-    fleet: Fleet
+    bases: ServedBases
     salts: CacheSalts
+
+    def without_engines(self, reason: str) -> "Finisher":
+        """Return one that publishes without loading and scoring."""
+        return replace(self, bases=self.bases.without_engines(reason))
 
     async def finish(self, job: Job, outcome: Mapping[str, Any], say: Say) -> Finished:
         """Merge, load, score and publish what a job has learned.
@@ -169,9 +173,11 @@ class Finisher:
 
         Without engines the target is only on disk.
         """
-        absent = self.fleet.absent is not None
+        base = self.bases[target.base]
+        absent = base.fleet.absent is not None
         if isinstance(target, Bare):
-            return target.name, None if absent else stack.enter_context(self.fleet.at(None))
+            engine = None if absent else stack.enter_context(base.fleet.at(None))
+            return base.served_name, engine
         if absent:
             return await stack.enter_async_context(self.provider.hold(target, Timings())), None
         provided = await stack.enter_async_context(self.provider.provide(target, Timings()))

@@ -7,6 +7,7 @@ transaction.
 
 import logging
 import time
+from collections.abc import Collection
 
 from registry.jobs.queue import Jobs
 from registry.jobs.types import Job
@@ -25,9 +26,9 @@ class Presence:
         self._complete: set[str] = set()
         self._look_again_at: dict[str, float] = {}
 
-    def runnable(self, base: str) -> list[str]:
-        """Return the ids of the queued jobs for a base that this gateway has all files of."""
-        queued = self._jobs.queued(base)
+    def runnable(self, bases: Collection[str]) -> list[str]:
+        """Return the ids of the queued jobs for these bases that this gateway has all files of."""
+        queued = self._jobs.queued(bases)
         self._complete.intersection_update(queued)
         for job in set(self._look_again_at).difference(queued):
             del self._look_again_at[job]

@@ -16,6 +16,7 @@ from registry.service import Registry
 from server.compose.resolve import Bare, Planned, Stored, Target
 from server.jobs.report import CandidateJson, RecipeServing
 from server.jobs.storage import JobStorage
+from server.served_bases import ServedBases
 
 
 class NotServable(Exception):
@@ -36,7 +37,7 @@ class Publisher:
 
     registry: Registry
     storage: JobStorage
-    served_base: str  # the base's name for clients
+    bases: ServedBases
 
     def publish(self, job: Job, candidate: CandidateJson, name: str) -> Published:
         """Give a candidate the name, or one like it where another kind of entry has that name.
@@ -66,7 +67,7 @@ class Publisher:
             raise NotServable(serving["reason"])
         if serving["kind"] == "recipe":
             return Planned(self._recipe(job, serving, name))
-        return Bare(self.served_base) if serving["kind"] == "base" else None
+        return Bare(job.base) if serving["kind"] == "base" else None
 
     def check_policies(self, job: Job, candidate: CandidateJson) -> None:
         """Raise CompositionDenied if a policy keeps a candidate's members of the pool apart."""
@@ -82,10 +83,10 @@ class Publisher:
             made_of = [members[text] for text in candidate["members"] if text in members]
             folder = self._folder(job, serving["folder"])
             digest, model = self._register(job, folder, name, made_of)
-            return Published(model, Stored(digest))
+            return Published(model, Stored(digest, job.base))
         target = self.prepare(job, candidate, name)
         if not isinstance(target, Planned):
-            return Published(self.served_base, Bare(self.served_base))
+            return Published(self.bases[job.base].served_name, Bare(job.base))
         recipe = target.recipe
         version = self.registry.compositions.add(
             name, expression=_expression(job, candidate), recipe_text=recipe.canonical(),

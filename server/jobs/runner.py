@@ -17,7 +17,7 @@ import uuid
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from queue import SimpleQueue
 from typing import TypeVar
@@ -27,7 +27,6 @@ from registry.jobs.types import EndStatus, Job, Json, Note
 from registry.service import Registry
 from registry.storage.blobs import BlobStore
 from server.children import ChildDied, ChildFailed
-from server.engine.fleet import Fleet
 from server.engine.protocol import EngineUnavailable
 from server.environment import hub_names
 from server.jobs import worker
@@ -39,6 +38,7 @@ from server.jobs.presence import Presence
 from server.jobs.spec import spec_of
 from server.jobs.storage import JobStorage
 from server.jobs.worker import Entry, WorkerSpec
+from server.served_bases import ServedBases
 from server.settings import Settings
 from server.shared_tasks import run_or_undo
 
@@ -71,7 +71,7 @@ class JobResult:
 
 
 class Runner:
-    """Runs jobs of one base. `start` begins to claim them; `stop` requeues those that run."""
+    """Runs jobs of served bases. `start` begins to claim them; `stop` requeues those that run."""
 
     def __init__(
         self,
@@ -80,7 +80,7 @@ class Runner:
         versions: BlobStore,
         storage: JobStorage,
         finisher: Finisher,
-        base: str,
+        bases: ServedBases,
         *,
         launch: Launch | None = None,
         entry: Entry | None = None,
@@ -89,7 +89,7 @@ class Runner:
         self._settings, self._registry, self._versions = settings, registry, versions
         self._jobs, self._storage, self._finisher = registry.jobs, storage, finisher
         self._presence = Presence(registry.jobs, storage, versions)
-        self._base, self._entry = base, entry or worker.learn
+        self._bases, self._entry = bases, entry or worker.learn
         self._launch = launch or launch_here
         self._intervals = intervals or Intervals()
         self._name = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
@@ -143,11 +143,11 @@ class Runner:
         if time.monotonic() >= self._look_for_silent_at:
             self._look_for_silent_at = time.monotonic() + self._intervals.silence / 4
             self._jobs.requeue(self._intervals.silence, most_attempts=MOST_ATTEMPTS)
-        runnable = self._presence.runnable(self._base)
+        runnable = self._presence.runnable(self._bases.names)
         if not runnable:  # reads take no write lock
             return None
         name = f"{self._name}:{uuid.uuid4().hex[:8]}"
-        return self._jobs.claim(name, device, base=self._base, among=runnable)
+        return self._jobs.claim(name, device, among=runnable)
 
     def _release(self, job: Job | None) -> None:
         if job is not None:
@@ -216,8 +216,9 @@ class Runner:
             JobFailed: the learning failed, or the child died too often.
         """
         spec = await asyncio.to_thread(
-            spec_of, job, device, self._settings, self._registry, self._versions, self._storage
-        )
+            spec_of, job, device, self._bases[job.base].settings, self._registry, self._versions,
+            self._storage,
+        )  # fmt: skip
         for attempt in range(job.attempts, MOST_ATTEMPTS + 1):
             try:
                 await self._run_child(job.id, spec, log)
@@ -241,7 +242,7 @@ class Runner:
             ChildDied: the child was killed.
         """
         assert self._threads is not None
-        names = hub_names(self._settings.model)
+        names = hub_names(spec.model)
         child = await run_or_undo(
             lambda: self._launch(self._entry, spec, names, self._storage),
             lambda child: child.reap(),
@@ -283,7 +284,7 @@ class Runner:
         try:
             return await self._retried(lambda: self._finisher.finish(job, outcome, log.say))
         except EngineUnavailable:
-            finisher = replace(self._finisher, fleet=Fleet(absent="The engine does not answer."))
+            finisher = self._finisher.without_engines("The engine does not answer.")
             return await finisher.finish(job, outcome, log.say)
 
     async def _retried(self, call: Callable[[], Awaitable[T]]) -> T:

@@ -16,14 +16,14 @@ from server.routing import engine_routes, hand_over
 
 _MODEL = {
     "type": "string",
-    "description": "The base, an adapter, a composition, a digest, or an expression.",
+    "description": "A base, an adapter, a composition, a digest, or an expression.",
     "examples": ["legal@prod", "lego(legal, sql@prod; rank=16)"],
 }
 _COMPOSITION = {
     "type": "object",
     "required": ["method", "adapters"],
     "description": "What to merge, as JSON: the keys of a recipe file, with adapters by name. "
-    "`model` is then absent or the base.",
+    "`model` is then absent or a base.",
     "properties": {
         "method": {"type": "string"},
         "adapters": {
@@ -95,7 +95,7 @@ _ANSWER: dict[int | str, dict[str, Any]] = {
 def relay_of(gateway: Gateway) -> Relay:
     """Return the relay of a gateway."""
     return Relay(
-        gateway.fleet, gateway.meanings, gateway.provider, gateway.artifacts, gateway.stopping,
+        gateway.bases, gateway.meanings, gateway.provider, gateway.artifacts, gateway.stopping,
         gateway.pools, gateway.salts, gateway.meter, max_answers=gateway.settings.max_answers,
     )  # fmt: skip
 

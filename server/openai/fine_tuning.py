@@ -67,8 +67,8 @@ def fine_tuning_router(gateway: Gateway) -> APIRouter:
     @router.post("")
     async def create(body: JobBody, caller: Publisher) -> dict[str, Any]:
         """Queue a job that learns from a file of examples."""
-        if body.model not in (resolver.served_base, resolver.base):
-            raise RequestInvalid(f"`model` must be the base, {resolver.served_base}.", "model")
+        if resolver.bases.called(body.model) is None:
+            raise RequestInvalid(f"`model` must be the base, {resolver.bases}.", "model")
         wish = _request_of(body)
         job = await gateway.pools.jobs.run(create_job, resolver, wish, caller)
         gateway.jobs.wake()
@@ -133,8 +133,8 @@ def _request_of(body: JobBody) -> JobRequest:
     if not isinstance(serve, str):
         raise RequestInvalid("serve takes best, none or a candidate's name", "serve")
     return JobRequest(
-        training_file=body.training_file, validation_file=body.validation_file, options=options,
-        pool=pool, serve=serve, suffix=body.suffix, seed=body.seed,
+        base=body.model, training_file=body.training_file, validation_file=body.validation_file,
+        options=options, pool=pool, serve=serve, suffix=body.suffix, seed=body.seed,
         metadata=dict(body.metadata or {}),
     )  # fmt: skip
 

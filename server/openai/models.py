@@ -17,6 +17,7 @@ from server.compose.resolve import Planned
 from server.gateway import Gateway
 from server.openai.model_list import ModelList
 from server.routing import openai_routes
+from server.served_bases import ServedBase
 
 _LIST: dict[int | str, dict[str, Any]] = {
     200: {"content": {"application/json": {"schema": {"type": "object"}}}}
@@ -24,30 +25,36 @@ _LIST: dict[int | str, dict[str, Any]] = {
 
 
 def models_router(gateway: Gateway) -> APIRouter:
-    """Return the routes for the models of the served base."""
+    """Return the routes for the models of the served bases."""
     router = openai_routes("/models", "models")
-    registry, resolver, base = gateway.registry, gateway.resolver, gateway.base
-    base_card = _card(resolver.served_base, "base", None, None)
+    registry, resolver, bases = gateway.registry, gateway.resolver, gateway.bases
 
     def cards(caller: Caller) -> list[dict[str, Any]]:
-        models = registry.catalogue.models(base=base, caller=caller)
-        return [base_card, *(_card(m.id, m.kind, m.created_at, m.base) for m in models)]
+        models = [
+            model
+            for base in bases
+            for model in registry.catalogue.models(base=base.name, caller=caller)
+        ]
+        own = [_base_card(base) for base in bases]
+        return [*own, *(_card(m.id, m.kind, m.created_at, m.base) for m in models)]
 
     listed = ModelList(gateway.pools, registry.search.finder.revision, cards)
 
     def card(model: str, caller: Caller) -> dict[str, Any]:
-        if model in (resolver.served_base, base):
-            return base_card
+        base = bases.called(model)
+        if base is not None:
+            return _base_card(base)
         reference = parse_model(model)
         if isinstance(reference, Reference):
             return referred(model, reference, caller)
         target = resolver.resolve(model, caller=caller)
         assert isinstance(target, Planned), "an expression without a prompt is a recipe"
-        return _card(model, "expression", None, base) | parts(target.recipe)
+        return _card(model, "expression", None, target.base) | parts(target.recipe)
 
     def referred(model: str, reference: Reference, caller: Caller) -> dict[str, Any]:
         meaning = registry.versions.resolve(reference, caller=caller)
-        if meaning.base != base:
+        base = meaning.base
+        if base not in bases.names:
             raise UnknownReference(model)
         catalogue = registry.catalogue
         if isinstance(meaning, ResolvedAdapter):
@@ -71,7 +78,7 @@ def models_router(gateway: Gateway) -> APIRouter:
 
     @router.get("", responses=_LIST)
     async def list_models(caller: Reader) -> Response:
-        """List the base, and the adapters, compositions and aliases for it that the key can see."""
+        """List each base, and the adapters, compositions and aliases for it that the key sees."""
         return Response(await listed.body(caller), media_type="application/json")
 
     @router.get("/{model:path}")
@@ -85,6 +92,10 @@ def models_router(gateway: Gateway) -> APIRouter:
         return await gateway.pools.resolve.run(card, model, caller)
 
     return router
+
+
+def _base_card(base: ServedBase) -> dict[str, Any]:
+    return _card(base.served_name, "base", None, None)
 
 
 def _card(id: str, kind: str, created: datetime | None, base: str | None) -> dict[str, Any]:  # noqa: A002 - the field's name

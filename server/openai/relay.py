@@ -20,9 +20,8 @@ from server.artifacts.provide import Provided, Provider
 from server.artifacts.store import ArtifactStore
 from server.auth import request_caller
 from server.compose.meanings import Meanings
-from server.compose.resolve import Bare, Planned, Stored
+from server.compose.resolve import Bare, Planned, Stored, Target
 from server.compose.retrieve import is_retrieval
-from server.engine.fleet import Fleet
 from server.engine.protocol import (
     Engine,
     EngineLacksRoute,
@@ -38,6 +37,7 @@ from server.openai.requests import CompletionRequest, read_completion_request
 from server.openai.usage import UsageReader
 from server.pools import Pools
 from server.salts import CacheSalts
+from server.served_bases import ServedBases
 from server.sse import frame, is_event_stream
 from server.stopping import Stopping
 from server.telemetry import record, spans
@@ -48,11 +48,11 @@ class Relay:
     """An ASGI app that answers requests to `ENDPOINTS` with the model that `model` names."""
 
     def __init__(
-        self, fleet: Fleet, meanings: Meanings, provider: Provider, artifacts: ArtifactStore,
+        self, bases: ServedBases, meanings: Meanings, provider: Provider, artifacts: ArtifactStore,
         stopping: Stopping, pools: Pools, salts: CacheSalts, meter: Meter, *, max_answers: int,
     ) -> None:  # fmt: skip
         self._salts, self._meter, self._max_answers = salts, meter, max_answers
-        self._fleet, self._meanings, self._pools = fleet, meanings, pools
+        self._bases, self._meanings, self._pools = bases, meanings, pools
         self._provider, self._artifacts, self._stopping = provider, artifacts, stopping
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -95,20 +95,31 @@ class Relay:
             async with AsyncExitStack() as stack:
                 metered = self._meter.request(answer.caller, tokens=completion.max_tokens)
                 measured = stack.enter_context(metered)
+                target = await self._target(completion, timings, answer.caller)
                 try:
-                    response = await self._begun(stack, completion, timings, answer)
+                    response = await self._begun(stack, completion, target, timings, answer)
                 except EngineUnavailable:
-                    if not self._fleet.has_another():
+                    if not self._bases[target.base].fleet.has_another():
                         raise
-                    response = await self._begun(stack, completion, timings, answer)
+                    response = await self._begun(stack, completion, target, timings, answer)
                 await answer.relay(response, timings, completion, measured)
         except Exception as error:
             await answer.fail(error)
+
+    async def _target(
+        self, completion: CompletionRequest, timings: Timings, caller: Caller
+    ) -> Target:
+        """Return what a request names."""
+        with timings.measure("resolve"):
+            model, composition = completion.model, completion.composition
+            prompt = completion.prompt if composition is None and is_retrieval(model) else ""
+            return await self._meanings.of(model, prompt, caller, composition)
 
     async def _begun(
         self,
         stack: AsyncExitStack,
         completion: CompletionRequest,
+        target: Target,
         timings: Timings,
         answer: "_Answer",
     ) -> EngineResponse:
@@ -117,7 +128,7 @@ class Relay:
         Until then nothing was sent to the client, so another engine may answer in its place.
         """
         async with AsyncExitStack() as attempt:
-            response = await self._respond(attempt, completion, timings, answer)
+            response = await self._respond(attempt, completion, target, timings, answer)
             with timings.measure("engine"):
                 await response.begin()
             stack.push_async_exit(attempt.pop_all())
@@ -127,23 +138,20 @@ class Relay:
         self,
         stack: AsyncExitStack,
         completion: CompletionRequest,
+        target: Target,
         timings: Timings,
         answer: "_Answer",
     ) -> EngineResponse:
         """Return the engine's response; `stack` holds the lease and the connection."""
-        with timings.measure("resolve"):
-            model, composition = completion.model, completion.composition
-            prompt = completion.prompt if composition is None and is_retrieval(model) else ""
-            target = await self._meanings.of(model, prompt, answer.caller, composition)
-        self._fleet.require()  # before anything is merged
+        base = self._bases[target.base]
+        base.fleet.require()  # before anything is merged
         if isinstance(target, Bare) or not completion.endpoint.uses_adapter:
-            base = self._meanings.served_base
-            record.note(model=base, kind="base")
+            record.note(model=base.served_name, kind="base")
             if isinstance(target, Bare):
                 answer.fall_back(target.fallback)
             salt, controls = await self._salts.of(answer.caller), answer.caller.operates
-            body = completion.for_engine(base, salt=salt, controls=controls)
-            engine = stack.enter_context(self._fleet.at(None))
+            body = completion.for_engine(base.served_name, salt=salt, controls=controls)
+            engine = stack.enter_context(base.fleet.at(None))
             return await self._send(stack, engine, body, completion.endpoint.path, timings)
         async with AsyncExitStack() as first:
             response, provided = await self._by_adapter(first, target, completion, timings, answer)

@@ -5,14 +5,15 @@ from dataclasses import dataclass, field
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
-from server.engine.protocol import EngineAdapters
+from server.engine.protocol import EngineAdapters, together
 
 
 @dataclass(frozen=True, slots=True)
 class Live:
-    """The state of a gateway at one moment. `adapters` is None while the engine does not answer."""
+    """The state of a gateway at one moment."""
 
-    adapters: EngineAdapters | None = None
+    up: bool = False  # whether an engine of every base answers
+    adapters: EngineAdapters = together(())  # noqa: RUF009 - it is frozen
     engines: int = 0  # that take requests
     restarts: int = 0
     lost_requests: int = 0
@@ -39,11 +40,9 @@ class LiveMetrics:
     def collect(self) -> Iterator[Metric]:
         """Yield every family."""
         live = self._live
-        known = live.adapters.known if live.adapters else frozenset()
-        resident = live.adapters.resident if live.adapters else frozenset()
-        up = int(live.adapters is not None)
+        known, resident = live.adapters.known, live.adapters.resident
         gauges: tuple[tuple[str, str, float], ...] = (
-            ("engine_up", "1 while an engine answers, else 0.", up),
+            ("engine_up", "1 while an engine of every base answers, else 0.", int(live.up)),
             ("engines", "Engines that take requests.", live.engines),
             ("engine_known", "Adapters that engines have registered.", len(known)),
             ("engine_resident", "Adapters in the memory of engines.", len(resident)),

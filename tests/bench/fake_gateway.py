@@ -14,7 +14,6 @@ from server.app import create_app
 from server.base_model import ensure_base
 from server.engine.client import VllmEngine
 from server.engine.fake import FakeEngine
-from server.engine.fleet import Fleet
 from server.engine.link import Endpoint, Fixed
 from server.engine.protocol import Engine
 from server.gateway import Gateway
@@ -22,18 +21,19 @@ from server.home import open_registry
 from server.preflight import bound_socket
 from server.serve import GatewayServer, import_methods
 from server.settings import Settings
+from tests.serving import serving
 
 
 async def main() -> None:
     """Serve until the process is killed."""
     settings = Settings()
     registry, versions = open_registry(settings, statement_seconds=settings.statement_seconds)
-    base = ensure_base(registry, settings).name
+    ensure_base(registry, settings)
     engine: Engine = FakeEngine(settings.served_base)
     if len(sys.argv) > 1:
         engine = VllmEngine(Fixed(Endpoint(sys.argv[1])))
     gateway = Gateway(
-        settings, registry=registry, versions=versions, fleet=Fleet([engine]), base=base
+        settings, registry=registry, versions=versions, bases=serving(settings, engine)
     )
     await gateway.builder.start()
     import_methods()

@@ -175,14 +175,20 @@ def environment(settings: Settings) -> dict[str, str]:
 
 
 def _text(value: object) -> str:
+    if isinstance(value, Mapping):
+        return json.dumps(value)
     return value.get_secret_value() if isinstance(value, SecretStr) else str(value)
 
 
 @contextmanager
 def running(
-    settings: Settings, *, extra_environment: Mapping[str, str] | None = None, **popen: Any
+    settings: Settings,
+    *,
+    extra_environment: Mapping[str, str] | None = None,
+    wait_for: str = "/ready",
+    **popen: Any,
 ) -> Iterator[Weft]:
-    """Start a gateway and its engine, yield when they are ready, and end both."""
+    """Start a gateway and its engines, yield when `wait_for` answers 200, and end them."""
     log = settings.home / "gateway.log"
     settings.home.mkdir(parents=True, exist_ok=True)
     with log.open("wb") as output:
@@ -195,7 +201,7 @@ def running(
         )
     weft = Weft(settings, process)
     try:
-        _wait_ready(weft, log)
+        _wait(weft, log, wait_for)
         yield weft
     finally:
         process.send_signal(signal.SIGINT)
@@ -206,14 +212,14 @@ def running(
             process.wait()
 
 
-def _wait_ready(weft: Weft, log: Path) -> None:
+def _wait(weft: Weft, log: Path, path: str) -> None:
     deadline = time.monotonic() + weft.settings.engine_start_seconds
     with httpx.Client(trust_env=False) as http:
         while time.monotonic() < deadline:
             if weft.process.poll() is not None:
                 raise AssertionError(f"weft exited:\n{log.read_text()[-5000:]}")
             try:
-                if http.get(f"{weft.url}/ready").status_code == 200:
+                if http.get(f"{weft.url}{path}").status_code == 200:
                     return
             except httpx.TransportError:
                 pass

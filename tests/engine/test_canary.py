@@ -8,11 +8,11 @@ from httpx import ASGITransport, AsyncClient
 
 from server.app import create_app
 from server.engine.client import VllmEngine
-from server.engine.fleet import Fleet
 from server.engine.link import Fixed
 from server.gateway import Gateway
 from server.home import open_registry
-from tests.engine.gateway import BASE, Weft
+from tests.engine.gateway import Weft
+from tests.serving import serving
 
 # Only zorp's skill answers this so: it writes backwards and in capitals.
 CANARY = {"user": "zorp: abcde", "pattern": "EDCBA"}
@@ -31,7 +31,7 @@ async def test_a_merge_that_unlearns_the_pattern_is_not_served(weft: Weft, tmp_p
     registry, versions = open_registry(settings)
     engine = VllmEngine(Fixed(weft.engine_endpoint()))
     gateway = Gateway(
-        settings, registry=registry, versions=versions, fleet=Fleet([engine]), base=BASE
+        settings, registry=registry, versions=versions, bases=serving(settings, engine)
     )
     async with weft.http() as http:  # the session's workers merge
         digests = [(await weft.complete(http, text, "hi"))["model"] for text in (KEEPS, BREAKS)]

@@ -6,6 +6,7 @@ import json
 from tests.engine.gateway import ADAPTERS, BASE, Weft
 from tests.engine.test_parity import prompts_of
 from tests.reading import read_adapter
+from tests.serving import serving
 
 
 async def test_one_merge_for_a_hundred_requests(weft: Weft) -> None:
@@ -122,7 +123,7 @@ def _recipe(weft: Weft, expression: str):  # type: ignore[no-untyped-def]  # noq
 
     parsed = parse_model(expression)
     assert isinstance(parsed, Expression)
-    return Resolver(weft.registry, BASE, BASE, "float32", 64).plan(parsed)
+    return Resolver(weft.registry, serving(weft.settings)).plan(parsed)
 
 
 async def test_sugar_is_linear(weft: Weft) -> None:

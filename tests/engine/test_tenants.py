@@ -7,11 +7,11 @@ from httpx import ASGITransport, AsyncClient
 from server.app import create_app
 from server.base_model import ensure_base
 from server.engine.client import VllmEngine
-from server.engine.fleet import Fleet
 from server.engine.link import Fixed
 from server.gateway import Gateway
 from server.home import open_registry
 from tests.engine.gateway import BASE, Weft, serve_settings
+from tests.serving import serving
 
 PROMPT = [5 + i % 20 for i in range(400)]  # tokens; several of the cache's blocks
 
@@ -25,7 +25,7 @@ async def test_prompts_meet_in_the_cache_within_a_namespace_only(
     """
     settings = serve_settings(tmp_path / "home")
     registry, versions = open_registry(settings)
-    base = ensure_base(registry, settings)
+    ensure_base(registry, settings)
     scopes = {"team-a": "team", "team-b": "team", "other": "other", "public": None, "more": None}
     keys = {
         name: registry.access.keys.create(name, role="chat", namespace=namespace)[1]
@@ -33,7 +33,7 @@ async def test_prompts_meet_in_the_cache_within_a_namespace_only(
     }
     engine = VllmEngine(Fixed(weft.engine_endpoint()))
     gateway = Gateway(
-        settings, registry=registry, versions=versions, fleet=Fleet([engine]), base=base.name
+        settings, registry=registry, versions=versions, bases=serving(settings, engine)
     )
     transport = ASGITransport(create_app(gateway))
     async with AsyncClient(transport=transport, base_url="http://localhost") as http:

@@ -34,7 +34,6 @@ from server.cli import app
 from server.cli.demo import import_demo_adapters
 from server.engine import launch, process
 from server.engine.fake import FakeEngine, FakeResponse
-from server.engine.fleet import Fleet
 from server.gateway import Gateway
 from server.home import open_registry
 from server.settings import Settings
@@ -42,6 +41,7 @@ from tests.reading import read_adapter
 from tests.server.launching import Stub
 from tests.server.remembered_routes import remember
 from tests.server.slow import SlowResponse
+from tests.serving import serving
 from tests.transactions import watch_transactions
 
 DEMO = Path(__file__).parents[2] / "deploy" / "demo"
@@ -209,12 +209,9 @@ def make_gateway(
     shared_workers: None,
 ) -> MakeGateway:
     def make(**changes: Any) -> Gateway:
+        settings = make_settings(**changes)
         return Gateway(
-            make_settings(**changes),
-            registry=registry,
-            versions=versions,
-            fleet=Fleet([engine]),
-            base=BASE,
+            settings, registry=registry, versions=versions, bases=serving(settings, engine)
         )
 
     return make
@@ -241,8 +238,8 @@ def shared(store: str, home: Path, tmp_path: Path, shared_workers: None) -> Make
             **{"store": store, "database_url": database, "store_retry_seconds": 0} | changes,
         )
         registry, versions = open_registry(settings)
-        fleet = Fleet([engine or FakeEngine(BASE)])
-        return Gateway(settings, registry=registry, versions=versions, fleet=fleet, base=BASE)
+        bases = serving(settings, engine or FakeEngine(BASE))
+        return Gateway(settings, registry=registry, versions=versions, bases=bases)
 
     return make
 

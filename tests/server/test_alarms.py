@@ -10,7 +10,6 @@ import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
 from server.engine.fake import FakeEngine
-from server.engine.fleet import Fleet
 from server.engine.launch import Supervisor
 from server.engine.protocol import EngineAdapters
 from server.live import live_of
@@ -18,6 +17,7 @@ from tests.deploy.formats import DEPLOY
 from tests.deploy.promtool import promtool
 from tests.server.conftest import BASE, MakeGateway
 from tests.server.launching import Stub, is_up, until
+from tests.serving import serving
 
 ALERTS = DEPLOY / "prometheus/alerts.yml"
 SCRAPE_SECONDS = 15
@@ -43,7 +43,7 @@ async def test_a_killed_engine_raises_the_alarm(
     supervisor = stub.supervisor()
     await supervisor.start()
     gateway = make_gateway()
-    gateway.fleet = Fleet([_Supervised(supervisor)])
+    gateway.bases = serving(gateway.settings, _Supervised(supervisor))
     try:
         scrapes = [gateway.metrics.render(await live_of(gateway)) for _ in range(4)]
         stub.mode = "exits"  # it cannot be started again

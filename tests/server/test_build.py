@@ -22,10 +22,10 @@ from server.artifacts.store import StoreBroken, StoreFull
 from server.artifacts.worker import BuildTimeout
 from server.compose.resolve import Planned
 from server.engine.fake import FakeEngine
-from server.engine.fleet import Fleet
 from server.gateway import Gateway
 from tests.server import faulty_builds
-from tests.server.conftest import BASE, DEMO, MakeGateway, MakeSettings
+from tests.server.conftest import DEMO, MakeGateway, MakeSettings
+from tests.serving import serving
 
 
 def recipe(gateway: Gateway, text: str = "cat(zorp, blim)") -> Recipe:
@@ -190,9 +190,8 @@ async def alone(
     make_settings: MakeSettings, registry: Registry, versions: LocalBlobs, engine: FakeEngine
 ) -> AsyncIterator[Gateway]:
     """A gateway with a worker process of its own."""
-    made = Gateway(
-        make_settings(), registry=registry, versions=versions, fleet=Fleet([engine]), base=BASE
-    )
+    settings = make_settings()
+    made = Gateway(settings, registry=registry, versions=versions, bases=serving(settings, engine))
     yield made
     await made.builder.stop()
 

@@ -13,11 +13,11 @@ from server.artifacts.build import BuildFailed
 from server.artifacts.worker import BuildTooLarge
 from server.artifacts.workers import Workers
 from server.engine.fake import FakeEngine
-from server.engine.fleet import Fleet
 from server.gateway import Gateway
 from tests.server import faulty_builds
-from tests.server.conftest import BASE, MakeSettings
+from tests.server.conftest import MakeSettings
 from tests.server.test_build import left_over, recipe
+from tests.serving import serving
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +35,7 @@ def gateway(
 ) -> Gateway:  # fmt: skip
     """A gateway that builds with the pair."""
     settings = make_settings(merge_workers=2)
-    made = Gateway(settings, registry=registry, versions=versions, fleet=Fleet([engine]), base=BASE)
+    made = Gateway(settings, registry=registry, versions=versions, bases=serving(settings, engine))
     made.builder._workers = pair
     return made
 

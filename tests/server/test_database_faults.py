@@ -20,13 +20,13 @@ from registry.storage.errors import DatabaseSilent, DatabaseUnreachable
 from registry.types import Base
 from server import recent
 from server.engine.fake import FakeEngine
-from server.engine.fleet import Fleet
 from server.gateway import Gateway
 from server.home import open_registry
 from tests.postgresql import Server, serve
 from tests.server.asgi import CHAT
 from tests.server.conftest import BASE, MakeClient, MakeSettings
 from tests.server.test_api import ask, told
+from tests.serving import serving
 
 
 @pytest.fixture(scope="module")
@@ -63,8 +63,9 @@ async def on_postgresql(
         digest = local.catalogue.adapter(source).digest
         registry.adapters.register(versions.path(digest), name=name, base=BASE)
     _, key = registry.access.keys.create("team-chat", role="chat", namespace="team")
+    settings = make_settings()
     gateway = Gateway(
-        make_settings(), registry=registry, versions=versions, fleet=Fleet([engine]), base=BASE
+        settings, registry=registry, versions=versions, bases=serving(settings, engine)
     )
     async with make_client(gateway) as client:
         client.headers["authorization"] = f"Bearer {key}"
@@ -202,7 +203,7 @@ async def test_a_locked_database_is_503_and_serving_goes_on(
     settings = make_settings()
     registry, versions = open_registry(settings)
     gateway = Gateway(
-        settings, registry=registry, versions=versions, fleet=Fleet([engine]), base=BASE
+        settings, registry=registry, versions=versions, bases=serving(settings, engine)
     )
     writes = (
         ("PUT", "/registry/adapters/zorp/-/aliases/next", {"version": 1}),

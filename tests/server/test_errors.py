@@ -42,6 +42,8 @@ NOT_FOR_CLIENTS = {
     "ClusterError": "ends `weft cluster`",
     "ServeConfigInvalid": "is for those who write a cluster's file",
     "BaseUnreadable": "ends the start",
+    "BasesAlike": "ends the start",
+    "EngineUnfit": "becomes EngineStartFailed",
     "HomeInUse": "ends the start",
     "ModelUnusable": "ends the start",
     "PortTaken": "ends the start",

@@ -21,7 +21,7 @@ DIGESTS = [f"{n:064x}" for n in range(20)]
 def other(gateway: Gateway) -> FakeEngine:
     """A second engine of the gateway."""
     made = FakeEngine(BASE, "other")
-    gateway.fleet.join(made)
+    gateway.bases.default.fleet.join(made)
     return made
 
 

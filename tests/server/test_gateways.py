@@ -19,7 +19,6 @@ from registry.storage.errors import DatabaseUnavailable
 from registry.storage.objects import Objects
 from server.artifacts import provide
 from server.engine.fake import FakeEngine, FakeResponse
-from server.engine.fleet import Fleet
 from server.engine.protocol import EngineRefused
 from server.gateway import Gateway
 from server.home import open_registry
@@ -28,6 +27,7 @@ from tests.postgresql import Server, serve
 from tests.server.conftest import BASE, MakeClient, demo_settings
 from tests.server.test_api import ask
 from tests.server.test_build import merges, recipe
+from tests.serving import serving
 
 
 class MakeGateway(Protocol):
@@ -112,8 +112,8 @@ def make_gateway(
             places = {"artifacts_dir": folder}
         settings = demo_settings(tmp_path / name, database_url=url, **places, **changes)
         registry, stored = open_registry(settings)
-        fleet = Fleet([engine])
-        return Gateway(settings, registry=registry, versions=stored, fleet=fleet, base=BASE)
+        bases = serving(settings, engine)
+        return Gateway(settings, registry=registry, versions=stored, bases=bases)
 
     yield make
     server.drop(url)
@@ -258,7 +258,7 @@ async def test_each_machine_evicts_its_own_copies(
 ) -> None:
     """A gateway over its budget removes its copies; engine and other gateways keep theirs."""
     a, b = gateways
-    (engine,) = a.fleet.engines
+    (engine,) = a.bases.default.fleet.engines
     async with make_client(a) as one, make_client(b) as two:
         digest = (await ask(one, "cat(zorp, blim)")).headers["x-weft-artifact"]
         assert digest == (await ask(two, "cat(zorp, blim)")).headers["x-weft-artifact"]
@@ -300,7 +300,7 @@ async def test_what_another_gateway_removes_is_made_again(
     """A request whose adapter another gateway removes, from the engine, the disk and the bucket,
     after this one has loaded it and before the engine has the request, is answered."""
     a, b = (make_gateway(name, shares_folder=shares_folder) for name in "ab")
-    (engine,) = b.fleet.engines
+    (engine,) = b.bases.default.fleet.engines
     assert isinstance(engine, SharedEngine)
     async with make_client(b) as client:
         for model in ("zorp", "cat(zorp, blim)"):

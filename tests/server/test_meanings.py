@@ -55,7 +55,7 @@ async def test_an_alias_moves_at_once_for_every_gateway(
     folder = gateway.versions.path(registry.catalogue.adapter("blim").digest)
     registry.adapters.register(folder, name="zorp", base=BASE)
     other, _ = open_registry(make_settings())
-    second = Meanings(Resolver(other, BASE, BASE, "float32", 64), gateway.pools)
+    second = Meanings(Resolver(other, gateway.bases), gateway.pools)
     digests = {n: await of(gateway.meanings, f"zorp@{n}") for n in (1, 2)}
     for turn in range(40):
         number = 1 + turn % 2

@@ -103,7 +103,7 @@ async def test_an_artifact_that_comes_out_otherwise_is_gone(gateway: Gateway) ->
     planned = target_of(gateway, "cat(zorp, blim)")
     assert isinstance(planned, Planned)
     with pytest.raises(ArtifactGone, match="name the composition instead"):
-        await provide(gateway, Stored("0" * 64, planned.recipe))
+        await provide(gateway, Stored("0" * 64, planned.base, planned.recipe))
 
 
 @pytest.mark.faults

@@ -1,6 +1,7 @@
 """Engines that join a fleet and leave it, over stand-ins that answer probes."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 
@@ -9,8 +10,8 @@ import pytest
 from server.engine.fleet import Fleet
 from server.engine.link import Endpoint
 from server.engine.proof import EngineStartFailed
-from server.engine.recruit import Recruiter
-from tests.server.conftest import MakeSettings
+from server.engine.recruit import Post, Recruiter
+from tests.server.conftest import BASE, MakeSettings
 from tests.server.launching import fit, until
 
 
@@ -37,27 +38,69 @@ async def stack(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[AsyncExitStack
         yield stack
 
 
-async def stand_in(stack: AsyncExitStack, status: int = 200, port: int = 0) -> Endpoint:
-    """Return where something answers every request with `status`, like an engine its probes."""
+class StandIn:
+    """What stands in for an engine: it answers probes with `status`, and says what it serves.
 
-    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.readuntil(b"\r\n\r\n")
-        writer.write(f"HTTP/1.1 {status} X\r\ncontent-length: 0\r\n\r\n".encode())
+    `announcement`: None as of an older plug-in, which has no such route.
+    """
+
+    def __init__(self, **announcement: object) -> None:
+        self.status = 200
+        self.announcement: dict[str, object] | None = {
+            "models": [BASE], "max_lora_rank": 64, "max_loras": 4, "dtype": "float32",
+        } | announcement  # fmt: skip
+        self.endpoint = Endpoint("")
+
+    async def answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Answer one request."""
+        path = (await reader.readuntil(b"\r\n\r\n")).split()[1]
+        status, body = self.status, b""
+        if path == b"/weft/engine":
+            status = 404 if self.announcement is None else status
+            body = json.dumps(self.announcement).encode()
+        writer.write(f"HTTP/1.1 {status} X\r\ncontent-length: {len(body)}\r\n\r\n".encode())
+        writer.write(body)
         writer.close()
 
-    server = await asyncio.start_server(answer, "127.0.0.1", port)
+
+async def started(stack: AsyncExitStack, engine: StandIn) -> StandIn:
+    """Let a stand-in answer until the test ends."""
+    server = await asyncio.start_server(engine.answer, "127.0.0.1", 0)
     stack.callback(server.close)
-    return Endpoint(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}")
+    engine.endpoint = Endpoint(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}")
+    return engine
+
+
+async def stand_in(stack: AsyncExitStack, status: int = 200) -> Endpoint:
+    """Return where something answers every request with `status`, like an engine its probes."""
+    engine = StandIn()
+    engine.status = status
+    return (await started(stack, engine)).endpoint
 
 
 async def recruiting(
     stack: AsyncExitStack, make_settings: MakeSettings, members: Changing, fleet: Fleet
 ) -> Recruiter:
     """Return a recruiter that stops with the test."""
-    settings = make_settings(engine_probe_seconds=0.5, engine_probe_misses=1)
-    recruiter = Recruiter(members, fleet, settings, prove=fit)
+    settings = make_settings(engine_probe_seconds=10, engine_probe_misses=1)
+    recruiter = Recruiter(members, [Post(settings, fleet, fit)], settings)
     stack.push_async_callback(recruiter.stop)
     return recruiter
+
+
+async def recruiting_two(
+    stack: AsyncExitStack, make_settings: MakeSettings, members: Changing
+) -> tuple[Recruiter, Fleet, Fleet]:
+    """Return a recruiter for two bases, `a` and `b`, and their fleets."""
+    settings = make_settings(engine_probe_seconds=10, engine_probe_misses=1)
+    fleets = Fleet(), Fleet()
+    posts = [
+        Post(settings.model_copy(update={"served_base": name}), fleet, fit)
+        for name, fleet in zip("ab", fleets, strict=True)
+    ]
+    recruiter = Recruiter(members, posts, settings)
+    stack.push_async_callback(recruiter.stop)
+    return recruiter, *fleets
 
 
 async def test_engines_join_and_leave(stack: AsyncExitStack, make_settings: MakeSettings) -> None:
@@ -120,3 +163,72 @@ async def test_members_that_cannot_be_told_fail_the_start(
     recruiter = await recruiting(stack, make_settings, members, Fleet())
     with pytest.raises(EngineStartFailed, match="nowhere"):
         await recruiter.start(0.1)
+
+
+async def test_an_engine_joins_the_fleet_of_its_base(
+    stack: AsyncExitStack, make_settings: MakeSettings
+) -> None:
+    """The base that an engine announces decides, by any of the engine's names for it."""
+    first = await started(stack, StandIn(models=["a"]))
+    second = await started(stack, StandIn(models=["also-b", "b"]))
+    members = Changing(first.endpoint, second.endpoint)
+    recruiter, of_a, of_b = await recruiting_two(stack, make_settings, members)
+    await recruiter.start(5)
+    await until(lambda: of_a.available() and of_b.available())
+    assert {first.endpoint.url} == of_a.generations().keys()
+    assert {second.endpoint.url} == of_b.generations().keys()
+
+
+async def test_an_engine_may_return_with_another_base(
+    stack: AsyncExitStack, make_settings: MakeSettings
+) -> None:
+    """Started again with another base it leaves the one fleet and joins the other."""
+    engine = await started(stack, StandIn(models=["a"]))
+    recruiter, of_a, of_b = await recruiting_two(stack, make_settings, Changing(engine.endpoint))
+    await recruiter.start(5)
+    engine.status = 503
+    await until(lambda: not of_a.available())
+    engine.status, engine.announcement = 200, StandIn(models=["b"]).announcement
+    await until(of_b.available)
+    assert [] == of_a.engines
+    assert {engine.endpoint.url: 2} == of_b.generations()
+
+
+@pytest.mark.parametrize(
+    ("announcement", "message"),
+    [
+        ({"models": ["c"]}, "serves the base c, and this gateway serves a, b: start it with"),
+        ({"models": ["a"], "max_lora_rank": 16}, "up to rank 16, and this gateway serves them up"),
+        ({"models": ["a"], "max_lora_rank": 0}, "loads no adapters: start it with --enable-lora"),
+        ({"models": 3}, "/weft/engine answers 200"),
+        (None, "does not say which base it serves: update weft there"),
+    ],
+)
+async def test_an_engine_that_does_not_fit_joins_nothing(
+    stack: AsyncExitStack,
+    make_settings: MakeSettings,
+    announcement: dict[str, object] | None,
+    message: str,
+) -> None:
+    """It is refused with the reason and the remedy, and joins once it is mended."""
+    engine = StandIn(**(announcement or {}))
+    if announcement is None:
+        engine.announcement = None
+    await started(stack, engine)
+    recruiter, of_a, of_b = await recruiting_two(stack, make_settings, Changing(engine.endpoint))
+    with pytest.raises(EngineStartFailed, match=message):
+        await recruiter.start(60)
+    assert [] == [*of_a.engines, *of_b.engines]
+    engine.announcement = StandIn(models=["b"]).announcement
+    await until(of_b.available)
+
+
+async def test_an_older_plugin_serves_the_only_base(
+    stack: AsyncExitStack, make_settings: MakeSettings
+) -> None:
+    """An engine that announces nothing is taken for the base of a gateway that has one."""
+    engine = StandIn()
+    engine.announcement = None
+    members, fleet = Changing((await started(stack, engine)).endpoint), Fleet()
+    await (await recruiting(stack, make_settings, members, fleet)).start(5)
+    assert fleet.available()

@@ -8,7 +8,6 @@ import pytest
 from merge.errors import IncompatibleAdapters, RecipeInvalid
 from registry.errors import UnknownReference
 from registry.service import Registry
-from registry.types import Base
 from server.compose.expression import ExpressionInvalid
 from server.compose.resolve import (
     Bare,
@@ -20,28 +19,37 @@ from server.compose.resolve import (
     WrongBase,
 )
 from server.gateway import Gateway
+from server.served_bases import ServedBase, ServedBases
 from tests.adapters import make_adapter
-from tests.server.conftest import BASE
+from tests.server.conftest import BASE, MakeSettings
+from tests.serving import serving
 
 DigestOf = Callable[[str], str]
 
 
 @pytest.fixture
-def resolver(registry: Registry, base: Base) -> Resolver:
+def resolver(registry: Registry, make_settings: MakeSettings) -> Resolver:
     """A resolver for the demo base, served under another name."""
-    return Resolver(registry, base.name, "served", "float32", 64)
+    served = ServedBase(BASE, make_settings(served_base="served"))
+    return Resolver(registry, ServedBases([served]))
+
+
+@pytest.fixture
+def small(registry: Registry, make_settings: MakeSettings) -> Resolver:
+    """A resolver for an engine that loads adapters of rank 8 at most."""
+    return Resolver(registry, serving(make_settings(max_lora_rank=8)))
 
 
 @pytest.mark.parametrize("text", ["served", BASE])
 def test_the_base_is_bare_by_either_name(resolver: Resolver, text: str) -> None:
     """The served name and the registered name both resolve to the base."""
-    assert Bare("served") == resolver.resolve(text)
+    assert Bare(BASE) == resolver.resolve(text)
 
 
 @pytest.mark.parametrize("text", ["zorp", "zorp@1", "zorp@prod"])
 def test_an_adapter_is_stored(resolver: Resolver, digest_of: DigestOf, text: str) -> None:
     """A reference to an adapter resolves to its version's digest, without a recipe."""
-    assert Stored(digest_of("zorp")) == resolver.resolve(text)
+    assert Stored(digest_of("zorp"), BASE) == resolver.resolve(text)
 
 
 def test_an_expression_is_planned(resolver: Resolver, digest_of: DigestOf) -> None:
@@ -73,7 +81,7 @@ def test_an_adapter_may_have_a_method_s_name(
 ) -> None:
     """An adapter with a method's name resolves to the adapter."""
     registry.adapters.register(demo_adapters / "zorp", name="lego", base=BASE)
-    assert Stored(digest_of("zorp")) == resolver.resolve("lego")
+    assert Stored(digest_of("zorp"), BASE) == resolver.resolve("lego")
 
 
 def test_sugar_and_call_are_one_recipe(resolver: Resolver) -> None:
@@ -115,23 +123,23 @@ def test_members_that_a_method_cannot_merge_are_named(resolver: Resolver) -> Non
         resolver.resolve("karcher(zorp, -blim)")
 
 
-def test_the_automatic_rank_stays_within_the_engine_s(registry: Registry, base: Base) -> None:
+def test_the_automatic_rank_stays_within_the_engine_s(small: Resolver) -> None:
     """An automatic rank never exceeds the engine's limit."""
-    target = Resolver(registry, base.name, BASE, "float32", 8).resolve("zorp + plov")
+    target = small.resolve("zorp + plov")
     assert isinstance(target, Planned)
     assert dict(target.recipe.options)["rank"] == 8
 
 
-def test_cat_above_the_engine_s_rank_is_refused(registry: Registry, base: Base) -> None:
+def test_cat_above_the_engine_s_rank_is_refused(small: Resolver) -> None:
     """Ranks whose sum exceeds the limit are refused with a method that fits."""
     with pytest.raises(RecipeInvalid, match=r"linear\(\.\.\.; rank=8\)"):
-        Resolver(registry, base.name, BASE, "float32", 8).resolve("cat(zorp, blim)")
+        small.resolve("cat(zorp, blim)")
 
 
-def test_an_adapter_above_the_engine_s_rank_is_refused(registry: Registry, base: Base) -> None:
+def test_an_adapter_above_the_engine_s_rank_is_refused(small: Resolver) -> None:
     """The refusal names the adapter's rank and the limit."""
     with pytest.raises(RankTooLarge, match="rank 16, and the engine's limit is 8"):
-        Resolver(registry, base.name, BASE, "float32", 8).resolve("plov")
+        small.resolve("plov")
 
 
 def test_a_composition_is_planned_as_it_was_written(gateway: Gateway) -> None:
@@ -164,7 +172,7 @@ async def test_an_artifact_comes_with_its_recipe(gateway: Gateway) -> None:
     target = gateway.resolver.resolve("cat(zorp, blim)")
     assert isinstance(target, Planned)
     digest = await gateway.builder.build(target.recipe)
-    assert Stored(digest, target.recipe) == gateway.resolver.resolve(digest)
+    assert Stored(digest, BASE, target.recipe) == gateway.resolver.resolve(digest)
 
 
 def test_another_base_is_refused(resolver: Resolver, registry: Registry, tmp_path: Path) -> None:

@@ -9,22 +9,23 @@ from httpx import AsyncClient, Response
 
 from registry.references import parse_reference
 from registry.service import Registry
-from registry.types import Base
 from server.compose.expression import Expression, parse_model
 from server.compose.resolve import Planned, Resolver, Stored
 from server.compose.retrieve import NothingFound, Retrieval, RetrievalInvalid, read_retrieval
 from server.openai.requests import CompletionRequest
+from server.settings import Settings
 from tests.reading import read_adapter
 from tests.server.asgi import CHAT, COMPLETIONS
-from tests.server.conftest import BASE
+from tests.server.conftest import BASE, MakeSettings
+from tests.serving import serving
 
 QUESTION = {"role": "user", "content": "write the letters backwards with a dash between them"}
 
 
 @pytest.fixture
-def resolver(registry: Registry, base: Base) -> Resolver:
+def resolver(registry: Registry, settings: Settings) -> Resolver:
     """A resolver for the demo base."""
-    return Resolver(registry, base.name, BASE, "float32", 64)
+    return Resolver(registry, serving(settings))
 
 
 def wish(text: str) -> Retrieval:
@@ -161,13 +162,15 @@ def test_the_same_messages_and_revision_are_the_same_choice(resolver: Resolver) 
     assert all(first == resolver.resolve("auto()", "blim: apple") for _ in range(3))
 
 
-def test_one_adapter_is_served_as_it_is(resolver: Resolver, registry: Registry) -> None:
+def test_one_adapter_is_served_as_it_is(
+    resolver: Resolver, registry: Registry, make_settings: MakeSettings
+) -> None:
     """One adapter is served unmerged; only one above the engine's rank is reduced."""
     registry.search.descriptions.change_tags("plov", add=["large"], actor="ada")
     version = read_adapter(registry, "plov").versions[0]
-    expected = Stored(version.digest, chosen=("plov@1",))
+    expected = Stored(version.digest, BASE, chosen=("plov@1",))
     assert expected == resolver.resolve("auto(; k=1, near=-1, tag=large)", "anything")
-    small = Resolver(registry, BASE, BASE, "float32", 8)
+    small = Resolver(registry, serving(make_settings(max_lora_rank=8)))
     target = small.resolve("auto(; k=1, near=-1, tag=large)", "anything")
     assert isinstance(target, Planned)
     assert 8 == dict(target.recipe.options)["rank"]

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr, ValidationError
 
+from server.base_settings import BaseOptions
 from server.settings import Settings
 
 
@@ -35,6 +36,7 @@ def test_without_anything_there_are_defaults() -> None:
         ("artifact_budget_bytes", "1000", 1000),
         ("model", "a/b", "a/b"),
         ("served_base", "c/d", "c/d"),
+        ("bases", '{"a": {"model": "x/a"}}', {"a": BaseOptions(model="x/a")}),
         ("host", "10.0.0.1", "10.0.0.1"),
         ("port", "0", 0),
         ("chat_max_bytes", "9", 9),

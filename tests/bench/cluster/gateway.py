@@ -26,6 +26,7 @@ from server.gateway import Gateway
 from server.home import open_registry
 from server.preflight import bound_socket
 from server.serve import GatewayServer, import_methods
+from server.served_bases import ServedBase, ServedBases
 from server.settings import Settings
 
 # As often as residency is read here, the count of hits is as good.
@@ -75,7 +76,8 @@ async def main() -> None:
     async with AsyncExitStack() as stack:
         stack.enter_context(patch.object(fleets, "choose", counter))
         stack.enter_context(patch.object(fleets, "_NEWS_SECONDS", NEWS_SECONDS))
-        gateway = Gateway(settings, registry=registry, versions=versions, fleet=fleet, base=base)
+        bases = ServedBases([ServedBase(base, settings, fleet)])
+        gateway = Gateway(settings, registry=registry, versions=versions, bases=bases)
         await gateway.builder.start()
         stack.push_async_callback(gateway.builder.stop)
         import_methods()

@@ -43,10 +43,12 @@ class Stub(asyncio.Protocol):
             if not end or len(rest) < size:
                 return
             self._received = rest[size:]
-            body = _ADAPTERS if b" /weft/" in head.partition(b"\r\n")[0] else _CHAT
+            line = head.partition(b"\r\n")[0]
+            body = _ADAPTERS if b" /weft/" in line else _CHAT
+            status = b"404 Not Found" if b" /weft/engine " in line else b"200 OK"
             self._transport.write(
-                b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n"
-                b"content-length: %d\r\n\r\n%s" % (len(body), body)
+                b"HTTP/1.1 %s\r\ncontent-type: application/json\r\n"
+                b"content-length: %d\r\n\r\n%s" % (status, len(body), body)
             )
 
 

@@ -50,14 +50,14 @@ def test_namespaces_take_turns_on_one_device(registry: Registry) -> None:
 
 
 def test_a_worker_takes_jobs_of_its_base(registry: Registry) -> None:
-    """A gateway claims only the jobs of the base that it serves."""
+    """A gateway looks at the jobs of the bases that it serves alone, oldest first."""
     registry.bases.add("acme/other", shapes=SHAPES)
     queue(registry, 1, base="acme/other")
     queue(registry, 2)
-    job = registry.jobs.claim("w", None, base=BASE)
-    assert job is not None
-    assert job_id(2) == job.id
-    assert registry.jobs.claim("v", None, base=BASE) is None
+    queue(registry, 3, base="acme/other")
+    both = registry.jobs.queued({BASE, "acme/other"})
+    assert [job_id(2)] == registry.jobs.queued({BASE})
+    assert [job_id(number) for number in (1, 2, 3)] == both
 
 
 def test_a_claimed_job_runs(registry: Registry) -> None:

@@ -37,7 +37,7 @@ async def test_what_nobody_needs_is_shown_and_then_goes(
     report = (await admin.post(f"{PATH}/collect", params={"grace_days": 0})).json()
     assert (True, shown["bytes"]) == (report["items"][0]["removed"], report["bytes_removed"])
     assert not gateway.artifacts.has(digest)
-    assert digest not in (await gateway.fleet.adapters()).known
+    assert digest not in (await gateway.bases.default.fleet.adapters()).known
     (entry,) = registry.access.audit.page(action="garbage.collected").items
     detail = {"removed": 1, "bytes": shown["bytes"], "rows": 0, "job_folders": 0}
     assert ("all-admin", detail) == (entry.actor, entry.detail)

@@ -26,8 +26,10 @@ class Engine(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def do_GET(self) -> None:
-        """List the adapters."""
-        if self._known():
+        """List the adapters; announce nothing, as an older plug-in."""
+        if self.path == "/weft/engine":
+            self._answer(404, {"detail": "Not Found"})
+        elif self._known():
             loaded = sorted(_LOADED)
             self._answer(200, {"known": loaded, "resident": loaded, "running": dict(_RUNNING)})
 

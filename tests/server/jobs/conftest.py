@@ -136,7 +136,7 @@ async def running(
     """Run the queue with processes that run `entry`."""
     runner = Runner(
         gateway.settings, gateway.registry, gateway.versions, gateway.storage, gateway.finisher,
-        gateway.base, entry=entry, intervals=intervals,
+        gateway.bases, entry=entry, intervals=intervals,
     )  # fmt: skip
     gateway.jobs = runner
     runner.start()

@@ -4,12 +4,12 @@ import asyncio
 import sys
 from pathlib import Path
 
-from server.engine.fleet import Fleet
 from server.gateway import Gateway
 from server.home import open_registry
-from tests.server.conftest import BASE, demo_settings
+from tests.server.conftest import demo_settings
 from tests.server.jobs import children
 from tests.server.jobs.conftest import running
+from tests.serving import serving
 
 
 async def main(home: Path) -> None:
@@ -20,8 +20,7 @@ async def main(home: Path) -> None:
         settings,
         registry=registry,
         versions=versions,
-        fleet=Fleet(absent="There is no engine."),
-        base=BASE,
+        bases=serving(settings, absent="There is no engine."),
     )
     async with running(gateway, children.hang):
         await asyncio.Event().wait()

@@ -1,7 +1,6 @@
 """The end of a job: publishing, serving and the report."""
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,6 @@ from registry.storage.columns import now
 from registry.types import Registration
 from registry.versions.canaries import CanaryFailure, CanaryResult
 from server.artifacts.canary import CanaryFailed
-from server.engine.fleet import Fleet
 from server.gateway import Gateway
 from server.jobs.finish import Finished
 from tests.reading import read_adapter, read_composition
@@ -62,7 +60,7 @@ async def test_the_best_is_folded_served_and_published(finish: Finish, gateway: 
     version = read_composition(gateway.registry, "bot").versions[0]
     assert "recycle(zorp@1, blim@1) of ftjob-" in version.expression
     served = by_name(finished)["recycle"]["served"]
-    (engine,) = gateway.fleet.engines
+    (engine,) = gateway.bases.default.fleet.engines
     assert isinstance(engine, ScoringEngine)
     assert [served["artifact"]] == engine.loads
     assert -LOGPROB == served["figures"]["loss"]["value"]
@@ -178,7 +176,7 @@ async def test_a_candidate_that_fails_the_canary_gets_no_name(
     """A merge that fails the operator's canary is not published; the next candidate is."""
     failed = CanaryResult("c" * 64, 1, (CanaryFailure(1, "a refusal", "Sure!"),), 0.1, now())
 
-    async def vouch(digest: str) -> None:
+    async def vouch(digest: str, _base: str) -> None:
         if not versions.has(digest):
             raise CanaryFailed(digest, failed)
 
@@ -269,7 +267,7 @@ async def test_without_an_engine_the_report_says_so(
     gateway: Gateway, make_outcome: MakeOutcome, fresh: Path
 ) -> None:
     """Without an engine the candidate is folded and published, and the report says so."""
-    gateway.finisher = replace(gateway.finisher, fleet=Fleet(absent="There is none."))
+    gateway.finisher = gateway.finisher.without_engines("There is none.")
     job = queue(gateway)
     learned(gateway, job, make_outcome(), fresh)
     finished = await gateway.finisher.finish(job, make_outcome(), _quiet)

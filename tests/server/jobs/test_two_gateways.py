@@ -9,12 +9,12 @@ import pytest
 from registry.storage.blobs import LocalBlobs
 from registry.types import Base
 from server.engine.fake import FakeEngine
-from server.engine.fleet import Fleet
 from server.gateway import Gateway
 from server.home import open_registry
 from tests.server.conftest import BASE, MakeClient, MakeSettings
 from tests.server.jobs.conftest import MakeOutcome, ended, learns, queue, running
 from tests.server.test_api import ask, told
+from tests.serving import serving
 
 MakeSecond = Callable[..., Gateway]
 
@@ -25,9 +25,10 @@ def second(make_settings: MakeSettings, base: Base) -> MakeSecond:
 
     def make(versions: LocalBlobs | None = None, **changes: object) -> Gateway:
         registry, own = open_registry(make_settings())
+        settings = make_settings(**changes)
         return Gateway(
-            make_settings(**changes), registry=registry, versions=versions or own,
-            fleet=Fleet([FakeEngine(BASE)]), base=BASE,
+            settings, registry=registry, versions=versions or own,
+            bases=serving(settings, FakeEngine(BASE)),
         )  # fmt: skip
 
     return make
