@@ -69,16 +69,30 @@ class AdvisoryLocks:
             self._drop()
 
     def _ask(self, function: str, name: str) -> bool:
+        """Return what a function of PostgreSQL says of a lock.
+
+        A session that ended unnoticed, with all its locks, is begun again.
+        """
+        statement = f"SELECT {function}({_key(name)})"
         with self._database.access():
+            if self._connection is not None:
+                try:
+                    return self._scalar(self._connection, statement)
+                except DBAPIError as error:
+                    self._drop()
+                    if isinstance(error.orig, TimeoutError):  # the server is silent
+                        raise
+            self._connection = self._database.connect_apart()
             try:
-                if self._connection is None:
-                    self._connection = self._database.connect_apart()
-                    self._connection.exec_driver_sql(_SESSION)
-                statement = f"SELECT {function}({_key(name)})"
-                return bool(self._connection.exec_driver_sql(statement).scalar_one())
+                self._connection.exec_driver_sql(_SESSION)
+                return self._scalar(self._connection, statement)
             except DBAPIError:
                 self._drop()
                 raise
+
+    @staticmethod
+    def _scalar(connection: Connection, statement: str) -> bool:
+        return bool(connection.exec_driver_sql(statement).scalar_one())
 
     def _drop(self) -> None:
         """End the session, and with it every lock."""
