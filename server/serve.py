@@ -235,6 +235,7 @@ async def _keep_small(gateway: Gateway) -> None:
                 tend_copies, gateway.versions, gateway.artifacts, gateway.registry.jobs,
                 budget_bytes=gateway.settings.store_cache_bytes,
             )  # fmt: skip
+            await asyncio.to_thread(gateway.storage.drop_removed_copies, gateway.registry.files)
         except Exception:  # the next round must still run
             _log.exception("the stores of adapters were not reduced to their budgets")
         await asyncio.sleep(_SHRINK_SECONDS)

@@ -5,6 +5,7 @@ because jobs refer to it, but no query returns it.
 Not covered: the bytes, their content, and the form of ids (`server.jobs`).
 """
 
+from collections.abc import Collection
 from functools import partial
 
 from registry.access import audit
@@ -73,6 +74,11 @@ class Files:
             if row is None:
                 raise UnknownFile(file_id)
             return value_of(File, row)
+
+    def removed(self, some: Collection[str]) -> frozenset[str]:
+        """Return which of some files, by id and of whomever, were removed."""
+        with self._database.read() as session:
+            return frozenset(job_queries.removed_files(session, some))
 
     def page(
         self,

@@ -80,6 +80,14 @@ def files(
     return session.scalars(query.limit(limit)).all()
 
 
+def removed_files(session: ReadSession, some: Collection[str]) -> Sequence[str]:
+    """Return which of some files, by id, were removed."""
+    row = FileRow
+    return session.scalars(
+        select(row.id).where(row.id.in_(some), row.removed_at.is_not(None))
+    ).all()
+
+
 def active_user_of(session: ReadSession, file: str) -> str | None:
     """Return an active job, of any namespace, that uses a file."""
     uses = or_(JobRow.training_file == file, JobRow.validation_file == file)

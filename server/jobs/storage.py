@@ -109,6 +109,18 @@ class JobStorage:
     def _path(self, file_id: str) -> Path:
         return self._root / "files" / _checked(file_id)
 
+    def drop_removed_copies(self, files: Files) -> None:
+        """Remove the copies here of uploads that were removed through other gateways.
+
+        Raises:
+            OSError: the disk refuses.
+            registry.errors.DatabaseUnavailable: the database cannot be asked.
+        """
+        if self._shared is not None:
+            here = [path.name for path in (self._root / "files").glob("file-*")]
+            for file_id in files.removed(here):
+                self._path(file_id).unlink(missing_ok=True)
+
     def remove_file(self, file_id: str) -> None:
         """Remove a file's bytes, if they exist.
 

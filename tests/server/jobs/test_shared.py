@@ -214,13 +214,18 @@ def test_an_upload_with_other_bytes_is_refused(
 async def test_an_upload_is_read_and_removed_by_another_gateway(
     shared: MakeShared, make_client: MakeClient
 ) -> None:
-    """`/v1/files` of one gateway returns what another one received, until it is deleted."""
+    """`/v1/files` of one gateway returns what another one received, until it is deleted; then the
+    bytes are gone from both and from the store."""
     first, second = shared("first"), shared("second")
     file = send_file(first, "text")
     async with make_client(second) as client:
         assert "text" == (await client.get(f"/v1/files/{file}/content")).text
         assert 200 == (await client.delete(f"/v1/files/{file}")).status_code
     assert [] == list(Objects(str(first.settings.store)).list("files"))
+    kept = send_file(first, "other")
+    first.storage.drop_removed_copies(first.registry.files)
+    for gateway, files in ((first, [kept]), (second, [])):
+        assert files == [path.name for path in (gateway.settings.jobs / "files").iterdir()]
 
 
 async def test_another_gateway_goes_on_with_a_job(
