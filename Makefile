@@ -5,9 +5,9 @@ BIN := .venv/bin
 # A test and the processes that it starts share the cores; a waiting thread must not spin.
 export OMP_WAIT_POLICY := PASSIVE
 # OpenBLAS has no such setting: the oracles' small matrices took forty times the CPU on busy cores.
-test test-units test-engine test-slow test-faults: export OPENBLAS_NUM_THREADS := 1
+test test-units test-engine test-slow test-faults test-gateways: export OPENBLAS_NUM_THREADS := 1
 
-.PHONY: setup demo test test-units test-engine test-slow test-faults mutants lint format docs demo-assets bench-merge bench-registry bench-adapt bench-cli bench-abuse bench-serve bench-cluster bench-placement bench-limits cluster churn lab-merge lab
+.PHONY: setup demo test test-units test-engine test-slow test-faults test-gateways mutants lint format docs demo-assets bench-merge bench-registry bench-adapt bench-cli bench-abuse bench-serve bench-cluster bench-placement bench-limits cluster churn lab-merge lab
 
 # The comment above a target is its description in CONTRIBUTING.md (`make docs`).
 
@@ -44,6 +44,11 @@ test-slow: $(STAMP)
 # runs the tests marked `faults`: engine, workers and gateway killed or hung
 test-faults: $(STAMP)
 	$(BIN)/pytest -m faults
+
+# runs the tests of the engine against two gateways, two engines, PostgreSQL and an object store,
+# with requests alternating: 6 GB, and half an hour on two cores
+test-gateways: $(STAMP)
+	TEST_GATEWAYS=2 $(BIN)/pytest -m "engine and not slow" tests/engine
 
 # lists the changes to `FILES` (source files) that no test notices; for use by hand
 mutants: $(STAMP)

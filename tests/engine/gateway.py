@@ -46,16 +46,27 @@ class Weft:
         """The registry that it serves, opened in this process."""
         return open_registry(self.settings)[0]
 
+    @property
+    def pairs(self) -> int:
+        """The number of gateways times that of engines: each loads an adapter once into each."""
+        return 1
+
+    def hooks(self) -> dict[str, list[Any]]:
+        """Return what a client calls before each request."""
+        return {}
+
     def openai(self) -> AsyncOpenAI:
         """Return an OpenAI client that never retries, so that every error is seen."""
-        http = DefaultAsyncHttpxClient(trust_env=False, timeout=120)
+        http = DefaultAsyncHttpxClient(event_hooks=self.hooks(), trust_env=False, timeout=120)
         return AsyncOpenAI(
             base_url=f"{self.url}/v1", api_key="unused", http_client=http, max_retries=0
         )
 
     def http(self) -> httpx.AsyncClient:
         """Return a plain HTTP client."""
-        return httpx.AsyncClient(base_url=self.url, trust_env=False, timeout=120)
+        return httpx.AsyncClient(
+            base_url=self.url, event_hooks=self.hooks(), trust_env=False, timeout=120
+        )
 
     async def complete(self, http: httpx.AsyncClient, model: str, prompt: str, **more: Any) -> Any:
         """Request a greedy chat answer and return the response's JSON.

@@ -10,7 +10,8 @@ from tests.serving import serving
 
 
 async def test_one_merge_for_a_hundred_requests(weft: Weft) -> None:
-    """A hundred concurrent requests for one new composition cause one merge and one load."""
+    """A hundred concurrent requests for one new composition cause one merge, and one load into each
+    engine by each gateway."""
     expression = "lego(zorp, blim, frob; rank=12, seed=41)"
     merges = await weft.metric("weft_merges_total", '{method="lego",outcome="done"}')
     loads = await weft.metric("weft_load_seconds_count", '{outcome="done"}')
@@ -19,7 +20,8 @@ async def test_one_merge_for_a_hundred_requests(weft: Weft) -> None:
 
     assert answers == [answers[0]] * 100
     assert merges + 1 == await weft.metric("weft_merges_total", '{method="lego",outcome="done"}')
-    assert loads + 1 == await weft.metric("weft_load_seconds_count", '{outcome="done"}')
+    loads = await weft.metric("weft_load_seconds_count", '{outcome="done"}') - loads
+    assert 1 <= loads <= weft.pairs
 
 
 async def test_streams_flow_while_a_merge_runs(weft: Weft) -> None:

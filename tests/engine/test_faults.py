@@ -143,6 +143,7 @@ async def test_full_disk(weft: Weft, tmp_path: Path) -> None:
         tmp_path / "home",
         artifacts_dir=weft.settings.artifacts,
         database_url=weft.settings.database,
+        store=weft.settings.store,
         engine_url=(engine.url,),
         engine_key=engine.key,
         self_test=False,
@@ -153,9 +154,10 @@ async def test_full_disk(weft: Weft, tmp_path: Path) -> None:
     def small_files() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (2**20, 2**20))
 
-    with closing(sqlite3.connect(weft.settings.home / "weft.db")) as database:
-        # The log of what earlier tests wrote can be longer than that.
-        database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    if weft.settings.database_url is None:
+        with closing(sqlite3.connect(weft.settings.home / "weft.db")) as database:
+            # The log of what earlier tests wrote can be longer than that.
+            database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     before = set(weft.settings.artifacts.iterdir())
     with running(settings, preexec_fn=small_files) as limited:
         async with limited.http() as http:
