@@ -1,7 +1,8 @@
-"""Removing what old jobs wrote: candidates that nobody published, and what was learned."""
+"""Removing what old jobs wrote, and the bytes of uploads that clients have removed."""
 
 from registry.storage.database import Database
-from registry.upkeep.retention import ended_jobs
+from registry.upkeep.retention import ended_jobs, removed_files
+from server.jobs.storage import JobStorage
 from server.settings import Settings
 from server.stores import job_storage
 
@@ -10,10 +11,13 @@ def remove_job_folders(database: Database, settings: Settings) -> int:
     """Remove the folders of jobs that ended longer ago than the settings say. Blocking.
 
     Returns their number. What a job published is in the registry, and its report in the database.
+    Bytes of removed uploads go too: copies of other machines', and what a store that was gone kept.
 
     Raises:
         registry.errors.DatabaseUnavailable, OSError: the database or the folders cannot be read.
+        registry.errors.StoreUnavailable: the object store cannot be used.
     """
+    _remove_uploads(database, job_storage(settings))
     if settings.job_files_days is None:
         return 0
     storage = job_storage(settings)
@@ -21,3 +25,8 @@ def remove_job_folders(database: Database, settings: Settings) -> int:
     for job in ended:
         storage.remove_job(job)
     return len(ended)
+
+
+def _remove_uploads(database: Database, storage: JobStorage) -> None:
+    for file in removed_files(database, storage.files()):
+        storage.remove_file(file)

@@ -85,6 +85,10 @@ class SharedFiles:
         """Remove an upload, if it is there."""
         self._objects.delete(*(item.key for item in self._objects.list(f"files/{file_id}")))
 
+    def files(self) -> frozenset[str]:
+        """Return the ids of the uploads in the store."""
+        return frozenset(item.key.split("/")[1] for item in self._objects.list("files"))
+
     # Folders of jobs
 
     def restore(self, job: str, folder: Path) -> None:

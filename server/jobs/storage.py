@@ -132,6 +132,16 @@ class JobStorage:
         if self._shared is not None:
             self._shared.remove_file(file_id)
 
+    def files(self) -> frozenset[str]:
+        """Return the ids of the uploads that are here or in the object store.
+
+        Raises:
+            OSError: the disk is gone.
+            registry.errors.StoreUnavailable: the object store cannot be asked.
+        """
+        here = frozenset(path.name for path in (self._root / "files").glob("file-*"))
+        return here if self._shared is None else here | self._shared.files()
+
     def folder(self, job: str) -> Path:
         """Return the folder of a job. No other job may use it."""
         return self._root / _checked(job)

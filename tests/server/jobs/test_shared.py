@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from registry.storage.database import Database
 from registry.storage.objects import Objects
 from server.artifacts.store import StoreBroken
+from server.jobs.retention import remove_job_folders
 from server.jobs.runner import Intervals
 from server.jobs.shared import SharedFiles
 from tests.server.conftest import BASE, MakeClient, MakeShared
@@ -261,3 +263,18 @@ async def test_a_failed_job_leaves_nothing_in_the_store(shared: MakeShared) -> N
     async with running(gateway, children.diverge):
         assert "failed" == (await ended(gateway, job)).status
     assert [] == list(Objects(str(gateway.settings.store)).list("jobs"))
+
+
+def test_a_removed_upload_goes_wherever_it_is(shared: MakeShared) -> None:
+    """`weft gc` removes bytes that stayed when their file was removed: in the store, which was
+    gone then, and on other machines. Other uploads stay."""
+    first, second = shared("first"), shared("second")
+    file, kept = send_file(first, "text"), send_file(first, "more")
+    for name in (file, kept):
+        second.storage.file(name)
+    first.registry.files.remove(file)
+    database = Database(first.settings.database)
+    for gateway in (first, second):
+        remove_job_folders(database, gateway.settings)
+        assert frozenset({kept}) == gateway.storage.files()
+    database.close()
