@@ -57,15 +57,7 @@ def on_ray(
         up_seconds: what it may take.
     """
     port = free_port("127.0.0.1")
-    variables = {
-        f"WEFT_{name.upper()}": _text(getattr(settings, name)) for name in settings.model_fields_set
-    }
-    inherited = {name: value for name, value in os.environ.items() if name[:5] != "WEFT_"}
-    path = os.pathsep.join([str(folder / "overlay"), str(ROOT)])
-    environment = {
-        **inherited, **variables, "WEFT_PORT": str(port), "WEFT_API_KEYS": KEY, "PYTHONPATH": path,
-        "PYTHONWARNINGS": "ignore",
-    }  # fmt: skip
+    environment = environment_of(folder, settings, port)
 
     def weft(*command: str, seconds: float) -> str:
         run = subprocess.run(
@@ -86,6 +78,19 @@ def on_ray(
     finally:
         if left := local.find(settings):
             local.stop(left)
+
+
+def environment_of(folder: Path, settings: Settings, port: int) -> dict[str, str]:
+    """Return the variables of a cluster with these settings, whose gateways answer at `port`."""
+    variables = {
+        f"WEFT_{name.upper()}": _text(getattr(settings, name)) for name in settings.model_fields_set
+    }
+    inherited = {name: value for name, value in os.environ.items() if name[:5] != "WEFT_"}
+    path = os.pathsep.join([str(folder / "overlay"), str(ROOT)])
+    return {
+        **inherited, **variables, "WEFT_PORT": str(port), "WEFT_API_KEYS": KEY, "PYTHONPATH": path,
+        "PYTHONWARNINGS": "ignore",
+    }  # fmt: skip
 
 
 def stub_engines(folder: Path) -> None:
