@@ -188,6 +188,27 @@ def test_vllm_is_imported_in_two_files() -> None:
     assert importers == VLLM_FILES
 
 
+def test_ray_is_imported_by_the_cluster_alone() -> None:
+    """Without `weft cluster` nothing imports Ray: the files that do are in `server/cluster/`, which
+    that command alone imports; Serve's alpha API is in one of them."""
+    importers = {name_of(path) for path in SOURCES if "ray" in distributions(path)}
+    users = {
+        name_of(path)
+        for path in SOURCES
+        if any(name.startswith("server.cluster") for name in imports(path))
+        and not name_of(path).startswith("server/cluster/")
+    }
+    hooks = {
+        name_of(path)
+        for path in SOURCES
+        if {"ray.serve.request_router", "ray.serve.config"} & set(imports(path))
+    }
+
+    assert importers == EXTRA_FILES["ray"]
+    assert users == {"server/cli/clustering.py"}
+    assert hooks == {"server/cluster/hooks.py"}
+
+
 def test_rooms_have_no_circles() -> None:
     """No two folders or modules of a package import each other, not even through a third."""
     for package in (*PACKAGES[:2], "merge/adaptive", "server/artifacts", "server/engine"):
