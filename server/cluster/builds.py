@@ -57,14 +57,23 @@ class RayWorkers:
         self.fetches = settings.store is not None
         self._memory_bytes = settings.merge_max_bytes
         self._actor: Any = None
+        self._warming: Any = None
 
     async def warm(self) -> None:
-        """Find the cluster's actor, or start it."""
+        """Find the cluster's actor, or start it, and have a process of this machine import torch.
+
+        Ray keeps as many idle processes as there are CPUs, and a build takes one of them.
+        """
         actor = ray.remote(RunningBuilds).options(
             name=_ACTOR, namespace=NAMESPACE, lifetime="detached", get_if_exists=True,
             max_restarts=-1, num_cpus=0,
         )  # fmt: skip
         self._actor = await asyncio.to_thread(actor.remote)
+        here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
+        warming = ray.remote(warm_here).options(
+            num_cpus=_CPUS, max_retries=0, scheduling_strategy=here
+        )
+        self._warming = warming.remote(self._memory_bytes)  # nobody waits for it
 
     async def run(self, call: BuildCall, seconds: float) -> Built:
         """See `BuildWorkers`."""
@@ -136,6 +145,11 @@ def _task() -> Any:
 def _workers(memory_bytes: int) -> Workers:
     """Return the worker process that belongs to this process of Ray's, which runs many tasks."""
     return Workers(1, memory_bytes)
+
+
+def warm_here(memory_bytes: int) -> None:
+    """Start the worker process of this process of Ray's."""
+    asyncio.run(_workers(memory_bytes).warm())
 
 
 def build_here(call: BuildCall, seconds: float, memory_bytes: int) -> _Made | _Raised:

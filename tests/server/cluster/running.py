@@ -35,7 +35,7 @@ class OnRay:
         """Return a client with an admin's key."""
         headers = {"authorization": f"Bearer {KEY}"}
         return httpx.AsyncClient(
-            base_url=self.cluster.url, headers=headers, trust_env=False, timeout=120
+            base_url=self.cluster.url, headers=headers, trust_env=False, timeout=280
         )
 
     def processes(self, title: str) -> list[psutil.Process]:
@@ -46,7 +46,7 @@ class OnRay:
 
 @contextmanager
 def on_ray(
-    folder: Path, settings: Settings, *words: str, up_seconds: float = 400
+    folder: Path, settings: Settings, *words: str, up_seconds: float = 600
 ) -> Iterator[OnRay]:
     """Start `weft cluster up` with these words, and end it; nothing of it is left.
 

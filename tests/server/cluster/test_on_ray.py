@@ -20,7 +20,7 @@ from tests.server.cluster.running import OnRay, cluster_settings, on_ray, stub_e
 from tests.server.conftest import BASE
 
 pytest.importorskip("ray", reason="the extra `ray` is not installed")
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 NAMES = ("zorp", "blim", "tref", "krun", "plov", "frob")
 _BACK_SECONDS = 120.0
 

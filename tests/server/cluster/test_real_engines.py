@@ -17,7 +17,7 @@ from tests.engine.test_parity import prompts_of
 from tests.server.cluster.running import OnRay, cluster_settings, on_ray
 
 pytest.importorskip("ray", reason="the extra `ray` is not installed")
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 CAT = "cat(zorp@prod, blim@prod)"
 PROMPTS = 10
 
@@ -28,7 +28,7 @@ def weft(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OnRay]:
     folder = tmp_path_factory.mktemp("ray")
     settings = cluster_settings(folder / "home", job_devices=())
     import_demo_adapters(settings)
-    with on_ray(folder, settings, "--engines", "2", up_seconds=800) as running:
+    with on_ray(folder, settings, "--engines", "2", up_seconds=1200) as running:
         yield running
 
 
