@@ -312,10 +312,15 @@ class TestTogether:
         assert len(selectors) == 13
         for selector in selectors:
             assert any(selector.items() <= pod for pod in labels), selector
-        targets = [
-            one["spec"]["scaleTargetRef"] for one in of_kind(objects, "HorizontalPodAutoscaler")
-        ]
-        assert ["weft-gateway"] == [target["name"] for target in targets]
+        (scaler,) = of_kind(objects, "HorizontalPodAutoscaler")
+        assert "weft-gateway" == scaler["spec"]["scaleTargetRef"]["name"]
+
+    def test_gateways_are_added_before_their_loop_is_full(self) -> None:
+        """The autoscaler adds a gateway below one CPU, which is all that its one thread can use."""
+        (scaler,) = of_kind(render(BASE), "HorizontalPodAutoscaler")
+        share = scaler["spec"]["metrics"][0]["resource"]["target"]["averageUtilization"] / 100
+        gateway = pod_of("weft-gateway").container("gateway")
+        assert 0.5 < share * float(gateway["resources"]["requests"]["cpu"]) < 0.9
 
     @pytest.mark.parametrize(
         ("owner", "name"), [("weft-gateway", "gateway"), ("weft-engine", "engine")]
