@@ -28,8 +28,7 @@ class RegistryError(Exception):
     """The operation of the registry failed."""
 
     def __init__(self) -> None:
-        sentence = inspect.cleandoc(type(self).__doc__ or "").replace("\n", " ")
-        super().__init__(sentence.format_map(vars(self)))
+        super().__init__(inspect.cleandoc(type(self).__doc__ or "").format_map(vars(self)))
 
 
 class ReferenceInvalid(RegistryError):

@@ -102,9 +102,7 @@ class StoreUrlInvalid(RegistryError):
 
 
 class StoreUnavailable(RegistryError):
-    """The object store {url} cannot be used ({reason}). Check that it runs, that the bucket exists
-    and that the credentials in the environment may read and write it.
-    """
+    """The object store {url} cannot be used ({reason}): check server, bucket and credentials."""
 
     retry_after_seconds = 5
 

@@ -27,7 +27,8 @@ from registry.storage.objects import Objects
 from server.artifacts.store import StoreBroken
 
 _MANIFEST, _MARKER = "manifest.json", ".generation"
-_SHA256, _PREFIX = re.compile(r"[0-9a-f]{64}"), re.compile(r"([0-9]{6})-[0-9a-f]{8}")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+_PREFIX = re.compile(r"([0-9]{6})-[0-9a-f]{8}")
 # A folder that changes during each of so many saves is saved next time.
 _ATTEMPTS = 3
 _Stamp = tuple[int, int, int]
