@@ -59,7 +59,6 @@ class Gateway:
         self.evictor = Evictor(
             self.artifacts, bases, self.leases, self.provider, self.metrics,
             budget_bytes=settings.artifact_budget_bytes,
-            own_copies=settings.store is not None and bool(settings.engine_url),
         )  # fmt: skip
         self.resolver = Resolver(registry, bases, settings.merge_limits, settings.weight_step)
         self.meanings = Meanings(self.resolver, self.pools)

@@ -114,7 +114,7 @@ async def open_gateway(
         settings: of the gateway.
         elsewhere: whether engines are on other machines.
         connect: lets engines join the fleets of the bases; returns when one of them is up.
-        check_reach: raises an OSError, unless whoever reaches the gateway may use it.
+        check_reach: raises an OSError where callers reach the gateway that must not.
         workers, launch: see `Gateway`.
 
     Raises:

@@ -79,6 +79,11 @@ class ServedBases:
         """Return the base with this name, for clients or in the registry; None if none has it."""
         return self._by_name.get(name)
 
+    @property
+    def own_folders(self) -> bool:
+        """Whether the engines' machines have folders of their own; see `Fleet`."""
+        return self.default.fleet.own_folders
+
     def generations(self) -> dict[str, int]:
         """Return the generation of every engine that takes requests, by its name."""
         fleets = [base.fleet for base in self._bases]

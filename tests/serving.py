@@ -6,6 +6,9 @@ from server.served_bases import ServedBase, ServedBases
 from server.settings import Settings
 
 
-def serving(settings: Settings, *engines: Engine, absent: str | None = None) -> ServedBases:
+def serving(
+    settings: Settings, *engines: Engine, absent: str | None = None, own_folders: bool = False
+) -> ServedBases:
     """Return the base of the settings, which the registry knows by the name clients use."""
-    return ServedBases([ServedBase(settings.served_base, settings, Fleet(engines, absent=absent))])
+    fleet = Fleet(engines, absent=absent, own_folders=own_folders)
+    return ServedBases([ServedBase(settings.served_base, settings, fleet)])

@@ -20,6 +20,8 @@ from registry.storage.insert import insert
 from registry.storage.job_models import FileRow
 from registry.storage.values import value_of
 
+_BATCH = 500  # ids in one query
+
 
 class Files:
     """The files of a registry. Safe to share by threads."""
@@ -77,8 +79,11 @@ class Files:
 
     def removed(self, some: Collection[str]) -> frozenset[str]:
         """Return which of some files, by id and of whomever, were removed."""
-        with self._database.read() as session:
-            return frozenset(job_queries.removed_files(session, some))
+        ids, removed = sorted(some), list[str]()
+        for start in range(0, len(ids), _BATCH):
+            with self._database.read() as session:
+                removed += job_queries.removed_files(session, ids[start : start + _BATCH])
+        return frozenset(removed)
 
     def page(
         self,

@@ -1,7 +1,7 @@
 """A `BlobStore` in a bucket, with copies on this machine that are fetched when they are needed.
 
 Processes may share the local folder. A copy is used by its path, so that `shrink` removes only
-copies that nobody asked for within an hour and that no unfinished job may still read.
+copies that were not asked for within an hour and that no unfinished job may still read.
 """
 
 import threading

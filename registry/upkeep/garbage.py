@@ -12,7 +12,7 @@ Collection is safe while other processes use the stores:
 - An import touches content that is stored already. A removal reads the idle time again after it has
   moved the folder aside (`LocalBlobs.discard`), so it detects a concurrent import.
 - Each removal follows a second check that the files are unreferenced. In a bucket, a third one
-  comes between the removal of the manifest and that of the files, and whoever registers a version
+  comes between the removal of the manifest and that of the files, and a registration of a version
   looks for its files once its row is committed (`BlobStore.confirm`).
 - Artifacts can be built and staged again. While a gateway runs, its evictor
   (`server.artifacts.collect`) must remove them, because it tracks active requests and the engine's

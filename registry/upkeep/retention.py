@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from registry.storage.columns import now
-from registry.storage.database import Database, ReadSession, WriteSession
+from registry.storage.database import Database, WriteSession
 from registry.upkeep import retention_queries as queries
 
 BATCH = 500
@@ -71,30 +71,12 @@ def ended_jobs(database: Database, days: float, some: Collection[str]) -> tuple[
     Raises:
         DatabaseUnavailable: the database is unreadable.
     """
-    before = now() - timedelta(days=days)
-    return _those(database, some, lambda session, ids: queries.ended_jobs(session, before, ids))
-
-
-def removed_files(database: Database, some: Collection[str]) -> tuple[str, ...]:
-    """Return which of some uploads, by id, clients have removed.
-
-    Raises:
-        DatabaseUnavailable: the database is unreadable.
-    """
-    return _those(database, some, queries.removed_files)
-
-
-def _those(
-    database: Database,
-    some: Collection[str],
-    select: Callable[[ReadSession, Collection[str]], Collection[str]],
-) -> tuple[str, ...]:
-    """Return what a query selects of some ids, asked in batches."""
-    ids, selected = sorted(some), list[str]()
+    ids, ended = sorted(some), list[str]()
     for start in range(0, len(ids), BATCH):
         with database.read() as session:
-            selected += select(session, ids[start : start + BATCH])
-    return tuple(selected)
+            before = now() - timedelta(days=days)
+            ended += queries.ended_jobs(session, before, ids[start : start + BATCH])
+    return tuple(ended)
 
 
 def _removed(

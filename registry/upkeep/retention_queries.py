@@ -7,7 +7,7 @@ from sqlalchemy import delete, or_, select
 from sqlalchemy.orm import aliased
 
 from registry.storage.database import ReadSession, WriteSession
-from registry.storage.job_models import FileRow, JobEventRow, JobRow
+from registry.storage.job_models import JobEventRow, JobRow
 from registry.storage.models import (
     AdapterVersionRow,
     AuditRow,
@@ -31,12 +31,6 @@ def ended_jobs(session: ReadSession, before: datetime, some: Collection[str]) ->
     return session.scalars(
         select(JobRow.id).where(JobRow.finished_at < before, JobRow.id.in_(some))
     ).all()
-
-
-def removed_files(session: ReadSession, some: Collection[str]) -> Sequence[str]:
-    """Return which of some files clients have removed."""
-    query = select(FileRow.id).where(FileRow.removed_at.is_not(None), FileRow.id.in_(some))
-    return session.scalars(query).all()
 
 
 def remove_audit(session: WriteSession, before: datetime, limit: int) -> int:

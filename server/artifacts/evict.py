@@ -25,9 +25,8 @@ class Evictor:
 
     def __init__(
         self, artifacts: ArtifactStore, bases: ServedBases, leases: Leases, provider: Provider,
-        metrics: Metrics, *, budget_bytes: int, own_copies: bool = False,
+        metrics: Metrics, *, budget_bytes: int,
     ) -> None:  # fmt: skip
-        self._own_copies = own_copies  # of the engines' machines
         self._artifacts, self._bases, self._leases = artifacts, bases, leases
         self._provider, self._metrics, self._budget_bytes = provider, metrics, budget_bytes
 
@@ -47,7 +46,7 @@ class Evictor:
     async def _evict(self, digest: str) -> None:
         """Remove one artifact from this disk, and from engines that load from it."""
         async with self._leases.exclusive(digest, wait_seconds=0):
-            if not self._own_copies:
+            if not self._bases.own_folders:
                 await self._bases.remove(digest)
                 self._provider.forget(digest)
             await asyncio.to_thread(self._artifacts.delete, digest)

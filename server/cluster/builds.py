@@ -1,10 +1,10 @@
 """Builds as tasks of Ray: on any machine with a CPU to spare, and each once for all gateways.
 
-One actor of the cluster, which outlives the gateways, has the builds that run: whoever asks for one
-of them gets its result. A build runs in a worker process (`server.artifacts.workers`) of the task,
-with the limits that it has on one machine. With an object store a task runs anywhere: it fetches
-the ingredients, and the files come back as an object of Ray. Without one it runs on the gateway's
-machine and writes there. Ray tries nothing again: the builder does.
+One actor of the cluster, which outlives the gateways, has the builds that run: every gateway that
+asks for one of them gets its result. A build runs in a worker process (`server.artifacts.workers`)
+of the task, with the limits that it has on one machine. With an object store a task runs anywhere:
+it fetches the ingredients, and the files come back as an object of Ray. Without one it runs on the
+gateway's machine and writes there. Ray tries nothing again: the builder does.
 """
 
 import asyncio
@@ -73,7 +73,7 @@ class RayWorkers:
         warming = ray.remote(warm_here).options(
             num_cpus=_CPUS, max_retries=0, scheduling_strategy=here
         )
-        self._warming = warming.remote(self._memory_bytes)  # nobody waits for it
+        self._warming = warming.remote(self._memory_bytes)  # its result is not needed
 
     async def run(self, call: BuildCall, seconds: float) -> Built:
         """See `BuildWorkers`."""
@@ -95,7 +95,7 @@ class RayWorkers:
         return outcome.built
 
     async def stop(self) -> None:
-        """Do nothing: builds that run go on, and nobody waits for them."""
+        """Do nothing: builds that run go on for other gateways."""
 
 
 class RunningBuilds:

@@ -128,7 +128,7 @@ def start(settings: Settings, environment: Mapping[str, str]) -> Cluster:
     token = _new_token(folder)
     ray_port, client_port, dashboard_port, metrics_port, statistics_port = _free_ports(5)
     variables = {
-        "RAY_AUTH_MODE": "token",  # whoever reaches Ray's ports runs programs
+        "RAY_AUTH_MODE": "token",  # Ray runs programs for every client of its ports
         "RAY_AUTH_TOKEN": token,
         "RAY_USAGE_STATS_ENABLED": "0",
         "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "0",  # `stop` ends what runs before

@@ -1,9 +1,10 @@
 """What an engine that is started elsewhere says of itself, and whether it fits a gateway's base."""
 
+import json
 import logging
 from dataclasses import dataclass
 
-import httpx
+import aiohttp
 
 from server.engine.link import Endpoint
 from server.settings import Settings
@@ -38,21 +39,25 @@ async def announced(endpoint: Endpoint, seconds: float) -> Announcement | None:
 
     Raises:
         EngineUnfit: its answer is none of weft's plug-in.
-        httpx.HTTPError: it does not answer within `seconds`.
+        aiohttp.ClientError, TimeoutError: it does not answer within `seconds`.
     """
-    async with httpx.AsyncClient(trust_env=False, timeout=seconds) as http:
-        response = await http.get(endpoint.url + _PATH, headers=endpoint.headers)
-    if response.status_code == 404:
+    timeout = aiohttp.ClientTimeout(total=seconds)
+    async with (
+        aiohttp.ClientSession(timeout=timeout) as http,
+        http.get(endpoint.url + _PATH, headers=endpoint.headers) as response,
+    ):
+        status, answer = response.status, await response.read()
+    if status == 404:
         return None
     try:
-        body = response.json()
+        body = json.loads(answer)
         return Announcement(
             frozenset(map(str, body["models"])), int(body["max_lora_rank"]),
             int(body["max_loras"]), str(body["dtype"]),
         )  # fmt: skip
     except (ValueError, KeyError, TypeError) as error:
-        answer = f"{response.status_code}: {response.text[:200]!r}"
-        raise EngineUnfit(f"{endpoint.url}{_PATH} answers {answer}") from error
+        shown = f"{status}: {answer[:200].decode(errors='replace')!r}"
+        raise EngineUnfit(f"{endpoint.url}{_PATH} answers {shown}") from error
 
 
 def check_fit(announcement: Announcement, settings: Settings, url: str) -> None:

@@ -47,8 +47,8 @@ class Fleet:
     Args:
         engines: those that are there from the start; `join` and `leave` change them.
         slots: adapters that an engine runs at once (`max_loras`).
-        own_folders: whether each engine's machine has a folder of its own (`weft node`), from which
-            it alone removes adapters.
+        own_folders: whether each engine's machine has a folder of its own (`weft node`), and a
+            budget of its own.
         absent: why there is no engine and never will be, as in a command without a server.
     """
 
@@ -57,7 +57,7 @@ class Fleet:
         absent: str | None = None,
     ) -> None:  # fmt: skip
         self._members = {engine.name: _Member(engine) for engine in engines}
-        self._slots, self._own_folders, self.absent = slots, own_folders, absent
+        self._slots, self.own_folders, self.absent = slots, own_folders, absent
         self._base_requests = itertools.count()
         self.lost_requests = 0  # that were lost with an engine
 
@@ -126,15 +126,12 @@ class Fleet:
     async def remove(self, digest: str) -> None:
         """Remove an artifact from every engine. Idempotent. No lease may be held.
 
-        Does nothing for engines with folders of their own: no file of theirs goes from here.
         Of several engines those that are lost are passed over: what they know is linked by their
         own plug-in (`pinned.py`), so that its files outlast any removal here.
 
         Raises:
             EngineBusy, EngineUnavailable: not every engine has removed it; the files must stay.
         """
-        if self._own_folders:
-            return
         up = [member for member in self._members.values() if member.engine.available()]
         if not up:
             raise self._lost()

@@ -1,8 +1,8 @@
 """Removing what old jobs wrote, and the bytes of uploads that clients have removed."""
 
+from registry.jobs.files import Files
 from registry.storage.database import Database
-from registry.upkeep.retention import ended_jobs, removed_files
-from server.jobs.storage import JobStorage
+from registry.upkeep.retention import ended_jobs
 from server.settings import Settings
 from server.stores import job_storage
 
@@ -17,16 +17,12 @@ def remove_job_folders(database: Database, settings: Settings) -> int:
         registry.errors.DatabaseUnavailable, OSError: the database or the folders cannot be read.
         registry.errors.StoreUnavailable: the object store cannot be used.
     """
-    _remove_uploads(database, job_storage(settings))
+    storage = job_storage(settings)
+    for file in Files(database).removed(storage.files()):
+        storage.remove_file(file)
     if settings.job_files_days is None:
         return 0
-    storage = job_storage(settings)
     ended = ended_jobs(database, settings.job_files_days, storage.jobs())
     for job in ended:
         storage.remove_job(job)
     return len(ended)
-
-
-def _remove_uploads(database: Database, storage: JobStorage) -> None:
-    for file in removed_files(database, storage.files()):
-        storage.remove_file(file)

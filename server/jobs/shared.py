@@ -5,7 +5,7 @@
     jobs/<job id>/<generation>-<claim>/manifest.json   which files the folder has
     scores/<task>.jsonl                          of pool members, for all jobs
 
-Whoever claims a job restores the newest generation and saves its own, so that a worker that lost
+A worker that claims a job restores the newest generation and saves its own, so that one that lost
 its job without noticing changes nothing. The manifest is written last: a folder is restored as it
 was at one moment. Every method blocks, and raises StoreUnavailable if the store cannot be used. Not
 covered: when to save (`runner`).
@@ -22,12 +22,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
+from merge.peft_format import is_digest
 from merge.peft_format.atomic_files import make_folders, write_atomic
 from registry.storage.objects import Objects
 from server.artifacts.store import StoreBroken
 
 _MANIFEST, _MARKER = "manifest.json", ".generation"
-_SHA256 = re.compile(r"[0-9a-f]{64}")
 _PREFIX = re.compile(r"([0-9]{6})-[0-9a-f]{8}")
 # A folder that changes during each of so many saves is saved next time.
 _ATTEMPTS = 3
@@ -185,7 +185,7 @@ class SharedFiles:
                 self._objects.delete(item.key)
 
     def put_job(self, job: str, folder: Path) -> None:
-        """Store the folder of a job that nobody runs.
+        """Store the folder of a job that does not run.
 
         Raises:
             as `claim` and `save`.
@@ -264,7 +264,7 @@ def _generation(prefix: str | None) -> int:
 
 
 def _marker_of(folder: Path) -> str | None:
-    """Return the generation that a folder holds, or None if it is no one's."""
+    """Return the generation that a folder holds, or None if it has none."""
     try:
         return (folder / _MARKER).read_text()
     except FileNotFoundError:
@@ -291,7 +291,7 @@ def _checked(files: Mapping[str, tuple[int, str]]) -> Mapping[str, tuple[int, st
     """Return the files of a manifest. Raises StoreBroken: one is outside of the folder."""
     for name, (_, sha256) in files.items():
         path = PurePosixPath(name)
-        if path.is_absolute() or ".." in path.parts or not _SHA256.fullmatch(sha256):
+        if path.is_absolute() or ".." in path.parts or not is_digest(sha256):
             raise StoreBroken(f"the store's manifest of a job names {name!r:.80}")
     return files
 

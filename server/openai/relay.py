@@ -9,6 +9,7 @@ import asyncio
 import json
 from asyncio import Future
 from contextlib import AsyncExitStack, suppress
+from dataclasses import dataclass
 from typing import Any
 
 from starlette.requests import ClientDisconnect, Request
@@ -96,12 +97,13 @@ class Relay:
                 metered = self._meter.request(answer.caller, tokens=completion.max_tokens)
                 measured = stack.enter_context(metered)
                 target = await self._target(completion, timings, answer.caller)
+                asked = _Asked(completion, target, timings, answer)
                 try:
-                    response = await self._begun(stack, completion, target, timings, answer)
+                    response = await self._begun(stack, asked)
                 except EngineUnavailable:
                     if not self._bases[target.base].fleet.has_another():
                         raise
-                    response = await self._begun(stack, completion, target, timings, answer)
+                    response = await self._begun(stack, asked)
                 await answer.relay(response, timings, completion, measured)
         except Exception as error:
             await answer.fail(error)
@@ -115,34 +117,21 @@ class Relay:
             prompt = completion.prompt if composition is None and is_retrieval(model) else ""
             return await self._meanings.of(model, prompt, caller, composition)
 
-    async def _begun(
-        self,
-        stack: AsyncExitStack,
-        completion: CompletionRequest,
-        target: Target,
-        timings: Timings,
-        answer: "_Answer",
-    ) -> EngineResponse:
+    async def _begun(self, stack: AsyncExitStack, asked: "_Asked") -> EngineResponse:
         """Return an engine's response once its first bytes are here; `stack` holds what it needs.
 
         Until then nothing was sent to the client, so another engine may answer in its place.
         """
         async with AsyncExitStack() as attempt:
-            response = await self._respond(attempt, completion, target, timings, answer)
-            with timings.measure("engine"):
+            response = await self._respond(attempt, asked)
+            with asked.timings.measure("engine"):
                 await response.begin()
             stack.push_async_exit(attempt.pop_all())
             return response
 
-    async def _respond(
-        self,
-        stack: AsyncExitStack,
-        completion: CompletionRequest,
-        target: Target,
-        timings: Timings,
-        answer: "_Answer",
-    ) -> EngineResponse:
+    async def _respond(self, stack: AsyncExitStack, asked: "_Asked") -> EngineResponse:
         """Return the engine's response; `stack` holds the lease and the connection."""
+        completion, target, answer = asked.completion, asked.target, asked.answer
         base = self._bases[target.base]
         base.fleet.require()  # before anything is merged
         if isinstance(target, Bare) or not completion.endpoint.uses_adapter:
@@ -152,27 +141,23 @@ class Relay:
             salt, controls = await self._salts.of(answer.caller), answer.caller.operates
             body = completion.for_engine(base.served_name, salt=salt, controls=controls)
             engine = stack.enter_context(base.fleet.at(None))
-            return await self._send(stack, engine, body, completion.endpoint.path, timings)
+            return await self._send(stack, engine, body, asked)
         async with AsyncExitStack() as first:
-            response, provided = await self._by_adapter(first, target, completion, timings, answer)
+            response, provided = await self._by_adapter(first, target, asked)
             if response.status != 404:
                 stack.push_async_exit(first.pop_all())
                 return response
         # The engine was restarted after the load, or another gateway has removed the adapter, and
         # perhaps its files.
         self._provider.forget(provided.digest, provided.engine)
-        response, _ = await self._by_adapter(stack, target, completion, timings, answer)
+        response, _ = await self._by_adapter(stack, target, asked)
         return response
 
     async def _by_adapter(
-        self,
-        stack: AsyncExitStack,
-        target: Stored | Planned,
-        completion: CompletionRequest,
-        timings: Timings,
-        answer: "_Answer",
+        self, stack: AsyncExitStack, target: Stored | Planned, asked: "_Asked"
     ) -> tuple[EngineResponse, Provided]:
         """Return an engine's response by an adapter that it has loaded."""
+        completion, timings, answer = asked.completion, asked.timings, asked.answer
         providing = self._provider.provide(target, timings, caller=answer.caller)
         provided = await stack.enter_async_context(providing)
         digest = provided.digest
@@ -181,14 +166,14 @@ class Relay:
             await self._pools.files.run(self._check_prompt_logprobs, digest)
         salt, controls = await self._salts.of(answer.caller), answer.caller.operates
         body = completion.for_engine(digest, salt=salt, controls=controls)
-        path = completion.endpoint.path
-        return await self._send(stack, provided.engine, body, path, timings), provided
+        return await self._send(stack, provided.engine, body, asked), provided
 
     async def _send(
-        self, stack: AsyncExitStack, engine: Engine, body: bytes, path: str, timings: Timings
+        self, stack: AsyncExitStack, engine: Engine, body: bytes, asked: "_Asked"
     ) -> EngineResponse:
+        path = asked.completion.endpoint.path
         stack.enter_context(spans.span("generate"))  # to the last byte, as the lease
-        with timings.measure("engine"):
+        with asked.timings.measure("engine"):
             response = await stack.enter_async_context(engine.send(path, body))
             if response.status == 404 and is_missing_route(await response.read()):
                 raise EngineLacksRoute(path)
@@ -201,6 +186,16 @@ class Relay:
                 "Log-probabilities of the prompt are not available for adapters of the lm_head.",
                 "prompt_logprobs",
             )
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """A request with what it names, and where its answer goes."""
+
+    completion: CompletionRequest
+    target: Target
+    timings: Timings
+    answer: "_Answer"
 
 
 class _Answer:

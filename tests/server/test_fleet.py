@@ -177,10 +177,3 @@ async def is_home(client: AsyncClient, engine: FakeEngine) -> bool:
     answer: Any = await client.post(CHAT, json={"model": "zorp"})
     assert answer.is_success
     return len(engine.bodies) > before
-
-
-async def test_engines_with_folders_of_their_own_keep_what_they_have(engine: FakeEngine) -> None:
-    """A gateway that reduces its own folder removes nothing from engines that have others."""
-    await engine.load(DIGESTS[0])
-    await Fleet([engine], own_folders=True).remove(DIGESTS[0])
-    assert {DIGESTS[0]} == engine.loaded

@@ -112,7 +112,7 @@ def make_gateway(
             places = {"artifacts_dir": folder}
         settings = demo_settings(tmp_path / name, database_url=url, **places, **changes)
         registry, stored = open_registry(settings)
-        bases = serving(settings, engine)
+        bases = serving(settings, engine, own_folders="store" in places)
         return Gateway(settings, registry=registry, versions=stored, bases=bases)
 
     yield make
@@ -256,7 +256,8 @@ async def test_a_change_on_one_is_seen_by_the_others(
 async def test_each_machine_evicts_its_own_copies(
     gateways: tuple[Gateway, Gateway], make_client: MakeClient
 ) -> None:
-    """A gateway over its budget removes its copies; engine and other gateways keep theirs."""
+    """A gateway over its budget removes its copies; engine and other gateways keep theirs. What a
+    client wants removed goes from the engine too."""
     a, b = gateways
     (engine,) = a.bases.default.fleet.engines
     async with make_client(a) as one, make_client(b) as two:
@@ -266,6 +267,8 @@ async def test_each_machine_evicts_its_own_copies(
         assert (frozenset(), {digest}) == (a.artifacts.digests(), {*b.artifacts.digests()})
         assert digest in (await engine.adapters()).resident
         assert digest == (await ask(one, "cat(zorp, blim)")).headers["x-weft-artifact"]
+        await a.evictor.remove(digest)
+        assert digest not in (await engine.adapters()).known
     assert 1 == merges(a) + merges(b)
 
 
