@@ -27,7 +27,10 @@ async def test_one_merge_for_a_hundred_requests(weft: Weft) -> None:
 async def test_streams_flow_while_a_merge_runs(weft: Weft) -> None:
     """While a merge runs, the streams of other requests start, continue and end."""
     slow = "lego(zorp, blim, frob, glix, dwen, plov, krun, tref; rank=32, n_init=150)"
-    body = {"model": BASE, "prompt": "abc", "max_tokens": 40, "ignore_eos": True, "stream": True}
+    body = {
+        "model": BASE, "prompt": "abc", "max_tokens": 40, "ignore_eos": True, "stream": True,
+        "stream_options": {"include_usage": True},
+    }  # fmt: skip
 
     async with weft.http() as http:
         merging = asyncio.create_task(weft.complete(http, slow, "zorp: abc"))
@@ -35,7 +38,10 @@ async def test_streams_flow_while_a_merge_runs(weft: Weft) -> None:
             async with http.stream("POST", "/v1/completions", json=body) as response:
                 lines = [line async for line in response.aiter_lines() if line]
             assert lines[-1] == "data: [DONE]"
-            assert len(lines) > 40
+            # The engine puts several tokens into one event when its own loop is late, so the tokens
+            # are counted and not the events.
+            usage = json.loads(lines[-2].removeprefix("data: "))["usage"]
+            assert usage["completion_tokens"] == 40
             # No time is asserted: it depends on the scheduler and the engine.
             assert not merging.done(), "the stream ended only after the merge"
         await merging
