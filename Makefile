@@ -116,10 +116,10 @@ bench-limits: $(STAMP)
 	$(BIN)/python -m tests.bench.limits
 
 # loses each part of a cluster once under load: an engine, a gateway, the object store, PostgreSQL;
-# compares every answer with PEFT's; `COMPOSITIONS=24` for a short run, default 200; writes
-# build/cluster.md; a quarter of an hour on two cores
+# compares every answer with PEFT's; `COMPOSITIONS=24` for a short run, default 200; `RAY=1` on a
+# local Ray; writes build/cluster.md or build/cluster-ray.md; a quarter of an hour on two cores
 cluster: $(STAMP)
-	$(BIN)/python -m tests.engine.cluster $(COMPOSITIONS)
+	$(BIN)/python -m tests.engine.cluster $(COMPOSITIONS) $(if $(RAY),--ray)
 
 # sends 20,000 requests (or `REQUESTS`) while names, files and the engine change beneath them, and
 # compares every answer with PEFT's; writes build/churn.json; about two hours on two cores

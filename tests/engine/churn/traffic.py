@@ -53,6 +53,14 @@ class Reply:
     cut: bool = False
 
 
+class Foreign(ValueError):
+    """An error that is not OpenAI's, as of a load balancer whose gateway was killed."""
+
+    def __init__(self, status: int) -> None:
+        super().__init__(f"{status} with a body that is not OpenAI's")
+        self.status = status
+
+
 class Traffic:
     """Sends `count` requests, a few at a time."""
 
@@ -131,7 +139,10 @@ async def send(http: httpx.AsyncClient, ask: Ask) -> Reply:
     text = response.headers.get("retry-after")
     pause = None if text is None else float(text)
     if response.status_code != 200:
-        code = json.loads(response.text)["error"]["code"]
+        try:
+            code = json.loads(response.text)["error"]["code"]
+        except ValueError as error:
+            raise Foreign(response.status_code) from error
         return Reply(response.status_code, code=str(code), pause=pause)
     if not ask.stream:
         return _answered(response.json()["model"], [response.json()["choices"][0]])

@@ -1,7 +1,8 @@
 """Clients behind a load balancer, as far as this needs one: they know every gateway.
 
 A gateway that cannot be reached, or breaks off before the first byte, is replaced by another one,
-as a load balancer does. 429 and 503 are asked again after the time that they name.
+as a load balancer does. 429 and 503 are asked again after the time that they name, and so is what a
+load balancer of the cluster itself answers for a gateway that it has just lost.
 """
 
 import asyncio
@@ -16,7 +17,7 @@ from typing import Self
 import httpx
 
 from tests.engine.churn.requests import Ask, Draw
-from tests.engine.churn.traffic import send
+from tests.engine.churn.traffic import Foreign, send
 from tests.engine.gateway import BASE
 
 CLIENTS = 6
@@ -32,7 +33,7 @@ class Phase:
     answered: int = 0
     moved: int = 0  # to another gateway before the first byte
     cut: int = 0  # streams that ended with an error event or without an end
-    refused: Counter[str] = field(default_factory=Counter)  # answers 429 and 503, asked again
+    refused: Counter[str] = field(default_factory=Counter)  # asked again after a pause
     problems: list[str] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)  # from the first try to the answer
 
@@ -58,12 +59,14 @@ class Clients:
     """Asks for compositions until it is stopped, and notes what comes in the present phase.
 
     Args:
-        gateways: their URLs.
+        gateways: their URLs, or that of a load balancer before them.
+        key: that they want, if any.
         draw: the requests.
     """
 
-    def __init__(self, gateways: Sequence[str], draw: Draw) -> None:
+    def __init__(self, gateways: Sequence[str], key: str | None, draw: Draw) -> None:
         self._gateways, self._draw = gateways, draw
+        self._headers = {} if key is None else {"authorization": f"Bearer {key}"}
         self._http: list[httpx.AsyncClient] = []
         self._stack = AsyncExitStack()
         self._turn = 0
@@ -78,7 +81,9 @@ class Clients:
 
     async def __aenter__(self) -> Self:
         for url in self._gateways:
-            client = httpx.AsyncClient(base_url=url, trust_env=False, timeout=120)
+            client = httpx.AsyncClient(
+                base_url=url, headers=self._headers, trust_env=False, timeout=120
+            )
             self._http.append(await self._stack.enter_async_context(client))
         return self
 
@@ -106,6 +111,10 @@ class Clients:
                     phase.cut += 1  # a byte may have come
                 else:
                     phase.moved += 1
+                continue
+            except Foreign as error:
+                phase.refused[f"{error.status} of the load balancer"] += 1
+                await asyncio.sleep(_LONGEST_PAUSE_SECONDS)
                 continue
             except ValueError as error:
                 if "[DONE]" not in str(error):

@@ -44,6 +44,13 @@ class OnRay:
         return [one for one in members if title in " ".join(one.cmdline())]
 
 
+def engines_of(weft: OnRay) -> list[psutil.Process]:
+    """Return the API servers of vLLM."""
+    replicas = weft.processes("ServeReplica:weft:engine")
+    below = [child for replica in replicas for child in replica.children()]
+    return [one for one in below if "vllm.entrypoints.openai.api_server" in " ".join(one.cmdline())]
+
+
 @contextmanager
 def on_ray(
     folder: Path, settings: Settings, *words: str, up_seconds: float = 600

@@ -7,14 +7,13 @@ from collections.abc import Iterator
 from typing import Any
 
 import httpx
-import psutil
 import pytest
 
 from server.cli.demo import import_demo_adapters
 from tests.engine.gateway import END
 from tests.engine.oracle import Oracle
 from tests.engine.test_parity import prompts_of
-from tests.server.cluster.running import OnRay, cluster_settings, on_ray
+from tests.server.cluster.running import OnRay, cluster_settings, engines_of, on_ray
 
 pytest.importorskip("ray", reason="the extra `ray` is not installed")
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
@@ -96,10 +95,3 @@ async def test_no_answer_is_wrong_while_an_engine_is_lost(weft: OnRay) -> None:
         ]
         assert all(right)
         assert before == await all_tokens(http, CAT, prompts)
-
-
-def engines_of(weft: OnRay) -> list[psutil.Process]:
-    """Return the API servers of vLLM."""
-    replicas = weft.processes("ServeReplica:weft:engine")
-    below = [child for replica in replicas for child in replica.children()]
-    return [one for one in below if "vllm.entrypoints.openai.api_server" in " ".join(one.cmdline())]
