@@ -143,7 +143,7 @@ class Canary:
     async def _answer(self, digest: str, engine: Engine, number: int, prompt: CanaryPrompt) -> str:
         body = json.dumps(prompt.request(digest)).encode()
         try:
-            async with engine.send(prompt.path, body) as response:
+            async with engine.send(prompt.path, body, model=digest) as response:
                 data = await response.read()
         except EngineFailed as error:
             raise CanaryUnanswered(f"prompt {number}: {error}") from error

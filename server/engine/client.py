@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import aiohttp
 
+from server.engine.in_use import MODEL_HEADER
 from server.engine.link import RESTART_SECONDS, Endpoint, Link
 from server.engine.liveness import ask_core
 from server.engine.protocol import (
@@ -20,6 +21,7 @@ from server.engine.protocol import (
     EngineFailed,
     EngineRefused,
     EngineUnavailable,
+    is_failed_load,
 )
 from server.sse import is_event_stream
 
@@ -94,24 +96,26 @@ class VllmEngine:
         )
 
     @asynccontextmanager
-    async def send(self, path: str, body: bytes) -> AsyncIterator["VllmResponse"]:
+    async def send(self, path: str, body: bytes, *, model: str) -> AsyncIterator["VllmResponse"]:
         """See `Engine`."""
         endpoint = self._link.endpoint()
         async with self._link.outage.ends():
-            response = await self._post(endpoint, path, body)
+            response = await self._post(endpoint, path, body, model)
             try:
                 answer = VllmResponse(response, self, endpoint, self._idle_seconds)
-                if answer.status >= 500:
+                if answer.status >= 500 or await is_failed_load(answer):
                     await self._examine(endpoint, answer)
                 yield answer
             finally:
                 response.release()  # closes the connection of an answer not read to its end
 
-    async def _post(self, endpoint: Endpoint, path: str, body: bytes) -> aiohttp.ClientResponse:
+    async def _post(
+        self, endpoint: Endpoint, path: str, body: bytes, model: str
+    ) -> aiohttp.ClientResponse:
         try:
             return await self._session().post(
-                endpoint.url + path, data=body, headers=_RELAY_HEADERS | endpoint.headers,
-                allow_redirects=False,
+                endpoint.url + path, data=body, allow_redirects=False,
+                headers=_RELAY_HEADERS | endpoint.headers | {MODEL_HEADER: model},
             )  # fmt: skip
         except (aiohttp.ClientError, TimeoutError) as error:
             raise EngineUnavailable(f"the engine does not answer: {error!r}") from error

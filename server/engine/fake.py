@@ -85,12 +85,12 @@ class FakeEngine:
         return EngineAdapters(loaded, loaded, +self.running)
 
     @asynccontextmanager
-    async def send(self, path: str, body: bytes) -> AsyncIterator[FakeResponse]:
+    async def send(self, path: str, body: bytes, *, model: str) -> AsyncIterator[FakeResponse]:
         """See `Engine`."""
         self._require_up()
         request = json.loads(body)
         self.bodies.append(request)
-        model = str(request["model"])
+        assert request["model"] == model
         self.running[model] += 1
         try:
             async with self.lost.ends():

@@ -10,8 +10,11 @@ import asyncio
 import hmac
 import os
 import signal
+import time
 from argparse import Namespace
 from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -24,6 +27,7 @@ from vllm.lora.resolver import LoRAResolver, LoRAResolverRegistry
 
 from server.children import end_with
 from server.engine.fetching import NodeUnavailable
+from server.engine.in_use import MODEL_HEADER, Arrivals, Locks
 from server.engine.pinned import AdapterRejected, pin, sweep, unpin
 
 # How long a removal waits for running requests: an abort takes the engine a step or two.
@@ -31,7 +35,7 @@ _DRAIN_SECONDS = 10.0
 _POLL_SECONDS = 0.02
 _OPEN_PATHS = ("/health", "/metrics")
 _CLOSED_PATHS = ("/v1/load_lora_adapter", "/v1/unload_lora_adapter", "/adapters")
-_removing: set[str] = set()
+_arrivals = Arrivals()
 
 
 def register() -> None:
@@ -51,8 +55,6 @@ class DigestResolver(LoRAResolver):  # type: ignore[misc]  # vllm is untyped her
     async def resolve_lora(self, base_model_name: str, lora_name: str) -> LoRARequest | None:
         """Return the adapter named `lora_name`, or None when it may not be loaded."""
         del base_model_name  # one engine serves one base; the gateway checked
-        if lora_name in _removing:
-            return None
         try:
             folder = await asyncio.to_thread(pin, lora_name)
         except (AdapterRejected, NodeUnavailable):
@@ -80,8 +82,9 @@ class AdapterRoutes:
         app.add_middleware(Guard, key=os.environ.get("VLLM_API_KEY"))
 
     async def init_state(self, engine_client: Any, state: State, args: Namespace) -> None:
-        """End with the gateway, where a gateway started this engine."""
-        del engine_client, state, args
+        """Prepare for loads and removals, and end with the gateway that started this engine."""
+        del engine_client, args
+        state.openai_serving_models.lora_resolver_lock = Locks()  # vLLM's own are never dropped
         sweep()
         if "WEFT_LIFELINE" in os.environ:
             lifeline = Connection(int(os.environ["WEFT_LIFELINE"]), writable=False)
@@ -99,12 +102,15 @@ class Guard:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        key = dict(scope["headers"]).get(b"authorization", b"")
+        headers = dict(scope["headers"])
+        key = headers.get(b"authorization", b"")
         open_path = scope["path"] in _OPEN_PATHS or self._expected is None
         if not open_path and not hmac.compare_digest(key, self._expected or b""):
             await _refusal(401, "the engine's key is wrong or missing")(scope, receive, send)
         elif scope["path"].rstrip("/").startswith(_CLOSED_PATHS):
             await _refusal(403, "closed: weft loads adapters by digest only")(scope, receive, send)
+        elif model := headers.get(MODEL_HEADER.encode(), b"").decode(errors="replace"):
+            await _arrivals.answer(self._app, scope, receive, send, model)
         else:
             await self._app(scope, receive, send)
 
@@ -140,8 +146,6 @@ async def _list(request: Request) -> dict[str, Any]:
 
 async def _load(digest: str, request: Request) -> dict[str, Any]:
     models = request.app.state.openai_serving_models
-    if digest in _removing:
-        raise HTTPException(409, "it is being removed")
     # vLLM's own lock per name: its resolver may be loading the same adapter for a request.
     async with models.lora_resolver_lock[digest]:
         lora = models.lora_requests.get(digest)
@@ -165,26 +169,36 @@ async def _load(digest: str, request: Request) -> dict[str, Any]:
 
 
 async def _remove(digest: str, request: Request) -> dict[str, Any]:
-    """Refuse new uses, wait for running requests, remove the adapter, and confirm it is gone."""
+    """Remove an adapter that no request uses, and confirm that it is gone."""
     models = request.app.state.openai_serving_models
-    _removing.add(digest)
-    try:
-        async with models.lora_resolver_lock[digest]:
-            lora = models.lora_requests.pop(digest, None)
-            if lora is None:
-                await asyncio.to_thread(unpin, digest)
-                return {"removed": False}
+    async with _unused(models, digest):
+        lora = models.lora_requests.pop(digest, None)
+        if lora is not None:
             try:
-                await _drain(models, digest)
                 await _evict(models.engine_client, lora.lora_int_id)
             except BaseException:
                 models.lora_requests[digest] = lora  # still known: its files must stay
                 raise
-            await asyncio.to_thread(unpin, digest)
-        models.lora_resolver_lock.pop(digest, None)  # vLLM never drops them
-    finally:
-        _removing.discard(digest)
-    return {"removed": True}
+        await asyncio.to_thread(unpin, digest)
+    return {"removed": lora is not None}
+
+
+@asynccontextmanager
+async def _unused(models: Any, digest: str) -> AsyncIterator[None]:
+    """Hold the lock of an adapter that no request uses: the next one waits, and loads it anew.
+
+    Raises:
+        HTTPException: requests use it, and have not ended in time.
+    """
+    deadline = time.monotonic() + _DRAIN_SECONDS
+    while True:
+        async with models.lora_resolver_lock[digest]:
+            if not (digest in _arrivals or digest in _running(models)):
+                yield
+                return
+        if time.monotonic() > deadline:
+            raise HTTPException(409, "requests still use it")
+        await asyncio.sleep(_POLL_SECONDS)
 
 
 def _running(models: Any) -> Counter[str]:
@@ -192,15 +206,6 @@ def _running(models: Any) -> Counter[str]:
     # uses, and after the removal of one in use the next step loads it again without a name.
     states = models.engine_client.output_processor.request_states.values()
     return Counter(state.lora_name for state in states if state.lora_name is not None)
-
-
-async def _drain(models: Any, digest: str) -> None:
-    try:
-        async with asyncio.timeout(_DRAIN_SECONDS):
-            while digest in _running(models):
-                await asyncio.sleep(_POLL_SECONDS)
-    except TimeoutError:
-        raise HTTPException(409, f"{_running(models).get(digest)} requests still use it") from None
 
 
 async def _evict(engine_client: Any, number: int) -> None:

@@ -144,8 +144,15 @@ class Engine(Protocol):
         """Return the known, resident and running adapters. Raises EngineUnavailable."""
         ...
 
-    def send(self, path: str, body: bytes) -> AbstractAsyncContextManager[EngineResponse]:
+    def send(
+        self, path: str, body: bytes, *, model: str
+    ) -> AbstractAsyncContextManager[EngineResponse]:
         """POST a request; leaving the context aborts it in the engine too.
+
+        Args:
+            path: of the engine's API.
+            body: JSON.
+            model: which `body` names: the base, or the digest of an adapter, which then stays.
 
         Raises:
             EngineUnavailable: on entering, also where the engine's answer shows that it is lost; a
@@ -154,6 +161,15 @@ class Engine(Protocol):
             EngineFailed: it answered 500 without an error object and still serves.
         """
         ...
+
+
+async def is_failed_load(response: EngineResponse) -> bool:
+    """Return whether vLLM has tried in vain to load the adapter that a request names.
+
+    It answers the same when its core dies meanwhile.
+    """
+    message = b"was found but could not be loaded"
+    return response.status == 400 and message in await response.read()
 
 
 def is_missing_route(body: bytes) -> bool:

@@ -131,7 +131,8 @@ async def _complete(engine: Engine, model: str) -> Answer:
         "model": model, "prompt": _PROMPT, "max_tokens": _TOKENS, "temperature": 0,
         "logprobs": 5, "ignore_eos": True,
     }  # fmt: skip
-    async with engine.send("/v1/completions", json.dumps(request).encode()) as response:
+    data = json.dumps(request).encode()
+    async with engine.send("/v1/completions", data, model=model) as response:
         body = await response.read()
     if response.status != 200:
         raise SelfTestFailed(f"the engine answered {response.status}: {body[:300]!r}")

@@ -69,7 +69,8 @@ async def _answer(engine: Engine, common: Mapping[str, Any], example: Example, l
 
 async def _ask(engine: Engine, request: Mapping[str, Any]) -> dict[str, Any]:
     try:
-        async with engine.send(_PATH, json.dumps(request).encode()) as response:
+        data, model = json.dumps(request).encode(), str(request["model"])
+        async with engine.send(_PATH, data, model=model) as response:
             body = await response.read()
     except EngineFailed as error:
         raise EngineUnavailable(str(error)) from error

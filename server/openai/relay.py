@@ -28,6 +28,7 @@ from server.engine.protocol import (
     EngineLacksRoute,
     EngineResponse,
     EngineUnavailable,
+    is_failed_load,
     is_missing_route,
 )
 from server.errors import RequestInvalid, envelope, error_response
@@ -141,10 +142,10 @@ class Relay:
             salt, controls = await self._salts.of(answer.caller), answer.caller.operates
             body = completion.for_engine(base.served_name, salt=salt, controls=controls)
             engine = stack.enter_context(base.fleet.at(None))
-            return await self._send(stack, engine, body, asked)
+            return await self._send(stack, engine, body, base.served_name, asked)
         async with AsyncExitStack() as first:
             response, provided = await self._by_adapter(first, target, asked)
-            if response.status != 404:
+            if response.status != 404 and not await is_failed_load(response):
                 stack.push_async_exit(first.pop_all())
                 return response
         # The engine was restarted after the load, or another gateway has removed the adapter, and
@@ -166,15 +167,15 @@ class Relay:
             await self._pools.files.run(self._check_prompt_logprobs, digest)
         salt, controls = await self._salts.of(answer.caller), answer.caller.operates
         body = completion.for_engine(digest, salt=salt, controls=controls)
-        return await self._send(stack, provided.engine, body, asked), provided
+        return await self._send(stack, provided.engine, body, digest, asked), provided
 
     async def _send(
-        self, stack: AsyncExitStack, engine: Engine, body: bytes, asked: "_Asked"
+        self, stack: AsyncExitStack, engine: Engine, body: bytes, model: str, asked: "_Asked"
     ) -> EngineResponse:
         path = asked.completion.endpoint.path
         stack.enter_context(spans.span("generate"))  # to the last byte, as the lease
         with asked.timings.measure("engine"):
-            response = await stack.enter_async_context(engine.send(path, body))
+            response = await stack.enter_async_context(engine.send(path, body, model=model))
             if response.status == 404 and is_missing_route(await response.read()):
                 raise EngineLacksRoute(path)
             return response

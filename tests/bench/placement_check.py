@@ -111,7 +111,7 @@ async def measured(endpoints: Sequence[Endpoint], requests: Traffic) -> dict[str
         body = json.dumps({"model": digest, "seconds": requests.seconds[number]}).encode()
         with fleets[requests.gateway[number]].at(digest) as engine:
             fleets[requests.gateway[number]].note_loading(engine, digest)
-            async with engine.send("/v1/completions", body) as answer:
+            async with engine.send("/v1/completions", body, model=digest) as answer:
                 document = json.loads(await answer.read())
         if number >= len(requests.arrival) // 2:
             answers.append((engine.name, document))

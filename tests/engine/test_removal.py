@@ -1,14 +1,20 @@
 """Removing adapters from a real engine, while they are in use and when they are idle."""
 
+import asyncio
+import json
+from collections import Counter
+from contextlib import suppress
+
 import pytest
 
 from registry.storage.blobs import LocalBlobs
 from server.engine.client import VllmEngine
 from server.engine.link import Fixed
-from server.engine.protocol import EngineRefused
+from server.engine.protocol import EngineBusy, EngineRefused
 from tests.engine.gateway import Weft
 
 ATTEMPTS = 20
+ROUNDS = 20
 
 
 async def test_remove_while_it_runs(weft: Weft) -> None:
@@ -49,6 +55,38 @@ async def test_remove_twice(weft: Weft) -> None:
     await engine.close()
 
     assert (first["model"], first["choices"]) == (again["model"], again["choices"])
+
+
+async def test_removals_among_requests(weft: Weft) -> None:
+    """Removals at the very moment of requests, as other gateways send them, neither fail a request
+    nor end the engine."""
+    engine = VllmEngine(Fixed(weft.engine_endpoint()))
+    async with weft.http() as http:
+        names = [f"cat({scale}*glix)" for scale in (0.61, 0.62, 0.63)]
+        digests = [(await weft.complete(http, name, "glix: abc"))["model"] for name in names]
+    body = {"prompt": "glix: abc", "max_tokens": 8, "temperature": 0, "ignore_eos": True}
+    answers, removals = list[tuple[int, bytes]](), Counter[str]()
+
+    async def ask(digest: str) -> None:
+        request = json.dumps(body | {"model": digest}).encode()
+        for _ in range(ROUNDS):
+            async with engine.send("/v1/completions", request, model=digest) as response:
+                answers.append((response.status, await response.read()))
+
+    async def keep_removing(digest: str) -> None:
+        while True:
+            with suppress(EngineBusy):
+                await engine.remove(digest)
+                removals[digest] += 1
+
+    removing = [asyncio.create_task(keep_removing(digest)) for digest in digests]
+    await asyncio.gather(*(ask(digest) for digest in digests * 3))
+    for task in removing:
+        task.cancel()
+    await asyncio.gather(*removing, return_exceptions=True)
+    await engine.close()
+    assert {200} == {status for status, _ in answers}, answers
+    assert all(removals[digest] for digest in digests)
 
 
 async def test_changed_files_are_not_loaded(weft: Weft) -> None:

@@ -4,7 +4,6 @@ Builds run in real worker processes, but one pool serves the whole session: star
 torch. Tests of the pool itself (test_build.py) start their own.
 """
 
-import json
 import logging
 import multiprocessing
 import os
@@ -360,8 +359,7 @@ def slow(engine: FakeEngine, monkeypatch: pytest.MonkeyPatch) -> SlowResponse:
     response = SlowResponse(events=True)
 
     @asynccontextmanager
-    async def send(_path: str, body: bytes) -> AsyncIterator[FakeResponse]:
-        model = json.loads(body)["model"]
+    async def send(_path: str, _body: bytes, *, model: str) -> AsyncIterator[FakeResponse]:
         engine.running[model] += 1
         try:
             async with engine.lost.ends():

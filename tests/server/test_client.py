@@ -124,7 +124,7 @@ async def test_an_answer_is_relayed_with_its_status() -> None:
     """Status, content type and bytes are the engine's."""
     async with (
         engine(answers(418, b'{"tea": 1}', "content-type: application/json")) as client,
-        client.send("/v1/completions", b"{}") as response,
+        client.send("/v1/completions", b"{}", model="base") as response,
     ):
         assert (418, "application/json") == (response.status, response.headers["content-type"])
         assert await response.read() == b'{"tea": 1}'
@@ -135,6 +135,7 @@ DEATHS = (
     (500, b'{"error": {"message": "EngineDeadError()", "code": 500}}'),
     (500, b"Internal Server Error"),
     (503, b""),
+    (400, b'{"error": {"message": "LoRA adapter x was found but could not be loaded."}}'),
 )
 ALIVE = answers(200, b'{"known": [], "resident": [], "running": {}}')
 
@@ -150,11 +151,11 @@ def by_path(request: Handler, core: Handler) -> Handler:
 
 @pytest.mark.parametrize(("status", "body"), DEATHS)
 @pytest.mark.parametrize("core", [500, 503, None])
-async def test_a_lost_engine_s_5xx_is_unavailable_whatever_it_says(
+async def test_a_lost_engine_s_error_is_unavailable_whatever_it_says(
     status: int, body: bytes, core: int | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A 5xx of an engine whose core does not answer is a lost engine, for which clients wait; the
-    spelling of the message does not matter."""
+    """A 5xx of an engine whose core does not answer is a lost engine, for which clients wait, and
+    so is the 400 for an adapter that it was loading then."""
     monkeypatch.setattr(client_module, "_EXAMINE_SECONDS", 0.2)
 
     async def never(_head: str, _writer: asyncio.StreamWriter) -> None:
@@ -163,7 +164,7 @@ async def test_a_lost_engine_s_5xx_is_unavailable_whatever_it_says(
     probe = never if core is None else answers(core, b"")
     async with engine(by_path(answers(status, body), probe)) as client:
         with pytest.raises(EngineUnavailable, match=f"answered {status}") as caught:
-            async with client.send("/v1/completions", b"{}"):
+            async with client.send("/v1/completions", b"{}", model="base"):
                 pass
     assert caught.value.retry_after_seconds > 0
 
@@ -174,7 +175,7 @@ async def test_a_live_engine_s_error_object_is_relayed_and_read_twice() -> None:
     body = b'{"error": {"message": "cannot", "code": 501}}'
     async with (
         engine(by_path(answers(501, body), ALIVE)) as client,
-        client.send("/v1/completions", b"{}") as response,
+        client.send("/v1/completions", b"{}", model="base") as response,
     ):
         assert (body, body) == (await response.read(), await response.read())
         assert [body] == [chunk async for chunk in response.chunks()]
@@ -187,7 +188,7 @@ async def test_a_live_engine_s_bare_500_is_a_failure_of_the_request(body: bytes)
     """A 5xx without an error object is told as the engine's failure on this request."""
     async with engine(by_path(answers(500, body), ALIVE)) as client:
         with pytest.raises(EngineFailed, match="500"):
-            async with client.send("/v1/completions", b"{}"):
+            async with client.send("/v1/completions", b"{}", model="base"):
                 pass
 
 
@@ -205,7 +206,7 @@ async def test_an_error_event_is_examined_too(alive: bool) -> None:
     lost = nullcontext() if alive else pytest.raises(EngineUnavailable, match="sent an error")
     async with (
         engine(by_path(answer, core)) as client,
-        client.send("/v1/completions", b"{}") as response,
+        client.send("/v1/completions", b"{}", model="base") as response,
     ):
         with lost:
             async for chunk in response.chunks():
@@ -220,7 +221,7 @@ async def test_an_answer_s_text_is_no_error_event() -> None:
     answer = answers(200, stream, "content-type: text/event-stream")
     async with (
         engine(by_path(answer, answers(500, b""))) as client,
-        client.send("/v1/completions", b"{}") as response,
+        client.send("/v1/completions", b"{}", model="base") as response,
     ):
         assert stream == b"".join([chunk async for chunk in response.chunks()])
 
@@ -238,7 +239,7 @@ async def test_a_stream_that_falls_silent_is_ended() -> None:
 
     async with (
         engine(handle, idle_seconds=0.1) as client,
-        client.send("/v1/completions", b"{}") as response,
+        client.send("/v1/completions", b"{}", model="base") as response,
     ):
         chunks = response.chunks()
         assert b"first" == await anext(chunks)
@@ -260,7 +261,7 @@ async def test_a_lost_engine_ends_what_it_is_asked(begun: bool) -> None:
         await asyncio.sleep(60)
 
     async def whole(client: VllmEngine) -> bytes:
-        async with client.send("/v1/completions", b"{}") as response:
+        async with client.send("/v1/completions", b"{}", model="base") as response:
             return await response.read()
 
     async with engine(handle, outage=outage) as client:
@@ -280,7 +281,7 @@ async def test_a_slow_reader_is_not_taken_for_a_silent_engine() -> None:
 
     async with (
         engine(in_two_parts(more), idle_seconds=0.1) as client,
-        client.send("/v1/completions", b"{}") as response,
+        client.send("/v1/completions", b"{}", model="base") as response,
     ):
         chunks = response.chunks()
         assert b"first" == await anext(chunks)
@@ -298,7 +299,7 @@ async def test_bytes_come_as_they_are_sent() -> None:
 
     async with (
         engine(in_two_parts(go_on)) as client,
-        client.send("/v1/completions", b"{}") as response,
+        client.send("/v1/completions", b"{}", model="base") as response,
     ):
         chunks = response.chunks()
         assert await asyncio.wait_for(anext(chunks), 5) == b"first"
@@ -313,7 +314,10 @@ async def test_an_engine_that_breaks_off_is_unavailable() -> None:
         writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nhalf")
         await writer.drain()
 
-    async with engine(handle) as client, client.send("/v1/completions", b"{}") as response:
+    async with (
+        engine(handle) as client,
+        client.send("/v1/completions", b"{}", model="base") as response,
+    ):
         with pytest.raises(EngineUnavailable, match="closed the connection"):
             await response.read()
 
@@ -322,7 +326,7 @@ async def test_an_engine_that_is_not_there_is_unavailable() -> None:
     """A refused connection is unavailable, for requests and for loads."""
     client = VllmEngine(Fixed(Endpoint("http://127.0.0.1:9")))
     with pytest.raises(EngineUnavailable, match="does not answer"):
-        async with client.send("/v1/completions", b"{}"):
+        async with client.send("/v1/completions", b"{}", model="base"):
             pass
     with pytest.raises(EngineUnavailable, match="does not answer"):
         await client.load(DIGEST)
@@ -344,7 +348,7 @@ async def test_leaving_ends_the_request_in_the_engine() -> None:
                 closed.set()
 
     async with engine(handle) as client:
-        async with client.send("/v1/completions", b"{}") as response:
+        async with client.send("/v1/completions", b"{}", model="base") as response:
             assert (await anext(response.chunks())).startswith(b"first")
         await asyncio.wait_for(closed.wait(), 5)
 
@@ -360,5 +364,8 @@ async def test_answers_are_not_compressed_on_the_way() -> None:
             body, headers = gzip.compress(body), [*headers, "content-encoding: gzip"]
         await answers(200, body, *headers)(head, writer)
 
-    async with engine(handle) as client, client.send("/v1/completions", b"{}") as response:
+    async with (
+        engine(handle) as client,
+        client.send("/v1/completions", b"{}", model="base") as response,
+    ):
         assert await response.read() == b'{"plain": 1}'

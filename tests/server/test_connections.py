@@ -133,7 +133,7 @@ def test_a_running_request_is_not_dropped(
     """An answer may take longer than the limits; they are for heads and for stuck readers."""
 
     @asynccontextmanager
-    async def send(_path: str, _body: bytes) -> AsyncIterator[FakeResponse]:
+    async def send(_path: str, _body: bytes, *, model: str) -> AsyncIterator[FakeResponse]:
         await asyncio.sleep(3 * _SECONDS)
         yield FakeResponse(200, {"content-type": "application/json"}, [b'{"ok":1}'], False)
 
@@ -151,7 +151,7 @@ def test_a_client_that_never_reads_loses_its_stream_and_its_lease(
     closed: list[bool] = []
 
     @asynccontextmanager
-    async def send(_path: str, _body: bytes) -> AsyncIterator[FakeResponse]:
+    async def send(_path: str, _body: bytes, *, model: str) -> AsyncIterator[FakeResponse]:
         try:
             parts = [b"data: " + b"x" * 65536 + b"\n\n"] * 400
             yield FakeResponse(200, {"content-type": EVENT_STREAM}, parts, False)

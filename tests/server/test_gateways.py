@@ -59,12 +59,12 @@ class SharedEngine(FakeEngine):
         await super().load(digest)
 
     @asynccontextmanager
-    async def send(self, path: str, body: bytes) -> AsyncIterator[FakeResponse]:
+    async def send(self, path: str, body: bytes, *, model: str) -> AsyncIterator[FakeResponse]:
         """Answer, after what another gateway does meanwhile."""
         if self.meanwhile is not None:
             meanwhile, self.meanwhile = self.meanwhile, None
             await meanwhile()
-        async with super().send(path, body) as response:
+        async with super().send(path, body, model=model) as response:
             yield response
 
 

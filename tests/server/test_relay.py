@@ -151,6 +151,22 @@ async def test_an_engine_that_lost_its_memory_unnoticed_is_loaded_again(
     assert (200, 2) == (exchange.status, len(engine.loads))
 
 
+async def test_an_adapter_that_did_not_load_for_a_request_is_loaded_again(
+    app: ASGIApp, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The engine's 400 for an adapter that another gateway has removed, and that did not load again
+    for this request, is not the client's: it is loaded and requested again."""
+    body = b'{"error": {"message": "LoRA adapter x was found but could not be loaded."}}'
+    refusals = [FakeResponse(400, {"content-type": "application/json"}, [body], False)]
+    answer = engine._answer
+    monkeypatch.setattr(
+        engine, "_answer", lambda *words: refusals.pop() if refusals else answer(*words)
+    )
+    exchange = ask("zorp")
+    await exchange.run(app)
+    assert (200, 2) == (exchange.status, len(engine.bodies))
+
+
 async def test_an_adapter_that_the_engine_will_not_know_is_its_404(
     app: ASGIApp, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -225,7 +241,7 @@ async def test_an_engine_s_own_errors_are_relayed(
     """vLLM's error for an invalid parameter is relayed byte for byte."""
 
     @asynccontextmanager
-    async def refuse(_path: str, _body: bytes) -> AsyncIterator[FakeResponse]:
+    async def refuse(_path: str, _body: bytes, *, model: str) -> AsyncIterator[FakeResponse]:
         yield FakeResponse(400, {"content-type": "application/json"}, [b'{"no": ', b"1}"], False)
 
     monkeypatch.setattr(engine, "send", refuse)
@@ -240,7 +256,7 @@ async def test_an_engine_that_dies_in_between_is_503(
     """An engine that fails between load and request is 503 and leaves no lease."""
 
     @asynccontextmanager
-    async def gone(_path: str, _body: bytes) -> AsyncIterator[FakeResponse]:
+    async def gone(_path: str, _body: bytes, *, model: str) -> AsyncIterator[FakeResponse]:
         raise EngineUnavailable("gone")
         yield
 

@@ -37,10 +37,10 @@ class EngineUnderTest(FakeEngine):
         self._answer_by = answer
 
     @asynccontextmanager
-    async def send(self, path: str, body: bytes) -> AsyncIterator[FakeResponse]:
+    async def send(self, path: str, body: bytes, *, model: str) -> AsyncIterator[FakeResponse]:
         """Wait until other requests are present, then answer."""
         assert path == "/v1/completions"
-        model = str(json.loads(body)["model"])
+        assert model == json.loads(body)["model"]
         assert model == BASE or model in self.loaded
         self.running[model] += 1
         try:
@@ -244,7 +244,7 @@ async def test_an_engine_that_answers_an_error_is_refused(
     engine = EngineUnderTest(own)
 
     @asynccontextmanager
-    async def refuse(_path: str, _body: bytes) -> AsyncIterator[FakeResponse]:
+    async def refuse(_path: str, _body: bytes, *, model: str) -> AsyncIterator[FakeResponse]:
         yield FakeResponse(418, {}, [b"teapot"], breaks=False)
 
     monkeypatch.setattr(engine, "send", refuse)

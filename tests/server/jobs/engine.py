@@ -16,10 +16,10 @@ class ScoringEngine(FakeEngine):
     silent = False
 
     @asynccontextmanager
-    async def send(self, path: str, body: bytes) -> AsyncIterator[FakeResponse]:
+    async def send(self, path: str, body: bytes, *, model: str) -> AsyncIterator[FakeResponse]:
         """See `Engine`."""
         request = json.loads(body)
-        async with super().send(path, body) as response:
+        async with super().send(path, body, model=model) as response:
             if response.status != 200 or not isinstance(request.get("prompt"), list):
                 yield response
                 return
