@@ -9,8 +9,8 @@ import asyncio
 import json
 import random
 import sys
-from collections.abc import Sequence
-from contextlib import AsyncExitStack
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AsyncExitStack, contextmanager
 from unittest.mock import patch
 
 import uvloop
@@ -22,6 +22,7 @@ from server.engine.client import VllmEngine
 from server.engine.fleet import Fleet
 from server.engine.link import Endpoint, Fixed
 from server.engine.placement import SLACK, Candidate, choose
+from server.engine.protocol import Engine
 from server.gateway import Gateway
 from server.home import open_registry
 from server.preflight import bound_socket
@@ -33,27 +34,40 @@ from server.settings import Settings
 NEWS_SECONDS = 0.1
 
 
-class Counter:
-    """A rule of placement that counts its requests and hits."""
+def rule(name: str) -> Callable[..., Candidate]:
+    """Return what is used in place of `placement.choose`."""
+    draw = random.Random(0)
 
-    def __init__(self, rule: str) -> None:
-        self.requests = self.hits = 0
-        self._rule, self._draw = rule, random.Random(0)
+    def chosen(key: str, candidates: Sequence[Candidate], *, slack: int = SLACK) -> Candidate:
+        if name == "weft":
+            return choose(key, candidates, slack=slack)
+        if name == "random":
+            return draw.choice(candidates)
+        least = min(one.running for one in candidates)
+        return draw.choice([one for one in candidates if one.running == least])
 
-    def __call__(
-        self, key: str, candidates: Sequence[Candidate], *, slack: int = SLACK
-    ) -> Candidate:
-        """Choose an engine; see `placement.choose`."""
-        if self._rule == "random":
-            chosen = self._draw.choice(candidates)
-        elif self._rule == "least busy":
-            least = min(one.running for one in candidates)
-            chosen = self._draw.choice([one for one in candidates if one.running == least])
-        else:
-            chosen = choose(key, candidates, slack=slack)
-        self.requests += 1
-        self.hits += chosen.resident
-        return chosen
+    return chosen
+
+
+class CountingFleet(Fleet):
+    """A fleet that counts its requests for adapters, and those whose engine had it in memory."""
+
+    requests = hits = 0
+
+    @contextmanager
+    def at(self, digest: str | None) -> Iterator[Engine]:
+        """See `Fleet`."""
+        with super().at(digest) as engine:
+            if digest is not None:
+                self.requests += 1
+                self.hits += digest in self._members[engine.name].resident
+            yield engine
+
+    async def keep_informed(self) -> None:
+        """Look at the engines often, also at one alone."""
+        while True:
+            await asyncio.gather(*(fleets._look(one) for one in list(self._members.values())))
+            await asyncio.sleep(NEWS_SECONDS)
 
     async def report(self) -> None:
         """Answer lines of the standard input until it ends."""
@@ -67,21 +81,20 @@ class Counter:
 
 async def main() -> None:
     """Serve until the process is killed."""
-    settings, counter = Settings(), Counter(sys.argv[1])
+    settings = Settings()
     registry, versions = open_registry(settings, statement_seconds=settings.statement_seconds)
     base = ensure_base(registry, settings).name
     key = settings.engine_key.get_secret_value() if settings.engine_key else None
     engines = [VllmEngine(Fixed(Endpoint(url, key))) for url in settings.engine_url]
-    fleet = Fleet(engines, slots=settings.max_loras)
+    fleet = CountingFleet(engines, slots=settings.max_loras)
     async with AsyncExitStack() as stack:
-        stack.enter_context(patch.object(fleets, "choose", counter))
-        stack.enter_context(patch.object(fleets, "_NEWS_SECONDS", NEWS_SECONDS))
+        stack.enter_context(patch.object(fleets, "choose", rule(sys.argv[1])))
         bases = ServedBases([ServedBase(base, settings, fleet)])
         gateway = Gateway(settings, registry=registry, versions=versions, bases=bases)
         await gateway.builder.start()
         stack.push_async_callback(gateway.builder.stop)
         import_methods()
-        tasks = [asyncio.create_task(fleet.keep_informed()), asyncio.create_task(counter.report())]
+        tasks = [asyncio.create_task(fleet.keep_informed()), asyncio.create_task(fleet.report())]
         server = GatewayServer(create_app(gateway), gateway, None)
         with bound_socket(settings.host, settings.port) as bound:
             await server.serve(sockets=[bound])
