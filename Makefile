@@ -46,7 +46,7 @@ test-faults: $(STAMP)
 	$(BIN)/pytest -m faults
 
 # runs the tests of the engine against two gateways, two engines, PostgreSQL and an object store,
-# with requests alternating: 6 GB, and half an hour on two cores
+# with requests alternating: 6 GB, and four minutes on two cores
 test-gateways: $(STAMP)
 	TEST_GATEWAYS=2 $(BIN)/pytest -m "engine and not slow" tests/engine
 
