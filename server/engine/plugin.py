@@ -27,7 +27,7 @@ from vllm.lora.resolver import LoRAResolver, LoRAResolverRegistry
 
 from server.children import end_with
 from server.engine.fetching import NodeUnavailable
-from server.engine.in_use import MODEL_HEADER, Arrivals, Locks
+from server.engine.in_use import MODEL_HEADER, Locks, Uses
 from server.engine.pinned import AdapterRejected, pin, sweep, unpin
 
 # How long a removal waits for running requests: an abort takes the engine a step or two.
@@ -35,7 +35,7 @@ _DRAIN_SECONDS = 10.0
 _POLL_SECONDS = 0.02
 _OPEN_PATHS = ("/health", "/metrics")
 _CLOSED_PATHS = ("/v1/load_lora_adapter", "/v1/unload_lora_adapter", "/adapters")
-_arrivals = Arrivals()
+_uses = Uses()
 
 
 def register() -> None:
@@ -110,7 +110,8 @@ class Guard:
         elif scope["path"].rstrip("/").startswith(_CLOSED_PATHS):
             await _refusal(403, "closed: weft loads adapters by digest only")(scope, receive, send)
         elif model := headers.get(MODEL_HEADER.encode(), b"").decode(errors="replace"):
-            await _arrivals.answer(self._app, scope, receive, send, model)
+            with _uses.of(model):
+                await self._app(scope, receive, send)
         else:
             await self._app(scope, receive, send)
 
@@ -193,7 +194,7 @@ async def _unused(models: Any, digest: str) -> AsyncIterator[None]:
     deadline = time.monotonic() + _DRAIN_SECONDS
     while True:
         async with models.lora_resolver_lock[digest]:
-            if not (digest in _arrivals or digest in _running(models)):
+            if not (digest in _uses or digest in _running(models)):
                 yield
                 return
         if time.monotonic() > deadline:
@@ -203,7 +204,8 @@ async def _unused(models: Any, digest: str) -> AsyncIterator[None]:
 
 def _running(models: Any) -> Counter[str]:
     # The only use of vLLM's private state: no public call tells which adapter a running request
-    # uses, and after the removal of one in use the next step loads it again without a name.
+    # uses, also one whose client has left, and after the removal of one in use the next step loads
+    # it again without a name.
     states = models.engine_client.output_processor.request_states.values()
     return Counter(state.lora_name for state in states if state.lora_name is not None)
 

@@ -1,54 +1,20 @@
-"""What keeps an adapter in an engine from the arrival of a request to the start of its answer."""
+"""What keeps an adapter in an engine while requests use it."""
 
 import asyncio
 import gc
-from typing import Any
+from contextlib import suppress
 
-from starlette.types import Message, Receive, Scope, Send
-
-from server.engine.in_use import Arrivals, Locks
+from server.engine.in_use import Locks, Uses
 
 
-async def test_a_request_counts_until_the_first_byte_of_its_answer() -> None:
-    """From then on the engine knows it; the head of an answer may come before that."""
-    arrivals, seen = Arrivals(), list[bool]()
-
-    async def app(_scope: Scope, _receive: Receive, send: Send) -> None:
-        for kind in ("http.response.start", "http.response.body", "http.response.body"):
-            await send({"type": kind})
-
-    async def send(_message: Message) -> None:
-        seen.append("one" in arrivals)
-
-    async def receive() -> Message:
-        raise AssertionError
-
-    await arrivals.answer(app, {}, receive, send, "one")
-    assert [True, False, False] == seen
-    assert "other" not in arrivals
-
-
-async def test_a_request_that_fails_counts_no_more() -> None:
-    """An error and a client that leaves end the request, also beside another one."""
-    arrivals, leave = Arrivals(), asyncio.Event()
-
-    async def app(_scope: Scope, _receive: Receive, _send: Send) -> None:
-        await leave.wait()
-        raise ValueError
-
-    async def unused(*_: object) -> Any:
-        raise AssertionError
-
-    requests = [
-        asyncio.create_task(arrivals.answer(app, {}, unused, unused, "one")) for _ in range(2)
-    ]
-    await asyncio.sleep(0)
-    requests[0].cancel()
-    await asyncio.wait(requests[:1])
-    assert "one" in arrivals
-    leave.set()
-    await asyncio.wait(requests)
-    assert "one" not in arrivals
+def test_a_model_is_in_use_until_its_last_request_has_ended() -> None:
+    """A request counts however it ends, also with an error; other models do not count with it."""
+    uses = Uses()
+    with uses.of("one"):
+        with suppress(KeyError), uses.of("one"):
+            raise KeyError
+        assert ("one" in uses, "other" in uses) == (True, False)
+    assert "one" not in uses
 
 
 async def test_a_lock_is_the_same_while_anybody_waits_for_it() -> None:

@@ -147,7 +147,7 @@ def test_a_job_of_another_keeps_its_files(gateway: Gateway) -> None:
 async def test_a_job_whose_time_is_over_is_dead(make_gateway: MakeGateway) -> None:
     """At its limit a job fails, its process and files are gone, and the next job has its turn."""
     gateway = make_gateway(job_devices=("cpu",), job_timeout_seconds=1)
-    jobs, others = (queue(gateway), queue(gateway)), multiprocessing.active_children()
+    jobs, others = (queue(gateway), queue(gateway)), set(multiprocessing.active_children())
     async with running(gateway, children.hang):
         for done in [await ended(gateway, job) for job in jobs]:
             assert ("failed", 1) == (done.status, done.attempts)
@@ -155,7 +155,7 @@ async def test_a_job_whose_time_is_over_is_dead(make_gateway: MakeGateway) -> No
             assert ("job_timeout", None) == (done.error["code"], done.error["param"])
             assert "longer than 1 s" in done.error["message"]
             assert not gateway.storage.folder(done.id).exists()
-        assert others == multiprocessing.active_children()
+        assert set(multiprocessing.active_children()) <= others
 
 
 async def test_a_stopped_queue_puts_its_job_back(
