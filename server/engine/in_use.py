@@ -37,7 +37,7 @@ class Uses:
 
 
 class Locks(WeakValueDictionary[str, asyncio.Lock]):
-    """A lock for each name: the same one for as long as anybody holds or awaits it."""
+    """A lock for each name: the same one for as long as it is held or awaited."""
 
     def __getitem__(self, name: str) -> asyncio.Lock:
         lock = self.get(name)

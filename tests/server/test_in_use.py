@@ -17,9 +17,9 @@ def test_a_model_is_in_use_until_its_last_request_has_ended() -> None:
     assert "one" not in uses
 
 
-async def test_a_lock_is_the_same_while_anybody_waits_for_it() -> None:
-    """Who comes after a holder has left, and while another one waits, gets the same lock; a lock
-    that nobody uses is forgotten."""
+async def test_a_lock_is_the_same_while_it_is_held_or_awaited() -> None:
+    """A task that comes after a holder has left, while another task waits, gets the same lock; a
+    lock without a task is forgotten."""
     locks, inside, most = Locks(), 0, 0
 
     async def enter() -> None:

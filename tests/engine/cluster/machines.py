@@ -8,17 +8,14 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from unittest.mock import patch
 
 import httpx
 
 from server.cli.demo import import_demo_adapters
 from server.engine.command import engine_command
 from server.settings import Settings
-from tests import postgresql
-from tests.engine.cluster.parts import Cluster, Part
+from tests.engine.cluster.parts import Cluster, Part, backing
 from tests.engine.gateway import START_SECONDS, environment, free_port, serve_settings
-from tests.seaweed import Seaweed, seaweed
 
 KEY = "cluster"
 # Of the folders of engines: a fraction of the compositions, so that nodes fetch all the time.
@@ -137,13 +134,8 @@ def gateway(settings: Settings, engines: Sequence[str]) -> Program:
 def on_machines(folder: Path) -> Iterator[Cluster]:
     """Start two gateways, two engines, a database and a store, and end them."""
     with ExitStack() as stack:
-        database = stack.enter_context(postgresql.serve())
-        store = stack.enter_context(seaweed(folder / "store"))
-        stack.enter_context(patch.dict(os.environ, store.environ))
-        common = {
-            "database_url": database.create(), "store": store.url, "max_loras": 4,
-            "max_cpu_loras": 16, "engine_probe_seconds": 10, "store_retry_seconds": 2,
-        }  # fmt: skip
+        back = stack.enter_context(backing(folder))
+        common = {**back.settings, "max_loras": 4, "max_cpu_loras": 16}
         own = serve_settings(folder / "own", **common)
         own.home.mkdir()
         import_demo_adapters(own)
@@ -153,30 +145,24 @@ def on_machines(folder: Path) -> Iterator[Cluster]:
             )
             for n in range(2)
         ]
-        for engine in engines:
-            stack.callback(engine.kill)
-            engine.start()
-        for engine in engines:
-            engine.engine.wait()
+        for machine in engines:
+            stack.callback(machine.kill)
+            machine.start()
+        for machine in engines:
+            machine.engine.wait()
         places = [
             serve_settings(folder / f"gateway-{n}", port=free_port(), **common) for n in range(2)
         ]
-        gateways = [gateway(place, [engine.url for engine in engines]) for place in places]
+        gateways = [gateway(place, [machine.url for machine in engines]) for place in places]
         for program in gateways:
             stack.callback(program.kill)
             program.start()
         for program in gateways:
             program.wait()
         urls = [f"http://127.0.0.1:{place.port}" for place in places]
-        yield Cluster(_parts(database, store, engines[0].engine, gateways[0]), urls, None, own)
-
-
-def _parts(
-    database: postgresql.Server, store: Seaweed, engine: Program, first: Program
-) -> Sequence[Part]:
-    return (
-        Part("an engine, killed", engine.kill, engine.restart),
-        Part("a gateway, killed", first.kill, first.restart),
-        Part("the object store", store.stop, store.start),
-        Part("the database", database.stop, database.start),
-    )
+        engine, first = engines[0].engine, gateways[0]
+        parts = (
+            Part("an engine, killed", engine.kill, engine.restart),
+            Part("a gateway, killed", first.kill, first.restart),
+        )
+        yield Cluster((*parts, *back.parts), urls, None, own)

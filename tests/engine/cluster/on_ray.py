@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from unittest.mock import patch
 
 import httpx
 import psutil
@@ -14,10 +13,8 @@ import psutil
 from server.cli.demo import import_demo_adapters
 from server.cluster.local import stages_of
 from server.cluster.serve_config import APPLICATION
-from tests import postgresql
 from tests.engine.cluster.machines import BUDGET_BYTES
-from tests.engine.cluster.parts import Cluster, Part
-from tests.seaweed import seaweed
+from tests.engine.cluster.parts import Cluster, Part, backing
 from tests.server.cluster.running import KEY, OnRay, cluster_settings, engines_of, on_ray
 
 _COUNT = 2  # of gateways, and of engines
@@ -30,23 +27,18 @@ _POLL_SECONDS = 1.0
 def cluster_on_ray(folder: Path) -> Iterator[Cluster]:
     """Start a Ray with two gateways and two engines, a database and a store, and end them."""
     with ExitStack() as stack:
-        database = stack.enter_context(postgresql.serve())
-        store = stack.enter_context(seaweed(folder / "store"))
-        stack.enter_context(patch.dict(os.environ, store.environ))
+        back = stack.enter_context(backing(folder))
         settings = cluster_settings(
-            folder / "home", database_url=database.create(), store=store.url, job_devices=(),
-            artifact_budget_bytes=BUDGET_BYTES, engine_probe_seconds=10, store_retry_seconds=2,
-        )  # fmt: skip
+            folder / "home", job_devices=(), artifact_budget_bytes=BUDGET_BYTES, **back.settings
+        )
         import_demo_adapters(settings)
         words = ("--engines", str(_COUNT), "--gateways", str(_COUNT))
         ray = stack.enter_context(on_ray(folder, settings, *words, up_seconds=_UP_SECONDS))
         parts = (
             _replaced("an engine, killed", ray, lambda: engines_of(ray)),
             _replaced("a gateway, killed", ray, lambda: gateways_of(ray)),
-            Part("the object store", store.stop, store.start),
-            Part("the database", database.stop, database.start),
         )
-        yield Cluster(parts, [ray.cluster.url], KEY, settings)
+        yield Cluster((*parts, *back.parts), [ray.cluster.url], KEY, settings)
 
 
 def gateways_of(ray: OnRay) -> list[psutil.Process]:
