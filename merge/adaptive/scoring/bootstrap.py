@@ -1,11 +1,15 @@
-"""Percentile bootstrap intervals: the uncertainty of a figure of few examples.
+"""Intervals: the uncertainty of a figure of few examples.
 
-Efron and Tibshirani, An Introduction to the Bootstrap (1993), section 13.3. Differences are paired:
-both figures are of the same resampled examples. Not covered: the bias of choosing among many
-candidates on the same examples.
+Losses: the percentile bootstrap (Efron and Tibshirani, An Introduction to the Bootstrap, 1993,
+section 13.3). Shares: Wilson's interval (Journal of the American Statistical Association 22, 1927),
+which has a width at 0/n and n/n, where every resample is the same. Differences are paired: both
+figures are of the same resampled examples. Not covered: tests of differences (`paired`), and the
+bias of choosing among many candidates on the same examples.
 """
 
+import math
 from collections.abc import Sequence
+from statistics import NormalDist
 from typing import NamedTuple
 
 import numpy as np
@@ -13,6 +17,7 @@ from numpy.typing import NDArray
 
 RESAMPLES = 2000
 CONFIDENCE = 0.95
+_ACROSS = NormalDist().inv_cdf((1 + CONFIDENCE) / 2)
 
 
 class Interval(NamedTuple):
@@ -43,6 +48,20 @@ def bootstrap(
     drawn = _draws(len(numbers), seed)  # (RESAMPLES, n)
     figures = numbers[drawn].sum(1) / sizes[drawn].sum(1)
     return _interval(float(numbers.sum() / sizes.sum()), figures)
+
+
+def share(marks: Sequence[bool]) -> Interval:
+    """Return the share of marks that are true, with Wilson's interval.
+
+    Args:
+        marks: (n,) one for each example, n at least 1.
+    """
+    n, value = len(marks), sum(marks) / len(marks)
+    stretch = 1 + _ACROSS**2 / n
+    middle = (value + _ACROSS**2 / (2 * n)) / stretch
+    half = _ACROSS / stretch * math.sqrt(value * (1 - value) / n + (_ACROSS / (2 * n)) ** 2)
+    # At 0/n and n/n an end is the value itself, to the last bits.
+    return Interval(value, min(value, max(0.0, middle - half)), max(value, min(1.0, middle + half)))
 
 
 def difference(
