@@ -4,13 +4,11 @@ Covered: the loaded base, the examples in tokens, candidates and adapters on dis
 stages (`methods`, `controls`) and their order (`adapt`).
 """
 
-import hashlib
 import json
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -21,7 +19,8 @@ from merge.adaptive.model.hooks import Updates
 from merge.adaptive.model.stacked import Modules, stack, updates_of
 from merge.adaptive.options import Options
 from merge.adaptive.scoring.examples import Example
-from merge.adaptive.scoring.scorer import Scorer, figures
+from merge.adaptive.scoring.scored import figures
+from merge.adaptive.scoring.scorer import Scorer
 from merge.adaptive.training import Progress, Run, Schedule, Trained
 from merge.factors import Factors
 from merge.peft_format import AdapterFolder, digest_folder, open_folder
@@ -45,7 +44,7 @@ class Target(NamedTuple):
     rank_limit: int
 
 
-CANDIDATES = "candidates"
+CANDIDATES, CHECKPOINTS = "candidates", "checkpoints"  # in a job's folder
 U = TypeVar("U", bound=Updates)
 
 
@@ -88,8 +87,31 @@ Watch = Callable[[Progress | Measured], None]
 """Called at every step and for every candidate; an exception from it ends the job."""
 
 
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """What cross-fitting has settled, so that the training that is served chooses nothing.
+
+    Attributes:
+        steps: by training, the step at which it stops.
+        scales: by search for a scale, the scale.
+        main: the name of the method's best size.
+    """
+
+    steps: Mapping[str, int]
+    scales: Mapping[str, float]
+    main: str
+
+
 class JobContext:
-    """State shared by a job's stages. No other job may use the folder."""
+    """State shared by a job's stages. No other job may use the folder.
+
+    Attributes:
+        train: the examples that are learned from.
+        validation: the examples that choose a step, a scale, a number of adapters; none where
+            these are settled.
+        tests: the examples that only measure.
+        settled: what needs no choice any more.
+    """
 
     def __init__(
         self,
@@ -100,28 +122,20 @@ class JobContext:
         scorer: Scorer,
         train: Sequence[Example],
         validation: Sequence[Example],
+        tests: Sequence[Example],
         folder: Path,
         watch: Watch,
+        settled: Settled | None = None,
     ) -> None:
         self.setting, self.options = setting, options
         self.model, self.scorer = model, scorer
-        self.train, self.validation = train, validation
-        self.folder, self.watch = folder, watch
+        self.train, self.validation, self.tests = train, validation, tests
+        self.folder, self.watch, self.settled = folder, watch, settled
 
     @property
     def fresh_rank(self) -> int:
         """The rank of LoRAs that are trained from nothing."""
         return min(self.options.fresh_rank, self.setting.rank_limit)
-
-    @cached_property
-    def task(self) -> str:
-        """Digest of everything but the adapter that a score on the training examples depends on."""
-        options = self.options
-        text = json.dumps(
-            [self.setting.base, options.pattern, options.longest_answer,
-             [(example.tokens, example.labels) for example in self.train]]
-        )  # fmt: skip
-        return hashlib.sha256(text.encode()).hexdigest()
 
     def candidate(self, name: str, make: Callable[[], Candidate]) -> Candidate:
         """Return the candidate that an earlier run of the job measured, or make and store it."""
@@ -131,7 +145,7 @@ class JobContext:
         began = time.perf_counter()
         made = make().taking(time.perf_counter() - began)
         write_atomic(path, json.dumps(made.to_json()))
-        self.watch(Measured(name, figures(made.scored, seed=self.options.seed).to_json()))
+        self.watch(Measured(name, figures(made.judged, seed=self.options.seed).to_json()))
         return made
 
     def adapter(
@@ -188,16 +202,17 @@ class JobContext:
 
 def train(context: JobContext, name: str, updates: Updates, schedule: Schedule) -> Trained:
     """Train what is trainable in `updates`, from its checkpoint if there is one."""
+    until = None if context.settled is None else context.settled.steps.get(name)
     run = Run(
         stage=name, model=context.model, updates=updates, train=context.train,
         validation=context.validation, schedule=schedule, watch=context.watch,
-        checkpoint=checkpoint_of(context, name),
+        checkpoint=checkpoint_of(context, name), until=until,
     )  # fmt: skip
     return run()
 
 
 def checkpoint_of(context: JobContext, name: str) -> Path:
     """Return the checkpoint file of a stage; its folder is made."""
-    path = context.folder / "checkpoints" / f"{name}.pt"
+    path = context.folder / CHECKPOINTS / f"{name}.pt"
     path.parent.mkdir(parents=True, exist_ok=True)
     return path

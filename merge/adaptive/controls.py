@@ -24,7 +24,7 @@ DROPOUT = 0.5  # of the regularised control (arXiv 2602.12323, figure 4)
 
 def base(context: JobContext) -> Candidate:
     """Score the base without any adapter."""
-    scored = context.scorer.score(None, context.validation)
+    scored = context.scorer.score(None, context.tests)
     return Candidate("base", "the base alone", scored, Serving("base"))
 
 
@@ -36,10 +36,10 @@ def fresh_lora(context: JobContext, name: str, title: str, dropout: float) -> Ca
     )
     updates = Fresh(linear_widths(context.model), plan)
     trained = train(context, name, updates, fresh_schedule(context))
-    scored = context.scorer.score(updates, context.validation)
+    scored = context.scorer.score(updates, context.tests)
     # The files are in the output dtype, so they are scored again: rounding is part of the figure.
     written = context.adapter(name, updates.modules_now(), {})
-    folded = context.scorer.score(context.updates(written.folder), context.validation)
+    folded = context.scorer.score(context.updates(written.folder), context.tests)
     return Candidate(
         name, title, scored, Serving("adapter", folder=f"{CANDIDATES}/{name}"), folded=folded,
         best_step=trained.best_step, curve=trained.curve,
@@ -59,13 +59,12 @@ def fresh_schedule(context: JobContext) -> Schedule:
 def best_single(
     context: JobContext, adapters: Sequence[AdapterRef], scores: Mapping[str, MemberScore]
 ) -> Candidate:
-    """Score the member that does best alone on the training examples."""
-    # Chosen on the training examples: choosing on the validation examples would flatter it.
+    """Score the member that does best alone on the examples that do not measure."""
     best = min(
         adapters,
         key=lambda adapter: (-scores[adapter.digest].accuracy, scores[adapter.digest].loss),
     )
-    scored = context.scorer.score(context.updates(best.folder), context.validation)
+    scored = context.scorer.score(context.updates(best.folder), context.tests)
     recipe = fold_sum([best], [1.0], context.setting.target)
     fold = fold_recipe(context, "best_single", recipe, [best])
     return Candidate(
@@ -80,7 +79,7 @@ def average(context: JobContext, adapters: Sequence[AdapterRef]) -> Candidate:
     folders = [adapter.folder for adapter in adapters]
     shares = [1 / len(adapters)] * len(adapters)
     updates = context.weighted(modules, embeddings_of(folders))(shares)
-    scored = context.scorer.score(updates, context.validation)
+    scored = context.scorer.score(updates, context.tests)
     recipe = fold_sum(adapters, shares, context.setting.target)
     fold = fold_recipe(context, "average", recipe, adapters)
     return Candidate(
@@ -90,13 +89,12 @@ def average(context: JobContext, adapters: Sequence[AdapterRef]) -> Candidate:
 
 
 def random_parameters(
-    context: JobContext, adapters: Sequence[AdapterRef], fresh: AdapterRef | None
+    context: JobContext, name: str, adapters: Sequence[AdapterRef], fresh: AdapterRef | None
 ) -> Candidate:
     """Learn as the method does, over members redrawn at random; the fresh LoRA is not redrawn."""
+    seed = context.options.seed
     noise = [
-        redrawn_adapter(
-            read_modules(adapter.folder), seed=context.options.seed, name=adapter.digest
-        )
+        redrawn_adapter(read_modules(adapter.folder), seed=seed, name=adapter.digest)
         for adapter in adapters
     ]
     first = [] if fresh is None else [fresh]
@@ -106,7 +104,7 @@ def random_parameters(
         is_noise=True,
     )
     title = "the same, over members redrawn at random"
-    return learn(context, "random_parameters", title, over)
+    return learn(context, name, title, over)
 
 
 def redrawn_adapter(modules: Modules, *, seed: int, name: str) -> Modules:
@@ -136,10 +134,12 @@ def controls(
     adapters: Sequence[AdapterRef],
     scores: Mapping[str, MemberScore],
     fresh: AdapterRef,
-    *,
-    targeted: bool,
 ) -> dict[str, Callable[[], Candidate]]:
-    """Return what makes each control, by name; the base and the fresh LoRA are not among them."""
+    """Return what makes each control, by name.
+
+    The base, the fresh LoRA and the random parameters, of which there is one for each k, are not
+    among them.
+    """
     makers: dict[str, Callable[[], Candidate]] = {
         "fresh_lora_dropout": lambda: fresh_lora(
             context, "fresh_lora_dropout", f"a fresh LoRA, dropout {DROPOUT}", DROPOUT
@@ -149,8 +149,4 @@ def controls(
     if adapters:
         makers["best_single"] = lambda: best_single(context, adapters, scores)
         makers["average"] = lambda: average(context, adapters)
-        if context.options.method != "scale":
-            makers["random_parameters"] = lambda: random_parameters(
-                context, adapters, fresh if targeted else None
-            )
     return makers

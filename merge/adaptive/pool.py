@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
+from merge.adaptive.scoring.scored import Scored
+
 
 @dataclass(frozen=True, slots=True)
 class PoolMember:
@@ -38,7 +40,7 @@ class Pool(Protocol):
 
 
 class MemberScore(NamedTuple):
-    """The scores of one adapter alone on a task's training examples."""
+    """The scores of one adapter alone on examples that a learning may see."""
 
     accuracy: float  # share of answers that match
     loss: float  # nats per answer token
@@ -47,12 +49,12 @@ class MemberScore(NamedTuple):
 class ScoreMemory(Protocol):
     """Stores pool members' scores by task, so that jobs share their measurements."""
 
-    def get(self, task: str, digest: str) -> MemberScore | None:
-        """Return the score of the adapter with this digest, if it is known."""
+    def get(self, task: str, digest: str) -> Scored | None:
+        """Return the scores of the adapter with this digest, example by example, if known."""
         ...
 
-    def put(self, task: str, digest: str, score: MemberScore) -> None:
-        """Store a score durably. Raises OSError: the disk is full or gone."""
+    def put(self, task: str, digest: str, score: Scored) -> None:
+        """Store scores durably. Raises OSError: the disk is full or gone."""
         ...
 
 
@@ -61,17 +63,17 @@ class FileScores:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._read: dict[str, dict[str, MemberScore]] = {}
+        self._read: dict[str, dict[str, Scored]] = {}
 
-    def get(self, task: str, digest: str) -> MemberScore | None:
+    def get(self, task: str, digest: str) -> Scored | None:
         """See `ScoreMemory`."""
         return self._of(task).get(digest)
 
-    def put(self, task: str, digest: str, score: MemberScore) -> None:
+    def put(self, task: str, digest: str, score: Scored) -> None:
         """See `ScoreMemory`."""
         self._folder.mkdir(parents=True, exist_ok=True)
         # A leading newline: the last line may have been cut off, and would swallow this one.
-        line = f"\n{json.dumps({'digest': digest, **score._asdict()})}\n".encode()
+        line = f"\n{json.dumps({'digest': digest, **score.to_json()})}\n".encode()
         # A single write with O_APPEND is atomic: lines of two jobs do not interleave.
         file = os.open(self._path(task), os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
         try:
@@ -82,7 +84,7 @@ class FileScores:
             os.close(file)
         self._of(task)[digest] = score
 
-    def _of(self, task: str) -> dict[str, MemberScore]:
+    def _of(self, task: str) -> dict[str, Scored]:
         if task not in self._read:
             path = self._path(task)
             lines = path.read_text().splitlines() if path.exists() else []
@@ -93,9 +95,9 @@ class FileScores:
         return self._folder / f"{task}.jsonl"
 
 
-def _score(line: str) -> tuple[str, MemberScore] | None:
+def _score(line: str) -> tuple[str, Scored] | None:
     try:
         read = json.loads(line)
-        return str(read["digest"]), MemberScore(float(read["accuracy"]), float(read["loss"]))
+        return str(read["digest"]), Scored.from_json(read)
     except (ValueError, KeyError, TypeError):  # a line that a crash or a full disk cut off
         return None

@@ -76,7 +76,10 @@ class Trained:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One training: the model, the trained updates, the examples and the checkpoint file."""
+    """One training: the model, the trained updates, the examples and the checkpoint file.
+
+    `until` is the step of the schedule at which it stops; None for the last one.
+    """
 
     stage: str
     model: Any  # frozen, in evaluation mode
@@ -86,6 +89,7 @@ class Run:
     schedule: Schedule
     watch: Watch
     checkpoint: Path | None = None
+    until: int | None = None
 
     def __call__(self) -> Trained:
         """Train, or resume training; afterwards the updates hold the best state.
@@ -104,7 +108,7 @@ class Run:
         rates = get_cosine_schedule_with_warmup(optimizer, warm_up, self.schedule.steps)
         state = load_state(self.checkpoint, self.updates, optimizer, rates) or State()
         with attached(self.model, self.updates):
-            for step in range(state.step + 1, self.schedule.steps + 1):
+            for step in range(state.step + 1, self._last + 1):
                 self.updates.begin(step)
                 self.updates.train()
                 loss = self._step(parameters, step, state)
@@ -113,14 +117,18 @@ class Run:
                 optimizer.zero_grad(set_to_none=True)
                 rates.step()
                 valid = self._evaluate(step, loss, state, parameters)
-                self.watch(Progress(self.stage, step, self.schedule.steps, loss, valid))
+                self.watch(Progress(self.stage, step, self._last, loss, valid))
                 if self._is_stop(step):
                     save_state(self.checkpoint, state, self.updates, optimizer, rates)
         state.put_best(self.updates)
         return Trained(state.best_step or 0, state.best_loss, tuple(state.curve))
 
+    @property
+    def _last(self) -> int:
+        return self.schedule.steps if self.until is None else self.until
+
     def _is_stop(self, step: int) -> bool:
-        return step % self.schedule.evaluate_every == 0 or step == self.schedule.steps
+        return step % self.schedule.evaluate_every == 0 or step == self._last
 
     def _step(self, parameters: Sequence[Tensor], step: int, state: State) -> float:
         """Put the gradient of one batch's mean loss into the parameters; return that loss."""

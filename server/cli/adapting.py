@@ -40,7 +40,7 @@ def adapt(
         typer.Option(help="Number of merged adapters; with commas, each number is tried."),
     ] = None,
     validation: Annotated[
-        Path | None, typer.Option(help="Validation examples; default: a fifth of the file.")
+        Path | None, typer.Option(help="Examples to measure on; default: parts of the file.")
     ] = None,
     serve: Annotated[
         str, typer.Option(help="What to serve: best, none, or a candidate's name.")
@@ -62,7 +62,7 @@ def adapt(
 
     if pool is not None and member:
         raise fail("--pool is a filter, --member names adapters: give one of them")
-    read_dataset(file, validation, seed=seed or 0)  # reports invalid lines before any upload
+    read_dataset(file, validation)  # reports invalid lines before any upload
     body = {
         "options": {**pairs(option or []), "method": method}, "pool": member or pool,
         "k": None if k is None else _numbers(k), "serve": serve, "name": name, "seed": seed,

@@ -17,7 +17,14 @@ from server.cli.console import (
     progress_bar,
     say,
 )
-from server.jobs.report import METRICS, interval_text, rows, title_of
+from server.jobs.report import (
+    METRICS,
+    gain_text,
+    how_measured,
+    interval_text,
+    rows,
+    title_of,
+)
 
 JobId = Annotated[str, typer.Argument(metavar="JOB", help="The job's id.")]
 
@@ -112,15 +119,20 @@ def print_report(report: Mapping[str, Any]) -> None:
     served = any(row.served for row in listed)
     columns = ["candidate", *map(title_of, metrics)]
     columns += [f"{title_of(metric)} as served" for metric in metrics] if served else []
+    compared = any(row.comparison for row in listed)
+    columns += ["gain"] if compared else []
     cells = [
         (row.name,
          *(interval_text(row.figures[metric], metric) for metric in metrics),
          *(interval_text(row.as_served(metric), metric) for metric in metrics if served),
+         *([gain_text(row.comparison, report["metric"])] if compared else []),
          "published" if row.published else row.reason or "")
         for row in listed
     ]  # fmt: skip
-    title = "Candidates on the validation examples, with 95 % intervals"
+    title = "Candidates on examples that they never saw, with 95 % intervals"
     print_table(title, (*columns, ""), cells)
+    if how := how_measured(report):
+        say(how)
     say(str(report["sentence"]))
     if report["served"]:
         say(str(report["served"]))

@@ -38,7 +38,7 @@ class JobRequest:
     Attributes:
         training_file: the id of a file of examples.
         base: a served base, by either of its names; None: that of `recipe`, or the first one.
-        validation_file: the id of another; without it a fifth of the first is held out.
+        validation_file: the id of another, to measure on; without it the first is split.
         options: `merge.adaptive.options.Options` by name; `recipe` is an expression.
         pool: a filter, or references; None means every adapter, or those of the recipe.
         serve: the candidate to publish: `best`, `none`, or a name.
@@ -74,6 +74,8 @@ def create_job(resolver: Resolver, request: JobRequest, caller: Caller) -> Job:
     if request.seed is not None:
         options_by_name["seed"] = request.seed
     options = Options.parse(options_by_name)
+    if request.validation_file is not None:
+        options.check_validation()
     asked = None if request.base is None else _base(resolver, request.base)
     base = (asked or resolver.bases.default).name
     named: tuple[PoolEntry, ...] = ()

@@ -1,9 +1,9 @@
-"""Examples as chat JSONL: read line by line, all bad lines reported together, then split.
+"""Examples as chat JSONL: read line by line, all bad lines reported together.
 
     {"messages": [{"role": "user", "content": "…"}, {"role": "assistant", "content": "…"}]}
 
-Covered: the form of lines, the 80/20 split, and that no example is on both sides. Not covered:
-tokens (`merge.adaptive.scoring.examples`).
+Covered: the form of lines, and that no question is in both files. Not covered: how one file is
+split (`merge.adaptive.split`), tokens (`merge.adaptive.scoring.examples`).
 """
 
 import json
@@ -12,14 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeAlias
 
-import numpy as np
+from merge.adaptive.split import FEWEST_QUESTIONS, questions_of
 
 Conversation: TypeAlias = tuple[Mapping[str, str], ...]
 Param = Literal["training_file", "validation_file"]
 ROLES = ("system", "developer", "user", "assistant")
 # OpenAI's minimum, and the size of the paper's low-data study.
 FEWEST = 10
-VALIDATION_SHARE = 0.2
 _SHOWN = 20
 
 
@@ -46,27 +45,29 @@ class DatasetInvalid(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Dataset:
-    """Examples to learn from, and examples that choose and measure candidates."""
+    """Examples to learn from, and those that only measure: none where the former are split."""
 
-    train: tuple[Conversation, ...]
+    examples: tuple[Conversation, ...]
     validation: tuple[Conversation, ...]
 
 
-def read_dataset(training: Path, validation: Path | None, *, seed: int) -> Dataset:
-    """Return the examples of a training file, with those of a validation file or split by seed.
-
-    Equal examples stay on one side of a split.
+def read_dataset(training: Path, validation: Path | None) -> Dataset:
+    """Return the examples of a training file, and those of a validation file if there is one.
 
     Raises:
-        DatasetInvalid: bad lines, too few examples, or examples that are in both files.
+        DatasetInvalid: bad lines, too few examples or questions, or a question in both files.
         OSError: a file cannot be read.
     """
     examples = read_conversations(training, "training_file")
     if len(examples) < FEWEST:
         reason = f"it has {len(examples)} examples; at least {FEWEST} are needed"
         raise DatasetInvalid("training_file", reason)
+    asked = len(set(questions_of([*examples.values()])))
+    if asked < FEWEST_QUESTIONS:
+        reason = f"it asks {asked} different questions; at least {FEWEST_QUESTIONS} are needed"
+        raise DatasetInvalid("training_file", reason)
     if validation is None:
-        return _split(list(examples.values()), seed)
+        return Dataset(tuple(examples.values()), ())
     held_out = read_conversations(validation, "validation_file")
     if not held_out:
         raise DatasetInvalid("validation_file", "it has no example")
@@ -151,32 +152,16 @@ def _is_unicode(text: str) -> bool:
     return True
 
 
-def _key(conversation: Conversation) -> str:
-    return json.dumps(conversation)
-
-
 def _refuse_shared(
     train: Mapping[int, Conversation], validation: Mapping[int, Conversation]
 ) -> None:
     first: dict[str, int] = {}
-    for number, conversation in train.items():
-        first.setdefault(_key(conversation), number)
+    for number, question in zip(train, questions_of([*train.values()]), strict=True):
+        first.setdefault(question, number)
     shared = [
-        BadLine(number, f"equal to line {first[key]} of the training file")
-        for number, conversation in validation.items()
-        if (key := _key(conversation)) in first
+        BadLine(number, f"asks what line {first[question]} of the training file asks")
+        for number, question in zip(validation, questions_of([*validation.values()]), strict=True)
+        if question in first
     ]
     if shared:
-        raise DatasetInvalid("validation_file", "it has examples of the training file", shared)
-
-
-def _split(examples: Sequence[Conversation], seed: int) -> Dataset:
-    """Return the examples with about a fifth of the distinct ones held out."""
-    distinct = list(dict.fromkeys(map(_key, examples)))
-    count = max(1, round(VALIDATION_SHARE * len(distinct)))
-    if len(distinct) < 2:
-        raise DatasetInvalid("training_file", "all examples are equal, so none can be held out")
-    drawn = np.random.default_rng(seed).permutation(len(distinct))[:count]
-    held_out = {distinct[at] for at in drawn}
-    train = tuple(example for example in examples if _key(example) not in held_out)
-    return Dataset(train, tuple(example for example in examples if _key(example) in held_out))
+        raise DatasetInvalid("validation_file", "it has questions of the training file", shared)

@@ -14,7 +14,8 @@ from typing import Any
 
 from merge.adaptive.scoring.examples import IGNORED, Example
 from merge.adaptive.scoring.losses import Losses, answer_tokens
-from merge.adaptive.scoring.scorer import Scored, compare_answers
+from merge.adaptive.scoring.scored import Scored
+from merge.adaptive.scoring.scorer import compare_answers
 from server.engine.protocol import Engine, EngineFailed, EngineUnavailable
 
 _PATH = "/v1/completions"

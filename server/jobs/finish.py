@@ -1,9 +1,9 @@
 """The end of a job: from what was learned to a model that answers.
 
 The pool's members are checked again. The method's own candidate is merged, loaded and scored by the
-engine, so that the report has the figures as served beside the learned ones. Then the candidate
-that the request picks, or the best that can be served, is published. Every step can be repeated: a
-job whose gateway stops here is finished by the next one.
+engine, and judged again by what the engine answers. Then the candidate that the request picks, or
+the best that can be served, is published; unasked, none that was not found better than the base.
+Every step can be repeated: a job whose gateway stops here is finished by the next one.
 Not covered: learning (`worker`), and the job's row (`runner`).
 """
 
@@ -13,6 +13,8 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, cast
 
+from merge.adaptive.candidates import TESTS
+from merge.adaptive.verdict import BASE
 from merge.errors import MergeError
 from merge.peft_format import FormatError, open_folder
 from registry.callers import Caller
@@ -32,10 +34,11 @@ from server.artifacts.store import ArtifactStore
 from server.artifacts.worker import BuildTimeout, BuildTooLarge
 from server.compose.resolve import Bare, Target
 from server.engine.protocol import Engine, EngineRefused
+from server.jobs.as_served import Judgement
 from server.jobs.failures import Failure, JobFailed
 from server.jobs.pools import unusable
 from server.jobs.publish import NotServable, Publisher
-from server.jobs.report import CandidateJson, ReportJson, served_figures
+from server.jobs.report import CandidateJson, ReportJson
 from server.jobs.storage import JobStorage
 from server.salts import CacheSalts
 from server.served_bases import ServedBases
@@ -92,9 +95,10 @@ class Finisher:
             StoreFull, StoreBroken, StorageFailed, OSError: a disk is full or gone.
         """
         report = await asyncio.to_thread(self._report, job, outcome)
-        report["served"] = await self._score_main(job, report, say)
+        judgement = Judgement(report, self.storage.folder(job.id))
+        report["served"] = await self._score_main(job, judgement, say)
         try:
-            return Finished(report, await self._publish(job, report, say))
+            return Finished(report, await self._publish(job, judgement, say))
         except JobFailed as error:
             return Finished(report, failure=error.failure)
 
@@ -119,9 +123,9 @@ class Finisher:
         added = {"job": job.id, "base": job.base, "served": None, "published": None}
         return cast("ReportJson", {**outcome, **added, "candidates": checked})
 
-    async def _score_main(self, job: Job, report: ReportJson, say: Say) -> str | None:
+    async def _score_main(self, job: Job, judgement: Judgement, say: Say) -> str | None:
         """Score the method's own candidate as served; return why not, if not."""
-        main = _by_name(report)[report["main"]]
+        main = _by_name(judgement.report)[judgement.report["main"]]
         if main["unservable"]:
             return main["unservable"]
         serving = main["serve"]
@@ -131,17 +135,16 @@ class Finisher:
             target = await asyncio.to_thread(self.publisher.prepare, job, main, job.name)
             if target is None:
                 return "it is scored once it is published"
-            return await self._score(job, report, main, target, say)
+            return await self._score(job, judgement, main, target, say)
         except _RULES_OUT as error:
             main["unservable"] = str(error)
             return str(error)
 
     async def _score(
-        self, job: Job, report: ReportJson, candidate: CandidateJson, target: Target, say: Say
+        self, job: Job, judgement: Judgement, candidate: CandidateJson, target: Target, say: Say
     ) -> str | None:
         """Load a candidate and fill in its `served`; return why not, if not."""
-        from merge.adaptive.scoring.scorer import figures  # here: they import torch
-        from server.jobs.engine_scorer import ScoringFailed, score
+        from server.jobs.engine_scorer import ScoringFailed, score  # here: it imports torch
 
         if candidate["served"] is not None:
             return None
@@ -155,7 +158,7 @@ class Finisher:
                 return "prompt log-probabilities are not available for adapters of the lm_head"
             await say(f"Scoring {candidate['name']} on the engine.")
             examples = await asyncio.to_thread(self._examples, job)
-            options = report["options"]
+            options = judgement.report["options"]
             try:
                 scored = await score(
                     engine, model, examples, pattern=options["pattern"],
@@ -164,8 +167,7 @@ class Finisher:
                 )  # fmt: skip
             except ScoringFailed as error:
                 return str(error)
-        served = await asyncio.to_thread(figures, scored, seed=report["seed"])
-        candidate["served"] = served_figures(candidate, model, served)
+        await asyncio.to_thread(judgement.add, candidate, model, scored)
         return None
 
     async def _ready(self, target: Target, stack: AsyncExitStack) -> tuple[str, Engine | None]:
@@ -183,7 +185,7 @@ class Finisher:
         provided = await stack.enter_async_context(self.provider.provide(target, Timings()))
         return provided.digest, provided.engine
 
-    async def _publish(self, job: Job, report: ReportJson, say: Say) -> str | None:
+    async def _publish(self, job: Job, judgement: Judgement, say: Say) -> str | None:
         """Publish the picked candidate, or the best that can be served; return its model.
 
         The report then names it. None where the request publishes none.
@@ -191,15 +193,15 @@ class Finisher:
         Raises:
             JobFailed: no candidate can be published.
         """
-        pick = job.request["serve"]
+        pick, report = job.request["serve"], judgement.report
         if pick == NONE:
             return None
-        candidates = _ranked(report) if pick == BEST else [_picked(pick, report)]
+        candidates = _to_try(report) if pick == BEST else [_picked(pick, report)]
         for candidate in candidates:
             if candidate["unservable"]:
                 continue
             try:
-                model, unscored = await self._score_and_publish(job, report, candidate, say)
+                model, unscored = await self._score_and_publish(job, judgement, candidate, say)
             except _RULES_OUT as error:
                 candidate["unservable"] = str(error)
                 continue
@@ -214,7 +216,7 @@ class Finisher:
         raise JobFailed(_none_servable(pick, candidates))
 
     async def _score_and_publish(
-        self, job: Job, report: ReportJson, candidate: CandidateJson, say: Say
+        self, job: Job, judgement: Judgement, candidate: CandidateJson, say: Say
     ) -> tuple[str, str | None]:
         """Publish a candidate that the engine loads; return its model, and why it has no score.
 
@@ -223,20 +225,21 @@ class Finisher:
         target = await asyncio.to_thread(self.publisher.prepare, job, candidate, job.name)
         unscored = None
         if target is not None:
-            unscored = await self._score(job, report, candidate, target, say)
+            unscored = await self._score(job, judgement, candidate, target, say)
+            _refuse_worse(job, judgement.report, candidate)
         published = await asyncio.to_thread(self.publisher.publish, job, candidate, job.name)
         if target is None:
-            unscored = await self._score(job, report, candidate, published.target, say)
+            unscored = await self._score(job, judgement, candidate, published.target, say)
+            _refuse_worse(job, judgement.report, candidate)
         return published.model, unscored
 
     def _has_head(self, digest: str) -> bool:
         return "lm_head" in open_folder(self.artifacts.path(digest)).modules
 
     def _examples(self, job: Job) -> list["Example"]:
-        from merge.adaptive.candidates import VALIDATION
         from merge.adaptive.scoring.examples import load_examples
 
-        return load_examples((self.storage.folder(job.id) / VALIDATION).read_text())
+        return load_examples((self.storage.folder(job.id) / TESTS).read_text())
 
 
 def caller_of_job(job: Job) -> Caller:
@@ -248,10 +251,22 @@ def _by_name(report: ReportJson) -> dict[str, CandidateJson]:
     return {candidate["name"]: candidate for candidate in report["candidates"]}
 
 
-def _ranked(report: ReportJson) -> list[CandidateJson]:
-    """Return the candidates in the order to try: the verdict's best, then by their figures."""
+def _to_try(report: ReportJson) -> list[CandidateJson]:
+    """Return the candidates that may be published unasked, the verdict's best first."""
     by_name = _by_name(report)
-    return [by_name[name] for name in dict.fromkeys([report["best"], *report["ranked"]])]
+    # A release without an order has learned, and this one publishes: the best, or the base.
+    names = report.get("order") or dict.fromkeys([report["best"], BASE])
+    return [by_name[name] for name in names if name in by_name]
+
+
+def _refuse_worse(job: Job, report: ReportJson, candidate: CandidateJson) -> None:
+    """Raise NotServable if nobody asked for a candidate that is no better as the engine serves it.
+
+    An adapter of the job has a name by then, which stays; the job's model is another.
+    """
+    order = report.get("order")
+    if job.request["serve"] == BEST and order is not None and candidate["name"] not in order:
+        raise NotServable("as the engine serves it, it is not found better than what is simpler.")
 
 
 def _picked(name: str, report: ReportJson) -> CandidateJson:

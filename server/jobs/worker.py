@@ -49,8 +49,7 @@ def learn(spec: WorkerSpec, send: Send) -> None:
         DatasetInvalid: before anything is loaded.
         merge.adaptive's own, merge.errors.MergeError, OSError: see `merge.adaptive.adapt`.
     """
-    options = dict(spec.options)
-    data = read_dataset(spec.training, spec.validation, seed=int(options["seed"]))
+    data = read_dataset(spec.training, spec.validation)
     # Only now: torch and transformers take seconds to import.
     from merge.adaptive.adapt import Setting, adapt
     from merge.adaptive.options import Options
@@ -61,7 +60,8 @@ def learn(spec: WorkerSpec, send: Send) -> None:
         rank_limit=spec.rank_limit, norm_limit=spec.norm_limit, memory_bytes=spec.memory_bytes,
     )  # fmt: skip
     adapt(
-        setting, Options.parse(options), _Members(spec.members), data.train, data.validation,
+        setting, Options.parse(spec.options), _Members(spec.members), data.examples,
+        data.validation,
         scores=FileScores(spec.scores), folder=spec.folder,
         watch=lambda event: send(note_of(event)),
     )  # fmt: skip

@@ -20,9 +20,9 @@ from tests.lab.adapting.design import ARMS, EXAMPLES, MOST, SEEDS, Wanted, wante
 from tests.lab.adapting.measure import Bench
 from tests.lab.adapting.pool import SKILLS_OF, Pool
 from tests.lab.adapting.results import figures, write_results
-from tests.lab.adapting.scoring import Examiner, examine
+from tests.lab.adapting.scoring import examine
 from tests.lab.adapting.tables import FINDINGS, Measured
-from tests.lab.adapting.tasks import FEW_SHOT, LONGEST, TEST_SEED, TESTS_EACH, shown, split
+from tests.lab.adapting.tasks import FEW_SHOT, LONGEST, TEST_SEED, TESTS_EACH, shown
 from tests.lab.cell_file import CellFile
 from tests.lab.language import TASKS, TASKS_WITHOUT_ADAPTER, is_held_out, make_lexicon
 from tests.lab.merging.adapters import BASE, adapter_folder
@@ -111,16 +111,6 @@ def test_marks_are_those_of_greedy_decoding(loaded: Loaded) -> None:
 
     assert [text == each.answer for text, each in zip(said, asked, strict=True)] == list(marks)
     assert 0 < sum(marks) < len(marks)  # else neither way would have had to tell right from wrong
-
-
-def test_candidates_are_examined_on_held_out_prompts(loaded: Loaded) -> None:
-    """Asked for validation marks the examiner marks the tests; losses stay the validation's."""
-    parts = split(loaded.tokenizer, FEW_SHOT["corv"], 30, 0)
-    examiner = Examiner(loaded.model, parts)
-
-    assert len(parts.tests) == len(examiner.score(None, parts.validation).exact_match)
-    assert len(parts.train) == len(examiner.score(None, parts.train).exact_match)
-    assert len(parts.validation) == len(examiner.losses(None, parts.validation).nll)
 
 
 class Counting(Bench):

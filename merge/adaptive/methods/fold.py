@@ -14,7 +14,7 @@ import torch
 from merge.adaptive.candidates import Serving
 from merge.adaptive.context import AdapterRef, JobContext, Target
 from merge.adaptive.model.stacked import GatedLayer, Modules, embeddings_of, read_modules
-from merge.adaptive.scoring.scorer import Scored
+from merge.adaptive.scoring.scored import Scored
 from merge.errors import MergeError
 from merge.factors import Factors, gram_of_rows
 from merge.linalg import truncated_sum
@@ -176,7 +176,7 @@ def fold_recipe(
     try:
         folders = {adapter.digest: adapter.folder.path for adapter in adapters}
         report = merge(recipe, folders, out, norm_limit=context.setting.norm_limit)
-        scored = context.scorer.score(context.updates(open_folder(out)), context.validation)
+        scored = context.scorer.score(context.updates(open_folder(out)), context.tests)
     except MergeError as error:
         return Fold(Serving("nothing", reason=str(error)))
     finally:

@@ -116,11 +116,15 @@ def lorahub(context: JobContext, name: str, title: str, over: Ingredients) -> Ca
     search = Search(len(over.adapters), options.budget, options.bound, options.seed)
     history = checkpoint_of(context, name).with_suffix(".jsonl")
     weights = search_weights(search, loss, history=history, report=report)
-    scored = context.scorer.score(make(weights), context.validation)
+    scored = context.scorer.score(make(weights), context.tests)
+    choice_loss = None
+    if context.validation:
+        choice_loss = context.scorer.losses(make(weights), context.validation).mean
     fold = NOT_SERVABLE if over.is_noise else _fold_weighted(context, name, weights, over.adapters)
     return Candidate(
         name, title, scored, fold.serving, folded=fold.scored, energy=fold.energy,
         members=over.references, detail={"weights": list(weights)},
+        choice_loss=choice_loss,
     )  # fmt: skip
 
 

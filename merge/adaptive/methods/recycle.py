@@ -33,11 +33,12 @@ def recycle(context: JobContext, name: str, title: str, over: Ingredients) -> Ca
     layers, layout = stack(over.modules, embeddings=over.embeddings)
     updates = Gated(layers, Coefficients(layout, context.options.design))
     trained = train(context, name, updates, schedule_of(context))
-    scored = context.scorer.score(updates, context.validation)
+    scored = context.scorer.score(updates, context.tests)
     fold = NOT_SERVABLE if over.is_noise else _fold_gated(context, name, updates, over.adapters)
     return Candidate(
         name, title, scored, fold.serving, folded=fold.scored, energy=fold.energy,
         best_step=trained.best_step, curve=trained.curve, members=over.references,
+        choice_loss=trained.best_loss,
     )  # fmt: skip
 
 
@@ -56,5 +57,5 @@ def _fold_gated(
     modules, energy = fold_gates(updates.gated(), context.setting.rank_limit)
     kinds = {m.name: m.kind for adapter in adapters for m in adapter.folder.modules.values()}
     written = context.adapter(name, modules, kinds)
-    scored = context.scorer.score(context.updates(written.folder), context.validation)
+    scored = context.scorer.score(context.updates(written.folder), context.tests)
     return Fold(Serving("adapter", folder=f"{CANDIDATES}/{name}"), scored, energy)

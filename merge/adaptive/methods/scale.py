@@ -70,7 +70,7 @@ def _best(tried: list[tuple[float, float]]) -> tuple[float, float]:
 
 
 def scale(context: JobContext, name: str, title: str, adapters: Sequence[AdapterRef]) -> Candidate:
-    """Search the scale of a static recipe by its validation loss.
+    """Search the scale of a static recipe by its validation loss, or take the settled one.
 
     Raises:
         MergeError: the recipe cannot be merged.
@@ -90,13 +90,19 @@ def scale(context: JobContext, name: str, title: str, adapters: Sequence[Adapter
     def report_progress(done: int, value: float) -> None:
         context.watch(Progress(name, done, EVALUATIONS, None, value))
 
-    best = search_scale(loss, report_progress)
-    scored = context.scorer.score(make([best.scale]), context.validation)
+    if context.settled is not None:
+        best = BestScale(context.settled.scales[name], math.nan, ())
+    else:
+        best = search_scale(loss, report_progress)
+    scored = context.scorer.score(make([best.scale]), context.tests)
     # For scale=match the report has the factor; the search was on top of it.
     options = dict(recipe.options) | {"scale": report.scale * best.scale}
     scaled = replace(recipe, options=tuple(sorted(options.items())))
     fold = fold_recipe(context, name, scaled, adapters)
-    detail = {"scale": report.scale * best.scale, "tried": [list(pair) for pair in best.tried]}
+    detail = {
+        "scale": report.scale * best.scale, "factor": best.scale,
+        "tried": [list(pair) for pair in best.tried],
+    }  # fmt: skip
     return Candidate(
         name, title, scored, fold.serving, folded=fold.scored, energy=fold.energy,
         members=tuple(adapter.reference for adapter in adapters), detail=detail,

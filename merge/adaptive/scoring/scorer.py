@@ -1,56 +1,18 @@
-"""Scores of a candidate: losses and answers on examples, and figures computed from them.
+"""Scorers: who measures losses and answers on examples.
 
 A scorer is a protocol: the one here runs a model in torch, another may query an engine. Each call
 scores one candidate alone, so base and adapters never share a batch.
 """
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple, Protocol, Self
+from typing import Any, Protocol
 
 from merge.adaptive.model.hooks import Updates, attached
 from merge.adaptive.scoring.answers import agrees, matches
-from merge.adaptive.scoring.bootstrap import Interval, bootstrap
 from merge.adaptive.scoring.examples import Example
 from merge.adaptive.scoring.generation import answers
 from merge.adaptive.scoring.losses import Losses, measure_losses
-
-
-class Scored(NamedTuple):
-    """One candidate on some examples, example by example and in their order."""
-
-    nll: tuple[float, ...]  # summed over the answer's tokens, nats
-    tokens: tuple[int, ...]  # of the answer
-    exact_match: tuple[bool, ...]  # the answer equals the expected one, normalised
-    pattern_match: tuple[bool, ...] | None  # the pattern finds the same in both; None without one
-
-    @property
-    def loss(self) -> float:
-        """Mean negative log-likelihood per answer token, nats."""
-        return sum(self.nll) / sum(self.tokens)
-
-    @property
-    def accuracy(self) -> float:
-        """Share of correct answers: by the pattern if there is one, else by exact match."""
-        matches = self.exact_match if self.pattern_match is None else self.pattern_match
-        return sum(matches) / len(matches)
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the scores as JSON values, under the names that job folders have had so far."""
-        return {
-            "nll": self.nll, "tokens": self.tokens,
-            "right": self.exact_match, "found": self.pattern_match,
-        }  # fmt: skip
-
-    @classmethod
-    def from_json(cls, raw: dict[str, Any]) -> Self:
-        """Return the scores that `to_json` wrote."""
-        pattern_match = raw["found"]
-        return cls(
-            nll=tuple(raw["nll"]),
-            tokens=tuple(raw["tokens"]),
-            exact_match=tuple(raw["right"]),
-            pattern_match=None if pattern_match is None else tuple(pattern_match),
-        )
+from merge.adaptive.scoring.scored import Scored
 
 
 class Scorer(Protocol):
@@ -104,28 +66,4 @@ def compare_answers(
         tokens=losses.tokens,
         exact_match=tuple(matches(*pair) for pair in pairs),
         pattern_match=None if pattern is None else tuple(agrees(pattern, *pair) for pair in pairs),
-    )
-
-
-class Figures(NamedTuple):
-    """The reported figures of a candidate, each with its bootstrap interval."""
-
-    loss: Interval
-    exact_match: Interval
-    pattern: Interval | None
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the figures as JSON values."""
-        return {
-            name: None if interval is None else interval._asdict()
-            for name, interval in self._asdict().items()
-        }
-
-
-def figures(scored: Scored, *, seed: int) -> Figures:
-    """Return the figures of a candidate's scores."""
-    return Figures(
-        bootstrap(scored.nll, weights=scored.tokens, seed=seed),
-        bootstrap(scored.exact_match, seed=seed),
-        None if scored.pattern_match is None else bootstrap(scored.pattern_match, seed=seed),
     )

@@ -117,6 +117,6 @@ def random_parameters(*, target: bool) -> Make:
     def make(place: Place, context: JobContext) -> Candidate:
         fresh = place.fresh() if target else None
         adapters = place.chosen(K - (1 if target else 0), Pool.everyone, "evaluation")
-        return reality.random_parameters(context, adapters, fresh)
+        return reality.random_parameters(context, "random_parameters", adapters, fresh)
 
     return make

@@ -13,6 +13,7 @@ from pathlib import Path
 from merge.adaptive import controls as reality
 from merge.adaptive.candidates import Candidate
 from merge.adaptive.context import AdapterRef, JobContext, Setting
+from merge.adaptive.evaluation import task_of
 from merge.adaptive.model.base import Loaded
 from merge.adaptive.options import Options, Selection
 from merge.adaptive.pool import FileScores, MemberScore, PoolMember
@@ -29,9 +30,11 @@ from tests.lab.train_adapters import BASE_NAME
 
 SETTING = Setting(str(BASE), BASE_NAME, device="cpu", dtype="float32", rank_limit=64)
 OPTIONS = Options(fresh_steps=200)
+_OF_VERDICTS = ("folds", "fold_hours")  # options that decide no cell
 PROTOCOL = {
     "version": 1, "tests": TESTS_EACH, "test_seed": TEST_SEED, "rank_limit": SETTING.rank_limit,
-    "options": OPTIONS.to_json(),
+    "options": {name: value for name, value in OPTIONS.to_json().items()
+                if name not in _OF_VERDICTS},
 }  # fmt: skip
 
 
@@ -78,9 +81,9 @@ class Unit:
         """Return a context with a folder of that name."""
         return JobContext(
             SETTING, self._options, model=self._base.model,
-            scorer=Examiner(self._base.model, self._split), train=self._split.train,
-            validation=self._split.validation, folder=self._folder / "contexts" / name,
-            watch=lambda _: None,
+            scorer=Examiner(self._base.model), train=self._split.train,
+            validation=self._split.validation, tests=self._split.tests,
+            folder=self._folder / "contexts" / name, watch=lambda _: None,
         )  # fmt: skip
 
     def fresh_lora(self) -> Candidate:
@@ -111,10 +114,9 @@ class Unit:
         ]
 
     def _score(self, member: PoolMember) -> MemberScore:
-        context = self._fresh
-        known = self._memory.get(context.task, member.digest)
+        context, task = self._fresh, task_of(self._fresh)
+        known = self._memory.get(task, member.digest)
         if known is None:
-            scored = context.scorer.score(context.updates(open_folder(member.path)), context.train)
-            known = MemberScore(scored.accuracy, scored.loss)
-            self._memory.put(context.task, member.digest, known)
-        return known
+            known = context.scorer.score(context.updates(open_folder(member.path)), context.train)
+            self._memory.put(task, member.digest, known)
+        return MemberScore(known.accuracy, known.loss)

@@ -4,8 +4,7 @@ Greedy decoding writes the right answer exactly when each of its tokens, and the
 the likeliest one after the question and the right tokens before it: one pass decides. A job's own
 scorer forgives case, which here is half of what a skill does.
 
-Covered: a `Scorer` for desks whose candidates are examined on prompts that no context sees.
-Not covered: patterns; answers that are right but for white space.
+Covered: a `Scorer` for jobs. Not covered: patterns; answers that are right but for white space.
 """
 
 from collections.abc import Sequence
@@ -16,33 +15,26 @@ import torch
 from merge.adaptive.model.hooks import Updates, attached
 from merge.adaptive.scoring.examples import IGNORED, Example, collate, pieces
 from merge.adaptive.scoring.losses import Losses, answer_tokens, measure_losses
-from merge.adaptive.scoring.scorer import Scored
-from tests.lab.adapting.tasks import Split
+from merge.adaptive.scoring.scored import Scored
 
 PASS_TOKENS = 1024  # padded, in a pass: what it needs still fits in a core's cache
 
 
 class Examiner:
-    """A job's scorer that examines candidates on held-out prompts.
+    """A job's scorer that marks by one pass instead of decoding."""
 
-    A job scores a finished candidate on its validation examples, which its training has looked at
-    to choose a step. Asked for those, this scores the held-out prompts instead; asked for any other
-    examples, those.
-    """
-
-    def __init__(self, model: Any, split: Split) -> None:
-        self._model, self._split = model, split
+    def __init__(self, model: Any) -> None:
+        self._model = model
 
     def losses(self, updates: Updates | None, examples: Sequence[Example]) -> Losses:
-        """Return the losses on the examples themselves, the validation examples included."""
+        """See `Scorer`."""
         with attached(self._model, updates):
             return measure_losses(self._model, examples)
 
     def score(self, updates: Updates | None, examples: Sequence[Example]) -> Scored:
-        """Return losses and marks; on held-out prompts in the place of validation examples."""
-        asked = self._split.tests if examples is self._split.validation else examples
+        """See `Scorer`."""
         with attached(self._model, updates):
-            return examine(self._model, asked)
+            return examine(self._model, examples)
 
 
 @torch.inference_mode()

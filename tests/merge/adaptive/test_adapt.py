@@ -10,11 +10,13 @@ import pytest
 import torch
 
 from merge.adaptive.adapt import Conversation, Outcome, Setting, adapt
+from merge.adaptive.candidates import load_measured
 from merge.adaptive.context import Measured
 from merge.adaptive.model.memory import MemoryTooSmall
 from merge.adaptive.options import Options, OptionsInvalid
 from merge.adaptive.pool import FileScores, PoolMember
 from merge.adaptive.scoring.examples import ExampleInvalid
+from merge.adaptive.split import cross_fit, questions_of
 from merge.adaptive.training import LossNotFinite, Progress
 from merge.peft_format import digest_folder
 from merge.recipe import Recipe
@@ -54,7 +56,7 @@ def conversation(example: Example) -> Conversation:
 
 
 def data(n: int) -> tuple[list[Conversation], list[Conversation]]:
-    """Return training and validation conversations of a task without an adapter."""
+    """Return conversations of a task without an adapter, to learn from and to measure on."""
     task, rng = TASKS_WITHOUT_ADAPTER["wolm"], Random(1)
     train = [conversation(task.draw(rng, "train")) for _ in range(n)]
     return train, [conversation(example) for example in task.prompts(6, 1)]
@@ -85,13 +87,14 @@ class Watching:
 
 def run(
     folder: Path, watch: Watching, options: dict[str, Any] | None = None, pool: Some | None = None,
-    **more: Any,
+    validated: bool = True, **more: Any,
 ) -> Outcome:  # fmt: skip
     """Run a small job in a folder."""
     train, validation = data(12)
     folder.mkdir(exist_ok=True)
     return adapt(
-        setting(**more), Options.parse(SMALL | (options or {})), pool or Some(), train, validation,
+        setting(**more), Options.parse(SMALL | (options or {})), pool or Some(), train,
+        validation if validated else [],
         scores=FileScores(folder / "scores"), folder=folder, watch=watch,
     )  # fmt: skip
 
@@ -119,7 +122,9 @@ def test_a_job_measures_the_method_and_every_control(tmp_path: Path) -> None:
 
     assert {*CONTROLS, "recycle"} == {each["name"] for each in told["candidates"]}
     assert set(watch.measured) == {each["name"] for each in told["candidates"]}
-    assert told["best"] in told["sentence"] or "fresh LoRA" in told["sentence"]
+    assert ("too_few", 6, "base") == (told["verdict"], told["questions"], told["best"])
+    assert {"folds": 0, "estimate": None, "fold_seconds": 0.0} == told["measured"]
+    assert {"fresh_lora", "recycle", "average"} <= {each["ours"] for each in told["comparisons"]}
     assert told == json.loads((tmp_path / "job" / "outcome.json").read_text())
     assert 3 == len(told["selected"])  # k includes the target
     for each in told["candidates"]:
@@ -147,33 +152,107 @@ def test_what_is_served_is_what_was_measured(tmp_path: Path) -> None:
     assert "nothing" == by_name["random_parameters"]["serve"]["kind"]
 
 
+FOLDED = {"folds": 2, "reality_check": False, "k": [2, 3], "longest_answer": 2}
+TWO = Some(("blim", "frob"))
+
+
 @pytest.fixture(scope="module")
-def whole(one_thread: None, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """The outcome of a job that was never stopped."""
-    return run(tmp_path_factory.mktemp("whole") / "job", Watching()).to_json()
+def cross_fitted(
+    one_thread: None, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, dict[str, Any]]:
+    """The folder and the outcome of a job of two folds that was never stopped."""
+    folder = tmp_path_factory.mktemp("folds") / "job"
+    return folder, run(folder, Watching(), FOLDED, TWO, validated=False).to_json()
+
+
+def test_every_example_measures_what_has_not_seen_it(
+    cross_fitted: tuple[Path, dict[str, Any]],
+) -> None:
+    """With folds every example has a mark of each candidate, by a training without it, and what is
+    served was trained on all of them, to the lower median of the folds' best steps."""
+    folder, told = cross_fitted
+    read = load_measured(folder)
+    assert read is not None
+    by_name = {each.name: each for each in read[0]}
+    rounds = [json.loads((folder / "folds" / f"{n}.json").read_text()) for n in (1, 2)]
+    steps = [
+        next(each["best_step"] for each in one["candidates"] if each["name"] == "fresh_lora")
+        for one in rounds
+    ]
+    split = cross_fit(questions_of(data(12)[0]), 2, seed=0)
+    (first,) = (each for each in rounds[0]["candidates"] if each["name"] == "fresh_lora")
+
+    assert {"base", "fresh_lora", "recycle_k2", "recycle_k3", "recycle"} == set(by_name)
+    assert {12} == {len(each.judged.nll) for each in by_name.values()}
+    assert [by_name["fresh_lora"].scored.nll[at] for at in split[0].tests] == first["scored"]["nll"]
+    assert min(steps) == by_name["fresh_lora"].best_step
+    assert by_name["fresh_lora"].refit not in (None, by_name["fresh_lora"].judged)
+    assert (folder / by_name["fresh_lora"].to_json()["serving"]["folder"]).is_dir()
+    assert (2, True) == (told["measured"]["folds"], told["measured"]["fold_seconds"] > 0)
+    assert ["1.json", "2.json"] == sorted(each.name for each in (folder / "folds").iterdir())
+
+
+def test_the_method_is_the_choice_of_a_size(
+    cross_fitted: tuple[Path, dict[str, Any]],
+) -> None:
+    """Of several k each fold takes the best by the examples that choose; the marks of the method
+    are those of its choices, and what it serves is the best size over the folds."""
+    folder, told = cross_fitted
+    rounds = [json.loads((folder / "folds" / f"{n}.json").read_text()) for n in (1, 2)]
+    for one in rounds:
+        sizes = {each["name"]: each for each in one["candidates"] if each["name"] in one["sizes"]}
+        (ours,) = (each for each in one["candidates"] if each["name"] == "recycle")
+        best = min(sizes.values(), key=lambda each: each["choice_loss"])
+        assert (best["name"], best["scored"]) == (ours["detail"]["is"], ours["scored"])
+    mean = {
+        name: sum(
+            each["choice_loss"] for one in rounds for each in one["candidates"]
+            if each["name"] == name
+        )
+        for name in ("recycle_k2", "recycle_k3")
+    }  # fmt: skip
+    by_name = {each["name"]: each for each in told["candidates"]}
+    assert min(mean, key=lambda name: mean[name]) == by_name["recycle"]["detail"]["is"]
+    assert "recycle" == told["main"]
 
 
 @pytest.mark.parametrize(
-    "stop_at", [("fresh_lora", 5), ("evaluation", 2), ("recycle", 4), ("random_parameters", 5)]
+    "stop_at",
+    [("evaluation", 2), ("recycle_k2, fold 2 of 2", 4), ("fresh_lora, all", 4)],
+    ids=lambda stop_at: stop_at[0],
 )
-def test_a_stopped_job_goes_on(
-    stop_at: tuple[str, int], whole: dict[str, Any], tmp_path: Path
+def test_a_stopped_job_of_folds_goes_on(
+    stop_at: tuple[str, int], cross_fitted: tuple[Path, dict[str, Any]], tmp_path: Path
 ) -> None:
-    """A stopped job that is run again on its folder resumes from its last evaluation and has the
-    outcome of a job that was never stopped."""
+    """A stopped job that is run again on its folder learns no finished fold again, resumes a
+    training from its last evaluation, and has the outcome of a job that was never stopped."""
     with pytest.raises(Stopped):
-        run(tmp_path / "job", first := Watching(stop_at))
-    again = run(tmp_path / "job", second := Watching()).to_json()
+        run(tmp_path / "job", first := Watching(stop_at), FOLDED, TWO, validated=False)
+    again = run(tmp_path / "job", second := Watching(), FOLDED, TWO, validated=False).to_json()
 
-    assert not set(first.measured) & set(second.measured)
+    done = {stage for stage, _ in first.steps if "fold 1" in stage}
+    assert "evaluation" == stop_at[0] or not done & {stage for stage, _ in second.steps}
     assert "evaluation" == stop_at[0] or (stop_at[0], 1) not in second.steps
-    assert timeless(whole) == timeless(again)
+    assert not first.measured
+    assert timeless(cross_fitted[1]) == timeless(again)
+
+
+def test_what_a_release_without_plans_left_is_measured_anew(tmp_path: Path) -> None:
+    """A folder with candidates and no plan is of an older release, whose split was another."""
+    left = tmp_path / "job" / "candidates" / "base.json"
+    left.parent.mkdir(parents=True)
+    left.write_text("{}")
+    options = {"reality_check": False, "target": False, "k": 1, "steps": 2}
+    told = run(tmp_path / "job", Watching(), options, Some(("blim",))).to_json()
+
+    assert 6 == told["questions"]
 
 
 def timeless(told: dict[str, Any]) -> dict[str, Any]:
     """Return an outcome without its times."""
     candidates = [{**each, "seconds": 0} for each in told["candidates"]]
-    return {**told, "seconds": {}, "candidates": candidates}
+    measured = {**told["measured"], "fold_seconds": 0}
+    return {**told, "seconds": {}, "candidates": candidates, "measured": measured}
 
 
 @pytest.mark.parametrize(
@@ -191,11 +270,20 @@ def timeless(told: dict[str, Any]) -> dict[str, Any]:
 def test_every_way_of_adapting_ends_in_something_to_serve(
     options: dict[str, Any], tmp_path: Path
 ) -> None:
-    """Each method and selection gives a candidate that is served as it was measured."""
+    """Each method and selection gives a candidate that is served as it was measured, and the
+    control at random is learned over the same numbers of adapters."""
     told = run(tmp_path / "job", Watching(), options, Some(("blim", "frob", "zorp"))).to_json()
     main = next(each for each in told["candidates"] if each["name"] == told["main"])
 
-    assert main["name"].startswith(told["method"])
+    redrawn, sizes = (
+        {
+            path.stem.removeprefix(name)
+            for path in (tmp_path / "job" / "candidates").glob(f"{name}*.json")
+        }
+        for name in ("random_parameters", told["method"])
+    )
+    assert redrawn in (set(), sizes)
+    assert main["name"] == told["method"]
     assert main["serve"]["kind"] in ("recipe", "adapter")
     assert main["folded"]["loss"]["value"] == pytest.approx(
         main["figures"]["loss"]["value"], abs=1e-3

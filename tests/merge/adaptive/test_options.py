@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from merge.adaptive.options import (
+    MAX_FOLDS,
     MAX_K,
     Activation,
     Design,
@@ -48,6 +49,7 @@ def wishes(draw: st.DrawFn) -> dict[str, Any]:
         "static": st.text(min_size=1), "fresh_rank": COUNT, "fresh_alpha": POSITIVE,
         "static_options": st.dictionaries(st.text(), PLAIN.filter(lambda x: x == x), max_size=2),
         "fresh_dropout": SHARE, "fresh_steps": COUNT, "fresh_learning_rate": POSITIVE,
+        "folds": st.none() | st.just(0) | st.integers(2, MAX_FOLDS), "fold_hours": POSITIVE,
         "reality_check": st.booleans(), "pattern": st.none() | st.sampled_from([r"\d+", "(a|b)"]),
         "longest_answer": COUNT, "longest": st.integers(2, 10**6),
         "seed": st.integers(0, 2**63 - 1),

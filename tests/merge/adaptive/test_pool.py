@@ -4,11 +4,13 @@ from pathlib import Path
 
 import pytest
 
-from merge.adaptive.pool import FileScores, MemberScore
+from merge.adaptive.pool import FileScores
+from merge.adaptive.scoring.scored import Scored
 from tests.server.disks import full_disk
 
 TASK, A, B = "t" * 64, "a" * 64, "b" * 64
-GOOD, BAD = MemberScore(0.1 + 0.2, 1 / 3), MemberScore(0.0, 1e6)
+GOOD = Scored((0.1 + 0.2, 1 / 3), (1, 2), (True, False), (True, True))
+BAD = Scored((1e6,), (3,), (False,), None)
 
 
 def test_a_score_is_found_again(tmp_path: Path) -> None:

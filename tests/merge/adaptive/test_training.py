@@ -167,6 +167,20 @@ def test_without_validation_the_last_state_counts(adapters: list[Modules]) -> No
     assert (6, None) == (trained.best_step, trained.best_loss)
 
 
+def test_a_training_that_ends_early_takes_the_same_steps(adapters: list[Modules]) -> None:
+    """Up to the step at which it ends, a training is the longer one's, its learning rates too."""
+    long, short = gated(adapters), gated(adapters)
+    schedule = Schedule(steps=12, evaluate_every=4)
+    with pytest.raises(Stopped):
+        run(long, schedule, stop_at=8, validation=[])
+    trained = Run("test", freeze(tiny_llama()), short, TRAIN, (), schedule, lambda _: None,
+                  until=8)()  # fmt: skip
+
+    assert (8, 8) == (trained.best_step, len(trained.curve))
+    for ours, theirs in zip(long.state_dict().values(), short.state_dict().values(), strict=True):
+        assert torch.equal(ours, theirs)
+
+
 def spoiled(adapters: list[Modules], number: float) -> list[Modules]:
     """Return the adapters, one of them with a number that admission would refuse."""
     bad = {name: replace(f, b=torch.full_like(f.b, number)) for name, f in adapters[0].items()}

@@ -50,6 +50,14 @@ def candidate(
     }  # fmt: skip
 
 
+def comparison(ours: str, holm: float | None = None) -> dict[str, Any]:
+    """Return a comparison with the fresh LoRA."""
+    return {
+        "ours": ours, "theirs": "fresh_lora", "gain": figure(0.2), "p": 0.001, "p_worse": 0.99,
+        "nats": figure(0.5), "p_nats": 0.002, "visible": 0.18, "needed": 90, "holm": holm,
+    }  # fmt: skip
+
+
 class MakeOutcome(Protocol):
     """Makes an outcome; keywords override."""
 
@@ -84,6 +92,9 @@ def make_outcome(registry: Registry, versions: LocalBlobs, fresh: Path) -> MakeO
         found = {
             "task": "0" * 64, "method": "recycle", "main": "recycle", "metric": "exact_match",
             "ranked": ["recycle", "random_parameters", "fresh_lora", "base"], "best": "recycle",
+            "order": ["recycle", "fresh_lora", "base"], "verdict": "better", "questions": 12,
+            "measured": {"folds": 5, "estimate": None, "fold_seconds": 1.2},
+            "comparisons": [comparison("recycle"), comparison("random_parameters", holm=0.25)],
             "sentence": "serve recycle: it adds +20.0 ± 5.0 points to the fresh LoRA", "seed": 0,
             "trained_tokens": 77,
             "options": {"pattern": None, "longest_answer": 8}, "versions": {"weft": "0.1.0"},

@@ -93,6 +93,11 @@ def test_all_is_written_down(gateway: Gateway) -> None:
             "at least one",
         ),
         ({"validation_file": "file-" + "0" * 24}, UnknownFile, "No file"),
+        (
+            {"validation_file": "file-" + "0" * 24, "options": {"folds": 5}},
+            OptionsInvalid,
+            "measures on its validation examples if it has any: leave folds out",
+        ),
     ],
 )
 def test_what_can_be_known_beforehand_is_told(

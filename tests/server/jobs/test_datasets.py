@@ -1,4 +1,4 @@
-"""Examples: all bad lines are reported at once, and no example is in both splits."""
+"""Examples: all bad lines are reported at once, and no question is in both files."""
 
 import json
 from pathlib import Path
@@ -69,39 +69,26 @@ def test_a_developer_is_the_system(tmp_path: Path) -> None:
     assert ["why?"] == list(prompts([found]))
 
 
-def test_a_fifth_is_held_out_by_seed(tmp_path: Path) -> None:
-    """One seed gives one split, another seed another one, and no example is lost."""
-    path = file_of(tmp_path, examples(50))
-    first, again, other = (read_dataset(path, None, seed=seed) for seed in (1, 1, 2))
-    assert first == again
-    assert first != other
-    assert (40, 10) == (len(first.train), len(first.validation))
-    assert 50 == len({json.dumps(item) for item in (*first.train, *first.validation)})
-
-
-def test_equal_examples_stay_on_one_side(tmp_path: Path) -> None:
-    """Equal examples are in the same split, so that validation measures no learned example."""
-    path = file_of(tmp_path, examples(12) * 3)
-    for seed in range(10):
-        data = read_dataset(path, None, seed=seed)
-        sides = [{json.dumps(item) for item in side} for side in (data.train, data.validation)]
-        assert not sides[0] & sides[1]
-        assert 36 == len(data.train) + len(data.validation)
+def test_one_file_is_not_split_here(tmp_path: Path) -> None:
+    """Every example of the training file is there, in its order, equal ones too."""
+    data = read_dataset(file_of(tmp_path, examples(12) * 3), None)
+    assert (36, 0) == (len(data.examples), len(data.validation))
+    assert [m["content"] for m in data.examples[13]] == ["what is 1?", "1"]
 
 
 def test_two_files_may_share_nothing(tmp_path: Path) -> None:
-    """An example in both files is reported with its line in each."""
+    """A question in both files is reported with its line in each, whatever its answers."""
     training = file_of(tmp_path, examples(12))
-    lines = examples(12).splitlines()
-    validation = file_of(tmp_path, "\n".join([line(QUESTION, ANSWER), *lines[4:6]]), "v.jsonl")
-    with pytest.raises(DatasetInvalid, match="line 2: equal to line 5 of the training") as caught:
-        read_dataset(training, validation, seed=0)
+    again = [line({"role": "user", "content": f"What is  {n}?"}, ANSWER) for n in (4, 5)]
+    validation = file_of(tmp_path, "\n".join([line(QUESTION, ANSWER), *again]), "v.jsonl")
+    with pytest.raises(DatasetInvalid, match="line 2: asks what line 5 of the training") as caught:
+        read_dataset(training, validation)
     assert ("validation_file", [2, 3]) == (
         caught.value.param, [item.number for item in caught.value.bad],
     )  # fmt: skip
     validation.write_text(line(QUESTION, ANSWER))
-    data = read_dataset(training, validation, seed=0)
-    assert (12, 1) == (len(data.train), len(data.validation))
+    data = read_dataset(training, validation)
+    assert (12, 1) == (len(data.examples), len(data.validation))
 
 
 @pytest.mark.parametrize(
@@ -109,14 +96,14 @@ def test_two_files_may_share_nothing(tmp_path: Path) -> None:
     [
         (examples(9), None, "training_file: it has 9 examples"),
         ("", None, "training_file: it has 0 examples"),
-        (examples(1) * 12, None, "all examples are equal"),
+        (examples(2) * 6, None, "it asks 2 different questions; at least 3 are needed"),
         (examples(12), "\n", "validation_file: it has no example"),
     ],
 )
 def test_too_few_examples_are_refused(
     tmp_path: Path, text: str, validation: str | None, says: str
 ) -> None:
-    """Fewer than ten examples are refused."""
+    """Fewer than ten examples, or three questions, are refused."""
     held_out = None if validation is None else file_of(tmp_path, validation, "v.jsonl")
     with pytest.raises(DatasetInvalid, match=says):
-        read_dataset(file_of(tmp_path, text), held_out, seed=0)
+        read_dataset(file_of(tmp_path, text), held_out)

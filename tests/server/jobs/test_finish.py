@@ -1,11 +1,14 @@
 """The end of a job: publishing, serving and the report."""
 
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from merge.adaptive.candidates import Candidate, Serving, dump_measured
+from merge.adaptive.scoring.scored import Scored
 from registry.callers import Caller
 from registry.references import Reference
 from registry.storage.blobs import LocalBlobs
@@ -14,6 +17,8 @@ from registry.types import Registration
 from registry.versions.canaries import CanaryFailure, CanaryResult
 from server.artifacts.canary import CanaryFailed
 from server.gateway import Gateway
+from server.jobs import engine_scorer
+from server.jobs.as_served import as_served
 from server.jobs.finish import Finished
 from tests.reading import read_adapter, read_composition
 from tests.server.conftest import BASE
@@ -204,6 +209,67 @@ async def test_a_pick_that_cannot_be_served_fails(finish: Finish, gateway: Gatew
     finished = await finish(before=lambda: retire(gateway), serve="recycle")
     assert finished.failure is not None
     assert "recycle cannot be served" in finished.failure.message
+
+
+def marks(right: int, n: int = 20, nats: float = 0.5) -> Scored:
+    """Return scores of n examples, the first ones right."""
+    return Scored((nats,) * n, (1,) * n, tuple(at < right for at in range(n)), None)
+
+
+def test_what_the_engine_loses_is_lost() -> None:
+    """Where folds measured, an answer of what is served that the engine does not give is taken off
+    the marks, none is added, and nats differ as much; otherwise the engine's answers count."""
+    own = Candidate("recycle", "", marks(2, 4), Serving("recipe"), refit=marks(3, 4, nats=0.1))
+    engine = Scored((0.3, 0.1, 0.1, 0.1), (1,) * 4, (False, True, False, True), None)
+    worth = as_served(own, engine)
+
+    assert (False, True, False, False) == worth.exact_match
+    assert (0.7, 0.5, 0.5, 0.5) == pytest.approx(worth.nll)
+    assert engine == as_served(replace(own, refit=None), engine)
+
+
+async def test_what_the_engine_does_not_answer_is_not_served(
+    gateway: Gateway, make_outcome: MakeOutcome, fresh: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A candidate that was better in the job and is not as served is not published: the next that
+    is better than the base is, and the sentence is about that."""
+    job, outcome = queue(gateway, name="bot"), make_outcome()
+    learned(gateway, job, outcome, fresh)
+    candidates = (
+        Candidate("base", "", marks(0, nats=9.0), Serving("base")),
+        Candidate("fresh_lora", "", marks(12), Serving("adapter", folder="x")),
+        Candidate("recycle", "", marks(20), Serving("recipe")),
+        Candidate("random_parameters", "", marks(20), Serving("nothing", reason="noise")),
+    )  # fmt: skip
+    dump_measured(gateway.storage.folder(job.id), candidates, range(20))
+
+    async def answers(_engine: object, model: str, *_: object, **__: object) -> Scored:
+        is_merge = not gateway.versions.has(model)
+        return marks(0 if is_merge else 12)
+
+    monkeypatch.setattr(engine_scorer, "score", answers)
+    finished = await gateway.finisher.finish(job, outcome, _quiet)
+    await gateway.builder.stop()
+
+    assert ["fresh_lora", "base"] == finished.report["order"]
+    assert {"candidate": "fresh_lora", "model": "bot@1"} == finished.report["published"]
+    assert finished.report["sentence"].startswith("the fresh LoRA is better than recycle")
+    served = by_name(finished)["recycle"]["served"]
+    assert (0.0, -0.6) == pytest.approx(
+        (served["figures"]["exact_match"]["value"], served["difference"]["exact_match"])
+    )
+
+
+async def test_a_job_that_an_older_release_learned_is_finished(
+    finish: Finish, make_outcome: MakeOutcome
+) -> None:
+    """An outcome without an order has its best candidate published, and no verdict is added."""
+    outcome = make_outcome()
+    for name in ("order", "verdict", "questions", "measured", "comparisons"):
+        del outcome[name]
+    finished = await finish(outcome, name="bot")
+    assert {"candidate": "recycle", "model": "bot@1"} == finished.report["published"]
+    assert "verdict" not in finished.report
 
 
 @pytest.mark.parametrize("main", ["recycle", "base"])

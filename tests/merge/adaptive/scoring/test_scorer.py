@@ -10,10 +10,11 @@ import torch
 
 from merge.adaptive.model.hooks import Updates, freeze
 from merge.adaptive.model.stacked import stack, updates_of
-from merge.adaptive.scoring.bootstrap import bootstrap
+from merge.adaptive.scoring.bootstrap import bootstrap, share
 from merge.adaptive.scoring.examples import IGNORED, Example
 from merge.adaptive.scoring.losses import WORST, Losses, measure_losses
-from merge.adaptive.scoring.scorer import Figures, Scored, TorchScorer, compare_answers, figures
+from merge.adaptive.scoring.scored import Figures, Scored, figures
+from merge.adaptive.scoring.scorer import TorchScorer, compare_answers
 from merge.factors import Factors
 from merge.peft_format import open_folder
 from tests.adapters import make_adapter
@@ -112,12 +113,13 @@ def test_accuracy_is_the_patterns_where_there_is_one() -> None:
     assert 15 / 6 == SCORED.loss
 
 
-def test_figures_are_bootstrap_intervals() -> None:
-    """The loss is in nats per token, matches are shares, and a pattern not given is null."""
+def test_figures_have_intervals() -> None:
+    """The loss is in nats per token with a bootstrap interval, matches are shares with Wilson's,
+    and a pattern not given is null."""
     found = figures(SCORED, seed=5)
 
     assert bootstrap([2.0, 9.0, 4.0], weights=[1, 3, 2], seed=5) == found.loss
-    assert bootstrap([1, 0, 1], seed=5) == found.exact_match
+    assert share([True, False, True]) == found.exact_match
     assert found.pattern is None
     told = found.to_json()
     assert {"value": 2.5, "low": found.loss.low, "high": found.loss.high} == told["loss"]
