@@ -261,7 +261,12 @@ def _unclear(pair: Comparison, metric: Metric, count: int) -> str:
     seen += f"seen with {count} questions"
     if pair.needed is None:
         return seen
-    return f"{seen}, and this one would take about {max(pair.needed, count + 1):,}"
+    return f"{seen}, and this one would take about {_about(max(pair.needed, count + 1)):,}"
+
+
+def _about(number: int) -> int:
+    """Return a number with two digits that count."""
+    return round(number, min(0, 2 - len(str(number))))
 
 
 def _the(name: str) -> str:

@@ -106,6 +106,7 @@ def scale(context: JobContext, name: str, title: str, adapters: Sequence[Adapter
     return Candidate(
         name, title, scored, fold.serving, folded=fold.scored, energy=fold.energy,
         members=tuple(adapter.reference for adapter in adapters), detail=detail,
+        choice_loss=None if context.settled else best.loss,
     )  # fmt: skip
 
 

@@ -237,6 +237,24 @@ def test_a_stopped_job_of_folds_goes_on(
     assert timeless(cross_fitted[1]) == timeless(again)
 
 
+@pytest.mark.parametrize(
+    "options",
+    [{"method": "scale", "k": 2}, {"method": "lorahub", "k": 2, "target": False}],
+    ids=lambda options: options["method"],
+)
+def test_every_method_can_be_cross_fitted(options: dict[str, Any], tmp_path: Path) -> None:
+    """A method without steps is marked by folds, too, and served as learned on all examples, at the
+    lower median of the folds' scales."""
+    told = run(tmp_path / "job", Watching(), FOLDED | options, TWO, validated=False).to_json()
+    rounds = [json.loads((tmp_path / "job" / "folds" / f"{n}.json").read_text()) for n in (1, 2)]
+    factors = [one["candidates"][-1]["detail"].get("factor") for one in rounds]
+    main = told["candidates"][-1]
+
+    assert (12, options["method"]) == (told["questions"], main["name"])
+    assert "recipe" == main["serve"]["kind"]
+    assert factors == [None, None] or min(factors) == main["detail"]["factor"]
+
+
 def test_what_a_release_without_plans_left_is_measured_anew(tmp_path: Path) -> None:
     """A folder with candidates and no plan is of an older release, whose split was another."""
     left = tmp_path / "job" / "candidates" / "base.json"

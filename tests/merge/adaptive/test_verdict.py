@@ -60,7 +60,7 @@ def test_what_chance_can_do_is_no_verdict() -> None:
     assert ("cannot_tell", ("fresh_lora", "base")) == (result.kind, result.order)
     assert result.sentence.startswith(
         "cannot tell recycle from the fresh LoRA: it adds +2.5 ± 6.6 points (p = 0.5); a gain "
-        "below 21 points cannot be seen with 40 questions, and this one would take about 636: "
+        "below 23 points cannot be seen with 40 questions, and this one would take about 650: "
         "serve the fresh LoRA, +65.0 ± "
     )
     assert result.sentence.endswith(" over the base")
