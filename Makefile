@@ -7,7 +7,7 @@ export OMP_WAIT_POLICY := PASSIVE
 # OpenBLAS has no such setting: the oracles' small matrices took forty times the CPU on busy cores.
 test test-units test-engine test-slow test-faults test-gateways: export OPENBLAS_NUM_THREADS := 1
 
-.PHONY: setup demo test test-units test-engine test-slow test-faults test-gateways mutants lint format docs demo-assets bench-merge bench-registry bench-adapt bench-cli bench-abuse bench-serve bench-cluster bench-placement bench-limits cluster churn lab-merge lab
+.PHONY: setup demo test test-units test-engine test-slow test-faults test-gateways mutants lint format docs demo-assets bench-merge bench-registry bench-adapt bench-cli bench-abuse bench-serve bench-cluster bench-placement bench-limits cluster churn lab-merge lab lab-verdict
 
 # The comment above a target is its description in CONTRIBUTING.md (`make docs`).
 
@@ -134,6 +134,11 @@ lab-merge: $(STAMP)
 # tests/lab/results; resumable; about an hour
 lab: $(STAMP)
 	$(BIN)/python -m tests.lab.adapt_table
+
+# runs whole adaptive jobs and draws the marks of `make lab` again: how often a verdict is wrong, and
+# what it can see; writes tables under tests/lab/results; resumable; about an hour
+lab-verdict: $(STAMP)
+	$(BIN)/python -m tests.lab.verdict_table
 
 # trains the demo base and its adapters again: about ten minutes on two cores
 demo-assets: $(STAMP)
