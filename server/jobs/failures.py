@@ -14,8 +14,9 @@ _log = logging.getLogger("weft.jobs")
 
 # The table in REFERENCE.md.
 MEANINGS: Mapping[str, str] = {
-    "invalid_training_file": "the file has bad lines, which the message names, or too few examples",
-    "invalid_validation_file": "the file has bad lines, no examples, or examples to learn from",
+    "invalid_training_file": "the file has bad lines, which the message names, or too few "
+    "examples or questions",
+    "invalid_validation_file": "the file has bad lines, no examples, or training questions",
     "invalid_example": "an example does not fit the base's chat template or its longest context",
     "base_unavailable": "the base's weights cannot be loaded; the message has the reason",
     "memory_too_small": "the base and the pool do not fit into the device's memory",
