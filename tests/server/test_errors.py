@@ -53,6 +53,7 @@ NOT_FOR_CLIENTS = {
     "ConfigInvalid": "ends every command that reads settings",
     "PatternInvalid": "becomes OptionsInvalid or CanaryFileInvalid",
     "DemoAssetsMissing": "ends `weft demo`",
+    "DemoBaseUnavailable": "ends `weft demo`",
     "WorkerDied": "becomes BuildFailed, after another try",
     "WorkerHangs": "becomes BuildTimeout",
     "ProcessDied": "becomes BuildFailed, after another try",
