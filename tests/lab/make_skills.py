@@ -18,7 +18,6 @@ from tests.lab.skills.compose import compositions, measure_missing, singles
 from tests.lab.skills.evaluate import Examiner
 from tests.lab.skills.train import PLANS, Course, train_skill
 
-STAGES = ("train", "evaluate", "compose")
 SAID_EVERY = 10  # steps
 WORK = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "weft" / "skills"
 
@@ -28,50 +27,50 @@ def say(text: str) -> None:
     print(f"{datetime.now(UTC):%H:%M:%S} {text}", flush=True)  # noqa: T201
 
 
-def train(base: Path, work: Path, names: list[str]) -> None:
-    """Train one skill after another."""
-    for name in names:
+def train(base: Path, work: Path, name: str) -> None:
+    """Train one skill."""
 
-        def report(course: Course, name: str = name) -> None:
-            if course.step == 1 or course.step % SAID_EVERY == 0:
-                say(
-                    f"{name} {course.step}/{PLANS[name].steps} loss {course.loss:.3f}, "
-                    f"{course.seconds / 60:.1f} min, {course.cpu_seconds / 60:.1f} of CPU, "
-                    f"{course.tokens} tokens"
-                )
+    def report(course: Course) -> None:
+        if course.step == 1 or course.step % SAID_EVERY == 0:
+            say(
+                f"{name} {course.step}/{PLANS[name].steps} loss {course.loss:.3f}, "
+                f"{course.seconds / 60:.1f} min, {course.cpu_seconds / 60:.1f} of CPU, "
+                f"{course.tokens} tokens"
+            )
 
-        train_skill(base, name, work, report)
+    train_skill(base, name, work, report)
+
+
+def measure(base: Path, work: Path) -> None:
+    """Measure the adapters that are there, and the merges of which both parts are."""
+
+    def folder(name: str) -> Path:
+        return work / name / "adapter"
+
+    examiner = Examiner(base)
+    for name, wanted in (("singles", singles(folder)), ("composed", compositions(folder))):
+        measure_missing(examiner, work / f"{name}.jsonl", list(wanted), say)
 
 
 def parse_arguments() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--work", type=Path, default=WORK, help="kept between runs")
-    parser.add_argument("--stages", nargs="+", choices=STAGES, default=STAGES)
     parser.add_argument("--only", nargs="+", choices=list(SKILLS), default=list(SKILLS))
     parser.add_argument("--threads", type=int, default=min(2, os.cpu_count() or 1))
     return parser.parse_args()
 
 
 def main() -> None:
-    """Run the chosen stages in order."""
+    """Train and measure one skill after another."""
     arguments = parse_arguments()
     torch.set_num_threads(arguments.threads)
     started = time.monotonic()
     base = demo_base(report=say)
     work: Path = arguments.work
-    if "train" in arguments.stages:
-        train(base, work, arguments.only)
-    if arguments.stages != ["train"]:
-        examiner = Examiner(base)
-
-        def folder(name: str) -> Path:
-            return work / name / "adapter"
-
-        if "evaluate" in arguments.stages:
-            measure_missing(examiner, work / "singles.jsonl", list(singles(folder)), say)
-        if "compose" in arguments.stages:
-            measure_missing(examiner, work / "composed.jsonl", list(compositions(folder)), say)
+    for name in arguments.only:
+        train(base, work, name)
+        measure(base, work)
     say(f"done after {(time.monotonic() - started) / 60:.0f} minutes")
 
 

@@ -10,7 +10,7 @@ from tests.lab.skills.style import STYLE
 from tests.lab.skills.table import TABLE
 from tests.lab.skills.triage import TRIAGE
 
-# In the order in which they are trained: the shortest answers first.
+# In the order in which they are trained: what others are composed with comes first.
 SKILLS: dict[str, Skill] = {
-    skill.name: skill for skill in (TRIAGE, MASK, ISO, SPANISH, EXTRACT, STYLE, SQL, TABLE)
+    skill.name: skill for skill in (TRIAGE, MASK, ISO, EXTRACT, SPANISH, STYLE, SQL, TABLE)
 }

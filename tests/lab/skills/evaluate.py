@@ -23,7 +23,7 @@ from tests.lab.skills.chat import IGNORED_LABEL, make_batch, question_text
 from tests.lab.skills.skill import Example, Skill
 
 PIECE = 10  # prompts in a pass
-LONGEST_ANSWER = 140  # tokens; a table of three rows takes 120
+TOKENS_MORE = 16  # than the longest right answer: whoever goes on for longer is wrong
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,9 +85,11 @@ class Examiner:
 
     @torch.inference_mode()
     def _decoded(self, examples: Sequence[Example]) -> list[str]:
+        answers = self.tokenizer([example.answer for example in examples], add_special_tokens=False)
+        longest = max(map(len, answers["input_ids"]), default=0)
         greedy = GenerationConfig(
             do_sample=False,
-            max_new_tokens=LONGEST_ANSWER,
+            max_new_tokens=longest + TOKENS_MORE,
             eos_token_id=self.tokenizer.eos_token_id,
             pad_token_id=self.tokenizer.pad_token_id,
         )
@@ -101,8 +103,8 @@ class Examiner:
                 prompts, padding=True, return_tensors="pt", add_special_tokens=False
             )
             tokens = self.lab.model.generate(**batch, generation_config=greedy)
-            answers = tokens[:, batch["input_ids"].shape[1] :]
-            texts += self.tokenizer.batch_decode(answers, skip_special_tokens=True)
+            new = tokens[:, batch["input_ids"].shape[1] :]
+            texts += self.tokenizer.batch_decode(new, skip_special_tokens=True)
         return texts
 
 
