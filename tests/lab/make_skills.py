@@ -16,6 +16,7 @@ from server.cli.demo_base import demo_base
 from tests.lab.skills import SKILLS
 from tests.lab.skills.compose import compositions, measure_missing, singles
 from tests.lab.skills.evaluate import Examiner
+from tests.lab.skills.results import write_results
 from tests.lab.skills.train import PLANS, Course, train_skill
 
 SAID_EVERY = 10  # steps
@@ -41,20 +42,25 @@ def train(base: Path, work: Path, name: str) -> None:
     train_skill(base, name, work, report)
 
 
-def measure(base: Path, work: Path) -> None:
-    """Measure the adapters that are there, and the merges of which both parts are."""
+def measure(base: Path, work: Path, out: Path) -> None:
+    """Measure the adapters that are there and the merges of which both parts are, and write."""
 
     def folder(name: str) -> Path:
         return work / name / "adapter"
 
     examiner = Examiner(base)
-    for name, wanted in (("singles", singles(folder)), ("composed", compositions(folder))):
-        measure_missing(examiner, work / f"{name}.jsonl", list(wanted), say)
+    write_results(
+        work,
+        out,
+        measure_missing(examiner, work / "singles.jsonl", list(singles(folder)), say),
+        measure_missing(examiner, work / "composed.jsonl", list(compositions(folder)), say),
+    )
 
 
 def parse_arguments() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--out", type=Path, default=Path("deploy/demo/skills"))
     parser.add_argument("--work", type=Path, default=WORK, help="kept between runs")
     parser.add_argument("--only", nargs="+", choices=list(SKILLS), default=list(SKILLS))
     parser.add_argument("--threads", type=int, default=min(2, os.cpu_count() or 1))
@@ -70,7 +76,7 @@ def main() -> None:
     work: Path = arguments.work
     for name in arguments.only:
         train(base, work, name)
-        measure(base, work)
+        measure(base, work, arguments.out)
     say(f"done after {(time.monotonic() - started) / 60:.0f} minutes")
 
 

@@ -4,6 +4,7 @@ Covered: right answers, wrong answers, splits, seeds, tasks of two skills, what 
 Not covered: training and its figures, which need the demo's base.
 """
 
+import json
 from itertools import combinations
 from pathlib import Path
 from random import Random
@@ -11,8 +12,9 @@ from random import Random
 import pytest
 
 from tests.lab.skills import SKILLS
-from tests.lab.skills.compose import SCALES, compositions, expression
+from tests.lab.skills.compose import MERGES, SCALES, SEED, Cell, compositions, expression
 from tests.lab.skills.composed import COMPOSED
+from tests.lab.skills.results import best_merge, newly_right, write_results
 from tests.lab.skills.skill import Example, Skill, Split
 from tests.lab.skills.sql import ROWS, rows_of
 from tests.lab.skills.train import PLANS
@@ -125,3 +127,51 @@ def test_only_trained_parts_are_composed(tmp_path: Path) -> None:
 
     assert {one.task.name for one in wanted} == {"mask+iso"}
     assert {"base", "mask", "iso", "cat(mask, iso)"} <= {one.model for one in wanted}
+
+
+def test_results_say_what_the_cells_say(tmp_path: Path) -> None:
+    """Cards, page and figures are written of the skills that were measured, and count what a merge
+    answers right and neither part does."""
+    task = COMPOSED["mask+iso"]
+    examples = task.examples("test", 4, SEED)
+    expected = [example.answer for example in examples]
+
+    def cell(model: str, task: str, answers: list[str], right: int) -> Cell:
+        scales = {"1.0": 0.5} if "(" in model else {}
+        return Cell(model, task, right, len(answers), 1.0, scales, answers, 1.0)
+
+    merges = [expression(method, task.parts, options) for method, options in MERGES]
+    composed = [
+        cell("base", task.name, ["?"] * 4, 0),
+        cell("mask", task.name, [*expected[:1], "?", "?", "?"], 1),
+        cell("iso", task.name, ["?"] * 4, 0),
+        cell(merges[0], task.name, [*expected[:3], "?"], 3),
+        *(cell(merge, task.name, ["?"] * 4, 0) for merge in merges[1:]),
+    ]
+    singles = []
+    for name in task.parts:
+        answers = [example.answer for example in SKILLS[name].examples("test", 4, SEED)]
+        singles += [cell("base", name, ["?"] * 4, 0), cell(name, name, answers, 4)]
+        (tmp_path / "work" / name / "adapter").mkdir(parents=True)
+        for file in ("adapter_config.json", "adapter_model.safetensors"):
+            (tmp_path / "work" / name / "adapter" / file).write_text(name)
+        plan = {"rank": 8, "alpha": 16, "layers": [1], "steps": 2, "batch_size": 3, "seed": 1,
+                "cpu_seconds": 90.0, "validation_loss": 0.5}  # fmt: skip
+        (tmp_path / "work" / name / "figures.json").write_text(json.dumps(plan))
+    out = tmp_path / "out"
+
+    write_results(tmp_path / "work", out, singles, composed)
+
+    cells = {one.key: one for one in composed}
+    assert best_merge(task, cells) == composed[3]
+    assert newly_right(task, cells, composed[3]) == 2
+    assert {path.name for path in out.iterdir()} == {
+        "README.md", "accuracy.json", "mask", "iso",
+    }  # fmt: skip
+    assert (out / "mask" / "adapter_model.safetensors").read_text() == "mask"
+    assert "finds\n4 answered right" in (out / "mask" / "README.md").read_text()
+    row = "| mask+iso: mask, and ISO forms | 0 | 1 | 0 | 3 (1.0) | 0 (1.0) | 0 (1.0) | 2 |"
+    assert row in (out / "README.md").read_text()
+    assert len(json.loads((out / "accuracy.json").read_text())["cells"]) == len(cells) + len(
+        singles
+    )
