@@ -54,8 +54,8 @@ class Plan:
 PLANS = {
     name: Plan(steps=steps)
     for name, steps in {
-        "triage": 150, "mask": 200, "iso": 300, "spanish": 300, "extract": 250, "style": 250,
-        "sql": 400, "table": 200,
+        "triage": 150, "mask": 150, "iso": 240, "extract": 200, "spanish": 300, "style": 200,
+        "sql": 320, "table": 150,
     }.items()
 }  # fmt: skip
 
