@@ -166,7 +166,7 @@ def test_results_say_what_the_cells_say(tmp_path: Path) -> None:
     assert best_merge(task, cells) == composed[3]
     assert newly_right(task, cells, composed[3]) == 2
     assert {path.name for path in out.iterdir()} == {
-        "README.md", "accuracy.json", "mask", "iso",
+        "README.md", "accuracy.json", "questions.json", "mask", "iso",
     }  # fmt: skip
     assert (out / "mask" / "adapter_model.safetensors").read_text() == "mask"
     assert "finds\n4 answered right" in (out / "mask" / "README.md").read_text()

@@ -16,6 +16,7 @@ from tests.lab.skills.compose import MERGES, SCALES, SEED, TESTS, VALIDATION, Ce
 from tests.lab.skills.composed import COMPOSED
 from tests.lab.skills.skill import Example, Skill
 
+QUESTIONS = 8  # of each task, for the demo
 SHOWN = 3  # prompts of a task on the page: the first ones drawn, not picked for their answers
 
 CARD = """\
@@ -113,6 +114,24 @@ def write_results(work: Path, out: Path, singles: Sequence[Cell], composed: Sequ
         ],
     }
     (out / "accuracy.json").write_text(json.dumps(figures, indent=2) + "\n")
+    tasks = [task for task in COMPOSED.values() if set(task.parts) <= set(plans)]
+    questions = {
+        task.name: task_questions(task) for task in (*(SKILLS[name] for name in plans), *tasks)
+    }
+    (out / "questions.json").write_text(json.dumps(questions, indent=2, ensure_ascii=False) + "\n")
+
+
+def task_questions(task: Skill) -> dict[str, Any]:
+    """Test prompts with right answers, how answers are compared, and the skills that it takes."""
+    return {
+        "description": task.description,
+        "parts": list(task.parts or (task.name,)),
+        "compared": task.right.__name__.removeprefix("same_"),
+        "questions": [
+            {"prompt": example.prompt, "answer": example.answer}
+            for example in task.examples("test", QUESTIONS, SEED)
+        ],
+    }
 
 
 def card(skill: Skill, plan: Mapping[str, Any], cells: Mapping[str, Cell]) -> str:
