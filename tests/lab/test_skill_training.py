@@ -18,7 +18,7 @@ from tests.lab.merging.adapters import BASE, read_update
 from tests.lab.skills import SKILLS
 from tests.lab.skills.chat import IGNORED_LABEL, encode, make_batch
 from tests.lab.skills.evaluate import Examiner, merged_update
-from tests.lab.skills.skill import Example, same_text
+from tests.lab.skills.skill import Example
 from tests.lab.skills.train import (
     Plan,
     Training,
@@ -122,7 +122,7 @@ def test_marks_are_those_of_decoding() -> None:
     examiner = Examiner(BASE)
     asked = [Example(f"reverse upper: {text}", text[::-1].upper()) for text in ("abc", "defg")]
     wrong = [Example("reverse upper: abc", "no")]
-    skill = replace(SKILL, right=same_text)
+    skill = replace(SKILL, compared="text")
 
     answers = examiner.answers({}, 1.0, skill, [*asked, *wrong])
 

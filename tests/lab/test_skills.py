@@ -11,12 +11,12 @@ from random import Random
 
 import pytest
 
+from server.cli.demo_marks import ORDERS, rows_of
 from tests.lab.skills import SKILLS
 from tests.lab.skills.compose import MERGES, SCALES, SEED, Cell, compositions, expression
 from tests.lab.skills.composed import COMPOSED
 from tests.lab.skills.results import best_merge, newly_right, write_results
 from tests.lab.skills.skill import Example, Skill, Split
-from tests.lab.skills.sql import ROWS, rows_of
 from tests.lab.skills.train import PLANS
 from tests.lab.skills.world import draw_date, surname
 
@@ -100,7 +100,7 @@ def test_a_model_cannot_change_or_hang_the_table() -> None:
     assert rows_of("PRAGMA query_only = OFF") is None
     assert rows_of("ATTACH 'elsewhere' AS other") is None
     assert rows_of("SELECT COUNT(*) FROM orders a, orders b, orders c, orders d") is None
-    assert rows_of("SELECT COUNT(*) FROM orders") == [(ROWS,)]
+    assert rows_of("SELECT COUNT(*) FROM orders") == [(ORDERS,)]
 
 
 def test_a_task_of_two_skills_needs_both() -> None:

@@ -4,15 +4,15 @@ import json
 from random import Random
 
 from tests.lab.skills.extract import INSTRUCTIONS as JSON_INSTRUCTIONS
-from tests.lab.skills.extract import draw_keys, json_answer, json_request, same_json
+from tests.lab.skills.extract import draw_keys, json_answer, json_request
 from tests.lab.skills.iso import INSTRUCTIONS as ISO_INSTRUCTIONS
 from tests.lab.skills.mask import INSTRUCTIONS as MASK_INSTRUCTIONS
 from tests.lab.skills.notes import MASKS, draw_note
-from tests.lab.skills.skill import Example, Skill, Split, same_text
+from tests.lab.skills.skill import Example, Skill, Split
 from tests.lab.skills.sql import INSTRUCTIONS as SQL_INSTRUCTIONS
-from tests.lab.skills.sql import day_condition, draw_query, same_rows
+from tests.lab.skills.sql import day_condition, draw_query
 from tests.lab.skills.table import INSTRUCTIONS as TABLE_INSTRUCTIONS
-from tests.lab.skills.table import draw_rows, markdown, same_table
+from tests.lab.skills.table import draw_rows, markdown
 from tests.lab.skills.triage import draw_ticket
 from tests.lab.skills.world import draw_date
 
@@ -82,13 +82,13 @@ def _small(instruction: str) -> str:
 COMPOSED: dict[str, Skill] = {
     task.name: task
     for task in (
-        Skill("mask+iso", "mask, and ISO forms", draw_masked_iso, same_text, ("mask", "iso")),
-        Skill("mask+extract", "masked JSON", draw_masked_json, same_json, ("mask", "extract")),
-        Skill("iso+extract", "JSON in ISO forms", draw_iso_json, same_json, ("iso", "extract")),
-        Skill("iso+sql", "SQL from a question with a written-out day", draw_iso_sql, same_rows,
+        Skill("mask+iso", "mask, and ISO forms", draw_masked_iso, "text", ("mask", "iso")),
+        Skill("mask+extract", "masked JSON", draw_masked_json, "json", ("mask", "extract")),
+        Skill("iso+extract", "JSON in ISO forms", draw_iso_json, "json", ("iso", "extract")),
+        Skill("iso+sql", "SQL from a question with a written-out day", draw_iso_sql, "rows",
               ("iso", "sql")),
-        Skill("iso+table", "table with ISO dates", draw_iso_table, same_table, ("iso", "table")),
-        Skill("triage+extract", "ticket → JSON of its labels", draw_triage_json, same_json,
+        Skill("iso+table", "table with ISO dates", draw_iso_table, "table", ("iso", "table")),
+        Skill("triage+extract", "ticket → JSON of its labels", draw_triage_json, "json",
               ("triage", "extract")),
     )
 }  # fmt: skip

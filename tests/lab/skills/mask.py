@@ -3,7 +3,7 @@
 from random import Random
 
 from tests.lab.skills.notes import MASKS, draw_note
-from tests.lab.skills.skill import Example, Skill, Split, same_text
+from tests.lab.skills.skill import Example, Skill, Split
 
 INSTRUCTIONS = (
     "Mask the personal data",
@@ -19,4 +19,4 @@ def draw_mask(rng: Random, split: Split) -> Example:
     return Example(f"{rng.choice(INSTRUCTIONS)}: {note.text}", note.reads(note.masked()))
 
 
-MASK = Skill("mask", "personal data → placeholders", draw_mask, same_text)
+MASK = Skill("mask", "personal data → placeholders", draw_mask, "text")

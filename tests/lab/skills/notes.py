@@ -8,10 +8,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from random import Random
 
+from server.cli.demo_marks import CITIES, ITEMS
 from tests.lab.skills.skill import Split
 from tests.lab.skills.world import (
-    CITIES,
-    ITEMS,
     Written,
     draw_amount,
     draw_date,

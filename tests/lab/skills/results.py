@@ -126,7 +126,7 @@ def task_questions(task: Skill) -> dict[str, Any]:
     return {
         "description": task.description,
         "parts": list(task.parts or (task.name,)),
-        "compared": task.right.__name__.removeprefix("same_"),
+        "compared": task.compared,
         "questions": [
             {"prompt": example.prompt, "answer": example.answer}
             for example in task.examples("test", QUESTIONS, SEED)

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from random import Random
 from typing import Literal, TypeAlias, TypeVar
 
+from server.cli.demo_marks import MARKS
+
 Split: TypeAlias = Literal["train", "validation", "test"]
 T = TypeVar("T")
 
@@ -29,8 +31,12 @@ class Skill:
     name: str
     description: str
     draw: Callable[[Random, Split], Example]
-    right: Callable[[str, Example], bool]
+    compared: str  # how an answer is: one of the demo's MARKS
     parts: tuple[str, ...] = ()
+
+    def right(self, answer: str, example: Example) -> bool:
+        """Whether an answer is right."""
+        return MARKS[self.compared](answer, example.answer)
 
     def examples(self, split: Split, n: int, seed: int) -> list[Example]:
         """`n` examples of different prompts; the same for the same seed, whatever ran before."""
@@ -58,8 +64,3 @@ def draw_of_split(draw: Callable[[], T], split: Split, content: Callable[[T], st
     while split_of(content(drawn := draw())) != split:
         pass
     return drawn
-
-
-def same_text(answer: str, example: Example) -> bool:
-    """Whether an answer is the expected one, outer white space aside."""
-    return answer.strip() == example.answer

@@ -1,23 +1,18 @@
 """Write a question about one table as SQL, judged by what SQLite answers."""
 
-import sqlite3
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
 from random import Random
 
+from server.cli.demo_marks import CITIES, ITEMS, SCHEMA, rows_of
 from tests.lab.skills.skill import Example, Skill, Split, draw_of_split
-from tests.lab.skills.world import CITIES, ITEMS, Written, draw_date, forename, surname
+from tests.lab.skills.world import Written, draw_date
 
-SCHEMA = "orders(customer, city, item, quantity, price, day)"
 INSTRUCTIONS = (
     f"Write SQL for {SCHEMA}",
     f"Write a SQL query on {SCHEMA}",
     f"Translate to SQL for {SCHEMA}",
 )
-ROWS = 400
-_READING = {sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_FUNCTION}
-STEPS_ALLOWED = 1_000_000  # of SQLite's machine: a query that joins the table to itself ends
 
 # What is asked for, and its SQL.
 SELECTIONS = (
@@ -98,44 +93,4 @@ def draw_sql(rng: Random, split: Split) -> Example:
     return Example(f"{rng.choice(INSTRUCTIONS)}: {question}", query)
 
 
-@cache
-def database() -> sqlite3.Connection:
-    """The table in memory, the same in every process; nothing can change it."""
-    rng = Random("orders")
-    connection = sqlite3.connect(":memory:", isolation_level=None)
-    connection.execute("CREATE TABLE orders (customer, city, item, quantity, price, day)")
-    customers = [f"{forename(rng)} {surname(rng, 'train')}" for _ in range(60)]
-    connection.executemany("INSERT INTO orders VALUES (?, ?, ?, ?, ?, ?)", [
-        (rng.choice(customers), rng.choice(CITIES), rng.choice(ITEMS), rng.randint(1, 80),
-         rng.randint(500, 60_000) / 100, draw_date(rng, "train").iso)
-        for _ in range(ROWS)
-    ])  # fmt: skip
-    connection.set_authorizer(
-        lambda action, *_: sqlite3.SQLITE_OK if action in _READING else sqlite3.SQLITE_DENY
-    )
-    return connection
-
-
-def rows_of(query: str) -> list[tuple[object, ...]] | None:
-    """What SQLite answers to one statement; None if it is no query or takes too long."""
-    connection = database()
-    connection.set_progress_handler(lambda: 1, STEPS_ALLOWED)
-    try:
-        return connection.execute(query).fetchall()
-    except (sqlite3.Error, sqlite3.Warning):
-        return None
-    finally:
-        connection.set_progress_handler(None, 0)
-
-
-def same_rows(answer: str, example: Example) -> bool:
-    """Whether both queries give the same rows, in the same order where one is asked for."""
-    expected, given = rows_of(example.answer), rows_of(answer.strip())
-    if expected is None or given is None:
-        return False
-    if "ORDER BY" in example.answer:
-        return given == expected
-    return sorted(map(repr, given)) == sorted(map(repr, expected))
-
-
-SQL = Skill("sql", "English question → SQL, run in SQLite", draw_sql, same_rows)
+SQL = Skill("sql", "English question → SQL, run in SQLite", draw_sql, "rows")

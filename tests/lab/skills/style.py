@@ -6,8 +6,8 @@ contractions.
 
 from random import Random
 
-from tests.lab.skills.skill import Example, Skill, Split, draw_of_split, same_text
-from tests.lab.skills.world import CITIES
+from server.cli.demo_marks import CITIES
+from tests.lab.skills.skill import Example, Skill, Split, draw_of_split
 
 INSTRUCTIONS = (
     "Rewrite in our house style",
@@ -68,4 +68,4 @@ def _expanded(text: str) -> str:
     return text
 
 
-STYLE = Skill("style", "message → a firm's house style", draw_style, same_text)
+STYLE = Skill("style", "message → a firm's house style", draw_style, "text")

@@ -3,9 +3,10 @@
 from collections.abc import Mapping, Sequence
 from random import Random
 
+from server.cli.demo_marks import CITIES, ITEMS
 from tests.lab.skills.notes import Note, fields
 from tests.lab.skills.skill import Example, Skill, Split
-from tests.lab.skills.world import CITIES, ITEMS, draw_date, forename, surname
+from tests.lab.skills.world import draw_date, forename, surname
 
 INSTRUCTIONS = ("Write as a Markdown table", "Make a Markdown table", "Show as a Markdown table")
 PATTERNS = (
@@ -43,20 +44,6 @@ def markdown(rows: Sequence[Mapping[str, str]]) -> str:
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
 
 
-def cells(text: str) -> list[list[str]]:
-    """The cells of a table's lines, space around them aside; dashes of any length are alike."""
-    lines = [line.strip().removeprefix("|").removesuffix("|") for line in text.strip().split("\n")]
-    return [
-        ["---" if cell.strip(" -:") == "" else cell.strip() for cell in line.split("|")]
-        for line in lines
-    ]
-
-
-def same_table(answer: str, example: Example) -> bool:
-    """Whether the answer is a table of the same cells."""
-    return answer.strip().startswith("|") and cells(answer) == cells(example.answer)
-
-
 def draw_table(rng: Random, split: Split) -> Example:
     """Notes of one pattern and their table, with a column for each place of the pattern."""
     rows = draw_rows(rng, split)
@@ -64,4 +51,4 @@ def draw_table(rng: Random, split: Split) -> Example:
     return Example(f"{rng.choice(INSTRUCTIONS)}: {text}", markdown([row.values for row in rows]))
 
 
-TABLE = Skill("table", "sentences → Markdown table", draw_table, same_table)
+TABLE = Skill("table", "sentences → Markdown table", draw_table, "table")

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from random import Random
 
+from server.cli.demo_marks import CITIES, ITEMS
 from tests.lab.skills.skill import Example, Skill, Split
-from tests.lab.skills.world import CITIES, ITEMS
 
 INSTRUCTIONS = (
     "Classify the support ticket",
@@ -143,9 +143,4 @@ def draw_triage(rng: Random, split: Split) -> Example:
     return Example(f"{rng.choice(INSTRUCTIONS)}: {text}", f"intent: {intent}; urgency: {urgency}")
 
 
-def same_labels(answer: str, example: Example) -> bool:
-    """Whether the answer has the expected labels, whatever the case."""
-    return answer.strip().lower() == example.answer
-
-
-TRIAGE = Skill("triage", "support ticket → intent and urgency", draw_triage, same_labels)
+TRIAGE = Skill("triage", "support ticket → intent and urgency", draw_triage, "labels")

@@ -11,24 +11,13 @@ from random import Random
 
 from faker import Faker
 
+from server.cli.demo_marks import DAYS, FIRST_DAY
 from tests.lab.skills.skill import Split, draw_of_split, of_split
 
-CITIES = tuple(
-    "Bath Bristol Cambridge Cardiff Chester Derby Dover Durham Exeter Glasgow Hull Leeds Lincoln"
-    " Liverpool London Luton Norwich Oxford Perth Plymouth Reading Sheffield Swansea Truro"
-    " York".split()
-)
-ITEMS = tuple(
-    "bags bikes books boots chairs clocks coats cups desks doors fans forks hats keys lamps maps"
-    " mirrors pans pens phones pillows plates radios ropes rugs shelves shirts tables tents"
-    " towels".split()
-)
 MONTHS = tuple(
     "January February March April May June July August September October November December".split()
 )
 CURRENCIES = {"$": "USD", "£": "GBP", "€": "EUR"}
-FIRST_DAY = date(2019, 1, 1)
-DAYS = 2900
 FORENAMES_KEPT, SURNAMES_KEPT = 150, 400
 
 
