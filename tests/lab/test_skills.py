@@ -5,6 +5,7 @@ Not covered: training and its figures, which need the demo's base.
 """
 
 import json
+from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
 from random import Random
@@ -15,7 +16,7 @@ from server.cli.demo_marks import ORDERS, rows_of
 from tests.lab.skills import SKILLS
 from tests.lab.skills.compose import MERGES, SCALES, SEED, Cell, compositions, expression
 from tests.lab.skills.composed import COMPOSED
-from tests.lab.skills.results import best_merge, newly_right, write_results
+from tests.lab.skills.results import best_merge, newly_right, scaled, write_results
 from tests.lab.skills.skill import Example, Skill, Split
 from tests.lab.skills.train import PLANS
 from tests.lab.skills.world import draw_date, surname
@@ -137,7 +138,7 @@ def test_results_say_what_the_cells_say(tmp_path: Path) -> None:
     expected = [example.answer for example in examples]
 
     def cell(model: str, task: str, answers: list[str], right: int) -> Cell:
-        scales = {"1.0": 0.5} if "(" in model else {}
+        scales = {"1.0": right / 4} if "(" in model else {}
         return Cell(model, task, right, len(answers), 1.0, scales, answers, 1.0)
 
     merges = [expression(method, task.parts, options) for method, options in MERGES]
@@ -164,6 +165,10 @@ def test_results_say_what_the_cells_say(tmp_path: Path) -> None:
 
     cells = {one.key: one for one in composed}
     assert best_merge(task, cells) == composed[3]
+    assert scaled(replace(composed[3], scale=0.7)) == "cat(mask, iso; scale=0.7)"
+    assert scaled(replace(composed[4], scale=0.5)) == "linear(mask, iso; rank=8, scale=0.5)"
+    questions = json.loads((out / "questions.json").read_text())
+    assert [questions[name]["model"] for name in ("mask", task.name)] == ["mask", merges[0]]
     assert newly_right(task, cells, composed[3]) == 2
     assert {path.name for path in out.iterdir()} == {
         "README.md", "accuracy.json", "questions.json", "mask", "iso",

@@ -16,6 +16,7 @@ from tests.lab.skills.compose import MERGES, SCALES, SEED, TESTS, VALIDATION, Ce
 from tests.lab.skills.composed import COMPOSED
 from tests.lab.skills.skill import Example, Skill
 
+KNOWN = 5  # prompts of a skill by which search finds its adapter
 QUESTIONS = 8  # of each task, for the demo
 SHOWN = 3  # prompts of a task on the page: the first ones drawn, not picked for their answers
 
@@ -68,8 +69,8 @@ that was shared with other work.
 ## Two skills at once
 
 No adapter was trained on these. Each merge is at the best of the scales {scales} on {validation}
-validation prompts, by exact answers. `new` counts the prompts that the best merge answers right and
-neither part does.
+validation prompts, by exact answers. `new` counts the prompts that neither part answers right and
+the merge does that was best on the validation prompts.
 
 {tasks}
 
@@ -115,18 +116,22 @@ def write_results(work: Path, out: Path, singles: Sequence[Cell], composed: Sequ
     }
     (out / "accuracy.json").write_text(json.dumps(figures, indent=2) + "\n")
     tasks = [task for task in COMPOSED.values() if set(task.parts) <= set(plans)]
-    questions = {
-        task.name: task_questions(task) for task in (*(SKILLS[name] for name in plans), *tasks)
-    }
+    asked = [*(SKILLS[name] for name in plans), *tasks]
+    questions = {task.name: task_questions(task, cells) for task in asked}
     (out / "questions.json").write_text(json.dumps(questions, indent=2, ensure_ascii=False) + "\n")
 
 
-def task_questions(task: Skill) -> dict[str, Any]:
-    """Test prompts with right answers, how answers are compared, and the skills that it takes."""
+def task_questions(task: Skill, cells: Mapping[str, Cell]) -> dict[str, Any]:
+    """Test prompts with right answers, how answers are compared, what search is to know, and the
+    model that answers: the adapter, or the merge that was best on validation prompts."""
+    best = best_merge(task, cells) if task.parts else None
+    known = [] if task.parts else task.examples("validation", KNOWN, SEED)
     return {
         "description": task.description,
         "parts": list(task.parts or (task.name,)),
+        "model": scaled(best) if best else task.name,
         "compared": task.compared,
+        "examples": [example.prompt for example in known],
         "questions": [
             {"prompt": example.prompt, "answer": example.answer}
             for example in task.examples("test", QUESTIONS, SEED)
@@ -184,13 +189,21 @@ def versions() -> dict[str, str]:
 
 
 def best_merge(task: Skill, cells: Mapping[str, Cell]) -> Cell | None:
-    """The merge that is right most often on the test prompts; the first of equal ones."""
+    """The merge that is exact most often on validation prompts; the first of equal ones."""
     merges = [
         cell
         for method, options in MERGES
         if (cell := cells.get(f"{expression(method, task.parts, options)} on {task.name}"))
     ]
-    return max(merges, key=lambda cell: cell.right, default=None)
+    return max(merges, key=lambda cell: max(cell.scales.values()), default=None)
+
+
+def scaled(cell: Cell) -> str:
+    """A merge at its scale, as a client writes it."""
+    if cell.scale == 1.0:
+        return cell.model
+    inside = cell.model.removesuffix(")")
+    return f"{inside}{', ' if ';' in inside else '; '}scale={cell.scale})"
 
 
 def newly_right(task: Skill, cells: Mapping[str, Cell], cell: Cell) -> int:
