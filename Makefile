@@ -18,9 +18,10 @@ $(STAMP): pyproject.toml constraints-$(EXTRA).txt .ci/setup
 	.ci/setup $(EXTRA)
 	@touch $@
 
-# runs the demo; `ONCE=1` exits after the table
+# runs the demo; `ONCE=1` exits after the tables; `TINY=1` serves the tests' tiny base, without a
+# download
 demo: $(STAMP)
-	$(BIN)/weft demo $(if $(ONCE),--once)
+	$(BIN)/weft demo$(if $(TINY), --tiny)$(if $(ONCE), --once)
 
 # runs all tests except the slow ones, with the real engine: minutes. `test-units` and `test-engine`
 # run at once, as an engine's start and answers leave the cores idle

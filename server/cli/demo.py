@@ -1,12 +1,18 @@
-"""`weft demo`: imports the demo adapters, serves them and prints a table of their answers."""
+"""`weft demo`: imports the demo adapters, serves them and prints a table of their answers.
+
+The skills of a real small model where a checkout has them (`demo_skills.py`); otherwise, or if
+asked to, the tests' tiny base, which speaks a made-up language.
+"""
 
 import asyncio
 import json
+import shlex
 import tempfile
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from openai import AsyncOpenAI, DefaultAsyncHttpxClient
@@ -14,6 +20,15 @@ from openai import AsyncOpenAI, DefaultAsyncHttpxClient
 from registry.sources.folder import find_adapters
 from server.base_model import ensure_base
 from server.cli.console import console, errors, print_table
+from server.cli.demo_base import demo_base
+from server.cli.demo_skills import (
+    Reply,
+    have_skills,
+    present_skills,
+    read_tasks,
+    register_skills,
+    skills_settings,
+)
 from server.engine.process import Progress
 from server.home import open_registry
 from server.serve import serve
@@ -22,6 +37,7 @@ from server.settings import Settings
 BASE_NAME = "weft/demo-llama"
 COMPOSITIONS = ("lego(zorp, blim; rank=16)", "cat(zorp, blim)")
 _ASSETS = Path(__file__).parents[2] / "deploy" / "demo"
+_LONGEST = 160  # tokens of an answer: a table of three rows takes 120
 _STAGES = ("resolve", "merge", "load", "engine")
 
 
@@ -42,25 +58,38 @@ class Answer:
 
 
 async def run_demo(
-    *, once: bool, port: int, home: Path | None, started: Callable[[], None], progress: Progress
+    *,
+    once: bool,
+    tiny: bool,
+    port: int,
+    home: Path | None,
+    started: Callable[[], None],
+    progress: Progress,
 ) -> None:
     """Import and serve the demo adapters, print their answers, and keep serving unless `once`.
 
     Raises:
         DemoAssetsMissing: weft does not run in a checkout.
+        DemoBaseUnavailable: the base of the skills cannot be fetched.
         EngineStartFailed: the engine did not start.
     """
     if not (_ASSETS / "base").is_dir():
         raise DemoAssetsMissing(f"{_ASSETS} is missing: run the demo in a checkout of weft")
     with tempfile.TemporaryDirectory(prefix="weft-demo-") as temporary:
-        settings = demo_settings(home or Path(temporary), port)
-        imported = await asyncio.to_thread(import_demo_adapters, settings)
+        folder = home or Path(temporary)
+        if tiny or not have_skills():
+            settings, present = demo_settings(folder, port), _present
+            imported = await asyncio.to_thread(import_demo_adapters, settings)
+        else:
+            base = await asyncio.to_thread(demo_base, report=errors.print)
+            settings, present = skills_settings(folder, port, base), _present_skills
+            imported = await asyncio.to_thread(import_skills, settings)
         errors.print(f"{imported} adapters imported", highlight=False)
         presented: list[asyncio.Task[None]] = []
 
         async def ready(stop: Callable[[], None]) -> None:
             started()
-            presented.append(asyncio.create_task(_present(settings, stop if once else None)))
+            presented.append(asyncio.create_task(present(settings, stop if once else None)))
 
         await serve(settings, ready=ready, progress=progress)
         await asyncio.gather(*presented)
@@ -87,24 +116,31 @@ def import_demo_adapters(settings: Settings) -> int:
     return len(folders)
 
 
-async def ask(
-    client: AsyncOpenAI, model: str, prompt: str
-) -> tuple[str, Mapping[str, float], float]:
-    """Return the streamed answer, the server's stages and the time to the first token (ms)."""
+def import_skills(settings: Settings) -> int:
+    """Register every skill's adapter under its name, as `name@prod`."""
+    registry, _ = open_registry(settings)
+    ensure_base(registry, settings)
+    return register_skills(registry, read_tasks())
+
+
+async def ask(client: AsyncOpenAI, model: str, prompt: str, max_tokens: int = 32) -> Reply:
+    """Return the streamed answer, the server's stages and the time to the first token."""
     started = time.perf_counter()
     first = None
     text = ""
     async with client.chat.completions.with_streaming_response.create(
-        model=model, messages=[{"role": "user", "content": prompt}], temperature=0, max_tokens=32,
+        model=model, messages=[{"role": "user", "content": prompt}], temperature=0,
+        max_tokens=max_tokens,
         stream=True,
     ) as response:  # fmt: skip
         stages = parse_server_timing(response.headers.get("server-timing", ""))
+        chosen = response.headers.get("x-weft-ingredients", "")
         async for chunk in await response.parse():
             delta = chunk.choices[0].delta.content if chunk.choices else None
             if delta:
                 first = first or time.perf_counter()
                 text += delta
-    return text, stages, 1000 * ((first or time.perf_counter()) - started)
+    return Reply(text, chosen, stages, 1000 * ((first or time.perf_counter()) - started))
 
 
 def parse_server_timing(header: str) -> dict[str, float]:
@@ -128,19 +164,35 @@ async def _present(settings: Settings, stop: Callable[[], None] | None) -> None:
         if stop is not None:
             stop()
     if stop is None:
-        server = f"http://{settings.host}:{settings.port}"
-        url = f"{server}/v1"
-        message = {"role": "user", "content": "zorp: banana"}
-        body = json.dumps({"model": COMPOSITIONS[0], "messages": [message]})
-        console.print(
-            f"serving on {url}; try:\n\n"
-            f"  curl -s {url}/chat/completions -H 'content-type: application/json' \\\n"
-            f"    -d '{body}'\n"
-            f"  weft explain '{COMPOSITIONS[0]}' --server {server}\n\nstop with Ctrl-C",
-            highlight=False,
-            markup=False,
-            soft_wrap=True,
-        )
+        _print_use(settings, COMPOSITIONS[0], "zorp: banana")
+
+
+async def _present_skills(settings: Settings, stop: Callable[[], None] | None) -> None:
+    """Print what skills and merges answer; then stop the server or print how to use it."""
+    tasks = read_tasks()
+    try:
+        async with _client(settings) as client:
+            await present_skills(partial(ask, client, max_tokens=_LONGEST), tasks)
+    finally:
+        if stop is not None:
+            stop()
+    if stop is None:
+        _print_use(settings, tasks[-1].model, tasks[-1].questions[0][0])
+
+
+def _print_use(settings: Settings, model: str, prompt: str) -> None:
+    server = f"http://{settings.host}:{settings.port}"
+    url = f"{server}/v1"
+    body = json.dumps({"model": model, "messages": [{"role": "user", "content": prompt}]})
+    console.print(
+        f"serving on {url}; try:\n\n"
+        f"  curl -s {url}/chat/completions -H 'content-type: application/json' \\\n"
+        f"    -d {shlex.quote(body)}\n"
+        f"  weft explain '{model}' --server {server}\n\nstop with Ctrl-C",
+        highlight=False,
+        markup=False,
+        soft_wrap=True,
+    )
 
 
 async def _answers(
@@ -151,8 +203,11 @@ async def _answers(
     asked += [(model, skill) for model in COMPOSITIONS for skill in ("zorp", "blim")]
     for model, skill in asked:
         question = questions[skill]["questions"][0]
-        text, stages, first = await ask(client, model, question["prompt"])
-        yield Answer(model, question["prompt"], question["answer"], text, stages, first)
+        reply = await ask(client, model, question["prompt"])
+        yield Answer(
+            model, question["prompt"], question["answer"], reply.text, reply.stages,
+            reply.first_token,
+        )  # fmt: skip
 
 
 def _print(title: str, answers: list[Answer]) -> None:

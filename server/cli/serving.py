@@ -79,19 +79,22 @@ def _bases(options: Sequence[str]) -> dict[str, dict[str, str]]:
 
 
 def demo(
-    once: Annotated[bool, typer.Option("--once", help="Stop after the table.")] = False,
+    once: Annotated[bool, typer.Option("--once", help="Stop after the tables.")] = False,
+    tiny: Annotated[bool, typer.Option("--tiny", help="The tests' base: no download.")] = False,
     port: Annotated[int, typer.Option(help="Port to listen on.")] = 8000,
     home: Annotated[
         Path | None, typer.Option(help="Folder to keep; default: a temporary one.")
     ] = None,
 ) -> None:
-    """Serve the demo base, query its adapters and two compositions, and print the answers."""
+    """Serve the demo base, query its adapters and compositions, and print the answers."""
     log_to_stderr("text")
     logging.getLogger("weft").setLevel(logging.WARNING)  # the tables are what a reader looks for
     from server.cli.demo import run_demo
 
     with Start("the demo base") as start:
-        main = run_demo(once=once, port=port, home=home, started=start.stop, progress=start.show)
+        main = run_demo(
+            once=once, tiny=tiny, port=port, home=home, started=start.stop, progress=start.show
+        )
         _run(main)
 
 
