@@ -109,7 +109,8 @@ async def _answers(
     for model in models:
         reply = await ask(model, prompt)
         mark = "yes" if task.right(reply.text, expected) else "no"
-        yield model, mark, reply.text, f"{reply.first_token:.0f}"
+        shown = "base" if model == BASE_NAME else model
+        yield shown, mark, reply.text, f"{reply.first_token:.0f}"
 
 
 async def _present_auto(ask: Ask, skills: Sequence[Task]) -> None:
