@@ -55,7 +55,7 @@ class Examiner:
         with self.lab.updated(updates, scale):
             exact = self._exact(examples)
             others = [example for example, right in zip(examples, exact, strict=True) if not right]
-            decoded = iter(self._decoded(others))
+            decoded = iter(self._decoded(others) if others else [])
         return [
             Answer(example.answer, True)
             if right
