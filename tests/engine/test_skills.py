@@ -1,0 +1,83 @@
+"""The demo's real base: its skills and their sum answer as transformers and PEFT do."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pytest
+import torch
+from peft import PeftModel
+from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
+
+from server.cli.demo import import_skills
+from server.cli.demo_base import demo_base
+from server.cli.demo_skills import ASSETS, read_tasks, skills_settings
+from tests.engine.gateway import Weft, free_port, running
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
+PARTS = ("mask", "extract")
+SUM = f"cat({', '.join(PARTS)})"
+PROMPTS, TOKENS = 5, 64
+
+
+@pytest.fixture(scope="module")
+def base() -> Path:
+    """The base's folder: made first where the cache has none."""
+    return demo_base()
+
+
+@pytest.fixture(scope="module")
+def weft(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Weft]:
+    """A gateway and an engine with the real base and all skills."""
+    settings = skills_settings(tmp_path_factory.mktemp("skills") / "home", free_port(), base)
+    settings.home.mkdir(parents=True)
+    import_skills(settings)
+    with running(settings.model_copy(update={"engine_start_seconds": 600})) as weft:
+        yield weft
+
+
+class Reference:
+    """The base with both adapters and their sum, as PEFT computes them in float32."""
+
+    def __init__(self, base: Path) -> None:
+        self.tokenizer = AutoTokenizer.from_pretrained(base)
+        model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
+        first, *others = PARTS
+        self.model = PeftModel.from_pretrained(model, ASSETS / first, adapter_name=first)
+        for name in others:
+            self.model.load_adapter(ASSETS / name, adapter_name=name)
+        self.model.add_weighted_adapter(list(PARTS), [1.0, 1.0], SUM, combination_type="cat")
+        self.model.eval()
+
+    @torch.inference_mode()
+    def tokens(self, adapter: str, prompt: str) -> Sequence[int]:
+        """Return the tokens of a greedy answer, without the end token."""
+        self.model.set_adapter(adapter)
+        messages = [{"role": "user", "content": prompt}]
+        asked = self.tokenizer.apply_chat_template(
+            messages, add_generation_prompt=True, return_tensors="pt", return_dict=True
+        )
+        end = self.tokenizer.eos_token_id
+        greedy = GenerationConfig(
+            do_sample=False, max_new_tokens=TOKENS, eos_token_id=end, pad_token_id=end
+        )
+        row = self.model.generate(**asked, generation_config=greedy)[0]
+        return [token for token in row[asked["input_ids"].shape[1] :].tolist() if token != end]
+
+
+async def test_skills_and_their_sum_answer_as_peft_does(weft: Weft, base: Path) -> None:
+    """Two adapters and one composition answer held-out prompts token for token, greedy, in
+    float32."""
+    reference = Reference(base)
+    end = reference.tokenizer.eos_token_id
+    questions = {task.name: task.questions for task in read_tasks()}
+    asked = [
+        (model, prompt)
+        for model, skill in (*zip(PARTS, PARTS, strict=True), (SUM, "+".join(PARTS)))
+        for prompt, _ in questions[skill][:PROMPTS]
+    ]
+    async with weft.http() as http:
+        for model, prompt in asked:
+            more = {"max_tokens": TOKENS, "return_token_ids": True}
+            choice = (await weft.complete(http, model, prompt, **more))["choices"][0]
+            served = [token for token in choice["token_ids"] if token != end]
+            assert reference.tokens(model, prompt) == served, (model, prompt)
