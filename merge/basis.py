@@ -73,6 +73,15 @@ class Coordinates:
             triplets.append((q_left @ u, sigma, v @ q_right.mT))
         return triplets
 
+    def at_mean_norm(self, core: Tensor) -> Tensor:
+        """Return `core` (p, q) brought to the mean norm of the updates, or zero if it is nothing.
+
+        A core below NOISE of that norm is what rounding leaves of members that cancel.
+        """
+        wanted = float(torch.stack([own.norm() for own in self.cores]).mean())
+        size = float(core.norm())
+        return core * (wanted / size if size > NOISE * wanted else 0.0)
+
     def frame(self, u: Tensor, v: Tensor) -> Frame:
         """Return the cores within orthonormal u (p, rows) and v (q, cols), and the way back.
 

@@ -23,8 +23,9 @@ __all__ = [
     "merge_method",
 ]
 _FILES = (
-    "average", "average_factors", "cat", "compress", "ctm", "elementwise", "iso_c", "karcher",
-    "lego", "linear", "model_stock", "random_factors", "safemerge", "slerp", "tsv",
+    "actmat", "average", "average_factors", "cat", "compress", "ctm", "elementwise", "iso_c",
+    "karcher", "lego", "linear", "model_stock", "pico", "random_factors", "safemerge", "slerp",
+    "tsv",
 )  # fmt: skip
 
 

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from merge.basis import NOISE, coordinates
+from merge.basis import NOISE, Coordinates, coordinates
 from merge.factors import Merged, Stack
 from merge.methods.method import merge_method
 from merge.methods.options import Rank
@@ -31,6 +31,11 @@ def tsv(stack: Stack, *, rank: Rank) -> Merged:
         rank: the largest rank of the result.
     """
     at = coordinates(stack)
+    return at.lift(orthonormal_sum(at), rank=min(rank, stack.total_rank))
+
+
+def orthonormal_sum(at: Coordinates) -> Tensor:
+    """Return U⊥ Σ V⊥ᵀ of the cores, (p, q)."""
     triplets = []
     for u, sigma, v in at.svd():
         # Relative to the largest core, whose norm is 1. Vectors of smaller values are rounding, and
@@ -39,7 +44,8 @@ def tsv(stack: Stack, *, rank: Rank) -> Merged:
         triplets.append((u[:, own], sigma[own], v[own]))
     left, values, right = zip(*triplets, strict=True)
     u, v = _nearest_orthonormal(torch.cat(left, 1)), _nearest_orthonormal(torch.cat(right).mT)
-    return at.lift(u * torch.cat(values) @ v.mT, rank=min(rank, stack.total_rank))
+    result: Tensor = u * torch.cat(values) @ v.mT
+    return result
 
 
 def _nearest_orthonormal(x: Tensor) -> Tensor:

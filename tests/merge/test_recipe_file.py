@@ -105,7 +105,7 @@ MISTAKES = [
     ("{method: cat, adaptors: [], adapters: [{path: a}]}",
      "the recipe has no key 'adaptors' (did you mean adapters?); it takes method, adapters, opt"),
     ("{method: cat, weights: [1, 2], adapters: [{path: a}]}", "no key 'weights'"),
-    ("{method: catt, adapters: [{path: a}]}", "unknown merge method 'catt' (did you mean cat?)"),
+    ("{method: cad, adapters: [{path: a}]}", "unknown merge method 'cad' (did you mean cat?)"),
     ("{method: 3, adapters: [{path: a}]}", "method: expected a text, found 3"),
     ("{method: cat, adapters: []}", "adapters: expected a list of at least one adapter, found []"),
     ("{method: cat, adapters: {path: a}}", "adapters: expected a list of at least one adapter"),

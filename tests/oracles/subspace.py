@@ -47,6 +47,24 @@ def iso_c(deltas: list[Array], rank: int) -> Array:
     return np.asarray(s.mean() * u @ v)
 
 
+def pico(deltas: list[Array], bs: list[Array], *, rescale: bool = True) -> Array:
+    """Pico, arXiv 2604.16826, §4: damp the directions that the b share, sum, mean norm."""
+    u, s, _ = np.linalg.svd(np.concatenate(bs, axis=1), full_matrices=False)
+    alpha = 1 / (1 + (len(deltas) - 1) * s**2 / (s**2).sum())
+    s_pico = np.eye(len(u)) + u @ np.diag(alpha - 1) @ u.T
+    merged = s_pico @ np.asarray(sum(deltas))
+    gamma = np.mean([np.linalg.norm(delta) for delta in deltas]) / np.linalg.norm(merged)
+    return np.asarray((gamma if rescale else 1.0) * merged)
+
+
+def actmat(deltas: list[Array], shares: Sequence[float], ridge: float) -> Array:
+    """ACTMat, arXiv 2604.01329: RegMean with the covariances ΔᵀΔ, times `shares`, plus a ridge."""
+    cs = [share * d.T @ d for share, d in zip(shares, deltas, strict=True)]
+    extra = ridge * np.linalg.norm(np.asarray(sum(cs)), 2) / len(cs) * np.eye(len(cs[0]))
+    top = np.asarray(sum(d @ (c + extra) for d, c in zip(deltas, cs, strict=True)))
+    return np.asarray(top @ np.linalg.pinv(sum(c + extra for c in cs), rcond=1e-10, hermitian=True))
+
+
 def ctm(deltas: list[Array], rank: int, beta: float, rule: Callable[[list[Array]], Array]) -> Array:
     """Compress-then-merge: merge UᵀΔV, U and V from the Tucker-2 form of resized updates."""
     sizes = np.array([np.linalg.norm(delta) for delta in deltas])

@@ -68,6 +68,8 @@ MERGES = (
     Variant("tsv", "tsv"),
     Variant("iso_c", "iso_c"),
     Variant("ctm", "ctm"),
+    Variant("pico", "pico"),
+    Variant("actmat", "actmat"),
     Variant("random", "random"),
 )
 # Among adapters of one rank, which `average_factors` needs.
