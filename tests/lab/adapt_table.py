@@ -19,7 +19,7 @@ from tests.lab.adapting.measure import Bench
 from tests.lab.adapting.pool import open_pool
 from tests.lab.adapting.results import write_results
 from tests.lab.cell_file import CellFile
-from tests.lab.command import parse_arguments
+from tests.lab.command import argument_parser
 from tests.lab.merging.adapters import BASE, ensure_adapters
 from tests.lab.merging.scoring import Lab
 
@@ -40,7 +40,7 @@ def measure_missing(
 
 def main() -> None:
     """Train, measure, write, print."""
-    arguments = parse_arguments(__doc__, "adaptive")
+    arguments = argument_parser(__doc__, "adaptive").parse_args()
     console = Console(highlight=False, markup=False, soft_wrap=True)
     torch.set_num_threads(1)  # the passes are small, and a second thread waits more than it works
     adapters = arguments.build / "adapters"

@@ -14,7 +14,7 @@ import torch
 from rich.console import Console
 
 from tests.lab.cell_file import CellFile
-from tests.lab.command import parse_arguments
+from tests.lab.command import argument_parser
 from tests.lab.language import TASKS
 from tests.lab.merging.adapters import BASE, ensure_adapters
 from tests.lab.merging.cells import Cell
@@ -59,7 +59,7 @@ def complete(
 
 def main() -> None:
     """Train, measure, write, print."""
-    arguments = parse_arguments(__doc__, "merge")
+    arguments = argument_parser(__doc__, "merge").parse_args()
     console = Console(highlight=False, markup=False, soft_wrap=True)
     torch.set_num_threads(1)  # the passes are small, and a second thread waits more than it works
     lab, adapters = Lab(BASE), arguments.build / "adapters"

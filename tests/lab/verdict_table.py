@@ -16,7 +16,7 @@ from rich.console import Console
 from tests.lab.adapting.cells import Cell
 from tests.lab.adapting.tasks import FEW_SHOT
 from tests.lab.cell_file import CellFile
-from tests.lab.command import RESULTS, parse_arguments
+from tests.lab.command import RESULTS, argument_parser
 from tests.lab.verdicts.chance import units_of
 from tests.lab.verdicts.jobs import Job, key_of, run_job
 from tests.lab.verdicts.results import measured_rates, nats_rates, write_results
@@ -31,7 +31,7 @@ def read_cells(path: Path) -> list[Cell]:
 
 def main() -> None:
     """Run, draw, write, print."""
-    arguments = parse_arguments(__doc__, "verdict")
+    arguments = argument_parser(__doc__, "verdict").parse_args()
     console = Console(highlight=False, markup=False, soft_wrap=True)
     torch.set_num_threads(1)
     build = arguments.build / "verdicts"

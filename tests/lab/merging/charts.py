@@ -1,9 +1,9 @@
-"""Small charts as SVG text: lines with intervals, side by side on one scale.
+"""Small charts as SVG text: lines, or dots in rows, with intervals, side by side on one scale.
 
-Covered: panels that share a vertical axis from 0 to 1. Not covered: any other kind of chart.
+Covered: panels that share an axis from 0 to 1. Not covered: any other kind of chart.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 from typing import NamedTuple
 
@@ -15,6 +15,7 @@ COLOURS = (
 )  # fmt: skip
 WIDTH, HEIGHT = 260.0, 220.0  # of a panel's frame, in pixels
 LEFT, TOP, GAP, BOTTOM, LINE = 56.0, 34.0, 36.0, 46.0, 17.0
+LABELS = 230.0  # width of the labels of rows
 NUDGE = 2.0  # between lines at the same place, so that their intervals can be told apart
 
 
@@ -32,17 +33,74 @@ class Panel(NamedTuple):
     curves: Sequence[Curve]
 
 
+class Dot(NamedTuple):
+    """A value with its interval, if it has one."""
+
+    value: float
+    low: float | None
+    high: float | None
+
+
+class DotPanel(NamedTuple):
+    """Rows of dots; every panel of a chart has the same labels in the same order."""
+
+    title: str
+    rows: Mapping[str, Sequence[Dot]]
+
+
+def dot_chart(panels: Sequence[DotPanel], kinds: Sequence[str], *, across: str) -> str:
+    """Return the chart as an SVG document; a row's dots are of `kinds`, in their order."""
+    labels = list(panels[0].rows) if panels else []
+    height = LINE * (len(labels) + 1)
+    parts = [*_head(LABELS + len(panels) * (WIDTH + GAP), TOP + height + BOTTOM + LINE)]
+    for row, label in enumerate(labels):
+        parts.append(_text(LABELS - 8, TOP + LINE * (row + 1) + 4, label, anchor="end"))
+    for i, panel in enumerate(panels):
+        left = LABELS + i * (WIDTH + GAP)
+        parts += _scale(left, TOP + height, panel.title, across)
+        for row, dots in enumerate(panel.rows.values()):
+            for kind, dot in enumerate(dots):
+                shift = (kind - (len(dots) - 1) / 2) * 2 * NUDGE
+                parts += _dot(left, TOP + LINE * (row + 1) + shift, dot, _colour(kind))
+    for kind, name in enumerate(kinds):
+        x, y = LABELS + 80 * kind, TOP + height + BOTTOM
+        parts += [*_dot(x, y, Dot(0.0, None, None), _colour(kind)), _text(x + 8, y + 4, name)]
+    return "\n".join([*parts, "</svg>"]) + "\n"
+
+
+def _dot(left: float, y: float, dot: Dot, colour: str) -> Iterator[str]:
+    if dot.low is not None and dot.high is not None:
+        yield _line(_along(left, dot.low), y, _along(left, dot.high), y, colour, 1)
+    yield f'<circle cx="{_along(left, dot.value):.1f}" cy="{y:.1f}" r="2.4" fill="{colour}"/>'
+
+
+def _scale(left: float, bottom: float, title: str, across: str) -> Iterator[str]:
+    yield _text(left + WIDTH / 2, TOP - 14, title, anchor="middle")
+    for fifth in range(6):
+        x = _along(left, fifth / 5)
+        yield _line(x, TOP, x, bottom, "#dddddd", 1)
+        yield _text(x, bottom + 15, f"{fifth / 5:.1f}", anchor="middle")
+    yield _text(left + WIDTH / 2, bottom + 31, across, anchor="middle")
+
+
+def _along(left: float, share: float) -> float:
+    return left + WIDTH * min(max(share, 0.0), 1.0)
+
+
+def _head(width: float, height: float) -> Iterator[str]:
+    yield (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:g} {height:g}" '
+        f'width="{width:g}" height="{height:g}" font-family="sans-serif" font-size="12">'
+    )
+    yield f'<rect width="{width:g}" height="{height:g}" fill="white"/>'
+
+
 def line_chart(panels: Sequence[Panel], ticks: Sequence[str], *, across: str, up: str) -> str:
     """Return the chart as an SVG document; `across` and `up` say what the axes are."""
     labels = [curve.label for curve in panels[0].curves]
     width = LEFT + len(panels) * (WIDTH + GAP)
     height = TOP + HEIGHT + BOTTOM + LINE * len(labels)
-    parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:g} {height:g}" '
-        f'width="{width:g}" height="{height:g}" font-family="sans-serif" font-size="12">',
-        f'<rect width="{width:g}" height="{height:g}" fill="white"/>',
-        _text(14, TOP + HEIGHT / 2, up, turned=True),
-    ]
+    parts = [*_head(width, height), _text(14, TOP + HEIGHT / 2, up, turned=True)]
     for i, panel in enumerate(panels):
         left = LEFT + i * (WIDTH + GAP)
         parts += [*_frame(left, panel.title, ticks, across), *_curves(left, panel.curves)]
