@@ -7,7 +7,7 @@ export OMP_WAIT_POLICY := PASSIVE
 # OpenBLAS has no such setting: the oracles' small matrices took forty times the CPU on busy cores.
 test test-units test-engine test-slow test-faults test-gateways: export OPENBLAS_NUM_THREADS := 1
 
-.PHONY: setup demo test test-units test-engine test-slow test-faults test-gateways mutants lint format docs demo-assets bench-merge bench-registry bench-adapt bench-cli bench-abuse bench-serve bench-cluster bench-placement bench-limits cluster churn lab-merge lab lab-verdict
+.PHONY: setup demo test test-units test-engine test-slow test-faults test-gateways mutants lint format docs demo-assets bench-merge bench-registry bench-adapt bench-cli bench-abuse bench-serve bench-cluster bench-placement bench-limits cluster churn lab-merge lab lab-verdict lab-skills
 
 # The comment above a target is its description in CONTRIBUTING.md (`make docs`).
 
@@ -140,6 +140,11 @@ lab: $(STAMP)
 # what it can see; writes tables under tests/lab/results; resumable; about an hour
 lab-verdict: $(STAMP)
 	$(BIN)/python -m tests.lab.verdict_table
+
+# measures the merge methods on the eight skills of the real base; writes tables under
+# tests/lab/results; resumable; about three hours of one core, half of it with `ROUNDS=1`
+lab-skills: $(STAMP)
+	$(BIN)/python -m tests.lab.merge_skills$(if $(ROUNDS), --rounds $(ROUNDS))
 
 # trains the eight skills again, on the base that the demo fetches, and measures them and their
 # merges; resumable; hours; `TINY=1` trains the tests' tiny base and its adapters: ten minutes on

@@ -1,0 +1,1 @@
+"""Which merge keeps the skills of the real base: what `make lab-skills` measures."""

@@ -1,0 +1,229 @@
+"""Right answers at the lowest cost: what adapters do not reach is computed once.
+
+The layers below the first one that any adapter changes give the same for every merge, and all
+prompts of a task begin with the template's system message: both are computed once, the rest for
+every merge. Greedy decoding writes the expected answer exactly where each of its tokens is the
+likeliest one after those before it; one pass decides that. Other answers are decoded from their
+first difference on, and only for as long as the task's program could still accept them.
+
+Covered: marks of one task's prompts under the update that the base has at the time.
+Not covered: which updates (`measure.py`); what the programs accept (`server/cli/demo_marks.py`).
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+from transformers import GenerationConfig, StoppingCriteria, StoppingCriteriaList
+
+from tests.lab.skills.chat import IGNORED_LABEL, encode, make_batch
+from tests.lab.skills.evaluate import TOKENS_MORE, Examiner
+from tests.lab.skills.skill import Example, Skill
+from tests.lab.skills.train import common_length
+
+# How an answer has to begin; one that is compared to the letter begins as the expected one.
+OPENINGS: Mapping[str, tuple[str, ...]] = {
+    "json": ("{",),
+    "table": ("|",),
+    "rows": ("select", "with"),
+}
+
+
+class Hidden(NamedTuple):
+    """Hidden states of prompts with answers: what all begin with, and the rest of each."""
+
+    common: Tensor  # (1, common, width of the model)
+    rest: Tensor  # (prompts, longest - common, width of the model)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Sheet:
+    """Prompts of one task as the first changed layer receives them."""
+
+    task: Skill
+    examples: Sequence[Example]
+    labels: Tensor  # (prompts, longest - common) int64: the token that follows, where one is asked
+    hidden: Hidden
+
+
+class Marks(NamedTuple):
+    """What one pass says of a sheet."""
+
+    likeliest: Tensor  # (prompts, longest - common) int64, where one is asked
+    exact: list[bool]  # whether greedy decoding writes the expected answer
+    nats: float  # of an answer's token, mean over prompts
+
+    @property
+    def share(self) -> float:
+        """The share of answers that are the expected ones to the letter."""
+        return sum(self.exact) / len(self.exact)
+
+
+class Marker:
+    """Marks sheets with the weights that the examiner's base has at the time."""
+
+    def __init__(self, examiner: Examiner, modules: Iterable[str]) -> None:
+        """`modules` are the names of all modules that any update will change."""
+        self.examiner = examiner
+        self.first = min(map(layer_of, modules))
+
+    @torch.inference_mode()
+    def sheet(self, task: Skill, examples: Sequence[Example]) -> Sheet:
+        """Compute what no update changes; the base has its own weights."""
+        batch = make_batch(self.examiner.tokenizer, list(examples))
+        asked = (batch.labels != IGNORED_LABEL).any(0).long().argmax()
+        common = min(common_length(batch.tokens), int(asked))
+        model = self.examiner.lab.model.model
+        parts = (batch.tokens[:1, :common], batch.tokens[:, common:])
+        hidden = self._run(Hidden(*map(model.embed_tokens, parts)), range(self.first))
+        return Sheet(task, examples, batch.labels[:, common:], hidden)
+
+    @torch.inference_mode()
+    def marks(self, sheet: Sheet) -> Marks:
+        """Return the marks of one pass."""
+        model = self.examiner.lab.model
+        last = self._run(sheet.hidden, range(self.first, len(model.model.layers)))
+        asked = sheet.labels != IGNORED_LABEL
+        logits = model.lm_head(model.model.norm(last.rest[asked]))  # (tokens, vocabulary)
+        likeliest = torch.full_like(sheet.labels, IGNORED_LABEL)
+        likeliest[asked] = logits.argmax(-1)
+        nats = torch.zeros(asked.shape)
+        nats[asked] = cross_entropy(logits, sheet.labels[asked], reduction="none")
+        exact = (likeliest == sheet.labels).all(1).tolist()
+        return Marks(likeliest, exact, float((nats.sum(1) / asked.sum(1)).mean()))
+
+    def right(self, sheet: Sheet) -> int:
+        """Return how many answers the task's program accepts."""
+        marks = self.marks(sheet)
+        begun = {
+            row: self._begun(sheet.labels[row], marks.likeliest[row])
+            for row, exact in enumerate(marks.exact)
+            if not exact
+        }
+        texts = self._finished(sheet, begun)
+        accepted = (sheet.task.right(text, sheet.examples[row]) for row, text in texts.items())
+        return sum(marks.exact) + sum(accepted)
+
+    def _run(self, hidden: Hidden, layers: range) -> Hidden:
+        model = self.examiner.lab.model.model
+        common, rest = hidden
+        size, width = common.shape[1], common.shape[1] + rest.shape[1]
+        places = torch.arange(width)
+        cos, sin = model.rotary_emb(rest, places[None])
+        seen = (places[None] <= places[size:, None])[None, None]  # causal, over what all share, too
+        for layer in model.layers[layers.start : layers.stop]:
+            keys = _Keys()
+            both = {"past_key_values": keys}
+            common = layer(common, position_embeddings=(cos[:, :size], sin[:, :size]), **both)
+            rest = layer(
+                rest,
+                attention_mask=seen,
+                position_embeddings=(cos[:, size:], sin[:, size:]),
+                **both,
+            )
+        return Hidden(common, rest)
+
+    def _begun(self, labels: Tensor, likeliest: Tensor) -> list[int]:
+        """Return the tokens of the expected answer up to the first other one, and that one."""
+        asked = labels != IGNORED_LABEL
+        wanted, chosen = labels[asked], likeliest[asked]
+        differs = int((wanted != chosen).long().argmax())
+        return [*wanted[:differs].tolist(), int(chosen[differs])]
+
+    @torch.inference_mode()
+    def _finished(self, sheet: Sheet, begun: Mapping[int, list[int]]) -> dict[int, str]:
+        """Return each row's answer, or as much of it as says that it is wrong."""
+        tokenizer = self.examiner.tokenizer
+        eos = tokenizer.eos_token_id
+        texts = {
+            row: tokenizer.decode(tokens, skip_special_tokens=True) for row, tokens in begun.items()
+        }
+        compared = sheet.task.compared
+        open_rows = [
+            row
+            for row, text in texts.items()
+            if begun[row][-1] != eos and is_open(compared, text, sheet.examples[row].answer)
+        ]
+        if not open_rows:
+            return texts
+        asked = {row: encode(tokenizer, sheet.examples[row]) for row in open_rows}
+        prompts = [[*asked[row][0], *begun[row]] for row in open_rows]
+        batch = tokenizer.pad({"input_ids": prompts}, return_tensors="pt")
+        judge = _Judge(
+            self.examiner,
+            compared,
+            [(begun[row], sheet.examples[row].answer) for row in open_rows],
+            batch["input_ids"].shape[1],
+        )
+        most = max(len(asked[row][1]) - len(begun[row]) for row in open_rows)
+        greedy = GenerationConfig(
+            do_sample=False,
+            max_new_tokens=max(most, 0) + TOKENS_MORE,
+            eos_token_id=eos,
+            pad_token_id=tokenizer.pad_token_id,
+        )
+        tokens = self.examiner.lab.model.generate(
+            **batch, generation_config=greedy, stopping_criteria=StoppingCriteriaList([judge])
+        )
+        return texts | dict(zip(open_rows, judge.texts(tokens), strict=True))
+
+
+def layer_of(module: str) -> int:
+    """Return the layer of a module such as `model.layers.9.mlp.up_proj`; 0 outside of layers."""
+    before, _, after = module.partition("layers.")
+    return int(after.partition(".")[0]) if before != module else 0
+
+
+def is_open(compared: str, text: str, expected: str) -> bool:
+    """Whether an answer that begins like this could still be accepted."""
+    begun = text.strip().rstrip("\N{REPLACEMENT CHARACTER}")  # half of a character
+    if compared not in OPENINGS:
+        return expected.startswith(begun.lower() if compared == "labels" else begun)
+    return any(
+        begun[: len(opening)].lower() == opening[: len(begun)] for opening in OPENINGS[compared]
+    )
+
+
+class _Keys:
+    """Keys and values of one layer: first of what all prompts share, then of the rest with it."""
+
+    def __init__(self) -> None:
+        self._common: tuple[Tensor, Tensor] | None = None
+
+    def update(self, keys: Tensor, values: Tensor, *_: Any) -> tuple[Tensor, Tensor]:
+        """Keep the first pair (1, heads, common, size); put it before each row of the second."""
+        if self._common is None:
+            self._common = keys, values
+            return keys, values
+        rows = len(keys)
+        pairs = zip(self._common, (keys, values), strict=True)
+        joined = [torch.cat([shared.expand(rows, -1, -1, -1), own], 2) for shared, own in pairs]
+        return joined[0], joined[1]
+
+
+class _Judge(StoppingCriteria):  # type: ignore[misc]  # transformers has no types
+    """Ends the rows that the task's program cannot accept any more."""
+
+    def __init__(
+        self, examiner: Examiner, compared: str, rows: list[tuple[list[int], str]], begin: int
+    ) -> None:
+        """`rows` are beginnings and expected answers; decoded tokens are at `begin` and after."""
+        self._tokenizer, self._compared, self._rows = examiner.tokenizer, compared, rows
+        self._begin = begin
+
+    def texts(self, tokens: Tensor) -> list[str]:
+        """Return the answers: their beginnings and what was decoded after them."""
+        added = tokens[:, self._begin :].tolist()
+        whole = [[*begun, *more] for (begun, _), more in zip(self._rows, added, strict=True)]
+        texts: list[str] = self._tokenizer.batch_decode(whole, skip_special_tokens=True)
+        return texts
+
+    def __call__(self, input_ids: Tensor, *_: Any, **__: Any) -> Tensor:
+        ended = [
+            not is_open(self._compared, text, expected)
+            for text, (_, expected) in zip(self.texts(input_ids), self._rows, strict=True)
+        ]
+        return torch.tensor(ended)
