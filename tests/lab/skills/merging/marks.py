@@ -10,7 +10,9 @@ Covered: marks of one task's prompts under the update that the base has at the t
 Not covered: which updates (`measure.py`); what the programs accept (`server/cli/demo_marks.py`).
 """
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -19,6 +21,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 from transformers import GenerationConfig, StoppingCriteria, StoppingCriteriaList
 
+from server.cli.demo_marks import MARKS
 from tests.lab.skills.chat import IGNORED_LABEL, encode, make_batch
 from tests.lab.skills.evaluate import TOKENS_MORE, Examiner
 from tests.lab.skills.skill import Example, Skill
@@ -182,9 +185,27 @@ def is_open(compared: str, text: str, expected: str) -> bool:
     begun = text.strip().rstrip("\N{REPLACEMENT CHARACTER}")  # half of a character
     if compared not in OPENINGS:
         return expected.startswith(begun.lower() if compared == "labels" else begun)
-    return any(
+    if not any(
         begun[: len(opening)].lower() == opening[: len(begun)] for opening in OPENINGS[compared]
-    )
+    ):
+        return False
+    if compared == "json":
+        return _members_right(begun, expected)
+    if compared == "table":
+        lines = text.strip().split("\n")[:-1]  # the last one may go on
+        wanted = expected.split("\n")[: len(lines)]
+        return not lines or MARKS[compared]("\n".join(lines), "\n".join(wanted))
+    return True
+
+
+def _members_right(begun: str, expected: str) -> bool:
+    """Whether the members of an object that are complete are the expected ones."""
+    wanted = json.loads(expected)
+    for at in reversed([i for i, character in enumerate(begun) if character == ","]):
+        with suppress(ValueError):  # a comma within a string
+            members = json.loads(f"{begun[:at]}}}")
+            return all(name in wanted and wanted[name] == members[name] for name in members)
+    return True
 
 
 class _Keys:
