@@ -34,7 +34,9 @@ def actmat(
 
     That W minimises Σ tr((W - Δ_i) C_i (W - Δ_i)ᵀ), the interference on the members' inputs if
     C_i is their covariance (RegMean); arXiv 2604.01329, §3, takes the updates' own inner products
-    for it. Exact in the span of the members' rows, since every C_i lies in it.
+    for it. Exact in the span of the members' rows, since every C_i lies in it. Where these rows are
+    independent, as those of LoRA mostly are, W does to each member's inputs what the member does,
+    whatever the sizes of the C_i: `normalise` matters with a ridge, or where R > d_in.
 
     Args:
         stack: the members; a negative weight merges the negated update.

@@ -99,6 +99,17 @@ def test_actmat_is_the_dense_one(rank: int, ridge: float, *, normalise: bool) ->
     close(elementwise.truncated(expected, rank), actual, within=2e-5)
 
 
+@pytest.mark.parametrize("normalise", [False, True])
+def test_actmat_does_to_each_members_inputs_what_the_member_does(*, normalise: bool) -> None:
+    """On the rows of a member that no other shares, the merge equals the weighted update."""
+    stack = some_stack()
+    result = merged(stack, "actmat", normalise=normalise)
+
+    for f, delta in zip(stack.members, weighted(stack), strict=True):
+        a = f.a.double().numpy()
+        close(delta @ a.T, result @ a.T, within=1e-4)
+
+
 def test_normalised_covariances_weigh_adapters_alike() -> None:
     """An adapter a hundred times as large decides alone by default, and not with normalise=true."""
     stack = kin(0.0)
