@@ -136,42 +136,47 @@ class Marker:
         differs = int((wanted != chosen).long().argmax())
         return [*wanted[:differs].tolist(), int(chosen[differs])]
 
-    @torch.inference_mode()
     def _finished(self, sheet: Sheet, begun: Mapping[int, list[int]]) -> dict[int, str]:
         """Return each row's answer, or as much of it as says that it is wrong."""
-        tokenizer = self.examiner.tokenizer
-        eos = tokenizer.eos_token_id
+        tokenizer, compared = self.examiner.tokenizer, sheet.task.compared
         texts = {
             row: tokenizer.decode(tokens, skip_special_tokens=True) for row, tokens in begun.items()
         }
-        compared = sheet.task.compared
         open_rows = [
             row
             for row, text in texts.items()
-            if begun[row][-1] != eos and is_open(compared, text, sheet.examples[row].answer)
+            if begun[row][-1] != tokenizer.eos_token_id
+            and is_open(compared, text, sheet.examples[row].answer)
         ]
-        if not open_rows:
-            return texts
-        asked = {row: encode(tokenizer, sheet.examples[row]) for row in open_rows}
-        prompts = [[*asked[row][0], *begun[row]] for row in open_rows]
+        if open_rows:
+            beginnings = [(sheet.examples[row], begun[row]) for row in open_rows]
+            texts |= zip(open_rows, self._decoded(beginnings, compared), strict=True)
+        return texts
+
+    @torch.inference_mode()
+    def _decoded(self, rows: Sequence[tuple[Example, list[int]]], compared: str) -> list[str]:
+        """Return the answers that begin with these tokens."""
+        tokenizer = self.examiner.tokenizer
+        asked = [encode(tokenizer, example) for example, _ in rows]
+        prompts = [
+            [*question, *begun] for (question, _), (_, begun) in zip(asked, rows, strict=True)
+        ]
         batch = tokenizer.pad({"input_ids": prompts}, return_tensors="pt")
-        judge = _Judge(
-            self.examiner,
-            compared,
-            [(begun[row], sheet.examples[row].answer) for row in open_rows],
-            batch["input_ids"].shape[1],
+        most = max(
+            len(answer) - len(begun) for (_, answer), (_, begun) in zip(asked, rows, strict=True)
         )
-        most = max(len(asked[row][1]) - len(begun[row]) for row in open_rows)
         greedy = GenerationConfig(
             do_sample=False,
             max_new_tokens=max(most, 0) + TOKENS_MORE,
-            eos_token_id=eos,
+            eos_token_id=tokenizer.eos_token_id,
             pad_token_id=tokenizer.pad_token_id,
         )
+        expected = [(begun, example.answer) for example, begun in rows]
+        judge = _Judge(self.examiner, compared, expected, batch["input_ids"].shape[1])
         tokens = self.examiner.lab.model.generate(
             **batch, generation_config=greedy, stopping_criteria=StoppingCriteriaList([judge])
         )
-        return texts | dict(zip(open_rows, judge.texts(tokens), strict=True))
+        return judge.texts(tokens)
 
 
 def layer_of(module: str) -> int:
