@@ -12,7 +12,7 @@ from tests.laws.laws import random_factors
 from tests.oracles import elementwise, subspace
 from tests.oracles.dense import Array, dense
 from tests.oracles.test_elementwise import close
-from tests.oracles.test_subspace import D_IN, D_OUT, RANKS, merged, some_stack, weighted
+from tests.oracles.test_subspace import D_IN, D_OUT, RANKS, WEIGHTS, merged, some_stack, weighted
 
 
 def weighted_b(stack: Stack) -> list[Array]:
@@ -97,6 +97,24 @@ def test_actmat_is_the_dense_one(rank: int, ridge: float, *, normalise: bool) ->
     actual = merged(stack, "actmat", rank=rank, ridge=ridge, normalise=normalise)
 
     close(elementwise.truncated(expected, rank), actual, within=2e-5)
+
+
+@pytest.mark.parametrize("normalise", [False, True])
+def test_dependent_rows_and_narrow_modules(*, normalise: bool) -> None:
+    """Adapters of less than their rank, in a module narrower than all ranks together, are merged as
+    the dense formulas say.
+    """
+    members = []
+    for seed, rank in enumerate(RANKS):
+        f = random_factors(seed, rank, 10, 12)
+        members.append(Factors(f.a.repeat(2, 1), torch.cat([f.b, 2.0 * f.b], 1), f.scale))
+    stack = Stack("m", tuple(members), WEIGHTS)
+    sizes = shares(stack) if normalise else [1.0] * len(RANKS)
+
+    actual = merged(stack, "actmat", normalise=normalise)
+
+    close(subspace.actmat(weighted(stack), sizes, 0.0), actual, within=1e-4)
+    close(subspace.pico(weighted(stack), weighted_b(stack)), merged(stack, "pico"), within=1e-5)
 
 
 @pytest.mark.parametrize("normalise", [False, True])
