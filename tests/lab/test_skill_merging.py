@@ -20,6 +20,7 @@ from tests.lab.merge_skills import complete, measure_missing
 from tests.lab.merging.adapters import BASE, read_update
 from tests.lab.skills import SKILLS
 from tests.lab.skills.composed import COMPOSED
+from tests.lab.skills.early_end import is_open
 from tests.lab.skills.evaluate import Examiner, merged_update
 from tests.lab.skills.merging import figures, measure
 from tests.lab.skills.merging.bootstrap import mean_span, share_span
@@ -37,7 +38,7 @@ from tests.lab.skills.merging.design import (
     subset,
 )
 from tests.lab.skills.merging.figures import Measured, Scores
-from tests.lab.skills.merging.marks import Marker, is_open, layer_of
+from tests.lab.skills.merging.marks import Marker, layer_of
 from tests.lab.skills.merging.measure import Bench, best_scale, candidates, models_alone
 from tests.lab.skills.merging.results import write_results
 from tests.lab.skills.skill import Example
@@ -101,7 +102,7 @@ def test_marks_are_those_of_decoding_everything(examiner: Examiner) -> None:
     for scale in (0.0, 6.0, 8.0):
         with examiner.lab.updated(update, scale):
             marks, right = marker.marks(sheet), marker.right(sheet)
-        expected = examiner.answers(update, scale, LABELS, asked)
+        expected = examiner.answers(update, scale, LABELS, asked, len(asked))
         assert [answer.right for answer in expected].count(True) == right
         assert marks.share == examiner.exact_share(update, scale, asked)
         if not scale:

@@ -19,15 +19,18 @@ from tests.lab.skills.composed import COMPOSED
 from tests.lab.skills.evaluate import Examiner, merged_update
 from tests.lab.skills.skill import Skill
 
-TESTS = 100
-VALIDATION = 30
+TESTS_ALONE, TESTS_COMPOSED = 100, 50
+VALIDATION = 20
 SEED = 1
 SCALES = (0.5, 0.7, 0.85, 1.0)
-# The exact sum; the same at the rank of one adapter; clusters of ranks.
+SHOWN_ALONE, SHOWN_COMPOSED = 1, 2  # prompts on the page with every answer
+# The exact sum; the same at the rank of one adapter; clusters of ranks; two that keep skills apart.
 MERGES: tuple[tuple[str, dict[str, object]], ...] = (
     ("cat", {}),
     ("linear", {"rank": 8}),
     ("lego", {"rank": 8}),
+    ("tsv", {}),
+    ("actmat", {}),
 )
 
 
@@ -41,7 +44,7 @@ class Cell:
     tests: int
     scale: float
     scales: dict[str, float]
-    answers: list[str]
+    answers: list[str]  # whole where the page shows them, others up to where they are wrong
     seconds: float
 
     @property
@@ -101,6 +104,16 @@ def expression(method: str, parts: Sequence[str], options: dict[str, object]) ->
     return f"{method}({', '.join(parts)}{written if options else ''})"
 
 
+def tests(task: Skill) -> int:
+    """How many of a task's test prompts are answered."""
+    return TESTS_COMPOSED if task.parts else TESTS_ALONE
+
+
+def shown(task: Skill) -> int:
+    """How many of a task's test prompts the page shows."""
+    return SHOWN_COMPOSED if task.parts else SHOWN_ALONE
+
+
 def measure(examiner: Examiner, wanted: Wanted) -> Cell:
     """Find the scale on validation prompts, if it is tuned, and answer the test prompts."""
     started = time.monotonic()
@@ -111,7 +124,9 @@ def measure(examiner: Examiner, wanted: Wanted) -> Cell:
         scales = {str(scale): examiner.exact_share(update, scale, validation) for scale in SCALES}
     # Of equal ones the one nearest to 1.
     scale = max(scales, key=lambda s: (scales[s], -abs(float(s) - 1.0)), default="1.0")
-    answers = examiner.answers(update, float(scale), task, task.examples("test", TESTS, SEED))
+    answers = examiner.answers(
+        update, float(scale), task, task.examples("test", tests(task), SEED), shown(task)
+    )
     return Cell(
         wanted.model,
         task.name,

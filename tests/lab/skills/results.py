@@ -12,13 +12,22 @@ from typing import Any
 
 from server.cli.demo_base import BASE_NAME, WHEEL
 from tests.lab.skills import SKILLS
-from tests.lab.skills.compose import MERGES, SCALES, SEED, TESTS, VALIDATION, Cell, expression
+from tests.lab.skills.compose import (
+    MERGES,
+    SCALES,
+    SEED,
+    TESTS_ALONE,
+    TESTS_COMPOSED,
+    VALIDATION,
+    Cell,
+    expression,
+    shown,
+)
 from tests.lab.skills.composed import COMPOSED
 from tests.lab.skills.skill import Example, Skill
 
 KNOWN = 5  # prompts of a skill by which search finds its adapter
 QUESTIONS = 8  # of each task, for the demo
-SHOWN = 3  # prompts of a task on the page: the first ones drawn, not picked for their answers
 
 CARD = """\
 ---
@@ -68,15 +77,16 @@ that was shared with other work.
 
 ## Two skills at once
 
-No adapter was trained on these. Each merge is at the best of the scales {scales} on {validation}
-validation prompts, by exact answers. `new` counts the prompts that neither part answers right and
-the merge does that was best on the validation prompts.
+No adapter was trained on these; right answers to {composed_tests} prompts each. Each merge is at
+the best of the scales {scales} on {validation} validation prompts, by exact answers. `new` counts
+the prompts that neither part answers right and the merge does that was best on validation prompts.
 
 {tasks}
 
 ## Answers side by side
 
-The first {shown} test prompts of each task, whatever the answers.
+The first test prompt of each skill and the first two of each task of two skills, whatever the
+answers.
 
 {answers}
 ## How it was made
@@ -171,11 +181,13 @@ def page(out: Path, plans: Mapping[str, Mapping[str, Any]], cells: Mapping[str, 
     return PAGE.format(
         wheel=WHEEL,
         megabytes=bytes_of_all / 1e6,
-        tests=TESTS,
+        tests=TESTS_ALONE,
+        composed_tests=TESTS_COMPOSED,
         skills="\n".join(skills),
         tasks=_task_table(tasks, cells),
-        shown=SHOWN,
-        answers="\n".join(_side_by_side(task, cells) for task in tasks),
+        answers="\n".join(
+            _side_by_side(task, cells) for task in (*(SKILLS[name] for name in plans), *tasks)
+        ),
         versions=", ".join(f"{name} {number}" for name, number in versions().items()),
         scales=", ".join(map(str, SCALES)),
         validation=VALIDATION,
@@ -242,10 +254,10 @@ def _task_table(tasks: Sequence[Skill], cells: Mapping[str, Cell]) -> str:
 
 
 def _side_by_side(task: Skill, cells: Mapping[str, Cell]) -> str:
-    best = best_merge(task, cells)
-    models = ["base", *task.parts, *([best.model] if best else [])]
+    best = best_merge(task, cells) if task.parts else None
+    models = ["base", *(task.parts or (task.name,)), *([best.model] if best else [])]
     lines = [f"### {task.name}", ""]
-    for at, example in enumerate(task.examples("test", SHOWN, SEED)):
+    for at, example in enumerate(task.examples("test", shown(task), SEED)):
         lines += [f"> {example.prompt}", ""]
         for model in models:
             answer = cells[f"{model} on {task.name}"].answers[at]

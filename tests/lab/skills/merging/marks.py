@@ -7,32 +7,23 @@ likeliest one after those before it; one pass decides that. Other answers are de
 first difference on, and only for as long as the task's program could still accept them.
 
 Covered: marks of one task's prompts under the update that the base has at the time.
-Not covered: which updates (`measure.py`); what the programs accept (`server/cli/demo_marks.py`).
+Not covered: which updates (`measure.py`); when an answer is beyond help (`early_end.py`).
 """
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
-from transformers import GenerationConfig, StoppingCriteria, StoppingCriteriaList
+from transformers import GenerationConfig, StoppingCriteriaList
 
-from server.cli.demo_marks import MARKS
 from tests.lab.skills.chat import IGNORED_LABEL, encode, make_batch
+from tests.lab.skills.early_end import Judge, is_open
 from tests.lab.skills.evaluate import TOKENS_MORE, Examiner
 from tests.lab.skills.skill import Example, Skill
 from tests.lab.skills.train import common_length
-
-# How an answer has to begin; one that is compared to the letter begins as the expected one.
-OPENINGS: Mapping[str, tuple[str, ...]] = {
-    "json": ("{",),
-    "table": ("|",),
-    "rows": ("select", "with"),
-}
 
 
 class Hidden(NamedTuple):
@@ -172,7 +163,7 @@ class Marker:
             pad_token_id=tokenizer.pad_token_id,
         )
         expected = [(begun, example.answer) for example, begun in rows]
-        judge = _Judge(self.examiner, compared, expected, batch["input_ids"].shape[1])
+        judge = Judge(tokenizer, compared, expected, batch["input_ids"].shape[1])
         tokens = self.examiner.lab.model.generate(
             **batch, generation_config=greedy, stopping_criteria=StoppingCriteriaList([judge])
         )
@@ -183,34 +174,6 @@ def layer_of(module: str) -> int:
     """Return the layer of a module such as `model.layers.9.mlp.up_proj`; 0 outside of layers."""
     before, _, after = module.partition("layers.")
     return int(after.partition(".")[0]) if before != module else 0
-
-
-def is_open(compared: str, text: str, expected: str) -> bool:
-    """Whether an answer that begins like this could still be accepted."""
-    begun = text.strip().rstrip("\N{REPLACEMENT CHARACTER}")  # half of a character
-    if compared not in OPENINGS:
-        return expected.startswith(begun.lower() if compared == "labels" else begun)
-    if not any(
-        begun[: len(opening)].lower() == opening[: len(begun)] for opening in OPENINGS[compared]
-    ):
-        return False
-    if compared == "json":
-        return _members_right(begun, expected)
-    if compared == "table":
-        lines = text.strip().split("\n")[:-1]  # the last one may go on
-        wanted = expected.split("\n")[: len(lines)]
-        return not lines or MARKS[compared]("\n".join(lines), "\n".join(wanted))
-    return True
-
-
-def _members_right(begun: str, expected: str) -> bool:
-    """Whether the members of an object that are complete are the expected ones."""
-    wanted = json.loads(expected)
-    for at in reversed([i for i, character in enumerate(begun) if character == ","]):
-        with suppress(ValueError):  # a comma within a string
-            members = json.loads(f"{begun[:at]}}}")
-            return all(name in wanted and wanted[name] == members[name] for name in members)
-    return True
 
 
 class _Keys:
@@ -228,28 +191,3 @@ class _Keys:
         pairs = zip(self._common, (keys, values), strict=True)
         joined = [torch.cat([shared.expand(rows, -1, -1, -1), own], 2) for shared, own in pairs]
         return joined[0], joined[1]
-
-
-class _Judge(StoppingCriteria):  # type: ignore[misc]  # transformers has no types
-    """Ends the rows that the task's program cannot accept any more."""
-
-    def __init__(
-        self, examiner: Examiner, compared: str, rows: list[tuple[list[int], str]], begin: int
-    ) -> None:
-        """`rows` are beginnings and expected answers; decoded tokens are at `begin` and after."""
-        self._tokenizer, self._compared, self._rows = examiner.tokenizer, compared, rows
-        self._begin = begin
-
-    def texts(self, tokens: Tensor) -> list[str]:
-        """Return the answers: their beginnings and what was decoded after them."""
-        added = tokens[:, self._begin :].tolist()
-        whole = [[*begun, *more] for (begun, _), more in zip(self._rows, added, strict=True)]
-        texts: list[str] = self._tokenizer.batch_decode(whole, skip_special_tokens=True)
-        return texts
-
-    def __call__(self, input_ids: Tensor, *_: Any, **__: Any) -> Tensor:
-        ended = [
-            not is_open(self._compared, text, expected)
-            for text, (_, expected) in zip(self.texts(input_ids), self._rows, strict=True)
-        ]
-        return torch.tensor(ended)
