@@ -130,18 +130,19 @@ def test_quick_start_and_commands(weft: Weft, tmp_path: Path) -> None:
     assert demo.startswith("make demo")
 
 
-@pytest.mark.slow  # it starts an engine of its own
-def test_demo_answers(weft: Weft, tmp_path: Path) -> None:
-    """`make demo` runs `weft demo`, whose adapters and compositions answer correctly."""
-    me = reader(weft, tmp_path)
+def test_make_demo_is_weft_demo() -> None:
+    """`make demo` runs `weft demo`; `TINY=1` and `ONCE=1` are its options."""
     planned = subprocess.run(
-        ["make", "--no-print-directory", "--dry-run", "demo", "ONCE=1"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    printed = me.type(f"COLUMNS=250 weft demo --once --port {me.port}")
+        ["make", "--no-print-directory", "--dry-run", "demo", "ONCE=1", "TINY=1"],
+        cwd=ROOT, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert planned.stdout.rstrip().endswith("weft demo --tiny --once")
 
-    assert planned.stdout.rstrip().endswith("weft demo --once")
+
+@pytest.mark.slow  # it starts an engine of its own
+def test_tiny_demo_answers(weft: Weft, tmp_path: Path) -> None:
+    """The tiny demo's adapters and compositions answer correctly."""
+    me = reader(weft, tmp_path)
+    printed = me.type(f"COLUMNS=250 weft demo --tiny --once --port {me.port}")
+
     assert 24 == len(re.findall(r"│ yes +│", printed))
