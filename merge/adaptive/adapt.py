@@ -38,6 +38,7 @@ from merge.adaptive.scoring.examples import (
     dump_examples,
     encode_all,
 )
+from merge.adaptive.scoring.losses import answer_tokens
 from merge.adaptive.scoring.scorer import Scorer, TorchScorer
 from merge.adaptive.selection import Chosen, text_similarity
 from merge.adaptive.split import Round, cross_fit, measured_on, numbered, questions_of, spare
@@ -153,7 +154,8 @@ def adapt(
     device, rank = device_of(setting.device), min(options.fresh_rank, setting.rank_limit)
     memory = memory_budget(
         setting.model, device, options, fresh_rank=rank,
-        lengths=[len(example.tokens) for example in encoded], allowed=setting.memory_bytes,
+        lengths=[len(example.tokens) for example in encoded],
+        answers=[answer_tokens(example) for example in encoded], allowed=setting.memory_bytes,
     )  # fmt: skip
     memory.check([open_folder(each.path) for each in members], max(options.k) - options.targeted)
     base = Loaded(load_base(setting.model, device), tokenizer)

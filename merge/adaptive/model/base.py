@@ -70,6 +70,7 @@ def memory_budget(
     *,
     fresh_rank: int,
     lengths: Sequence[int],
+    answers: Sequence[int],
     allowed: int | None,
 ) -> MemoryBudget:
     """Return the memory budget of a job, from the base's config alone.
@@ -80,6 +81,7 @@ def memory_budget(
         options: of the job.
         fresh_rank: of the fresh LoRA.
         lengths: tokens of every example.
+        answers: tokens of every example's answers.
         allowed: bytes that the job may use; None for all that is free.
     """
     from transformers import AutoConfig, AutoModelForCausalLM
@@ -97,6 +99,7 @@ def memory_budget(
         vocabulary=config.vocab_size,
         step=max(longest, min(STEP_TOKENS, longest * options.batch_size)),
         measure=max(longest, min(PASS_TOKENS, sum(lengths))),
+        answers=sum(answers) / sum(lengths),
         modules=widths,
         fresh_rank=rank,
         ranks={},

@@ -8,8 +8,8 @@ are float32 whatever the base's dtype. Not counted: fragmentation and caches of 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-# Padded tokens in one pass: its logits are (tokens, vocabulary) float32. A training step's pass
-# also keeps the input of every layer, 22 GB for an 8B base.
+# Padded tokens in one pass: its logits are (answers' tokens, vocabulary) float32. A training step's
+# pass also keeps the input of every layer, 22 GB for an 8B base.
 PASS_TOKENS, STEP_TOKENS = 8192, 2048
 
 
@@ -44,6 +44,7 @@ class Sizes:
         layers, width, vocabulary: of the base.
         step: tokens in the largest pass with gradients, padding included.
         measure: tokens in the largest pass without.
+        answers: the share of tokens that are answers'; the others need no logits.
         modules: (d_in, d_out) of the modules that a fresh LoRA has.
         fresh_rank: of the fresh LoRA; 0 without one.
         ranks: per module, the summed rank of the frozen members.
@@ -55,6 +56,7 @@ class Sizes:
     vocabulary: int
     step: int
     measure: int
+    answers: float
     modules: Mapping[str, tuple[int, int]]
     fresh_rank: int
     ranks: Mapping[str, int]
@@ -67,7 +69,8 @@ def estimate(sizes: Sizes) -> int:
     fresh = rank * (sum(widths.values()) * _TRAINED_COPIES + sizes.step * len(widths))
     frozen = sum(rank * (widths.get(name, 0) + sizes.step) for name, rank in sizes.ranks.items())
     kept = sizes.step * sizes.layers * sizes.width * _KEPT
-    logits = max(sizes.step * _STEP_LOGITS, sizes.measure * _MEASURE_LOGITS) * sizes.vocabulary
+    places = max(sizes.step * _STEP_LOGITS, sizes.measure * _MEASURE_LOGITS) * sizes.answers
+    logits = int(places) * sizes.vocabulary
     return sizes.base_bytes + kept + (max(fresh, frozen) + logits) * _FLOAT
 
 

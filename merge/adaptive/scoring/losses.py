@@ -33,16 +33,29 @@ class Losses(NamedTuple):
 
 def nll(model: Any, batch: Batch) -> Tensor:
     """Return (n,) float32: each example's summed negative log-likelihood of its answer tokens."""
-    logits = model(input_ids=batch.tokens, attention_mask=batch.mask, use_cache=False).logits
-    targets = batch.labels[:, 1:]
+    logits, targets = answer_logits(model, batch)
     # In float32 whatever the base's dtype: bfloat16 keeps two digits of a sum over 128k logits.
     losses = functional.cross_entropy(
-        logits[:, :-1].float().flatten(0, 1),
+        logits.float().flatten(0, 1),
         targets.flatten(),
         ignore_index=IGNORED,
         reduction="none",
     )
     return losses.view(targets.shape).sum(dim=1)
+
+
+def answer_logits(model: Any, batch: Batch) -> tuple[Tensor, Tensor]:
+    """Return (n, w, vocabulary) logits and the (n, w) tokens that they should give.
+
+    The w places are those before a token of any answer; where a row has none there, its token is
+    IGNORED. Questions are most of a batch, and no loss needs their logits.
+    """
+    targets = batch.labels[:, 1:]
+    places = (targets != IGNORED).any(0).nonzero()[:, 0]
+    logits = model(
+        input_ids=batch.tokens, attention_mask=batch.mask, use_cache=False, logits_to_keep=places
+    ).logits
+    return logits, targets[:, places]
 
 
 def answer_tokens(example: Example) -> int:

@@ -14,7 +14,7 @@ import torch
 
 from merge.adaptive.model.hooks import Updates, attached
 from merge.adaptive.scoring.examples import IGNORED, Example, collate, pieces
-from merge.adaptive.scoring.losses import Losses, answer_tokens, measure_losses
+from merge.adaptive.scoring.losses import Losses, answer_logits, answer_tokens, measure_losses
 from merge.adaptive.scoring.scored import Scored
 
 PASS_TOKENS = 1024  # padded, in a pass: what it needs still fits in a core's cache
@@ -43,11 +43,9 @@ def examine(model: Any, examples: Sequence[Example]) -> Scored:
     nll, right = [0.0] * len(examples), [False] * len(examples)
     device = next(model.parameters()).device
     for group in pieces(examples, PASS_TOKENS):
-        batch = collate([examples[at] for at in group], device)
-        logits = model(input_ids=batch.tokens, attention_mask=batch.mask, use_cache=False).logits
-        targets = batch.labels[:, 1:]  # (n, width - 1)
-        asked = targets != IGNORED
-        chosen = logits[:, :-1].float().log_softmax(-1)
+        logits, targets = answer_logits(model, collate([examples[at] for at in group], device))
+        asked = targets != IGNORED  # (n, places)
+        chosen = logits.float().log_softmax(-1)
         surprise = -chosen.gather(-1, targets.clamp(min=0)[..., None])[..., 0] * asked
         wrong = (chosen.argmax(-1) != targets) & asked
         for row, at in enumerate(group):

@@ -142,7 +142,8 @@ def sizes(**more: object) -> Sizes:
     """Return the sizes of a small job."""
     plain: dict[str, object] = {
         "base_bytes": 10**9, "layers": 4, "width": 64, "vocabulary": 1000, "step": 512,
-        "measure": 1024, "modules": {"m": (64, 64)}, "fresh_rank": 0, "ranks": {"m": 80},
+        "measure": 1024, "answers": 0.5, "modules": {"m": (64, 64)}, "fresh_rank": 0,
+        "ranks": {"m": 80},
     }  # fmt: skip
     return Sizes(**(plain | more))  # type: ignore[arg-type]
 
@@ -151,7 +152,9 @@ def test_memory_grows_with_the_total_rank_alone() -> None:
     """The memory estimate depends on the summed ranks, not on the number of adapters, and grows
     with every size."""
     assert least_ranks([{"m": 8}] * 10, 10, {}) == least_ranks([{"m": 40}] * 2, 2, {}) == {"m": 80}
-    for more in ({"ranks": {"m": 160}}, {"base_bytes": 2 * 10**9}, {"step": 1024}):
+    for more in (
+        {"ranks": {"m": 160}}, {"base_bytes": 2 * 10**9}, {"step": 1024}, {"answers": 0.6},
+    ):  # fmt: skip
         assert estimate(sizes(**more)) > estimate(sizes())
 
 

@@ -58,6 +58,18 @@ def test_losses_are_each_examples_own() -> None:
     assert losses.mean == pytest.approx(sum(losses.nll) / sum(losses.tokens))
 
 
+def test_questions_need_no_logits() -> None:
+    """Logits are computed only where some example of a batch has a token of an answer."""
+    examples = random_examples(4, seed=3)
+    model, widths = freeze(tiny_llama()), list[int]()
+    model.lm_head.register_forward_hook(lambda *args: widths.append(args[-1].shape[1]))
+    measure_losses(model, examples)
+
+    places = {at for each in examples for at, x in enumerate(each.labels) if x != IGNORED}
+    assert [len(places)] == widths
+    assert len(places) < max(len(each.tokens) for each in examples) - 1
+
+
 def test_a_loss_that_is_not_finite_is_the_worst() -> None:
     """An update with NaN gives its examples the worst loss, which is finite and can be ranked."""
     bad = Factors(torch.full((1, 16), math.nan), torch.ones(16, 1))
