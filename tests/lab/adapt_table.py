@@ -15,9 +15,10 @@ from rich.console import Console
 from merge.adaptive.model.base import Loaded, load_base, load_tokenizer
 from tests.lab.adapting.cells import Cell
 from tests.lab.adapting.design import Wanted, wanted_cells
-from tests.lab.adapting.measure import Bench
+from tests.lab.adapting.measure import TinyBench
 from tests.lab.adapting.pool import open_pool
 from tests.lab.adapting.results import write_results
+from tests.lab.adapting.unit import Bench
 from tests.lab.cell_file import CellFile
 from tests.lab.command import argument_parser
 from tests.lab.merging.adapters import BASE, ensure_adapters
@@ -46,7 +47,7 @@ def main() -> None:
     adapters = arguments.build / "adapters"
     ensure_adapters(adapters, Lab(BASE), console.print)
     base = Loaded(load_base(str(BASE), torch.device("cpu")), load_tokenizer(str(BASE)))
-    bench = Bench(base, open_pool(adapters), arguments.build / "adapting")
+    bench = TinyBench(base, open_pool(adapters), arguments.build / "adapting")
     cells = CellFile(arguments.build / "adapting" / "cells.jsonl", Cell.from_line)
     wanted = list(wanted_cells())
     if not arguments.tables_only:

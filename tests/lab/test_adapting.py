@@ -17,12 +17,12 @@ from merge.peft_format import open_folder
 from tests.lab.adapt_table import measure_missing
 from tests.lab.adapting.cells import Cell
 from tests.lab.adapting.design import ARMS, EXAMPLES, MOST, SEEDS, Wanted, wanted_cells
-from tests.lab.adapting.measure import Bench
 from tests.lab.adapting.pool import SKILLS_OF, Pool
 from tests.lab.adapting.results import figures, write_results
 from tests.lab.adapting.scoring import examine
 from tests.lab.adapting.tables import FINDINGS, Measured
 from tests.lab.adapting.tasks import FEW_SHOT, LONGEST, TEST_SEED, TESTS_EACH, shown
+from tests.lab.adapting.unit import Bench, Unit
 from tests.lab.cell_file import CellFile
 from tests.lab.language import TASKS, TASKS_WITHOUT_ADAPTER, is_held_out, make_lexicon
 from tests.lab.merging.adapters import BASE, adapter_folder
@@ -123,6 +123,10 @@ class Counting(Bench):
     def key(self, wanted: Wanted) -> str:
         """See `Bench`."""
         return "/".join(map(str, wanted))
+
+    def unit(self, wanted: Wanted) -> Unit:
+        """See `Bench`."""
+        raise AssertionError(wanted)
 
     def measure(self, wanted: Wanted) -> Cell:
         """See `Bench`."""

@@ -12,7 +12,6 @@ from xml.etree import ElementTree
 
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
 
 from merge.methods import METHODS
 from tests.lab.cell_file import CellFile
@@ -38,11 +37,12 @@ from tests.lab.skills.merging.design import (
     subset,
 )
 from tests.lab.skills.merging.figures import Measured, Scores
-from tests.lab.skills.merging.marks import Marker, layer_of
+from tests.lab.skills.merging.marks import Marker
 from tests.lab.skills.merging.measure import Bench, best_scale, candidates, models_alone
 from tests.lab.skills.merging.results import write_results
+from tests.lab.skills.passes import layer_of
 from tests.lab.skills.skill import Example
-from tests.lab.skills.train import Plan, add_adapter, load_base, save_adapter
+from tests.lab.untrained import untrained_adapters
 
 LABELS = replace(SKILLS["triage"], compared="labels")
 PAIR = ("triage", "extract")
@@ -65,23 +65,8 @@ def examiner() -> Examiner:
 
 @pytest.fixture(scope="module")
 def adapters(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    """Adapters of the tiny base under the skills' names, untrained, on layers 1 and 3."""
-    root = tmp_path_factory.mktemp("adapters")
-    save_adapter(add_adapter(load_base(BASE), Plan(rank=2, layers=(1, 3))), root / "triage")
-    weights = load_file(root / "triage" / "adapter_model.safetensors")
-    config = (root / "triage" / "adapter_config.json").read_text()
-    for seed, name in enumerate(SKILLS):
-        generator = torch.Generator().manual_seed(seed)
-        (root / name).mkdir(exist_ok=True)
-        (root / name / "adapter_config.json").write_text(config)
-        save_file(
-            {
-                key: 0.05 * torch.randn(w.shape, generator=generator).to(w)
-                for key, w in weights.items()
-            },
-            root / name / "adapter_model.safetensors",
-        )
-    return lambda name: root / name
+    """Adapters of the tiny base under the skills' names, untrained."""
+    return untrained_adapters(tmp_path_factory.mktemp("adapters"))
 
 
 def test_marks_are_those_of_decoding_everything(examiner: Examiner) -> None:

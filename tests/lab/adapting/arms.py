@@ -16,10 +16,9 @@ from merge.adaptive.methods.recycle import recycle
 from merge.adaptive.methods.scale import scale
 from merge.adaptive.options import Selection
 from merge.adaptive.pool import MemberScore, PoolMember
-from tests.lab.adapting.pool import Pool
-from tests.lab.adapting.tasks import FewShotTask
+from tests.lab.adapting.pool import Pool, Skilled
 
-Among: TypeAlias = Callable[[Pool, FewShotTask], list[PoolMember]]
+Among: TypeAlias = Callable[[Pool, Skilled], list[PoolMember]]
 
 
 class Place(Protocol):

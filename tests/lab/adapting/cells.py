@@ -26,7 +26,7 @@ class Cell:
     energy: float | None  # of the fold, where it is not exact
     best_step: int | None
     members: tuple[str, ...]
-    seconds: float
+    seconds: float  # of CPU
 
     @property
     def accuracy(self) -> float:

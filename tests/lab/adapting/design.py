@@ -30,6 +30,7 @@ class Arm:
     title: str
     make: Make
     examples: Sequence[int] = (MOST,)
+    shown: int | None = None  # training examples, the first ones; None for all
 
 
 ARMS: Mapping[str, Arm] = {

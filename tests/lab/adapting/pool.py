@@ -8,10 +8,10 @@ Not covered: training them (`tests/lab/merging/adapters.py`), choosing by exampl
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from merge.adaptive.pool import PoolMember
 from merge.peft_format import digest_folder
-from tests.lab.adapting.tasks import FewShotTask
 from tests.lab.language import TASKS
 from tests.lab.merging.adapters import ADAPTER_SEEDS, adapter_folder
 
@@ -28,6 +28,15 @@ SKILLS_OF: dict[str, frozenset[str]] = {
 }
 
 
+class Skilled(Protocol):
+    """A task of which it is known what skills are in it."""
+
+    @property
+    def skills(self) -> frozenset[str]:
+        """Every skill in it."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Pool:
     """Adapters with the skills that each one has."""
@@ -35,15 +44,15 @@ class Pool:
     adapters: Sequence[PoolMember]
     skills: Sequence[frozenset[str]]  # one for each
 
-    def everyone(self, _task: FewShotTask) -> list[PoolMember]:
+    def everyone(self, _task: Skilled) -> list[PoolMember]:
         """Return all of them."""
         return list(self.adapters)
 
-    def relevant(self, task: FewShotTask) -> list[PoolMember]:
+    def relevant(self, task: Skilled) -> list[PoolMember]:
         """Return those that share a skill with the task."""
         return [one for one, has in self._pairs() if has & task.skills]
 
-    def irrelevant(self, task: FewShotTask) -> list[PoolMember]:
+    def irrelevant(self, task: Skilled) -> list[PoolMember]:
         """Return those that share none."""
         return [one for one, has in self._pairs() if not has & task.skills]
 

@@ -12,7 +12,7 @@ Not covered: which updates (`measure.py`); when an answer is beyond help (`early
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -22,15 +22,9 @@ from transformers import GenerationConfig, StoppingCriteriaList
 from tests.lab.skills.chat import IGNORED_LABEL, encode, make_batch
 from tests.lab.skills.early_end import Judge, is_open
 from tests.lab.skills.evaluate import TOKENS_MORE, Examiner
+from tests.lab.skills.passes import Hidden, layer_of, run_layers
 from tests.lab.skills.skill import Example, Skill
 from tests.lab.skills.train import common_length
-
-
-class Hidden(NamedTuple):
-    """Hidden states of prompts with answers: what all begin with, and the rest of each."""
-
-    common: Tensor  # (1, common, width of the model)
-    rest: Tensor  # (prompts, longest - common, width of the model)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -72,14 +66,14 @@ class Marker:
         common = min(common_length(batch.tokens), int(asked))
         model = self.examiner.lab.model.model
         parts = (batch.tokens[:1, :common], batch.tokens[:, common:])
-        hidden = self._run(Hidden(*map(model.embed_tokens, parts)), range(self.first))
+        hidden = run_layers(model, Hidden(*map(model.embed_tokens, parts)), range(self.first))
         return Sheet(task, examples, batch.labels[:, common:], hidden)
 
     @torch.inference_mode()
     def marks(self, sheet: Sheet) -> Marks:
         """Return the marks of one pass."""
         model = self.examiner.lab.model
-        last = self._run(sheet.hidden, range(self.first, len(model.model.layers)))
+        last = run_layers(model.model, sheet.hidden, range(self.first, len(model.model.layers)))
         asked = sheet.labels != IGNORED_LABEL
         logits = model.lm_head(model.model.norm(last.rest[asked]))  # (tokens, vocabulary)
         likeliest = torch.full_like(sheet.labels, IGNORED_LABEL)
@@ -100,25 +94,6 @@ class Marker:
         texts = self._finished(sheet, begun)
         accepted = (sheet.task.right(text, sheet.examples[row]) for row, text in texts.items())
         return sum(marks.exact) + sum(accepted)
-
-    def _run(self, hidden: Hidden, layers: range) -> Hidden:
-        model = self.examiner.lab.model.model
-        common, rest = hidden
-        size, width = common.shape[1], common.shape[1] + rest.shape[1]
-        places = torch.arange(width)
-        cos, sin = model.rotary_emb(rest, places[None])
-        seen = (places[None] <= places[size:, None])[None, None]  # causal, over what all share, too
-        for layer in model.layers[layers.start : layers.stop]:
-            keys = _Keys()
-            both = {"past_key_values": keys}
-            common = layer(common, position_embeddings=(cos[:, :size], sin[:, :size]), **both)
-            rest = layer(
-                rest,
-                attention_mask=seen,
-                position_embeddings=(cos[:, size:], sin[:, size:]),
-                **both,
-            )
-        return Hidden(common, rest)
 
     def _begun(self, labels: Tensor, likeliest: Tensor) -> list[int]:
         """Return the tokens of the expected answer up to the first other one, and that one."""
@@ -168,26 +143,3 @@ class Marker:
             **batch, generation_config=greedy, stopping_criteria=StoppingCriteriaList([judge])
         )
         return judge.texts(tokens)
-
-
-def layer_of(module: str) -> int:
-    """Return the layer of a module such as `model.layers.9.mlp.up_proj`; 0 outside of layers."""
-    before, _, after = module.partition("layers.")
-    return int(after.partition(".")[0]) if before != module else 0
-
-
-class _Keys:
-    """Keys and values of one layer: first of what all prompts share, then of the rest with it."""
-
-    def __init__(self) -> None:
-        self._common: tuple[Tensor, Tensor] | None = None
-
-    def update(self, keys: Tensor, values: Tensor, *_: Any) -> tuple[Tensor, Tensor]:
-        """Keep the first pair (1, heads, common, size); put it before each row of the second."""
-        if self._common is None:
-            self._common = keys, values
-            return keys, values
-        rows = len(keys)
-        pairs = zip(self._common, (keys, values), strict=True)
-        joined = [torch.cat([shared.expand(rows, -1, -1, -1), own], 2) for shared, own in pairs]
-        return joined[0], joined[1]
