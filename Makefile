@@ -7,7 +7,7 @@ export OMP_WAIT_POLICY := PASSIVE
 # OpenBLAS has no such setting: the oracles' small matrices took forty times the CPU on busy cores.
 test test-units test-engine test-slow test-faults test-gateways: export OPENBLAS_NUM_THREADS := 1
 
-.PHONY: setup demo test test-units test-engine test-slow test-faults test-gateways mutants lint format docs demo-assets bench-merge bench-registry bench-adapt bench-cli bench-abuse bench-serve bench-cluster bench-placement bench-limits cluster churn lab-merge lab lab-verdict lab-skills
+.PHONY: setup demo test test-units test-engine test-slow test-faults test-gateways mutants lint format docs demo-assets bench-merge bench-registry bench-adapt bench-cli bench-abuse bench-serve bench-cluster bench-placement bench-limits cluster churn lab-merge lab lab-verdict lab-skills lab-skills-adaptive
 
 # The comment above a target is its description in CONTRIBUTING.md (`make docs`).
 
@@ -145,6 +145,12 @@ lab-verdict: $(STAMP)
 # tests/lab/results; resumable; about three hours of one core, half of it with `ROUNDS=1`
 lab-skills: $(STAMP)
 	$(BIN)/python -m tests.lab.merge_skills$(if $(ROUNDS), --rounds $(ROUNDS))
+
+# measures what learning three of the eight skills from a few examples gains from the adapters of
+# the others; writes a page under tests/lab/results; resumable; about two and a half hours of one
+# core
+lab-skills-adaptive: $(STAMP)
+	$(BIN)/python -m tests.lab.adapt_skills
 
 # trains the eight skills again, on the base that the demo fetches, and measures them and their
 # merges; resumable; hours; `TINY=1` trains the tests' tiny base and its adapters: ten minutes on

@@ -10,8 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from tests.lab.adapting.cells import Cell
-from tests.lab.adapting.design import ARMS, EXAMPLES, MOST
-from tests.lab.adapting.tasks import FEW_SHOT
+from tests.lab.adapting.design import ARMS, EXAMPLES, MOST, Arm
 from tests.lab.merging.intervals import Interval, difference, interval
 
 Unit = tuple[str, int]  # task, seed
@@ -106,17 +105,17 @@ class Measured:
         ]
 
 
-def summary(measured: Measured) -> str:
-    """Every arm with the most examples, best first, by task."""
-    tasks = tuple(FEW_SHOT)
-    names = [name for name in ARMS if (name, MOST) in measured.places]
-    names.sort(key=lambda name: -measured.mean((name, MOST)).mean)
+def summary(measured: Measured, arms: Mapping[str, Arm] = ARMS, examples: int = MOST) -> str:
+    """Every arm with so many examples, best first, by task."""
+    tasks = sorted({task for task, _ in measured.units})
+    names = [name for name in arms if (name, examples) in measured.places]
+    names.sort(key=lambda name: -measured.mean((name, examples)).mean)
     head = ["arm", "what", "accuracy", *tasks, "served files", "nats a token"]
     rows = [
         [
-            f"`{name}`", ARMS[name].title, shown(measured.mean((name, MOST))),
-            *(f"{measured.mean((name, MOST), task).mean:.2f}" for task in tasks),
-            _folded(measured, (name, MOST)), f"{_loss(measured, (name, MOST)):.3f}",
+            f"`{name}`", arms[name].title, shown(measured.mean((name, examples))),
+            *(f"{measured.mean((name, examples), task).mean:.2f}" for task in tasks),
+            _folded(measured, (name, examples)), f"{_loss(measured, (name, examples)):.3f}",
         ]
         for name in names
     ]  # fmt: skip
