@@ -37,7 +37,6 @@ from server.settings import Settings
 BASE_NAME = "weft/demo-llama"
 COMPOSITIONS = ("lego(zorp, blim; rank=16)", "cat(zorp, blim)")
 _ASSETS = Path(__file__).parents[2] / "deploy" / "demo"
-_LONGEST = 160  # tokens of an answer: a table of three rows takes 120
 _STAGES = ("resolve", "merge", "load", "engine")
 
 
@@ -172,7 +171,7 @@ async def _present_skills(settings: Settings, stop: Callable[[], None] | None) -
     tasks = read_tasks()
     try:
         async with _client(settings) as client:
-            await present_skills(partial(ask, client, max_tokens=_LONGEST), tasks)
+            await present_skills(partial(ask, client), tasks)
     finally:
         if stop is not None:
             stop()

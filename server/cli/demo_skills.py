@@ -4,8 +4,9 @@ Covered: registering the adapters, asking, marking, tables. Not covered: the bas
 how answers are judged (`demo_marks.py`), starting and stopping the server.
 """
 
+import asyncio
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,8 @@ PROMPTS_EACH = 2  # of a task of two skills
 AUTO = "auto(; k=1)"
 AUTO_PROMPTS = 10
 STAGES = ("resolve", "merge", "load", "engine")
+LONGEST = 160  # tokens of an answer: a table of three rows takes 120
+LONGEST_OF_BASE = 40  # it knows no end, and what it is about is seen by then
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +54,8 @@ class Reply:
     first_token: float  # milliseconds, measured by the client
 
 
-Ask = Callable[[str, str], Awaitable[Reply]]  # model, prompt
+Ask = Callable[[str, str, int], Awaitable[Reply]]  # model, prompt, most tokens
+Row = tuple[str, ...]
 
 
 def have_skills(assets: Path = ASSETS) -> bool:
@@ -86,41 +90,46 @@ def register_skills(registry: Registry, tasks: Sequence[Task], assets: Path = AS
 
 
 async def present_skills(ask: Ask, tasks: Sequence[Task]) -> None:
-    """Ask and print: each skill once, tasks of two skills side by side, `auto()`, the times."""
+    """Ask and print: each skill once, tasks of two skills side by side, `auto()`, the times.
+
+    What is printed side by side is asked at once, so the milliseconds are those of a busy engine.
+    """
     skills = [task for task in tasks if len(task.parts) == 1]
     composed = [task for task in tasks if len(task.parts) > 1]
-    columns = ("model", "right", "answer", "first token ms")
     for task in skills:
-        prompt, expected = task.questions[0]
-        rows = [row async for row in _answers(ask, task, (BASE_NAME, task.model), prompt, expected)]
-        print_table(f"{task.name}: {task.description}\n{prompt}", columns, rows)
+        await _present_side_by_side(ask, task, (task.model,), *task.questions[0])
     for task in composed:
         for prompt, expected in task.questions[:PROMPTS_EACH]:
-            models = (BASE_NAME, *task.parts, task.model)
-            rows = [row async for row in _answers(ask, task, models, prompt, expected)]
-            print_table(f"{task.name}: {task.description}\n{prompt}", columns, rows)
+            await _present_side_by_side(ask, task, (*task.parts, task.model), prompt, expected)
     await _present_auto(ask, skills)
     await _present_times(ask, composed)
 
 
-async def _answers(
+async def _present_side_by_side(
     ask: Ask, task: Task, models: Sequence[str], prompt: str, expected: str
-) -> AsyncIterator[tuple[str, str, str, str]]:
-    for model in models:
-        reply = await ask(model, prompt)
-        mark = "yes" if task.right(reply.text, expected) else "no"
-        shown = "base" if model == BASE_NAME else model
-        yield shown, mark, reply.text, f"{reply.first_token:.0f}"
+) -> None:
+    """Print the answers of the base and of these models to one prompt."""
+
+    async def row(model: str) -> Row:
+        shown, longest = ("base", LONGEST_OF_BASE) if model == BASE_NAME else (model, LONGEST)
+        reply = await ask(model, prompt, longest)
+        return shown, _mark(task, reply, expected), reply.text, f"{reply.first_token:.0f}"
+
+    rows = await asyncio.gather(*map(row, (BASE_NAME, *models)))
+    title = f"{task.name}: {task.description}\n{prompt}"
+    print_table(title, ("model", "right", "answer", "first token ms"), rows)
 
 
 async def _present_auto(ask: Ask, skills: Sequence[Task]) -> None:
-    rows = []
-    for at in range(AUTO_PROMPTS):
+    """Print which skill `auto()` chooses for ten prompts, and its answers."""
+
+    async def row(at: int) -> Row:
         task = skills[at % len(skills)]
         prompt, expected = task.questions[1 + at // len(skills)]
-        reply = await ask(AUTO, prompt)
-        mark = "yes" if task.right(reply.text, expected) else "no"
-        rows.append((prompt, reply.chosen, mark, reply.text))
+        reply = await ask(AUTO, prompt, LONGEST)
+        return prompt, reply.chosen, _mark(task, reply, expected), reply.text
+
+    rows = await asyncio.gather(*map(row, range(AUTO_PROMPTS)))
     print_table(AUTO, ("prompt", "chosen", "right", "answer"), rows)
 
 
@@ -130,10 +139,14 @@ async def _present_times(ask: Ask, composed: Sequence[Task]) -> None:
     for task in composed[:1]:
         model = f"cat({', '.join(task.parts)}; scale=0.95)"
         for times in ("first", "second"):
-            reply = await ask(model, task.questions[0][0])
+            reply = await ask(model, task.questions[0][0], LONGEST)
             stages = (f"{reply.stages.get(stage, 0):.1f}" for stage in STAGES)
             rows.append((model, times, *stages, f"{reply.first_token:.1f}"))
     print_table("times in ms", ("model", "asked", *STAGES, "first token"), rows)
+
+
+def _mark(task: Task, reply: Reply, expected: str) -> str:
+    return "yes" if task.right(reply.text, expected) else "no"
 
 
 def _text(assets: Path) -> str:

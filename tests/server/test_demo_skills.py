@@ -62,7 +62,7 @@ async def test_answers_stand_side_by_side(assets: Path, capsys: pytest.CaptureFi
     """Base, parts and merge get the same prompt; each answer is marked as its task is judged."""
     asked: list[tuple[str, str]] = []
 
-    async def ask(model: str, prompt: str) -> Reply:
+    async def ask(model: str, prompt: str, _: int) -> Reply:
         asked.append((model, prompt))
         number = prompt.rpartition(" ")[2]
         return Reply(f"[ {number} ]" if "cat" in model else "?", "mask@1", {"merge": 4.0}, 12.5)
