@@ -14,7 +14,7 @@ from server.cli.demo_skills import ASSETS, read_tasks, skills_settings
 from tests.engine.gateway import Weft, free_port, running
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
-PARTS = ("mask", "extract")
+PARTS = ("mask", "iso")
 SUM = f"cat({', '.join(PARTS)})"
 PROMPTS, TOKENS = 5, 64
 

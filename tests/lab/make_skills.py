@@ -14,8 +14,7 @@ import torch
 
 from server.cli.demo_base import demo_base
 from tests.lab.skills import SKILLS
-from tests.lab.skills.compose import compositions, measure_missing, singles
-from tests.lab.skills.evaluate import Examiner
+from tests.lab.skills.compose import Bench, compositions, measure_missing, singles
 from tests.lab.skills.results import write_results
 from tests.lab.skills.train import PLANS, Course, train_skill
 
@@ -48,12 +47,12 @@ def measure(base: Path, work: Path, out: Path) -> None:
     def folder(name: str) -> Path:
         return work / name / "adapter"
 
-    examiner = Examiner(base)
+    bench = Bench(base, [folder(name) for name in SKILLS if folder(name).is_dir()])
     write_results(
         work,
         out,
-        measure_missing(examiner, work / "singles.jsonl", list(singles(folder)), say),
-        measure_missing(examiner, work / "composed.jsonl", list(compositions(folder)), say),
+        measure_missing(bench, work / "singles.jsonl", list(singles(folder)), say),
+        measure_missing(bench, work / "composed.jsonl", list(compositions(folder)), say),
     )
 
 

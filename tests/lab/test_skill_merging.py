@@ -21,6 +21,7 @@ from tests.lab.skills import SKILLS
 from tests.lab.skills.composed import COMPOSED
 from tests.lab.skills.early_end import is_open
 from tests.lab.skills.evaluate import Examiner, merged_update
+from tests.lab.skills.marks import Marker
 from tests.lab.skills.merging import figures, measure
 from tests.lab.skills.merging.bootstrap import mean_span, share_span
 from tests.lab.skills.merging.cells import Alone, Cell
@@ -37,7 +38,6 @@ from tests.lab.skills.merging.design import (
     subset,
 )
 from tests.lab.skills.merging.figures import Measured, Scores
-from tests.lab.skills.merging.marks import Marker
 from tests.lab.skills.merging.measure import Bench, best_scale, candidates, models_alone
 from tests.lab.skills.merging.results import write_results
 from tests.lab.skills.passes import layer_of
@@ -45,7 +45,7 @@ from tests.lab.skills.skill import Example
 from tests.lab.untrained import untrained_adapters
 
 LABELS = replace(SKILLS["triage"], compared="labels")
-PAIR = ("triage", "extract")
+PAIR = ("mask", "iso")
 
 
 @pytest.fixture(autouse=True)
@@ -87,12 +87,12 @@ def test_marks_are_those_of_decoding_everything(examiner: Examiner) -> None:
     for scale in (0.0, 6.0, 8.0):
         with examiner.lab.updated(update, scale):
             marks, right = marker.marks(sheet), marker.right(sheet)
-        expected = examiner.answers(update, scale, LABELS, asked, len(asked))
-        assert [answer.right for answer in expected].count(True) == right
+        expected = examiner.answers(update, scale, LABELS, asked)
+        assert [answer.right for answer in expected] == right
         assert marks.share == examiner.exact_share(update, scale, asked)
         if not scale:
             assert marks.exact == [True, False, True, True, False, False, False, False]
-            assert right == 7 - sum(e.answer != e.answer.lower() for e in asked[4:])
+            assert sum(right) == 7 - sum(e.answer != e.answer.lower() for e in asked[4:])
 
     assert marker.first == 2
     assert marks.nats > 0.1
@@ -137,7 +137,7 @@ def test_a_cell_is_the_merge_as_weft_makes_it(
     assert cell == Cell.from_line(cell.to_line())
     assert cell.key == bench.key(wanted)
     assert set(cell.scales) == set(cell.right) == {"1", "match", "best"}
-    assert set(cell.composed) == {"triage+extract"}
+    assert set(cell.composed) == {"mask+iso"}
     assert (cell.rank, cell.skills, cell.tests) == (2, PAIR, 2)
     update = merged_update("linear", [adapters(name) for name in PAIR], {"rank": 2})
     whole = sum(float(u.square().sum()) for u in update.values()) ** 0.5
@@ -247,18 +247,18 @@ def test_figures_are_what_they_say() -> None:
     ingredient, and a skill that its adapter cannot do is left out.
     """
     scores = Scores(
-        replace(one, right=0) if (one.model, one.task) == ("sql", "sql") else one
+        replace(one, right=0) if (one.model, one.task) == ("table", "table") else one
         for one in invented_alone(own=4, composed=2)
     )
-    cell = invented(Wanted(Row("a", "cat"), ("triage", "extract", "sql")), 3)
-    cell = replace(cell, right={"1": {"triage": 2, "extract": 4, "sql": 8}})
+    cell = invented(Wanted(Row("a", "cat"), ("mask", "iso", "table")), 3)
+    cell = replace(cell, right={"1": {"mask": 2, "iso": 4, "table": 8}})
 
     assert scores.retentions(cell, "1") == [0.5, 1.0]
     assert scores.beats_base(cell, "1")
     assert not scores.beats_base(replace(cell, right={"1": dict.fromkeys(cell.skills, 1)}), "1")
     assert scores.gain(cell) == pytest.approx(1 / 8)
     assert scores.gain(replace(cell, composed={})) is None
-    other = replace(cell, right={"1": {"triage": 1, "extract": 4, "sql": 0}})
+    other = replace(cell, right={"1": {"mask": 1, "iso": 4, "table": 0}})
     rows = [[Measured(Wanted(Row("a", "cat"), cell.skills), one)] for one in (cell, other)]
     assert figures.difference(rows[0], rows[1], scores, "1").mean == pytest.approx(0.125)
     own = figures.figures(rows[0], scores, "1")

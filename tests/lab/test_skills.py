@@ -16,7 +16,7 @@ from server.cli.demo_marks import ORDERS, rows_of
 from tests.lab.skills import SKILLS
 from tests.lab.skills.compose import MERGES, SCALES, SEED, Cell, compositions, expression
 from tests.lab.skills.composed import COMPOSED
-from tests.lab.skills.results import best_merge, newly_right, scaled, write_results
+from tests.lab.skills.results import best_merge, newly_right, scaled, works, write_results
 from tests.lab.skills.skill import Example, Skill, Split
 from tests.lab.skills.train import PLANS
 from tests.lab.skills.world import draw_date, surname
@@ -139,7 +139,7 @@ def test_results_say_what_the_cells_say(tmp_path: Path) -> None:
 
     def cell(model: str, task: str, answers: list[str], right: int) -> Cell:
         scales = {"1.0": right / 4} if "(" in model else {}
-        return Cell(model, task, right, len(answers), 1.0, scales, answers, 1.0)
+        return Cell(model, task, [at < right for at in range(4)], 1.0, scales, answers, 1.0)
 
     merges = [expression(method, task.parts, options) for method, options in MERGES]
     composed = [
@@ -170,12 +170,16 @@ def test_results_say_what_the_cells_say(tmp_path: Path) -> None:
     questions = json.loads((out / "questions.json").read_text())
     assert [questions[name]["model"] for name in ("mask", task.name)] == ["mask", merges[0]]
     assert newly_right(task, cells, composed[3]) == 2
+    assert works(task, cells)
+    assert not works(
+        task, cells | {merge.key: replace(merge, scales={"1.0": 0.2}) for merge in composed[3:]}
+    )
     assert {path.name for path in out.iterdir()} == {
         "README.md", "accuracy.json", "questions.json", "mask", "iso",
     }  # fmt: skip
     assert (out / "mask" / "adapter_model.safetensors").read_text() == "mask"
     assert "finds\n4 answered right" in (out / "mask" / "README.md").read_text()
-    row = "| mask+iso: mask, and ISO forms | 0 | 1 | 0 | 3 (1.0) | 0 (1.0) | 0 (1.0) | 2 |"
+    row = f"| mask+iso: mask, and ISO forms | 0 | 1 | 0 | 3 (1.0) |{' 0 (1.0) |' * 4} 2 |"
     assert row in (out / "README.md").read_text()
     assert len(json.loads((out / "accuracy.json").read_text())["cells"]) == len(cells) + len(
         singles

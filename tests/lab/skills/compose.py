@@ -5,18 +5,20 @@ Every cell is one model on one task; it is kept in a file, so that a stopped run
 
 import json
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 
 from torch import Tensor
 
+from merge.peft_format import open_folder
 from tests.lab.cell_file import CellFile
 from tests.lab.merging.adapters import read_update
 from tests.lab.skills import SKILLS
 from tests.lab.skills.composed import COMPOSED
 from tests.lab.skills.evaluate import Examiner, merged_update
+from tests.lab.skills.marks import Marker, Sheet
 from tests.lab.skills.skill import Skill
 
 TESTS_ALONE, TESTS_COMPOSED = 100, 50
@@ -40,12 +42,21 @@ class Cell:
 
     model: str
     task: str
-    right: int
-    tests: int
+    marks: list[bool]
     scale: float
     scales: dict[str, float]
-    answers: list[str]  # whole where the page shows them, others up to where they are wrong
+    answers: list[str]  # to the first prompts: those that the page shows
     seconds: float
+
+    @property
+    def tests(self) -> int:
+        """How many prompts were answered."""
+        return len(self.marks)
+
+    @property
+    def right(self) -> int:
+        """How many answers are right."""
+        return sum(self.marks)
 
     @property
     def key(self) -> str:
@@ -104,43 +115,64 @@ def expression(method: str, parts: Sequence[str], options: dict[str, object]) ->
     return f"{method}({', '.join(parts)}{written if options else ''})"
 
 
-def tests(task: Skill) -> int:
-    """How many of a task's test prompts are answered."""
-    return TESTS_COMPOSED if task.parts else TESTS_ALONE
-
-
 def shown(task: Skill) -> int:
     """How many of a task's test prompts the page shows."""
     return SHOWN_COMPOSED if task.parts else SHOWN_ALONE
 
 
-def measure(examiner: Examiner, wanted: Wanted) -> Cell:
-    """Find the scale on validation prompts, if it is tuned, and answer the test prompts."""
-    started = time.monotonic()
-    update, task = wanted.update(), wanted.task
-    scales: dict[str, float] = {}
-    if wanted.tuned:
-        validation = task.examples("validation", VALIDATION, SEED)
-        scales = {str(scale): examiner.exact_share(update, scale, validation) for scale in SCALES}
-    # Of equal ones the one nearest to 1.
-    scale = max(scales, key=lambda s: (scales[s], -abs(float(s) - 1.0)), default="1.0")
-    answers = examiner.answers(
-        update, float(scale), task, task.examples("test", tests(task), SEED), shown(task)
-    )
-    return Cell(
-        wanted.model,
-        task.name,
-        sum(answer.right for answer in answers),
-        len(answers),
-        float(scale),
-        scales,
-        [answer.text for answer in answers],
-        round(time.monotonic() - started, 1),
-    )
+class Bench:
+    """The base, and the prompts of the task at hand as the first changed layer receives them."""
+
+    def __init__(self, base: Path, adapters: Iterable[Path]) -> None:
+        """`adapters` are all that will be measured: layers below them are computed once."""
+        self._examiner = Examiner(base)
+        modules = {name for folder in adapters for name in open_folder(folder).modules}
+        self._marker = Marker(self._examiner, modules)
+        self._task: Skill | None = None
+        self._tests: Sheet | None = None
+        self._validation: Sheet | None = None
+
+    def measure(self, wanted: Wanted) -> Cell:
+        """Find the scale on validation prompts, if it is tuned, and answer the test prompts."""
+        started = time.monotonic()
+        update, task = wanted.update(), wanted.task
+        tests, validation = self._sheets(task)
+        scales: dict[str, float] = {}
+        if wanted.tuned:
+            scales = {str(scale): self._share(update, scale, validation) for scale in SCALES}
+        # Of equal ones the one nearest to 1.
+        best = max(scales, key=lambda s: (scales[s], -abs(float(s) - 1.0)), default="1.0")
+        scale = float(best)
+        with self._examiner.lab.updated(update, scale):
+            marks = self._marker.right(tests)
+        answers = self._examiner.answers(update, scale, task, tests.examples[: shown(task)])
+        return Cell(
+            wanted.model,
+            task.name,
+            marks,
+            scale,
+            scales,
+            [answer.text for answer in answers],
+            round(time.monotonic() - started, 1),
+        )
+
+    def _share(self, update: Mapping[str, Tensor], scale: float, sheet: Sheet) -> float:
+        with self._examiner.lab.updated(update, scale):
+            return self._marker.marks(sheet).share
+
+    def _sheets(self, task: Skill) -> tuple[Sheet, Sheet]:
+        """The sheets of tests and validation; only the last task's are kept."""
+        if task != self._task or self._tests is None or self._validation is None:
+            count = TESTS_COMPOSED if task.parts else TESTS_ALONE
+            self._tests = self._marker.sheet(task, task.examples("test", count, SEED))
+            validation = task.examples("validation", VALIDATION, SEED)
+            self._validation = self._marker.sheet(task, validation)
+            self._task = task
+        return self._tests, self._validation
 
 
 def measure_missing(
-    examiner: Examiner, file: Path, wanted: Sequence[Wanted], say: Callable[[str], None]
+    bench: Bench, file: Path, wanted: Sequence[Wanted], say: Callable[[str], None]
 ) -> list[Cell]:
     """Measure what is not in the file yet; return the cells in the order wanted."""
     cells = CellFile(file, Cell.from_line)
@@ -148,7 +180,7 @@ def measure_missing(
     for one in wanted:
         cell = cells.get(f"{one.model} on {one.task.name}")
         if cell is None:
-            cells.add(cell := measure(examiner, one))
+            cells.add(cell := bench.measure(one))
             say(f"{cell.key}: {cell.right}/{cell.tests} at scale {cell.scale} ({cell.seconds} s)")
         found.append(cell)
     return found

@@ -1,9 +1,7 @@
 """Tasks that need two skills at once: no adapter was trained on any of them."""
 
-import json
 from random import Random
 
-from tests.lab.skills.extract import INSTRUCTIONS as JSON_INSTRUCTIONS
 from tests.lab.skills.extract import draw_keys, json_answer, json_request
 from tests.lab.skills.iso import INSTRUCTIONS as ISO_INSTRUCTIONS
 from tests.lab.skills.mask import INSTRUCTIONS as MASK_INSTRUCTIONS
@@ -11,9 +9,8 @@ from tests.lab.skills.notes import MASKS, draw_note
 from tests.lab.skills.skill import Example, Skill, Split
 from tests.lab.skills.sql import INSTRUCTIONS as SQL_INSTRUCTIONS
 from tests.lab.skills.sql import day_condition, draw_query
-from tests.lab.skills.table import INSTRUCTIONS as TABLE_INSTRUCTIONS
-from tests.lab.skills.table import draw_rows, markdown
-from tests.lab.skills.triage import draw_ticket
+from tests.lab.skills.style import INSTRUCTIONS as STYLE_INSTRUCTIONS
+from tests.lab.skills.style import draw_message
 from tests.lab.skills.world import draw_date
 
 _DATED = ("date", "amount")
@@ -54,24 +51,20 @@ def draw_iso_sql(rng: Random, split: Split) -> Example:
     return Example(f"{asked}: {question}", query)
 
 
-def draw_iso_table(rng: Random, split: Split) -> Example:
-    """Notes with dates and their table with ISO dates."""
-    patterns = (
-        "{name} ordered {quantity} {item} on {date}.",
-        "{name} will visit {city} on {date}.",
-        "On {date}, {city} sold {quantity} {item}.",
-    )
-    rows = draw_rows(rng, split, patterns)
-    asked = f"{rng.choice(ISO_INSTRUCTIONS)}, then {_small(rng.choice(TABLE_INSTRUCTIONS))}"
-    text = " ".join(row.text for row in rows)
-    return Example(f"{asked}: {text}", markdown([row.in_iso() for row in rows]))
+def draw_masked_style(rng: Random, split: Split) -> Example:
+    """A note with personal data and a message; one is to be masked, the other to be rewritten."""
+    note = draw_note(rng, split, lambda places: bool(places & MASKS.keys()))
+    message, house = draw_message(rng, split)
+    asked = f"{rng.choice(MASK_INSTRUCTIONS)} and {_small(rng.choice(STYLE_INSTRUCTIONS))}"
+    return Example(f"{asked}: {note.text} {message}", f"{note.reads(note.masked())} {house}")
 
 
-def draw_triage_json(rng: Random, split: Split) -> Example:
-    """A ticket and its labels as JSON."""
-    text, intent, urgency = draw_ticket(rng, split)
-    asked = f"{rng.choice(JSON_INSTRUCTIONS)} intent and urgency of this support ticket"
-    return Example(f"{asked}: {text}", json.dumps({"intent": intent, "urgency": urgency}))
+def draw_iso_style(rng: Random, split: Split) -> Example:
+    """A note with a date or an amount and a message; both are to be rewritten."""
+    note = draw_note(rng, split, lambda places: bool(places & {*_DATED}))
+    message, house = draw_message(rng, split)
+    asked = f"{rng.choice(ISO_INSTRUCTIONS)} and {_small(rng.choice(STYLE_INSTRUCTIONS))}"
+    return Example(f"{asked}: {note.text} {message}", f"{note.reads(note.in_iso())} {house}")
 
 
 def _small(instruction: str) -> str:
@@ -83,12 +76,13 @@ COMPOSED: dict[str, Skill] = {
     task.name: task
     for task in (
         Skill("mask+iso", "mask, and ISO forms", draw_masked_iso, "text", ("mask", "iso")),
+        Skill("mask+style", "mask, and a firm's house style", draw_masked_style, "text",
+              ("mask", "style")),
+        Skill("iso+style", "ISO forms, and a firm's house style", draw_iso_style, "text",
+              ("iso", "style")),
         Skill("mask+extract", "masked JSON", draw_masked_json, "json", ("mask", "extract")),
         Skill("iso+extract", "JSON in ISO forms", draw_iso_json, "json", ("iso", "extract")),
         Skill("iso+sql", "SQL from a question with a written-out day", draw_iso_sql, "rows",
               ("iso", "sql")),
-        Skill("iso+table", "table with ISO dates", draw_iso_table, "table", ("iso", "table")),
-        Skill("triage+extract", "ticket → JSON of its labels", draw_triage_json, "json",
-              ("triage", "extract")),
     )
 }  # fmt: skip

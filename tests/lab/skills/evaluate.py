@@ -11,12 +11,7 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
-from transformers import (
-    AutoTokenizer,
-    GenerationConfig,
-    PreTrainedTokenizerBase,
-    StoppingCriteriaList,
-)
+from transformers import AutoTokenizer, GenerationConfig, PreTrainedTokenizerBase
 
 from merge.peft_format import digest_folder, open_folder
 from merge.recipe import Member, plan
@@ -25,7 +20,6 @@ from server.cli.demo_base import BASE_NAME
 from tests.lab.merging.adapters import read_update
 from tests.lab.merging.scoring import Lab
 from tests.lab.skills.chat import IGNORED_LABEL, make_batch, question_text
-from tests.lab.skills.early_end import Judge
 from tests.lab.skills.skill import Example, Skill
 
 PIECE = 10  # prompts in a pass
@@ -51,32 +45,22 @@ class Examiner:
         )
 
     def answers(
-        self,
-        updates: Mapping[str, Tensor],
-        scale: float,
-        skill: Skill,
-        examples: Sequence[Example],
-        whole: int,
+        self, updates: Mapping[str, Tensor], scale: float, skill: Skill, examples: Sequence[Example]
     ) -> list[Answer]:
         """The greedy answer to each example, with scale · update added to the base.
 
         Where every token of the expected answer is the likeliest one, greedy decoding writes it:
-        one pass decides that, and the others are decoded, the first `whole` examples to their end,
-        the rest for as long as they may still be right.
+        one pass decides that, and the others are decoded.
         """
         with self.lab.updated(updates, scale):
             exact = self._exact(examples)
-            texts = {at: example.answer for at, example in enumerate(examples) if exact[at]}
-            for ends, places in (
-                (None, range(min(whole, len(examples)))),
-                (skill.compared, range(whole, len(examples))),
-            ):
-                others = [at for at in places if not exact[at]]
-                decoded = self._decoded([examples[at] for at in others], ends)
-                texts |= zip(others, decoded, strict=True)
+            others = [example for example, right in zip(examples, exact, strict=True) if not right]
+            decoded = iter(self._decoded(others) if others else [])
         return [
-            Answer(texts[at], exact[at] or skill.right(texts[at], example))
-            for at, example in enumerate(examples)
+            Answer(example.answer, True)
+            if right
+            else Answer(text := next(decoded), skill.right(text, example))
+            for example, right in zip(examples, exact, strict=True)
         ]
 
     def exact_share(
@@ -100,12 +84,9 @@ class Examiner:
         return marks
 
     @torch.inference_mode()
-    def _decoded(self, examples: Sequence[Example], compared: str | None) -> list[str]:
-        """The answers; those that `compared` cannot accept any more end there."""
-        if not examples:
-            return []
+    def _decoded(self, examples: Sequence[Example]) -> list[str]:
         answers = self.tokenizer([example.answer for example in examples], add_special_tokens=False)
-        longest = max(map(len, answers["input_ids"]))
+        longest = max(map(len, answers["input_ids"]), default=0)
         greedy = GenerationConfig(
             do_sample=False,
             max_new_tokens=longest + TOKENS_MORE,
@@ -114,20 +95,15 @@ class Examiner:
         )
         texts: list[str] = []
         for at in range(0, len(examples), PIECE):
-            piece = examples[at : at + PIECE]
-            prompts = [question_text(self.tokenizer, example.prompt) for example in piece]
+            prompts = [
+                question_text(self.tokenizer, example.prompt)
+                for example in examples[at : at + PIECE]
+            ]
             batch = self.tokenizer(
                 prompts, padding=True, return_tensors="pt", add_special_tokens=False
             )
-            begin = batch["input_ids"].shape[1]
-            stops = StoppingCriteriaList()
-            if compared is not None:
-                rows: list[tuple[list[int], str]] = [([], example.answer) for example in piece]
-                stops.append(Judge(self.tokenizer, compared, rows, begin))
-            tokens = self.lab.model.generate(
-                **batch, generation_config=greedy, stopping_criteria=stops
-            )
-            new = tokens[:, begin:]
+            tokens = self.lab.model.generate(**batch, generation_config=greedy)
+            new = tokens[:, batch["input_ids"].shape[1] :]
             texts += self.tokenizer.batch_decode(new, skip_special_tokens=True)
         return texts
 

@@ -44,6 +44,12 @@ PATTERNS = (
 
 def draw_style(rng: Random, split: Split) -> Example:
     """A message with two to four things to change, and what the house style makes of it."""
+    before, house = draw_message(rng, split)
+    return Example(f"{rng.choice(INSTRUCTIONS)}: {before}", house)
+
+
+def draw_message(rng: Random, split: Split) -> tuple[str, str]:
+    """A message, and the message in the house style."""
 
     def draw() -> tuple[str, str]:
         minutes = rng.choice((0, 0, 30, 15, 45, rng.randrange(60)))
@@ -58,8 +64,7 @@ def draw_style(rng: Random, split: Split) -> Example:
         )
         return before, house
 
-    before, house = draw_of_split(draw, split, lambda pair: pair[1])
-    return Example(f"{rng.choice(INSTRUCTIONS)}: {before}", house)
+    return draw_of_split(draw, split, lambda pair: pair[1])
 
 
 def _expanded(text: str) -> str:

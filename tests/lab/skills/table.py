@@ -32,9 +32,9 @@ def draw_row(rng: Random, split: Split, pattern: str) -> Note:
                 {"date": day.iso} if "{date}" in pattern else {})  # fmt: skip
 
 
-def draw_rows(rng: Random, split: Split, patterns: Sequence[str] = PATTERNS) -> list[Note]:
+def draw_rows(rng: Random, split: Split) -> list[Note]:
     """Two or three notes of one pattern."""
-    pattern = rng.choice(patterns)
+    pattern = rng.choice(PATTERNS)
     return [draw_row(rng, split, pattern) for _ in range(rng.choice(NUMBERS_OF_ROWS))]
 
 

@@ -22,9 +22,9 @@ from tests.lab.merging.adapters import read_update
 from tests.lab.skills import SKILLS
 from tests.lab.skills.composed import COMPOSED
 from tests.lab.skills.evaluate import Examiner
+from tests.lab.skills.marks import Marker, Sheet
 from tests.lab.skills.merging.cells import Alone, Cell
 from tests.lab.skills.merging.design import Wanted
-from tests.lab.skills.merging.marks import Marker, Sheet
 from tests.lab.skills.skill import Skill, Split
 
 TESTS = 8
@@ -149,7 +149,7 @@ class Bench:
     ) -> dict[str, int]:
         sheets = {task.name: self._sheet(task, "test", TESTS) for task in tasks}
         with self._lab.updated(updates, scale):
-            return {name: self._marker.right(sheet) for name, sheet in sheets.items()}
+            return {name: sum(self._marker.right(sheet)) for name, sheet in sheets.items()}
 
     def _sheet(self, task: Skill, split: Split, count: int) -> Sheet:
         if (task.name, split) not in self._sheets:

@@ -83,8 +83,8 @@ class Marker:
         exact = (likeliest == sheet.labels).all(1).tolist()
         return Marks(likeliest, exact, float((nats.sum(1) / asked.sum(1)).mean()))
 
-    def right(self, sheet: Sheet) -> int:
-        """Return how many answers the task's program accepts."""
+    def right(self, sheet: Sheet) -> list[bool]:
+        """Return which answers the task's program accepts."""
         marks = self.marks(sheet)
         begun = {
             row: self._begun(sheet.labels[row], marks.likeliest[row])
@@ -92,8 +92,10 @@ class Marker:
             if not exact
         }
         texts = self._finished(sheet, begun)
-        accepted = (sheet.task.right(text, sheet.examples[row]) for row, text in texts.items())
-        return sum(marks.exact) + sum(accepted)
+        return [
+            exact or sheet.task.right(texts[row], sheet.examples[row])
+            for row, exact in enumerate(marks.exact)
+        ]
 
     def _begun(self, labels: Tensor, likeliest: Tensor) -> list[int]:
         """Return the tokens of the expected answer up to the first other one, and that one."""
