@@ -25,6 +25,7 @@ AUTO_PROMPTS = 10
 STAGES = ("resolve", "merge", "load", "engine")
 LONGEST = 160  # tokens of an answer: a table of three rows takes 120
 LONGEST_OF_BASE = 40  # it knows no end, and what it is about is seen by then
+AT_ONCE = 8  # answers: a step of the engine for eight takes little longer than one for one
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +39,8 @@ class Task:
     compared: str
     examples: tuple[str, ...]
     questions: tuple[tuple[str, str], ...]  # prompt and right answer
+    tests: int  # held-out prompts that were asked when the adapters were trained
+    marks: Mapping[str, int]  # how many of them each model answered right
 
     def right(self, answer: str, expected: str) -> bool:
         """Whether an answer is right."""
@@ -90,34 +93,41 @@ def register_skills(registry: Registry, tasks: Sequence[Task], assets: Path = AS
 
 
 async def present_skills(ask: Ask, tasks: Sequence[Task]) -> None:
-    """Ask and print: each skill once, tasks of two skills side by side, `auto()`, the times.
-
-    What is printed side by side is asked at once, so the milliseconds are those of a busy engine.
-    """
+    """Ask and print: each skill once, tasks of two skills side by side, `auto()`, the times."""
     skills = [task for task in tasks if len(task.parts) == 1]
     composed = [task for task in tasks if len(task.parts) > 1]
-    for task in skills:
-        await _present_side_by_side(ask, task, (task.model,), *task.questions[0])
-    for task in composed:
-        for prompt, expected in task.questions[:PROMPTS_EACH]:
-            await _present_side_by_side(ask, task, (*task.parts, task.model), prompt, expected)
-    await _present_auto(ask, skills)
+    asked = [(task, task.questions[0]) for task in skills]
+    asked += [(task, question) for task in composed for question in task.questions[:PROMPTS_EACH]]
+    few = _few_at_once(ask)
+    answered = [asyncio.ensure_future(_side_by_side(few, *one)) for one in asked]
+    for (task, (prompt, _)), rows in zip(asked, answered, strict=True):
+        columns = ("model", f"right of {task.tests}", "right here", "answer")
+        print_table(f"{task.name}: {task.description}\n{prompt}", columns, await rows)
+    await _present_auto(few, skills)
     await _present_times(ask, composed)
 
 
-async def _present_side_by_side(
-    ask: Ask, task: Task, models: Sequence[str], prompt: str, expected: str
-) -> None:
-    """Print the answers of the base and of these models to one prompt."""
+def _few_at_once(ask: Ask) -> Ask:
+    slots = asyncio.Semaphore(AT_ONCE)
+
+    async def wait_and_ask(model: str, prompt: str, longest: int) -> Reply:
+        async with slots:
+            return await ask(model, prompt, longest)
+
+    return wait_and_ask
+
+
+async def _side_by_side(ask: Ask, task: Task, question: tuple[str, str]) -> list[Row]:
+    """Return the answers of the base, the parts and the task's model to one prompt."""
+    prompt, expected = question
+    models = dict.fromkeys((BASE_NAME, *task.parts, task.model))  # a skill is its own part
 
     async def row(model: str) -> Row:
         shown, longest = ("base", LONGEST_OF_BASE) if model == BASE_NAME else (model, LONGEST)
         reply = await ask(model, prompt, longest)
-        return shown, _mark(task, reply, expected), reply.text, f"{reply.first_token:.0f}"
+        return shown, str(task.marks[shown]), _mark(task, reply, expected), reply.text
 
-    rows = await asyncio.gather(*map(row, (BASE_NAME, *models)))
-    title = f"{task.name}: {task.description}\n{prompt}"
-    print_table(title, ("model", "right", "answer", "first token ms"), rows)
+    return await asyncio.gather(*map(row, models))
 
 
 async def _present_auto(ask: Ask, skills: Sequence[Task]) -> None:
@@ -157,5 +167,5 @@ def _task(name: str, item: Mapping[str, Any]) -> Task:
     questions = tuple((question["prompt"], question["answer"]) for question in item["questions"])
     return Task(
         name, item["description"], tuple(item["parts"]), item["model"], item["compared"],
-        tuple(item["examples"]), questions,
+        tuple(item["examples"]), questions, item["tests"], item["marks"],
     )  # fmt: skip

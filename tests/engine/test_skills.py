@@ -8,9 +8,19 @@ import torch
 from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
-from server.cli.demo import import_skills
-from server.cli.demo_base import demo_base
-from server.cli.demo_skills import ASSETS, read_tasks, skills_settings
+from server.cli.demo import ask, import_skills
+from server.cli.demo_base import BASE_NAME, demo_base
+from server.cli.demo_skills import (
+    ASSETS,
+    AUTO,
+    AUTO_PROMPTS,
+    PROMPTS_EACH,
+    Reply,
+    Task,
+    present_skills,
+    read_tasks,
+    skills_settings,
+)
 from tests.engine.gateway import Weft, free_port, running
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
@@ -81,3 +91,34 @@ async def test_skills_and_their_sum_answer_as_peft_does(weft: Weft, base: Path) 
             choice = (await weft.complete(http, model, prompt, **more))["choices"][0]
             served = [token for token in choice["token_ids"] if token != end]
             assert reference.tokens(model, prompt) == served, (model, prompt)
+
+
+async def test_the_demo_shows_what_merges_add(weft: Weft) -> None:
+    """Every skill answers its own prompt right and every merge those of two skills, the base and
+    the parts none of them, and `auto()` chooses the right skill for ten prompts."""
+    tasks = read_tasks()
+    asked: dict[tuple[str, str], Reply] = {}
+    async with weft.openai() as client:
+
+        async def record(model: str, prompt: str, longest: int) -> Reply:
+            asked[model, prompt] = reply = await ask(client, model, prompt, longest)
+            return reply
+
+        await present_skills(record, tasks)
+
+    def right(task: Task, model: str, count: int) -> int:
+        return sum(
+            task.right(asked[model, prompt].text, expected)
+            for prompt, expected in task.questions[:count]
+        )
+
+    skills = [task for task in tasks if len(task.parts) == 1]
+    composed = [task for task in tasks if len(task.parts) > 1]
+    assert not any(right(task, BASE_NAME, 1) for task in skills)
+    assert [right(task, task.model, 1) for task in skills] == [1] * len(skills)
+    assert not any(right(task, part, PROMPTS_EACH) for task in composed for part in task.parts)
+    assert {right(task, task.model, PROMPTS_EACH) for task in composed} == {PROMPTS_EACH}
+    chosen = {prompt: reply.chosen for (model, prompt), reply in asked.items() if model == AUTO}
+    own = {prompt: task.name for task in skills for prompt, _ in task.questions}
+    assert len(chosen) == AUTO_PROMPTS
+    assert all(skill.startswith(f"{own[prompt]}@") for prompt, skill in chosen.items())

@@ -169,7 +169,9 @@ def test_results_say_what_the_cells_say(tmp_path: Path) -> None:
     assert scaled(replace(composed[4], scale=0.5)) == "linear(mask, iso; rank=8, scale=0.5)"
     questions = json.loads((out / "questions.json").read_text())
     assert [questions[name]["model"] for name in ("mask", task.name)] == ["mask", merges[0]]
-    assert newly_right(task, cells, composed[3]) == 2
+    assert newly_right(composed[3], composed[:3]) == [False, True, True, False]
+    assert [asked["answer"] for asked in questions[task.name]["questions"]] == expected[1:3]
+    assert questions[task.name]["marks"] == {"base": 0, "mask": 1, "iso": 0, merges[0]: 3}
     assert works(task, cells)
     assert not works(
         task, cells | {merge.key: replace(merge, scales={"1.0": 0.2}) for merge in composed[3:]}

@@ -27,6 +27,8 @@ def assets(tmp_path: Path) -> Path:
             "parts": parts,
             "model": model,
             "compared": compared,
+            "tests": 50,
+            "marks": {"base": 3, **dict.fromkeys((*parts, model), 41)},
             "examples": [f"{model} 9"] if len(parts) == 1 else [],
             "questions": [{"prompt": f"{model} {i}", "answer": f"[{i}]"} for i in range(8)],
         }
@@ -75,7 +77,8 @@ async def test_answers_stand_side_by_side(assets: Path, capsys: pytest.CaptureFi
         BASE_NAME, "mask", "iso", "cat(mask, iso; scale=0.7)",
     ]  # fmt: skip
     assert sum(model == "auto(; k=1)" for model, _ in asked) == AUTO_PROMPTS
-    marks = [line.split("│")[2].strip() for line in printed.splitlines() if "[ 0 ]" in line]
-    assert marks == ["yes"]
+    lines = [line for line in printed.splitlines() if "[ 0 ]" in line]
+    assert [[cell.strip() for cell in line.split("│")[2:4]] for line in lines] == [["41", "yes"]]
+    assert "right of 50" in printed
     assert "12.5" in printed
     assert "4.0" in printed

@@ -26,7 +26,7 @@ from tests.lab.skills.compose import (
 from tests.lab.skills.composed import COMPOSED
 from tests.lab.skills.skill import Skill
 
-KNOWN = 5  # prompts of a skill by which search finds its adapter
+KNOWN = 8  # prompts of a skill by which search finds its adapter
 QUESTIONS = 8  # of each task, for the demo
 LEAST_SHARE = (
     0.25  # of validation prompts that a task's best merge answers, for the demo to show it
@@ -62,9 +62,9 @@ The loss is on the answers. Of {tests} prompts whose content no training has sho
 PAGE = """\
 # Eight skills of a small real model
 
-The base is SmolLM2-135M-Instruct (Apache-2.0), unpacked from the wheel `{wheel}`; each folder here
-is a LoRA adapter of it in PEFT's format, in bfloat16. All eight take {megabytes:.1f} MB: rank 8 on
-all linear modules of every second layer from 9 to 29. On all layers they would take 39 MB.
+The base is SmolLM2-135M-Instruct (Apache-2.0), unpacked from the wheel `{wheel}`; each
+folder here is a LoRA adapter of it in PEFT's format, in bfloat16. All take {megabytes:.1f} MB:
+rank 8 on all linear modules of every second layer from 9 to 29. On all layers they would take 39.
 
 ## Skills
 
@@ -75,7 +75,7 @@ answers, JSON and tables by their values, all else to the letter.
 | --- | --- | --- | --- | --- | --- | --- |
 {skills}
 
-`loss` is the mean per token of validation answers; minutes are of one core of an AMD EPYC with AVX2
+`loss` is the mean per token of validation answers; minutes are of one core of an AMD EPYC
 that was shared with other work.
 
 ## Two skills at once
@@ -83,7 +83,9 @@ that was shared with other work.
 No adapter was trained on these; right answers to {composed_tests} prompts each. Each merge is at
 the best of the scales {scales} on {validation} validation prompts, by exact answers. `new` counts
 the prompts that neither part answers right and the merge does that was best on validation prompts.
-The demo shows the tasks of which that merge answers {least:.0%} of the validation prompts or more.
+The demo shows the tasks of which that merge answers {least:.0%} of the validation prompts or
+more. It asks prompts that it answers right and nothing else does: a wrong answer there is a fault
+of the installation.
 
 {tasks}
 
@@ -141,20 +143,32 @@ def write_results(work: Path, out: Path, singles: Sequence[Cell], composed: Sequ
 
 
 def task_questions(task: Skill, cells: Mapping[str, Cell]) -> dict[str, Any]:
-    """Test prompts with right answers, how answers are compared, what search is to know, and the
-    model that answers: the adapter, or the merge that was best on validation prompts."""
+    """What the demo asks: test prompts that a model answers right and neither base nor part does,
+    so that a wrong answer there is a fault of the installation; with every model's marks on all
+    test prompts, and prompts by which search finds an adapter.
+
+    The model is the adapter, or the merge that was best on validation prompts.
+    """
     best = best_merge(task, cells) if task.parts else None
+    own = best or cells[f"{task.name} on {task.name}"]
+    rivals = [cells[f"{model} on {task.name}"] for model in ("base", *task.parts)]
+    shown = [
+        {"prompt": example.prompt, "answer": example.answer}
+        for example, new in zip(
+            task.examples("test", own.tests, SEED), newly_right(own, rivals), strict=True
+        )
+        if new
+    ]
     known = [] if task.parts else task.examples("validation", KNOWN, SEED)
     return {
         "description": task.description,
         "parts": list(task.parts or (task.name,)),
-        "model": scaled(best) if best else task.name,
+        "model": scaled(own),
         "compared": task.compared,
+        "tests": own.tests,
+        "marks": {scaled(cell): cell.right for cell in (*rivals, own)},
         "examples": [example.prompt for example in known],
-        "questions": [
-            {"prompt": example.prompt, "answer": example.answer}
-            for example in task.examples("test", QUESTIONS, SEED)
-        ],
+        "questions": shown[:QUESTIONS],
     }
 
 
@@ -234,10 +248,10 @@ def scaled(cell: Cell) -> str:
     return f"{inside}{', ' if ';' in inside else '; '}scale={cell.scale})"
 
 
-def newly_right(task: Skill, cells: Mapping[str, Cell], cell: Cell) -> int:
-    """How many test prompts this model answers right and neither part does."""
-    parts = [cells[f"{part} on {task.name}"].marks for part in task.parts]
-    return sum(right and not any(known) for right, *known in zip(cell.marks, *parts, strict=True))
+def newly_right(cell: Cell, rivals: Sequence[Cell]) -> list[bool]:
+    """Which test prompts a model answers right and none of its rivals does."""
+    known = [rival.marks for rival in rivals]
+    return [right and not any(others) for right, *others in zip(cell.marks, *known, strict=True)]
 
 
 def _task_table(tasks: Sequence[Skill], cells: Mapping[str, Cell]) -> str:
@@ -256,7 +270,9 @@ def _task_table(tasks: Sequence[Skill], cells: Mapping[str, Cell]) -> str:
         best = best_merge(task, cells)
         lines.append([
             f"{task.name}: {task.description}", right("base"), right(first), right(second), *merges,
-            str(newly_right(task, cells, best)) if best else "",
+            str(sum(newly_right(best, [cells[f"{part} on {task.name}"] for part in task.parts])))
+            if best
+            else "",
         ])  # fmt: skip
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
