@@ -15,7 +15,9 @@ from server.cli.demo import import_demo_adapters
 from tests.engine.gateway import BASE, Weft, running, serve_settings
 from tests.lab.language import TASKS
 
-SECONDS = 200
+# A job trains three times in a process of its own, beside all other tests.
+SECONDS = 500
+pytestmark = pytest.mark.timeout(900)
 TINY = {
     "pool": ["zorp", "blim"], "k": 3, "steps": 20, "fresh_steps": 20, "fresh_rank": 8, "folds": 2,
     "reality_check": False,
