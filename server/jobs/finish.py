@@ -260,7 +260,7 @@ def _to_try(report: ReportJson) -> list[CandidateJson]:
 
 
 def _refuse_worse(job: Job, report: ReportJson, candidate: CandidateJson) -> None:
-    """Raise NotServable if nobody asked for a candidate that is no better as the engine serves it.
+    """Raise NotServable for an unasked candidate that is no better as the engine serves it.
 
     An adapter of the job has a name by then, which stays; the job's model is another.
     """

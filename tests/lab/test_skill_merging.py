@@ -87,9 +87,9 @@ def test_marks_are_those_of_decoding_everything(examiner: Examiner) -> None:
     for scale in (0.0, 6.0, 8.0):
         with examiner.lab.updated(update, scale):
             marks, right = marker.marks(sheet), marker.right(sheet)
+            assert marks.exact == examiner._exact(asked)
         expected = examiner.answers(update, scale, LABELS, asked)
         assert [answer.right for answer in expected] == right
-        assert marks.share == examiner.exact_share(update, scale, asked)
         if not scale:
             assert marks.exact == [True, False, True, True, False, False, False, False]
             assert sum(right) == 7 - sum(e.answer != e.answer.lower() for e in asked[4:])

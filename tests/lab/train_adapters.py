@@ -102,8 +102,8 @@ def train_adapter(
     return model
 
 
-def save_adapter(model: PeftModel, folder: Path) -> None:
-    """Write the two files PEFT reads, byte for byte the same for the same adapter."""
+def save_adapter(model: PeftModel, folder: Path, base: str = BASE_NAME) -> None:
+    """Write the two files PEFT reads, byte for byte the same for the same adapter of the base."""
     folder.mkdir(parents=True, exist_ok=True)
     weights = get_peft_model_state_dict(model)
     save_file(
@@ -112,7 +112,7 @@ def save_adapter(model: PeftModel, folder: Path) -> None:
         metadata={"format": "pt"},
     )
     config = model.peft_config["default"]
-    config.base_model_name_or_path = BASE_NAME
+    config.base_model_name_or_path = base
     config.inference_mode = True
     config.save_pretrained(folder)
     path = folder / "adapter_config.json"

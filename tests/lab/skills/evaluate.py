@@ -23,7 +23,7 @@ from tests.lab.skills.chat import IGNORED_LABEL, make_batch, question_text
 from tests.lab.skills.skill import Example, Skill
 
 PIECE = 10  # prompts in a pass
-TOKENS_MORE = 16  # than the longest right answer: whoever goes on for longer is wrong
+TOKENS_MORE = 16  # than the longest right answer: an answer that goes on for longer is wrong
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,14 +62,6 @@ class Examiner:
             else Answer(text := next(decoded), skill.right(text, example))
             for example, right in zip(examples, exact, strict=True)
         ]
-
-    def exact_share(
-        self, updates: Mapping[str, Tensor], scale: float, examples: Sequence[Example]
-    ) -> float:
-        """The share of examples that are answered to the letter."""
-        with self.lab.updated(updates, scale):
-            marks = self._exact(examples)
-        return sum(marks) / len(marks)
 
     @torch.inference_mode()
     def _exact(self, examples: Sequence[Example]) -> list[bool]:

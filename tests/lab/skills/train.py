@@ -14,8 +14,7 @@ from random import Random
 from typing import Any
 
 import torch
-from peft import LoraConfig, PeftModel, TaskType, get_peft_model, get_peft_model_state_dict
-from safetensors.torch import save_file
+from peft import LoraConfig, PeftModel, TaskType, get_peft_model
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 from transformers import AutoTokenizer, DynamicCache, LlamaForCausalLM, PreTrainedTokenizerBase
@@ -26,6 +25,7 @@ from tests.lab.batches import rate_factor
 from tests.lab.skills import SKILLS
 from tests.lab.skills.chat import IGNORED_LABEL, Batch, make_batch
 from tests.lab.skills.skill import Skill
+from tests.lab.train_adapters import save_adapter
 
 ALL_MODULES = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 # Every second layer of the upper two thirds: eight adapters of all layers would take 39 MB.
@@ -196,24 +196,6 @@ def validation_loss(training: Training) -> float:
     return float(loss)
 
 
-def save_adapter(model: PeftModel, folder: Path) -> None:
-    """Write the two files PEFT reads, byte for byte the same for the same adapter."""
-    weights = {
-        name: weight.to(torch.bfloat16).contiguous()
-        for name, weight in get_peft_model_state_dict(model).items()
-    }
-    folder.mkdir(parents=True, exist_ok=True)
-    save_file(weights, folder / "adapter_model.safetensors", metadata={"format": "pt"})
-    config = model.peft_config["default"]
-    config.base_model_name_or_path = BASE_NAME
-    config.inference_mode = True
-    config.save_pretrained(folder)
-    path = folder / "adapter_config.json"
-    fields = json.loads(path.read_text())
-    fields["target_modules"].sort()  # PEFT keeps a set, whose order changes between processes
-    path.write_text(json.dumps(fields, indent=2, sort_keys=True) + "\n")
-
-
 def train_skill(base: Path, name: str, work: Path, report: Callable[[Course], None]) -> Path:
     """Train the adapter of a skill, unless it is there; return its folder."""
     folder = work / name
@@ -221,7 +203,7 @@ def train_skill(base: Path, name: str, work: Path, report: Callable[[Course], No
         return folder / "adapter"
     training = Training(base, SKILLS[name], PLANS[name], folder)
     training.run(report)
-    save_adapter(training.model, folder / "adapter")
+    save_adapter(training.model, folder / "adapter", BASE_NAME)
     figures = {
         **asdict(training.plan), **asdict(training.course),
         "validation_loss": validation_loss(training),

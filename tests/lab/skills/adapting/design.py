@@ -47,7 +47,7 @@ BLIND = ("base", "average")  # they see no example, so one cell of a skill stand
 
 
 class Question(NamedTuple):
-    """Is `ours` better than `theirs`? With the paper's gain, and how it was come by."""
+    """Is `ours` better than `theirs`? With the paper's gain, and how the paper measured it."""
 
     text: str
     ours: str
