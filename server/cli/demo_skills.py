@@ -19,13 +19,13 @@ from server.cli.demo_marks import MARKS
 from server.settings import Settings
 
 ASSETS = Path(__file__).parents[2] / "deploy" / "demo" / "skills"
-PROMPTS_EACH = 2  # of a task of two skills
+PROMPTS_EACH = 1  # of a task of two skills
 AUTO = "auto(; k=1)"
 AUTO_PROMPTS = 10
 STAGES = ("resolve", "merge", "load", "engine")
 LONGEST = 160  # tokens of an answer: a table of three rows takes 120
 LONGEST_OF_BASE = 40  # it knows no end, and what it is about is seen by then
-AT_ONCE = 8  # answers: a step of the engine for eight takes little longer than one for one
+AT_ONCE = 16  # answers: the more share a step of the engine, the less time each takes
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,10 +68,10 @@ def have_skills(assets: Path = ASSETS) -> bool:
 
 def skills_settings(home: Path, port: int, base: Path) -> Settings:
     """Return settings that serve the base in float32: in bfloat16 near ties turn over. A merge may
-    have the rank of all eight adapters together."""
+    have the rank of four adapters together."""
     return Settings(
         home=home, port=port, model=str(base), served_base=BASE_NAME, dtype="float32",
-        max_loras=4, max_cpu_loras=16, max_lora_rank=64, max_model_len=1024,
+        max_loras=8, max_cpu_loras=16, max_lora_rank=32, max_model_len=1024,
     )  # fmt: skip
 
 
@@ -100,10 +100,11 @@ async def present_skills(ask: Ask, tasks: Sequence[Task]) -> None:
     asked += [(task, question) for task in composed for question in task.questions[:PROMPTS_EACH]]
     few = _few_at_once(ask)
     answered = [asyncio.ensure_future(_side_by_side(few, *one)) for one in asked]
+    chosen = asyncio.ensure_future(_ask_auto(few, skills))
     for (task, (prompt, _)), rows in zip(asked, answered, strict=True):
         columns = ("model", f"right of {task.tests}", "right here", "answer")
         print_table(f"{task.name}: {task.description}\n{prompt}", columns, await rows)
-    await _present_auto(few, skills)
+    print_table(AUTO, ("prompt", "chosen", "right", "answer"), await chosen)
     await _present_times(ask, composed)
 
 
@@ -130,8 +131,8 @@ async def _side_by_side(ask: Ask, task: Task, question: tuple[str, str]) -> list
     return await asyncio.gather(*map(row, models))
 
 
-async def _present_auto(ask: Ask, skills: Sequence[Task]) -> None:
-    """Print which skill `auto()` chooses for ten prompts, and its answers."""
+async def _ask_auto(ask: Ask, skills: Sequence[Task]) -> list[Row]:
+    """Return which skill `auto()` chooses for ten prompts, and its answers."""
 
     async def row(at: int) -> Row:
         task = skills[at % len(skills)]
@@ -139,8 +140,7 @@ async def _present_auto(ask: Ask, skills: Sequence[Task]) -> None:
         reply = await ask(AUTO, prompt, LONGEST)
         return prompt, reply.chosen, _mark(task, reply, expected), reply.text
 
-    rows = await asyncio.gather(*map(row, range(AUTO_PROMPTS)))
-    print_table(AUTO, ("prompt", "chosen", "right", "answer"), rows)
+    return await asyncio.gather(*map(row, range(AUTO_PROMPTS)))
 
 
 async def _present_times(ask: Ask, composed: Sequence[Task]) -> None:
