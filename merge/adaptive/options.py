@@ -7,11 +7,11 @@ Not covered: the pool and the examples (`adapt`'s arguments).
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any, Literal, Self, get_type_hints
+from typing import Any, Literal, Self, get_args, get_type_hints
 
 from merge.adaptive.patterns import PatternInvalid, compiled
 from merge.errors import did_you_mean
-from merge.methods.options import Count, Kind, Positive, Seed, Share, kind_of
+from merge.methods.options import Count, Form, Kind, Positive, Seed, Share, kind_of
 
 Method = Literal["recycle", "lorahub", "scale"]
 Selection = Literal["evaluation", "random", "weights", "text"]
@@ -144,6 +144,12 @@ class Options:
         return cls(**{name: _parsed(name, value) for name, value in raw.items()})
 
 
+# What each method learns.
+LEARNED: Mapping[Method, str] = {
+    "recycle": "one coefficient per adapter and module, by gradient descent (arXiv:2602.12323)",
+    "lorahub": "one weight per adapter, without gradients (arXiv:2307.13269)",
+    "scale": "one number: the scale of a static merge",
+}
 # What each option means, for the table in ADAPTIVE.md.
 MEANINGS: Mapping[str, str] = {
     "method": "`recycle`, `lorahub` or `scale`",
@@ -203,7 +209,7 @@ def _parsed(name: str, value: object) -> Any:
             return _numbers(value)
         case "static_options":
             if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
-                raise _wrong(name, "options of the static method, by name", value)
+                raise _wrong(name, _FORMS[name].accepts, value)
             return dict(value)
         case "recipe" | "pattern" | "static":
             return _text(name, value)
@@ -218,7 +224,7 @@ def _parsed(name: str, value: object) -> Any:
 
 def _numbers(value: object) -> tuple[int, ...]:
     """Return k: a number, a list of numbers, or text with commas."""
-    expected = f"whole numbers from 1 to {MAX_K}, each once"
+    expected = _FORMS["k"].accepts
     parts = value.split(",") if isinstance(value, str) else value
     listed: list[Any] = list(parts) if isinstance(parts, list | tuple) else [parts]
     try:
@@ -238,7 +244,7 @@ def _folds(value: object) -> int | None:
     """Return a number of folds, from a number or its digits; None for the default."""
     known = {str(folds): folds for folds in (0, *range(2, MAX_FOLDS + 1))}
     if value is not None and str(value) not in known:
-        raise _wrong("folds", f"0, or a whole number from 2 to {MAX_FOLDS}", value)
+        raise _wrong("folds", _FORMS["folds"].accepts, value)
     return None if value is None else known[str(value)]
 
 
@@ -246,7 +252,7 @@ def _text(name: str, value: object) -> str | None:
     if value is None and name != "static":
         return None
     if not isinstance(value, str) or not value:
-        raise _wrong(name, "a text", value)
+        raise _wrong(name, _FORMS[name].accepts, value)
     if name == "pattern":
         _check_pattern(value)
     return value
@@ -266,6 +272,34 @@ def _check_pattern(pattern: str) -> None:
 
 def _wrong(name: str, accepts: str, value: object) -> OptionsInvalid:
     return OptionsInvalid(f"option {name} takes {accepts}, not {value!r:.80}")
+
+
+_TEXT = Form(type="text", accepts="a text")
+# Of the options that no kind describes.
+_FORMS: Mapping[str, Form] = {
+    "k": Form(
+        type="list", accepts=f"whole numbers from 1 to {MAX_K}, each once", minimum=1, maximum=MAX_K
+    ),
+    "recipe": _TEXT,
+    "static": _TEXT,
+    "static_options": Form(type="object", accepts="options of the static method, by name"),
+    "folds": Form(
+        type="integer", accepts=f"0, or a whole number from 2 to {MAX_FOLDS}", minimum=0,
+        maximum=MAX_FOLDS,
+    ),
+    "pattern": _TEXT,
+}  # fmt: skip
+
+
+def form_of(name: str) -> Form:
+    """Return what the option `name` accepts."""
+    return _FORMS[name] if name in _FORMS else _KINDS[name].form
+
+
+def method_of(name: str) -> Method | None:
+    """Return the only method that has the option `name`, as its meaning says; None: all have it."""
+    owner = MEANINGS[name].partition(": ")[0]
+    return next((method for method in get_args(Method) if method == owner), None)
 
 
 def _kinds() -> dict[str, Kind]:

@@ -38,6 +38,10 @@ def average_factors(stack: Stack, *, split: Literal["sqrt", "full"] = "sqrt") ->
     `full`: u = v = weight (LoraHub's composition, arXiv 2307.13269). `sqrt`: u = ±√|weight| with
     the weight's sign, v = √|weight| (PEFT's combination type `linear`).
 
+    Args:
+        stack: the members, of one rank; weights of any sign.
+        split: of a weight over both factors: its square root on each side, or all of it on each.
+
     Raises:
         IncompatibleAdapters: ranks differ; names the module and both ranks.
     """

@@ -7,12 +7,13 @@ beside this one and import it in `merge/methods/__init__.py`.
 
 import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Literal, TypeVar, get_type_hints
 
 from merge.errors import MethodDefinitionError, RecipeInvalid, did_you_mean
 from merge.factors import Merged, Stack
+from merge.methods.arguments import documented_arguments
 from merge.methods.cost import Estimate, Shape, Work, estimate
 from merge.methods.options import AUTO, EQUALISE, SCALE, Kind, Rank, Value, kind_of
 from merge.methods.requirements import Requirements
@@ -26,11 +27,12 @@ Copies = Literal["sum", "mean"]
 
 @dataclass(frozen=True, slots=True)
 class Parameter:
-    """One option of a method: its name, what it accepts, and its default."""
+    """One option of a method: its name, what it accepts, its default, and what it means."""
 
     name: str
     kind: Kind
     default: Value
+    meaning: str = ""
 
     def bind(self, method: str, raw: object) -> Value:
         """Return the checked value.
@@ -47,10 +49,17 @@ class Parameter:
 
 
 # Every method has this option; `merge_run` applies it to the method's result.
-_SCALE = Parameter("scale", SCALE, 1.0)
+_SCALE = Parameter(
+    "scale", SCALE, 1.0, "what multiplies the merged update; match: its ingredients' mean norm"
+)
 # Every method whose weights multiply updates has it; `merge_run` applies it to the weights. It is
 # younger than recipes' digests, so that at its default it is not part of a recipe.
-_EQUALISE = Parameter("equalise", EQUALISE, None)
+_EQUALISE = Parameter(
+    "equalise",
+    EQUALISE,
+    None,
+    "norm: each ingredient's update is brought to their mean norm before its weight",
+)
 _WEIGHTS = "weights"  # the law that a scaled weight scales the result
 
 
@@ -211,7 +220,14 @@ def _parameters(method: str, function: MethodFunction) -> dict[str, Parameter]:
     first, *options = inspect.signature(function).parameters.values()
     if hints.get(first.name) is not Stack or hints.get("return") is not Merged:
         raise MethodDefinitionError(f"{method}: must be a function (stack: Stack, *, …) -> Merged")
-    own = [_parameter(method, option, hints.get(option.name)) for option in options]
+    meanings = documented_arguments(function)
+    own = [
+        replace(
+            _parameter(method, option, hints.get(option.name)),
+            meaning=meanings.get(option.name, ""),
+        )
+        for option in options
+    ]
     return {parameter.name: parameter for parameter in (*own, _SCALE)}
 
 

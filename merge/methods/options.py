@@ -6,7 +6,7 @@ value are parsed to the same result.
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, TypeAlias, Union, get_args, get_origin
 
@@ -29,15 +29,38 @@ AUTO = "auto"
 """The value of `rank` until `plan` decides it."""
 MATCH = "match"
 """The value of `scale` for the factor that gives the result its ingredients' mean norm."""
+NONE = "none"
+"""The word for the value None."""
+
+
+ValueType = Literal["integer", "number", "boolean", "choice", "text", "list", "object"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Form:
+    """What an option accepts: as a sentence, and as the parts that a form to fill in is made of."""
+
+    type: ValueType
+    accepts: str
+    choices: tuple[str, ...] = ()  # all values of a choice
+    words: tuple[str, ...] = ()  # accepted beside values of the type; "none" is also None
+    minimum: float | None = None
+    above_minimum: bool = False  # whether the minimum itself is refused
+    maximum: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """One kind of option: `parse` returns the value or raises ValueError; `accepts` explains."""
+    """One kind of option: `parse` returns the value or raises ValueError; `form` explains."""
 
     name: str
-    accepts: str
+    form: Form
     parse: Callable[[object], Value]
+
+    @property
+    def accepts(self) -> str:
+        """What `parse` accepts, as a part of a sentence."""
+        return self.form.accepts
 
 
 def kind_of(annotation: object) -> Kind | None:
@@ -61,7 +84,8 @@ def _choice(choices: tuple[Any, ...]) -> Kind | None:
             return raw
         raise ValueError
 
-    return Kind("choice", f"one of {', '.join(choices)}", parse)
+    form = Form(type="choice", accepts=f"one of {', '.join(choices)}", choices=choices)
+    return Kind("choice", form, parse)
 
 
 def _optional(members: tuple[Any, ...]) -> Kind | None:
@@ -70,11 +94,12 @@ def _optional(members: tuple[Any, ...]) -> Kind | None:
         return None
 
     def parse(raw: object) -> Value:
-        if raw is None or (isinstance(raw, str) and raw.lower() in ("none", "null")):
+        if raw is None or (isinstance(raw, str) and raw.lower() in (NONE, "null")):
             return None
         return inner.parse(raw)
 
-    return Kind(f"{inner.name} or none", f"{inner.accepts}, or none", parse)
+    form = replace(inner.form, accepts=f"{inner.accepts}, or none", words=(*inner.form.words, NONE))
+    return Kind(f"{inner.name} or none", form, parse)
 
 
 def _number(raw: object) -> float:
@@ -143,29 +168,85 @@ def _scale(raw: object) -> float | str:
 
 
 def _equalise(raw: object) -> str | None:
-    if raw is None or (isinstance(raw, str) and raw.lower() in ("none", "null")):
+    if raw is None or (isinstance(raw, str) and raw.lower() in (NONE, "null")):
         return None
     if raw == "norm":
         return "norm"
     raise ValueError
 
 
-EQUALISE = Kind("equalise", "norm, or none", _equalise)
-SCALE = Kind("scale", f"a finite number other than 0, or {MATCH}", _scale)
+EQUALISE = Kind(
+    "equalise",
+    Form(type="choice", accepts="norm, or none", choices=("norm",), words=(NONE,)),
+    _equalise,
+)
+SCALE = Kind(
+    "scale",
+    Form(type="number", accepts=f"a finite number other than 0, or {MATCH}", words=(MATCH,)),
+    _scale,
+)
 _KINDS: tuple[tuple[object, Kind], ...] = (
-    (Rank, Kind("rank", "an integer of at least 1, or auto", _rank)),
+    (
+        Rank,
+        Kind(
+            "rank",
+            Form(
+                type="integer",
+                accepts="an integer of at least 1, or auto",
+                words=(AUTO,),
+                minimum=1,
+                maximum=2**31 - 1,
+            ),
+            _rank,
+        ),
+    ),
     (
         Seed,
-        Kind("seed", "an integer from 0 to 2^63 - 1", lambda raw: _within(_integer(raw), 0, 2**63)),
+        Kind(
+            "seed",
+            Form(type="integer", accepts="an integer from 0 to 2^63 - 1", minimum=0),
+            lambda raw: _within(_integer(raw), 0, 2**63),
+        ),
     ),
     (
         Count,
-        Kind("count", "an integer from 1 to 1000", lambda raw: _within(_integer(raw), 1, 1001)),
+        Kind(
+            "count",
+            Form(type="integer", accepts="an integer from 1 to 1000", minimum=1, maximum=1000),
+            lambda raw: _within(_integer(raw), 1, 1001),
+        ),
     ),
-    (Ratio, Kind("ratio", "a number above 0 and at most 1", _ratio)),
-    (Share, Kind("share", "a number from 0 to 1", _share)),
-    (Positive, Kind("positive", "a finite number above 0", _positive)),
-    (float, Kind("number", "a finite number", _number)),
-    (int, Kind("integer", "an integer", _integer)),
-    (bool, Kind("truth value", "true or false", _truth)),
+    (
+        Ratio,
+        Kind(
+            "ratio",
+            Form(
+                type="number",
+                accepts="a number above 0 and at most 1",
+                minimum=0,
+                above_minimum=True,
+                maximum=1,
+            ),
+            _ratio,
+        ),
+    ),
+    (
+        Share,
+        Kind(
+            "share",
+            Form(type="number", accepts="a number from 0 to 1", minimum=0, maximum=1),
+            _share,
+        ),
+    ),
+    (
+        Positive,
+        Kind(
+            "positive",
+            Form(type="number", accepts="a finite number above 0", minimum=0, above_minimum=True),
+            _positive,
+        ),
+    ),
+    (float, Kind("number", Form(type="number", accepts="a finite number"), _number)),
+    (int, Kind("integer", Form(type="integer", accepts="an integer"), _integer)),
+    (bool, Kind("truth value", Form(type="boolean", accepts="true or false"), _truth)),
 )

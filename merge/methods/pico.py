@@ -53,7 +53,8 @@ def pico(
         canonical: whether each b is first brought to UΣ of its update. That is what a trained b is
             up to a rotation, as long as its a is near the initial one, whose rows are nearly
             orthogonal and of one length.
-        rescale: whether the result is brought to that norm, or left as damped.
+        rescale: whether the result is brought to the mean norm of the weighted updates, or left as
+            damped.
     """
     at = coordinates(stack)
     calibration = _calibration(at, canonical=canonical)

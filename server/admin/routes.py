@@ -12,11 +12,13 @@ from server.admin.garbage import garbage_router
 from server.admin.imports import imports_router
 from server.admin.jobs import jobs_router
 from server.admin.keys import audit_router, keys_router
+from server.admin.methods import methods_router
 from server.admin.named import named_router
 from server.admin.policies import policies_router
 from server.admin.search import search_router
 from server.admin.usage import usage_router
 from server.admin.warming import warming_router
+from server.admin.whoami import whoami_router
 from server.gateway import Gateway
 
 
@@ -33,11 +35,13 @@ def admin_router(gateway: Gateway) -> APIRouter:
         compositions_router(gateway),
         artifacts_router(gateway),
         bases_router(gateway),
+        whoami_router(),
         keys_router(gateway),
         audit_router(gateway),
         usage_router(gateway),
         policies_router(gateway),
         garbage_router(gateway),
+        methods_router(),
         jobs_router(gateway),
         explain_router(gateway),
         search_router(gateway.registry.search.finder, gateway.pools.search),
