@@ -2,7 +2,7 @@
 
 A problem has `type` (a URN that ends in the code), `title` (the meaning of the code), `status`,
 `detail` (the message), `instance` (the path), `code`, and members for programs: similar names,
-positions, findings of admission, users of a version.
+positions, the parameter at fault, findings of admission, users of a version.
 """
 
 from collections.abc import Callable, Mapping
@@ -58,6 +58,8 @@ def error_answer(path: str, error: Exception) -> Response:
         return error_response(error, None if path.startswith(_WITHOUT_MODEL) else "model")
     info, message = info_and_message(error)
     extras = next((make(error) for kind, make in _EXTRAS.items() if isinstance(error, kind)), {})
+    if (place := getattr(error, "param", None)) is not None:
+        extras = {**extras, "param": place}
     return _problem(path, info, message, headers_of(error), **extras)
 
 

@@ -1,5 +1,6 @@
 """Request bodies of the registry's API. Unknown fields are refused, so that a typo is an error."""
 
+import json
 from datetime import datetime
 from typing import Annotated, Any, Self
 
@@ -11,6 +12,7 @@ from registry.references import MAX_ALIAS_LENGTH, MAX_LENGTH
 from registry.search.descriptions import MAX_EXAMPLES_CHARACTERS
 from registry.types import PolicyAction, ShownStatus, Visibility
 from server.admin.fields import MAX_NUMBER, NAME, PRINTABLE, SEGMENT
+from server.compose.expression import MAX_LENGTH as MAX_MODEL
 
 Name = Annotated[str, StringConstraints(pattern=NAME, max_length=MAX_LENGTH)]
 _Alias = Annotated[str, StringConstraints(pattern=f"^{SEGMENT}$", max_length=MAX_ALIAS_LENGTH)]
@@ -18,6 +20,8 @@ _Text = Annotated[str, StringConstraints(pattern=PRINTABLE, max_length=MAX_LENGT
 _Tag = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._:-]{0,59}$")]
 _Example = Annotated[str, StringConstraints(pattern=r"^[^\x00]*\S[^\x00]*$", max_length=10_000)]
 _MAX_EXPRESSION = 20_000
+# All parameters of a search together must fit into a URL.
+MAX_TEXT = 8000
 
 
 class Body(BaseModel):
@@ -101,6 +105,37 @@ class ExpressionBody(Body):
     expression: str = Field(
         pattern=PRINTABLE, max_length=_MAX_EXPRESSION, examples=["lego(legal, sql@prod; rank=16)"]
     )
+
+
+class ModelBody(Body):
+    """What a request for inference would name: a model, or a `composition` object."""
+
+    model: str | None = Field(
+        None, pattern=PRINTABLE, max_length=MAX_MODEL, examples=["lego(legal, 0.5*sql; rank=16)"],
+        description="As in a request for inference; beside a composition, it names a base.",
+    )  # fmt: skip
+    composition: dict[str, Any] | None = Field(
+        None, examples=[{"method": "lego", "adapters": [{"name": "legal", "weight": 0.5}]}]
+    )
+    prompt: str = Field(
+        "", max_length=MAX_TEXT, examples=[""], description="The text that `auto(…)` searches by."
+    )
+
+    @model_validator(mode="after")
+    def _names_something(self) -> Self:
+        if self.composition is None and not (self.model or "").strip():
+            raise ValueError("Give a model, or a composition.")
+        return self
+
+    @property
+    def named(self) -> str:
+        """The model without spaces around it; "" where a composition stands for itself."""
+        return (self.model or "").strip()
+
+    @property
+    def raw_composition(self) -> bytes | None:
+        """The composition as the JSON that `Resolver.resolve` takes."""
+        return None if self.composition is None else json.dumps(self.composition).encode()
 
 
 class PublishBody(Body):

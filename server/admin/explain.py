@@ -1,4 +1,4 @@
-"""`GET /registry/explain`: what a `model` field means and would take, without building it."""
+"""`/registry/explain`: what a `model` field means and would take, without building it."""
 
 from dataclasses import asdict
 from typing import Annotated, Any
@@ -7,10 +7,10 @@ from fastapi import APIRouter, Query
 from pydantic import BaseModel, ConfigDict
 from pydantic.config import JsonDict
 
+from server.admin.bodies import MAX_TEXT, ModelBody
 from server.admin.fields import PRINTABLE
-from server.admin.search import MAX_TEXT
 from server.auth import Reader
-from server.compose.explain import Explainer, Kind, Warned
+from server.compose.explain import Explainer, Explanation, Kind, Warned
 from server.compose.expression import MAX_LENGTH
 from server.errors import RequestInvalid
 from server.gateway import Gateway
@@ -35,7 +35,12 @@ _PART: JsonDict = {
 _WARNING: JsonDict = {"code": "dominates", "message": "legal@1 has 2.4 times the norm of sql@3."}
 _EXPLANATION: JsonDict = {
     "kind": "merge", "base": "acme/Llama-3.1-8B-Instruct",
-    "expression": "lego(legal@1, 0.5*sql@3; rank=16)", "method": "lego", "options": {"rank": 16},
+    "expression": "lego(legal, 0.5*sql; rank=16)",
+    "composition": {
+        "method": "lego", "options": {"rank": 16},
+        "adapters": [{"name": "legal", "weight": 1.0}, {"name": "sql", "weight": 0.5}],
+    },
+    "method": "lego", "options": {"rank": 16},
     "recipe": "60303ae2" * 8, "artifact": None, "rank": 16, "nbytes": 84_000_000,
     "memory_bytes": 900_000_000, "seconds": 2.1, "ingredients": [_PART], "cosines": [[1.0]],
     "warnings": [_WARNING], "report": None,
@@ -65,13 +70,18 @@ class WarningBody(BaseModel):
 
 
 class ExplanationBody(BaseModel):
-    """What a model means. A merge that was not built has no `artifact` and no `report`."""
+    """What a model means. A merge that was not built has no `artifact` and no `report`.
+
+    `expression` and `composition` are two writings of one merge, as it was asked for; text has none
+    for weights by pattern.
+    """
 
     model_config = ConfigDict(json_schema_extra={"example": _EXPLANATION})
 
     kind: Kind
     base: str
     expression: str | None
+    composition: dict[str, Any] | None
     method: str | None
     options: dict[str, Any]
     recipe: str | None
@@ -96,7 +106,18 @@ def explain_router(gateway: Gateway) -> APIRouter:
         """Explain what a model means: ingredients, rank, bytes, seconds and warnings."""
         if not model.strip():
             raise RequestInvalid("`model` is empty. Name what to explain.", "model")
-        explanation = explainer.explain(model.strip(), prompt, caller=caller)
-        return ExplanationBody.model_validate(asdict(explanation))
+        return _body(explainer.explain(model.strip(), prompt, caller=caller))
+
+    @router.post("/explain")
+    def explain_body(body: ModelBody, caller: Reader) -> ExplanationBody:
+        """Explain a model or a composition object, and write it both ways."""
+        explanation = explainer.explain(
+            body.named, body.prompt, composition=body.raw_composition, caller=caller
+        )
+        return _body(explanation)
 
     return router
+
+
+def _body(explanation: Explanation) -> ExplanationBody:
+    return ExplanationBody.model_validate(asdict(explanation))

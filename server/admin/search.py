@@ -13,12 +13,10 @@ from registry.search import MAX_EXAMPLE_CHARACTERS, MAX_EXAMPLES, MAX_LIMIT
 from registry.search.filters import MAX_LENGTH as MAX_FILTER
 from registry.search.finder import Finder, Hit, Question
 from registry.types import EmbeddingKind, ShownStatus
+from server.admin.bodies import MAX_TEXT
 from server.auth import Reader
 from server.pools import Pool
 from server.routing import admin_routes
-
-# All parameters together must fit into a URL.
-MAX_TEXT = 8000
 
 
 class ReasonBody(BaseModel):

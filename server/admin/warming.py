@@ -1,4 +1,4 @@
-"""`POST /registry/compositions/{name}/warm`: a merge built and loaded before a request needs it."""
+"""Warming: a merge is built and loaded before a request needs it, by its name or as written."""
 
 from typing import Annotated
 
@@ -7,6 +7,7 @@ from pydantic import Field
 
 from registry.callers import Caller
 from registry.references import MAX_ALIAS_LENGTH
+from server.admin.bodies import ModelBody
 from server.admin.fields import SEGMENT, Name
 from server.admin.schemas import Item
 from server.auth import Chatter
@@ -38,29 +39,37 @@ class WarmItem(Item):
 
 
 def warming_router(gateway: Gateway) -> APIRouter:
-    """Return the route."""
-    router = admin_routes("/compositions", "compositions")
+    """Return the routes."""
+    router = admin_routes("", "compositions")
 
-    @router.post("/{name:path}/warm")
+    @router.post("/compositions/{name:path}/warm")
     async def warm_composition(name: Name, caller: Chatter, version: Version = None) -> WarmItem:
         """Merge a composition and load it into the engine, before a request needs it."""
-        return await _warm(gateway, name if version is None else f"{name}@{version}", caller)
+        reference = name if version is None else f"{name}@{version}"
+        return await _warm(gateway, ModelBody(model=reference), caller)
+
+    @router.post("/warm")
+    async def warm_model(body: ModelBody, caller: Chatter) -> WarmItem:
+        """Merge an expression or a composition object and load it, before a request needs it."""
+        return await _warm(gateway, body, caller)
 
     return router
 
 
-async def _warm(gateway: Gateway, reference: str, caller: Caller) -> WarmItem:
-    """Build and load a composition.
+async def _warm(gateway: Gateway, body: ModelBody, caller: Caller) -> WarmItem:
+    """Build and load a merge.
 
     Raises:
-        RequestInvalid: the reference does not name a composition.
+        RequestInvalid: it is the base, or a single adapter.
         as `Resolver.resolve` and `Provider.provide`.
     """
     timings, resolve = Timings(), gateway.resolver.resolve
     with timings.measure("resolve"):
-        target = await gateway.pools.admin.run(resolve, reference, caller=caller)
+        target = await gateway.pools.admin.run(
+            resolve, body.named, body.prompt, composition=body.raw_composition, caller=caller
+        )
     if not isinstance(target, Planned):
-        raise RequestInvalid(f"{reference} is not a composition. Name a composition.")
+        raise RequestInvalid(f"{body.named} is not a composition. Name a composition.")
     async with gateway.provider.provide(target, timings, caller=caller) as provided:
         return WarmItem(
             artifact=provided.digest, recipe=target.digest, new_slot=timings.new_slot,

@@ -36,8 +36,21 @@ class Composition:
     """A `composition` object; its dtype and its base are None where it names none."""
 
     expression: Expression
-    dtype: str | None
-    base: str | None
+    dtype: str | None = None
+    base: str | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the object that `read_composition` reads as this composition."""
+        adapters = [
+            {"name": str(term.reference), "weight": term.weight}
+            | ({"weights": dict(term.patterns)} if term.patterns else {})
+            for term in self.expression.terms
+        ]
+        own = {"method": self.expression.method, "adapters": adapters}
+        beside = {
+            "options": dict(self.expression.options), "dtype": self.dtype, "base": self.base,
+        }  # fmt: skip
+        return own | {key: value for key, value in beside.items() if value}
 
 
 def read_composition(raw: bytes) -> Composition:

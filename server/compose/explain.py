@@ -6,7 +6,7 @@ seconds, warnings, and the report if it was built. Not covered: quality, which t
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, TypeAlias
 
 from merge.recipe import Ingredient, Member, Recipe
@@ -15,6 +15,7 @@ from registry.errors import VersionQuarantined
 from registry.references import Reference
 from registry.types import AdapterVersion
 from registry.versions.catalogue import Catalogue
+from server.compose.composition import Composition, read_composition
 from server.compose.expression import Expression, parse_model
 from server.compose.grid import rounded
 from server.compose.resolve import Bare, Planned, Resolver, Stored, Target, shapes_of
@@ -54,7 +55,8 @@ class Explanation:
 
     kind: Kind
     base: str
-    expression: str | None = None
+    expression: str | None = None  # as asked; None where weights go by pattern
+    composition: Mapping[str, Any] | None = None  # the same as the object of a request
     method: str | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
     recipe: str | None = None  # its digest
@@ -76,31 +78,48 @@ class Explainer:
     resolver: Resolver
     threads: int  # of a merge
 
-    def explain(self, model: str, prompt: str = "", *, caller: Caller = LOCAL) -> Explanation:
+    def explain(
+        self,
+        model: str,
+        prompt: str = "",
+        *,
+        composition: bytes | None = None,
+        caller: Caller = LOCAL,
+    ) -> Explanation:
         """Return what `model` means for `caller` now, quarantined ingredients included.
+
+        The arguments are those of `Resolver.resolve`.
 
         Raises:
             as `Resolver.resolve`, but for VersionQuarantined of an ingredient.
         """
         warnings: list[Caution] = []
-        target = self._target(model, prompt, caller, warnings)
+        asked = None if composition is None else read_composition(composition)
+        try:
+            target = self.resolver.resolve(model, prompt, composition=composition, caller=caller)
+        except VersionQuarantined as error:
+            target = self._out_of_use(model, asked, caller, warnings, error)
         if isinstance(target, Bare):
             far = [Caution("nothing_near", target.fallback)] if target.fallback else []
             return Explanation("base", target.base, warnings=tuple(far))
         if target.recipe is None:
             assert isinstance(target, Stored)
             return self._adapter(target.digest, caller, warnings)
-        return self._merge(target, target.recipe, caller, warnings)
+        explained = self._merge(target.recipe, caller, warnings)
+        return replace(explained, **self._writings(asked, target))
 
-    def _target(self, model: str, prompt: str, caller: Caller, warnings: list[Caution]) -> Target:
-        try:
-            return self.resolver.resolve(model, prompt, caller=caller)
-        except VersionQuarantined as error:
-            named = parse_model(model)
-            if isinstance(named, Expression):
-                return self._with_quarantined(named, caller)
-            warnings.append(Caution("quarantined", str(error)))
-            return self._quarantined(named, caller, error)
+    def _out_of_use(
+        self, model: str, asked: Composition | None, caller: Caller, warnings: list[Caution],
+        error: VersionQuarantined,
+    ) -> Target:  # fmt: skip
+        """Return what is named although an ingredient is out of use, or what it was made of."""
+        if asked is not None:
+            return self._with_quarantined(asked, caller)
+        named = parse_model(model)
+        if isinstance(named, Expression):
+            return self._with_quarantined(Composition(named), caller)
+        warnings.append(Caution("quarantined", str(error)))
+        return self._quarantined(named, caller, error)
 
     def _quarantined(
         self, reference: Reference, caller: Caller, error: VersionQuarantined
@@ -113,19 +132,19 @@ class Explainer:
             raise error
         return Planned(Recipe.parse(named.recipe_text), expression=named.expression)
 
-    def _with_quarantined(self, named: Expression, caller: Caller) -> Planned:
-        """Plan an expression whose ingredients may be out of use."""
-        expression = rounded(named, self.resolver.weight_step)
+    def _with_quarantined(self, asked: Composition, caller: Caller) -> Planned:
+        """Plan a composition whose ingredients may be out of use."""
+        expression = rounded(asked.expression, self.resolver.weight_step)
         members = []
         for term in expression.terms:
             version = self._catalogue.adapter_version(term.reference, caller=caller)
             members.append(
                 Member(
                     str(term.reference), version.digest, term.weight, version.base,
-                    shapes_of(version.modules),
+                    shapes_of(version.modules), term.patterns,
                 )
             )  # fmt: skip
-        recipe = self.resolver.recipe_of(expression, members)
+        recipe = self.resolver.recipe_of(expression, members, dtype=asked.dtype)
         return Planned(recipe, expression=str(expression))
 
     def _adapter(self, digest: str, caller: Caller, warnings: Sequence[Caution]) -> Explanation:
@@ -136,9 +155,22 @@ class Explainer:
             ingredients=(part,), cosines=((1.0,),), warnings=tuple(warnings),
         )  # fmt: skip
 
-    def _merge(
-        self, target: Stored | Planned, recipe: Recipe, caller: Caller, warnings: list[Caution]
-    ) -> Explanation:
+    def _writings(self, asked: Composition | None, target: Stored | Planned) -> Mapping[str, Any]:
+        """Return a merge's two writings, with the references and options that were asked for."""
+        if asked is None:
+            written = target.expression if isinstance(target, Planned) else ""
+            named = parse_model(written) if written else None
+            if not isinstance(named, Expression):
+                return {}
+            return {"expression": written, "composition": Composition(named).to_json()}
+        expression = rounded(asked.expression, self.resolver.weight_step)
+        by_pattern = any(term.patterns for term in expression.terms)
+        return {
+            "expression": None if by_pattern else str(expression),
+            "composition": replace(asked, expression=expression).to_json(),
+        }
+
+    def _merge(self, recipe: Recipe, caller: Caller, warnings: list[Caution]) -> Explanation:
         from merge.forecast import forecast  # here: it imports torch
 
         registry = self.resolver.registry
@@ -157,7 +189,6 @@ class Explainer:
             warnings.append(Caution("mixed_templates", template))
         return Explanation(
             "merge", recipe.base,
-            expression=target.expression if isinstance(target, Planned) else None,
             method=recipe.method, options=dict(recipe.options), recipe=key, artifact=built,
             rank=expected.rank, nbytes=expected.nbytes, memory_bytes=expected.memory_bytes,
             seconds=expected.seconds, ingredients=parts,

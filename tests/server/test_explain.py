@@ -1,4 +1,4 @@
-"""`GET /registry/explain` and `weft explain`: what a model means, without building it."""
+"""`/registry/explain` and `weft explain`: what a model means, without building it."""
 
 import json
 from collections.abc import Callable
@@ -16,6 +16,7 @@ from tests.server.asgi import CHAT
 from tests.server.conftest import BASE, MakeClient, Weft
 
 EXPLAIN = "/registry/explain"
+JSON = {"content-type": "application/json"}
 
 
 async def explain(client: AsyncClient, model: str, **query: str) -> dict[str, Any]:
@@ -110,6 +111,99 @@ async def test_mixed_chat_templates_are_a_warning(
     registry.adapters.register(folder, name="other")
     codes = [w["code"] for w in (await explain(client, "cat(zorp, other)"))["warnings"]]
     assert "mixed_templates" in codes
+
+
+async def post(client: AsyncClient, **body: Any) -> dict[str, Any]:
+    """Return the explanation of a body."""
+    answer = await client.post(EXPLAIN, json=body)
+    assert 200 == answer.status_code, answer.text
+    explanation: dict[str, Any] = answer.json()
+    return explanation
+
+
+async def test_a_merge_is_written_both_ways(client: AsyncClient) -> None:
+    """An expression comes back as a composition object, the object as an expression, as asked."""
+    text = "ties(0.7*zorp, -blim@prod; density=0.3, rank=8)"
+    told = await post(client, model=text)
+    assert text == told["expression"]
+    assert {
+        "method": "ties", "options": {"density": 0.3, "rank": 8},
+        "adapters": [{"name": "zorp", "weight": 0.7}, {"name": "blim@prod", "weight": -1.0}],
+    } == told["composition"]  # fmt: skip
+    back = await post(client, composition=told["composition"])
+    for part in ("expression", "composition", "recipe", "ingredients"):
+        assert told[part] == back[part]
+    by_query = await explain(client, text)
+    assert told == by_query
+
+
+async def test_what_only_an_object_says_stays_in_it(client: AsyncClient) -> None:
+    """Weights by pattern, a dtype and a base are kept; text, which has no patterns, is left out."""
+    adapters = [{"name": "zorp", "weight": 1.0, "weights": {"*.mlp.*": 0.5}}, {"name": "blim"}]
+    asked = {"method": "linear", "adapters": adapters, "dtype": "float32", "base": BASE}
+    told = await post(client, composition=asked)
+    assert told["expression"] is None
+    assert {"name": "blim", "weight": 1.0} == told["composition"]["adapters"][1]
+    assert (adapters[0], "float32", BASE) == (
+        told["composition"]["adapters"][0], told["composition"]["dtype"],
+        told["composition"]["base"],
+    )  # fmt: skip
+
+
+async def test_a_saved_composition_is_written_as_it_was_saved(client: AsyncClient) -> None:
+    """The name of a composition is explained by the references and options that were saved."""
+    saved = {"expression": "cat(zorp, 0.5*blim)"}
+    await client.post("/registry/compositions/mix/-/versions", json=saved)
+    told = await post(client, model="mix")
+    assert saved["expression"] == told["expression"]
+    assert "cat" == told["composition"]["method"]
+    for model in (BASE, "zorp"):
+        single = await post(client, model=model)
+        assert (None, None) == (single["expression"], single["composition"])
+
+
+async def test_a_quarantined_ingredient_of_an_object_is_a_warning(
+    client: AsyncClient, registry: Registry
+) -> None:
+    """A composition object of quarantined ingredients is explained, with its weights by pattern."""
+    registry.versions.quarantine(parse_reference("blim@1"), "answers in verse", "ada")
+    adapters = [{"name": "zorp"}, {"name": "blim", "weights": {"*.mlp.*": 0.0}}]
+    told = await post(client, composition={"method": "cat", "adapters": adapters})
+    assert ["quarantined"] == [warning["code"] for warning in told["warnings"]]
+    assert {"*.mlp.*": 0.0} == told["composition"]["adapters"][1]["weights"]
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "code", "place"),
+    [
+        ({}, 400, "invalid_request", None),
+        ({"model": " "}, 400, "invalid_request", None),
+        ({"model": "cat(zorp"}, 400, "invalid_expression", None),
+        ({"model": "a" * 5000}, 400, "invalid_request", None),
+        ({"model": "zorp\n"}, 400, "invalid_request", None),
+        ({"model": 3}, 400, "invalid_request", None),
+        ({"composition": []}, 400, "invalid_request", None),
+        ({"composition": {"method": "cat"}}, 400, "invalid_composition", "composition"),
+        (
+            {"composition": {"method": "cat", "adapters": [{"name": "zorp", "weight": "x"}]}},
+            400, "invalid_composition", "composition.adapters[0].weight",
+        ),
+        (
+            {"composition": {"method": "cat", "adapters": [{"name": "\ud800"}]}},
+            400, "invalid_request", None,
+        ),
+        ({"model": "zorp", "secret": 1}, 400, "invalid_request", None),
+        ({"model": "zorp", "prompt": "x" * 9000}, 400, "invalid_request", None),
+    ],
+)  # fmt: skip
+async def test_a_mistake_in_a_body_is_told_with_its_place(
+    client: AsyncClient, body: Any, status: int, code: str, place: str | None
+) -> None:
+    """What a body may not hold is refused with a code, and `param` says where in an object."""
+    answer = await client.post(EXPLAIN, content=json.dumps(body), headers=JSON)
+    told = answer.json()
+    assert (status, code) == (answer.status_code, told["code"]), told
+    assert place is None or place == told["param"]
 
 
 async def test_visibility_and_roles_are_those_of_a_request(

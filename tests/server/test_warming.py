@@ -1,12 +1,13 @@
 """`POST /registry/compositions/{name}/warm`: built and loaded before the first request."""
 
+import pytest
 from httpx import AsyncClient
 
 from registry.service import Registry
 from server.engine.fake import FakeEngine
 from server.gateway import Gateway
 from tests.server.asgi import CHAT
-from tests.server.conftest import MakeClient, Weft
+from tests.server.conftest import BASE, MakeClient, Weft
 
 WARM = "/registry/compositions/team/mix/warm"
 
@@ -29,6 +30,29 @@ async def test_a_warm_composition_waits_for_its_first_request(
     again = (await client.post(WARM, params={"version": "1"})).json()
     assert (False, warmed["artifact"]) == (again["new_slot"], again["artifact"])
     assert warmed["artifact"] != (await client.post(WARM)).json()["artifact"]
+
+
+async def test_what_has_no_name_is_warmed_as_it_is_written(
+    client: AsyncClient, engine: FakeEngine
+) -> None:
+    """An expression and the same composition object are merged and loaded once, before requests."""
+    written = {"model": "cat(zorp, 0.25*blim)"}
+    adapters = [{"name": "zorp"}, {"name": "blim", "weight": 0.25}]
+    as_object = {"composition": {"method": "cat", "adapters": adapters}}
+    first, again = [
+        (await client.post("/registry/warm", json=body)).json() for body in (written, as_object)
+    ]
+    assert (True, False) == (first["new_slot"], again["new_slot"])
+    assert [first["artifact"]] == engine.loads
+    assert first["recipe"] == again["recipe"]
+
+
+@pytest.mark.parametrize("model", [BASE, "zorp", "nothing", "cat(zorp", "  "])
+async def test_only_merges_are_warmed(client: AsyncClient, model: str) -> None:
+    """The base, single adapters, unknown names and mistakes are refused."""
+    answer = await client.post("/registry/warm", json={"model": model})
+    assert answer.status_code in (400, 404)
+    assert answer.json()["code"] != "internal_error"
 
 
 async def test_what_cannot_be_warmed_is_told(
