@@ -97,19 +97,18 @@ def truncated_sum(
             least 1 and at most min(rank, R).
     """
     members = Members.of(updates)
-    # Weights are divided by the largest, which is multiplied in at the end: the decompositions
-    # square their input, so weights of 1e200 would overflow there and not in the result.
-    top = float(max(map(abs, weights), default=0.0)) or 1.0
-    coefficients = [float(w) / top * f.scale for w, f in zip(weights, members, strict=True)]
-    per_unit = members.spread(coefficients)  # (R,)
-    # From the cheapest to the safest; each of the first two returns None if rounding would show.
-    triplets = (
-        _from_grams(members, per_unit, exact=False)
-        or _from_grams(members, per_unit, exact=True)
-        or _from_qr(members, per_unit)
-    )
-    keep = _kept_rank(triplets.sigma, min(rank, len(per_unit)), energy)
+    triplets, top = _decomposed(members, weights)
+    keep = _kept_rank(triplets.sigma, min(rank, sum(members.ranks)), energy)
     return _expand(members, triplets, keep, top)
+
+
+def singular_values(updates: Sequence[Factors], weights: Sequence[float]) -> Tensor:
+    """Return the singular values of Σ weight · update, (≤ R,) float64, falling.
+
+    Values that are rounding of zero are left in.
+    """
+    triplets, top = _decomposed(Members.of(updates), weights)
+    return triplets.sigma * top
 
 
 class _Triplets(NamedTuple):
@@ -120,6 +119,24 @@ class _Triplets(NamedTuple):
     right: Tensor  # (R, p): the columns are the members' columns @ right
     basis: Tensor  # (q, d_in), in the precision that the products need
     mixes: bool  # whether the basis is the members' own rows
+
+
+def _decomposed(members: Members, weights: Sequence[float]) -> tuple[_Triplets, float]:
+    """Return the triplets of Σ weight · update, divided by the second value.
+
+    Weights are divided by the largest, which is multiplied in at the end: the decompositions square
+    their input, so weights of 1e200 would overflow there and not in the result.
+    """
+    top = float(max(map(abs, weights), default=0.0)) or 1.0
+    coefficients = [float(w) / top * f.scale for w, f in zip(weights, members, strict=True)]
+    per_unit = members.spread(coefficients)  # (R,)
+    # From the cheapest to the safest; each of the first two returns None if rounding would show.
+    triplets = (
+        _from_grams(members, per_unit, exact=False)
+        or _from_grams(members, per_unit, exact=True)
+        or _from_qr(members, per_unit)
+    )
+    return triplets, top
 
 
 def _from_grams(members: Members, per_unit: Tensor, *, exact: bool) -> _Triplets | None:

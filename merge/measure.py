@@ -140,6 +140,24 @@ def sign_conflict(stack: Stack) -> float | None:
     """
     if len(stack.members) < 2:
         return None
+    updates = _sampled(stack)
+    both = (updates.amax(0) > 0) & (updates.amin(0) < 0)  # (64, columns)
+    return float(both.double().mean())
+
+
+def sign_conflicts(stack: Stack) -> Tensor:
+    """Estimate the share of positions where two members have opposite signs, (T, T) float64.
+
+    On the positions of `sign_conflict`.
+    """
+    updates = _sampled(stack).flatten(1)  # (T, positions)
+    above, below = (updates > 0).double(), (updates < 0).double()
+    opposite = above @ below.mT
+    return (opposite + opposite.mT) / updates.shape[1]
+
+
+def _sampled(stack: Stack) -> Tensor:
+    """Return the members' updates at the positions on which signs are compared, but for sizes."""
     d_out, d_in = len(stack.members[0].b), stack.members[0].a.shape[1]
     step = max(1, d_in // _COLUMNS)
     rows, first = _positions(stack.module, d_out, step)
@@ -148,9 +166,7 @@ def sign_conflict(stack: Stack) -> float | None:
     # Only signs are compared, so a scale is reduced to its sign: no product over- or underflows.
     ranks = list(members.ranks)
     parts = zip(members, torch.split(a, ranks), torch.split(b, ranks, dim=1), strict=True)
-    updates = torch.stack([math.copysign(1.0, f.scale) * columns @ x for f, x, columns in parts])
-    both = (updates.amax(0) > 0) & (updates.amin(0) < 0)  # (64, columns)
-    return float(both.double().mean())
+    return torch.stack([math.copysign(1.0, f.scale) * columns @ x for f, x, columns in parts])
 
 
 @lru_cache(maxsize=1024)  # a worker merges the same modules again and again

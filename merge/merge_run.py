@@ -98,6 +98,18 @@ class MergeRun:
         modules = [(shape.ranks, shape.d_in, shape.d_out) for shape in self.shapes]
         return self.method.estimate(modules, self.options, threads=1).nbytes
 
+    def stacks(self) -> Iterator[tuple[list[int], Stack]]:
+        """Yield what is merged, a module at a time, with its members' positions in the recipe.
+
+        Raises:
+            IncompatibleAdapters: an ingredient holds NaN or infinity.
+            FormatError, OSError: from reading.
+        """
+        for name in self.outputs:
+            stack = self._read(self._tied.get(name, name))
+            self._check_finite(stack)
+            yield [part.position for part in self._parts[stack.module]], stack
+
     def build(self, names: Sequence[str], sink: Sink) -> "Finished":
         """Merge a group of modules, hand each result to `sink`, and measure what that wrote.
 

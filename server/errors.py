@@ -21,6 +21,7 @@ from server.admin.receiving import TooManyUploads
 from server.artifacts.build import BuildFailed, BuildQueueFull, TooManyBuilds
 from server.artifacts.canary import CanaryFailed, CanaryUnanswered
 from server.artifacts.leases import LeaseBusy
+from server.artifacts.previews import PreviewTooLarge
 from server.artifacts.provide import ArtifactGone
 from server.artifacts.store import StoreBroken, StoreFull
 from server.artifacts.worker import BuildTimeout, BuildTooLarge
@@ -265,6 +266,9 @@ ERRORS: dict[type[Exception], ErrorInfo] = {
         422,
         "build_too_large",
         "The merge takes too much memory; it is not tried again for ten minutes.",
+    ),
+    PreviewTooLarge: ErrorInfo(
+        422, "preview_too_large", "The ingredients take too long, or too much memory, to measure."
     ),
     RankTooLarge: ErrorInfo(
         422, "rank_too_large", "The adapter's rank is above the engine's limit."

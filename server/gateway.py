@@ -7,6 +7,7 @@ from server.artifacts.canary import Canary
 from server.artifacts.canary_file import read_canaries
 from server.artifacts.evict import Evictor
 from server.artifacts.leases import Leases
+from server.artifacts.previews import Previews
 from server.artifacts.provide import Provider
 from server.artifacts.store import ArtifactStore
 from server.artifacts.workers import BuildWorkers
@@ -52,6 +53,7 @@ class Gateway:
         self.builder = Builder(
             settings, registry, versions, self.artifacts, self.metrics, self.meter, workers
         )
+        self.previews = Previews(settings, versions)
         self.provider = Provider(
             registry, versions, self.artifacts, self.builder, bases, self.leases, self.metrics,
             self.pools, self._canary(),

@@ -140,6 +140,7 @@ async def open_gateway(
         store.sweep(older_than_seconds=_SWEEP_SECONDS)
     await gateway.builder.start()
     stack.push_async_callback(gateway.builder.stop)
+    stack.push_async_callback(gateway.previews.stop)
     gateway.storage.sweep(older_than_seconds=_SWEEP_SECONDS)
     gateway.jobs.start()
     stack.push_async_callback(gateway.jobs.stop)

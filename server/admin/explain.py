@@ -7,11 +7,13 @@ from fastapi import APIRouter, Query
 from pydantic import BaseModel, ConfigDict
 from pydantic.config import JsonDict
 
+from merge.recipe import Recipe
 from server.admin.bodies import MAX_TEXT, ModelBody
 from server.admin.fields import PRINTABLE
 from server.auth import Reader
 from server.compose.explain import Explainer, Explanation, Kind, Warned
 from server.compose.expression import MAX_LENGTH
+from server.compose.resolve import Bare
 from server.errors import RequestInvalid
 from server.gateway import Gateway
 from server.routing import admin_routes
@@ -96,6 +98,31 @@ class ExplanationBody(BaseModel):
     report: dict[str, Any] | None
 
 
+_PREVIEW: JsonDict = {
+    "recipe": "60303ae2" * 8, "ingredients": ["legal@1", "sql@3"], "modules": 224, "rank": 16,
+    "sign_conflict": 0.31, "sign_conflicts": [[0.0, 0.31], [0.31, 0.0]],
+    "energy": [0.42, 0.6, 0.71, 1.0],
+}  # fmt: skip
+
+
+class PreviewBody(BaseModel):
+    """Where ingredients have opposite signs, and how much of their weighted sum a rank keeps.
+
+    `energy[k - 1]` is the share of the squared norm in the best sum of rank k per module; `rank`
+    is that of the merge. Signs of two ingredients without a common module are null.
+    """
+
+    model_config = ConfigDict(json_schema_extra={"example": _PREVIEW})
+
+    recipe: str
+    ingredients: list[str]
+    modules: int
+    rank: int
+    sign_conflict: float | None
+    sign_conflicts: list[list[float | None]]
+    energy: list[float]
+
+
 def explain_router(gateway: Gateway) -> APIRouter:
     """Return the route."""
     router = admin_routes("", "search")
@@ -115,6 +142,28 @@ def explain_router(gateway: Gateway) -> APIRouter:
             body.named, body.prompt, composition=body.raw_composition, caller=caller
         )
         return _body(explanation)
+
+    @router.post("/explain/preview")
+    async def preview(body: ModelBody, caller: Reader) -> PreviewBody:
+        """Measure the ingredients of a merge, without building it: signs, and energy by rank."""
+
+        def named() -> tuple[Recipe, list[str]]:
+            raw = body.raw_composition
+            target = gateway.resolver.resolve(
+                body.named, body.prompt, composition=raw, caller=caller
+            )
+            if isinstance(target, Bare) or target.recipe is None:
+                raise RequestInvalid("A preview is of a merge. Name a composition.", "model")
+            digests = [item.digest for item in target.recipe.ingredients]
+            return target.recipe, [explainer.reference_of(d, caller=caller) for d in digests]
+
+        recipe, references = await gateway.pools.search.run(named)
+        found = await gateway.previews.of(recipe, caller=caller)
+        return PreviewBody(
+            recipe=recipe.digest(), ingredients=references, modules=found.modules, rank=found.rank,
+            sign_conflict=found.conflict, sign_conflicts=[list(row) for row in found.conflicts],
+            energy=list(found.energy),
+        )  # fmt: skip
 
     return router
 

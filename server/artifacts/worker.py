@@ -2,7 +2,8 @@
 
 import signal
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -118,27 +119,37 @@ def build(
     from merge.run import REPORT_NAME, merge
 
     started = time.perf_counter()
-
-    def give_up(_signal: int, _frame: FrameType | None) -> None:
-        raise BuildTimeout(timeout_seconds)
-
-    previous = signal.signal(signal.SIGALRM, give_up)
-    signal.setitimer(signal.ITIMER_REAL, timeout_seconds)
-    try:
+    with limited(timeout_seconds, BuildTimeout(timeout_seconds), BuildTooLarge(_TOO_LARGE)):
         merge(
             Recipe.parse(recipe_text), folders, out,
             norm_limit=norm_limit, factor_limit=factor_limit, workers=threads,
         )  # fmt: skip
-    except (MemoryError, RuntimeError) as error:
-        if not _lacks_memory(error):
-            raise
-        raise BuildTooLarge(_TOO_LARGE) from error
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, previous)
     nbytes = sum(file.stat().st_size for file in out.iterdir())
     report = (out / REPORT_NAME).read_text()
     return Built(nbytes, time.perf_counter() - started, report)
+
+
+@contextmanager
+def limited(seconds: float, too_long: Exception, too_large: Exception) -> Iterator[None]:
+    """Raise `too_long` in a `with` block after these seconds, and `too_large` for want of memory.
+
+    For the main thread of a worker.
+    """
+
+    def give_up(_signal: int, _frame: FrameType | None) -> None:
+        raise too_long
+
+    previous = signal.signal(signal.SIGALRM, give_up)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if not _lacks_memory(error):
+            raise
+        raise too_large from error
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, previous)
 
 
 def _lacks_memory(error: Exception) -> bool:

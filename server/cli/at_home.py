@@ -108,6 +108,7 @@ class _AtHome(httpx.BaseTransport):
             raise ServerRefused(str(error), status) from error
         finally:
             await self._gateway.builder.stop()
+            await self._gateway.previews.stop()
 
     async def _as_caller(self, scope: Scope, receive: Receive, send: Send) -> None:
         set_caller(scope, self._caller)

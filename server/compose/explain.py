@@ -108,6 +108,14 @@ class Explainer:
         explained = self._merge(target.recipe, caller, warnings)
         return replace(explained, **self._writings(asked, target))
 
+    def reference_of(self, digest: str, *, caller: Caller) -> str:
+        """Return how the caller may name a content, as `legal@2`.
+
+        Raises:
+            registry.errors.UnknownReference: it sees no version with the content.
+        """
+        return _name(self._by_digest(digest, caller))
+
     def _out_of_use(
         self, model: str, asked: Composition | None, caller: Caller, warnings: list[Caution],
         error: VersionQuarantined,
