@@ -12,6 +12,7 @@ from registry.jobs.queue import Jobs
 from registry.search.descriptions import Descriptions
 from registry.search.embeddings import Embedder, Embeddings
 from registry.search.finder import Finder
+from registry.search.plane import Mapper
 from registry.storage.advisory import AdvisoryLocks
 from registry.storage.blobs import BlobStore
 from registry.storage.changes import Changes
@@ -45,6 +46,7 @@ class Search:
 
     def __init__(self, database: Database, blobs: BlobStore, embedder: Embedder) -> None:
         self.finder = Finder(database, embedder)
+        self.mapper = Mapper(database)
         self.embeddings = Embeddings(database, blobs, embedder)
         self.descriptions = Descriptions(database, embedder)
 

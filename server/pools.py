@@ -94,6 +94,8 @@ class Pools:
         self.auth = Pool("authentication", threads=2, queue=1000)
         self.resolve = Pool("resolving", threads=2, queue=1000)
         self.search = Pool("search", threads=2, queue=32)
+        # A map keeps every core busy for a while: one at a time.
+        self.map = Pool("map", threads=1, queue=16)
         self.admin = Pool("registry", threads=4, queue=128)
         self.jobs = Pool("job", threads=2, queue=64)
         self.files = Pool("file", threads=4, queue=128)
@@ -104,12 +106,15 @@ class Pools:
 
     def all(self) -> tuple[Pool, ...]:
         """Return every pool."""
-        return self.auth, self.resolve, self.search, self.admin, self.jobs, self.files, self.store
+        return (
+            self.auth, self.resolve, self.search, self.map, self.admin, self.jobs, self.files,
+            self.store,
+        )  # fmt: skip
 
     def of_tag(self, tag: str) -> Pool:
         """Return the pool for the routes with this tag."""
         by_tag = {
             "files": self.files, "fine-tuning": self.jobs, "jobs": self.jobs,
-            "search": self.search,
+            "map": self.map, "search": self.search,
         }  # fmt: skip
         return by_tag.get(tag, self.admin)

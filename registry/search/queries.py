@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from sqlalchemy import (
     BindParameter,
     Float,
+    Row,
+    Subquery,
     bindparam,
     cast,
     delete,
@@ -22,7 +24,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import load_only, undefer
 
-from registry.access.visibility import caller_of
+from registry.access.visibility import caller_of, version_visible
 from registry.search.filters import Condition
 from registry.search.predicates import predicates
 from registry.storage.database import ReadSession, WriteSession
@@ -32,14 +34,15 @@ from registry.storage.models import (
     AdapterVersionRow,
     EmbeddingRow,
 )
-from registry.types import EmbeddingKind
+from registry.types import EmbeddingKind, Status
+from registry.versions import queries
 
 # Candidates that an HNSW index considers; pgvector's default of 40 loses recall.
 _EF_SEARCH = 200
 _ROWS_AT_ONCE = 1000
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, order=True)
 class Space:
     """A set of comparable vectors: of one kind, by one encoder."""
 
@@ -96,6 +99,31 @@ def first_by_name(
         .order_by(row.name, row.number)
     )
     return session.scalars(query.limit(limit)).all()
+
+
+def newest_visible(
+    session: ReadSession, limit: int
+) -> Sequence[Row[int, str, int, str, int, str, Status]]:
+    """Return the highest live version that the caller sees of each adapter, by name.
+
+    A row has id, name, number, base, rank, created_by and status.
+    """
+    row = AdapterVersionRow
+    columns = (row.id, row.name, row.number, row.base, row.rank, row.created_by, row.status)
+    top = _newest_visible(session)
+    query = select(*columns).join(top, (top.c.name == row.name) & (top.c.number == row.number))
+    return session.execute(query.order_by(row.name).limit(limit)).all()
+
+
+def count_newest_visible(session: ReadSession) -> int:
+    """Return the number of adapters with a live version that the caller sees."""
+    return session.scalar(select(func.count()).select_from(_newest_visible(session))) or 0
+
+
+def _newest_visible(session: ReadSession) -> Subquery:
+    row = AdapterVersionRow
+    visible = version_visible(caller_of(session), row.name, row.digest)
+    return queries.newest_numbers(row, visible).subquery()
 
 
 def versions_by_id(session: ReadSession, ids: Iterable[int]) -> Mapping[int, AdapterVersionRow]:
@@ -178,6 +206,16 @@ def elsewhere_since(session: ReadSession, space: Space, since: int) -> Sequence[
     other = or_(row.encoder != space.encoder, row.dim != space.dim)
     query = select(row.version_id).where(row.kind == space.kind, row.revision > since, other)
     return session.scalars(query).all()
+
+
+def spaces_of(
+    session: ReadSession, kind: EmbeddingKind, ids: Iterable[int]
+) -> Iterator[tuple[int, Space]]:
+    """Yield (version id, space) of each vector of a kind that these versions have."""
+    row = EmbeddingRow
+    query = select(row.version_id, row.encoder, row.dim).where(row.kind == kind)
+    for version, encoder, dim in session.execute(query.where(row.version_id.in_(list(ids)))):
+        yield version, Space(kind, encoder, dim)
 
 
 def vectors(

@@ -12,6 +12,7 @@ from server.admin.garbage import garbage_router
 from server.admin.imports import imports_router
 from server.admin.jobs import jobs_router
 from server.admin.keys import audit_router, keys_router
+from server.admin.map import map_router
 from server.admin.methods import methods_router
 from server.admin.named import named_router
 from server.admin.policies import policies_router
@@ -44,6 +45,7 @@ def admin_router(gateway: Gateway) -> APIRouter:
         methods_router(),
         jobs_router(gateway),
         explain_router(gateway),
+        map_router(gateway.registry.search),
         search_router(gateway.registry.search.finder, gateway.pools.search),
     ):
         router.routes.extend(part.routes)
