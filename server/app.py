@@ -41,7 +41,8 @@ def create_app(gateway: Gateway) -> FastAPI:
             Middleware(LogRequests),  # outside of all: refusals are logged too
             Middleware(NormalizeRequests),
             Middleware(AllowOrigins, origins=origins),  # before keys: a preflight has none
-            Middleware(CountRequests, metrics=gateway.metrics),  # before keys: refusals count too
+            # Before keys: refusals count, too.
+            Middleware(CountRequests, metrics=gateway.metrics, recent=gateway.recent_requests),
             Middleware(RequireKey, keyring=keyring, allowed_hosts=hosts, cors_origins=origins),
             Middleware(FewAtOnce),
             Middleware(LimitBodies, settings=gateway.settings, budget=gateway.bodies),

@@ -27,6 +27,7 @@ from server.settings import Settings
 from server.stopping import Stopping
 from server.stores import artifact_bucket, job_storage
 from server.telemetry.metrics import Metrics
+from server.telemetry.recent_requests import RecentRequests
 
 
 class Gateway:
@@ -42,7 +43,7 @@ class Gateway:
     ) -> None:  # fmt: skip
         self.settings, self.bases = settings, bases
         self.registry, self.versions = registry, versions
-        self.metrics = Metrics()
+        self.metrics, self.recent_requests = Metrics(), RecentRequests()
         self.pools = Pools()
         self.bodies = BodyBudget(settings.bodies_max_bytes)
         self.salts = CacheSalts(lambda: registry.access.secret("cache_salt"), self.pools.auth)

@@ -7,7 +7,7 @@ Evaluations, keys, files, jobs and the audit log have lists in their own modules
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from functools import partial
 
 from registry.callers import LOCAL, Caller
@@ -108,6 +108,21 @@ class Catalogue:
             row = resolving.adapter_version(session, reference)
             session.refresh(row, ["card", "report"])  # deferred columns
             return rows.adapter_version(row)
+
+    def models_of(
+        self, digests: Collection[str], *, caller: Caller = LOCAL
+    ) -> dict[str, tuple[str, ...]]:
+        """Return the versions with each of these contents, and the compositions of an artifact.
+
+        A digest that the caller does not see is left out; an artifact without a name has none.
+        """
+        with self._database.read(caller) as session:
+            versions = list_queries.versions_with(session, digests)
+            found = {digest: versions[digest] for digest in digests if digest in versions}
+            for artifact, name, number in list_queries.compositions_with(session, digests):
+                own = found.setdefault(artifact, ())
+                found[artifact] = own if name is None else (*own, f"{name}@{number}")
+            return found
 
     def named_version(
         self, reference: Reference, *, caller: Caller = LOCAL

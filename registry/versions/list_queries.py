@@ -5,10 +5,10 @@ The functions assume that the caller can see the name that they receive; callers
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, Select, exists, or_, select, true
+from sqlalchemy import ColumnElement, Row, Select, and_, exists, or_, select, true
 from sqlalchemy.orm import selectinload, undefer
 
 from registry.access.visibility import caller_of, name_visible, recipe_visible, version_visible
@@ -104,6 +104,27 @@ def _lineage(session: ReadSession) -> Select[RecipeRow]:
         .where(recipe_visible(caller_of(session), RecipeRow.digest))
         .options(selectinload(RecipeRow.ingredients), selectinload(RecipeRow.published))
     )
+
+
+def compositions_with(
+    session: ReadSession, artifacts: Collection[str]
+) -> Sequence[Row[str, str | None, int | None]]:
+    """Return (artifact, name, number) of the live compositions that these artifacts answer for.
+
+    Artifacts and names are visible ones; an artifact without such a name has None in its place.
+    """
+    caller, version = caller_of(session), CompositionVersionRow
+    named = and_(
+        version.recipe_digest == RecipeRow.digest,
+        version.retired_at.is_(None),
+        name_visible(caller, version.name),
+    )
+    query = select(ArtifactRow.digest, version.name, version.number)
+    query = query.join(RecipeRow, RecipeRow.artifact == ArtifactRow.digest)
+    query = query.outerjoin(version, named).where(
+        ArtifactRow.digest.in_(artifacts), recipe_visible(caller, RecipeRow.digest)
+    )
+    return session.execute(query.order_by(ArtifactRow.digest, version.id)).all()
 
 
 def versions_with(session: ReadSession, digests: Iterable[str]) -> Mapping[str, tuple[str, ...]]:

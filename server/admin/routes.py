@@ -6,6 +6,7 @@ from server.admin.adapters import adapters_router
 from server.admin.artifacts import artifacts_router
 from server.admin.bases import bases_router
 from server.admin.compositions import compositions_router
+from server.admin.engines import engines_router
 from server.admin.explain import explain_router
 from server.admin.exports import exports_router
 from server.admin.garbage import garbage_router
@@ -16,6 +17,7 @@ from server.admin.map import map_router
 from server.admin.methods import methods_router
 from server.admin.named import named_router
 from server.admin.policies import policies_router
+from server.admin.requests import requests_router
 from server.admin.search import search_router
 from server.admin.usage import usage_router
 from server.admin.warming import warming_router
@@ -40,6 +42,8 @@ def admin_router(gateway: Gateway) -> APIRouter:
         keys_router(gateway),
         audit_router(gateway),
         usage_router(gateway),
+        requests_router(gateway),
+        engines_router(gateway),
         policies_router(gateway),
         garbage_router(gateway),
         methods_router(),

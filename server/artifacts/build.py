@@ -11,6 +11,7 @@ import json
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -74,10 +75,23 @@ def ignore(_digest: str) -> None:
     """Do nothing with an artifact that is not recorded yet."""
 
 
+@dataclass(frozen=True, slots=True)
+class BuildInFlight:
+    """A build that requests wait for, since it was first asked for."""
+
+    recipe: str  # its digest
+    method: str
+    caller: Caller  # the first to ask
+    begun: bool
+    waiters: int
+    seconds: float
+
+
 class _Build:
     """One build that requests wait for."""
 
-    def __init__(self, caller: Caller, adopted: Adopted) -> None:
+    def __init__(self, recipe: Recipe, caller: Caller, adopted: Adopted) -> None:
+        self.method, self.asked_at = recipe.method, time.monotonic()
         self.caller = caller  # whoever asked first; the seconds of the build are counted for it
         self.adopted = adopted
         self.waiters = 0
@@ -119,6 +133,16 @@ class Builder:
         """The number of builds that run and of those that wait."""
         return self._queue.counts
 
+    def in_flight(self) -> list[BuildInFlight]:
+        """Return the builds that run or wait, oldest first."""
+        now = time.monotonic()
+        return [
+            BuildInFlight(
+                key, build.method, build.caller, build.begun, build.waiters, now - build.asked_at
+            )
+            for key, build in self._builds.items()
+        ]
+
     async def start(self) -> None:
         """Start the workers and wait until they have imported torch and the merge engine."""
         await self._workers.warm()
@@ -154,7 +178,7 @@ class Builder:
         build = self._builds.get(key)
         if build is None:
             self._meter.check_build(caller)
-            build = self._enqueue(key, recipe, _Build(caller, adopted))
+            build = self._enqueue(key, recipe, _Build(recipe, caller, adopted))
         else:
             self._queue.join(build, caller.owner)
         build.waiters += 1

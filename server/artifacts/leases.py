@@ -37,6 +37,10 @@ class Leases:
         """Return the number of leases that are held."""
         return sum(entry.holders for entry in self._entries.values())
 
+    def held(self) -> dict[str, int]:
+        """Return the number of leases of each digest that has any."""
+        return {digest: entry.holders for digest, entry in self._entries.items() if entry.holders}
+
     @asynccontextmanager
     async def hold(self, digest: str) -> AsyncIterator[None]:
         """Hold a lease of `digest` in this context; waits while the digest is being removed."""

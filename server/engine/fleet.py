@@ -8,7 +8,7 @@ import asyncio
 import itertools
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 
 from server.engine.link import RESTART_SECONDS
@@ -65,6 +65,16 @@ class Fleet:
     def engines(self) -> Sequence[Engine]:
         """All engines, also those that are lost for the moment."""
         return [member.engine for member in self._members.values()]
+
+    @property
+    def slots(self) -> int:
+        """Adapters that each engine runs at once."""
+        return self._slots
+
+    def running_on(self, engine: Engine) -> Mapping[str, int]:
+        """Return the number of this gateway's requests on an engine by adapter; "" is the base."""
+        member = self._members.get(engine.name)
+        return {} if member is None else dict(member.running)
 
     def join(self, engine: Engine) -> None:
         """Let an engine answer requests."""

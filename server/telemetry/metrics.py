@@ -15,6 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from server.inference import INFERENCE_PATHS
 from server.telemetry import record, spans
 from server.telemetry.live import NOTHING, Live, LiveMetrics
+from server.telemetry.recent_requests import RecentRequests, outcome_of
 
 NAMESPACES = 200
 _OTHER, _NONE = "(other)", "(none)"
@@ -29,6 +30,8 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
+        # The same numbers for who asks this gateway rather than Prometheus.
+        self.hits = self.misses = self.loads = self.stored_bytes = 0
         self._live = LiveMetrics()
         self.registry.register(self._live)
         self._namespaces: set[str] = set()
@@ -138,14 +141,17 @@ class Metrics:
 
     def merge_hit(self) -> None:
         """Count a composition that needed no merge."""
+        self.hits += 1
         self._merge_hits.inc()
 
     def merge_miss(self) -> None:
         """Count a composition that had to be merged."""
+        self.misses += 1
         self._merge_misses.inc()
 
     def slot_taken(self, kind: str, nbytes: int) -> None:
         """Count an adapter that was loaded for a request: a `composition` or a `stored` one."""
+        self.loads += 1
         self._slots.labels(kind).inc()
         self._slot_bytes.labels(kind).inc(nbytes)
 
@@ -155,6 +161,7 @@ class Metrics:
 
     def artifact_bytes(self, nbytes: int) -> None:
         """Record the size of the artifact store."""
+        self.stored_bytes = nbytes
         self._artifact_bytes.set(nbytes)
 
     def render(self, live: Live = NOTHING) -> bytes:
@@ -171,13 +178,6 @@ class Metrics:
                 return _OTHER
             self._namespaces.add(namespace)
         return namespace
-
-
-def outcome_of(status: int) -> str:
-    """Return the class of a status: done, refused, failed, or left by the client."""
-    if status == 0:
-        return "left"
-    return "done" if status < 400 else "refused" if status < 500 else "failed"
 
 
 class Timings:
@@ -205,10 +205,13 @@ class Timings:
 
 
 class CountRequests:
-    """Middleware that counts and times every response; unknown paths share one label."""
+    """Middleware that counts and times every response; unknown paths share one label.
 
-    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
-        self._app, self._metrics = app, metrics
+    Requests for inference are remembered for a while.
+    """
+
+    def __init__(self, app: ASGIApp, metrics: Metrics, recent: RecentRequests) -> None:
+        self._app, self._metrics, self._recent = app, metrics, recent
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on, and observe its response."""
@@ -217,16 +220,18 @@ class CountRequests:
             return
         route = scope["path"] if scope["path"] in _ROUTES else "other"
         started, status, waiting = time.perf_counter(), 0, False
+        first_byte: float | None = None
 
         async def counted(message: Message) -> None:
-            nonlocal status, waiting
+            nonlocal status, waiting, first_byte
             if message["type"] == "http.response.start":
                 status = message["status"]
                 self._metrics.request(route, status)
                 waiting = status == 200 and route in INFERENCE_PATHS
             elif waiting and message.get("body"):
                 waiting = False
-                self._metrics.first_token(time.perf_counter() - started)
+                first_byte = time.perf_counter() - started
+                self._metrics.first_token(first_byte)
             await send(message)
 
         try:
@@ -235,4 +240,7 @@ class CountRequests:
             status = status or 500  # Starlette answers it
             raise
         finally:
-            self._metrics.ended(route, status, time.perf_counter() - started)
+            seconds = time.perf_counter() - started
+            self._metrics.ended(route, status, seconds)
+            if route in INFERENCE_PATHS:
+                self._recent.add(route, status, seconds, first_byte)
