@@ -21,6 +21,7 @@ from registry.versions.canaries import Canaries
 from registry.versions.catalogue import Catalogue
 from registry.versions.compositions import Compositions
 from registry.versions.evaluations import Evaluations
+from registry.versions.history import History
 from registry.versions.imports import ImportLog
 from registry.versions.known_bases import Bases
 from registry.versions.lifecycle import Versions
@@ -77,6 +78,7 @@ class Registry:
         self.versions = Versions(database)
         self.catalogue = Catalogue(database)
         self.evaluations = Evaluations(database)
+        self.history = History(database)
         self.imports = ImportLog(database, policy)
         self.jobs = Jobs(database)
         self.changes = Changes(database)

@@ -59,11 +59,12 @@ def note_use(
 
 
 def evaluations(
-    session: ReadSession, name: str, number: int, after: int | None, limit: int
+    session: ReadSession, name: str, number: int | None, after: int | None, limit: int
 ) -> Sequence[EvaluationRow]:
-    """Return the evaluations of a version with ids below `after`, newest first."""
+    """Return the evaluations of a version, or of all, with ids below `after`, newest first."""
     row = EvaluationRow
-    query = select(row).where(row.name == name, row.number == number)
+    query = select(row).where(row.name == name)
+    query = query if number is None else query.where(row.number == number)
     query = query if after is None else query.where(row.id < after)
     return session.scalars(query.order_by(row.id.desc()).limit(limit)).all()
 
@@ -95,4 +96,26 @@ def audit(
         version = row.subject.startswith(f"{subject}@", autoescape=True)
         query = query.where(or_(row.subject == subject, version))
     query = query if after is None else query.where(row.id < after)
+    return session.scalars(query.order_by(row.id.desc()).limit(limit)).all()
+
+
+# Actions on adapters and compositions; keys and others may have the same names.
+_OF_NAMES = (
+    "adapter.", "alias.", "composition.", "evaluation.", "examples.", "tags.", "version.",
+    "visibility.",
+)  # fmt: skip
+
+
+def changes_of(
+    session: ReadSession, name: str, before: int | None, limit: int
+) -> Sequence[AuditRow]:
+    """Return the entries of an adapter or a composition with ids below `before`, newest first.
+
+    The caller of the session must see the name.
+    """
+    row = AuditRow
+    version = row.subject.startswith(f"{name}@", autoescape=True)
+    query = select(row).where(or_(row.subject == name, version))
+    query = query.where(or_(*(row.action.startswith(prefix) for prefix in _OF_NAMES)))
+    query = query if before is None else query.where(row.id < before)
     return session.scalars(query.order_by(row.id.desc()).limit(limit)).all()

@@ -94,23 +94,24 @@ class Evaluations:
     def page(
         self,
         name: str,
-        number: int,
+        number: int | None = None,
         *,
         cursor: str | None = None,
         limit: int = 100,
         caller: Caller = LOCAL,
     ) -> Page[Evaluation]:
-        """Return the evaluations of a version, newest first.
+        """Return the evaluations of a version, or of all versions of a name, newest first.
 
         Raises:
-            UnknownReference: the version does not exist.
+            UnknownReference: the name or the version does not exist.
             CursorInvalid: the cursor does not belong to this list.
         """
         before = key_of("evaluations", cursor, int)
+        reference = name if number is None else f"{name}@{number}"
         with self._database.read(caller) as session:
-            table = version_table(session, name, f"{name}@{number}")
-            if queries.version(session, table, name, number) is None:
-                raise unknown(session, f"{name}@{number}")
+            table = version_table(session, name, reference)
+            if number is not None and queries.version(session, table, name, number) is None:
+                raise unknown(session, reference)
             evaluations = access_queries.evaluations(session, name, number, before, limit + 1)
             return paged("evaluations", evaluations, limit, lambda row: row.id, _evaluation)
 

@@ -8,15 +8,22 @@ failures are not stored.
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Any
 
 from registry.admission.admit import AdmissionPolicy
 from registry.admission.findings import CODES
+from registry.callers import LOCAL, Caller
+from registry.errors import CursorInvalid
+from registry.paging import Page, key_of, paged
 from registry.storage.columns import now
 from registry.storage.database import Database
-from registry.storage.models import ImportRow
-from registry.versions import queries
+from registry.storage.models import AdapterVersionRow, ImportRow
+from registry.types import ShownStatus
+from registry.versions import list_queries, queries
+from registry.versions.rows import shown_status
 
 # Increase this number with every change of the admission rules; it invalidates stored refusals.
 ADMISSION_REVISION = 2
@@ -29,6 +36,31 @@ class Remembered:
     number: int | None
     digest: str | None
     problems: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Admitted:
+    """A version as it was imported or published, with what admission found."""
+
+    reference: str  # for example "legal@2"
+    name: str
+    source: str | None
+    digest: str
+    status: ShownStatus
+    findings: tuple[Mapping[str, Any], ...]  # as in `AdmissionReport.to_json`
+    at: datetime
+    by: str
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """An import that was refused and is remembered, with the problems."""
+
+    name: str
+    source: str
+    problems: tuple[str, ...]
+    at: datetime
+    by: str
 
 
 class ImportLog:
@@ -65,6 +97,34 @@ class ImportLog:
                     return Remembered(version.number, row.digest, ())
             return None
 
+    def admitted(
+        self, *, cursor: str | None = None, limit: int = 100, caller: Caller = LOCAL
+    ) -> Page[Admitted]:
+        """Return the versions of adapters that the caller sees, newest first.
+
+        Raises:
+            CursorInvalid: the cursor does not belong to this list.
+        """
+        before = key_of("admitted", cursor, int)
+        with self._database.read(caller) as session:
+            rows = list_queries.admitted_versions(session, before, limit + 1)
+            return paged("admitted", rows, limit, lambda row: row[0].id, _admitted)
+
+    def refused(
+        self, *, cursor: str | None = None, limit: int = 100, caller: Caller = LOCAL
+    ) -> Page[Refused]:
+        """Return the refusals that are remembered for the caller's names, newest first.
+
+        Raises:
+            CursorInvalid: the cursor does not belong to this list.
+        """
+        place = key_of("refused", cursor, str)
+        after = None if place is None else _place(place)
+        with self._database.read(caller) as session:
+            rows = list_queries.refused_imports(session, after, limit + 1)
+            key = lambda row: json.dumps([row.finished_at.isoformat(), row.source, row.name])  # noqa: E731
+            return paged("refused", rows, limit, key, _refused)
+
     def remember(
         self,
         source: str,
@@ -80,6 +140,31 @@ class ImportLog:
             row = ImportRow(source=source, name=name, conditions=conditions, digest=digest)
             row.problems, row.finished_at, row.finished_by = list(problems), now(), actor
             queries.save_import(session, row)
+
+
+def _admitted(found: tuple[AdapterVersionRow, Any]) -> Admitted:
+    row, findings = found
+    return Admitted(
+        f"{row.name}@{row.number}", row.name, row.source, row.digest, shown_status(row),
+        tuple(findings or ()), row.created_at, row.created_by,
+    )  # fmt: skip
+
+
+def _refused(row: ImportRow) -> Refused:
+    return Refused(row.name, row.source, tuple(row.problems), row.finished_at, row.finished_by)
+
+
+def _place(text: str) -> tuple[datetime, str, str]:
+    """Return the moment, the source and the name of a place in the list of refusals."""
+    try:
+        written, source, name = json.loads(text)
+        moment = datetime.fromisoformat(written)
+        well_formed = moment.tzinfo is not None and f"{source}{name}".isprintable()
+    except (ValueError, TypeError, RecursionError) as error:
+        raise CursorInvalid from error
+    if not well_formed:
+        raise CursorInvalid
+    return moment, str(source), str(name)
 
 
 def _plain(value: object) -> object:

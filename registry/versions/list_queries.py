@@ -7,9 +7,10 @@ The functions assume that the caller can see the name that they receive; callers
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import ColumnElement, Row, Select, and_, exists, or_, select, true
-from sqlalchemy.orm import selectinload, undefer
+from sqlalchemy.orm import load_only, selectinload, undefer
 
 from registry.access.visibility import caller_of, name_visible, recipe_visible, version_visible
 from registry.storage.database import ReadSession
@@ -20,6 +21,7 @@ from registry.storage.models import (
     ArtifactRow,
     BaseRow,
     CompositionVersionRow,
+    ImportRow,
     NameRow,
     RecipeIngredientRow,
     RecipeRow,
@@ -48,6 +50,40 @@ def versions(
     query = versions_of(table).where(table.name == name).options(undefer("*"))
     query = query if before is None else query.where(table.number < before)
     return session.scalars(query.order_by(table.number.desc()).limit(limit)).all()
+
+
+def admitted_versions(
+    session: ReadSession, before: int | None, limit: int
+) -> Sequence[tuple[AdapterVersionRow, Any]]:
+    """Return visible versions with ids below `before` and their findings, newest first."""
+    row = AdapterVersionRow
+    columns = (
+        row.name, row.number, row.source, row.digest, row.status, row.retired_at, row.created_at,
+        row.created_by,
+    )  # fmt: skip
+    # The rest of a report is long.
+    query = select(row, row.report["findings"]).options(load_only(*columns, raiseload=True))
+    query = query.where(version_visible(caller_of(session), row.name, row.digest))
+    query = query if before is None else query.where(row.id < before)
+    rows = session.execute(query.order_by(row.id.desc()).limit(limit))
+    return [(version, findings) for version, findings in rows]
+
+
+def refused_imports(
+    session: ReadSession, after: tuple[datetime, str, str] | None, limit: int
+) -> Sequence[ImportRow]:
+    """Return refused imports under the caller's names, newest first, then by source and name.
+
+    `after` has the moment, the source and the name of the last one before them.
+    """
+    row = ImportRow
+    query = select(row).where(row.digest.is_(None), name_visible(caller_of(session), row.name))
+    if after is not None:
+        moment, source, name = after
+        later = or_(row.source > source, and_(row.source == source, row.name > name))
+        query = query.where(or_(row.finished_at < moment, and_(row.finished_at == moment, later)))
+    order = row.finished_at.desc(), row.source, row.name
+    return session.scalars(query.order_by(*order).limit(limit)).all()
 
 
 def aliases(session: ReadSession, name: str, after: str, limit: int) -> Sequence[AliasRow]:

@@ -4,28 +4,62 @@ every publisher, so that only the command line on the server itself uses it.
 """
 
 from collections.abc import Iterator
+from datetime import datetime
+from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Query, Request
+from pydantic import Field
 
 from registry.callers import Caller
+from registry.paging import Page
 from registry.references import Reference
 from registry.sources.hub_address import HubAddress, parse_address
 from registry.sources.upload import import_tar
-from registry.types import Registration
+from registry.types import Registration, ShownStatus
 from server.admin.bodies import HubImportBody, ImportBody
-from server.admin.fields import AskedAlias, AskedBase, AskedOrigin, HubToken, Name
+from server.admin.fields import (
+    AskedAlias,
+    AskedBase,
+    AskedOrigin,
+    Cursor,
+    HubToken,
+    Limit,
+    Name,
+)
 from server.admin.receiving import Uploads
 from server.admin.rules import check_alias_move, check_hub_owner, check_import_root
-from server.admin.schemas import FindingItem, RegisteredItem, SimilarItem, VersionItem
-from server.auth import Owner, Publisher
+from server.admin.schemas import (
+    FindingItem,
+    Item,
+    PageOf,
+    RegisteredItem,
+    SimilarItem,
+    VersionItem,
+)
+from server.auth import Owner, Publisher, Reader
 from server.gateway import Gateway
 from server.routing import admin_routes
 
 _HUB_SECONDS = 600.0  # for one file
+_Outcome = Annotated[Literal["admitted", "refused"], Query(description="How the imports ended.")]
 _TAR = {
     "required": True,
     "content": {"application/x-tar": {"schema": {"type": "string", "format": "binary"}}},
 }
+
+
+class ImportItem(Item):
+    """An import: of a version, with its findings, or one that was refused, with the problems."""
+
+    reference: str | None = Field(None, examples=["team/legal@3"])
+    name: str = Field(examples=["team/legal"])
+    source: str | None = Field(examples=["hf:acme/legal-lora@0123456#"])
+    digest: str | None = Field(None, examples=["3f" * 32])
+    status: ShownStatus | None = Field(None, examples=["admitted"])
+    findings: list[FindingItem] = Field([], examples=[[]])
+    problems: list[str] = Field([], examples=[["A010 no-config"]])
+    at: datetime = Field(examples=["2026-11-22T08:10:00Z"])
+    by: str = Field(examples=["ci"])
 
 
 def imports_router(gateway: Gateway) -> APIRouter:
@@ -52,6 +86,19 @@ def imports_router(gateway: Gateway) -> APIRouter:
             return registered(gateway, made, caller)
 
         return await uploads.receive(caller, request.stream(), register)
+
+    @router.get("/imports")
+    def list_imports(
+        caller: Reader, outcome: _Outcome = "admitted", cursor: Cursor = None, limit: Limit = 20
+    ) -> PageOf[ImportItem]:
+        """List imports, newest first: versions with their findings, or refusals with their reasons.
+
+        Refusals are remembered of imports from the Hub alone.
+        """
+        log = registry.imports
+        pages = log.admitted if outcome == "admitted" else log.refused
+        page: Page[Any] = pages(cursor=cursor, limit=limit, caller=caller)
+        return PageOf[ImportItem].of(ImportItem, page)
 
     @router.post("/imports", status_code=201)
     async def import_folder(body: ImportBody, caller: Publisher) -> RegisteredItem:

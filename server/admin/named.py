@@ -1,4 +1,6 @@
-"""Routes that adapters and compositions share: aliases, visibility, retirement, evaluations."""
+"""Routes that adapters and compositions share: aliases, changes, visibility, retirement,
+evaluations.
+"""
 
 from typing import Any, Literal
 
@@ -8,7 +10,7 @@ from registry.references import Reference
 from server.admin.bodies import AliasBody, EvaluationBody, VisibilityBody
 from server.admin.fields import AliasName, Cursor, Limit, Name, Number
 from server.admin.rules import check_alias_move
-from server.admin.schemas import AliasItem, AliasMoveItem, EvaluationItem, PageOf
+from server.admin.schemas import AliasItem, AliasMoveItem, ChangeItem, EvaluationItem, PageOf
 from server.auth import Owner, Reader
 from server.gateway import Gateway
 from server.routing import admin_routes
@@ -29,6 +31,14 @@ def named_router(gateway: Gateway, kind: Literal["adapters", "compositions"]) ->
     known_here = Depends(known)
     _add_aliases(router, gateway, known_here)
     _add_evaluations(router, gateway, known_here)
+
+    @router.get("/changes")
+    def list_changes(
+        name: Name, caller: Reader, cursor: Cursor = None, limit: Limit = 20, _: None = known_here
+    ) -> PageOf[ChangeItem]:
+        """List who changed what of a name and its versions, newest first."""
+        page = registry.history.changes(name, cursor=cursor, limit=limit, caller=caller)
+        return PageOf[ChangeItem].of(ChangeItem, page)
 
     @router.put("/visibility", status_code=204, response_class=Response)
     def set_visibility(
@@ -85,6 +95,14 @@ def _add_aliases(router: APIRouter, gateway: Gateway, known_here: Any) -> None:
 
 def _add_evaluations(router: APIRouter, gateway: Gateway, known_here: Any) -> None:
     evaluations = gateway.registry.evaluations
+
+    @router.get("/evaluations")
+    def list_all_evaluations(
+        name: Name, caller: Reader, cursor: Cursor = None, limit: Limit = 20, _: None = known_here
+    ) -> PageOf[EvaluationItem]:
+        """List the evaluations of all versions of a name, newest first."""
+        page = evaluations.page(name, cursor=cursor, limit=limit, caller=caller)
+        return PageOf[EvaluationItem].of(EvaluationItem, page)
 
     @router.get("/versions/{number}/evaluations")
     def list_evaluations(

@@ -94,3 +94,19 @@ def test_values_out_of_range_are_told(
     register("legal")
     with pytest.raises(EvaluationInvalid, match=field):
         record(registry, **change)
+
+
+def test_all_versions_of_a_name_have_one_list(registry: Registry, register: Register) -> None:
+    """Without a number the list has the evaluations of every version of the name, by pages."""
+    register("legal", seed=1)
+    register("legal", seed=2)
+    register("legal-too", seed=3)
+    for number in (1, 2, 1):
+        record(registry, number=number)
+    record(registry, "legal-too")
+    first = registry.evaluations.page("legal", limit=2)
+    rest = registry.evaluations.page("legal", limit=2, cursor=first.next_cursor)
+    references = [made.reference for made in (*first.items, *rest.items)]
+    assert ["legal@1", "legal@2", "legal@1"] == references
+    with pytest.raises(UnknownReference):
+        registry.evaluations.page("nothing")
