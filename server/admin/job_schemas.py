@@ -82,6 +82,32 @@ class JobBody(Body):
         )  # fmt: skip
 
 
+class CheckBody(Body):
+    """Files of examples that were uploaded for a job."""
+
+    training_file: _FileId = Field(examples=[_FILE])
+    validation_file: _FileId | None = Field(None, examples=[None])
+
+
+class ProblemItem(Item):
+    """Something that is wrong with a file; `line` is null for the whole of it."""
+
+    file: Literal["training_file", "validation_file"] = Field(examples=["training_file"])
+    line: int | None = Field(examples=[3])
+    message: str = Field(examples=["not JSON (Expecting value: line 1 column 1 (char 0))"])
+
+
+class CheckItem(Item):
+    """What a job would find in its files: the first problems, and how many `more` there are."""
+
+    usable: bool = Field(examples=[False])
+    examples: int = Field(examples=[118])
+    questions: int = Field(examples=[100], description="Different questions to learn from.")
+    validation_examples: int = Field(examples=[0])
+    problems: list[ProblemItem]
+    more: int = Field(examples=[0])
+
+
 class CandidateBody(Body):
     """A candidate of a job to publish, under the job's name or another."""
 

@@ -3,17 +3,27 @@
 import functools
 import json
 from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
 from typing import Annotated, Any, cast
 
-from fastapi import APIRouter, Header, Path, Query, Response
+from fastapi import APIRouter, Header, Query, Response
+from fastapi import Path as PathParameter
 from starlette.responses import StreamingResponse
 
 from registry.callers import Caller
-from registry.jobs.errors import JobNotSucceeded
+from registry.jobs.errors import JobNotSucceeded, UnknownFile
 from registry.jobs.types import Job, JobEvent
 from registry.types import JobStatus
 from server.admin.fields import Cursor, Limit
-from server.admin.job_schemas import CandidateBody, JobBody, JobEventItem, JobItem
+from server.admin.job_schemas import (
+    CandidateBody,
+    CheckBody,
+    CheckItem,
+    JobBody,
+    JobEventItem,
+    JobItem,
+    ProblemItem,
+)
 from server.admin.schemas import PageOf
 from server.artifacts.store import storage_errors
 from server.auth import Publisher, Reader
@@ -21,6 +31,7 @@ from server.compose.resolve import Bare
 from server.errors import RequestInvalid
 from server.gateway import Gateway
 from server.jobs.chart import chart
+from server.jobs.checking import check_examples
 from server.jobs.create import create_job
 from server.jobs.pools import unusable
 from server.jobs.publish import NotServable
@@ -31,10 +42,13 @@ from server.sse import EVENT_STREAM, KEEP_ALIVE, frame
 from server.telemetry.metrics import Timings
 
 JobId = Annotated[
-    str, Path(pattern="^ftjob-[0-9a-f]{24}$", examples=["ftjob-0123456789abcdef01234567"])
+    str, PathParameter(pattern="^ftjob-[0-9a-f]{24}$", examples=["ftjob-0123456789abcdef01234567"])
 ]
 _AfterEvent = Annotated[int | None, Query(ge=0, lt=2**63, description="id of the last one seen")]
 _LastEvent = Annotated[str | None, Header(pattern="^[0-9]{1,18}$")]
+# A check holds Python's lock again and again: a larger file is for a job's own process.
+_MOST_CHECKED = 32 * 2**20
+_MOST_PROBLEMS = 1000
 _STREAM: dict[int | str, dict[str, Any]] = {
     200: {"content": {EVENT_STREAM: {"schema": {"type": "string"}}}}
 }
@@ -55,6 +69,11 @@ def jobs_router(gateway: Gateway) -> APIRouter:
         job = await gateway.pools.jobs.run(_create, gateway, body, caller)
         gateway.jobs.wake()
         return JobItem.of(job)
+
+    @router.post("/check")
+    def check(body: CheckBody, caller: Publisher) -> CheckItem:
+        """Check files of examples as a job does, without starting one."""
+        return _check(gateway, body, caller)
 
     @router.get("")
     def list_jobs(
@@ -115,6 +134,38 @@ def _add_results(router: APIRouter, gateway: Gateway) -> None:
         caller.need_name(name)
         candidate = _candidate(report, body.candidate)
         return JobItem.of(await _publish(gateway, current, candidate, name, caller))
+
+
+def _check(gateway: Gateway, body: CheckBody, caller: Caller) -> CheckItem:
+    """Return what a job would find in the files.
+
+    Raises:
+        registry.jobs.errors.UnknownFile: there is no such file for the caller.
+        RequestInvalid: a file is too large to be read here.
+        StoreBroken, registry.errors.StoreUnavailable: a file cannot be read.
+    """
+
+    def path_of(file: str) -> Path:
+        metadata = gateway.registry.files.get(file, caller=caller)
+        if metadata.bytes > _MOST_CHECKED:
+            raise RequestInvalid(
+                f"{file} has {metadata.bytes} bytes, and at most {_MOST_CHECKED} are checked "
+                "without a job. Start the job: it checks the file first."
+            )
+        path = gateway.storage.file(metadata.id)
+        if not path.is_file():  # a database that was restored without its files
+            raise UnknownFile(file)
+        return path
+
+    with storage_errors("the examples"):
+        validation = None if body.validation_file is None else path_of(body.validation_file)
+        checked = check_examples(path_of(body.training_file), validation)
+    return CheckItem(
+        usable=not checked.problems, examples=checked.examples, questions=checked.questions,
+        validation_examples=checked.validation_examples,
+        problems=[ProblemItem.model_validate(one) for one in checked.problems[:_MOST_PROBLEMS]],
+        more=max(0, len(checked.problems) - _MOST_PROBLEMS),
+    )  # fmt: skip
 
 
 def _create(gateway: Gateway, body: JobBody, caller: Caller) -> Job:

@@ -34,10 +34,10 @@ class BadLine(NamedTuple):
 
 
 class DatasetInvalid(ValueError):
-    """A file of examples cannot be used; `bad` has every bad line."""
+    """A file of examples cannot be used for a reason; `bad` has every bad line."""
 
     def __init__(self, param: Param, reason: str, bad: Sequence[BadLine] = ()) -> None:
-        self.param, self.bad = param, tuple(bad)
+        self.param, self.reason, self.bad = param, reason, tuple(bad)
         shown = "; ".join(map(str, self.bad[:_SHOWN]))
         more = f"; and {len(self.bad) - _SHOWN} more" if len(self.bad) > _SHOWN else ""
         super().__init__(f"{param}: {reason}{': ' if self.bad else ''}{shown}{more}")
@@ -59,6 +59,16 @@ def read_dataset(training: Path, validation: Path | None) -> Dataset:
         OSError: a file cannot be read.
     """
     examples = read_conversations(training, "training_file")
+    check_enough(examples)
+    if validation is None:
+        return Dataset(tuple(examples.values()), ())
+    held_out = read_conversations(validation, "validation_file")
+    check_apart(examples, held_out)
+    return Dataset(tuple(examples.values()), tuple(held_out.values()))
+
+
+def check_enough(examples: Mapping[int, Conversation]) -> None:
+    """Raise DatasetInvalid for too few examples, or too few different questions."""
     if len(examples) < FEWEST:
         reason = f"it has {len(examples)} examples; at least {FEWEST} are needed"
         raise DatasetInvalid("training_file", reason)
@@ -66,13 +76,22 @@ def read_dataset(training: Path, validation: Path | None) -> Dataset:
     if asked < FEWEST_QUESTIONS:
         reason = f"it asks {asked} different questions; at least {FEWEST_QUESTIONS} are needed"
         raise DatasetInvalid("training_file", reason)
-    if validation is None:
-        return Dataset(tuple(examples.values()), ())
-    held_out = read_conversations(validation, "validation_file")
-    if not held_out:
+
+
+def check_apart(train: Mapping[int, Conversation], validation: Mapping[int, Conversation]) -> None:
+    """Raise DatasetInvalid for no example to measure on, or a question that is learned from."""
+    if not validation:
         raise DatasetInvalid("validation_file", "it has no example")
-    _refuse_shared(examples, held_out)
-    return Dataset(tuple(examples.values()), tuple(held_out.values()))
+    first: dict[str, int] = {}
+    for number, question in zip(train, questions_of([*train.values()]), strict=True):
+        first.setdefault(question, number)
+    shared = [
+        BadLine(number, f"asks what line {first[question]} of the training file asks")
+        for number, question in zip(validation, questions_of([*validation.values()]), strict=True)
+        if question in first
+    ]
+    if shared:
+        raise DatasetInvalid("validation_file", "it has questions of the training file", shared)
 
 
 def read_conversations(path: Path, param: Param) -> dict[int, Conversation]:
@@ -80,6 +99,19 @@ def read_conversations(path: Path, param: Param) -> dict[int, Conversation]:
 
     Raises:
         DatasetInvalid: with every bad line.
+        OSError: it cannot be read.
+    """
+    conversations, bad = parse_lines(path)
+    if bad:
+        lines = "one line is" if len(bad) == 1 else f"{len(bad)} lines are"
+        raise DatasetInvalid(param, f"{lines} not an example", bad)
+    return conversations
+
+
+def parse_lines(path: Path) -> tuple[dict[int, Conversation], list[BadLine]]:
+    """Return the examples of a file by their line numbers, and its bad lines.
+
+    Raises:
         OSError: it cannot be read.
     """
     conversations: dict[int, Conversation] = {}
@@ -92,10 +124,7 @@ def read_conversations(path: Path, param: Param) -> dict[int, Conversation]:
                 conversations[number] = _conversation(line)
             except (ValueError, RecursionError) as error:
                 bad.append(BadLine(number, str(error)))
-    if bad:
-        lines = "one line is" if len(bad) == 1 else f"{len(bad)} lines are"
-        raise DatasetInvalid(param, f"{lines} not an example", bad)
-    return conversations
+    return conversations, bad
 
 
 def prompts(conversations: Iterable[Sequence[Mapping[str, str]]]) -> Iterator[str]:
@@ -150,18 +179,3 @@ def _is_unicode(text: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
-
-
-def _refuse_shared(
-    train: Mapping[int, Conversation], validation: Mapping[int, Conversation]
-) -> None:
-    first: dict[str, int] = {}
-    for number, question in zip(train, questions_of([*train.values()]), strict=True):
-        first.setdefault(question, number)
-    shared = [
-        BadLine(number, f"asks what line {first[question]} of the training file asks")
-        for number, question in zip(validation, questions_of([*validation.values()]), strict=True)
-        if question in first
-    ]
-    if shared:
-        raise DatasetInvalid("validation_file", "it has questions of the training file", shared)
