@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Response
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from registry.callers import Caller
 from registry.search.plane import Plane
@@ -24,11 +24,11 @@ _By = Annotated[EmbeddingKind, Query(description="The embedding that is drawn.")
 class LegendBody(BaseModel):
     """The values that columns refer to by position; the namespace "" is none."""
 
-    base: list[str]
-    owner: list[str]
-    namespace: list[str]
-    status: list[ShownStatus]
-    tags: list[str]
+    base: list[str] = Field(examples=[["meta-llama/Llama-3.1-8B-Instruct"]])
+    owner: list[str] = Field(examples=[["ada", "ci"]])
+    namespace: list[str] = Field(examples=[["", "team"]])
+    status: list[ShownStatus] = Field(examples=[["admitted"]])
+    tags: list[str] = Field(examples=[["law"]])
 
 
 class MapBody(BaseModel):
