@@ -27,6 +27,9 @@ LINES = 400
 # extra -> the files that import its packages; without the extra they are not run
 EXTRA_FILES = {
     "bucket": {"registry/storage/objects.py"},
+    "console": {
+        path.relative_to(ROOT).as_posix() for path in (ROOT / "server" / "console").rglob("*.py")
+    },
     "cpu": VLLM_FILES,
     "gpu": VLLM_FILES,
     "postgres": {
@@ -209,9 +212,35 @@ def test_ray_is_imported_by_the_cluster_alone() -> None:
     assert hooks == {"server/cluster/hooks.py"}
 
 
+def test_the_console_is_a_client() -> None:
+    """The console knows of weft what any client may: the public API. Two commands start it."""
+    ours = {
+        name
+        for path in SOURCES
+        if name_of(path).startswith("server/console/")
+        for name in imports(path)
+        if name.partition(".")[0] in PACKAGES and not name.startswith("server.console")
+    }
+    users = {
+        name_of(path)
+        for path in SOURCES
+        if any(name.startswith("server.console") for name in imports(path))
+        and not name_of(path).startswith("server/console/")
+    }
+
+    assert ours <= {"server.sites", "server.sse"}
+    assert users == {"server/cli/consoling.py", "server/cli/demo_console.py"}
+
+
 def test_rooms_have_no_circles() -> None:
     """No two folders or modules of a package import each other, not even through a third."""
-    for package in (*PACKAGES[:2], "merge/adaptive", "server/artifacts", "server/engine"):
+    for package in (
+        *PACKAGES[:2],
+        "merge/adaptive",
+        "server/artifacts",
+        "server/console",
+        "server/engine",
+    ):
         levels(arrows(package))
 
 

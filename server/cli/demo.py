@@ -10,7 +10,7 @@ import shlex
 import tempfile
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -19,8 +19,9 @@ from openai import AsyncOpenAI, DefaultAsyncHttpxClient
 
 from registry.sources.folder import find_adapters
 from server.base_model import ensure_base
-from server.cli.console import console, errors, print_table
+from server.cli.console import console, errors, print_table, say
 from server.cli.demo_base import demo_base
+from server.cli.demo_console import console_beside
 from server.cli.demo_skills import (
     Reply,
     have_skills,
@@ -85,13 +86,22 @@ async def run_demo(
             imported = await asyncio.to_thread(import_skills, settings)
         errors.print(f"{imported} adapters imported", highlight=False)
         presented: list[asyncio.Task[None]] = []
+        with ExitStack() as beside:
+            console_address = (
+                None if once else beside.enter_context(console_beside(_address(settings)))
+            )
 
-        async def ready(stop: Callable[[], None]) -> None:
-            started()
-            presented.append(asyncio.create_task(present(settings, stop if once else None)))
+            async def ready(stop: Callable[[], None]) -> None:
+                started()
+                presented.append(asyncio.create_task(show(stop)))
 
-        await serve(settings, ready=ready, progress=progress)
-        await asyncio.gather(*presented)
+            async def show(stop: Callable[[], None]) -> None:
+                await present(settings, stop if once else None)
+                if console_address is not None:
+                    say(await asyncio.to_thread(console_address))
+
+            await serve(settings, ready=ready, progress=progress)
+            await asyncio.gather(*presented)
 
 
 def demo_settings(home: Path, port: int) -> Settings:
@@ -180,7 +190,7 @@ async def _present_skills(settings: Settings, stop: Callable[[], None] | None) -
 
 
 def _print_use(settings: Settings, model: str, prompt: str) -> None:
-    server = f"http://{settings.host}:{settings.port}"
+    server = _address(settings)
     url = f"{server}/v1"
     body = json.dumps({"model": model, "messages": [{"role": "user", "content": prompt}]})
     console.print(
@@ -226,8 +236,12 @@ def _print(title: str, answers: list[Answer]) -> None:
     print_table(title, columns, rows)
 
 
+def _address(settings: Settings) -> str:
+    return f"http://{settings.host}:{settings.port}"
+
+
 @asynccontextmanager
 async def _client(settings: Settings) -> AsyncIterator[AsyncOpenAI]:
     async with DefaultAsyncHttpxClient(trust_env=False, timeout=120) as http:
-        url = f"http://{settings.host}:{settings.port}/v1"
+        url = f"{_address(settings)}/v1"
         yield AsyncOpenAI(base_url=url, api_key="none", http_client=http, max_retries=0)

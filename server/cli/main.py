@@ -36,6 +36,7 @@ _COMMANDS: Mapping[str, str] = {
     "status": "status:status",
     "doctor": "doctoring:doctor",
     "demo": "serving:demo",
+    "console": "consoling:console",
     "adapt": "adapting:adapt",
     "merge": "merging:merge",
     "check": "checking:check",

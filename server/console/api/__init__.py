@@ -1,0 +1,1 @@
+"""The public API as the console calls it: one client, and one file per resource."""

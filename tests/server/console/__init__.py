@@ -1,0 +1,1 @@
+"""Tests of the console: by NiceGUI's user, without a browser."""

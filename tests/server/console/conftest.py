@@ -1,0 +1,81 @@
+"""A console over a real gateway with the fake engine, and users of it without a browser.
+
+NiceGUI has one application per process, which is emptied before and after each test.
+"""
+
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+
+import pytest
+from httpx import ASGITransport, AsyncBaseTransport, AsyncClient
+from nicegui import Client, ui
+from nicegui.functions.download import download
+from nicegui.functions.navigate import Navigate
+from nicegui.functions.notify import notify
+from nicegui.testing import User
+from nicegui.testing.general import nicegui_reset_globals
+
+from server.app import create_app
+from server.console.app import create_console
+from server.console.page import Page
+from server.console.pages import PAGES
+from server.gateway import Gateway
+from tests.server.conftest import MakeGateway
+
+ADDRESS = "http://localhost"
+KEY = "sesame"  # of an admin
+# Signs in with a key and returns the user.
+SignIn = Callable[[str], Awaitable[User]]
+
+
+@asynccontextmanager
+async def console_on(
+    gateway: Gateway,
+    *,
+    alone: bool = True,
+    pages: Sequence[Page] = PAGES,
+    transport: AsyncBaseTransport | None = None,
+) -> AsyncIterator[Callable[[], User]]:
+    """Run a console on a gateway; give what makes a browser that is not signed in."""
+    with nicegui_reset_globals():
+        os.environ["NICEGUI_USER_SIMULATION"] = "true"
+        app = create_console(
+            ADDRESS, alone=alone, pages=pages,
+            transport=transport or ASGITransport(create_app(gateway)),
+        )  # fmt: skip
+        browsers: list[AsyncClient] = []
+
+        def browser() -> User:
+            browsers.append(AsyncClient(transport=ASGITransport(app), base_url=ADDRESS))
+            return User(browsers[-1])
+
+        try:
+            async with app.router.lifespan_context(app):
+                yield browser
+                for opened in browsers:
+                    await opened.aclose()
+        finally:
+            del os.environ["NICEGUI_USER_SIMULATION"]
+            ui.navigate, ui.notify, ui.download = Navigate(), notify, download
+            Client.page_routes.clear()  # or NiceGUI would unload the modules of these pages
+
+
+@pytest.fixture
+async def sign_in(make_gateway: MakeGateway) -> AsyncIterator[SignIn]:
+    """Browsers on a console of a gateway with keys, signed in with one."""
+    async with console_on(make_gateway(api_keys=(KEY,))) as browser:
+
+        async def enter(key: str) -> User:
+            user = browser()
+            answer = await user.http_client.post("/sign-in", data={"key": key})
+            assert (303, "/") == (answer.status_code, answer.headers["location"])
+            return user
+
+        yield enter
+
+
+@pytest.fixture
+async def user(sign_in: SignIn) -> User:
+    """A browser whose key is an admin's."""
+    return await sign_in(KEY)
