@@ -3,6 +3,7 @@
 NiceGUI has one application per process, which is emptied before and after each test.
 """
 
+import gc
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -38,6 +39,8 @@ async def console_on(
     transport: AsyncBaseTransport | None = None,
 ) -> AsyncIterator[Callable[[], User]]:
     """Run a console on a gateway; give what makes a browser that is not signed in."""
+    # NiceGUI looks through all objects three times per application; torch's are a million.
+    gc.freeze()
     with nicegui_reset_globals():
         os.environ["NICEGUI_USER_SIMULATION"] = "true"
         app = create_console(
@@ -59,6 +62,7 @@ async def console_on(
             del os.environ["NICEGUI_USER_SIMULATION"]
             ui.navigate, ui.notify, ui.download = Navigate(), notify, download
             Client.page_routes.clear()  # or NiceGUI would unload the modules of these pages
+    gc.unfreeze()
 
 
 @pytest.fixture
