@@ -15,6 +15,7 @@ _THEMES: dict[bool | None, tuple[bool | None, str, str]] = {
     True: (False, "dark_mode", "Theme: dark"),
     False: (None, "light_mode", "Theme: light"),
 }
+PRIMARY = "#1f5a96"
 STYLE = """
 .weft-text { unicode-bidi: isolate; overflow-wrap: anywhere; white-space: pre-wrap; }
 .weft-long { max-height: 24rem; overflow: auto; width: 100%; border: 1px solid #8888;
@@ -29,13 +30,15 @@ STYLE = """
 .weft-table th, .weft-table td { text-align: left; padding: .25rem .6rem;
   border-bottom: 1px solid #8884; vertical-align: top; }
 .weft-table td.weft-text { overflow-wrap: normal; max-width: 28rem; }
-.weft-table .weft-number { text-align: right; font-variant-numeric: tabular-nums; }
+.weft-table .weft-number { font-variant-numeric: tabular-nums; }
+.nicegui-link { color: #1a56a8; }
+.body--dark .nicegui-link { color: #8ab4f8; }
 .weft-table tr.weft-picked { cursor: pointer; }
 .weft-table tr.weft-picked:hover { background: #8882; }
 .weft-figure { margin: 0; }
 .weft-figure figcaption { font-weight: 600; }
 .weft-header { background: #2b4f7a; color: #fff; }
-.weft-header a, .weft-header .q-btn { color: #fff; }
+.weft-header .nicegui-link, .body--dark .weft-header .nicegui-link { color: #fff; }
 .weft-header a[aria-current] { text-decoration: underline; text-underline-offset: .3rem; }
 .weft-form label { display: block; }
 .weft-form input { width: 100%; padding: .5rem; border: 1px solid #888; border-radius: 4px;
@@ -48,6 +51,7 @@ a:focus-visible, button:focus-visible, [tabindex]:focus-visible { outline: 2px s
 def layout(page: Page, menu: Sequence[Page], session: Session) -> Iterator[None]:
     """Draw the frame of a page, and open its main part for the page's own elements."""
     dark = ui.dark_mode(session.dark)
+    ui.colors(primary=PRIMARY)
     with ui.header(wrap=False).classes("weft-header items-center gap-3 px-3 py-1"):
         _draw_menu_button(menu)
         ui.link("weft", "/").classes("text-lg font-bold no-underline")
@@ -66,7 +70,12 @@ def layout(page: Page, menu: Sequence[Page], session: Session) -> Iterator[None]
 
 
 def _draw_menu_button(menu: Sequence[Page]) -> None:
-    with ui.button(icon="menu").props("flat dense aria-label=Menu").classes("md:hidden"), ui.menu():
+    with (
+        ui.button(icon="menu", color="white")
+        .props("flat dense aria-label=Menu")
+        .classes("md:hidden"),
+        ui.menu(),
+    ):
         for entry in menu:
             ui.menu_item(entry.menu, on_click=lambda path=entry.path: ui.navigate.to(path))
 
@@ -88,5 +97,6 @@ def _draw_theme(session: Session, dark: ui.dark_mode) -> None:
         button.set_icon(icon)
         button.props["aria-label"] = label
 
-    button = ui.button(icon="brightness_auto", on_click=turn).props("flat dense round")
+    button = ui.button(icon="brightness_auto", on_click=turn, color="white")
+    button.props("flat dense round")
     show()

@@ -15,13 +15,14 @@ from fastapi.responses import RedirectResponse, Response
 from nicegui import ui
 
 from server.console.api.client import Api
-from server.console.api.errors import Refused
+from server.console.api.errors import UNAUTHORIZED, Refused
 from server.console.api.identity import whoami
+from server.console.layout import PRIMARY
 from server.console.parts.text import tagged
 from server.console.sessions import Session, Sessions, Throttle
 
 _TOKEN, _TOLD = "token", "told"  # in the cookie
-_LONGEST_KEY = 500
+_LONGEST_KEY, _TOLD_CHARACTERS = 500, 1000
 _SEE_OTHER = 303
 
 
@@ -74,7 +75,7 @@ def add_sign_in(app: FastAPI, sign_in: SignIn) -> None:
                 await sign_in.enter(request, None)
                 return RedirectResponse(_own_page(then), _SEE_OTHER)
             except Refused as error:
-                told = str(error) if error.unanswered else None
+                told = None if error.status == UNAUTHORIZED else str(error)[:_TOLD_CHARACTERS]
         _draw_form(then, told)
         return None
 
@@ -100,7 +101,7 @@ async def _try(sign_in: SignIn, request: Request, key: str) -> str | None:
     try:
         await sign_in.enter(request, key)
     except Refused as error:
-        return str(error)[:1000]
+        return str(error)[:_TOLD_CHARACTERS]
     sign_in.throttle.passed(address)
     return None
 
@@ -112,6 +113,7 @@ def _own_page(path: str) -> str:
 
 def _draw_form(then: str, told: str | None) -> None:
     ui.dark_mode(None)
+    ui.colors(primary=PRIMARY)
     with ui.element("main").classes("w-full max-w-sm mx-auto p-4 flex flex-col gap-3"):
         tagged("h1", "weft console").classes("text-xl font-bold")
         if told is not None:

@@ -4,6 +4,8 @@ from typing import Any, Self
 
 import httpx
 
+UNAUTHORIZED = 401
+
 
 class Refused(Exception):
     """A request failed; the message is the API's own.

@@ -11,10 +11,9 @@ from collections.abc import Awaitable, Callable
 
 from nicegui import ui
 
-from server.console.api.errors import Refused
+from server.console.api.errors import UNAUTHORIZED, Refused
 from server.console.parts.refusal import refusal
 
-_UNAUTHORIZED = 401
 _WAITING_SECONDS, SLOW_SECONDS = 0.3, 2.5
 _RETRY_SECONDS = 5.0
 _log = logging.getLogger("weft.console")
@@ -80,7 +79,7 @@ class Section:
         fresh.delete()
         self._notice.clear()
         with self._notice:
-            if error.status == _UNAUTHORIZED:
+            if error.status == UNAUTHORIZED:
                 ui.navigate.to("/sign-in")
                 return
             refusal(error, self.load)

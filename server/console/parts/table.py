@@ -53,12 +53,16 @@ class Table(Generic[T]):
         self._pick, self._per_page = pick, per_page
         self._first, self._sorted_by, self._descending = 0, -1, False
         self._box = ui.column().classes("w-full gap-1")
-        self._draw()
+        self.redraw()
 
     def show(self, items: Sequence[T]) -> None:
         """Replace the items; the sorting stays."""
         self._items, self._first = list(items), 0
         self._sort()
+
+    def redraw(self) -> None:
+        """Draw the rows again, where what their cells show has changed."""
+        self._draw()
 
     def _sort_by(self, index: int) -> None:
         self._descending = index == self._sorted_by and not self._descending
