@@ -21,9 +21,11 @@ from server.console.guard import Guard
 from server.console.layout import STYLE, layout
 from server.console.page import Page, PageContext
 from server.console.pages import PAGES
+from server.console.parts.text import plain
 from server.console.sign_in import SignIn, add_sign_in, ask_to_sign_in
 from server.sites import is_loopback
 
+_TITLE_CHARACTERS = 200
 _ICON = (
     "<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 16 16'><path d='M2 2v12M8 2v12M14 2v12"
     "M1 5h14M1 11h14' stroke='#4477aa' stroke-width='2'/></svg>"
@@ -77,13 +79,15 @@ def create_console(
 def _add(page: Page, pages: Sequence[Page], sign_in: SignIn) -> None:
     menu = [entry for entry in pages if entry.menu]
 
-    @ui.page(page.path, title=f"{page.title} · weft")
+    @ui.page(page.path)
     def show(request: Request) -> Response | None:
         session = sign_in.session_of(request)
         if session is None:
             return ask_to_sign_in(request)
         parameters = {**request.query_params, **request.path_params}
-        with layout(page, menu, session):
+        title = plain(page.title.format_map(parameters), _TITLE_CHARACTERS)
+        ui.page_title(f"{title} · weft")
+        with layout(title, menu, session):
             page.build(PageContext(Api(sign_in.http, session.key), session.who, parameters))
         return None
 

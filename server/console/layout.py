@@ -35,6 +35,10 @@ STYLE = """
 .body--dark .nicegui-link { color: #8ab4f8; }
 .weft-table tr.weft-picked { cursor: pointer; }
 .weft-table tr.weft-picked:hover { background: #8882; }
+.weft-facts { display: grid; grid-template-columns: max-content 1fr; gap: .1rem 1rem; }
+.weft-facts dt { font-weight: 600; }
+.weft-facts dd { margin: 0; min-width: 0; }
+.weft-table th .q-btn { padding: 0; min-height: 0; }
 .weft-figure { margin: 0; }
 .weft-figure figcaption { font-weight: 600; }
 .weft-header { background: #2b4f7a; color: #fff; }
@@ -48,7 +52,7 @@ a:focus-visible, button:focus-visible, [tabindex]:focus-visible { outline: 2px s
 
 
 @contextmanager
-def layout(page: Page, menu: Sequence[Page], session: Session) -> Iterator[None]:
+def layout(title: str, menu: Sequence[Page], session: Session) -> Iterator[None]:
     """Draw the frame of a page, and open its main part for the page's own elements."""
     dark = ui.dark_mode(session.dark)
     ui.colors(primary=PRIMARY)
@@ -65,15 +69,13 @@ def layout(page: Page, menu: Sequence[Page], session: Session) -> Iterator[None]
             ui.link("Sign out", "/sign-in")
     with ui.element("main").classes("w-full p-3 flex flex-col gap-4") as main:
         ui.skip_link("Skip to the page", target=main)
-        tagged("h1", page.title).classes("text-xl font-bold")
+        tagged("h1", title).classes("text-xl font-bold")
         yield
 
 
 def _draw_menu_button(menu: Sequence[Page]) -> None:
     with (
-        ui.button(icon="menu", color="white")
-        .props("flat dense aria-label=Menu")
-        .classes("md:hidden"),
+        ui.button(icon="menu", color=None).props("flat dense aria-label=Menu").classes("md:hidden"),
         ui.menu(),
     ):
         for entry in menu:
@@ -97,6 +99,6 @@ def _draw_theme(session: Session, dark: ui.dark_mode) -> None:
         button.set_icon(icon)
         button.props["aria-label"] = label
 
-    button = ui.button(icon="brightness_auto", on_click=turn, color="white")
+    button = ui.button(icon="brightness_auto", on_click=turn, color=None)
     button.props("flat dense round")
     show()

@@ -27,7 +27,8 @@ class PageContext:
 class Page:
     """A page: its path, its title, what builds it, and where it is found.
 
-    `menu` is its label in the navigation; "" leaves it out.
+    `title` may name parameters, as in `{name}`. `menu` is its label in the navigation; "" leaves
+    it out.
     """
 
     path: str

@@ -11,6 +11,7 @@ from urllib.parse import quote
 
 from nicegui import ui
 
+from server.console.addresses import adapter_page
 from server.console.api.map import AdapterMap, By, adapter_map
 from server.console.api.search import MOST_HITS, NEAR_DUPLICATE, search
 from server.console.page import PageContext
@@ -155,8 +156,3 @@ class _Adapters:
             points, rows_of(points), colour, pick=self._selection.add,
             show=lambda name: ui.navigate.to(adapter_page(name)),
         )  # fmt: skip
-
-
-def adapter_page(name: str) -> str:
-    """Return the address of an adapter's page."""
-    return f"/adapters/{quote(name)}"

@@ -12,7 +12,7 @@ from nicegui.events import EChartPointClickEventArguments, GenericEventArguments
 
 from server.console.api.map import AdapterMap
 from server.console.pages.adapters.rows import Colour, Row, groups_of, inside
-from server.console.parts.chart import COLOURS, Options, chart, on_chart
+from server.console.parts.chart import COLOURS, INK, Options, chart, on_chart
 from server.console.parts.table import Column
 from server.console.parts.text import plain
 
@@ -100,6 +100,8 @@ def map_options(points: AdapterMap, rows: Sequence[Row], colour: Colour) -> Opti
     zoom = {"type": "inside", "zoomOnMouseWheel": "ctrl", "moveOnMouseMove": "shift",
             "moveOnMouseWheel": False}  # fmt: skip
     return {
+        "legend": {"data": [plain(label, 60) for label in groups], "type": "scroll",
+                   "textStyle": {"color": INK}},
         "xAxis": hidden, "yAxis": hidden,
         "series": [*series, _marker()],
         "brush": {"toolbox": [], "xAxisIndex": 0, "yAxisIndex": 0, "throttleType": "debounce"},

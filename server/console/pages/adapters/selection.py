@@ -1,10 +1,10 @@
 """The adapters that were picked, and what to do with them."""
 
 from collections.abc import Callable, Iterable
-from urllib.parse import urlencode
 
 from nicegui import ui
 
+from server.console.addresses import compare_page, compose_page
 from server.console.parts.text import plain
 
 _MOST = 64  # names that fit into an address
@@ -54,8 +54,8 @@ class Selection:
             ui.label(plain(f"{len(names)} picked: {shown}"))
             if len(names) <= _MOST:
                 expression = f"linear({', '.join(names)})"
-                query = urlencode({"model": expression})
-                ui.link("Compose them", f"/compose?{query}").mark("compose")
+                ui.link("Compose them", compose_page(expression)).mark("compose")
+                ui.link("Compare them", compare_page(*names)).mark("compare")
             else:
                 ui.label(f"Pick at most {_MOST} to compose them.")
             ui.button("Clear", on_click=self.clear).props("flat no-caps dense")
