@@ -26,6 +26,8 @@ from server.console.sign_in import SignIn, add_sign_in, ask_to_sign_in
 from server.sites import is_loopback
 
 _TITLE_CHARACTERS = 200
+# A page that was away for longer is built again: a busy machine must not lose what was typed.
+_RECONNECT_SECONDS = 20.0
 _ICON = (
     "<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 16 16'><path d='M2 2v12M8 2v12M14 2v12"
     "M1 5h14M1 11h14' stroke='#4477aa' stroke-width='2'/></svg>"
@@ -71,7 +73,8 @@ def create_console(
     ui.add_css(STYLE, shared=True)
     ui.run_with(
         app, title="weft console", favicon=_ICON, dark=None, language="en-US",
-        binding_refresh_interval=0.5, show_welcome_message=False,
+        binding_refresh_interval=0.5, reconnect_timeout=_RECONNECT_SECONDS,
+        show_welcome_message=False,
     )  # fmt: skip
     return app
 

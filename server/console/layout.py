@@ -23,7 +23,7 @@ STYLE = """
 .weft-long pre, .weft-refusal pre { white-space: pre-wrap; margin: 0; font-family: inherit; }
 .weft-refusal { border-left: 4px solid #c10015; padding: .5rem; }
 .weft-refusal pre { flex: 1 1 12rem; font-family: monospace; }
-.weft-empty { padding: 2rem; gap: .5rem; }
+.weft-empty { padding: 1rem; gap: .5rem; }
 .weft-scroll { width: 100%; overflow-x: auto; }
 .weft-table { border-collapse: collapse; width: 100%; }
 .weft-table caption { text-align: left; font-weight: 600; padding: .25rem 0; }

@@ -55,6 +55,11 @@ def axis(name: str, **more: Any) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def legend(names: Sequence[str]) -> dict[str, Any]:
+    """Return a legend of these series alone."""
+    return {**_DEFAULTS["legend"], "data": list(names)}
+
+
 def categories(names: Sequence[str], **more: Any) -> dict[str, Any]:
     """Return an axis of names."""
     return {
@@ -68,6 +73,6 @@ _DEFAULTS: Options = {
     "color": list(COLOURS),
     "textStyle": {"color": INK},
     "tooltip": {"renderMode": "richText", "confine": True},
-    "legend": {"textStyle": {"color": INK}, "type": "scroll"},
-    "grid": {"left": 8, "right": 16, "top": 40, "bottom": 8, "containLabel": True},
+    "legend": {"top": 0, "type": "scroll", "textStyle": {"color": INK}},
+    "grid": {"left": 8, "right": 16, "top": 56, "bottom": 8, "containLabel": True},
 }

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from server.console.api.adapters import Ingredient, Lineage, Recipe
-from server.console.parts.chart import COLOURS, INK, Options
+from server.console.parts.chart import COLOURS, INK, Options, legend
 from server.console.parts.text import plain
 
 _INGREDIENT, _MADE_BY, _SELF, _USED_BY, _RESULT = range(5)
@@ -87,9 +87,7 @@ def graph_options(graph: Graph) -> Options:
         for (source, target), name in graph.edges.items()
     ]
     return {
-        "legend": {
-            "data": [_LABELS[column] for column in sorted(rows)], "textStyle": {"color": INK}
-        },
+        "legend": legend([_LABELS[column] for column in sorted(rows)]),
         "series": [
             {
                 "type": "graph", "layout": "none", "roam": "move", "symbolSize": 16,

@@ -14,7 +14,7 @@ def draw_versions(page: PageContext, name: str) -> None:
     """Draw the versions of a name, retired ones too; each leads to its page."""
     tagged("h2", "Versions").classes("text-lg font-bold")
     cursor_table(
-        "Versions",
+        "All versions, newest first",
         [
             Column[Version](
                 "Version", lambda version: version.number,

@@ -46,7 +46,7 @@ def _columns(by: By) -> list[Column[Hit]]:
             "Adapter", lambda hit: hit.reference, href=lambda hit: adapter_page(hit.reference)
         ),
         Column[Hit]("Cosine", lambda hit: hit.score),
-        Column[Hit]("", near),
+        Column[Hit]("Note", near),
         Column[Hit]("Rank", lambda hit: hit.rank),
         Column[Hit]("Tags", lambda hit: ", ".join(hit.tags)),
     ]

@@ -33,8 +33,8 @@ def draw_lineage(page: PageContext, digest: str) -> None:
                 ui.navigate.to(adapter_page(reference))
 
         chart(
-            "Lineage", graph_options(graph), _COLUMNS, steps_of(found), on_point=open_node,
-            height=f"{min(12 + 3 * len(graph.nodes), 40)}rem",
+            "What made it, and what uses it", graph_options(graph), _COLUMNS, steps_of(found),
+            on_point=open_node, height=f"{min(12 + 3 * len(graph.nodes), 40)}rem",
         )  # fmt: skip
 
     Section(build)

@@ -12,7 +12,7 @@ from nicegui.events import EChartPointClickEventArguments, GenericEventArguments
 
 from server.console.api.map import AdapterMap
 from server.console.pages.adapters.rows import Colour, Row, groups_of, inside
-from server.console.parts.chart import COLOURS, INK, Options, chart, on_chart
+from server.console.parts.chart import COLOURS, Options, chart, legend, on_chart
 from server.console.parts.table import Column
 from server.console.parts.text import plain
 
@@ -92,16 +92,17 @@ def map_options(points: AdapterMap, rows: Sequence[Row], colour: Colour) -> Opti
     groups = groups_of(rows, colour)
     cards = [_card(row) for row in rows]
     series = [
-        _series(plain(label, 60), COLOURS[index % len(COLOURS)],
-                [[points.x[at], points.y[at], cards[at]] for at in places])
+        _series(
+            plain(label, 60), COLOURS[index % len(COLOURS)],
+            [[points.x[at], points.y[at], cards[at]] for at in places], many=len(rows) > _LARGE,
+        )
         for index, (label, places) in enumerate(groups.items())
     ]  # fmt: skip
     hidden = {"type": "value", "show": False, "scale": True}
     zoom = {"type": "inside", "zoomOnMouseWheel": "ctrl", "moveOnMouseMove": "shift",
             "moveOnMouseWheel": False}  # fmt: skip
     return {
-        "legend": {"data": [plain(label, 60) for label in groups], "type": "scroll",
-                   "textStyle": {"color": INK}},
+        "legend": legend([plain(label, 60) for label in groups]),
         "xAxis": hidden, "yAxis": hidden,
         "series": [*series, _marker()],
         "brush": {"toolbox": [], "xAxisIndex": 0, "yAxisIndex": 0, "throttleType": "debounce"},
@@ -110,11 +111,10 @@ def map_options(points: AdapterMap, rows: Sequence[Row], colour: Colour) -> Opti
     }  # fmt: skip
 
 
-def _series(name: str, colour: str, data: list[list[Any]]) -> dict[str, Any]:
+def _series(name: str, colour: str, data: list[list[Any]], *, many: bool) -> dict[str, Any]:
     return {
-        "type": "scatter", "name": name, "data": data, "large": True, "largeThreshold": _LARGE,
-        "symbolSize": 9 if len(data) < _LARGE else 5,
-        "itemStyle": {"color": colour, "opacity": 0.8},
+        "type": "scatter", "name": name, "data": data, "large": many, "largeThreshold": 1,
+        "symbolSize": 5 if many else 9, "itemStyle": {"color": colour, "opacity": 0.8},
     }  # fmt: skip
 
 
