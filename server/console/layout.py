@@ -30,9 +30,12 @@ STYLE = """
 .weft-table th, .weft-table td { text-align: left; padding: .25rem .6rem;
   border-bottom: 1px solid #8884; vertical-align: top; }
 .weft-table td.weft-text { overflow-wrap: normal; max-width: 28rem; }
+.weft-table a.weft-text { white-space: nowrap; }
 .weft-table .weft-number { font-variant-numeric: tabular-nums; }
 .nicegui-link { color: #1a56a8; }
 .body--dark .nicegui-link { color: #8ab4f8; }
+.body--dark :is(main, .q-dialog, .q-menu) { --q-primary: #8ab4f8; }
+.body--dark :is(.q-btn:not(.q-btn--flat), .q-badge) { --q-primary: #1f5a96; }
 .weft-table tr.weft-picked { cursor: pointer; }
 .weft-table tr.weft-picked:hover { background: #8882; }
 .weft-facts { display: grid; grid-template-columns: max-content 1fr; gap: .1rem 1rem; }

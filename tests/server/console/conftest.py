@@ -5,11 +5,18 @@ NiceGUI has one application per process, which is emptied before and after each 
 
 import gc
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 
 import pytest
-from httpx import ASGITransport, AsyncBaseTransport, AsyncClient
+from httpx import (
+    ASGITransport,
+    AsyncBaseTransport,
+    AsyncClient,
+    MockTransport,
+    Request,
+    Response,
+)  # fmt: skip
 from nicegui import Client, ui
 from nicegui.functions.download import download
 from nicegui.functions.navigate import Navigate
@@ -26,6 +33,7 @@ from tests.server.conftest import MakeGateway
 
 ADDRESS = "http://localhost"
 KEY = "sesame"  # of an admin
+ADMIN = {"name": "ada", "role": "admin", "namespace": None, "all_namespaces": True}
 # Signs in with a key and returns the user.
 SignIn = Callable[[str], Awaitable[User]]
 
@@ -63,6 +71,18 @@ async def console_on(
             ui.navigate, ui.notify, ui.download = Navigate(), notify, download
             Client.page_routes.clear()  # or NiceGUI would unload the modules of these pages
     gc.unfreeze()
+
+
+def answering(answers: Mapping[str, object], who: Mapping[str, object] = ADMIN) -> MockTransport:
+    """Return a server that gives the answer of the path's end; every other path is unknown."""
+
+    async def answer(request: Request) -> Response:
+        for end, body in {"/whoami": who, **answers}.items():
+            if request.url.path.endswith(end):
+                return Response(200, json=body)
+        return Response(404, json={"detail": f"nothing at {request.url.path}", "code": "absent"})
+
+    return MockTransport(answer)
 
 
 @pytest.fixture

@@ -42,9 +42,9 @@ class _Adapters:
         self._fields = Fields(page.parameters, self._search)
         self._selection = Selection(self._redraw)
         with ui.element("div").classes("w-full flex flex-row gap-6 max-lg:flex-col"):
-            with ui.element("div").classes("flex-[3] min-w-0"):
+            with ui.element("div").classes("flex-[3] min-w-0 w-full"):
                 self._listing = Section(self._build_table)
-            with ui.element("div").classes("flex-[2] min-w-0"):
+            with ui.element("div").classes("flex-[2] min-w-0 w-full"):
                 self._draw_map_fields()
                 self._map = Section(self._build_map)
 
