@@ -53,7 +53,8 @@ class Section:
             with fresh:
                 await self._build()
         except asyncio.CancelledError:
-            fresh.delete()
+            if not fresh.is_deleted:  # as it is where the page was closed
+                fresh.delete()
             raise
         except Refused as error:
             self._refuse(fresh, error)

@@ -3,6 +3,7 @@
 NiceGUI has one application per process, which is emptied before and after each test.
 """
 
+import asyncio
 import gc
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
@@ -66,6 +67,10 @@ async def console_on(
                 yield browser
                 for opened in browsers:
                     await opened.aclose()
+                for client in list(Client.instances.values()):
+                    client.delete()
+                # What a page still sends is sent: else a task of NiceGUI misses its cancellation.
+                await asyncio.sleep(0.01)
         finally:
             del os.environ["NICEGUI_USER_SIMULATION"]
             ui.navigate, ui.notify, ui.download = Navigate(), notify, download
