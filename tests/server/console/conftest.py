@@ -6,7 +6,7 @@ NiceGUI has one application per process, which is emptied before and after each 
 import asyncio
 import gc
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 
 import pytest
@@ -39,6 +39,14 @@ ADMIN = {"name": "ada", "role": "admin", "namespace": None, "all_namespaces": Tr
 SignIn = Callable[[str], Awaitable[User]]
 
 
+@pytest.fixture(scope="package", autouse=True)
+def frozen_objects() -> Iterator[None]:
+    """NiceGUI looks through all objects three times per application; torch's are a million."""
+    gc.freeze()
+    yield
+    gc.unfreeze()
+
+
 @asynccontextmanager
 async def console_on(
     gateway: Gateway,
@@ -48,8 +56,6 @@ async def console_on(
     transport: AsyncBaseTransport | None = None,
 ) -> AsyncIterator[Callable[[], User]]:
     """Run a console on a gateway; give what makes a browser that is not signed in."""
-    # NiceGUI looks through all objects three times per application; torch's are a million.
-    gc.freeze()
     with nicegui_reset_globals():
         os.environ["NICEGUI_USER_SIMULATION"] = "true"
         app = create_console(
@@ -75,7 +81,6 @@ async def console_on(
             del os.environ["NICEGUI_USER_SIMULATION"]
             ui.navigate, ui.notify, ui.download = Navigate(), notify, download
             Client.page_routes.clear()  # or NiceGUI would unload the modules of these pages
-    gc.unfreeze()
 
 
 def answering(answers: Mapping[str, object], who: Mapping[str, object] = ADMIN) -> MockTransport:
