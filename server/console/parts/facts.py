@@ -8,8 +8,9 @@ from server.console.parts.text import tagged
 
 
 def facts(values: Mapping[str, str]) -> None:
-    """Show each value beside its term; values are text of others."""
+    """Show each value beside its term; values are text of others, and empty ones are left out."""
     with ui.element("dl").classes("weft-facts"):
         for term, value in values.items():
-            tagged("dt", term)
-            tagged("dd", value, 1000)
+            if value:
+                tagged("dt", term)
+                tagged("dd", value, 1000)

@@ -52,55 +52,63 @@ class Table(Generic[T]):
         self._title, self._columns, self._items = title, columns, list(items)
         self._pick, self._per_page = pick, per_page
         self._first, self._sorted_by, self._descending = 0, -1, False
-        self._box = ui.column().classes("w-full gap-1")
+        with ui.column().classes("w-full gap-1"):
+            with table_of(title):
+                self._heads = self._draw_heads()
+                self._body = ui.element("tbody")
+            self._pager = ui.row().classes("items-center")
+            with self._pager:
+                self._place = ui.label()
+                self._back = turn_button("Previous", lambda: self._turn(-per_page))
+                self._forward = turn_button("Next", lambda: self._turn(per_page))
         self.redraw()
 
-    def show(self, items: Sequence[T]) -> None:
-        """Replace the items; the sorting stays."""
-        self._items, self._first = list(items), 0
+    def show(self, items: Sequence[T], *, stay: bool = False) -> None:
+        """Replace the items, sorted as before: from the first page, or from this one to `stay`."""
+        self._items = list(items)
+        last_page = max(len(self._items) - 1, 0) // self._per_page
+        self._first = min(self._first, last_page * self._per_page) if stay else 0
         self._sort()
 
     def redraw(self) -> None:
-        """Draw the rows again, where what their cells show has changed."""
-        self._draw()
+        """Draw the rows again; the head and the buttons stay, and keep the focus."""
+        last = min(self._first + self._per_page, len(self._items))
+        self._body.clear()
+        with self._body:
+            draw_rows(self._columns, self._items[self._first : last], self._pick)
+        self._pager.set_visibility(len(self._items) > self._per_page)
+        self._place.set_text(f"{self._first + 1} to {last} of {len(self._items)}")
+        self._back.set_enabled(self._first > 0)
+        self._forward.set_enabled(last < len(self._items))
 
     def _sort_by(self, index: int) -> None:
         self._descending = index == self._sorted_by and not self._descending
         self._sorted_by, self._first = index, 0
+        for head in self._heads:
+            head.props.pop("aria-sort", None)
+        self._heads[index].props["aria-sort"] = "descending" if self._descending else "ascending"
         self._sort()
 
     def _sort(self) -> None:
         if self._sorted_by >= 0:
             value = self._columns[self._sorted_by].value
             self._items.sort(key=lambda item: _order(value(item)), reverse=self._descending)
-        self._draw()
+        self.redraw()
 
     def _turn(self, rows: int) -> None:
         self._first += rows
-        self._draw()
+        self.redraw()
 
-    def _draw(self) -> None:
-        self._box.clear()
-        last = min(self._first + self._per_page, len(self._items))
-        with self._box:
-            with table_of(self._title):
-                self._draw_head()
-                draw_rows(self._columns, self._items[self._first : last], self._pick)
-            if len(self._items) > self._per_page:
-                with ui.row().classes("items-center"):
-                    ui.label(f"{self._first + 1} to {last} of {len(self._items)}")
-                    turn_button("Previous", self._first > 0, lambda: self._turn(-self._per_page))
-                    turn_button("Next", last < len(self._items), lambda: self._turn(self._per_page))
-
-    def _draw_head(self) -> None:
+    def _draw_heads(self) -> list[ui.element]:
+        heads = []
         with ui.element("thead"), ui.element("tr"):
             for index, column in enumerate(self._columns):
                 with ui.element("th").props("scope=col") as head:
-                    if index == self._sorted_by:
-                        head.props["aria-sort"] = "descending" if self._descending else "ascending"
                     ui.button(
                         column.label, on_click=lambda index=index: self._sort_by(index)
                     ).props("flat no-caps dense")
+                heads.append(head)
+        return heads
 
 
 def table_of(title: str) -> ui.element:
@@ -115,19 +123,18 @@ def table_of(title: str) -> ui.element:
 def draw_rows(
     columns: Sequence[Column[T]], items: Sequence[T], pick: Callable[[T], None] | None
 ) -> None:
-    """Draw a row for each item, into the table that is open."""
-    with ui.element("tbody"):
-        for item in items:
-            with ui.element("tr") as row:
-                if pick is not None:
-                    row.classes("weft-picked").on("click", lambda item=item: pick(item))
-                for column in columns:
-                    _draw_cell(column, item)
+    """Draw a row for each item, into the body of the table that is open."""
+    for item in items:
+        with ui.element("tr") as row:
+            if pick is not None:
+                row.classes("weft-picked").on("click", lambda item=item: pick(item))
+            for column in columns:
+                _draw_cell(column, item)
 
 
-def turn_button(label: str, enabled: bool, turn: Callable[[], object]) -> None:
-    """Show a button that turns the pages of a table."""
-    ui.button(label, on_click=turn).props("flat no-caps dense").set_enabled(enabled)
+def turn_button(label: str, turn: Callable[[], object]) -> ui.button:
+    """Return a button that turns the pages of a table."""
+    return ui.button(label, on_click=turn).props("flat no-caps dense")
 
 
 def _draw_cell(column: Column[T], item: T) -> None:
@@ -184,7 +191,8 @@ def cursor_table(
             with ui.element("thead"), ui.element("tr"):
                 for column in columns:
                     tagged("th", column.label).props("scope=col")
-            draw_rows(columns, page.items, pick)
+            with ui.element("tbody"):
+                draw_rows(columns, page.items, pick)
 
         async def forward() -> None:
             cursors.append(page.next_cursor)
@@ -197,8 +205,8 @@ def cursor_table(
         if len(cursors) > 1 or page.next_cursor is not None:
             with ui.row().classes("items-center"):
                 ui.label(f"Page {len(cursors)}")
-                turn_button("Previous", len(cursors) > 1, back)
-                turn_button("Next", page.next_cursor is not None, forward)
+                turn_button("Previous", back).set_enabled(len(cursors) > 1)
+                turn_button("Next", forward).set_enabled(page.next_cursor is not None)
 
     section = Section(build)
     return section
