@@ -228,7 +228,7 @@ def test_the_console_is_a_client() -> None:
         and not name_of(path).startswith("server/console/")
     }
 
-    assert ours <= {"server.sites", "server.sse"}
+    assert ours <= {"server.jobs.report", "server.sites", "server.sse"}
     assert users == {"server/cli/consoling.py", "server/cli/demo_console.py"}
 
 
