@@ -3,6 +3,7 @@
 from server.console.page import Page
 from server.console.pages.adapter import ADAPTER
 from server.console.pages.adapters import ADAPTERS
+from server.console.pages.engine import ENGINE
 from server.console.pages.jobs import JOB_PAGES
 
-PAGES: tuple[Page, ...] = (ADAPTERS, ADAPTER, *JOB_PAGES)
+PAGES: tuple[Page, ...] = (ADAPTERS, ADAPTER, *JOB_PAGES, ENGINE)
