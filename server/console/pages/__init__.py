@@ -5,5 +5,6 @@ from server.console.pages.adapter import ADAPTER
 from server.console.pages.adapters import ADAPTERS
 from server.console.pages.engine import ENGINE
 from server.console.pages.jobs import JOB_PAGES
+from server.console.pages.registry import REGISTRY_PAGES
 
-PAGES: tuple[Page, ...] = (ADAPTERS, ADAPTER, *JOB_PAGES, ENGINE)
+PAGES: tuple[Page, ...] = (ADAPTERS, ADAPTER, *JOB_PAGES, ENGINE, *REGISTRY_PAGES)
