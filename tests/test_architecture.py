@@ -228,7 +228,9 @@ def test_the_console_is_a_client() -> None:
         and not name_of(path).startswith("server/console/")
     }
 
-    assert ours <= {"server.jobs.report", "server.sites", "server.sse"}
+    assert ours <= {
+        "server.jobs.report", "server.server_timing", "server.sites", "server.sse",
+    }  # fmt: skip
     assert users == {"server/cli/consoling.py", "server/cli/demo_console.py"}
 
 

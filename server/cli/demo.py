@@ -33,6 +33,7 @@ from server.cli.demo_skills import (
 from server.engine.process import Progress
 from server.home import open_registry
 from server.serve import serve
+from server.server_timing import parse_server_timing
 from server.settings import Settings
 
 BASE_NAME = "weft/demo-llama"
@@ -150,16 +151,6 @@ async def ask(client: AsyncOpenAI, model: str, prompt: str, max_tokens: int = 32
                 first = first or time.perf_counter()
                 text += delta
     return Reply(text, chosen, stages, 1000 * ((first or time.perf_counter()) - started))
-
-
-def parse_server_timing(header: str) -> dict[str, float]:
-    """Return the milliseconds of each stage in a `Server-Timing` header."""
-    stages = {}
-    for part in header.split(","):
-        name, _, duration = part.strip().partition(";dur=")
-        if duration:
-            stages[name] = float(duration)
-    return stages
 
 
 async def _present(settings: Settings, stop: Callable[[], None] | None) -> None:

@@ -46,6 +46,11 @@ class Api:
         self._http = http
         self._headers = {} if key is None else {"authorization": f"Bearer {key}"}
 
+    @property
+    def server(self) -> str:
+        """The URL of the server."""
+        return str(self._http.base_url).rstrip("/")
+
     async def get(
         self, kind: type[T], *path: str | int, query: Query | None = None,
         seconds: float = READ_SECONDS,

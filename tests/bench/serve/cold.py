@@ -9,8 +9,8 @@ into the store, and the rows. `first_token` is the client's.
 import statistics
 from collections.abc import Mapping
 
-from server.cli.demo import parse_server_timing
 from server.engine.link import Endpoint
+from server.server_timing import parse_server_timing
 from tests.bench.serve.load import Part, session, stream
 from tests.engine.gateway import Weft
 

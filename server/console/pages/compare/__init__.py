@@ -1,0 +1,1 @@
+"""The page Compare: one prompt, or a file of prompts, to several models side by side."""

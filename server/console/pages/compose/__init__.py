@@ -1,0 +1,1 @@
+"""The page Compose: a composition is drafted, explained, built, saved and published."""
