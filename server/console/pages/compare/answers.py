@@ -40,6 +40,7 @@ class AnswerView:
         self._blind, self._shown_at = blind_name is not None, 0.0
         with ui.column().classes("w-full gap-1 weft-answer"):
             self._name = tagged("h3", blind_name or column.name).classes("font-bold")
+            self._name.mark("answer-name")
             self._text = tagged("pre", "", _CHARACTERS).props("tabindex=0")
             self._error = ui.column().classes("w-full")
             self._facts = ui.column().classes("w-full gap-0 text-sm")

@@ -121,7 +121,8 @@ def _answer_column(place: int, column: Column) -> TableColumn[Asked]:
         with ui.element("div").classes("weft-text"):
             for piece in differences(answer.text[:_CHARACTERS], first.text[:_CHARACTERS]):
                 # ins is read out by screen readers, and not told by colour alone.
-                tagged("ins" if piece.differs else "span", piece.text, _CHARACTERS)
+                tag = "ins" if piece.differs else "span"
+                tagged(tag, piece.text, _CHARACTERS).mark("differs" if piece.differs else "same")
 
     return TableColumn[Asked](
         plain(column.name, 60), lambda row: row.answers[place].text, cell=draw

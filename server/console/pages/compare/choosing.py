@@ -22,7 +22,7 @@ class Chooser:
             self._field = ui.input(
                 "Model", placeholder="base, legal@prod, mix@1 or linear(legal, 0.5*sql)"
             ).classes("grow")
-            self._field.on("keydown.enter", self._add)
+            self._field.mark("model").on("keydown.enter", self._add)
             ui.button("Add column", icon="add", on_click=self._add).props("no-caps outline")
         self._draw()
 
@@ -61,9 +61,12 @@ class Chooser:
             if not self.columns:
                 empty("No model is compared yet. Add the base, an adapter or a composition.")
             for column in self.columns:
-                with ui.row().classes("items-center gap-0 border rounded px-2"):
-                    tagged("span", column.name, 80)
-                    button = ui.button(
-                        icon="close", on_click=lambda column=column: self._remove(column)
-                    ).props("flat dense round")
-                    button.props["aria-label"] = plain(f"Remove {column.name}", 80)
+                self._draw_column(column)
+
+    def _draw_column(self, column: Column) -> None:
+        chip = ui.row().classes("items-center gap-0 border rounded px-2")
+        with chip.mark(f"column {column.model}"):
+            tagged("span", column.name, 80)
+            button = ui.button(icon="close", on_click=lambda: self._remove(column))
+            button.props("flat dense round").mark(f"remove {column.model}")
+            button.props["aria-label"] = plain(f"Remove {column.name}", 80)

@@ -57,6 +57,7 @@ class _Comparing:
 
     def _draw_prompt(self) -> None:
         self._prompt = ui.textarea("Prompt").props("autogrow outlined").classes("w-full")
+        self._prompt.mark("prompt")
         self._suggested = Section(self._suggest)
         with ui.row().classes("w-full items-center gap-4"):
             if self._page.who.has("chat"):

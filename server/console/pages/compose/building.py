@@ -9,7 +9,6 @@ from server.console.api.composing import Build, Explanation, Warmed, builds, war
 from server.console.api.errors import Refused
 from server.console.pages.compose.draft import Draft, document_of
 from server.console.pages.compose.explained import duration
-from server.console.parts.refusal import refusal
 from server.console.parts.text import tagged
 
 _LOOK_SECONDS = 2.0
@@ -22,21 +21,23 @@ class Builder:
         self._api = api
         self._box = ui.column().classes("w-full").props("role=status")
 
-    async def build(self, draft: Draft, explanation: Explanation) -> bool:
-        """Build a draft and load it into the engine; return whether it worked."""
+    async def build(self, draft: Draft, explanation: Explanation) -> None:
+        """Build a draft and load it into the engine.
+
+        Raises:
+            Refused: with the API's words.
+        """
         task = asyncio.create_task(warm(self._api, document_of(draft)))
+        self._say(progress(None, None))
         try:
             while not (await asyncio.wait({task}, timeout=_LOOK_SECONDS))[0]:
                 self._say(progress(await self._find(explanation.recipe), explanation.seconds))
             self._say(done(task.result()))
-        except Refused as error:
+        except Refused:
             self._box.clear()
-            with self._box:
-                refusal(error)
-            return False
+            raise
         finally:
             task.cancel()
-        return True
 
     async def _find(self, recipe: str | None) -> Build | None:
         """Return the build of a recipe, if it is in flight; the answer to `warm` says the rest."""

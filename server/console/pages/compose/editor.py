@@ -14,7 +14,6 @@ from server.console.pages.compose.draft import (
     Ingredient,
     document_of,
     draft_of,
-    read_draft,
     write_draft,
 )
 
@@ -34,15 +33,11 @@ class Editor:
         self.draft = Draft()
         self.explanation: Explanation | None = None  # of the draft as it is
         self._expression = ""  # written, and not read yet
+        self._edition = 0  # grows with each change
         self._origin: Origin = "controls"
         self.on_draft: list[Callable[[Origin], None]] = []
         self.on_explained: list[Callable[[Origin], None]] = []
         self.on_written: list[Callable[[], None]] = []
-
-    @property
-    def empty(self) -> bool:
-        """Whether there is nothing to explain."""
-        return not self._expression and not self.draft.ingredients
 
     @property
     def expression(self) -> str:
@@ -64,19 +59,32 @@ class Editor:
             self._replace(Draft(), "expression")
         self._written()
 
-    async def explain(self) -> Explanation:
-        """Ask the server what was written means.
+    async def explained(self) -> Explanation | None:
+        """Return the explanation of the draft as it is, asked for unless it is there.
+
+        Raises:
+            Refused: as `explain`.
+        """
+        return self.explanation or await self.explain()
+
+    async def explain(self) -> Explanation | None:
+        """Ask the server what was written means; None if nothing is.
 
         Raises:
             Refused: with the API's words, and the place in an expression.
         """
-        expression, draft = self._expression, self.draft
-        if expression:
-            explanation = await explain(self._api, {"model": expression})
+        expression, edition = self._expression, self._edition
+        explanation = None
+        if expression or self.draft.ingredients:
+            asked = (
+                {"model": expression} if expression else {"composition": document_of(self.draft)}
+            )
+            explanation = await explain(self._api, asked)
+        if edition != self._edition:  # written anew meanwhile: the next explanation is the draft's
+            return explanation
+        if expression and explanation is not None:
             self._expression = ""
             self._replace(_draft_in(explanation, expression), "expression")
-        else:
-            explanation = await explain(self._api, {"composition": document_of(draft)})
         self.explanation = explanation
         for follow in self.on_explained:
             follow(self._origin)
@@ -89,6 +97,7 @@ class Editor:
 
     def _written(self) -> None:
         self.explanation = None
+        self._edition += 1
         for follow in self.on_written:
             follow()
 
@@ -101,20 +110,9 @@ def _draft_in(explanation: Explanation, expression: str) -> Draft:
     )
 
 
-def open_address(editor: Editor, parameters: Mapping[str, str]) -> None:
-    """Let the page's address write the draft: `model`, an expression, or `composition`, as JSON.
-
-    Raises:
-        DraftInvalid: `composition` is no such object.
-    """
-    if parameters.get("model"):
-        editor.write_expression(parameters["model"])
-    elif parameters.get("composition"):
-        editor.change(read_draft(parameters["composition"]))
-
-
 def address_of(editor: Editor) -> Mapping[str, str]:
     """Return the parameters of the page's address that write the draft again."""
     if editor.expression:
         return {"model": editor.expression}
-    return {} if editor.empty else {"composition": write_draft(editor.draft, indent=None)}
+    draft = editor.draft
+    return {"composition": write_draft(draft, indent=None)} if draft.ingredients else {}

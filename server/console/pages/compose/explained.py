@@ -22,6 +22,9 @@ class Pair:
 
 def show_explanation(explanation: Explanation) -> None:
     """Show an explanation, its warnings first."""
+    if explanation.kind == "base":
+        tagged("p", f"This is the base itself, {explanation.base}. Add adapters to compose.")
+        return
     for warning in explanation.warnings:
         with ui.row().classes("weft-refusal w-full items-center").props("role=status"):
             ui.icon("warning").props("aria-hidden=true")

@@ -47,7 +47,9 @@ class IngredientList:
                 min=_LOWEST, max=_HIGHEST, step=_STEP, value=part.weight,
                 on_change=lambda event: weigh(event.value),
             ).classes("w-40")  # fmt: skip
-            slider.props["aria-label"] = f"Weight of {part.reference}"
+            slider.mark(f"weight {part.reference}").props["aria-label"] = (
+                f"Weight of {part.reference}"
+            )
             number = ui.number(
                 value=part.weight, step=0.05, on_change=lambda event: weigh(event.value)
             ).classes("w-20").props("dense")  # fmt: skip

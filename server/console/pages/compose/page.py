@@ -5,10 +5,11 @@ from urllib.parse import urlencode
 from nicegui import ui
 
 from server.console.api.composing import methods, preview
+from server.console.api.errors import Refused
 from server.console.page import Page, PageContext
 from server.console.pages.compose.building import Builder
-from server.console.pages.compose.draft import DraftInvalid, document_of
-from server.console.pages.compose.editor import Editor, address_of, open_address
+from server.console.pages.compose.draft import document_of
+from server.console.pages.compose.editor import Editor, address_of
 from server.console.pages.compose.explained import show_explanation
 from server.console.pages.compose.ingredients import IngredientList
 from server.console.pages.compose.method import MethodForm
@@ -17,6 +18,7 @@ from server.console.pages.compose.previewed import show_preview
 from server.console.pages.compose.saving import Saver
 from server.console.pages.compose.writings import Writings
 from server.console.parts.pause import AfterPause
+from server.console.parts.refusal import attempt
 from server.console.parts.section import Section
 from server.console.parts.text import tagged
 
@@ -34,16 +36,9 @@ class _Composing:
                 self._draw_controls()
             with ui.column().classes("w-full gap-3"):
                 self._draw_results()
-        explain = AfterPause(self._explained.load, _EXPLAIN_SECONDS)
         self._preview = AfterPause(self._previewed.load, _PREVIEW_SECONDS)
-        self._editor.on_written.append(explain)
-
-    def open(self) -> None:
-        """Draw what the page's address names."""
-        try:
-            open_address(self._editor, self._page.parameters)
-        except DraftInvalid as error:
-            ui.notify(str(error), type="negative")
+        self._writings.open(self._page.parameters)  # its explanation comes as the page is shown
+        self._editor.on_written.append(AfterPause(self._explained.load, _EXPLAIN_SECONDS))
 
     def _draw_controls(self) -> None:
         editor = self._editor
@@ -59,7 +54,7 @@ class _Composing:
 
     def _draw_results(self) -> None:
         tagged("h2", "As text").classes("text-lg")
-        Writings(self._editor)
+        self._writings = Writings(self._editor)
         self._draw_actions()
         tagged("h2", "Explanation").classes("text-lg")
         self._explained = Section(self._explain)
@@ -70,21 +65,21 @@ class _Composing:
         self._saver: Saver | None = None
         with ui.row().classes("w-full items-center gap-3"):
             if who.has("publish"):
-                self._saver = Saver(self._page.api, who, lambda: editor.explanation)
+                self._saver = Saver(self._page.api, who, editor.explained)
             if who.has("chat"):
-                ui.button("Build", icon="construction", on_click=self._build).props(
-                    "no-caps outline"
-                )
+                ui.button(
+                    "Build", icon="construction", on_click=lambda: attempt(self._build)
+                ).props("no-caps outline")
         self._builder = Builder(self._page.api)
 
     async def _explain(self) -> None:
-        if self._editor.empty:
-            tagged("p", "Add an ingredient, or write an expression: its explanation appears here.")
-            return
         explanation = await self._editor.explain()
-        show_explanation(explanation)
-        if self._saver is not None:
-            self._saver.suggest(explanation)
+        if explanation is None:
+            tagged("p", "Add an ingredient, or write an expression: its explanation appears here.")
+        else:
+            show_explanation(explanation)
+            if self._saver is not None:
+                self._saver.suggest(explanation)
         ui.navigate.history.replace(f"{_PATH}?{urlencode(address_of(self._editor))}")
         self._preview()
 
@@ -94,16 +89,16 @@ class _Composing:
             show_preview(await preview(self._page.api, document_of(self._editor.draft)))
 
     async def _build(self) -> None:
-        explanation = self._editor.explanation
+        explanation = await self._editor.explained()
         if explanation is None or explanation.kind != "merge":
-            ui.notify("There is no composition to build yet. Add ingredients.", type="warning")
-        elif await self._builder.build(self._editor.draft, explanation):
-            await self._explained.load()
+            raise Refused("There is no composition to build yet. Add ingredients.")
+        await self._builder.build(self._editor.draft, explanation)
+        await self._explained.load()
 
 
 def build(page: PageContext) -> None:
     """Show the page."""
-    _Composing(page).open()
+    _Composing(page)
 
 
 COMPOSE = Page(_PATH, "Compose", build, menu="Compose")

@@ -25,7 +25,9 @@ def picker(api: Api, add: Callable[[str], None]) -> None:
         for hit in hits:
             with ui.row().classes("w-full items-center no-wrap gap-2"):
                 button = ui.button(icon="add", on_click=lambda hit=hit: add(hit.reference))
-                button.props("flat dense round").props["aria-label"] = f"Add {hit.reference}"
+                button.props("flat dense round").mark(f"add {hit.reference}").props[
+                    "aria-label"
+                ] = f"Add {hit.reference}"
                 tagged("span", hit.reference)
                 tagged("span", ", ".join(hit.tags), 80).classes("text-sm")
 

@@ -1,13 +1,14 @@
 """Saving a draft under a name, publishing what was saved, and the way to the comparison."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from urllib.parse import urlencode
 
 from nicegui import ui
 
 from server.console.api.client import Api
 from server.console.api.composing import Explanation, Saved, publish, save
+from server.console.api.errors import Refused
 from server.console.api.identity import Identity
 from server.console.pages.compare.columns import columns_of, parameters_of
 from server.console.parts.confirm import confirmed
@@ -29,32 +30,31 @@ class Saver:
     """Saves the explained draft, and then offers to publish and to compare it."""
 
     def __init__(
-        self, api: Api, who: Identity, explained: Callable[[], Explanation | None]
+        self, api: Api, who: Identity, explained: Callable[[], Awaitable[Explanation | None]]
     ) -> None:
         self._api, self._who, self._explained = api, who, explained
         self._name = ui.input("Name of the composition").classes("w-64")
         ui.button("Save", icon="save", on_click=self._save).props("no-caps")
+        self._suggested = ""
         self._box = ui.column().classes("w-full")
 
     def suggest(self, explanation: Explanation) -> None:
         """Fill in a name, unless the reader has written one."""
-        if not self._name.value:
-            self._name.value = suggested_name(self._who, explanation)
+        if self._name.value == self._suggested:
+            self._suggested = self._name.value = suggested_name(self._who, explanation)
 
     async def _save(self) -> None:
-        explanation = self._explained()
+        await attempt(self._try)
+
+    async def _try(self) -> None:
+        explanation = await self._explained()
         if explanation is None or explanation.expression is None:
-            ui.notify(
+            raise Refused(
                 "Only what an expression says can be saved: add ingredients, and leave out weights "
-                "by pattern.", type="warning",
-            )  # fmt: skip
-            return
-        expression = explanation.expression
-
-        async def act() -> None:
-            self._show(await save(self._api, self._name.value, expression), explanation)
-
-        await attempt(act)
+                "by pattern, dtype and base."
+            )
+        self.suggest(explanation)
+        self._show(await save(self._api, self._name.value, explanation.expression), explanation)
 
     def _show(self, saved: Saved, explanation: Explanation) -> None:
         self._box.clear()
@@ -73,6 +73,7 @@ def _comparison(saved: Saved, explanation: Explanation) -> str:
 def _draw_publishing(api: Api, saved: Saved) -> None:
     with ui.row().classes("items-center gap-3"):
         adapter = ui.input("Adapter to publish it as", value=saved.name).classes("w-64")
+        adapter.mark("publish as")
         alias = ui.input("Alias (may be empty)").classes("w-40")
 
         async def act() -> None:

@@ -3,6 +3,8 @@
 Either can be edited; the other and the controls follow.
 """
 
+from collections.abc import Mapping
+
 from nicegui import ui
 
 from server.console.pages.compose.draft import DraftInvalid, read_draft, write_draft
@@ -28,9 +30,15 @@ class Writings:
                 "w-full font-mono"
             )
         self._expression.mark("expression")
-        self._json.mark("json")
+        self._json.mark("json").without_auto_validation()  # or each change would clear its error
         editor.on_draft.append(self._show_json)
         editor.on_explained.append(self._show_expression)
+
+    def open(self, parameters: Mapping[str, str]) -> None:
+        """Write what the page's address names: `model`, an expression, or `composition`, JSON."""
+        self._expression.value = parameters.get("model", "")
+        if not self._expression.value:
+            self._json.value = parameters.get("composition", "")
 
     def _write_expression(self, text: str) -> None:
         if text != self._known[0]:
