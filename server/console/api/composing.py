@@ -1,5 +1,6 @@
 """Compositions: the merge methods, what a composition means, building, saving, publishing."""
 
+from collections.abc import Mapping
 from typing import Literal
 
 from pydantic import BaseModel
@@ -125,18 +126,19 @@ async def methods(api: Api) -> list[Method]:
     return (await api.get(_Methods, "methods")).methods
 
 
-async def explain(api: Api, asked: dict[str, object]) -> Explanation:
-    """Return what is asked means: `{"model": …}` or `{"composition": …}`."""
+async def explain(api: Api, model: str | Mapping[str, object]) -> Explanation:
+    """Return what an expression or a `composition` object means."""
+    asked = {"model" if isinstance(model, str) else "composition": model}
     return await api.send(Explanation, "POST", "explain", json=asked)
 
 
-async def preview(api: Api, composition: dict[str, object]) -> Preview:
+async def preview(api: Api, composition: Mapping[str, object]) -> Preview:
     """Return figures of the ingredients of a composition, from their tensors."""
     asked = {"composition": composition}
     return await api.send(Preview, "POST", "explain", "preview", json=asked)
 
 
-async def warm(api: Api, composition: dict[str, object]) -> Warmed:
+async def warm(api: Api, composition: Mapping[str, object]) -> Warmed:
     """Build a composition and load it into the engine."""
     asked = {"composition": composition}
     return await api.send(Warmed, "POST", "warm", json=asked, seconds=BUILD_SECONDS)

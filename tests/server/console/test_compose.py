@@ -12,6 +12,7 @@ from nicegui import ui
 from nicegui.elements.mixins.value_element import ValueElement
 from nicegui.testing import User
 
+from registry.callers import Role
 from registry.service import Registry
 from server.app import create_app
 from server.gateway import Gateway
@@ -159,7 +160,8 @@ async def test_publishing_asks_first(user: User, registry: Registry) -> None:
 
 async def test_buttons_follow_the_role(sign_in: SignIn, registry: Registry) -> None:
     """A key that may only chat sees no button to save; one that may only read, none to build."""
-    for role, seen in (("read", []), ("chat", ["Build"])):
+    roles: list[tuple[Role, list[str]]] = [("read", []), ("chat", ["Build"])]
+    for role, seen in roles:
         _, key = registry.access.keys.create(role, role=role, all_namespaces=True)
         user = await sign_in(key)
         await user.open(address(model="cat(zorp, blim)"))

@@ -32,7 +32,7 @@ async def suggest_prompts(api: Api, columns: Columns, use: Callable[[str], None]
 async def _adapters_in(api: Api, model: str) -> list[str]:
     """Return the names of the adapters in a model; none of what the server does not know."""
     try:
-        explanation = await explain(api, {"model": model})
+        explanation = await explain(api, model)
     except Refused as error:
         if error.unanswered:
             raise

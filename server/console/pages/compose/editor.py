@@ -76,10 +76,7 @@ class Editor:
         expression, edition = self._expression, self._edition
         explanation = None
         if expression or self.draft.ingredients:
-            asked = (
-                {"model": expression} if expression else {"composition": document_of(self.draft)}
-            )
-            explanation = await explain(self._api, asked)
+            explanation = await explain(self._api, expression or document_of(self.draft))
         if edition != self._edition:  # written anew meanwhile: the next explanation is the draft's
             return explanation
         if expression and explanation is not None:
