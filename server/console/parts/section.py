@@ -39,6 +39,8 @@ class Section:
 
     async def load(self) -> None:
         """Fill the section anew; a load that is still running is given up."""
+        if self._box.is_deleted:  # what loads it came after the page was closed
+            return
         if self._running is not None:
             self._running.cancel()
         self._running = asyncio.create_task(self._run())

@@ -39,7 +39,7 @@ class AnswerView:
         self._column, self._copy = column, copy
         self._blind, self._shown_at = blind_name is not None, 0.0
         with ui.column().classes("w-full gap-1 weft-answer"):
-            self._name = tagged("h3", blind_name or column.name).classes("font-bold")
+            self._name = tagged("h3", blind_name or column.name).classes("text-base font-bold")
             self._name.mark("answer-name")
             self._text = tagged("pre", "", _CHARACTERS).props("tabindex=0")
             self._error = ui.column().classes("w-full")

@@ -5,7 +5,7 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from nicegui import events, ui
+from nicegui import ui
 
 from server.console.api.chat import Answer
 from server.console.api.client import Api
@@ -19,6 +19,7 @@ from server.console.pages.compare.prompts import (
     PromptsInvalid,
     read_prompts,
 )
+from server.console.parts.drop import drop
 from server.console.parts.table import Column as TableColumn
 from server.console.parts.table import Table
 from server.console.parts.text import plain, tagged
@@ -51,27 +52,22 @@ class Batch:
             f"Up to {MAX_PROMPTS} prompts: one on each line, as text or as JSON with prompt or "
             "messages. Where an answer differs from the first column's, the difference is marked.",
         )
-        ui.upload(
-            label="Drop a file of prompts", auto_upload=True, max_file_size=MAX_BYTES,
-            max_files=1, on_upload=self._take,
-        ).classes("w-full").props("accept=.txt,.jsonl,.json")  # fmt: skip
+        drop(self._take, endings=".txt,.jsonl,.json", most_bytes=MAX_BYTES)
         self._status = ui.row().classes("w-full items-center").props("role=status")
         self._table = ui.column().classes("w-full")
         ui.context.client.on_delete(self.stop)
 
-    async def _take(self, event: events.UploadEventArguments) -> None:
+    async def _take(self, _: str, raw: bytes) -> None:
         columns = self._columns()
         if not columns:
             ui.notify("There is no column to ask. Add one above.", type="warning")
             return
         try:
-            prompts = read_prompts(await event.file.read())
+            prompts = read_prompts(raw)
         except PromptsInvalid as error:
             with self._fresh_status():
                 tagged("pre", str(error), 1000).classes("weft-refusal").props("role=alert")
             return
-        finally:
-            event.sender.reset()  # type: ignore[attr-defined]
         self.stop()
         self._task = asyncio.create_task(self._run(columns, prompts))
 

@@ -21,7 +21,7 @@ async def offer_copy(
         for title, write in (("curl", as_curl), ("Python", as_python)):
             text = write(server, column, messages, max_tokens)
             with ui.row().classes("w-full items-center"):
-                tagged("h3", title).classes("font-bold grow")
+                tagged("h3", title).classes("text-base font-bold grow")
                 ui.button(
                     f"Copy as {title}", icon="content_copy",
                     on_click=lambda text=text: ui.clipboard.write(text),

@@ -5,10 +5,10 @@ from collections.abc import Callable
 
 from nicegui import ui
 
+from server.console.api.adapters import examples
 from server.console.api.client import Api
 from server.console.api.composing import explain
 from server.console.api.errors import Refused
-from server.console.api.ingredients import examples
 from server.console.pages.compare.columns import Columns
 from server.console.parts.text import plain
 

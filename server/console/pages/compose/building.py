@@ -48,6 +48,8 @@ class Builder:
         return next((build for build in found if build.recipe == recipe), None)
 
     def _say(self, text: str) -> None:
+        if self._box.is_deleted:  # the page was closed; the build goes on
+            return
         self._box.clear()
         with self._box:
             tagged("p", text)

@@ -46,7 +46,7 @@ class IngredientList:
             slider = ui.slider(
                 min=_LOWEST, max=_HIGHEST, step=_STEP, value=part.weight,
                 on_change=lambda event: weigh(event.value),
-            ).classes("w-40")  # fmt: skip
+            ).classes("w-40 max-md:w-24")  # fmt: skip
             slider.mark(f"weight {part.reference}").props["aria-label"] = (
                 f"Weight of {part.reference}"
             )

@@ -56,7 +56,8 @@ class MethodForm:
         with ui.column().classes("w-full gap-0"):
             field = _field(option, value, lambda new: self._choose(option, new))
             field.mark(f"option {option.name}").classes("w-full")
-            tagged("p", f"{option.meaning}. It takes {option.accepts}.", 1000).classes("text-sm")
+            meaning = option.meaning.rstrip(".")
+            tagged("p", f"{meaning}. It takes {option.accepts}.", 1000).classes("text-sm")
 
     def _choose(self, option: MethodOption, value: OptionValue) -> None:
         editor = self._editor

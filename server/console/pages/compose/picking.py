@@ -5,7 +5,7 @@ from collections.abc import Callable
 from nicegui import ui
 
 from server.console.api.client import Api
-from server.console.api.ingredients import find
+from server.console.api.search import search
 from server.console.parts.empty import empty
 from server.console.parts.section import Section
 from server.console.parts.text import tagged
@@ -19,7 +19,7 @@ def picker(api: Api, add: Callable[[str], None]) -> None:
     text.props("debounce=300 clearable").classes("w-full")
 
     async def results() -> None:
-        hits = await find(api, text.value or "", _HITS)
+        hits = await search(api, text=text.value or "", limit=_HITS)
         if not hits:
             empty("No adapter was found.", do="See all adapters", href="/")
         for hit in hits:
