@@ -5,9 +5,10 @@ Covered: the order, the votes, their tally and what of it an evaluation says. No
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from random import Random
 from string import ascii_uppercase
 from typing import Self
+
+from numpy.random import default_rng
 
 METRIC = "share of blind votes"
 _MAX_DATASET = 200
@@ -17,7 +18,7 @@ def shuffled(columns: int, seed: int | None) -> tuple[int, ...]:
     """Return the columns' numbers in the order that a seed gives; None keeps their order."""
     if seed is None:
         return tuple(range(columns))
-    return tuple(Random(seed).sample(range(columns), columns))  # noqa: S311 - no secret
+    return tuple(int(column) for column in default_rng(seed).permutation(columns))
 
 
 def letter(place: int) -> str:
