@@ -40,9 +40,9 @@ class Answering(ASGITransport):
         return await super().handle_async_request(request)
 
 
-async def soon(user: User, content: str | None = None, **asked: Any) -> None:
-    """Wait until the user sees something."""
-    await user.should_see(content=content, retries=200, **asked)
+async def soon(user: User, text: str | None = None, **asked: Any) -> None:
+    """Wait until the user sees a text, in the page or in a notification, or an element."""
+    await user.should_see(text, retries=200, **asked)
 
 
 async def until(holds: Callable[[], bool]) -> None:
