@@ -42,7 +42,8 @@ class Answering(ASGITransport):
 
 async def soon(user: User, text: str | None = None, **asked: Any) -> None:
     """Wait until the user sees a text, in the page or in a notification, or an element."""
-    await user.should_see(text, retries=200, **asked)
+    named = {} if text is None else {"target": text}
+    await user.should_see(retries=200, **named, **asked)
 
 
 async def until(holds: Callable[[], bool]) -> None:

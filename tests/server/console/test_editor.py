@@ -38,7 +38,7 @@ def test_figures_have_the_unit_that_suits_them() -> None:
 
 async def test_an_answer_that_comes_too_late_changes_no_draft() -> None:
     """What was written while the server read an expression stays; its answer is not the draft."""
-    late = {
+    late: dict[str, object] = {
         "kind": "merge", "base": "b", "expression": "cat(a)", "recipe": None, "artifact": None,
         "composition": {"method": "cat", "adapters": [{"name": "a"}]}, "rank": 1, "nbytes": 1,
         "memory_bytes": 1, "seconds": 1.0, "ingredients": [], "cosines": [], "warnings": [],
