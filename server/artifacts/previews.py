@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from merge.preview import Preview  # which imports torch
 
 _SECONDS = 20.0
-_GRACE_SECONDS = 15.0  # for the start of the process
+_GRACE_SECONDS = 60.0  # for the start of the process, which imports torch
 _WAITING, _WAITING_OF_ONE = 16, 4
 _REMEMBERED = 256
 

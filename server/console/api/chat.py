@@ -8,8 +8,8 @@ from typing import Any
 
 from server.console.api.client import Api
 from server.console.api.errors import Refused
+from server.console.api.events import events_of
 from server.server_timing import parse_server_timing
-from server.sse import Event, parse
 
 _DONE = "[DONE]"
 _SECONDS = 900.0  # between two parts of an answer: the first may wait for a merge
@@ -72,7 +72,7 @@ async def ask(
             "POST", "/v1/chat/completions", json=body, seconds=_SECONDS
         ) as response:
             answer.begin(response.headers)
-            async for event in _events(response.aiter_lines()):
+            async for event in events_of(response):
                 answer.take(event.data, clock() - started)
                 yield answer
     except Refused as error:
@@ -81,14 +81,3 @@ async def ask(
         answer.error = f"The server's stream is not a chat's: {error!r:.200}"
     answer.end(clock() - started)
     yield answer
-
-
-async def _events(lines: AsyncIterator[str]) -> AsyncIterator[Event]:
-    """Yield the events of a stream as they are complete."""
-    block: list[str] = []
-    async for line in lines:
-        block.append(line)
-        if not line:
-            for event in parse(block):
-                yield event
-            block.clear()

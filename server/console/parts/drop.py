@@ -3,37 +3,44 @@
 from collections.abc import Awaitable, Callable
 
 from nicegui import events, ui
+from nicegui.elements.upload_files import FileUpload
 
-# The field's own button has no name, and its input no label: the input is hidden behind this one.
+# In place of Quasar's own: its button has no name and its input no label, so that a reader of the
+# screen cannot tell them apart. The input is hidden behind this button.
 _HEAD = (
     '<div class="row items-center q-pa-sm q-gutter-sm">'
-    '<q-btn outline no-caps icon="attach_file" label="Choose a file" @click="props.pickFiles" />'
+    '<q-btn outline no-caps icon="attach_file" label="{label}" @click="props.pickFiles" />'
     "<div>or drop it here</div>"
     '<div style="display: none"><q-uploader-add-trigger /></div></div>'
 )
 
 
 def drop(
-    take: Callable[[str, bytes], Awaitable[None]], *, endings: str, most_bytes: int
+    label: str,
+    take: Callable[[FileUpload], Awaitable[None]],
+    *,
+    endings: str,
+    most_bytes: int,
 ) -> ui.upload:
-    """Show the field; `take` gets the name and the bytes of each file.
+    """Show the field; `take` gets each file.
 
     Args:
+        label: of the button, in our own words: it becomes part of a template.
         take: awaited for one file after the other.
         endings: of the names that are offered to choose from, such as ".txt,.jsonl".
         most_bytes: of a file; larger ones are refused before they are sent.
     """
 
     async def receive(event: events.UploadEventArguments) -> None:
+        await take(event.file)
         field.reset()
-        await take(event.file.name, await event.file.read())
 
     def reject() -> None:
         ui.notify(f"A file has at most {most_bytes:,} bytes ({endings}).", type="negative")
 
     field = ui.upload(
         auto_upload=True, max_file_size=most_bytes, on_upload=receive, on_rejected=reject
-    ).classes("w-full")
+    )
     field.props["accept"] = endings
-    field.add_slot("header", _HEAD)
+    field.add_slot("header", _HEAD.format(label=label))
     return field

@@ -24,3 +24,9 @@ async def test_pages_load_and_send_nothing_elsewhere(user: User) -> None:
     assert "default-src 'self'" in policy
     assert "frame-ancestors 'none'" in policy
     assert "http" not in policy
+
+
+async def test_the_form_of_a_page_says_where_it_is_from(user: User) -> None:
+    """Pages tell their own origin to their own forms, without which a sign-in is refused."""
+    answer = await user.http_client.get("/")
+    assert "same-origin" == answer.headers["referrer-policy"]

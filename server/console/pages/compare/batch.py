@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from nicegui import ui
+from nicegui.elements.upload_files import FileUpload
 
 from server.console.api.chat import Answer
 from server.console.api.client import Api
@@ -52,18 +53,23 @@ class Batch:
             f"Up to {MAX_PROMPTS} prompts: one on each line, as text or as JSON with prompt or "
             "messages. Where an answer differs from the first column's, the difference is marked.",
         )
-        drop(self._take, endings=".txt,.jsonl,.json", most_bytes=MAX_BYTES)
+        drop(
+            "Choose a file of prompts",
+            self._take,
+            endings=".txt,.jsonl,.json",
+            most_bytes=MAX_BYTES,
+        ).classes("w-full")
         self._status = ui.row().classes("w-full items-center").props("role=status")
         self._table = ui.column().classes("w-full")
         ui.context.client.on_delete(self.stop)
 
-    async def _take(self, _: str, raw: bytes) -> None:
+    async def _take(self, file: FileUpload) -> None:
         columns = self._columns()
         if not columns:
             ui.notify("There is no column to ask. Add one above.", type="warning")
             return
         try:
-            prompts = read_prompts(raw)
+            prompts = read_prompts(await file.read())
         except PromptsInvalid as error:
             with self._fresh_status():
                 tagged("pre", str(error), 1000).classes("weft-refusal").props("role=alert")

@@ -10,30 +10,22 @@ from dataclasses import dataclass
 
 from nicegui import ui
 from nicegui.elements.upload_files import FileUpload
-from nicegui.events import UploadEventArguments
 
 from server.console.api import examples
 from server.console.api.client import Api
 from server.console.api.errors import Refused
 from server.console.api.examples import Check, ExampleFile, Param
 from server.console.pages.jobs.bad_lines import BadLine, bad_lines
+from server.console.parts.drop import drop
 from server.console.parts.refusal import attempt
 from server.console.parts.table import Column, Table
 from server.console.parts.text import tagged
 
 _LARGEST = 100 * 2**20  # bytes; what a server accepts by default
-_TITLES: dict[Param, str] = {
-    "training_file": "Examples", "validation_file": "Validation examples (optional)",
-}  # fmt: skip
-# In place of Quasar's own, whose button has no name and cannot be told from the field within it.
-_HEADER = """
-<div class="q-pa-sm">
-  <label style="position: relative; display: block">
-    {title}: drop a JSONL file here <q-uploader-add-trigger></q-uploader-add-trigger>
-  </label>
-  <q-btn flat dense no-caps label="Choose a file" @click="props.pickFiles"></q-btn>
-</div>
-"""
+_BUTTONS: dict[Param, str] = {
+    "training_file": "Choose a JSONL file of examples",
+    "validation_file": "Choose one to validate (optional)",
+}
 _COLUMNS = [
     Column[BadLine]("Line", lambda line: line.number),
     Column[BadLine]("What is wrong", lambda line: line.message),
@@ -56,7 +48,7 @@ class ExampleFiles:
         self._api, self._checked = api, checked
         self._sent: dict[Param, _Sent] = {}
         with ui.row().classes("w-full"):
-            for param in _TITLES:
+            for param in _BUTTONS:
                 self._draw_field(param)
         self._result = ui.column().classes("w-full gap-1").props("role=status")
         ui.context.client.on_delete(self._remove_all)
@@ -70,16 +62,11 @@ class ExampleFiles:
         self._sent.clear()
 
     def _draw_field(self, param: Param) -> None:
-        async def take(event: UploadEventArguments) -> None:
-            await attempt(lambda: self._replace(param, event.file))
-            field.reset()
+        async def take(file: FileUpload) -> None:
+            await attempt(lambda: self._replace(param, file))
 
-        field = ui.upload(
-            label=_TITLES[param], auto_upload=True, max_file_size=_LARGEST, on_upload=take,
-            on_rejected=lambda: ui.notify("A file of at most 100 MiB is expected."),
-        )  # fmt: skip
-        field.props("accept=.jsonl,.json,.txt flat bordered color=grey-9").classes("w-72")
-        field.mark(param).add_slot("header", _HEADER.format(title=_TITLES[param]))
+        field = drop(_BUTTONS[param], take, endings=".jsonl,.json,.txt", most_bytes=_LARGEST)
+        field.classes("w-72").mark(param)
 
     async def _replace(self, param: Param, dropped: FileUpload) -> None:
         """Send a file in place of the last one, and check what is there now."""
@@ -91,7 +78,7 @@ class ExampleFiles:
         await self._check()
 
     async def _check(self) -> None:
-        training, validation = (self._sent.get(param) for param in _TITLES)
+        training, validation = (self._sent.get(param) for param in _BUTTONS)
         self._result.clear()
         if training is None:
             return
