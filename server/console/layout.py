@@ -35,7 +35,8 @@ STYLE = """
 .nicegui-link { color: #1a56a8; }
 .body--dark .nicegui-link { color: #8ab4f8; }
 .body--dark :is(main, .q-dialog, .q-menu) { --q-primary: #8ab4f8; }
-.body--dark :is(.q-btn:not(.q-btn--flat), .q-badge) { --q-primary: #1f5a96; }
+.body--dark :is(.q-btn:not(.q-btn--flat, .q-btn--outline), .q-badge, .q-uploader) {
+  --q-primary: #1f5a96; }
 .weft-table tr.weft-picked { cursor: pointer; }
 .weft-table tr.weft-picked:hover { background: #8882; }
 .weft-facts { display: grid; grid-template-columns: max-content 1fr; gap: .1rem 1rem; }

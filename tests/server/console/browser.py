@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import BrowserContext, Page, sync_playwright
@@ -25,7 +24,11 @@ def chromium(
         browser.close()
 
 
-def serious_findings(page: Page) -> list[dict[str, Any]]:
-    """Return what axe-core finds serious or critical on a page."""
-    violations = Axe().run(page).response["violations"]
-    return [found for found in violations if found["impact"] in SERIOUS]
+def serious_findings(page: Page) -> list[str]:
+    """Return what axe-core finds serious or critical on a page: rule, element, why."""
+    return [
+        f"{found['id']}: {node['html']}: {node['failureSummary']}"
+        for found in Axe().run(page).response["violations"]
+        if found["impact"] in SERIOUS
+        for node in found["nodes"]
+    ]
