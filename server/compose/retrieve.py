@@ -1,10 +1,11 @@
-"""`auto(; k=3, method=linear, tag=legal)`: ingredients chosen by searching with the request's text.
+"""`auto(; k=3, method=tsv, tag=legal)`: ingredients chosen by searching with the request's text.
 
 After LoraRetriever (arXiv 2402.09997): the system message and the first user message are compared
 with the text embedding of each adapter, of which its examples are a half, so a conversation keeps
 its choice until the registry changes. To keep it permanently, send the artifact's digest as
 `model`. Weights are those of TTMM (arXiv 2505.14136), and where nothing is near the base answers.
-The default method is the sum, the one that arXiv 2511.21437 finds reliable.
+The default method is TSV-Merge, which keeps most of the ingredients in both of the lab's tables
+(tests/lab/results).
 Not covered: choosing by the behaviour of adapters, or by later messages.
 """
 
@@ -23,7 +24,7 @@ NAME = "auto"
 MAX_K = 16
 _DEFAULT_K = 3
 _CONSIDERED = 3  # hits for each adapter of the result: policies may deny some
-_DEFAULT_METHOD = "linear"
+_DEFAULT_METHOD = "tsv"
 Weights = Literal["near", "equal"]
 # TTMM's: exp(-(1 - cosine) / β²) with β = 0.2, over at most 50 adapters; less than τ is dropped.
 _BETA_SQUARED = 0.04
