@@ -25,7 +25,7 @@ def build(page: PageContext) -> None:
         if refused:
             empty("No import was refused. Only imports from the Hub are remembered here.")
         else:
-            empty("Nothing was imported yet.", command="weft adapters import FOLDER --name team/legal")
+            empty("Nothing was imported yet.", command="weft adapters import FOLDER")
 
     columns = _REFUSED_COLUMNS if refused else _ADMITTED_COLUMNS
     cursor_table(
