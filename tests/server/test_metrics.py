@@ -9,7 +9,8 @@ from httpx import AsyncClient
 from server.engine.fake import FakeEngine
 from server.gateway import Gateway
 from server.telemetry import record
-from server.telemetry.metrics import NAMESPACES, Metrics, Timings, outcome_of
+from server.telemetry.metrics import NAMESPACES, Metrics, Timings
+from server.telemetry.recent_requests import outcome_of
 
 NAMES = {
     "weft_requests_total", "weft_merges_total", "weft_merge_hits_total", "weft_merge_seconds",
