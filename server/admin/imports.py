@@ -57,7 +57,7 @@ class ImportItem(Item):
     digest: str | None = Field(None, examples=["3f" * 32])
     status: ShownStatus | None = Field(None, examples=["admitted"])
     findings: list[FindingItem] = Field([], examples=[[]])
-    problems: list[str] = Field([], examples=[["A010 no-config"]])
+    problems: list[str] = Field([], examples=[["A001 config-missing"]])
     at: datetime = Field(examples=["2026-11-22T08:10:00Z"])
     by: str = Field(examples=["ci"])
 

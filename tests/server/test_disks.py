@@ -154,11 +154,11 @@ def commands() -> list[str]:
 
 
 def test_every_command_is_tried() -> None:
-    """A new command is added above; `status` and two of `cluster` only ask what runs, `doctor` says
-    what is wrong with a disk (test_doctor.py), a node tells its engine (test_node.py), and what
-    goes into an object store is only read here.
+    """A new command is added above; `status`, the console and two of `cluster` only ask what runs,
+    `doctor` says what is wrong with a disk (test_doctor.py), a node tells its engine
+    (test_node.py), and what goes into an object store is only read here.
     """
-    others = ["cluster down", "cluster status", "doctor", "node", "status", "store upload"]
+    others = "cluster down,cluster status,console,doctor,node,status,store upload".split(",")
     assert commands() == sorted([*WORDS, *others])
 
 

@@ -17,7 +17,7 @@ TEAM = Caller("ci", role="read", namespace="team")
 def refuse(registry: Registry, source: str, name: str) -> None:
     """Remember that a source was refused under a name."""
     registry.imports.remember(
-        source, name, "0" * 64, digest=None, problems=["A010 no-config"], actor="ada"
+        source, name, "0" * 64, digest=None, problems=["A001 config-missing"], actor="ada"
     )
 
 

@@ -60,8 +60,9 @@ async def test_recent_imports_are_listed(
 ) -> None:
     """Versions come newest first with their findings, refusals with their problems, as visible."""
     registry.imports.remember(
-        "hf:acme/x@0#", "team/x", "0" * 64, digest=None, problems=["A010 no-config"], actor="ada"
-    )
+        "hf:acme/x@0#", "team/x", "0" * 64,
+        digest=None, problems=["A001 config-missing"], actor="ada",
+    )  # fmt: skip
     reader, stranger = await client_of("read", "team"), await client_of("read", "other")
     for client, first in ((stranger, f"{private}@1"), (reader, None)):
         newest = items(await client.get("/registry/imports"))[0]
@@ -69,7 +70,7 @@ async def test_recent_imports_are_listed(
         assert {"source", "digest", "status", "findings", "at", "by"} <= set(newest)
     asked = {"outcome": "refused"}
     (refused,) = items(await reader.get("/registry/imports", params=asked))
-    assert ("team/x", None, ["A010 no-config"], "ada") == (
+    assert ("team/x", None, ["A001 config-missing"], "ada") == (
         refused["name"], refused["reference"], refused["problems"], refused["by"],
     )  # fmt: skip
     assert [] == items(await stranger.get("/registry/imports", params=asked))
