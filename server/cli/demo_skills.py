@@ -25,7 +25,7 @@ AUTO_PROMPTS = 10
 STAGES = ("resolve", "merge", "load", "engine")
 LONGEST = 160  # tokens of an answer: a table of three rows takes 120
 LONGEST_OF_BASE = 40  # it knows no end, and what it is about is seen by then
-AT_ONCE = 16  # answers: the more share a step of the engine, the less time each takes
+AT_ONCE = 16  # answers that share the steps of the engine
 
 
 @dataclass(frozen=True, slots=True)

@@ -161,7 +161,7 @@ async def test_an_empty_registry_says_what_to_do(gateway: Gateway) -> None:
     columns = ("name", "number", "x", "y", "rank", "base", "owner", "status", "tags")
     nothing = points(**{column: [] for column in columns}).model_dump()
     reader = {**ADMIN, "role": "read"}
-    for who, text in ((ADMIN, "weft adapters import FOLDER"), (reader, "that your key may see")):
+    for who, text in ((ADMIN, "weft adapters import FOLDER"), (reader, "Your key cannot see")):
         async with console_on(gateway, transport=answering({"/map": nothing}, who)) as browser:
             user = browser()
             await user.open("/")

@@ -39,13 +39,13 @@ def test_lines_may_be_json() -> None:
         (b'{"messages": [{"role": "assistant", "content": "x"}]}', "line 1: no message"),
         (b'["a"]\n{"a": ' + b"[" * 5000, "line 2: not JSON"),
         (b"{}\n" * 7, "and 2 more"),
-        (b"\xff\xfe", "not UTF-8 text: byte 0"),
+        (b"\xff\xfe", r"not UTF-8 text \(byte 0"),
         (b" \n\n", "no prompt"),
         (b"x\n" * (MAX_PROMPTS + 1), "201 prompts"),
         (b"x" * (MAX_BYTES + 1), "1,000,001 bytes"),
     ],
 )
 def test_what_cannot_be_read_is_told_by_line(raw: bytes, told: str) -> None:
-    """A file that is no list of prompts is refused with the lines and what was expected there."""
+    """Lines that are not prompts are refused with their numbers and what was expected there."""
     with pytest.raises(PromptsInvalid, match=told):
         read_prompts(raw)

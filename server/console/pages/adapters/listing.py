@@ -102,7 +102,7 @@ class _Adapters:
         elif self._page.who.has("publish"):
             empty("There is no adapter yet. Import one:", command="weft adapters import FOLDER")
         else:
-            empty("There is no adapter that your key may see. Ask who runs the server for one.")
+            empty("Your key cannot see any adapter. Ask an admin of the server to publish one.")
 
     def _columns(self, rows: Sequence[Row]) -> list[Column[Row]]:
         columns = [
@@ -150,7 +150,7 @@ class _Adapters:
         if points.left_out:
             ui.label(f"{points.left_out} adapters have no embedding of {by} and are not shown.")
         if not points.name:
-            empty(f"There is no embedding of {by} yet.", command="weft db embed")
+            empty(f"No adapter has an embedding by {by} yet.", command="weft db embed")
             return
         self._chart = AdapterChart(
             points, rows_of(points), colour, pick=self._selection.add,

@@ -29,7 +29,7 @@ class Prompt:
 
 
 class PromptsInvalid(ValueError):
-    """A file is no list of prompts; the message names the lines."""
+    """Some lines of a file are not prompts; the message names them."""
 
 
 def prompt_of(text: str) -> Prompt:
@@ -51,7 +51,7 @@ def read_prompts(raw: bytes) -> tuple[Prompt, ...]:
         lines = raw.decode("utf-8-sig").splitlines()
     except UnicodeDecodeError as error:
         raise PromptsInvalid(
-            f"The file is not UTF-8 text: byte {error.start} is no part of it. Save it as UTF-8."
+            f"The file is not UTF-8 text (byte {error.start} is invalid). Save it as UTF-8."
         ) from error
     prompts: list[Prompt] = []
     faults: list[str] = []

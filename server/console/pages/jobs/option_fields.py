@@ -33,7 +33,7 @@ class OptionField:
         """Return the value in the API's form.
 
         Raises:
-            OptionNotReadable: it is no value of the option's type.
+            OptionNotReadable: the text does not have the option's type.
         """
         return value_of(self.option, self.read())
 
