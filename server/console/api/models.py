@@ -20,3 +20,8 @@ async def models(api: Api) -> list[Model]:
     """Return the models that the key may ask; the bases come first."""
     answer = await api.raw("GET", "/v1/models")
     return _Models.model_validate_json(answer.content).data
+
+
+async def bases(api: Api) -> list[str]:
+    """Return the names of the served bases."""
+    return [model.id for model in await models(api) if model.kind == "base"]

@@ -9,6 +9,8 @@ from nicegui.testing import User
 
 from registry.callers import LOCAL
 from registry.service import Registry
+from server.console.pages.jobs import starting
+from tests.server.conftest import BASE
 from tests.server.console.conftest import SignIn
 from tests.server.jobs.conftest import examples
 
@@ -48,7 +50,29 @@ async def test_a_job_is_started(form: User, registry: Registry) -> None:
     (job,) = registry.jobs.page(caller=LOCAL).items
     assert [2] == job.request["options"]["k"]
     assert ["zorp", "blim"] == job.request["pool"]
+    assert BASE == job.base
     assert files_of(registry) == [job.training_file]
+
+
+async def test_the_chosen_base_is_asked_for(
+    user: User, registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where a server has several bases, the form offers them, and the server gets the choice."""
+
+    async def two(_: object) -> list[str]:
+        return [BASE, "org/other"]
+
+    monkeypatch.setattr(starting, "bases", two)
+    await user.open("/jobs/new")
+    await user.should_see("Start the job", retries=30)
+    await drop(user, examples(12))
+    await user.should_see("12 questions", retries=50)
+    (base,) = user.find(marker="base").elements
+    assert isinstance(base, ui.select)
+    base.set_value("org/other")
+    user.find("Start the job").click()
+    await user.should_see("base must be weft/demo-llama", retries=50)
+    assert not registry.jobs.page(caller=LOCAL).items
 
 
 async def test_bad_lines_are_shown_in_place(form: User, registry: Registry) -> None:

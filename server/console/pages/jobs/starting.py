@@ -1,11 +1,13 @@
-"""The page that starts a job: examples, the method and its options, the pool, the name."""
+"""The page that starts a job: examples, base, the method and its options, the pool, the name."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from nicegui import ui
 
 from server.console.api import jobs
 from server.console.api.job_options import JobOptions, job_options
+from server.console.api.models import bases
 from server.console.page import Page, PageContext
 from server.console.pages.jobs.example_files import ExampleFiles
 from server.console.pages.jobs.option_fields import (
@@ -25,7 +27,7 @@ def build(page: PageContext) -> None:
     """Show the form; what is asked for is the server's own list."""
 
     async def draw() -> None:
-        _StartForm(page, await job_options(page.api))
+        _StartForm(page, await job_options(page.api), await bases(page.api))
 
     Section(draw)
 
@@ -33,12 +35,14 @@ def build(page: PageContext) -> None:
 class _StartForm:
     """The form of a job; it starts when its examples can be used."""
 
-    def __init__(self, page: PageContext, known: JobOptions) -> None:
+    def __init__(self, page: PageContext, known: JobOptions, bases: Sequence[str]) -> None:
         self._page, self._known = page, known
         self._fields: list[OptionField] = []
         tagged("p", f"A job learns from at least {known.fewest_examples} examples: a file of JSON "
                     'Lines, each {"messages": [a user\'s, …, the assistant\'s]}.')  # fmt: skip
         self._examples = ExampleFiles(page.api, self._allow)
+        self._base = ui.select(list(bases), label="Base", value=bases[0] if bases else None)
+        self._base.classes("w-full").mark("base").set_visibility(len(bases) > 1)
         methods = {each.name: plain(f"{each.name}: {each.meaning}") for each in known.methods}
         self._method = (
             ui.select(
@@ -73,7 +77,8 @@ class _StartForm:
         """Return the body of the request; raise OptionNotReadable if a field cannot be read."""
         options = {"method": self._method.value, **changed_values(self._fields)}
         asked = {
-            **self._examples.body(), "options": options, "pool": self._pool.value,
+            **self._examples.body(), "base": self._base.value, "options": options,
+            "pool": self._pool.value,
             "serve": self._serve.value, "name": self._name.value.strip() or None,
         }  # fmt: skip
         return {name: value for name, value in asked.items() if value is not None}
