@@ -7,7 +7,7 @@ export OMP_WAIT_POLICY := PASSIVE
 # OpenBLAS has no such setting: the oracles' small matrices took forty times the CPU on busy cores.
 test test-units test-engine test-slow test-faults test-gateways: export OPENBLAS_NUM_THREADS := 1
 
-.PHONY: setup demo test test-units test-engine test-slow test-faults test-gateways mutants lint format docs demo-assets bench-merge bench-registry bench-adapt bench-cli bench-abuse bench-serve bench-cluster bench-placement bench-limits cluster churn lab-merge lab lab-verdict lab-skills lab-skills-adaptive
+.PHONY: setup demo test test-units test-engine test-slow test-faults test-gateways mutants lint format docs demo-assets screenshots bench-merge bench-registry bench-adapt bench-cli bench-abuse bench-serve bench-consoles bench-cluster bench-placement bench-limits cluster churn lab-merge lab lab-verdict lab-skills lab-skills-adaptive
 
 # The comment above a target is its description in CONTRIBUTING.md (`make docs`).
 
@@ -38,9 +38,9 @@ test-engine: $(STAMP)
 	$(BIN)/pytest -q -m "engine and not slow" tests/engine > build/test-engine.log 2>&1; \
 	status=$$?; cat build/test-engine.log; exit $$status
 
-# runs the tests marked `slow`: engines of their own, true layer widths
+# runs the tests marked `slow`, two files at once: engines of their own, true layer widths
 test-slow: $(STAMP)
-	$(BIN)/pytest -m slow
+	$(BIN)/pytest -n 2 --dist loadfile --durations=15 -m slow
 
 # runs the tests marked `faults`: engine, workers and gateway killed or hung
 test-faults: $(STAMP)
@@ -69,6 +69,10 @@ format: $(STAMP)
 # rewrites the tables of the documents from the code
 docs: $(STAMP)
 	$(BIN)/python -m tests.reference
+
+# makes the pictures of the console in deploy/screenshots, of the real demo; minutes
+screenshots: $(STAMP)
+	$(BIN)/python -m tests.engine.skills.screenshots
 
 # measures every merge method at Llama 3.1 8B's shapes beside its peers, in seconds and memory;
 # `DEVICE=cuda` on a GPU; writes build/bench-merge.json
@@ -104,6 +108,11 @@ bench-cluster: $(STAMP)
 # build/bench-serve.json; more than half an hour on two cores
 bench-serve: $(STAMP)
 	$(BIN)/python -m tests.bench.serve $(if $(PARTS),--only $(PARTS))
+
+# measures a chat's p99 beside ten open consoles and without them, on real vLLM; writes
+# build/bench-consoles.json; ten minutes
+bench-consoles: $(STAMP)
+	$(BIN)/python -m tests.bench.consoles
 
 # simulates 2 to 256 engines: hits, spread, loads and waits of weft's placement and of simpler rules;
 # compares the simulation with 2 and 4 stub engines; writes build/bench-placement*.json; minutes

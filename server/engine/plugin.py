@@ -28,6 +28,7 @@ from vllm.lora.resolver import LoRAResolver, LoRAResolverRegistry
 from server.children import end_with
 from server.engine.fetching import NodeUnavailable
 from server.engine.in_use import MODEL_HEADER, Locks, Uses
+from server.engine.loaded import Loaded
 from server.engine.pinned import AdapterRejected, pin, sweep, unpin
 
 # How long a removal waits for running requests: an abort takes the engine a step or two.
@@ -35,7 +36,8 @@ _DRAIN_SECONDS = 10.0
 _POLL_SECONDS = 0.02
 _OPEN_PATHS = ("/health", "/metrics")
 _CLOSED_PATHS = ("/v1/load_lora_adapter", "/v1/unload_lora_adapter", "/adapters")
-_uses = Uses()
+_READING = ("GET", "HEAD")
+_uses, _loaded = Uses(), Loaded()
 
 
 def register() -> None:
@@ -109,11 +111,12 @@ class Guard:
             await _refusal(401, "the engine's key is wrong or missing")(scope, receive, send)
         elif scope["path"].rstrip("/").startswith(_CLOSED_PATHS):
             await _refusal(403, "closed: weft loads adapters by digest only")(scope, receive, send)
-        elif model := headers.get(MODEL_HEADER.encode(), b"").decode(errors="replace"):
-            with _uses.of(model):
-                await self._app(scope, receive, send)
-        else:
+        elif scope["method"] in _READING:
             await self._app(scope, receive, send)
+        else:
+            model = headers.get(MODEL_HEADER.encode(), b"").decode(errors="replace")
+            with _uses.of(model), _loaded.changing():
+                await self._app(scope, receive, send)
 
 
 def _refusal(status: int, detail: str) -> JSONResponse:
@@ -136,11 +139,11 @@ async def _list(request: Request) -> dict[str, Any]:
     models = request.app.state.openai_serving_models
     # Before and after: a busy engine answers late, and what ran meanwhile counts too.
     before = _running(models)
-    ids = await models.engine_client.list_loras()
+    numbers = await _loaded.numbers(models.engine_client)
     known = dict(models.lora_requests)
     return {
         "known": sorted(known),
-        "resident": sorted(name for name, lora in known.items() if lora.lora_int_id in ids),
+        "resident": sorted(name for name, lora in known.items() if lora.lora_int_id in numbers),
         "running": before | _running(models),
     }
 

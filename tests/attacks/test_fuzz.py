@@ -18,8 +18,8 @@ from server.compose.expression import ExpressionInvalid, parse_model
 from tests.attacks.strings import NO_DIGESTS
 from tests.postgresql import serve
 
-FEW, MANY = 300, 10_000
-SEARCHED_FEW, SEARCHED_MANY = 150, 3_000
+FEW, MANY = 300, 5_000
+SEARCHED_FEW, SEARCHED_MANY = 150, 1_000
 Fuzz = Callable[[str], None]
 E = TypeVar("E", bound=Exception)
 
@@ -92,8 +92,8 @@ def test_any_text_is_parsed_or_refused(name: str) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", CHECKS)
-def test_ten_thousand_texts_are_parsed_or_refused(name: str) -> None:
-    """Ten thousand texts raise only the parser's own error."""
+def test_thousands_of_texts_are_parsed_or_refused(name: str) -> None:
+    """Five thousand texts raise only the parser's own error."""
     run(CHECKS[name], MANY)
 
 
@@ -134,6 +134,6 @@ def test_any_text_is_searched_or_refused(finder: Finder) -> None:
 
 
 @pytest.mark.slow
-def test_thousands_of_texts_are_searched_or_refused(finder: Finder) -> None:
-    """Three thousand texts, three statements each, are searched or refused."""
+def test_a_thousand_texts_are_searched_or_refused(finder: Finder) -> None:
+    """A thousand texts, three statements each, are searched or refused."""
     run(_searching(finder), SEARCHED_MANY)

@@ -9,7 +9,7 @@ import pytest
 
 from tests.engine.churn.run import churn
 
-REQUESTS = 600
+REQUESTS = 400
 
 
 @pytest.mark.slow

@@ -1,6 +1,6 @@
 """The demo's real base: its skills and their sum answer as transformers and PEFT do."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -8,7 +8,7 @@ import torch
 from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
-from server.cli.demo import ask, import_skills
+from server.cli.demo import ask
 from server.cli.demo_base import BASE_NAME, demo_base
 from server.cli.demo_skills import (
     ASSETS,
@@ -19,30 +19,13 @@ from server.cli.demo_skills import (
     Task,
     present_skills,
     read_tasks,
-    skills_settings,
 )
-from tests.engine.gateway import Weft, free_port, running
+from tests.engine.gateway import Weft
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 PARTS = ("mask", "iso")
 SUM = f"cat({', '.join(PARTS)})"
 PROMPTS, TOKENS = 5, 64
-
-
-@pytest.fixture(scope="module")
-def base() -> Path:
-    """The base's folder: made first where the cache has none."""
-    return demo_base()
-
-
-@pytest.fixture(scope="module")
-def weft(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Weft]:
-    """A gateway and an engine with the real base and all skills."""
-    settings = skills_settings(tmp_path_factory.mktemp("skills") / "home", free_port(), base)
-    settings.home.mkdir(parents=True)
-    import_skills(settings)
-    with running(settings.model_copy(update={"engine_start_seconds": 600})) as weft:
-        yield weft
 
 
 class Reference:
@@ -74,10 +57,10 @@ class Reference:
         return [token for token in row[asked["input_ids"].shape[1] :].tolist() if token != end]
 
 
-async def test_skills_and_their_sum_answer_as_peft_does(weft: Weft, base: Path) -> None:
+async def test_skills_and_their_sum_answer_as_peft_does(weft: Weft) -> None:
     """Two adapters and one composition answer held-out prompts token for token, greedy, in
     float32."""
-    reference = Reference(base)
+    reference = Reference(demo_base())
     end = reference.tokenizer.eos_token_id
     questions = {task.name: task.questions for task in read_tasks()}
     asked = [

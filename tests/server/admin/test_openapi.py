@@ -20,6 +20,7 @@ SHOWN_ELSEWHERE = {"HTTPValidationError", "ValidationError", "HitBody", "ReasonB
 SHARES = 4
 THERE = {"name": "zorp", "number": 1, "alias": "prod"}  # what generated paths rarely name
 METHODS = {"get", "put", "post", "patch", "delete"}
+DEAR = {"POST /registry/bases": 3}  # requests: each starts a process that imports transformers
 
 
 @schemathesis.serializer("application/x-tar")
@@ -91,7 +92,7 @@ def test_no_request_finds_a_fault_of_ours(
     schema: Any = schemathesis.openapi.from_asgi("/openapi.json", app)
     found = [result.ok() for result in schema.get_all_operations()]
     for operation in sorted(found, key=lambda each: str(each.label))[share::SHARES]:
-        attack(operation, examples)
+        attack(operation, min(examples, DEAR.get(operation.label, examples)))
 
 
 def with_key(app: ASGIApp, key: str) -> ASGIApp:

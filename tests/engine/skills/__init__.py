@@ -1,0 +1,1 @@
+"""The demo's real base and skills, served by vLLM: answers, and the console over them."""

@@ -1,0 +1,25 @@
+"""What an engine costs while it has nothing to do."""
+
+import asyncio
+
+import psutil
+
+from tests.engine.gateway import Weft, descendants
+
+SETTLE_SECONDS, SECONDS = 5.0, 6.0
+SHARE = 0.3  # of a core; an engine that spins takes all of one, and with a neighbour half of one
+
+
+def cpu_seconds(pids: list[int]) -> float:
+    """Return the processor time that processes have used."""
+    times = [psutil.Process(pid).cpu_times() for pid in pids]
+    return float(sum(one.user + one.system for one in times))
+
+
+async def test_an_idle_engine_leaves_the_cores_alone(weft: Weft) -> None:
+    """Without requests the engine's processes take less than a third of a core, watched or not."""
+    await asyncio.sleep(SETTLE_SECONDS)
+    pids = [weft.engine_pid(), *descendants(weft.engine_pid())]
+    before = cpu_seconds(pids)
+    await asyncio.sleep(SECONDS)
+    assert cpu_seconds(pids) - before < SHARE * SECONDS
