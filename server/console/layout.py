@@ -71,8 +71,8 @@ def layout(title: str, menu: Sequence[Page], session: Session) -> Iterator[None]
         ui.label(plain(session.who.name, 40)).classes("max-sm:hidden")
         if session.key is not None:
             ui.link("Sign out", "/sign-in")
-    with ui.element("main").classes("w-full p-3 flex flex-col gap-4") as main:
-        ui.skip_link("Skip to the page", target=main)
+    with ui.element("div").classes("w-full p-3 flex flex-col gap-4") as body:  # in NiceGUI's <main>
+        ui.skip_link("Skip to the page", target=body)
         tagged("h1", title).classes("text-xl font-bold")
         yield
 

@@ -158,7 +158,9 @@ def written(value: Value) -> str:
         return "-"
     if isinstance(value, bool):
         return "yes" if value else "no"
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    if isinstance(value, float):  # no exponent for what people count, such as milliseconds
+        return f"{value:.0f}" if 1e3 <= abs(value) < 1e9 else f"{value:.4g}"
+    return str(value)
 
 
 def _order(value: Value) -> tuple[int, float, str]:

@@ -2,29 +2,31 @@
 
 import json
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 
 from playwright.sync_api import Page
 
-from server.cli.demo_skills import Task
-
 STEP_MS = 300_000  # a process starts, reads the base, and measures it first
 
 
-def start_job(page: Page, console: str, task: Task) -> None:
-    """Start a job with the task's questions as examples, from two other skills."""
+def start_job(page: Page, console: str, examples: Iterable[tuple[str, str]]) -> None:
+    """Start a job on prompts and answers, over two skills."""
     page.goto(f"{console}/jobs/new?members=mask,style")
     with tempfile.TemporaryDirectory() as folder:
-        examples = Path(folder) / f"{task.name}.jsonl"
-        examples.write_text("".join(_line(*question) for question in task.questions))
-        page.locator("input[type=file]").first.set_input_files(examples)
+        file = Path(folder) / "examples.jsonl"
+        file.write_text("".join(_line(*example) for example in examples))
+        page.locator("input[type=file]").first.set_input_files(file)
         page.get_by_text("examples with").wait_for()
     page.get_by_role("button", name="Start the job").click()
 
 
-def wait_for_step(page: Page) -> None:
-    """Wait until the page of the job shows a step of a training."""
-    page.get_by_text(": step ").wait_for(timeout=STEP_MS)
+def wait_for_step(page: Page, at_least: int = 1) -> None:
+    """Wait until the page of the job shows this step of a training, or a later one."""
+    page.wait_for_function(
+        "least => Number(/: step ([0-9]+) of/.exec(document.body.innerText)?.[1]) >= least",
+        arg=at_least, timeout=STEP_MS,
+    )  # fmt: skip
 
 
 def _line(prompt: str, answer: str) -> str:

@@ -4,13 +4,14 @@ They show the real demo: its base and skills on vLLM, a composition made by a ne
 job while it learns.
 """
 
+import re
 import tempfile
 from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
 
 from PIL import Image
-from playwright.sync_api import Page
+from playwright.sync_api import Page, expect
 
 from server.cli.demo_console import console_beside
 from server.cli.demo_skills import Task, read_tasks
@@ -20,10 +21,11 @@ from tests.engine.skills.walk import PARTS, SAVED, walk
 from tests.server.console.browser import chromium
 
 FOLDER = Path(__file__).parents[3] / "deploy" / "screenshots"
-_WIDTH, _HEIGHT, _NARROW = 1280, 860, 390
+_WIDTH, _HEIGHT, _NARROW = 1280, 1100, 390
 _COLOURS = 96  # of a picture: a third of the bytes, and charts keep theirs
 _DRAWN_MS = 1500  # until charts stand still
 _ANSWERS_MS = 120_000
+_CURVE_STEPS = 12  # of a training: its losses are a curve by then
 
 
 def main() -> None:
@@ -56,7 +58,9 @@ def take_pictures(page: Page, console: str, tasks: dict[str, Task]) -> None:
     composed = tasks["+".join(PARTS)]
     page.get_by_label("Prompt", exact=True).fill(composed.questions[0][0])
     page.get_by_role("button", name="Ask", exact=True).click()
-    page.locator(".weft-answer", has_text="Total:").nth(len(PARTS)).wait_for(timeout=_ANSWERS_MS)
+    answered = page.get_by_text(re.compile("^Total:"))
+    expect(answered).to_have_count(0)
+    expect(answered).to_have_count(1 + len(PARTS), timeout=_ANSWERS_MS)
     save(page, "compare")
     for path, name in (
         ("/adapters/mask", "adapter"),
@@ -65,8 +69,8 @@ def take_pictures(page: Page, console: str, tasks: dict[str, Task]) -> None:
     ):
         page.goto(console + path)
         save(page, name)
-    start_job(page, console, tasks["iso"])
-    wait_for_step(page)
+    start_job(page, console, (*tasks["iso"].questions, *tasks["iso+style"].questions))
+    wait_for_step(page, at_least=_CURVE_STEPS)
     save(page, "job")
 
 

@@ -42,6 +42,11 @@ def skill(name: str) -> Task:
     return next(task for task in read_tasks() if task.name == name)
 
 
+def unfold(page: Page, title: str) -> None:
+    """Show the table below a chart."""
+    page.get_by_role("figure").filter(has_text=title).get_by_role("button", name="Table").click()
+
+
 def test_a_newcomer_saves_a_composition_and_compares_it(
     console: str, page: Page, weft: Weft
 ) -> None:
@@ -66,14 +71,15 @@ def test_a_newcomer_saves_a_composition_and_compares_it(
 
 def test_what_was_asked_is_on_the_page_of_the_engine(console: str, page: Page, weft: Weft) -> None:
     """What the engine has loaded, and what was asked with its times, are on the page Engine."""
-    model = "cat(mask, style)"
     messages = [{"role": "user", "content": "Mask the personal data: We owe Barbara Mann £7."}]
-    body = {"model": model, "messages": messages, "max_tokens": 8}
-    httpx.post(f"{weft.url}/v1/chat/completions", json=body, timeout=120).raise_for_status()
+    body = {"model": "cat(mask, style)", "messages": messages, "max_tokens": 8}
+    answer = httpx.post(f"{weft.url}/v1/chat/completions", json=body, timeout=120)
+    assert 200 == answer.status_code, answer.text
     page.goto(f"{console}/engine")
-    for table in ("Loaded adapters", "Recent requests"):
+    unfold(page, "The newest requests by timing")
+    for table in ("Loaded adapters", "The newest requests by timing"):
         rows = page.get_by_role("table", name=table).get_by_role("row")
-        expect(rows.filter(has_text=model).first).to_be_visible()
+        expect(rows.filter(has_text=answer.headers["x-weft-artifact"]).first).to_be_visible()
 
 
 def test_adapters_are_found_by_what_they_do(console: str, page: Page) -> None:
@@ -88,8 +94,9 @@ def test_adapters_are_found_by_what_they_do(console: str, page: Page) -> None:
 
 def test_a_job_is_watched_while_it_learns(console: str, page: Page) -> None:
     """A job is started by a file of examples, its steps and losses appear, and it is cancelled."""
-    start_job(page, console, skill("iso"))
+    start_job(page, console, (*skill("iso").questions, *skill("iso+style").questions))
     wait_for_step(page)
+    unfold(page, "Losses while training")
     losses = page.get_by_role("table", name="Losses while training")
     expect(losses.get_by_role("row")).not_to_have_count(1)
     page.get_by_role("button", name="Cancel the job").click()

@@ -16,7 +16,7 @@ from server.console.parts.chart import axis, chart
 from server.console.parts.confirm import confirmed
 from server.console.parts.refusal import attempt
 from server.console.parts.section import Section
-from server.console.parts.table import Column, Table
+from server.console.parts.table import Column, Table, Value, written
 from server.console.parts.text import long_text, plain
 from server.gateway import Gateway
 from tests.server.console.conftest import console_on
@@ -43,6 +43,16 @@ def page_of(build: Callable[[PageContext], None]) -> list[Page]:
 def test_text_is_shown_as_text(text: str, shown: str) -> None:
     """Characters that reorder or hide text are shown by number; markup and letters stay."""
     assert shown == plain(text)
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [(None, "-"), (True, "yes"), (12, "12"), (0.009648, "0.009648"), (12579.6, "12580"),
+     (2e-12, "2e-12"), (3e12, "3e+12"), (-4321.9, "-4322")],
+)  # fmt: skip
+def test_cells_show_numbers_that_people_read(value: Value, shown: str) -> None:
+    """Thousands are written out, four digits stay of what is smaller, what is missing is a dash."""
+    assert shown == written(value)
 
 
 async def test_a_long_text_is_shown_in_steps(gateway: Gateway) -> None:
