@@ -28,6 +28,7 @@ from tests.server.console.browser import chromium
 
 WINDOWS, WINDOW_SECONDS, SETTLE_SECONDS = 20, 8.0, 2.0
 BOOTSTRAPS = 2000
+_KEY = "unused"  # the server has no keys
 _LOWEST = 19  # of the priorities
 _LOAD_SECONDS = 15.0  # until all pages are shown
 PAGES = (
@@ -45,7 +46,7 @@ def main() -> None:
         import_demo_adapters(settings)
         with running(settings) as weft, console_beside(weft.url) as address:
             console = address().rpartition(" ")[2]
-            latencies(weft.url, "", SETTLE_SECONDS)
+            latencies(weft.url, _KEY, SETTLE_SECONDS)
             windows = compare(
                 weft.url, console, own={weft.process.pid, *descendants(weft.process.pid)}
             )
@@ -72,7 +73,7 @@ def compare(server: str, console: str, *, own: Set[int]) -> Mapping[str, Windows
             for name, do in (("alone", signal.SIGSTOP), ("consoles", signal.SIGCONT)):
                 send(consoles, do)
                 time.sleep(SETTLE_SECONDS)
-                times, failed = latencies(server, "", WINDOW_SECONDS)
+                times, failed = latencies(server, _KEY, WINDOW_SECONDS)
                 assert not failed, f"{failed} chats failed"
                 windows[name].append(times)
     return windows
