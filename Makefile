@@ -110,7 +110,7 @@ bench-serve: $(STAMP)
 	$(BIN)/python -m tests.bench.serve $(if $(PARTS),--only $(PARTS))
 
 # measures a chat's p99 beside ten open consoles and without them, on real vLLM; writes
-# build/bench-consoles.json; ten minutes
+# build/bench-consoles.json; six minutes
 bench-consoles: $(STAMP)
 	$(BIN)/python -m tests.bench.consoles
 

@@ -26,7 +26,7 @@ from tests.bench.abuse import latencies, p99
 from tests.engine.gateway import descendants, running, serve_settings
 from tests.server.console.browser import chromium
 
-WINDOWS, WINDOW_SECONDS, SETTLE_SECONDS = 20, 8.0, 2.0
+WINDOWS, WINDOW_SECONDS, SETTLE_SECONDS = 12, 8.0, 2.0
 BOOTSTRAPS = 2000
 _KEY = "unused"  # the server has no keys
 _LOWEST = 19  # of the priorities
