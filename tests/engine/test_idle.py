@@ -17,7 +17,8 @@ def cpu_seconds(pids: list[int]) -> float:
 
 
 async def test_an_idle_engine_leaves_the_cores_alone(weft: Weft) -> None:
-    """Without requests the engine's processes take less than a third of a core, watched or not."""
+    """Without requests the engine's processes take less than a third of a core, although the
+    gateway looks at it every second."""
     await asyncio.sleep(SETTLE_SECONDS)
     pids = [weft.engine_pid(), *descendants(weft.engine_pid())]
     before = cpu_seconds(pids)

@@ -1,5 +1,7 @@
 """What `model` may name, as `/v1/models` lists it."""
 
+from collections.abc import Iterable
+
 from pydantic import BaseModel
 
 from server.console.api.client import Api
@@ -22,6 +24,6 @@ async def models(api: Api) -> list[Model]:
     return _Models.model_validate_json(answer.content).data
 
 
-async def bases(api: Api) -> list[str]:
-    """Return the names of the served bases."""
-    return [model.id for model in await models(api) if model.kind == "base"]
+def bases_of(models: Iterable[Model]) -> list[str]:
+    """Return the names of the bases among models."""
+    return [model.id for model in models if model.kind == "base"]

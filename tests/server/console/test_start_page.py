@@ -59,10 +59,7 @@ async def test_the_chosen_base_is_asked_for(
 ) -> None:
     """Where a server has several bases, the form offers them, and the server gets the choice."""
 
-    async def two(_: object) -> list[str]:
-        return [BASE, "org/other"]
-
-    monkeypatch.setattr(starting, "bases", two)
+    monkeypatch.setattr(starting, "bases_of", lambda _: [BASE, "org/other"])
     await user.open("/jobs/new")
     await user.should_see("Start the job", retries=30)
     await drop(user, examples(12))

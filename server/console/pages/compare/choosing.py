@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from nicegui import ui
 
-from server.console.api.models import Model
+from server.console.api.models import Model, bases_of
 from server.console.pages.compare.columns import MAX_COLUMNS, Column, Columns, add_column
 from server.console.parts.empty import empty
 from server.console.parts.text import plain, tagged
@@ -29,7 +29,7 @@ class Chooser:
     def offer(self, models: Sequence[Model]) -> None:
         """Complete what is written in the field from these models, and offer the bases at once."""
         self._field.set_autocomplete([model.id for model in models[:_COMPLETED]])
-        for base in (model.id for model in models if model.kind == "base"):
+        for base in bases_of(models):
             ui.button(
                 plain(f"Add the base {base}", 80), icon="add",
                 on_click=lambda base=base: self.add(Column(base)),

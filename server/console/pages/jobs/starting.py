@@ -7,7 +7,7 @@ from nicegui import ui
 
 from server.console.api import jobs
 from server.console.api.job_options import JobOptions, job_options
-from server.console.api.models import bases
+from server.console.api.models import bases_of, models
 from server.console.page import Page, PageContext
 from server.console.pages.jobs.example_files import ExampleFiles
 from server.console.pages.jobs.option_fields import (
@@ -27,7 +27,7 @@ def build(page: PageContext) -> None:
     """Show the form; what is asked for is the server's own list."""
 
     async def draw() -> None:
-        _StartForm(page, await job_options(page.api), await bases(page.api))
+        _StartForm(page, await job_options(page.api), bases_of(await models(page.api)))
 
     Section(draw)
 
