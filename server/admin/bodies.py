@@ -20,6 +20,7 @@ _Text = Annotated[str, StringConstraints(pattern=PRINTABLE, max_length=MAX_LENGT
 _Tag = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._:-]{0,59}$")]
 _Example = Annotated[str, StringConstraints(pattern=r"^[^\x00]*\S[^\x00]*$", max_length=10_000)]
 _MAX_EXPRESSION = 20_000
+_MAX_OBJECT = 65_536
 # All parameters of a search together must fit into a URL.
 MAX_TEXT = 8000
 
@@ -99,12 +100,26 @@ class ExamplesBody(Body):
         return self
 
 
-class ExpressionBody(Body):
-    """An expression to save as a version of a composition; its references are resolved now."""
+class CompositionBody(Body):
+    """An expression, or a `composition` object, to save as a version of a composition.
 
-    expression: str = Field(
-        pattern=PRINTABLE, max_length=_MAX_EXPRESSION, examples=["lego(legal, sql@prod; rank=16)"]
+    Its references are resolved now.
+    """
+
+    model_config = ConfigDict(
+        json_schema_extra={"example": {"expression": "lego(legal, sql@prod; rank=16)"}}
     )
+
+    expression: str | None = Field(None, pattern=PRINTABLE, max_length=_MAX_EXPRESSION)
+    composition: dict[str, Any] | None = None
+
+    @model_validator(mode="after")
+    def _says_one(self) -> Self:
+        if (self.expression is None) == (self.composition is None):
+            raise ValueError("Give either an expression or a composition.")
+        if len(json.dumps(self.composition)) > _MAX_OBJECT:
+            raise ValueError(f"A composition has at most {_MAX_OBJECT:,} characters as JSON.")
+        return self
 
 
 class ModelBody(Body):

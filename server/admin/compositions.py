@@ -1,14 +1,15 @@
 """`/registry/compositions`: named recipes, and publishing them as adapters."""
 
 import functools
+import json
 
 from fastapi import APIRouter
 
+from merge.recipe import Recipe
 from registry.callers import Caller
 from registry.references import Reference
-from registry.service import Registry
-from registry.types import CompositionVersion, Registration
-from server.admin.bodies import ExpressionBody, PublishBody
+from registry.types import Registration
+from server.admin.bodies import CompositionBody, PublishBody
 from server.admin.fields import Cursor, Limit, Name, Number
 from server.admin.imports import registered
 from server.admin.rules import check_alias_move
@@ -19,6 +20,7 @@ from server.admin.schemas import (
     RegisteredItem,
 )
 from server.auth import Owner, Publisher, Reader
+from server.compose.composition import read_composition
 from server.compose.expression import Expression, parse_model
 from server.compose.resolve import Planned, Resolver
 from server.errors import RequestInvalid
@@ -69,9 +71,13 @@ def _add_versions(router: APIRouter, gateway: Gateway) -> None:
         return CompositionVersionItem.model_validate(version)
 
     @router.post("/{name:path}/-/versions", status_code=201)
-    def add_version(name: Name, body: ExpressionBody, caller: Owner) -> CompositionVersionItem:
-        """Save an expression as a version; its references are resolved now, for good."""
-        made = _added(registry, gateway.resolver, name, body.expression, caller)
+    def add_version(name: Name, body: CompositionBody, caller: Owner) -> CompositionVersionItem:
+        """Save an expression or a composition object; its references are resolved now, for good."""
+        text, recipe = _planned(gateway.resolver, body, caller)
+        made = registry.compositions.add(
+            name, expression=text, recipe_text=recipe.canonical(), recipe_digest=recipe.digest(),
+            base=recipe.base, ingredients=recipe.lineage, actor=caller.name,
+        )  # fmt: skip
         return CompositionVersionItem.model_validate(made)
 
     @router.post("/{name:path}/-/versions/{number}/publish", status_code=201)
@@ -86,22 +92,21 @@ def _add_versions(router: APIRouter, gateway: Gateway) -> None:
         return await gateway.pools.admin.run(registered, gateway, made, caller)
 
 
-def _added(
-    registry: Registry, resolver: Resolver, name: str, text: str, caller: Caller
-) -> CompositionVersion:
-    """Save an expression as a version of a composition.
+def _planned(resolver: Resolver, body: CompositionBody, caller: Caller) -> tuple[str, Recipe]:
+    """Return what a body says as text, and its recipe.
 
     Raises:
         RequestInvalid: it is a single reference.
+        as `Resolver.resolve`.
     """
+    if body.composition is not None:
+        asked = read_composition(json.dumps(body.composition).encode())
+        return str(asked), resolver.plan_composition(asked, caller=caller)
+    text = body.expression or ""
     parsed = parse_model(text)
     if not isinstance(parsed, Expression):
         raise RequestInvalid(f"{text!r} is a single reference. Give that version an alias instead.")
-    recipe = resolver.plan(parsed, caller=caller)
-    return registry.compositions.add(
-        name, expression=text, recipe_text=recipe.canonical(), recipe_digest=recipe.digest(),
-        base=recipe.base, ingredients=recipe.lineage, actor=caller.name,
-    )  # fmt: skip
+    return text, resolver.plan(parsed, caller=caller)
 
 
 async def publish(

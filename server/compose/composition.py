@@ -5,6 +5,7 @@ field `model` is then absent or names the base.
 Not covered: whether names, methods and options exist; that is checked in `resolve.py`.
 """
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,7 +16,13 @@ import msgspec
 from merge.errors import DocumentInvalid
 from registry.errors import ReferenceInvalid
 from registry.references import Reference, parse_reference
-from server.compose.expression import Expression, OptionValue, Term
+from server.compose.expression import (
+    Expression,
+    ExpressionInvalid,
+    OptionValue,
+    Term,
+    parse_model,
+)
 
 NAME = "composition"
 
@@ -38,6 +45,18 @@ class Composition:
     expression: Expression
     dtype: str | None = None
     base: str | None = None
+
+    def __str__(self) -> str:
+        """Return the expression that says the same, or the object as JSON where none does."""
+        return self.as_expression() or json.dumps(self.to_json())
+
+    def as_expression(self) -> str | None:
+        """Return the expression that says the same; none has weights by pattern, or a dtype.
+
+        The base is left out: it is that of the adapters.
+        """
+        by_pattern = any(term.patterns for term in self.expression.terms)
+        return None if by_pattern or self.dtype else str(self.expression)
 
     def to_json(self) -> dict[str, Any]:
         """Return the object that `read_composition` reads as this composition."""
@@ -76,6 +95,17 @@ def read_composition(raw: bytes) -> Composition:
     options = cast("tuple[tuple[str, OptionValue], ...]", tuple(written.options.items()))
     dtype = written.dtype if "dtype" in document else None
     return Composition(Expression(written.method, terms, options), dtype, written.base)
+
+
+def read_saved(text: str) -> Composition | None:
+    """Return what the text of a saved composition says; None for a job's, which is prose."""
+    if text.startswith("{"):
+        return read_composition(text.encode())
+    try:
+        expression = parse_model(text)
+    except ExpressionInvalid:
+        return None
+    return Composition(expression) if isinstance(expression, Expression) else None
 
 
 def place_of(position: int) -> str:

@@ -15,7 +15,7 @@ from registry.errors import VersionQuarantined
 from registry.references import Reference
 from registry.types import AdapterVersion
 from registry.versions.catalogue import Catalogue
-from server.compose.composition import Composition, read_composition
+from server.compose.composition import Composition, read_composition, read_saved
 from server.compose.expression import Expression, parse_model
 from server.compose.grid import rounded
 from server.compose.resolve import Bare, Planned, Resolver, Stored, Target, shapes_of
@@ -55,7 +55,7 @@ class Explanation:
 
     kind: Kind
     base: str
-    expression: str | None = None  # as asked; None where weights go by pattern
+    expression: str | None = None  # as asked; None where only the object says it
     composition: Mapping[str, Any] | None = None  # the same as the object of a request
     method: str | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
@@ -142,9 +142,9 @@ class Explainer:
 
     def _with_quarantined(self, asked: Composition, caller: Caller) -> Planned:
         """Plan a composition whose ingredients may be out of use."""
-        expression = rounded(asked.expression, self.resolver.weight_step)
+        asked = self._rounded(asked)
         members = []
-        for term in expression.terms:
+        for term in asked.expression.terms:
             version = self._catalogue.adapter_version(term.reference, caller=caller)
             members.append(
                 Member(
@@ -152,8 +152,8 @@ class Explainer:
                     shapes_of(version.modules), term.patterns,
                 )
             )  # fmt: skip
-        recipe = self.resolver.recipe_of(expression, members, dtype=asked.dtype)
-        return Planned(recipe, expression=str(expression))
+        recipe = self.resolver.recipe_of(asked.expression, members, dtype=asked.dtype)
+        return Planned(recipe, expression=str(asked))
 
     def _adapter(self, digest: str, caller: Caller, warnings: Sequence[Caution]) -> Explanation:
         version = self._by_digest(digest, caller)
@@ -165,18 +165,17 @@ class Explainer:
 
     def _writings(self, asked: Composition | None, target: Stored | Planned) -> Mapping[str, Any]:
         """Return a merge's two writings, with the references and options that were asked for."""
-        if asked is None:
-            written = target.expression if isinstance(target, Planned) else ""
-            named = parse_model(written) if written else None
-            if not isinstance(named, Expression):
-                return {}
-            return {"expression": written, "composition": Composition(named).to_json()}
-        expression = rounded(asked.expression, self.resolver.weight_step)
-        by_pattern = any(term.patterns for term in expression.terms)
-        return {
-            "expression": None if by_pattern else str(expression),
-            "composition": replace(asked, expression=expression).to_json(),
-        }
+        if asked is not None:
+            named: Composition | None = self._rounded(asked)
+        else:
+            named = read_saved(target.expression) if isinstance(target, Planned) else None
+        if named is None:
+            return {}
+        return {"expression": named.as_expression(), "composition": named.to_json()}
+
+    def _rounded(self, asked: Composition) -> Composition:
+        step = self.resolver.weight_step
+        return replace(asked, expression=rounded(asked.expression, step))
 
     def _merge(self, recipe: Recipe, caller: Caller, warnings: list[Caution]) -> Explanation:
         from merge.forecast import forecast  # here: it imports torch

@@ -4,7 +4,7 @@ Every reference is one short read of the registry; nothing is written, merged or
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
 from merge.limits import UNLIMITED, Limits
@@ -17,6 +17,7 @@ from registry.types import ModuleFacts, ResolvedAdapter, ResolvedArtifact, Resol
 from server.compose import retrieve
 from server.compose.composition import (
     NAME,
+    Composition,
     CompositionInvalid,
     blaming,
     place_of,
@@ -79,7 +80,7 @@ class Planned:
     recipe: Recipe
     # What a retrieval chose, or a `composition` object named, as references.
     chosen: tuple[str, ...] = field(default=(), compare=False)
-    # As it is merged, with rounded weights; "" where weights by pattern cannot be written.
+    # As it is merged, with rounded weights, or as it was saved; "" where no expression says it.
     expression: str = field(default="", compare=False)
     # Computed once, since the text of a recipe with thousands of weights takes milliseconds.
     digest: str = field(init=False)
@@ -219,19 +220,30 @@ class Resolver:
         return self.bases[first] if first in self.bases.names else self.bases.default
 
     def _composed(self, model: str, raw: bytes, caller: Caller) -> Planned:
-        composition = read_composition(raw)
+        asked = read_composition(raw)
+        asked = replace(asked, expression=rounded(asked.expression, self.weight_step))
+        recipe = self.plan_composition(asked, model=model, caller=caller)
+        named = tuple(str(term.reference) for term in asked.expression.terms)
+        return Planned(recipe, named, asked.as_expression() or "")
+
+    def plan_composition(
+        self, composition: Composition, *, model: str = "", caller: Caller = LOCAL
+    ) -> Recipe:
+        """Return the recipe of a `composition` object, with exact weights, as `plan` does.
+
+        `model` is the `model` field beside it: "" or a base. Errors name the place in the object.
+        """
         base = self._base_beside(model, composition.base)
-        expression = rounded(composition.expression, self.weight_step)
-        terms, members = expression.terms, []
+        terms, members = composition.expression.terms, []
         with blaming(f"{NAME}.adapters"):
             self.limits.check_members(len(terms))
         for position, term in enumerate(terms):
             with blaming(place_of(position)):
                 members.append(self._member(term, caller))
         with blaming(NAME):
-            recipe = self.recipe_of(expression, members, base=base, dtype=composition.dtype)
-        written = "" if any(term.patterns for term in terms) else str(expression)
-        return Planned(recipe, tuple(member.label for member in members), written)
+            return self.recipe_of(
+                composition.expression, members, base=base, dtype=composition.dtype
+            )
 
     def _base_beside(self, model: str, name: str | None) -> ServedBase | None:
         """Return the base that `model` and the object's own `base` name; None: neither does."""

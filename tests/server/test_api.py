@@ -106,16 +106,16 @@ async def test_a_composition_answers_by_name(client: AsyncClient, gateway: Gatew
     assert by_name == (await ask(client, "cat(zorp, blim)")).json()["model"]
 
 
-def compose(gateway: Gateway, name: str, text: str) -> str:
-    """Create a composition of an expression; return its reference."""
+def compose(gateway: Gateway, name: str, text: str, *, written: str = "") -> str:
+    """Create a composition of an expression, perhaps with another text; return its reference."""
     from server.compose.expression import Expression, parse_model
 
     parsed = parse_model(text)
     assert isinstance(parsed, Expression)
     recipe = gateway.resolver.plan(parsed)
     gateway.registry.compositions.add(
-        name, expression=text, recipe_text=recipe.canonical(), recipe_digest=recipe.digest(),
-        base=recipe.base, ingredients=recipe.lineage, actor="test",
+        name, expression=written or text, recipe_text=recipe.canonical(),
+        recipe_digest=recipe.digest(), base=recipe.base, ingredients=recipe.lineage, actor="test",
     )  # fmt: skip
     return name
 

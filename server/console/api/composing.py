@@ -149,9 +149,9 @@ async def builds(api: Api) -> list[Build]:
     return (await api.get(_Engines, "engines")).builds
 
 
-async def save(api: Api, name: str, expression: str) -> Saved:
-    """Save an expression as a version of a composition."""
-    asked = {"expression": expression}
+async def save(api: Api, name: str, composition: Mapping[str, object]) -> Saved:
+    """Save a `composition` object as a version of a composition."""
+    asked = {"composition": composition}
     return await api.send(Saved, "POST", "compositions", name, "-", "versions", json=asked)
 
 

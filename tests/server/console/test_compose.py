@@ -134,6 +134,17 @@ async def test_a_mouse_alone_composes_saves_and_goes_to_compare(
     assert "linear(zorp@1, blim@1)" == registry.catalogue.composition("zorp-blim").expression
 
 
+async def test_weights_by_pattern_are_saved(user: User, registry: Registry) -> None:
+    """A draft that only the object says is saved as it is."""
+    adapters = [{"name": "zorp", "weights": {"*.mlp.*": 0.25}}, {"name": "blim"}]
+    draft = json.dumps({"method": "cat", "adapters": adapters})
+    await user.open(address(composition=draft))
+    await soon(user, "in modules by pattern: ")
+    user.find("Save").click()
+    await soon(user, "Saved as zorp-blim@1.")
+    assert '{"*.mlp.*": 0.25}' in registry.catalogue.composition("zorp-blim").expression
+
+
 async def test_building_is_watched_and_ends_with_its_stages(user: User) -> None:
     """Building says what was built and how long each stage took, and the figures follow."""
     await user.open(address(model="cat(zorp, blim)"))

@@ -48,13 +48,10 @@ class Saver:
 
     async def _try(self) -> None:
         explanation = await self._explained()
-        if explanation is None or explanation.expression is None:
-            raise Refused(
-                "Only what an expression says can be saved: add ingredients, and leave out weights "
-                "by pattern, dtype and base."
-            )
+        if explanation is None or explanation.composition is None:
+            raise Refused("There is no composition to save yet. Add ingredients.")
         self.suggest(explanation)
-        self._show(await save(self._api, self._name.value, explanation.expression), explanation)
+        self._show(await save(self._api, self._name.value, explanation.composition), explanation)
 
     def _show(self, saved: Saved, explanation: Explanation) -> None:
         self._box.clear()
