@@ -9,6 +9,15 @@ from server.console.api.client import Api, PageOf
 from server.console.api.identity import Role
 
 
+class Limits(BaseModel):
+    """What a key may use in a minute; None is left to the server's settings."""
+
+    requests: float | None = None
+    tokens: float | None = None
+    compositions: float | None = None
+    build_seconds: float | None = None
+
+
 class Key(BaseModel):
     """An API key, without the key itself."""
 
@@ -17,6 +26,7 @@ class Key(BaseModel):
     role: Role
     namespace: str | None
     all_namespaces: bool
+    limits: Limits
     created_at: datetime
     created_by: str
     last_used_at: datetime | None
@@ -71,6 +81,11 @@ async def create_key(
         "name": name, "role": role, "namespace": namespace, "all_namespaces": all_namespaces,
     }  # fmt: skip
     return await api.send(NewKey, "POST", "keys", json=body)
+
+
+async def set_limits(api: Api, name: str, limits: Limits) -> Key:
+    """Replace the limits of a key."""
+    return await api.send(Key, "PUT", "keys", name, "-", "limits", json=limits.model_dump())
 
 
 async def revoke_key(api: Api, name: str) -> None:

@@ -4,8 +4,10 @@ from collections.abc import AsyncIterator
 
 import pytest
 from httpx import AsyncClient
+from nicegui import ui
 from nicegui.testing import User
 
+from registry.callers import KeyLimits
 from registry.service import Registry
 from server.console.api.files import Finding
 from server.console.api.keys import Key, NewKey, Usage
@@ -72,6 +74,23 @@ async def test_a_refused_key_is_told(user: User) -> None:
     await user.should_not_see("It is shown only now", retries=1)
 
 
+async def test_an_operator_sets_a_key_s_limits(user: User, registry: Registry) -> None:
+    """The limits of a key are told in its row, and replaced in a dialog."""
+    registry.access.keys.create("ci", role="chat", all_namespaces=True)
+    await user.open("/registry/keys")
+    await user.should_see("the server's", retries=30)
+    user.find(marker="limit-ci").click()
+    await user.should_see("0 allows nothing", retries=30)
+    with user:
+        for marker, value in (("requests", 60), ("build_seconds", 2.5)):
+            (field,) = user.find(kind=ui.number, marker=marker).elements
+            field.value = value
+    user.find("Set limits").click()
+    await user.should_see("60 requests, 2.5 seconds of builds", retries=30)
+    (key,) = registry.access.keys.page().items
+    assert KeyLimits(requests=60, build_seconds=2.5) == key.limits
+
+
 async def test_a_key_is_revoked(user: User, registry: Registry) -> None:
     """A key is revoked after a question, and stays in the list as revoked."""
     registry.access.keys.create("ci", role="read", all_namespaces=True)
@@ -88,8 +107,8 @@ def test_a_new_key_is_in_no_representation() -> None:
     """What a log could show of a new key has its name, not the key."""
     about = Key.model_validate({
         "name": "ci", "prefix": "weft_ab", "role": "read", "namespace": None,
-        "all_namespaces": True, "created_at": "2026-11-29T18:00:00Z", "created_by": "ada",
-        "last_used_at": None, "revoked_at": None,
+        "all_namespaces": True, "limits": {}, "created_at": "2026-11-29T18:00:00Z",
+        "created_by": "ada", "last_used_at": None, "revoked_at": None,
     })  # fmt: skip
     made = NewKey(key="weft_secret", about=about)
     assert "secret" not in f"{made!r} {made}"

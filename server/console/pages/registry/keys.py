@@ -1,4 +1,4 @@
-"""API keys: listed, made and shown once, revoked."""
+"""API keys: listed, made and shown once, limited, revoked."""
 
 from typing import get_args
 
@@ -7,6 +7,7 @@ from nicegui import ui
 from server.console.api.identity import Role
 from server.console.api.keys import Key, NewKey, create_key, keys, revoke_key
 from server.console.page import PageContext
+from server.console.pages.registry.limits import changed_limits, limits_text
 from server.console.parts.confirm import confirmed
 from server.console.parts.empty import empty
 from server.console.parts.refusal import attempt
@@ -30,11 +31,30 @@ class _Keys:
 
     def __init__(self, page: PageContext) -> None:
         self._page = page
-        columns = [*_COLUMNS, Column[Key]("Revoke", _state, cell=self._draw_revoking)]
+        columns = [
+            *_COLUMNS,
+            Column[Key](
+                "Limits a minute", lambda key: limits_text(key.limits), cell=self._draw_limits
+            ),
+            Column[Key]("Revoke", _state, cell=self._draw_revoking),
+        ]
         self.section = cursor_table("Keys", columns, lambda at: keys(page.api, at), self._nothing)
 
     def _nothing(self) -> None:
         empty("The server has no keys of its own. Create one above, for each user or program.")
+
+    def _draw_limits(self, key: Key) -> None:
+        text = limits_text(key.limits)
+        if key.revoked_at is not None or not self._page.who.operates:
+            tagged("span", text)
+            return
+        button = ui.button(text, on_click=lambda: self._change_limits(key))
+        button.props("flat no-caps dense").props["aria-label"] = f"Limits of {key.name}: {text}"
+        button.mark(f"limit-{key.name}")
+
+    async def _change_limits(self, key: Key) -> None:
+        if await changed_limits(self._page.api, key):
+            await self.section.load()
 
     def _draw_revoking(self, key: Key) -> None:
         if key.revoked_at is not None or not self._page.who.has("admin"):
