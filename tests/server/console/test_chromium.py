@@ -77,3 +77,21 @@ def test_a_wrong_key_is_told_and_kept_nowhere(console: str) -> None:
         page.get_by_role("button", name="Sign in").click()
         page.get_by_role("alert").wait_for()
         assert "wrong-key" not in page.content() + page.url
+
+
+def test_the_lasso_is_drawn_by_a_mouse(console: str) -> None:
+    """A line around the whole map, drawn near its border, picks all adapters on it."""
+    with chromium() as browser:
+        page = signed_in(browser, console)
+        page.get_by_role("button", name="Lasso").click()
+        page.get_by_text("Draw a line around adapters on the map.").wait_for()
+        box = page.locator("canvas").bounding_box()
+        assert box is not None
+        left, top = box["x"] + 4, box["y"] + 40  # the legend is above
+        right, bottom = box["x"] + box["width"] - 4, box["y"] + box["height"] - 4
+        page.mouse.move(left, top)
+        page.mouse.down()
+        for x, y in ((right, top), (right, bottom), (left, bottom)):
+            page.mouse.move(x, y, steps=10)
+        page.mouse.up()
+        page.get_by_text("8 picked").wait_for()

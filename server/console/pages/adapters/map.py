@@ -17,6 +17,7 @@ from server.console.parts.table import Column
 from server.console.parts.text import plain
 
 _LARGE = 1000
+_LEGEND = 32  # pixels
 _MARKED = "marked"
 _LASSO = {
     "type": "takeGlobalCursor", "key": "brush",
@@ -72,6 +73,7 @@ class AdapterChart:
 
     def _take_lasso(self) -> None:
         self._chart.run_chart_method("dispatchAction", _LASSO)
+        ui.notify("Draw a line around adapters on the map.")
 
     def _clicked(self, event: EChartPointClickEventArguments) -> None:
         if isinstance(event.data, list):
@@ -98,11 +100,13 @@ def map_options(points: AdapterMap, rows: Sequence[Row], colour: Colour) -> Opti
         )
         for index, (label, places) in enumerate(groups.items())
     ]  # fmt: skip
-    hidden = {"type": "value", "show": False, "scale": True}
+    hidden = {"type": "value", "show": False, "scale": True, "boundaryGap": ["5%", "5%"]}
     zoom = {"type": "inside", "zoomOnMouseWheel": "ctrl", "moveOnMouseMove": "shift",
             "moveOnMouseWheel": False}  # fmt: skip
     return {
         "legend": legend([plain(label, 60) for label in groups]),
+        # A lasso begins within the grid alone, so that this fills all below the legend.
+        "grid": {"left": 0, "right": 0, "top": _LEGEND, "bottom": 0, "containLabel": False},
         "xAxis": hidden, "yAxis": hidden,
         "series": [*series, _marker()],
         "brush": {"toolbox": [], "xAxisIndex": 0, "yAxisIndex": 0, "throttleType": "debounce"},
