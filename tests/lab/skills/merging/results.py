@@ -15,7 +15,7 @@ from tests.lab.merging.results import section
 from tests.lab.merging.tables import MODE_NAMES
 from tests.lab.skills.merging import tables
 from tests.lab.skills.merging.cells import Alone
-from tests.lab.skills.merging.design import BASELINE, LEGO
+from tests.lab.skills.merging.design import BASELINE, DEFAULT, LEGO
 from tests.lab.skills.merging.figures import Measured, Scores, by_row
 from tests.lab.skills.merging.measure import PROTOCOL
 
@@ -57,7 +57,7 @@ def all_tables(merged: Sequence[Measured], pruned: Sequence[Measured], scores: S
         head,
         section("Base and adapters alone", tables.alone(scores)),
         section("Summary: mean retention", tables.summary(merged, scores, BASELINE)),
-        section(f"Against {LEGO}", tables.duels(merged, scores, LEGO)),
+        *(section(f"Against {row}", tables.duels(merged, scores, row)) for row in (DEFAULT, LEGO)),
     ]
     for mode in MODES:
         name = MODE_NAMES[mode]
