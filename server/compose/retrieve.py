@@ -1,11 +1,11 @@
-"""`auto(; k=3, method=tsv, tag=legal)`: ingredients chosen by searching with the request's text.
+"""`auto(; k=3, method=ties, tag=legal)`: ingredients chosen by searching with the request's text.
 
 After LoraRetriever (arXiv 2402.09997): the system message and the first user message are compared
 with the text embedding of each adapter, of which its examples are a half, so a conversation keeps
 its choice until the registry changes. To keep it permanently, send the artifact's digest as
 `model`. Weights are those of TTMM (arXiv 2505.14136), and where nothing is near the base answers.
-The default method is TSV-Merge, which keeps most of the ingredients in both of the lab's tables
-(tests/lab/results).
+The default method keeps most of the ingredients on the lab's real base
+(tests/lab/results/2026-11-30-skills-second-round).
 Not covered: choosing by the behaviour of adapters, or by later messages.
 """
 
@@ -24,7 +24,8 @@ NAME = "auto"
 MAX_K = 16
 _DEFAULT_K = 3
 _CONSIDERED = 3  # hits for each adapter of the result: policies may deny some
-_DEFAULT_METHOD = "tsv"
+_DEFAULT_METHOD = "actmat"
+_DEFAULT_OPTIONS: Mapping[str, OptionValue] = {"ridge": 0.01}  # of the default method
 Weights = Literal["near", "equal"]
 # TTMM's: exp(-(1 - cosine) / β²) with β = 0.2, over at most 50 adapters; less than τ is dropped.
 _BETA_SQUARED = 0.04
@@ -117,7 +118,9 @@ def read_retrieval(expression: Expression) -> Retrieval:
     if not isinstance(k, int) or isinstance(k, bool) or not 1 <= k <= MAX_K:
         raise RetrievalInvalid(f"{NAME}: k must be an integer from 1 to {MAX_K}, not {k}.")
     weights, near = _weighting(options)
-    method = options.pop("method", _DEFAULT_METHOD)
+    method = options.pop("method", None)
+    if method is None:
+        method, options = _DEFAULT_METHOD, {**_DEFAULT_OPTIONS, **options}
     if not isinstance(method, str):
         raise RetrievalInvalid(f"{NAME}: method must be the name of a merge method, not {method}.")
     base = options.pop("base", None)

@@ -74,6 +74,7 @@ def main() -> None:
         "--adapters", type=Path, default=Path("deploy/demo/skills"), help="one folder each"
     )
     parser.add_argument("--rounds", type=int, default=ROUNDS, help="subsets of each size")
+    parser.add_argument("--rows", nargs="+", help="only these rows, in the tables too")
     parser.add_argument("--cells", type=int, help="measure at most so many merges, then write")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
@@ -81,7 +82,10 @@ def main() -> None:
     build = arguments.build / "skills"
     alone = measure_alone(bench, CellFile(build / "alone.jsonl", Alone.from_line), say)
     cells = CellFile(build / "cells.jsonl", Cell.from_line)
-    studies = [list(merges(arguments.rounds)), list(prunings())]
+    studies = [
+        [one for one in study if arguments.rows is None or one.row.label in arguments.rows]
+        for study in (merges(arguments.rounds), prunings())
+    ]
     if not arguments.tables_only:
         missing = (one for study in studies for one in study if not cells.get(bench.key(one)))
         measure_missing(bench, cells, islice(missing, arguments.cells), say)

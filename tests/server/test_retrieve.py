@@ -41,9 +41,12 @@ async def ask(client: AsyncClient, model: str, *messages: Any) -> Response:
 
 
 def test_what_is_left_out_has_a_default() -> None:
-    """The defaults are three near adapters, their weighted sum, and no conditions."""
-    assert Retrieval(3, "near", 0.15, "tsv", (), ()) == wish("auto()") == wish("auto(;)")
-    assert Retrieval(3, "equal", -1.0, "tsv", (), ()) == wish("auto(; weights=equal)")
+    """The defaults are three near adapters, the method that the lab names, and no conditions."""
+    method = ("actmat", (), (("ridge", 0.01),))
+    assert Retrieval(3, "near", 0.15, *method) == wish("auto()") == wish("auto(;)")
+    assert Retrieval(3, "equal", -1.0, *method) == wish("auto(; weights=equal)")
+    assert (("ridge", 0.1),) == wish("auto(; ridge=0.1)").options
+    assert ("tsv", ()) == (wish("auto(; method=tsv)").method, wish("auto(; method=tsv)").options)
 
 
 def test_options_are_the_retrieval_s_or_the_method_s() -> None:
@@ -113,7 +116,7 @@ def test_the_nearest_adapters_are_merged(resolver: Resolver, registry: Registry)
     hits = registry.search.finder.search(QUESTION["content"], filter=f"base={BASE}", limit=2)
     assert tuple(hit.reference for hit in hits) == target.chosen
     assert [(hit.digest, 1.0) for hit in hits] == target.recipe.lineage
-    assert ("tsv", 8) == (target.recipe.method, dict(target.recipe.options)["rank"])
+    assert ("actmat", 8) == (target.recipe.method, dict(target.recipe.options)["rank"])
 
 
 def test_nearer_adapters_weigh_more(resolver: Resolver, registry: Registry) -> None:

@@ -24,7 +24,7 @@ PRUNED = (4, 2, 1)  # ranks to which single adapters are brought
 AS_PUBLISHED = ("1",)
 BASELINE = "sum (cat)"  # what paired differences are to
 LEGO = "lego, k=8"
-DEFAULT = "tsv"  # what `auto()` merges by
+DEFAULT = "actmat, ridge 0.01"  # what `auto()` merges by
 
 
 @dataclass(frozen=True, slots=True)

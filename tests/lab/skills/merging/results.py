@@ -52,12 +52,13 @@ def write_results(
 def all_tables(merged: Sequence[Measured], pruned: Sequence[Measured], scores: Scores) -> str:
     """The text of table.md."""
     subsets = len({one.cell.skills for one in merged})
+    opponents = [row for row in (DEFAULT, LEGO) if row in by_row(merged)]
     head = HEAD.format(subsets=subsets, baseline=BASELINE, protocol=json.dumps(PROTOCOL))
     sections = [
         head,
         section("Base and adapters alone", tables.alone(scores)),
         section("Summary: mean retention", tables.summary(merged, scores, BASELINE)),
-        *(section(f"Against {row}", tables.duels(merged, scores, row)) for row in (DEFAULT, LEGO)),
+        *(section(f"Against {row}", tables.duels(merged, scores, row)) for row in opponents),
     ]
     for mode in MODES:
         name = MODE_NAMES[mode]
