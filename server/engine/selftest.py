@@ -28,7 +28,7 @@ from registry.storage.blobs import LocalBlobs
 from server.engine.protocol import Engine
 
 _PROMPT = "weft: one, two, three"
-_TOKENS = 12
+_TOKENS = 6
 _ROUNDS = 6  # of every model while the others are asked
 # A batch of another size rounds differently; another adapter's answer is off by far more.
 _TOLERANCE = 0.25  # nats
