@@ -100,7 +100,20 @@ class ExamplesBody(Body):
         return self
 
 
-class CompositionBody(Body):
+class _ObjectBody(Body):
+    """A body that may hold a `composition` object."""
+
+    composition: dict[str, Any] | None = Field(
+        None, examples=[{"method": "lego", "adapters": [{"name": "legal", "weight": 0.5}]}]
+    )
+
+    @property
+    def raw_composition(self) -> bytes | None:
+        """The object as the JSON that `read_composition` takes."""
+        return None if self.composition is None else json.dumps(self.composition).encode()
+
+
+class CompositionBody(_ObjectBody):
     """An expression, or a `composition` object, to save as a version of a composition.
 
     Its references are resolved now.
@@ -111,27 +124,23 @@ class CompositionBody(Body):
     )
 
     expression: str | None = Field(None, pattern=PRINTABLE, max_length=_MAX_EXPRESSION)
-    composition: dict[str, Any] | None = None
 
     @model_validator(mode="after")
     def _says_one(self) -> Self:
         if (self.expression is None) == (self.composition is None):
             raise ValueError("Give either an expression or a composition.")
-        if len(json.dumps(self.composition)) > _MAX_OBJECT:
+        if len(self.raw_composition or b"") > _MAX_OBJECT:
             raise ValueError(f"A composition has at most {_MAX_OBJECT:,} characters as JSON.")
         return self
 
 
-class ModelBody(Body):
+class ModelBody(_ObjectBody):
     """What a request for inference would name: a model, or a `composition` object."""
 
     model: str | None = Field(
         None, pattern=PRINTABLE, max_length=MAX_MODEL, examples=["lego(legal, 0.5*sql; rank=16)"],
         description="As in a request for inference; beside a composition, it names a base.",
     )  # fmt: skip
-    composition: dict[str, Any] | None = Field(
-        None, examples=[{"method": "lego", "adapters": [{"name": "legal", "weight": 0.5}]}]
-    )
     prompt: str = Field(
         "", max_length=MAX_TEXT, examples=[""], description="The text that `auto(…)` searches by."
     )
@@ -146,11 +155,6 @@ class ModelBody(Body):
     def named(self) -> str:
         """The model without spaces around it; "" where a composition stands for itself."""
         return (self.model or "").strip()
-
-    @property
-    def raw_composition(self) -> bytes | None:
-        """The composition as the JSON that `Resolver.resolve` takes."""
-        return None if self.composition is None else json.dumps(self.composition).encode()
 
 
 class PublishBody(Body):

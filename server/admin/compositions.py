@@ -1,7 +1,6 @@
 """`/registry/compositions`: named recipes, and publishing them as adapters."""
 
 import functools
-import json
 
 from fastapi import APIRouter
 
@@ -99,8 +98,8 @@ def _planned(resolver: Resolver, body: CompositionBody, caller: Caller) -> tuple
         RequestInvalid: it is a single reference.
         as `Resolver.resolve`.
     """
-    if body.composition is not None:
-        asked = read_composition(json.dumps(body.composition).encode())
+    if (raw := body.raw_composition) is not None:
+        asked = read_composition(raw)
         return str(asked), resolver.plan_composition(asked, caller=caller)
     text = body.expression or ""
     parsed = parse_model(text)

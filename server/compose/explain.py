@@ -17,7 +17,6 @@ from registry.types import AdapterVersion
 from registry.versions.catalogue import Catalogue
 from server.compose.composition import Composition, read_composition, read_saved
 from server.compose.expression import Expression, parse_model
-from server.compose.grid import rounded
 from server.compose.resolve import Bare, Planned, Resolver, Stored, Target, shapes_of
 from server.compose.templates import mixed_templates
 
@@ -142,7 +141,7 @@ class Explainer:
 
     def _with_quarantined(self, asked: Composition, caller: Caller) -> Planned:
         """Plan a composition whose ingredients may be out of use."""
-        asked = self._rounded(asked)
+        asked = self.resolver.rounded(asked)
         members = []
         for term in asked.expression.terms:
             version = self._catalogue.adapter_version(term.reference, caller=caller)
@@ -166,16 +165,12 @@ class Explainer:
     def _writings(self, asked: Composition | None, target: Stored | Planned) -> Mapping[str, Any]:
         """Return a merge's two writings, with the references and options that were asked for."""
         if asked is not None:
-            named: Composition | None = self._rounded(asked)
+            named: Composition | None = self.resolver.rounded(asked)
         else:
             named = read_saved(target.expression) if isinstance(target, Planned) else None
         if named is None:
             return {}
         return {"expression": named.as_expression(), "composition": named.to_json()}
-
-    def _rounded(self, asked: Composition) -> Composition:
-        step = self.resolver.weight_step
-        return replace(asked, expression=rounded(asked.expression, step))
 
     def _merge(self, recipe: Recipe, caller: Caller, warnings: list[Caution]) -> Explanation:
         from merge.forecast import forecast  # here: it imports torch

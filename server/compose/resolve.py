@@ -220,11 +220,14 @@ class Resolver:
         return self.bases[first] if first in self.bases.names else self.bases.default
 
     def _composed(self, model: str, raw: bytes, caller: Caller) -> Planned:
-        asked = read_composition(raw)
-        asked = replace(asked, expression=rounded(asked.expression, self.weight_step))
+        asked = self.rounded(read_composition(raw))
         recipe = self.plan_composition(asked, model=model, caller=caller)
         named = tuple(str(term.reference) for term in asked.expression.terms)
         return Planned(recipe, named, asked.as_expression() or "")
+
+    def rounded(self, asked: Composition) -> Composition:
+        """Return an object with its weights on the grid of requests."""
+        return replace(asked, expression=rounded(asked.expression, self.weight_step))
 
     def plan_composition(
         self, composition: Composition, *, model: str = "", caller: Caller = LOCAL

@@ -118,9 +118,9 @@ def read_retrieval(expression: Expression) -> Retrieval:
     if not isinstance(k, int) or isinstance(k, bool) or not 1 <= k <= MAX_K:
         raise RetrievalInvalid(f"{NAME}: k must be an integer from 1 to {MAX_K}, not {k}.")
     weights, near = _weighting(options)
-    method = options.pop("method", None)
-    if method is None:
-        method, options = _DEFAULT_METHOD, {**_DEFAULT_OPTIONS, **options}
+    if "method" not in options:
+        options = {"method": _DEFAULT_METHOD, **_DEFAULT_OPTIONS} | options
+    method = options.pop("method")
     if not isinstance(method, str):
         raise RetrievalInvalid(f"{NAME}: method must be the name of a merge method, not {method}.")
     base = options.pop("base", None)

@@ -82,13 +82,13 @@ async def test_an_operator_sets_a_key_s_limits(user: User, registry: Registry) -
     user.find(marker="limit-ci").click()
     await user.should_see("0 allows nothing", retries=30)
     with user:
-        for marker, value in (("requests", 60), ("build_seconds", 2.5)):
+        for marker, value in (("tokens", 5_000_000), ("build_seconds", 2.5)):
             (field,) = user.find(kind=ui.number, marker=marker).elements
             field.value = value
     user.find("Set limits").click()
-    await user.should_see("60 requests, 2.5 seconds of builds", retries=30)
+    await user.should_see("5,000,000 tokens, 2.5 seconds of builds", retries=30)
     (key,) = registry.access.keys.page().items
-    assert KeyLimits(requests=60, build_seconds=2.5) == key.limits
+    assert KeyLimits(tokens=5_000_000, build_seconds=2.5) == key.limits
 
 
 async def test_a_key_is_revoked(user: User, registry: Registry) -> None:

@@ -16,7 +16,8 @@ _WORDS = {
 def limits_text(limits: Limits) -> str:
     """Return what a key may use in a minute, in words."""
     own = {name: value for name, value in limits.model_dump().items() if value is not None}
-    return ", ".join(f"{value:,g} {_WORDS[name]}" for name, value in own.items()) or "the server's"
+    told = ", ".join(f"{value:,.12g} {_WORDS[name]}" for name, value in own.items())
+    return told or "the server's"
 
 
 async def changed_limits(api: Api, key: Key) -> bool:
@@ -25,9 +26,8 @@ async def changed_limits(api: Api, key: Key) -> bool:
         tagged("p", f"What the key {key.name} may use in a minute.")
         tagged("p", "An empty field leaves a limit to the server's settings; 0 allows nothing.")
         fields = {
-            name: ui.number(f"{words.capitalize()} a minute", value=value, min=0).mark(name)
+            name: ui.number(words.capitalize(), value=getattr(key.limits, name), min=0).mark(name)
             for name, words in _WORDS.items()
-            for value in (getattr(key.limits, name),)
         }
 
         async def replace() -> None:
