@@ -51,6 +51,14 @@ class Weft:
         """The number of gateways times that of engines: each loads an adapter once into each."""
         return 1
 
+    def workers(self) -> list[int]:
+        """Return the process ids of the children that merge, check and learn; not the engine's."""
+        return [
+            pid
+            for pid in children(self.process.pid)
+            if b"multiprocessing.spawn" in Path(f"/proc/{pid}/cmdline").read_bytes()
+        ]
+
     def hooks(self) -> dict[str, list[Any]]:
         """Return what a client calls before each request."""
         return {}

@@ -3,7 +3,8 @@
 Run it with `make bench-serve`. Parts, each described in its module: `added`, throughput and time to
 the first token through the gateway, a bare relay and the engine itself; `cold`, a composition that
 is new; `stall`, running streams beside merges; `vllm_client`, vLLM's own benchmark client; `zipf`,
-a thousand compositions; `kernels`, weft's CPU kernels and vLLM's; `memory`, the gateway under junk.
+a thousand compositions; `kernels`, weft's CPU kernels and vLLM's; `executor`, one and two engines
+that compute in their core or in a worker; `memory`, the gateway under junk.
 Ratios compare alternating rounds of one run, which a busy machine slows alike. Not covered: the
 speed of merging (`tests.bench.merge`).
 """
@@ -20,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from server.cli.demo import import_demo_adapters
-from tests.bench.serve import added, cold, kernels, memory, stall, vllm_client, zipf
+from tests.bench.serve import added, cold, executor, kernels, memory, stall, vllm_client, zipf
 from tests.bench.serve.load import Part
 from tests.engine.gateway import Weft, running, serve_settings
 
@@ -33,7 +34,7 @@ ON_WEFT: Mapping[str, Callable[[Weft], Coroutine[Any, Any, Part]]] = {
 }  # fmt: skip
 # Parts with processes of their own, which get a folder.
 ALONE: Mapping[str, Callable[[Path], Coroutine[Any, Any, Part]]] = {
-    "kernels": kernels.measure, "memory": memory.measure,
+    "executor": executor.measure, "kernels": kernels.measure, "memory": memory.measure,
 }  # fmt: skip
 
 

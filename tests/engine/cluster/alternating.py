@@ -38,6 +38,10 @@ class Alternating(Weft):
         """The number of gateways times that of engines."""
         return len(self.gateways) * len(self.engines)
 
+    def workers(self) -> list[int]:
+        """Return the process ids of the children of all gateways."""
+        return [pid for gateway in self.gateways for pid in gateway.workers()]
+
     def hooks(self) -> dict[str, list[Any]]:
         """Send each request to the next gateway."""
         return {"request": [self._send_to_next]}
