@@ -11,13 +11,19 @@ These kernels skip rows with an index below 0, group a batch's rows by adapter o
 multiply group by group. GPU kernels stay.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 
 MENDED_FOR = "0.32"
+# Multiply-adds of one product. Below, waking the other threads takes longer than they save: 40 µs
+# against 5 to 40 for all of the product, on two cores. Above, they save up to a half.
+_WORTH_THREADS = 8_000_000
+# vLLM's worker replaces torch's own by one that does nothing, later than this module is imported.
+_set_num_threads = torch.set_num_threads
 
 
 def install() -> None:
@@ -57,8 +63,9 @@ def bgmv_shrink(
         columns.zero_()  # the buffer may hold another batch's values
     if groups is None or not groups.slots:  # no groups: fault 2, see `_aligned`
         return
-    product = _product(inputs, weights, groups, columns)
-    _put(product if scaling == 1 else product.mul_(scaling), groups, columns)
+    with _threads_for(groups, weights):
+        product = _product(inputs, weights, groups, columns)
+        _put(product if scaling == 1 else product.mul_(scaling), groups, columns)
 
 
 def bgmv_expand(
@@ -100,7 +107,8 @@ def _expand(
         return
     groups = _grouped(indices)
     if groups.slots:
-        _put(_product(inputs, weights, groups, columns), groups, columns, add=add)
+        with _threads_for(groups, weights):
+            _put(_product(inputs, weights, groups, columns), groups, columns, add=add)
 
 
 def _aligned(inputs: torch.Tensor, output: torch.Tensor, indices: torch.Tensor) -> bool:
@@ -125,6 +133,11 @@ class _Groups:
     slots: Sequence[tuple[int, int, int]]
     order: torch.Tensor | None
     cover: bool
+
+    @property
+    def longest(self) -> int:
+        """The number of rows of the adapter that has most."""
+        return max(end - begin for _, begin, end in self.slots)
 
     @classmethod
     def of(cls, indices: torch.Tensor) -> "_Groups":
@@ -157,6 +170,18 @@ def _grouped(indices: torch.Tensor) -> _Groups:
     return _last
 
 
+@contextmanager
+def _threads_for(groups: _Groups, weights: torch.Tensor) -> Iterator[None]:
+    """Compute in one thread where a product is too small to be worth more."""
+    before = torch.get_num_threads()
+    if groups.longest * weights.shape[-2] * weights.shape[-1] < _WORTH_THREADS:
+        _set_num_threads(1)
+    try:
+        yield
+    finally:
+        _set_num_threads(before)
+
+
 def _product(
     inputs: torch.Tensor, weights: torch.Tensor, groups: _Groups, columns: torch.Tensor
 ) -> torch.Tensor:
@@ -164,12 +189,14 @@ def _product(
     dtype, width = columns.dtype, columns.shape[1]
     rows = inputs if groups.order is None else inputs.index_select(0, groups.order)
     rows = rows.to(dtype)
+    matrices = _matrices(weights, width)
     if len(groups.slots) == 1:  # slices cost as much as a small product
-        return rows @ _matrix(weights, groups.slots[0][0], dtype)[:width].T
+        return rows @ matrices[groups.slots[0][0]].to(dtype)
     product = rows.new_empty(len(rows), width)
-    for slot, begin, end in groups.slots:
-        matrix = _matrix(weights, slot, dtype)[:width]
-        torch.mm(rows[begin:end], matrix.T, out=product[begin:end])
+    lengths = [end - begin for _, begin, end in groups.slots]
+    parts = torch.split_with_sizes(rows, lengths), torch.split_with_sizes(product, lengths)
+    for (slot, _, _), part, out in zip(groups.slots, *parts, strict=True):
+        torch.mm(part, matrices[slot].to(dtype), out=out)
     return product
 
 
@@ -185,9 +212,26 @@ def _put(
         columns.index_copy_(0, groups.order, product)
 
 
-def _matrix(weights: torch.Tensor, slot: int, dtype: torch.dtype) -> torch.Tensor:
-    matrix = weights[slot]
-    return (matrix[0] if matrix.dim() == 3 else matrix).to(dtype)
+def _matrices(weights: torch.Tensor, width: int) -> Sequence[torch.Tensor]:
+    """Return the first `width` rows of each slot's matrix, transposed."""
+    # All views at once: to index slot by slot takes longer than a small product.
+    stacked = weights[:, 0] if weights.dim() == 4 else weights
+    return tuple(stacked[:, :width].transpose(1, 2).unbind())
+
+
+_last_rows: tuple[torch.Tensor, torch.Tensor, torch.Tensor] | None = None
+
+
+def _of_rows(indices: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+    """Return the index of each row of a batch: computed once for a step, see `_grouped`."""
+    global _last_rows  # noqa: PLW0603 - as `_last`
+    if _last_rows is not None:
+        known, known_lengths, rows = _last_rows
+        if torch.equal(known, indices) and torch.equal(known_lengths, lengths):
+            return rows
+    rows = torch.repeat_interleave(indices, lengths)
+    _last_rows = indices.clone(), lengths.clone(), rows
+    return rows
 
 
 def _by_segment(kernel: Callable[..., None]) -> Callable[..., None]:
@@ -205,6 +249,6 @@ def _by_segment(kernel: Callable[..., None]) -> Callable[..., None]:
         _tokens: int,
         *rest: Any,
     ) -> None:
-        kernel(inputs, weights, output, torch.repeat_interleave(indices, lengths), *rest)
+        kernel(inputs, weights, output, _of_rows(indices, lengths), *rest)
 
     return segmented

@@ -145,6 +145,19 @@ def test_half_precision_is_computed_in_the_output_s_dtype(dtype: torch.dtype) ->
     torch.testing.assert_close(written, output.to(dtype) @ b[1, 0].T)
 
 
+def test_segments_are_spread_over_rows_once_for_a_step() -> None:
+    """The layers of a step share the index of each row; the next step, which may write other
+    indices or other lengths into the same memory, has its own."""
+    indices, lengths = slots_of([2, -1, 0]), torch.tensor([3, 1, 2])
+    first = cpu_kernels._of_rows(indices, lengths)
+    assert first is cpu_kernels._of_rows(indices.clone(), lengths.clone())
+    assert [2, 2, 2, -1, 0, 0] == first.tolist()
+    indices[0] = 1
+    assert [1, 1, 1, -1, 0, 0] == cpu_kernels._of_rows(indices, lengths).tolist()
+    lengths[0], lengths[2] = 2, 3
+    assert [1, 1, -1, 0, 0, 0] == cpu_kernels._of_rows(indices, lengths).tolist()
+
+
 def test_segments_are_the_same_rows(monkeypatch: pytest.MonkeyPatch) -> None:
     """The prefill kernels, with indices per segment, are the others with those indices repeated."""
     lengths, per_segment = torch.tensor([3, 1, 2]), slots_of([2, -1, 0])
