@@ -1,28 +1,47 @@
 """`weft compositions`: expressions under a name, and adapters made from them."""
 
-from typing import Annotated
+import json
+from pathlib import Path
+from typing import Annotated, Any
 
 import typer
 
 from registry.references import check_name
 from server.cli.client import Home, Key, Server, connect
-from server.cli.console import AsJson, minute, print_json, print_table, say, short
+from server.cli.console import AsJson, fail, minute, print_json, print_table, say, short
 from server.cli.versions import aliases_text, print_moves, state_of, version_of
 
 
 def add_composition(
     name: Annotated[str, typer.Argument(help="Name of the composition.")],
-    expression: Annotated[str, typer.Argument(help="For example 'lego(a, b@prod; rank=16)'.")],
+    expression: Annotated[
+        str | None, typer.Argument(help="For example 'lego(a, b@prod; rank=16)'.")
+    ] = None,
+    file: Annotated[
+        Path | None,
+        typer.Option(help="A JSON file with a composition object, in place of an expression."),
+    ] = None,
     home: Home = None,
     server: Server = None,
     key: Key = None,
 ) -> None:
     """Save an expression under a name, with the versions that its references mean now."""
     check_name(name)
-    body = {"expression": expression}
+    body = _described(expression, file)
     with connect(home, server, key, with_base=True) as api:
         version = api.ask("POST", "compositions", name, "-", "versions", json=body)
-    say(f"{version['name']}@{version['number']}: {expression}")
+    say(f"{version['name']}@{version['number']}: {version['expression']}")
+
+
+def _described(expression: str | None, file: Path | None) -> dict[str, Any]:
+    if (expression is None) == (file is None):
+        raise fail("give an expression, or --file with a composition object, and not both")
+    if file is None:
+        return {"expression": expression}
+    try:
+        return {"composition": json.loads(file.read_text("utf-8"))}
+    except (ValueError, RecursionError) as error:  # bad UTF-8, bad JSON
+        raise fail(f"{file}: expected a composition object as JSON: {error}") from error
 
 
 def publish(

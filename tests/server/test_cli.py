@@ -149,6 +149,23 @@ def test_compositions_are_added_and_listed(weft: Weft, registry: Registry) -> No
     assert "mix@2" in weft("compositions", "add", "mix", "cat(zorp, blim)").stdout
 
 
+def test_a_composition_object_comes_from_a_file(weft: Weft, tmp_path: Path) -> None:
+    """What an expression cannot say, weights by module, is saved from a JSON file."""
+    file = tmp_path / "mix.json"
+    file.write_text(
+        '{"method": "linear", "adapters": [{"name": "zorp", "weights": {"*.mlp.*": 0.5}},'
+        ' {"name": "blim"}]}'
+    )
+    assert "mix@1: " in weft("compositions", "add", "mix", "--file", file).stdout
+    failed(weft("compositions", "add", "mix", "cat(zorp)", "--file", file), "and not both")
+    failed(weft("compositions", "add", "mix"), "give an expression, or --file")
+    file.write_text('{"method": ')
+    failed(weft("compositions", "add", "mix", "--file", file), "expected a composition object")
+    file.write_text('{"method": "linear", "adapters": [{"name": "zrop"}]}')
+    failed(weft("compositions", "add", "mix", "--file", file), "zorp")
+    failed(weft("compositions", "add", "mix", "--file", tmp_path / "none.json"), "none.json")
+
+
 @pytest.mark.parametrize(
     ("name", "expression", "says"),
     [
