@@ -1,12 +1,15 @@
-"""What an engine costs while it has nothing to do."""
+"""What an engine costs while it has nothing to do, and connections that have."""
 
 import asyncio
+import time
+from http.client import HTTPConnection
 
 import psutil
 
 from tests.engine.gateway import Weft, descendants
 
 SETTLE_SECONDS, SECONDS = 5.0, 6.0
+CLIENTS_KEEP_SECONDS = 5.0
 SHARE = 0.3  # of a core; an engine that spins takes all of one, and with a neighbour half of one
 
 
@@ -24,3 +27,17 @@ async def test_an_idle_engine_leaves_the_cores_alone(weft: Weft) -> None:
     before = cpu_seconds(pids)
     await asyncio.sleep(SECONDS)
     assert cpu_seconds(pids) - before < SHARE * SECONDS
+
+
+def test_a_connection_waits_longer_than_clients_keep_it(weft: Weft) -> None:
+    """A client that keeps an idle connection for 5 s, as httpx does, never meets one that the
+    gateway closes at that moment."""
+    connection = HTTPConnection("127.0.0.1", weft.settings.port, timeout=20)
+    connection.connect()
+    used = connection.sock
+    for wait in (CLIENTS_KEEP_SECONDS + 1, 0):
+        connection.request("GET", "/v1/models")
+        assert connection.getresponse().read()
+        time.sleep(wait)
+    assert connection.sock is used
+    connection.close()

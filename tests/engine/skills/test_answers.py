@@ -68,12 +68,12 @@ async def test_skills_and_their_sum_answer_as_peft_does(weft: Weft) -> None:
         for model, skill in (*zip(PARTS, PARTS, strict=True), (SUM, "+".join(PARTS)))
         for prompt, _ in questions[skill][:PROMPTS]
     ]
+    more = {"max_tokens": TOKENS, "return_token_ids": True}
     async with weft.http() as http:
-        for model, prompt in asked:
-            more = {"max_tokens": TOKENS, "return_token_ids": True}
-            choice = (await weft.complete(http, model, prompt, **more))["choices"][0]
-            served = [token for token in choice["token_ids"] if token != end]
-            assert reference.tokens(model, prompt) == served, (model, prompt)
+        answers = [await weft.complete(http, model, prompt, **more) for model, prompt in asked]
+    for (model, prompt), answer in zip(asked, answers, strict=True):
+        served = [token for token in answer["choices"][0]["token_ids"] if token != end]
+        assert reference.tokens(model, prompt) == served, (model, prompt)
 
 
 async def test_the_demo_shows_what_merges_add(weft: Weft) -> None:
