@@ -61,7 +61,7 @@ SWITCH_SECONDS = 0.0005
 # How long a client's connection stays open between requests. Clients close theirs after 5 s (httpx,
 # and so OpenAI's) or 15 s (aiohttp): one that the server closes first, just as the client sends its
 # next request, is an error that the client may not repeat.
-IDLE_SECONDS = 20
+_IDLE_SECONDS = 20
 # What answers that were cut off may take to send their last event.
 _CUT_SECONDS = 5
 
@@ -261,7 +261,7 @@ class GatewayServer(uvicorn.Server):
                 port=settings.port,
                 log_config=None,  # its lines have the format of all others
                 access_log=False,
-                timeout_keep_alive=IDLE_SECONDS,
+                timeout_keep_alive=_IDLE_SECONDS,
                 timeout_graceful_shutdown=math.ceil(settings.drain_seconds) + _CUT_SECONDS,
                 limit_concurrency=settings.max_connections,
                 http=limited_protocol(

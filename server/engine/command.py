@@ -90,7 +90,8 @@ def engine_environment(settings: Settings, key: str, lifeline: int) -> Mapping[s
     environment.setdefault("VLLM_CPU_KVCACHE_SPACE", "1")  # GiB
     if is_cpu_build():
         # Threads that spin while they wait stop those of another engine or of a merge: two engines
-        # on two cores answer a fifth as fast as with threads that sleep. A lone one loses a tenth.
+        # on two cores answer a third as fast, or less, as with threads that sleep. A lone one loses
+        # a tenth.
         environment.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     environment.setdefault("VLLM_NO_USAGE_STATS", "1")
     environment |= {
