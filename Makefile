@@ -104,8 +104,8 @@ bench-cluster: $(STAMP)
 	$(BIN)/python -m tests.bench.cluster
 
 # measures what serving costs beside a real engine: streams, new compositions, merges beside
-# streams, a thousand compositions, CPU kernels, memory; `PARTS="cold zipf"` measures these; writes
-# build/bench-serve.json; more than half an hour on two cores
+# streams, a thousand compositions, CPU kernels, one and two engines, memory; `PARTS="cold zipf"`
+# measures these; writes build/bench-serve.json; more than half an hour on two cores
 bench-serve: $(STAMP)
 	$(BIN)/python -m tests.bench.serve $(if $(PARTS),--only $(PARTS))
 

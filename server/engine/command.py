@@ -74,7 +74,9 @@ def _computes_in_the_core(more: list[str]) -> bool:
     """
     if "VLLM_CPU_OMP_THREADS_BIND" in os.environ or len(list(_NUMA_NODES.glob("node[0-9]*"))) > 1:
         return False
-    return not any(argument.partition("=")[0] in _SEVERAL for argument in more)
+    # vLLM reads an underscore in a name as a dash.
+    names = {argument.partition("=")[0].replace("_", "-") for argument in more}
+    return names.isdisjoint(_SEVERAL)
 
 
 def engine_environment(settings: Settings, key: str, lifeline: int) -> Mapping[str, str]:

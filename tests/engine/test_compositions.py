@@ -35,9 +35,10 @@ async def test_streams_flow_while_a_merge_runs(weft: Weft) -> None:
         "stream_options": {"include_usage": True},
     }  # fmt: skip
 
+    new = "lego(zorp, blim; rank=12, seed=43)"
     async with weft.http() as http:
         with stopped(weft.workers()):  # so that the merge lasts as long as the streams
-            merging = asyncio.create_task(weft.complete(http, "lego(zorp, blim)", "zorp: abc"))
+            merging = asyncio.create_task(weft.complete(http, new, "zorp: abc"))
             while await weft.metric("weft_builds_running") != 1:
                 await asyncio.sleep(0.05)
             for _ in range(2):

@@ -28,7 +28,7 @@ def test_the_core_computes_itself(make_settings: MakeSettings) -> None:
     assert arguments[arguments.index(CHOICE) + 1].endswith("UniProcExecutor")
 
 
-@pytest.mark.parametrize("given", ["-tp 2", "--pipeline-parallel-size=2", f"{CHOICE} mp"])
+@pytest.mark.parametrize("given", ["-tp 2", "--pipeline_parallel_size=2", f"{CHOICE} mp"])
 def test_an_operator_chooses_the_executor(make_settings: MakeSettings, given: str) -> None:
     """Arguments that need several processes, or name an executor, leave the choice to vLLM."""
     arguments = engine_command(make_settings(engine_args=given), 1)

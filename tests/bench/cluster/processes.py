@@ -43,19 +43,20 @@ class Process:
 
 
 @contextmanager
-def engines(settings: Settings, count: int) -> Iterator[Sequence[Process]]:
+def engines(settings: Settings, count: int, **variables: str) -> Iterator[Sequence[Process]]:
     """Run vLLM engines with weft's plug-in, which load from the same folder; yield when all are up.
 
     Args:
         settings: of the engines, and the folder of artifacts.
         count: of engines; each takes about 2.5 GB.
+        variables: of their environment.
     """
     settings.artifacts.mkdir(parents=True, exist_ok=True)
     environ = os.environ | {
         "VLLM_PLUGINS": "weft", "VLLM_API_KEY": KEY, "VLLM_NO_USAGE_STATS": "1",
         "VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_ALLOW_RUNTIME_LORA_UPDATING": "1",
         "WEFT_ARTIFACTS": str(settings.artifacts),
-    }  # fmt: skip
+    } | variables  # fmt: skip
     with ExitStack() as stack:
         started = []
         for number in range(count):

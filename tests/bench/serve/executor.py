@@ -6,12 +6,11 @@ they wait. One engine, and two at once, of each kind, over the base of `make dem
 
 import asyncio
 import time
-from contextlib import ExitStack
 from pathlib import Path
 
 from server.cli.demo_base import demo_base
 from server.cli.demo_skills import skills_settings
-from tests.bench.serve.direct import engine, wait
+from tests.bench.cluster.processes import engines
 from tests.bench.serve.load import Part, Target, load
 from tests.engine.gateway import free_port
 
@@ -45,15 +44,10 @@ async def _one(
     """Return seconds until all are ready, and requests a second of the slowest, by streams."""
     settings = skills_settings(home, free_port(), demo_base())
     settings = settings.model_copy(update={"engine_args": arguments})
-    with ExitStack() as stack:
-        began = time.monotonic()
-        endpoints = [
-            stack.enter_context(engine(settings, OMP_WAIT_POLICY=waiting)) for _ in range(count)
-        ]
-        for endpoint in endpoints:
-            wait(endpoint)
+    began = time.monotonic()
+    with engines(settings, count, OMP_WAIT_POLICY=waiting) as started:
         seconds = time.monotonic() - began
-        targets = [Target(endpoint, (settings.served_base,)) for endpoint in endpoints]
+        targets = [Target(one.endpoint, (settings.served_base,)) for one in started]
         rates = {}
         for streams, requests in REQUESTS.items():
             rounds = [

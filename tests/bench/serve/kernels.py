@@ -8,7 +8,7 @@ requests meet: all of them name an adapter.
 from contextlib import ExitStack
 from pathlib import Path
 
-from tests.bench.serve.direct import engine, wait
+from tests.bench.cluster.processes import engines
 from tests.bench.serve.load import Part, Table, Target, compare, ratio, table_lines
 from tests.engine.gateway import ADAPTERS, DEMO, serve_settings
 
@@ -21,17 +21,15 @@ async def measure(home: Path) -> Part:
     """Start both engines and compare them."""
     models = ADAPTERS[:ADAPTER_COUNT]
     modules = " ".join(f"{name}={DEMO / 'adapters' / name}" for name in ADAPTERS)
-    settings = serve_settings(
-        home, max_loras=ADAPTER_COUNT, engine_args=f"--lora-modules {modules}"
-    )
+    targets = dict[str, Target]()
     with ExitStack() as stack:
-        starting = {
-            name: stack.enter_context(engine(settings, VLLM_PLUGINS=plugins))
-            for name, plugins in (("vLLM's own kernels", ""), ("weft's kernels", "weft"))
-        }
-        for endpoint in starting.values():
-            wait(endpoint)
-        targets = {name: Target(endpoint, models) for name, endpoint in starting.items()}
+        for name, plugins in (("vLLM's own kernels", ""), ("weft's kernels", "weft")):
+            settings = serve_settings(
+                home / (plugins or "stock"), max_loras=ADAPTER_COUNT,
+                engine_args=f"--lora-modules {modules}",
+            )  # fmt: skip
+            (started,) = stack.enter_context(engines(settings, 1, VLLM_PLUGINS=plugins))
+            targets[name] = Target(started.endpoint, models)
         return as_part(await compare(targets, rounds=ROUNDS, requests=REQUESTS))
 
 
